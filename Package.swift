@@ -1,0 +1,184 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// Targets stand bottom to top: a module imports only what stands above it here.
+/// `Sources/NeedletailServer/NeedletailServer.docc/Architecture.md` tells why.
+
+let swiftSettings: [SwiftSetting] =
+  [
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+  ] + (Context.environment["NEEDLETAIL_WARNINGS_AS_ERRORS"] == nil ? [] : [.treatAllWarnings(as: .error)])
+
+let cSettings: [CSetting] = [
+  .unsafeFlags(["-O3", "-ffp-contract=off", "-fno-math-errno", "-Wall", "-Wextra"])
+]
+
+let package = Package(
+  name: "needletail",
+  platforms: [.macOS(.v15)],
+  products: [
+    .executable(name: "needletail-server", targets: ["needletail-server"]),
+    .executable(name: "needletail-trainer", targets: ["needletail-trainer"]),
+    .executable(name: "needletail", targets: ["needletail"]),
+    .library(name: "NeedletailClient", targets: ["NeedletailClient"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+    .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+    .package(url: "https://github.com/apple/swift-configuration", from: "1.4.0", traits: []),
+    .package(url: "https://github.com/apple/swift-crypto", from: "4.5.0"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
+    .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
+    .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.0", traits: []),
+    .package(url: "https://github.com/jpsim/Yams", from: "6.2.0"),
+    .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+  ],
+  targets: [
+    // C: kernels and generated messages; system libraries.
+    .target(name: "CNeedletailKernels", cSettings: cSettings),
+    .target(name: "CNeedletailProto", linkerSettings: [.linkedLibrary("protobuf-c")]),
+    .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
+    .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
+
+    // Nouns without I/O.
+    .target(name: "NeedletailCore", swiftSettings: swiftSettings),
+    .target(name: "NeedletailMetrics", dependencies: ["NeedletailCore"], swiftSettings: swiftSettings),
+
+    // Bytes to messages and files to models.
+    .target(
+      name: "NeedletailWire",
+      dependencies: [
+        "CNeedletailProto", "NeedletailCore",
+        .product(name: "NIOCore", package: "swift-nio"),
+      ],
+      swiftSettings: swiftSettings),
+    .target(
+      name: "NeedletailBundle",
+      dependencies: [
+        "CNeedletailProto", "CZstd", "NeedletailCore",
+        .product(name: "Crypto", package: "swift-crypto"),
+        .product(name: "Yams", package: "Yams"),
+      ],
+      swiftSettings: swiftSettings),
+
+    // Graph to answer.
+    .target(
+      name: "NeedletailEngine",
+      dependencies: ["CNeedletailKernels", "COpenBLAS", "NeedletailCore"],
+      swiftSettings: swiftSettings),
+
+    // Store to live model.
+    .target(
+      name: "NeedletailModels",
+      dependencies: [
+        "NeedletailCore", "NeedletailMetrics", "NeedletailBundle", "NeedletailEngine",
+        .product(name: "Logging", package: "swift-log"),
+        .product(name: "Crypto", package: "swift-crypto"),
+        .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+      ],
+      swiftSettings: swiftSettings),
+
+    // Admission and batches; a simulator can drive it.
+    .target(
+      name: "NeedletailServing",
+      dependencies: ["NeedletailCore", "NeedletailMetrics", "NeedletailEngine", "NeedletailModels"],
+      swiftSettings: swiftSettings),
+
+    // Sockets, admin HTTP, configuration.
+    .target(
+      name: "NeedletailServer",
+      dependencies: [
+        "NeedletailCore", "NeedletailMetrics", "NeedletailWire", "NeedletailBundle", "NeedletailEngine",
+        "NeedletailModels", "NeedletailServing",
+        .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOPosix", package: "swift-nio"),
+        .product(name: "Hummingbird", package: "hummingbird"),
+        .product(name: "Configuration", package: "swift-configuration"),
+        .product(name: "Yams", package: "Yams"),
+        .product(name: "Logging", package: "swift-log"),
+        .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+      ],
+      swiftSettings: swiftSettings),
+
+    .target(
+      name: "NeedletailClient",
+      dependencies: [
+        "NeedletailCore", "NeedletailWire",
+        .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOPosix", package: "swift-nio"),
+      ],
+      swiftSettings: swiftSettings),
+
+    // Offline: never linked into the server.
+    .target(
+      name: "NeedletailTraining",
+      dependencies: [
+        "COpenBLAS", "NeedletailCore", "NeedletailBundle", "NeedletailEngine",
+        .product(name: "Crypto", package: "swift-crypto"),
+        .product(name: "Yams", package: "Yams"),
+      ],
+      swiftSettings: swiftSettings),
+
+    // Argument parsing and wiring only.
+    .executableTarget(
+      name: "needletail-server",
+      dependencies: [
+        "NeedletailServer", "NeedletailCore",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      swiftSettings: swiftSettings),
+    .executableTarget(
+      name: "needletail-trainer",
+      dependencies: [
+        "NeedletailTraining", "NeedletailBundle", "NeedletailCore",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      swiftSettings: swiftSettings),
+    .executableTarget(
+      name: "needletail",
+      dependencies: [
+        "NeedletailClient", "NeedletailBundle", "NeedletailEngine", "NeedletailCore",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      swiftSettings: swiftSettings),
+  ],
+  swiftLanguageModes: [.v6]
+)
+
+/// Tests mirror the sources; `NeedletailTestSupport` holds the fixtures they share.
+let testedModules: [(name: String, extra: [Target.Dependency])] = [
+  ("NeedletailCore", []),
+  ("NeedletailMetrics", []),
+  ("NeedletailWire", ["CNeedletailProto", .product(name: "NIOCore", package: "swift-nio")]),
+  ("NeedletailBundle", ["CNeedletailProto", .product(name: "Crypto", package: "swift-crypto")]),
+  ("NeedletailEngine", ["CNeedletailKernels"]),
+  ("NeedletailModels", ["NeedletailBundle", "NeedletailEngine", .product(name: "Logging", package: "swift-log")]),
+  ("NeedletailServing", ["NeedletailModels", "NeedletailEngine"]),
+  (
+    "NeedletailServer",
+    [
+      "NeedletailClient", "NeedletailWire", "NeedletailModels", "NeedletailBundle",
+      .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),
+      .product(name: "Logging", package: "swift-log"),
+      .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+    ]
+  ),
+  ("NeedletailClient", ["NeedletailWire", .product(name: "NIOPosix", package: "swift-nio")]),
+  ("NeedletailTraining", ["NeedletailBundle", "NeedletailEngine"]),
+]
+
+package.targets.append(
+  .target(
+    name: "NeedletailTestSupport",
+    dependencies: ["NeedletailCore", "NeedletailBundle", "NeedletailEngine"],
+    path: "Tests/NeedletailTestSupport",
+    swiftSettings: swiftSettings))
+
+package.targets += testedModules.map { module in
+  .testTarget(
+    name: module.name + "Tests",
+    dependencies: [.target(name: module.name), "NeedletailCore", "NeedletailTestSupport"] + module.extra,
+    swiftSettings: swiftSettings)
+}

@@ -1,0 +1,73 @@
+/// Every bound of the product, with its reason. Those a user may want to move are the defaults of a
+/// setting; the others are hard.
+public enum Limits {
+  // MARK: wire
+
+  /// Default of `limits.frame_bytes_max`: 4,096 rows of 1,000 fp32 features fit.
+  public static let frameBytesMaxDefault = 16 << 20
+  /// No setting goes beyond: a length word above this is a wrong protocol (`GET `, a TLS record).
+  public static let frameBytesHardCap = 64 << 20
+  /// Before authentication nothing larger than a key needs to be said.
+  public static let frameBytesMaxUnauthenticated = 16 << 10
+  /// protobuf-c may spend this many bytes per frame byte, plus `arenaBytesBase`:
+  /// unknown fields and empty sub-messages amplify 60-fold otherwise.
+  public static let arenaBytesPerFrameByte = 4
+  public static let arenaBytesBase = 64 << 10
+  /// Calls of one connection that are accepted and not yet answered.
+  public static let callsInFlightMaxDefault = 4096
+  /// Answers waiting for a peer that does not read, per connection, before its connection is closed.
+  public static let outputBytesMaxDefault = 32 << 20
+  public static let connectionsMaxDefault = 16_384
+  /// A client that says nothing for so long is gone.
+  public static let idleSecondsDefault = 300
+  /// Half a frame and then silence for so long is a stalled peer.
+  public static let frameSecondsDefault = 10
+
+  // MARK: requests
+
+  public static let modelNameBytesMax = 128
+  public static let featureNameBytesMax = 256
+  /// Rows of one request, and of one batch.
+  public static let batchRowsMaxDefault = 4096
+  /// Tensors of one request: a wide table sent by columns.
+  public static let inputTensorsMax = 16_384
+  public static let tensorRankMax = 8
+  public static let outputNamesMax = 64
+  public static let routingKeyBytesMax = 256
+
+  // MARK: bundles
+
+  /// Default of `limits.bundle_bytes_max`.
+  public static let bundleBytesMaxDefault = 1 << 30
+  public static let directoryBytesMax = 1 << 20
+  public static let signaturesBytesMax = 64 << 10
+  public static let sectionsMax = 64
+  public static let signaturesMax = 16
+  /// Raw bytes of one section other than weights.
+  public static let metadataBytesMax = 64 << 20
+  /// Raw bytes of all sections together, whatever they claim.
+  public static let bundleRawBytesMaxDefault = 4 << 30
+  public static let goldenSamplesMax = 4096
+  public static let labelsMax = 65_536
+  public static let categoriesMax = 1 << 20
+
+  // MARK: graphs
+
+  public static let featuresMax = 65_536
+  public static let graphNodesMax = 4096
+  public static let graphValuesMax = 8192
+  public static let graphOutputsMax = 64
+  public static let graphTensorsMax = 8192
+  /// Columns of one value: 65,536 classes, or that many one-hot indicators, times 16.
+  public static let columnsMax = 1 << 20
+  /// Scratch of one plan at its largest batch.
+  public static let workspaceBytesMax = 1 << 30
+
+  // MARK: store
+
+  /// Version files of one model directory, and model directories of one store, that a scan looks at.
+  public static let storeVersionsMax = 4096
+  public static let storeModelsMax = 4096
+  /// inotify is a hint; this rescan is the truth.
+  public static let rescanMillisecondsDefault = 2000
+}
