@@ -179,6 +179,7 @@ package.targets.append(
 package.targets += testedModules.map { module in
   .testTarget(
     name: module.name + "Tests",
-    dependencies: [.target(name: module.name), "NeedletailCore", "NeedletailTestSupport"] + module.extra,
+    dependencies: [.target(name: module.name), "NeedletailTestSupport"]
+      + (module.name == "NeedletailCore" ? [] : ["NeedletailCore"]) + module.extra,
     swiftSettings: swiftSettings)
 }
