@@ -1,0 +1,48 @@
+/// Why a bundle, a key or a trust file was refused: a reason for metrics and one sentence for people.
+public struct BundleError: Error, Equatable, Sendable, CustomStringConvertible {
+  /// The raw value is the label of `needletail_bundles_rejected_total`.
+  public enum Reason: String, Sendable, CaseIterable {
+    /// Shorter than its header says, or than a header.
+    case truncated
+    case badMagic = "bad_magic"
+    /// A format, feature, section, codec, operation or engine generation this reader does not know.
+    case unsupported
+    /// Bytes that do not follow the format.
+    case malformed
+    /// Beyond one of the `Limits`.
+    case oversized
+    /// The file is longer than its header says.
+    case badLength = "bad_length"
+    case badHash = "bad_hash"
+    /// No signature, and the trust policy asks for one.
+    case unsigned
+    /// Signed, but by no key that is trusted for this model.
+    case untrusted
+    /// The key, the digest or the version was withdrawn.
+    case revoked
+    case badSignature = "bad_signature"
+    /// Model or version differ from what the path says.
+    case wrongName = "wrong_name"
+    case expired
+    case badCompression = "bad_compression"
+    /// The sections decode, but do not fit together.
+    case invalidGraph = "invalid_graph"
+    /// The version stands in the store already, or a key file does.
+    case exists
+    case badKey = "bad_key"
+    case badTrustFile = "bad_trust_file"
+    /// The system refused to read or write.
+    case io
+  }
+
+  public let reason: Reason
+  /// One sentence: field, expected, found.
+  public let message: String
+
+  public init(_ reason: Reason, _ message: String) {
+    self.reason = reason
+    self.message = message
+  }
+
+  public var description: String { message }
+}
