@@ -1,0 +1,77 @@
+/// How often a duration, or a count of things, fell into each of a few ranges.
+///
+/// It counts in whole ticks, a tick being a microsecond or one thing; buckets are inclusive upper
+/// bounds, as in Prometheus.
+public final class Histogram: Sendable {
+  /// What a tick is, and so what a scrape shows.
+  public enum Unit: Sendable {
+    /// Ticks are microseconds; bounds and sum are shown in seconds.
+    case seconds
+    /// Ticks are things: rows, bytes.
+    case items
+
+    var perTick: Double {
+      switch self {
+      case .seconds: 1e-6
+      case .items: 1
+      }
+    }
+  }
+
+  /// From 5 µs, below which a loopback call does not get, to 10 s, the longest budget that is sensible.
+  public static let secondsBuckets: [Double] = [
+    5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1, 2.5, 5,
+    10,
+  ]
+
+  let unit: Unit
+  /// Upper bounds in the unit of the scrape, ascending, without +Inf.
+  let bounds: [Double]
+  /// The same in ticks.
+  @usableFromInline let boundTicks: [UInt32]
+  /// Per shard: one cell a bucket, one for +Inf, one for the sum of ticks.
+  @usableFromInline let block: CellBlock
+
+  init(shards: Int, unit: Unit, bounds: [Double]) {
+    precondition(
+      !bounds.isEmpty && zip(bounds, bounds.dropFirst()).allSatisfy { $0 < $1 },
+      "histogram bounds must ascend, found \(bounds)")
+    self.unit = unit
+    self.bounds = bounds
+    boundTicks = bounds.map { bound in
+      let ticks = (bound / unit.perTick).rounded()
+      precondition(ticks >= 0 && ticks < Double(UInt32.max), "histogram bound \(bound) is out of range")
+      return UInt32(ticks)
+    }
+    block = CellBlock(shards: shards, cellsPerShard: bounds.count + 2)
+  }
+
+  /// - Parameter shard: the caller's event loop, 0 for everybody else.
+  /// - Complexity: one walk over the bounds and two relaxed atomic additions.
+  @inlinable
+  public func record(microseconds: UInt32, shard: Int = 0) {
+    record(ticks: microseconds, shard: shard)
+  }
+
+  /// For histograms of ``Unit/items``.
+  @inlinable
+  public func record(items: Int, shard: Int = 0) {
+    record(ticks: UInt32(clamping: items), shard: shard)
+  }
+
+  @inlinable
+  func record(ticks: UInt32, shard: Int) {
+    var bucket = 0
+    while bucket < boundTicks.count, ticks > boundTicks[bucket] { bucket &+= 1 }
+    block.add(1, cell: bucket, shard: shard)
+    block.add(UInt64(ticks), cell: boundTicks.count &+ 1, shard: shard)
+  }
+
+  /// Entries of each bucket, not cumulative; the last stands for +Inf.
+  public var bucketCounts: [UInt64] { (0...bounds.count).map { block.sum(cell: $0) } }
+
+  public var count: UInt64 { bucketCounts.reduce(0, &+) }
+
+  /// In seconds, or in things.
+  public var sum: Double { Double(block.sum(cell: bounds.count + 1)) * unit.perTick }
+}
