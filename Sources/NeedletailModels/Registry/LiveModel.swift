@@ -1,0 +1,63 @@
+public import NeedletailCore
+public import NeedletailEngine
+
+/// One version of one model, ready to answer. Immutable; freed when the last table or batch that
+/// refers to it is gone.
+public final class LiveModel: Sendable {
+  public let model: ModelID
+  public let version: ModelVersion
+  public let compiled: CompiledModel
+  /// SHA-256 of the bundle's directory, lower-case hexadecimal.
+  public let digest: String
+  /// Name of the key that signed it; empty if unsigned.
+  public let signer: String
+  /// Unix time.
+  public let createdMilliseconds: UInt64
+  /// Figures of the training run, e.g. `test.accuracy`.
+  public let trainingMetrics: [String: Double]
+  public let lineage: Lineage?
+  /// How inputs were distributed in training; nil if the bundle does not say.
+  public let drift: DriftBaseline?
+  /// Bytes of memory this version holds.
+  public let residentBytes: Int
+  /// What warming measured: one run per batch bucket, ascending by rows.
+  public let warmUp: [WarmUpRun]
+  public let counters: ModelCounters
+
+  private let onRelease: @Sendable () -> Void
+
+  /// - Parameter onRelease: called once, by whoever lets go last, when the memory is being returned.
+  public init(
+    model: ModelID, version: ModelVersion, compiled: CompiledModel, digest: String, signer: String,
+    createdMilliseconds: UInt64, trainingMetrics: [String: Double], lineage: Lineage?, drift: DriftBaseline?,
+    warmUp: [WarmUpRun], counters: ModelCounters, onRelease: @escaping @Sendable () -> Void = {}
+  ) {
+    self.model = model
+    self.version = version
+    self.compiled = compiled
+    self.digest = digest
+    self.signer = signer
+    self.createdMilliseconds = createdMilliseconds
+    self.trainingMetrics = trainingMetrics
+    self.lineage = lineage
+    self.drift = drift
+    residentBytes = compiled.plan.residentBytes
+    self.warmUp = warmUp
+    self.counters = counters
+    self.onRelease = onRelease
+  }
+
+  deinit { onRelease() }
+}
+
+/// How long one batch took while a version was warmed.
+public struct WarmUpRun: Equatable, Sendable {
+  public let rows: Int
+  /// Of the second run at this size: the first one touched the pages.
+  public let microseconds: UInt32
+
+  public init(rows: Int, microseconds: UInt32) {
+    self.rows = rows
+    self.microseconds = microseconds
+  }
+}

@@ -1,0 +1,40 @@
+public import NeedletailCore
+public import NeedletailMetrics
+
+/// The handles a data path counts with, per model and version: looked up once, when the version goes
+/// live, so that a batch touches neither a lock nor a dictionary.
+public final class ModelCounters: Sendable {
+  private let requestsByStatus: [Counter]
+  public let rows: Counter
+  /// Rows of the batches this version computed.
+  public let batchRows: Histogram
+  /// From a request's last byte to the start of its computation.
+  public let queueDuration: Histogram
+  /// Of one request's share: the batch it was computed in.
+  public let computeDuration: Histogram
+
+  static let requestDurationName = "needletail_request_duration_seconds"
+  static let batchRowsBuckets: [Double] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096]
+
+  public init(model: ModelID, version: ModelVersion, metrics: MetricsRegistry) {
+    let labels = [("model", model.name), ("version", version.description)]
+    requestsByStatus = StatusCode.allCases.map { status in
+      metrics.counter(
+        "needletail_requests_total", help: "Predict calls, by how they ended.",
+        labels: labels + [("status", status.description)])
+    }
+    rows = metrics.counter("needletail_rows_total", help: "Rows answered.", labels: labels)
+    batchRows = metrics.histogram(
+      "needletail_batch_rows", help: "Rows of the batches computed.", labels: labels,
+      buckets: Self.batchRowsBuckets, unit: .items)
+    queueDuration = metrics.histogram(
+      Self.requestDurationName, help: "How long predict calls spent in each phase.",
+      labels: labels + [("phase", "queue")])
+    computeDuration = metrics.histogram(
+      Self.requestDurationName, help: "How long predict calls spent in each phase.",
+      labels: labels + [("phase", "compute")])
+  }
+
+  /// Calls that ended with `status`.
+  public func requests(_ status: StatusCode) -> Counter { requestsByStatus[Int(status.rawValue)] }
+}

@@ -1,0 +1,72 @@
+public import NeedletailCore
+internal import Synchronization
+
+/// One thread's way into the registry. Belongs to the event loop or worker that asked for it, which is
+/// why it is not `Sendable`.
+public final class RegistryReader {
+  private let registry: ModelRegistry
+  private let index: Int
+  fileprivate let slot: UnsafeMutablePointer<ReaderSlot>
+  /// Leases open on this thread. Only the outermost announces and withdraws.
+  fileprivate var depth = 0
+
+  init(registry: ModelRegistry, index: Int, slot: UnsafeMutablePointer<ReaderSlot>) {
+    self.registry = registry
+    self.index = index
+    self.slot = slot
+  }
+
+  deinit {
+    precondition(depth == 0, "a reader was dropped while a lease was open")
+    registry.giveBack(index)
+  }
+
+  /// Holds the current table until the lease ends: take one per batch. Wait-free.
+  ///
+  /// Leases may nest; the inner one may see a newer table.
+  public func lease() -> ModelLease {
+    // An inner lease stays within the older epoch that the outer one announced, which is the safe side.
+    let table = depth == 0 ? registry.enter(slot) : registry.currentBorrowed
+    depth += 1
+    return ModelLease(reader: Unmanaged.passUnretained(self), table: table)
+  }
+}
+
+/// The right to use one table. While it is open nothing in the table is freed. It must end on the
+/// thread that took it, before its reader goes; dropping it ends it too.
+public struct ModelLease: ~Copyable {
+  private let reader: Unmanaged<RegistryReader>
+  private let borrowed: Unmanaged<ModelTable>
+
+  fileprivate init(reader: Unmanaged<RegistryReader>, table: Unmanaged<ModelTable>) {
+    self.reader = reader
+    borrowed = table
+  }
+
+  deinit {
+    reader._withUnsafeGuaranteedRef { reader in
+      reader.depth -= 1
+      if reader.depth == 0 {
+        // Release: what was read through the lease was read before it ended.
+        reader.slot.pointee.epoch.store(0, ordering: .releasing)
+      }
+    }
+  }
+
+  /// The model a call asks for, without touching a reference count: valid until the lease ends.
+  public func borrowedModel(
+    named name: UnsafeRawBufferPointer, selector: ModelSelector
+  ) throws(ServingError) -> Unmanaged<LiveModel> {
+    try table.borrowedModel(named: name, selector: selector)
+  }
+
+  /// The same, retained.
+  public func model(named name: UnsafeRawBufferPointer, selector: ModelSelector) throws(ServingError) -> LiveModel {
+    try table.model(named: name, selector: selector)
+  }
+
+  public var table: ModelTable { borrowed.takeUnretainedValue() }
+
+  /// Ends the lease.
+  public consuming func end() {}
+}

@@ -1,0 +1,113 @@
+public import NeedletailCore
+
+/// What is live at one moment: an immutable snapshot that requests look models up in.
+///
+/// Names are found by their bytes as they came over the wire, in an open-addressing table: no `String`
+/// is made on the good path.
+public final class ModelTable: Sendable {
+  /// One model that the store knows.
+  public struct Entry: Sendable {
+    public let model: ModelID
+    /// Versions a request may reach, newest first.
+    public let live: [LiveModel]
+    /// Index into `live` of the one that answers a request without a selector; nil if none is live.
+    public let serving: Int?
+    /// A version is on its way: say "try again" rather than "no such thing".
+    public let isLoading: Bool
+
+    /// - Precondition: `live` holds versions of `model` only, newest first.
+    public init(model: ModelID, live: [LiveModel], serving: ModelVersion?, isLoading: Bool = false) {
+      precondition(live.allSatisfy { $0.model == model }, "versions of another model under \(model)")
+      precondition(
+        zip(live, live.dropFirst()).allSatisfy { $0.version > $1.version }, "versions of \(model) must descend")
+      self.model = model
+      self.live = live
+      self.serving = serving.flatMap { version in live.firstIndex { $0.version == version } }
+      self.isLoading = isLoading
+    }
+
+    public var servingModel: LiveModel? { serving.map { live[$0] } }
+  }
+
+  /// By name.
+  public let entries: [Entry]
+  private let index: NameIndex
+
+  public static let empty = ModelTable([])
+
+  /// - Precondition: every model stands once.
+  public init(_ entries: [Entry]) {
+    self.entries = entries.sorted { $0.model < $1.model }
+    index = NameIndex(self.entries.map(\.model.name))
+  }
+
+  /// The version that a call asks for. Retains it: for the control plane and for tests; a data path
+  /// uses ``borrowedModel(named:selector:)``.
+  ///
+  /// - Throws: `.notFound`, or `.unavailable` while the first version of the model is being loaded.
+  public func model(named name: UnsafeRawBufferPointer, selector: ModelSelector) throws(ServingError) -> LiveModel {
+    try borrowedModel(named: name, selector: selector).takeUnretainedValue()
+  }
+
+  /// The same without touching a reference count: valid as long as this table, so within one lease.
+  public func borrowedModel(
+    named name: UnsafeRawBufferPointer, selector: ModelSelector
+  ) throws(ServingError) -> Unmanaged<LiveModel> {
+    guard let position = index.position(of: name) else { throw unknownModel(name) }
+    let entry = entries[position]
+    switch selector {
+    case .serving:
+      if let serving = entry.serving { return .passUnretained(entry.live[serving]) }
+    case .version(let number):
+      for model in entry.live where model.version.number == number { return .passUnretained(model) }
+      throw notLive(number, in: entry)
+    case .label(let label):
+      throw .notFound(
+        "model \(entry.model.name.quotedForMessage): label \(String(decoding: label, as: UTF8.self).quotedForMessage) not defined"
+      )
+    }
+    throw noneLive(entry)
+  }
+
+  /// For callers that have a name as text.
+  public func model(named name: String, selector: ModelSelector = .serving) throws(ServingError) -> LiveModel {
+    var name = name
+    let found: Result<LiveModel, ServingError> = name.withUTF8 { bytes in
+      do throws(ServingError) {
+        return .success(try model(named: UnsafeRawBufferPointer(bytes), selector: selector))
+      } catch {
+        return .failure(error)
+      }
+    }
+    return try found.get()
+  }
+
+  private func unknownModel(_ name: UnsafeRawBufferPointer) -> ServingError {
+    guard !name.isEmpty else { return .invalidArgument("model: expected a name, found none") }
+    // Foreign bytes may be 64 MiB of nonsense: no more of them than a name can have is looked at.
+    let text = String(decoding: name.prefix(Limits.modelNameBytesMax), as: UTF8.self)
+    let candidates = entries.lazy.map(\.model.name)
+    return .notFound("model \(text.quotedForMessage): not found\(Suggestion.clause(for: text, among: candidates))")
+  }
+
+  private func notLive(_ number: UInt64, in entry: Entry) -> ServingError {
+    let name = entry.model.name.quotedForMessage
+    switch entry.live.count {
+    case 0:
+      return entry.isLoading
+        ? .unavailable("model \(name): version \(number) not live, the model is being loaded")
+        : .notFound("model \(name): version \(number) not live, and no other is")
+    case 1: return .notFound("model \(name): version \(number) not live, live is \(entry.live[0].version)")
+    default:
+      let live = entry.live.map(\.version.description).joined(separator: ", ")
+      return .notFound("model \(name): version \(number) not live, live are \(live)")
+    }
+  }
+
+  private func noneLive(_ entry: Entry) -> ServingError {
+    let name = entry.model.name.quotedForMessage
+    return entry.isLoading
+      ? .unavailable("model \(name): no version is live yet, one is being loaded")
+      : .notFound("model \(name): no version is live")
+  }
+}
