@@ -22,6 +22,27 @@ public enum Limits {
   public static let idleSecondsDefault = 300
   /// Half a frame and then silence for so long is a stalled peer.
   public static let frameSecondsDefault = 10
+  /// Answers wait and the peer reads none of them for so long: its connection is closed.
+  public static let stallSecondsDefault = 10
+  /// A frame that arrives slower than this, after its `frameSeconds`, is no frame: a client that trickles.
+  public static let frameBytesPerSecondMin = 64 << 10
+  /// Health, metrics, list and describe calls of one connection that may run at a time.
+  public static let controlCallsInFlightMax = 16
+  /// What a refused control call is told to wait.
+  public static let controlRetryMicroseconds: UInt32 = 10_000
+  /// After GoAway, for a client to close by itself before its connection is closed.
+  public static let lingerMilliseconds = 1000
+  /// Output memory that a quiet connection keeps.
+  public static let idleOutputBytesMax = 16 << 10
+  /// Answers of one connection are handed to the socket when so many bytes stand ready, and no call of
+  /// it is read while as many wait in the socket: bounds what a small request with a large answer costs.
+  public static let outputBytesHighWater = 1 << 20
+  /// Bytes of one answer: a client's frame cap.
+  public static let answerBytesMax = frameBytesHardCap
+  /// From SIGTERM to exit; Kubernetes kills after 30.
+  public static let stopSecondsDefault = 25
+  /// From SIGTERM to GoAway: load balancers notice in this time that the server is not ready.
+  public static let graceSecondsDefault = 5
 
   // MARK: requests
 
