@@ -1,12 +1,5 @@
-public import NeedletailWire
-
-/// Which version of a model a call asks for.
-public enum VersionSelector: Sendable, Hashable {
-  /// What the rollout serves now.
-  case serving
-  case version(UInt64)
-  case label(String)
-}
+@_exported public import NeedletailCore
+@_exported public import NeedletailWire
 
 /// One connection to a server: many calls in flight, answers matched by id. Anyone may call it.
 public final class NeedletailClient: Sendable {

@@ -1,5 +1,5 @@
 /// The element type of a tensor. Raw values are those of `needletail.v1.DataType`.
-public enum DataType: UInt8, Sendable, CaseIterable, CustomStringConvertible {
+public enum DataType: UInt8, Sendable, BitwiseCopyable, CaseIterable, CustomStringConvertible {
   case float32 = 1
   case float64 = 2
   case int8 = 3

@@ -2,7 +2,7 @@
 /// the memory it points to, and is read on the thread that owns that memory.
 ///
 /// Nothing in it has been checked: shape and byte counts are the sender's word.
-public struct TensorView {
+public struct TensorView: BitwiseCopyable {
   /// UTF-8 as sent, unchecked.
   public var name: UnsafeRawBufferPointer
   /// Nil where the sender named a type that does not exist.

@@ -3,25 +3,52 @@ public import NIOCore
 /// Cuts a stream of bytes into frames: `u32 length, big-endian`, then `length` bytes.
 ///
 /// Pure and incremental: it may be fed bytes cut anywhere. Its buffer grows with what arrives, never
-/// with what a length promises. Confined to its connection's loop.
+/// with what a length promises, and shrinks again after a long frame. Confined to its connection's loop.
 public struct FrameDecoder {
   /// A length word above this is refused as soon as its fourth byte is there.
   public var frameBytesMax: Int
+
+  private var buffer = ByteBuffer()
+
+  /// An idle connection holds no more than this.
+  private static let idleBytesMax = 64 << 10
 
   public init(frameBytesMax: Int) {
     self.frameBytesMax = frameBytesMax
   }
 
-  /// Takes all readable bytes of `bytes`.
-  public mutating func append(_ bytes: inout ByteBuffer) { fatalError() }
+  /// Takes all readable bytes of `bytes`. The storage is taken over, not copied, where nothing waits.
+  public mutating func append(_ bytes: inout ByteBuffer) {
+    guard bytes.readableBytes > 0 else { return }
+    if buffer.readableBytes == 0, buffer.capacity <= bytes.capacity || buffer.capacity > Self.idleBytesMax {
+      buffer = bytes
+      bytes.moveReaderIndex(to: bytes.writerIndex)
+    } else {
+      // Moves the rest of a frame to the front instead of growing for ever.
+      if buffer.readerIndex > buffer.readableBytes { buffer.discardReadBytes() }
+      buffer.writeBuffer(&bytes)
+    }
+  }
 
   /// The next whole frame without its length word, or nil until more bytes arrive.
   ///
   /// After an error the boundary of frames is lost: the connection must be closed.
-  public mutating func next() throws(FrameError) -> ByteBuffer? { fatalError() }
+  /// - Complexity: O(1); the frame shares the decoder's storage.
+  public mutating func next() throws(FrameError) -> ByteBuffer? {
+    guard let word = buffer.getInteger(at: buffer.readerIndex, endianness: .big, as: UInt32.self) else { return nil }
+    let length = Int(word)
+    guard length > 0 else { throw .emptyFrame }
+    guard length <= frameBytesMax else { throw .tooLong(found: length, limit: frameBytesMax) }
+    guard buffer.readableBytes - 4 >= length else { return nil }
+    buffer.moveReaderIndex(forwardBy: 4)
+    return buffer.readSlice(length: length)
+  }
 
   /// Bytes taken and not yet given out.
-  public var bytesBuffered: Int { fatalError() }
+  public var bytesBuffered: Int { buffer.readableBytes }
+
+  /// Bytes of storage behind the decoder, for tests of its bounds.
+  public var capacityBytes: Int { buffer.storageCapacity }
 
   /// True while a frame has begun and not ended: silence now is a stalled peer.
   public var isMidFrame: Bool { bytesBuffered > 0 }

@@ -2,16 +2,133 @@ public import NIOCore
 public import NeedletailCore
 
 /// Appends framed responses, other than predictions, to a connection's output buffer.
+///
+/// Stateless: anyone may call it. The bytes equal those of Google's protobuf. A response that no
+/// frame can hold is answered with an `INVALID_ARGUMENT` error in its place.
 public enum ResponseEncoder {
-  public static func appendError(id: UInt64, _ error: ServingError, to buffer: inout ByteBuffer) { fatalError() }
-  public static func appendHealth(id: UInt64, _ report: HealthReport, to buffer: inout ByteBuffer) { fatalError() }
+  public static func appendError(id: UInt64, _ error: ServingError, to buffer: inout ByteBuffer) {
+    append(id: id, to: &buffer) { response in
+      response.message(2) { status in
+        status.uint(1, UInt64(error.code.rawValue))
+        status.string(2, error.message)
+        status.uint(3, UInt64(error.retryAfterMicroseconds))
+      }
+    }
+  }
+
+  public static func appendHealth(id: UInt64, _ report: HealthReport, to buffer: inout ByteBuffer) {
+    append(id: id, to: &buffer) { response in
+      response.message(4) { health in
+        health.bool(1, report.live)
+        health.bool(2, report.ready)
+        for model in report.models { health.message(3) { $0.write(model) } }
+      }
+    }
+  }
+
   /// - Parameter text: Prometheus text format 0.0.4.
-  public static func appendMetrics(id: UInt64, _ text: String, to buffer: inout ByteBuffer) { fatalError() }
-  public static func appendModels(id: UInt64, _ report: ModelListReport, to buffer: inout ByteBuffer) { fatalError() }
+  public static func appendMetrics(id: UInt64, _ text: String, to buffer: inout ByteBuffer) {
+    append(id: id, to: &buffer) { response in
+      response.message(5) { $0.string(1, text) }
+    }
+  }
+
+  public static func appendModels(id: UInt64, _ report: ModelListReport, to buffer: inout ByteBuffer) {
+    append(id: id, to: &buffer) { response in
+      response.message(6) { list in
+        for model in report.models { list.message(1) { $0.write(model) } }
+        for problem in report.problems {
+          list.message(2) {
+            $0.string(1, problem.path)
+            $0.string(2, problem.reason)
+          }
+        }
+      }
+    }
+  }
+
   public static func appendDescription(
     id: UInt64, _ description: ModelDescription, to buffer: inout ByteBuffer
-  ) { fatalError() }
-  public static func appendAuthenticated(id: UInt64, principal: String, to buffer: inout ByteBuffer) { fatalError() }
+  ) {
+    append(id: id, to: &buffer) { response in
+      response.message(7) { $0.write(description) }
+    }
+  }
+
+  public static func appendAuthenticated(id: UInt64, principal: String, to buffer: inout ByteBuffer) {
+    append(id: id, to: &buffer) { response in
+      response.message(8) { $0.string(1, principal) }
+    }
+  }
+
   /// Calls with an id above `lastID` were not executed and are safe to retry elsewhere.
-  public static func appendGoAway(lastID: UInt64, to buffer: inout ByteBuffer) { fatalError() }
+  public static func appendGoAway(lastID: UInt64, to buffer: inout ByteBuffer) {
+    append(id: 0, to: &buffer) { response in
+      response.message(9) { $0.uint(1, lastID) }
+    }
+  }
+
+  private static func append(id: UInt64, to buffer: inout ByteBuffer, _ build: (inout MessageWriter) -> Void) {
+    var response = MessageWriter()
+    response.uint(1, id)
+    build(&response)
+    guard response.bytes.count <= Limits.frameBytesHardCap else {
+      return appendError(id: id, .tooLongAnswer(bytes: response.bytes.count), to: &buffer)
+    }
+    // An empty frame is no frame: a response always holds a status or a result.
+    buffer.writeInteger(UInt32(response.bytes.count), endianness: .big)
+    buffer.writeBytes(response.bytes)
+  }
+}
+
+extension ServingError {
+  static func tooLongAnswer(bytes: Int) -> ServingError {
+    .init(.invalidArgument, "answer: expected at most \(Limits.frameBytesHardCap) bytes, found \(bytes); ask for less")
+  }
+}
+
+extension MessageWriter {
+  fileprivate mutating func write(_ model: ModelStatusReport) {
+    string(1, model.model)
+    uint(2, model.servingVersion)
+    for version in model.versions {
+      message(3) {
+        $0.uint(1, version.version)
+        $0.uint(2, UInt64(version.state?.rawValue ?? 0))
+        $0.string(3, version.reason)
+        $0.string(4, version.digest)
+        $0.string(5, version.signer)
+        $0.uint(6, version.sinceMilliseconds)
+        $0.uint(7, version.residentBytes)
+      }
+    }
+  }
+
+  fileprivate mutating func write(_ spec: TensorSpecReport) {
+    string(1, spec.name)
+    uint(2, UInt64(spec.type?.rawValue ?? 0))
+    packed(3, spec.shape)
+    strings(4, spec.categories)
+    bool(5, spec.optional)
+    string(6, spec.summary)
+  }
+
+  fileprivate mutating func write(_ description: ModelDescription) {
+    string(1, description.model)
+    uint(2, description.version)
+    uint(3, UInt64(description.state?.rawValue ?? 0))
+    string(4, description.task)
+    for input in description.inputs { message(5) { $0.write(input) } }
+    for output in description.outputs { message(6) { $0.write(output) } }
+    strings(7, description.labels)
+    string(8, description.digest)
+    string(9, description.signer)
+    uint(10, description.createdMilliseconds)
+    map(11, description.metrics)
+    map(12, description.lineage)
+    string(13, description.precision)
+    string(14, description.isa)
+    uint(15, description.residentBytes)
+    strings(16, description.plan)
+  }
 }

@@ -1,5 +1,3 @@
-public import NeedletailWire
-
 /// One output of a prediction.
 public struct OutputTensor: Sendable, Equatable {
   public enum Values: Sendable, Equatable {

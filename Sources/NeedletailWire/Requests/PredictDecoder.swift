@@ -1,0 +1,141 @@
+internal import NeedletailCore
+
+/// Reads a `PredictRequest`: one pass counts, one pass fills arrays of exactly that size.
+enum PredictDecoder {
+  static func decode(
+    _ frame: UnsafeRawBufferPointer, from offset: Int, arena: MessageArena
+  ) throws(ServingError) -> PredictView {
+    let empty = UnsafeRawBufferPointer(start: nil, count: 0)
+    var view = PredictView(
+      model: empty, selector: .serving, tensors: .init(start: nil, count: 0), outputs: .init(start: nil, count: 0),
+      routingKey: empty)
+    var tensorCount = 0
+    var outputCount = 0
+    var calls = CallPayloads(frame, from: offset, call: .predict)
+    while let payload = try calls.next() {
+      var fields = FieldReader(payload, of: "PredictRequest")
+      while let field = try fields.next() {
+        switch (field.number, field.value) {
+        case (1, .bytes(let name)): view.model = name
+        case (2, .varint(let version)): view.selector = .version(version)
+        case (3, .bytes(let label)): view.selector = .label(label)
+        case (4, .bytes): tensorCount += 1
+        case (5, .bytes): outputCount += 1
+        case (6, .bytes(let key)): view.routingKey = key
+        default: break
+        }
+      }
+    }
+    try check("inputs", tensorCount, atMost: Limits.inputTensorsMax, unit: "tensors")
+    try check("outputs", outputCount, atMost: Limits.outputNamesMax, unit: "names")
+    try check("routing_key", view.routingKey.count, atMost: Limits.routingKeyBytesMax, unit: "bytes")
+
+    let tensors = try array(of: TensorView.self, count: tensorCount, in: arena)
+    let outputs = try array(of: UnsafeRawBufferPointer.self, count: outputCount, in: arena)
+    try fill(tensors, outputs, from: frame, offset: offset, arena: arena)
+    view.tensors = UnsafeBufferPointer(tensors)
+    view.outputs = UnsafeBufferPointer(outputs)
+    return view
+  }
+
+  private static func fill(
+    _ tensors: UnsafeMutableBufferPointer<TensorView>, _ outputs: UnsafeMutableBufferPointer<UnsafeRawBufferPointer>,
+    from frame: UnsafeRawBufferPointer, offset: Int, arena: MessageArena
+  ) throws(ServingError) {
+    var tensorIndex = 0
+    var outputIndex = 0
+    var calls = CallPayloads(frame, from: offset, call: .predict)
+    while let payload = try calls.next() {
+      var fields = FieldReader(payload, of: "PredictRequest")
+      while let field = try fields.next() {
+        guard case .bytes(let bytes) = field.value else { continue }
+        if field.number == 4 {
+          tensors.initializeElement(at: tensorIndex, to: try tensor(bytes, arena: arena))
+          tensorIndex += 1
+        } else if field.number == 5 {
+          outputs.initializeElement(at: outputIndex, to: bytes)
+          outputIndex += 1
+        }
+      }
+    }
+  }
+
+  private static func tensor(
+    _ message: UnsafeRawBufferPointer, arena: MessageArena
+  ) throws(ServingError) -> TensorView {
+    let empty = UnsafeRawBufferPointer(start: nil, count: 0)
+    var view = TensorView(
+      name: empty, type: nil, shape: .init(start: nil, count: 0), data: empty, strings: .init(start: nil, count: 0))
+    var rank = 0
+    var stringCount = 0
+    var fields = FieldReader(message, of: "Tensor")
+    while let field = try fields.next() {
+      switch (field.number, field.value) {
+      case (1, .bytes(let name)): view.name = name
+      // An enum is an int32 on the wire, so bits above are dropped.
+      case (2, .varint(let type)):
+        view.type = UInt8(exactly: UInt32(truncatingIfNeeded: type)).flatMap(DataType.init(rawValue:))
+      case (3, .varint): rank += 1
+      case (3, .bytes(let packed)):
+        var dimensions = FieldReader(packed, of: "Tensor.shape")
+        while try dimensions.nextPacked() != nil { rank += 1 }
+      case (4, .bytes(let data)): view.data = data
+      case (5, .bytes): stringCount += 1
+      default: break
+      }
+    }
+    try check("shape", rank, atMost: Limits.tensorRankMax, unit: "dimensions")
+    let shape = try array(of: UInt64.self, count: rank, in: arena)
+    let strings = try array(of: UnsafeRawBufferPointer.self, count: stringCount, in: arena)
+    try fill(shape, strings, from: message)
+    view.shape = UnsafeBufferPointer(shape)
+    view.strings = UnsafeBufferPointer(strings)
+    return view
+  }
+
+  private static func fill(
+    _ shape: UnsafeMutableBufferPointer<UInt64>, _ strings: UnsafeMutableBufferPointer<UnsafeRawBufferPointer>,
+    from message: UnsafeRawBufferPointer
+  ) throws(ServingError) {
+    var shapeIndex = 0
+    var stringIndex = 0
+    var fields = FieldReader(message, of: "Tensor")
+    while let field = try fields.next() {
+      switch (field.number, field.value) {
+      case (3, .varint(let dimension)):
+        shape.initializeElement(at: shapeIndex, to: dimension)
+        shapeIndex += 1
+      case (3, .bytes(let packed)):
+        var dimensions = FieldReader(packed, of: "Tensor.shape")
+        while let dimension = try dimensions.nextPacked() {
+          shape.initializeElement(at: shapeIndex, to: dimension)
+          shapeIndex += 1
+        }
+      case (5, .bytes(let text)):
+        strings.initializeElement(at: stringIndex, to: text)
+        stringIndex += 1
+      default: break
+      }
+    }
+  }
+
+  private static func check(
+    _ field: StaticString, _ count: Int, atMost limit: Int, unit: StaticString
+  ) throws(ServingError) {
+    guard count <= limit else {
+      throw .invalidArgument("\(field): expected at most \(limit) \(unit), found \(count)")
+    }
+  }
+
+  private static func array<Element: BitwiseCopyable>(
+    of type: Element.Type, count: Int, in arena: MessageArena
+  ) throws(ServingError) -> UnsafeMutableBufferPointer<Element> {
+    guard count > 0 else { return .init(start: nil, count: 0) }
+    guard let memory = arena.allocate(type, count: count) else {
+      throw .invalidArgument(
+        "PredictRequest: more elements than a request of its size may hold, expected at most "
+          + "\(arena.bytesBudget) bytes to keep them; send one dense tensor instead of many small ones")
+    }
+    return memory
+  }
+}

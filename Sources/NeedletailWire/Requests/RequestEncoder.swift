@@ -1,0 +1,98 @@
+internal import NeedletailCore
+public import NIOCore
+
+/// Appends framed requests to a client's output buffer. Stateless: anyone may call it.
+///
+/// The bytes equal those of Google's protobuf.
+public enum RequestEncoder {
+  /// Why a request was not written.
+  public struct TooLong: Error, Equatable, Sendable {
+    public var bytes: Int
+    public var limit: Int
+  }
+
+  public enum Call: Sendable {
+    case predict(Predict)
+    case health
+    case metrics
+    case listModels
+    case describeModel(String, VersionSelector)
+    case authenticate(key: String)
+  }
+
+  public struct Predict: Sendable {
+    public var model: String
+    public var selector: VersionSelector
+    public var inputs: [InputTensor]
+    /// Empty: all.
+    public var outputs: [String]
+    public var routingKey: String
+
+    public init(
+      model: String, selector: VersionSelector = .serving, inputs: [InputTensor], outputs: [String] = [],
+      routingKey: String = ""
+    ) {
+      self.model = model
+      self.selector = selector
+      self.inputs = inputs
+      self.outputs = outputs
+      self.routingKey = routingKey
+    }
+  }
+
+  /// - Parameters:
+  ///   - id: unique among the connection's calls in flight, not 0.
+  ///   - timeoutMicroseconds: the server's budget from arrival; 0: none.
+  /// - Throws: if the request does not fit `frameBytesMax`; then nothing was written.
+  public static func append(
+    id: UInt64, timeoutMicroseconds: UInt32, _ call: Call, frameBytesMax: Int, to buffer: inout ByteBuffer
+  ) throws(TooLong) {
+    var request = MessageWriter()
+    request.uint(1, id)
+    request.uint(2, UInt64(timeoutMicroseconds))
+    switch call {
+    case .predict(let predict): request.message(3) { $0.write(predict) }
+    case .health: request.message(4) { _ in }
+    case .metrics: request.message(5) { _ in }
+    case .listModels: request.message(6) { _ in }
+    case .describeModel(let model, let selector):
+      request.message(7) {
+        $0.string(1, model)
+        $0.write(selector)
+      }
+    case .authenticate(let key): request.message(8) { $0.string(1, key) }
+    }
+    guard request.bytes.count <= frameBytesMax else {
+      throw TooLong(bytes: request.bytes.count, limit: frameBytesMax)
+    }
+    buffer.writeInteger(UInt32(request.bytes.count), endianness: .big)
+    buffer.writeBytes(request.bytes)
+  }
+}
+
+extension MessageWriter {
+  fileprivate mutating func write(_ selector: VersionSelector) {
+    switch selector {
+    case .serving: break
+    // A member of a oneof is present even with its default value.
+    case .version(let version): member(2, version)
+    case .label(let label): element(3, label)
+    }
+  }
+
+  fileprivate mutating func write(_ predict: RequestEncoder.Predict) {
+    string(1, predict.model)
+    write(predict.selector)
+    for input in predict.inputs {
+      message(4) {
+        $0.string(1, input.name)
+        $0.uint(2, UInt64(input.type.rawValue))
+        $0.packed(3, input.shape)
+        $0.data(4, input.data)
+        $0.strings(5, input.strings)
+      }
+    }
+    strings(5, predict.outputs)
+    string(6, predict.routingKey)
+  }
+}
