@@ -83,6 +83,9 @@ public enum Limits {
   public static let columnsMax = 1 << 20
   /// Scratch of one plan at its largest batch.
   public static let workspaceBytesMax = 1 << 30
+  /// Packed weights and tables of one plan: twice the raw bytes of a whole bundle. Many layers may
+  /// name one tensor, and a layer of one column is packed as sixteen.
+  public static let planBytesMax = 8 << 30
 
   // MARK: store
 
