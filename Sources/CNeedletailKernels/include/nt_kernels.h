@@ -1,1 +1,177 @@
+/// The kernels of the engine: int8 and fp32 matrix products, row operations, packing, and the flat
+/// plan that strings them together.
+///
+/// One promise holds for everything here: for the same operands every instruction set gives the same
+/// bits, and a row's answer does not depend on the rows beside it. int32 accumulators are exact;
+/// floating point runs in one fixed order per row, with explicit fused multiply-adds or none
+/// (the files are compiled with -ffp-contract=off).
+///
+/// No function allocates, locks or fails; sizes are the caller's duty and asserted in debug builds.
 #pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/// Columns of a packed panel of weights: one AVX-512 register of int32 or fp32.
+#define NT_PANEL_COLUMNS 16
+/// int8 products summed into one int32 by VPDPBUSD, by maddubs + madd, and by SDOT.
+#define NT_K_GROUP 4
+/// Bytes to which packed weights, quantised rows and arena values are aligned.
+#define NT_ALIGNMENT 64
+/// Longest int8 row whose accumulator cannot leave int32: (2³¹ − 1) / 127².
+#define NT_S8_DEPTH_MAX 133144
+
+typedef enum nt_isa {
+  NT_ISA_SCALAR = 0,
+  NT_ISA_AVX2 = 1,
+  NT_ISA_AVX512VNNI = 2,
+  NT_ISA_NEON = 3,
+} nt_isa;
+
+typedef enum nt_activation {
+  NT_ACTIVATION_IDENTITY = 0,
+  NT_ACTIVATION_RELU = 1,
+  NT_ACTIVATION_TANH = 2,
+  NT_ACTIVATION_LOGISTIC = 3,
+  NT_ACTIVATION_GELU = 4,
+} nt_activation;
+
+// MARK: - operands
+
+/// out[r, c] = activation(Σₖ a[r, k] · w[c, k] · row_scales[r] · scale[c] + bias[c]).
+typedef struct nt_s8_gemm_args {
+  /// rows × a_stride, each row padded with zeros to a multiple of NT_K_GROUP.
+  const int8_t *a;
+  size_t a_stride;
+  const float *row_scales;
+  /// Written by nt_s8_pack.
+  const void *weights;
+  size_t rows, columns, depth;
+  /// rows × columns; unused where `accumulators` is set.
+  float *out;
+  /// Null, or rows × columns that take the bare sums instead: for tests.
+  int32_t *accumulators;
+  nt_activation activation;
+} nt_s8_gemm_args;
+
+/// out[r, c] = activation(Σₖ a[r, k] · w[c, k] + bias[c]), the sum by fused multiply-adds in
+/// ascending k from 0.
+typedef struct nt_f32_gemm_args {
+  /// rows × depth.
+  const float *a;
+  /// Written by nt_f32_pack.
+  const float *weights;
+  size_t rows, columns, depth;
+  float *out;
+  nt_activation activation;
+} nt_f32_gemm_args;
+
+/// Neighbouring input columns that preprocessing treats alike.
+typedef struct nt_column_run {
+  uint32_t first, count;
+  /// 0 passes the columns through; n turns the run's only column into n indicators.
+  uint32_t width;
+} nt_column_run;
+
+/// Impute, scale and one-hot in one pass; what is absent is null or 0.
+typedef struct nt_preprocess {
+  /// Per input column: what NaN becomes.
+  const float *fill;
+  /// Per input column: y = (x − offset) · scale. Both or neither.
+  const float *offset, *scale;
+  const nt_column_run *runs;
+  uint32_t run_count;
+  uint32_t in_columns, out_columns;
+  /// Clamp the scaled value to [0, 1].
+  bool clamp;
+} nt_preprocess;
+
+// MARK: - kernels
+
+/// All operations for one instruction set.
+typedef struct nt_kernel_table {
+  const char *name;
+  void (*s8_gemm)(const nt_s8_gemm_args *args);
+  void (*f32_gemm)(const nt_f32_gemm_args *args);
+  /// Symmetric int8 per row: q = round-half-even(x · 127 / max|x|), row_scale = max|x| / 127.
+  /// A row below 1e-30 is all zeros with scale 0; a row with a NaN or infinity gets scale NaN, so
+  /// that the fault stays visible in the answer. `q_stride` ≥ columns; the rest is zeroed.
+  void (*quantise)(const float *x, size_t rows, size_t columns, int8_t *q, size_t q_stride, float *row_scales);
+  void (*preprocess)(const nt_preprocess *p, const float *x, float *y, size_t rows);
+  void (*bias_activate)(float *x, const float *bias, size_t rows, size_t columns, nt_activation activation);
+  void (*logistic)(const float *x, float *y, size_t count);
+  void (*softmax)(const float *x, float *y, size_t rows, size_t columns);
+  /// Index of the largest column, the lowest on a tie; a NaN never wins.
+  void (*argmax)(const float *x, float *y, size_t rows, size_t columns);
+} nt_kernel_table;
+
+/// True if this CPU, and the system it runs under, can execute the kernels of `isa`.
+bool nt_isa_supported(nt_isa isa);
+/// The fastest supported instruction set.
+nt_isa nt_isa_best(void);
+/// Null where `isa` is of another architecture. The caller checks nt_isa_supported.
+const nt_kernel_table *nt_kernel_table_for(nt_isa isa);
+
+// MARK: - packing
+
+/// Bytes of packed int8 weights: per panel of 16 columns, 4 × 16 bytes for every 4 of depth, then
+/// 16 column sums, 16 scales and 16 biases, so that memory is read strictly forward.
+size_t nt_s8_packed_bytes(size_t columns, size_t depth);
+/// w: columns × depth, −127 … 127; bias may be null. `packed` is aligned to NT_ALIGNMENT.
+void nt_s8_pack(const int8_t *w, const float *scales, const float *bias, size_t columns, size_t depth, void *packed);
+/// Bytes of packed fp32 weights: per panel, 16 floats for every step of depth, then 16 biases.
+size_t nt_f32_packed_bytes(size_t columns, size_t depth);
+void nt_f32_pack(const float *w, const float *bias, size_t columns, size_t depth, float *packed);
+/// `depth` rounded up to NT_ALIGNMENT: the stride of quantised rows.
+size_t nt_s8_row_stride(size_t depth);
+
+// MARK: - plan
+
+typedef enum nt_step_kind {
+  NT_STEP_PREPROCESS,
+  NT_STEP_QUANTISE,
+  NT_STEP_DENSE_S8,
+  NT_STEP_DENSE_F32,
+  NT_STEP_LOGISTIC,
+  NT_STEP_SOFTMAX,
+  NT_STEP_ARGMAX,
+} nt_step_kind;
+
+/// C ← A · Bᵀ: a is rows × depth, b columns × depth, c rows × columns, all row-major.
+typedef void (*nt_sgemm)(const float *a, const float *b, float *c, size_t rows, size_t columns, size_t depth);
+
+/// One operation with everything resolved. Offsets are bytes into the arena.
+typedef struct nt_step {
+  nt_step_kind kind;
+  nt_activation activation;
+  uint32_t in_columns, out_columns;
+  size_t in_offset, out_offset;
+  /// Quantise writes and int8 dense reads the row scales here.
+  size_t scales_offset;
+  /// Packed weights.
+  const void *weights;
+  const nt_preprocess *preprocess;
+  /// Relaxed plans: canonical fp32 weights and bias for nt_plan.sgemm, else null.
+  const float *plain_weights, *plain_bias;
+} nt_step;
+
+typedef struct nt_plan {
+  const nt_kernel_table *kernels;
+  const nt_step *steps;
+  size_t step_count;
+  /// Relaxed plans hand fp32 layers to this from `sgemm_rows_min` rows on, else null.
+  nt_sgemm sgemm;
+  size_t sgemm_rows_min;
+} nt_plan;
+
+/// Runs every step on `rows` rows. `arena` is aligned to NT_ALIGNMENT and as large as planned.
+void nt_plan_run(const nt_plan *plan, void *arena, size_t rows);
+
+#ifdef __cplusplus
+}
+#endif

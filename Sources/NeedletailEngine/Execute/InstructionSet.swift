@@ -1,16 +1,60 @@
 internal import CNeedletailKernels
 
+#if canImport(Glibc)
+  internal import Glibc
+#else
+  internal import Darwin
+#endif
+
 /// A family of kernels. Raw values are those of `NEEDLETAIL_ISA`.
 ///
 /// Every family gives the same bits for the same plan; they differ in speed only.
 public enum InstructionSet: String, Sendable, CaseIterable {
   case scalar, avx2, avx512vnni, neon
 
-  /// The best family this CPU and its system support, or what `NEEDLETAIL_ISA` asks for.
+  /// What `NEEDLETAIL_ISA` asks for, else the fastest family this CPU and its system support.
   /// Decided once per process.
-  public static var selected: InstructionSet { .scalar }
+  public static var selected: InstructionSet { decision }
+
+  /// True if this CPU, and the system it runs under, can execute these kernels.
+  public var isSupported: Bool { nt_isa_supported(kernelSet) }
+
+  /// The families this machine can run, slowest first.
+  public static var supported: [InstructionSet] { allCases.filter(\.isSupported) }
 
   /// Refuses a `NEEDLETAIL_ISA` that names no family, or one this CPU cannot run. Call it first thing
-  /// in `main`.
-  public static func validateEnvironment() throws(PlanError) {}
+  /// in `main`: ``selected`` ignores such a request.
+  public static func validateEnvironment() throws(PlanError) {
+    if let text = getenv(environmentVariable) { _ = try requested(String(cString: text)) }
+  }
+
+  /// Reads a value of `NEEDLETAIL_ISA`; empty asks for nothing.
+  static func requested(_ text: String) throws(PlanError) -> InstructionSet? {
+    guard !text.isEmpty else { return nil }
+    let names = supported.map { $0.rawValue }.joined(separator: ", ")
+    guard let isa = InstructionSet(rawValue: text) else {
+      throw PlanError("\(environmentVariable): expected one of \(names), found \(String(text.prefix(64)))")
+    }
+    guard isa.isSupported else {
+      throw PlanError("\(environmentVariable): this CPU does not support \(text), expected one of \(names)")
+    }
+    return isa
+  }
+
+  private static let environmentVariable = "NEEDLETAIL_ISA"
+
+  private static let decision: InstructionSet = {
+    if let text = getenv(environmentVariable), let isa = try? requested(String(cString: text)) { return isa }
+    let best = nt_isa_best()
+    return allCases.first { $0.kernelSet == best } ?? .scalar
+  }()
+
+  var kernelSet: nt_isa {
+    switch self {
+    case .scalar: NT_ISA_SCALAR
+    case .avx2: NT_ISA_AVX2
+    case .avx512vnni: NT_ISA_AVX512VNNI
+    case .neon: NT_ISA_NEON
+    }
+  }
 }

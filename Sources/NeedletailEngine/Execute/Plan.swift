@@ -1,7 +1,8 @@
+internal import CNeedletailKernels
 public import NeedletailCore
 
 /// What a plan writes under which name.
-public struct PlanOutput: Sendable {
+public struct PlanOutput: Sendable, Equatable {
   public let name: String
   public let kind: ModelGraph.Output.Kind
   /// 1 for class outputs.
@@ -10,6 +11,9 @@ public struct PlanOutput: Sendable {
 
 /// A compiled model: packed weights and a flat list of steps. Shared and read-only; any number of
 /// threads may run it, each with its own ``Workspace``.
+///
+/// A row's answer is bit-identical on every instruction set and in whatever batch it runs, except
+/// where ``PlanOptions/relaxed`` allows otherwise.
 public final class Plan: Sendable {
   public let inputColumns: Int
   public let outputs: [PlanOutput]
@@ -21,16 +25,91 @@ public final class Plan: Sendable {
   public let residentBytes: Int
   /// Scratch of one ``Workspace``.
   public let workspaceBytes: Int
-
-  public init(_ graph: ModelGraph, inputColumns: Int, options: PlanOptions = PlanOptions()) throws(PlanError) {
-    fatalError("not yet")
-  }
-
   /// One line a step, for people.
-  public var steps: [String] { fatalError("not yet") }
+  public let steps: [String]
+
+  /// In bytes, into the workspace.
+  let inputOffset: Int
+  let outputOffsets: [Int]
+  private let storage: PlanStorage
+  /// Lies in `storage`, written before the plan was.
+  private nonisolated(unsafe) let kernelPlan: UnsafePointer<nt_plan>
+
+  /// Rows from which a relaxed plan hands fp32 layers to OpenBLAS: below, packing B on every call
+  /// costs more than its kernels gain.
+  private static let relaxedRowsMin = 64
+
+  /// - Parameter inputColumns: features of the schema.
+  /// - Throws: what is wrong with the graph or the options, naming the node.
+  public init(_ graph: ModelGraph, inputColumns: Int, options: PlanOptions = PlanOptions()) throws(PlanError) {
+    let isa = options.isa ?? InstructionSet.selected
+    guard isa.isSupported, let kernels = nt_kernel_table_for(isa.kernelSet) else {
+      throw PlanError("this CPU does not support the \(isa.rawValue) kernels")
+    }
+    guard (1...Limits.batchRowsMaxDefault).contains(options.rowsMax) else {
+      throw PlanError("rows of a plan: expected 1 to \(Limits.batchRowsMaxDefault), found \(options.rowsMax)")
+    }
+    try GraphValidator(graph: graph).validate(inputColumns: inputColumns)
+
+    let storage = PlanStorage()
+    var compiler = PlanCompiler(graph, options: options, storage: storage)
+    try compiler.compile()
+    let layout = MemoryPlanner.plan(
+      compiler.buffers.map {
+        .init(bytes: $0.bytesPerRow * options.rowsMax, firstStep: $0.firstStep, lastStep: $0.lastStep)
+      })
+    guard layout.bytes <= Limits.workspaceBytesMax else {
+      throw PlanError(
+        "graph: expected at most \(Limits.workspaceBytesMax) bytes of scratch for \(options.rowsMax) rows, found \(layout.bytes)"
+      )
+    }
+
+    let resolved = compiler.steps.map { step in
+      var kernel = step.kernel
+      kernel.in_offset = layout.offsets[step.input]
+      kernel.out_offset = layout.offsets[step.output]
+      if let scales = step.scales { kernel.scales_offset = layout.offsets[scales] }
+      return kernel
+    }
+    var kernelPlan = nt_plan()
+    kernelPlan.kernels = kernels
+    kernelPlan.steps = try storage.copy(resolved, for: nil)
+    kernelPlan.step_count = resolved.count
+    if options.relaxed {
+      BLAS.useOneThread()
+      kernelPlan.sgemm = BLAS.multiplyByTransposed
+      kernelPlan.sgemm_rows_min = Self.relaxedRowsMin
+    }
+
+    func offset(ofValue value: Int) -> Int { compiler.bufferOfValue[value].map { layout.offsets[$0] } ?? 0 }
+    self.inputColumns = inputColumns
+    self.outputs = graph.outputs.map {
+      PlanOutput(name: $0.name, kind: $0.kind, columns: graph.values[$0.value].columns)
+    }
+    self.rowsMax = options.rowsMax
+    self.isa = isa
+    self.precision =
+      switch (compiler.denseInt8Count, compiler.denseFloatCount) {
+      case (1..., 0): "int8"
+      case (0, _): "fp32"
+      default: "mixed"
+      }
+    self.steps = compiler.steps.map(\.summary)
+    self.inputOffset = offset(ofValue: 0)
+    self.outputOffsets = graph.outputs.map { offset(ofValue: $0.value) }
+    self.workspaceBytes = layout.bytes
+    self.kernelPlan = try storage.copy([kernelPlan], for: nil)
+    self.residentBytes = storage.bytes
+    self.storage = storage
+  }
 
   /// Computes `rows` rows from the workspace's input to its outputs: one C call, no allocation, no lock.
   ///
+  /// The input rows stay as they are.
   /// - Parameter rows: 1 … `rowsMax`.
-  public func run(_ workspace: borrowing Workspace, rows: Int) { fatalError("not yet") }
+  public func run(_ workspace: borrowing Workspace, rows: Int) {
+    precondition(workspace.plan === self, "a workspace runs only the plan it was made for")
+    precondition(rows >= 1 && rows <= rowsMax, "rows out of range")
+    nt_plan_run(kernelPlan, workspace.memory, rows)
+  }
 }

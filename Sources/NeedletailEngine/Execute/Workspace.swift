@@ -1,12 +1,33 @@
+internal import CNeedletailKernels
+
 /// One thread's scratch for one plan, reused from run to run.
-public struct Workspace: ~Copyable {
-  public init(_ plan: Plan) { fatalError("not yet") }
+///
+/// Unchecked: it is never shared, for it cannot be copied; whoever owns it may move it to another
+/// thread between runs.
+public struct Workspace: ~Copyable, @unchecked Sendable {
+  let plan: Plan
+  /// Aligned for every kernel, every page touched.
+  let memory: UnsafeMutableRawPointer
+
+  public init(_ plan: Plan) {
+    self.plan = plan
+    let bytes = max(plan.workspaceBytes, 1)
+    memory = .allocate(byteCount: bytes, alignment: Int(NT_ALIGNMENT))
+    // Touching the pages here spares the first request their faults.
+    memory.initializeMemory(as: UInt8.self, repeating: 0, count: bytes)
+  }
+
+  deinit { memory.deallocate() }
 
   /// `rowsMax × inputColumns`, row-major: bound rows go here.
-  public var input: UnsafeMutablePointer<Float> { fatalError("not yet") }
+  public var input: UnsafeMutablePointer<Float> {
+    (memory + plan.inputOffset).assumingMemoryBound(to: Float.self)
+  }
 
   /// Answers of the last run: rows × columns, row-major; class outputs hold one index per row.
   ///
   /// - Parameter index: into ``Plan/outputs``.
-  public func output(_ index: Int) -> UnsafePointer<Float> { fatalError("not yet") }
+  public func output(_ index: Int) -> UnsafePointer<Float> {
+    UnsafePointer((memory + plan.outputOffsets[index]).assumingMemoryBound(to: Float.self))
+  }
 }

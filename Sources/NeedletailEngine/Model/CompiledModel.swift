@@ -8,14 +8,59 @@ public final class CompiledModel: Sendable {
   public let plan: Plan
   public let binder: FeatureBinder
 
+  /// - Throws: what is wrong with the schema, the graph or the labels.
   public init(_ definition: ModelDefinition, options: PlanOptions = PlanOptions()) throws(PlanError) {
-    fatalError("not yet")
+    binder = try FeatureBinder(definition.schema)
+    plan = try Plan(definition.graph, inputColumns: definition.schema.features.count, options: options)
+    try Self.checkLabels(definition)
+    var structure = definition
+    structure.graph.tensors = []
+    self.definition = structure
+  }
+
+  /// A class index must always find its label.
+  private static func checkLabels(_ definition: ModelDefinition) throws(PlanError) {
+    guard definition.labels.count <= Limits.labelsMax else {
+      throw PlanError("labels: expected at most \(Limits.labelsMax), found \(definition.labels.count)")
+    }
+    let graph = definition.graph
+    for output in graph.outputs where output.kind == .classLabel {
+      guard let node = graph.nodes.first(where: { $0.output == output.value }) else { continue }
+      let classes = graph.values[node.input].columns
+      guard definition.labels.count == classes else {
+        throw PlanError(
+          "output \(output.name.quotedForMessage): expected a label for each of \(classes) classes, found \(definition.labels.count)"
+        )
+      }
+    }
   }
 
   /// Answers raw rows, for tools and tests: chunks by `plan.rowsMax`, allocates.
   ///
-  /// - Returns: per output, the values of all rows one after the other (row-major).
+  /// - Parameter rows: one cell per feature, in schema order.
+  /// - Returns: per output, the values of all rows one after the other (row-major); class indices as
+  ///   numbers, class labels as strings.
   public func answers(for rows: [[Cell]]) throws(ServingError) -> [(name: String, answer: GoldenSample.Answer)] {
-    fatalError("not yet")
+    let workspace = Workspace(plan)
+    var numbers = [[Double]](repeating: [], count: plan.outputs.count)
+    var strings = [[String]](repeating: [], count: plan.outputs.count)
+    for start in stride(from: 0, to: rows.count, by: plan.rowsMax) {
+      let chunk = rows[start..<min(rows.count, start + plan.rowsMax)]
+      for (offset, cells) in chunk.enumerated() {
+        try binder.bind(cells, row: start + offset, into: workspace.input + offset * plan.inputColumns)
+      }
+      plan.run(workspace, rows: chunk.count)
+      for (index, output) in plan.outputs.enumerated() {
+        let values = UnsafeBufferPointer(start: workspace.output(index), count: chunk.count * output.columns)
+        switch output.kind {
+        case .number, .classIndex: numbers[index] += values.map { Double($0) }
+        case .classLabel: strings[index] += values.map { definition.labels[Int($0)] }
+        }
+      }
+    }
+    return plan.outputs.indices.map { index in
+      let output = plan.outputs[index]
+      return (output.name, output.kind == .classLabel ? .strings(strings[index]) : .numbers(numbers[index]))
+    }
   }
 }

@@ -1,1 +1,0 @@
-#include "nt_kernels.h"

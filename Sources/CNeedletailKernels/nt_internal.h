@@ -1,0 +1,59 @@
+// Shared by the kernel files: targets, alignment, tables.
+#pragma once
+
+#include <assert.h>
+#include <string.h>
+
+#include "nt_kernels.h"
+
+#define NT_INLINE static inline __attribute__((always_inline))
+
+#if defined(__x86_64__)
+#define NT_X86 1
+#define NT_TARGET_AVX2 __attribute__((target("avx2,fma")))
+#if defined(NT_USE_SIMDE)
+// The AVX-512 files compiled against SIMDe, so that they can be tested on CPUs without AVX-512.
+#define NT_TARGET_AVX512VNNI
+#else
+#define NT_TARGET_AVX512VNNI \
+  __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,prefer-256-bit")))
+#endif
+#elif defined(__aarch64__)
+#define NT_ARM64 1
+#endif
+
+extern const nt_kernel_table nt_kernels__scalar;
+#if defined(NT_X86)
+extern const nt_kernel_table nt_kernels__avx2;
+extern const nt_kernel_table nt_kernels__avx512vnni;
+#elif defined(NT_ARM64)
+extern const nt_kernel_table nt_kernels__neon;
+#endif
+
+/// Declares the kernels of one instruction set and defines its table.
+#define NT_DECLARE_KERNELS(isa)                                                                                   \
+  void nt_s8_gemm__##isa(const nt_s8_gemm_args *args);                                                            \
+  void nt_f32_gemm__##isa(const nt_f32_gemm_args *args);                                                          \
+  void nt_f32_quantise__##isa(const float *x, size_t rows, size_t columns, int8_t *q, size_t q_stride,            \
+                              float *row_scales);                                                                 \
+  void nt_f32_preprocess__##isa(const nt_preprocess *p, const float *x, float *y, size_t rows);                   \
+  void nt_f32_bias_activate__##isa(float *x, const float *bias, size_t rows, size_t columns,                      \
+                                   nt_activation activation);                                                     \
+  void nt_f32_logistic__##isa(const float *x, float *y, size_t count);                                            \
+  void nt_f32_softmax__##isa(const float *x, float *y, size_t rows, size_t columns);                              \
+  void nt_f32_argmax__##isa(const float *x, float *y, size_t rows, size_t columns);
+
+NT_INLINE size_t nt_panels(size_t columns) { return (columns + NT_PANEL_COLUMNS - 1) / NT_PANEL_COLUMNS; }
+NT_INLINE size_t nt_k_groups(size_t depth) { return (depth + NT_K_GROUP - 1) / NT_K_GROUP; }
+
+/// What stands behind the weights of an int8 panel.
+typedef struct nt_s8_panel_tail {
+  int32_t sums[NT_PANEL_COLUMNS];
+  float scales[NT_PANEL_COLUMNS];
+  float bias[NT_PANEL_COLUMNS];
+} nt_s8_panel_tail;
+
+NT_INLINE size_t nt_s8_panel_bytes(size_t depth) {
+  return nt_k_groups(depth) * NT_K_GROUP * NT_PANEL_COLUMNS + sizeof(nt_s8_panel_tail);
+}
+NT_INLINE size_t nt_f32_panel_floats(size_t depth) { return (depth + 1) * NT_PANEL_COLUMNS; }

@@ -1,0 +1,195 @@
+internal import CNeedletailKernels
+internal import NeedletailCore
+
+/// Lowers a validated graph to a flat list of steps: fuses what belongs together, packs weights for
+/// the kernels, and says which buffer lives when.
+struct PlanCompiler {
+  /// Scratch that steps read and write; its place is planned once all steps are known.
+  struct Buffer {
+    var bytesPerRow: Int
+    /// −1: there before the first step.
+    var firstStep: Int
+    var lastStep: Int
+  }
+
+  /// A step whose buffers have no offsets yet.
+  struct Step {
+    var kernel: nt_step
+    var input: Int
+    var output: Int
+    var scales: Int?
+    /// One line for people.
+    var summary: String
+  }
+
+  private let graph: ModelGraph
+  private let options: PlanOptions
+  private let storage: PlanStorage
+  /// Per value: the needed nodes that read it, in order.
+  private let readers: [[Int]]
+  private let isOutput: [Bool]
+
+  private(set) var steps: [Step] = []
+  private(set) var buffers: [Buffer] = []
+  /// Per value: the buffer that holds it, once some step writes it.
+  private(set) var bufferOfValue: [Int?]
+  private(set) var denseInt8Count = 0
+  private(set) var denseFloatCount = 0
+  /// Per value: its int8 rows and their scales, shared by all int8 layers that read it.
+  private var quantised: [Int: (rows: Int, scales: Int)] = [:]
+  /// Nodes that run as part of an earlier node's step.
+  private var isFused: [Bool]
+
+  /// - Parameter graph: validated.
+  init(_ graph: ModelGraph, options: PlanOptions, storage: PlanStorage) {
+    self.graph = graph
+    self.options = options
+    self.storage = storage
+    var isOutput = [Bool](repeating: false, count: graph.values.count)
+    for output in graph.outputs { isOutput[output.value] = true }
+    // Backwards: what no output depends on is not computed.
+    var isNeeded = isOutput
+    var readers = [[Int]](repeating: [], count: graph.values.count)
+    for (index, node) in graph.nodes.enumerated().reversed() where isNeeded[node.output] {
+      isNeeded[node.input] = true
+      readers[node.input].insert(index, at: 0)
+    }
+    self.isOutput = isOutput
+    self.readers = readers
+    self.bufferOfValue = Array(repeating: nil, count: graph.values.count)
+    self.isFused = graph.nodes.map { !isNeeded[$0.output] }
+  }
+
+  mutating func compile() throws(PlanError) {
+    bufferOfValue[0] = addBuffer(bytesPerRow: 4 * graph.values[0].columns, firstStep: -1)
+    for index in graph.nodes.indices where !isFused[index] { try lower(index) }
+    // Inputs stay readable, and outputs stay valid, until the next run.
+    for value in graph.values.indices where value == 0 || isOutput[value] {
+      if let buffer = bufferOfValue[value] { buffers[buffer].lastStep = steps.count }
+    }
+  }
+
+  // MARK: - lowering
+
+  private mutating func lower(_ index: Int) throws(PlanError) {
+    let node = graph.nodes[index]
+    switch node.operation {
+    case .impute, .affine, .oneHot: try lowerPreprocessing(from: index)
+    case .dense(let dense): try lowerDense(index, dense)
+    case .softmax: addStep(NT_STEP_SOFTMAX, named: node.name, from: node.input, to: node.output, "softmax")
+    case .sigmoid: addStep(NT_STEP_LOGISTIC, named: node.name, from: node.input, to: node.output, "sigmoid")
+    case .argMax: addStep(NT_STEP_ARGMAX, named: node.name, from: node.input, to: node.output, "argmax")
+    }
+  }
+
+  /// Impute, affine and one-hot in this order, as far as each feeds only the next, make one step.
+  private mutating func lowerPreprocessing(from first: Int) throws(PlanError) {
+    var tables = PreprocessTables(columns: graph.values[graph.nodes[first].input].columns)
+    var last = first
+    tables.add(graph.nodes[first].operation)
+    while let next = onlyReader(of: graph.nodes[last].output), tables.accepts(graph.nodes[next].operation) {
+      tables.add(graph.nodes[next].operation)
+      isFused[next] = true
+      last = next
+    }
+    let name = graph.nodes[first].name
+    let (input, output) = (graph.nodes[first].input, graph.nodes[last].output)
+    var kernel = nt_step()
+    kernel.preprocess = try tables.store(in: storage, node: name)
+    addStep(NT_STEP_PREPROCESS, named: name, from: input, to: output, tables.summary, kernel: kernel)
+  }
+
+  private mutating func lowerDense(_ index: Int, _ dense: Dense) throws(PlanError) {
+    let node = graph.nodes[index]
+    var (output, activation) = (node.output, dense.activation)
+    if activation == .identity, let next = onlyReader(of: output), graph.nodes[next].operation == .sigmoid {
+      (output, activation) = (graph.nodes[next].output, .logistic)
+      isFused[next] = true
+    }
+    var kernel = nt_step()
+    kernel.activation = nt_activation(rawValue: UInt32(activation.rawValue))
+    let bias = dense.bias.flatMap { graph.tensors[$0].floats }
+    let (rows, columns) = (graph.values[output].columns, graph.values[node.input].columns)
+    switch graph.tensors[dense.weights].storage {
+    case .int8(let elements, let scales):
+      denseInt8Count += 1
+      let packed = try storage.allocate(bytes: nt_s8_packed_bytes(rows, columns), for: node.name)
+      nt_s8_pack(elements, scales, bias, rows, columns, packed)
+      kernel.weights = UnsafeRawPointer(packed)
+      let source = quantise(node.input)
+      addStep(
+        NT_STEP_DENSE_S8, named: node.name, from: node.input, to: output, "dense \(activation) int8", kernel: kernel,
+        reading: source.rows, scales: source.scales)
+    case .float32(let elements):
+      denseFloatCount += 1
+      let packed = try storage.allocate(bytes: nt_f32_packed_bytes(rows, columns), for: node.name)
+      nt_f32_pack(elements, bias, rows, columns, packed.assumingMemoryBound(to: Float.self))
+      kernel.weights = UnsafeRawPointer(packed)
+      if options.relaxed {
+        kernel.plain_weights = try storage.copy(elements, for: node.name)
+        if let bias { kernel.plain_bias = try storage.copy(bias, for: node.name) }
+      }
+      addStep(
+        NT_STEP_DENSE_F32, named: node.name, from: node.input, to: output, "dense \(activation) fp32", kernel: kernel)
+    }
+  }
+
+  /// The int8 rows of a value; quantised once, however many layers read them.
+  private mutating func quantise(_ value: Int) -> (rows: Int, scales: Int) {
+    if let known = quantised[value] { return known }
+    let columns = graph.values[value].columns
+    let rows = addBuffer(bytesPerRow: nt_s8_row_stride(columns), firstStep: steps.count)
+    let scales = addBuffer(bytesPerRow: 4, firstStep: steps.count)
+    var kernel = nt_step()
+    kernel.kind = NT_STEP_QUANTISE
+    kernel.in_columns = UInt32(columns)
+    kernel.out_columns = UInt32(columns)
+    append(kernel, from: source(of: value), to: rows, scales: scales, "quantise \(columns) columns to int8")
+    quantised[value] = (rows, scales)
+    return (rows, scales)
+  }
+
+  // MARK: - steps and buffers
+
+  private mutating func addStep(
+    _ kind: nt_step_kind, named name: String, from input: Int, to output: Int, _ what: String,
+    kernel: nt_step = nt_step(), reading buffer: Int? = nil, scales: Int? = nil
+  ) {
+    var kernel = kernel
+    kernel.kind = kind
+    kernel.in_columns = UInt32(graph.values[input].columns)
+    kernel.out_columns = UInt32(graph.values[output].columns)
+    let target = addBuffer(bytesPerRow: 4 * graph.values[output].columns, firstStep: steps.count)
+    bufferOfValue[output] = target
+    append(
+      kernel, from: buffer ?? source(of: input), to: target, scales: scales,
+      "\(name): \(what), \(kernel.in_columns) → \(kernel.out_columns)")
+  }
+
+  private mutating func append(_ kernel: nt_step, from input: Int, to output: Int, scales: Int?, _ summary: String) {
+    for buffer in [input, output] + (scales.map { [$0] } ?? []) { buffers[buffer].lastStep = steps.count }
+    steps.append(Step(kernel: kernel, input: input, output: output, scales: scales, summary: summary))
+  }
+
+  private mutating func addBuffer(bytesPerRow: Int, firstStep: Int) -> Int {
+    buffers.append(Buffer(bytesPerRow: bytesPerRow, firstStep: firstStep, lastStep: firstStep))
+    return buffers.count - 1
+  }
+
+  private func source(of value: Int) -> Int {
+    guard let buffer = bufferOfValue[value] else { preconditionFailure("value \(value) is read before it is written") }
+    return buffer
+  }
+
+  /// The node that reads a value which nothing else needs.
+  private func onlyReader(of value: Int) -> Int? {
+    !isOutput[value] && readers[value].count == 1 ? readers[value][0] : nil
+  }
+}
+
+extension WeightTensor {
+  /// The elements of an fp32 tensor.
+  fileprivate var floats: [Float]? {
+    if case .float32(let elements) = storage { elements } else { nil }
+  }
+}

@@ -1,0 +1,347 @@
+// Proves that every instruction set gives the bits of the scalar twin, and that the polynomials keep
+// their promised accuracy. `run` compiles it with sanitizers and executes it.
+//
+// With NT_USE_SIMDE the AVX-512 files are compiled against SIMDe, so that CPUs without AVX-512
+// test them too.
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "nt_math.h"
+
+static int passed, failed;
+
+#define CHECK(condition, ...)       \
+  do {                              \
+    if (condition) {                \
+      passed++;                     \
+    } else {                        \
+      failed++;                     \
+      if (failed <= 20) {           \
+        printf("FAILED: ");         \
+        printf(__VA_ARGS__);        \
+        printf("\n");               \
+      }                             \
+    }                               \
+  } while (0)
+
+static uint64_t state = 1;
+
+static uint64_t next_random(void) {
+  uint64_t z = state += 0x9E3779B97F4A7C15ull;
+  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
+  z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
+  return z ^ (z >> 31);
+}
+
+static float next_float(void) { return (float)(next_random() >> 40) / (float)(1 << 23) - 1.0f; }
+
+static void *aligned(size_t bytes) {
+  void *memory = aligned_alloc(NT_ALIGNMENT, (bytes / NT_ALIGNMENT + 1) * NT_ALIGNMENT);
+  if (!memory) abort();
+  return memory;
+}
+
+/// Exactly sized, so that the address sanitizer sees a write beyond the last element.
+static void *exact(size_t bytes) {
+  void *memory = malloc(bytes ? bytes : 1);
+  if (!memory) abort();
+  return memory;
+}
+
+static const nt_kernel_table *tables[4];
+static size_t table_count;
+
+static void find_tables(void) {
+  static const nt_isa all[] = {NT_ISA_AVX2, NT_ISA_AVX512VNNI, NT_ISA_NEON};
+  for (size_t i = 0; i < 3; i++) {
+    bool usable = nt_isa_supported(all[i]);
+#if defined(NT_USE_SIMDE)
+    usable = usable || all[i] == NT_ISA_AVX512VNNI;
+#endif
+    if (usable) tables[table_count++] = nt_kernel_table_for(all[i]);
+  }
+  printf("instruction sets against scalar:");
+  for (size_t i = 0; i < table_count; i++) printf(" %s", tables[i]->name);
+  printf("\n");
+}
+
+/// How the operands of an int8 product are chosen.
+typedef enum { FILL_RANDOM, FILL_EXTREME, FILL_FILLS } fill_kind;
+
+static int8_t fill(fill_kind kind) {
+  switch (kind) {
+    case FILL_RANDOM:
+      return (int8_t)((int64_t)(next_random() % 255) - 127);
+    case FILL_EXTREME:
+      return next_random() & 1 ? 127 : -127;
+    default:
+      return 127;
+  }
+}
+
+static void check_s8(size_t m, size_t n, size_t k, fill_kind kind) {
+  size_t stride = nt_s8_row_stride(k);
+  int8_t *w = exact(n * k), *a = exact(m * stride);
+  float *scales = exact(n * 4), *bias = exact(n * 4), *row_scales = exact(m * 4);
+  for (size_t i = 0; i < n * k; i++) w[i] = fill(kind);
+  memset(a, 0, m * stride);
+  for (size_t r = 0; r < m; r++) {
+    for (size_t i = 0; i < k; i++) a[r * stride + i] = fill(kind);
+    row_scales[r] = fabsf(next_float()) * 0.1f + 1e-4f;
+  }
+  for (size_t c = 0; c < n; c++) {
+    scales[c] = fabsf(next_float()) * 0.01f + 1e-5f;
+    bias[c] = next_float();
+  }
+  void *packed = aligned(nt_s8_packed_bytes(n, k));
+  nt_s8_pack(w, scales, bias, n, k, packed);
+
+  int32_t *expected = exact(m * n * 4), *sums = exact(m * n * 4);
+  for (size_t r = 0; r < m; r++) {
+    for (size_t c = 0; c < n; c++) {
+      int32_t sum = 0;
+      for (size_t i = 0; i < k; i++) sum += a[r * stride + i] * w[c * k + i];
+      expected[r * n + c] = sum;
+    }
+  }
+  nt_activation activation = (nt_activation)(next_random() % 5);
+  float *out_scalar = exact(m * n * 4), *out = exact(m * n * 4);
+  nt_s8_gemm_args args = {.a = a, .a_stride = stride, .row_scales = row_scales, .weights = packed, .rows = m,
+                          .columns = n, .depth = k, .activation = activation};
+  args.accumulators = sums;
+  nt_kernel_table_for(NT_ISA_SCALAR)->s8_gemm(&args);
+  CHECK(!memcmp(sums, expected, m * n * 4), "s8 scalar sums, m %zu n %zu k %zu", m, n, k);
+  args.accumulators = NULL;
+  args.out = out_scalar;
+  nt_kernel_table_for(NT_ISA_SCALAR)->s8_gemm(&args);
+  for (size_t t = 0; t < table_count; t++) {
+    memset(sums, 0xa5, m * n * 4);
+    args.accumulators = sums;
+    tables[t]->s8_gemm(&args);
+    CHECK(!memcmp(sums, expected, m * n * 4), "s8 %s sums, m %zu n %zu k %zu", tables[t]->name, m, n, k);
+    memset(out, 0xa5, m * n * 4);
+    args.accumulators = NULL;
+    args.out = out;
+    tables[t]->s8_gemm(&args);
+    CHECK(!memcmp(out, out_scalar, m * n * 4), "s8 %s out, m %zu n %zu k %zu, activation %d", tables[t]->name, m, n, k,
+          (int)activation);
+  }
+  free(w), free(a), free(scales), free(bias), free(row_scales), free(packed), free(expected), free(sums);
+  free(out_scalar), free(out);
+}
+
+static void check_f32(size_t m, size_t n, size_t k) {
+  float *w = exact(n * k * 4), *a = exact(m * k * 4), *bias = exact(n * 4);
+  for (size_t i = 0; i < n * k; i++) w[i] = next_float();
+  for (size_t i = 0; i < m * k; i++) a[i] = next_float();
+  for (size_t i = 0; i < n; i++) bias[i] = next_float();
+  float *packed = aligned(nt_f32_packed_bytes(n, k));
+  nt_f32_pack(w, bias, n, k, packed);
+  nt_activation activation = (nt_activation)(next_random() % 5);
+  float *out_scalar = exact(m * n * 4), *out = exact(m * n * 4), *alone = exact(n * 4);
+  nt_f32_gemm_args args = {.a = a, .weights = packed, .rows = m, .columns = n, .depth = k, .out = out_scalar,
+                           .activation = activation};
+  nt_kernel_table_for(NT_ISA_SCALAR)->f32_gemm(&args);
+  if (activation == NT_ACTIVATION_IDENTITY) {
+    double worst = 0;
+    for (size_t r = 0; r < m; r++) {
+      for (size_t c = 0; c < n; c++) {
+        double sum = bias[c];
+        for (size_t i = 0; i < k; i++) sum += (double)a[r * k + i] * w[c * k + i];
+        worst = fmax(worst, fabs(sum - out_scalar[r * n + c]));
+      }
+    }
+    CHECK(worst < 1e-6 * (double)(k + 4), "f32 scalar, m %zu n %zu k %zu: error %g", m, n, k, worst);
+  }
+  for (size_t t = 0; t < table_count; t++) {
+    memset(out, 0xa5, m * n * 4);
+    args.out = out;
+    tables[t]->f32_gemm(&args);
+    CHECK(!memcmp(out, out_scalar, m * n * 4), "f32 %s, m %zu n %zu k %zu, activation %d", tables[t]->name, m, n, k,
+          (int)activation);
+    size_t row = next_random() % m;
+    nt_f32_gemm_args one = args;
+    one.a = a + row * k;
+    one.rows = 1;
+    one.out = alone;
+    tables[t]->f32_gemm(&one);
+    CHECK(!memcmp(alone, out + row * n, n * 4), "f32 %s, row %zu of %zu alone, n %zu k %zu", tables[t]->name, row, m, n,
+          k);
+  }
+  free(w), free(a), free(bias), free(packed), free(out_scalar), free(out), free(alone);
+}
+
+/// Values that a row operation may meet, specials included where `specials`.
+static float awkward(bool specials) {
+  static const float some[] = {0.0f, -0.0f, 1e-42f, 0.5f, -0.5f, 88.8f, -103.5f, 1e30f, -1e30f, 3.4e38f};
+  if (specials && next_random() % 40 == 0) return next_random() & 1 ? NAN : (next_random() & 1 ? INFINITY : -INFINITY);
+  if (next_random() % 20 == 0) return some[next_random() % (sizeof some / sizeof *some)];
+  return next_float() * 12.0f;
+}
+
+/// Equal bits, or both NaN: which NaN comes out is left open.
+static bool same(const float *x, const float *y, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    if (nt_bits(x[i]) != nt_bits(y[i]) && !(x[i] != x[i] && y[i] != y[i])) return false;
+  }
+  return true;
+}
+
+static void check_rows(size_t rows, size_t columns, bool specials) {
+  size_t stride = nt_s8_row_stride(columns), count = rows * columns;
+  float *x = exact(count * 4), *y0 = exact(count * 4), *y1 = exact(count * 4), *bias = exact(columns * 4);
+  float *s0 = exact(rows * 4), *s1 = exact(rows * 4);
+  int8_t *q0 = exact(rows * stride), *q1 = exact(rows * stride);
+  for (size_t i = 0; i < count; i++) x[i] = awkward(specials);
+  if (next_random() % 4 == 0) memset(x, 0, columns * 4);
+  for (size_t i = 0; i < columns; i++) bias[i] = next_float();
+  const nt_kernel_table *scalar = nt_kernel_table_for(NT_ISA_SCALAR);
+  for (size_t t = 0; t < table_count; t++) {
+    const nt_kernel_table *table = tables[t];
+    memset(q0, 1, rows * stride), memset(q1, 2, rows * stride);
+    scalar->quantise(x, rows, columns, q0, stride, s0);
+    table->quantise(x, rows, columns, q1, stride, s1);
+    CHECK(!memcmp(q0, q1, rows * stride) && same(s0, s1, rows), "quantise %s, %zu × %zu", table->name, rows, columns);
+    scalar->softmax(x, y0, rows, columns);
+    table->softmax(x, y1, rows, columns);
+    CHECK(same(y0, y1, count), "softmax %s, %zu × %zu", table->name, rows, columns);
+    scalar->argmax(x, y0, rows, columns);
+    table->argmax(x, y1, rows, columns);
+    CHECK(same(y0, y1, rows), "argmax %s, %zu × %zu", table->name, rows, columns);
+    scalar->logistic(x, y0, count);
+    table->logistic(x, y1, count);
+    CHECK(same(y0, y1, count), "logistic %s, %zu × %zu", table->name, rows, columns);
+    for (int activation = 0; activation < 5; activation++) {
+      memcpy(y0, x, count * 4), memcpy(y1, x, count * 4);
+      scalar->bias_activate(y0, bias, rows, columns, (nt_activation)activation);
+      table->bias_activate(y1, bias, rows, columns, (nt_activation)activation);
+      CHECK(same(y0, y1, count), "activation %d %s, %zu × %zu", activation, table->name, rows, columns);
+    }
+  }
+  free(x), free(y0), free(y1), free(bias), free(s0), free(s1), free(q0), free(q1);
+}
+
+static void check_quantise_by_hand(void) {
+  // 127 / 254 = 0.5, so 1, 3 and 5 land on ties: half to even gives 0, 2 and 2.
+  float x[] = {254, 1, 3, 5, -1, -3, -254};
+  int8_t q[64], expected[] = {127, 0, 2, 2, 0, -2, -127};
+  float scale;
+  nt_kernel_table_for(NT_ISA_SCALAR)->quantise(x, 1, 7, q, 64, &scale);
+  CHECK(!memcmp(q, expected, 7) && scale == 2.0f, "ties round to even");
+  float zeros[3] = {0, -0.0f, 0}, bad[3] = {1, NAN, 2};
+  nt_kernel_table_for(NT_ISA_SCALAR)->quantise(zeros, 1, 3, q, 64, &scale);
+  CHECK(scale == 0 && !q[0] && !q[1] && !q[2], "a row of zeros has scale 0");
+  nt_kernel_table_for(NT_ISA_SCALAR)->quantise(bad, 1, 3, q, 64, &scale);
+  CHECK(scale != scale && !q[0] && !q[2], "a NaN shows in the scale");
+}
+
+static void check_preprocess(size_t rows, size_t columns) {
+  float *fill_values = exact(columns * 4), *offset = exact(columns * 4), *scale = exact(columns * 4);
+  nt_column_run *runs = exact(columns * sizeof *runs);
+  nt_preprocess p = {.runs = runs, .in_columns = (uint32_t)columns};
+  for (size_t c = 0; c < columns; c++) {
+    fill_values[c] = next_float(), offset[c] = next_float(), scale[c] = next_float();
+    uint32_t width = next_random() % 3 == 0 ? 1 + next_random() % 5 : 0;
+    if (width) offset[c] = 0, scale[c] = 1, fill_values[c] = 0;
+    p.out_columns += width ? width : 1;
+    bool joins = !width && p.run_count && !runs[p.run_count - 1].width;
+    if (joins) {
+      runs[p.run_count - 1].count++;
+    } else {
+      runs[p.run_count++] = (nt_column_run){.first = (uint32_t)c, .count = 1, .width = width};
+    }
+  }
+  if (next_random() % 4) p.fill = fill_values;
+  if (next_random() % 4) p.offset = offset, p.scale = scale, p.clamp = next_random() % 3 == 0;
+  float *x = exact(rows * columns * 4);
+  size_t out_count = rows * p.out_columns;
+  float *y0 = exact(out_count * 4), *y1 = exact(out_count * 4);
+  for (size_t i = 0; i < rows * columns; i++) {
+    x[i] = next_random() % 7 == 0 ? NAN : (float)((int64_t)(next_random() % 8) - 1) * (next_random() % 9 ? 1 : 0.7f);
+  }
+  nt_kernel_table_for(NT_ISA_SCALAR)->preprocess(&p, x, y0, rows);
+  for (size_t t = 0; t < table_count; t++) {
+    memset(y1, 0xa5, out_count * 4);
+    tables[t]->preprocess(&p, x, y1, rows);
+    CHECK(same(y0, y1, out_count), "preprocess %s, %zu × %zu", tables[t]->name, rows, columns);
+  }
+  free(fill_values), free(offset), free(scale), free(runs), free(x), free(y0), free(y1);
+}
+
+/// Largest error of `found` against `exact` over a grid of floats from `from` to `to`.
+static void check_accuracy(const char *name, float (*found)(float), double (*exact_value)(double), float from, float to,
+                           bool relative, double bound) {
+  double worst = 0;
+  float at = 0;
+  const int steps = 2000000;
+  for (int i = 0; i <= steps; i++) {
+    float x = from + (float)i / (float)steps * (to - from);
+    double expected = exact_value(x);
+    double divisor = relative ? fabs(expected) : fmax(1, fabs(x));
+    if (divisor == 0) continue;
+    double error = fabs(found(x) - expected) / divisor;
+    if (error > worst) worst = error, at = x;
+  }
+  printf("%-9s %s error on [%g, %g]: %.2e\n", name, relative ? "relative" : "absolute", from, to, worst);
+  CHECK(worst <= bound, "%s: error %g at %.9g, bound %g", name, worst, at, bound);
+}
+
+static float exp_f(float x) { return nt_exp(x); }
+static float tanh_f(float x) { return nt_tanh(x); }
+static float logistic_f(float x) { return nt_logistic(x); }
+static float erf_f(float x) { return nt_erf(x); }
+static float gelu_f(float x) { return nt_gelu(x); }
+static double logistic_exact(double x) { return 1 / (1 + exp(-x)); }
+static double gelu_exact(double x) { return 0.5 * x * erfc(-x / sqrt(2)); }
+
+static void check_math(void) {
+  check_accuracy("exp", exp_f, exp, -87.0f, 88.7f, true, 1e-7);
+  check_accuracy("exp", exp_f, exp, -1.0f, 1.0f, true, 1e-7);
+  check_accuracy("tanh", tanh_f, tanh, -12.0f, 12.0f, true, 2e-7);
+  check_accuracy("tanh", tanh_f, tanh, -1.0f, 1.0f, true, 2e-7);
+  check_accuracy("logistic", logistic_f, logistic_exact, -86.0f, 30.0f, true, 2e-7);
+  check_accuracy("erf", erf_f, erf, -6.0f, 6.0f, true, 2e-7);
+  check_accuracy("erf", erf_f, erf, -0.01f, 0.01f, true, 2e-7);
+  check_accuracy("gelu", gelu_f, gelu_exact, -20.0f, 20.0f, false, 2e-7);
+  CHECK(nt_exp(0) == 1 && nt_tanh(0) == 0 && nt_logistic(0) == 0.5f && nt_erf(0) == 0 && nt_gelu(0) == 0, "exact at 0");
+  CHECK(nt_exp(1000) == INFINITY && nt_exp(-1000) == 0, "exp saturates");
+  CHECK(nt_exp(INFINITY) == INFINITY && nt_exp(-INFINITY) == 0, "exp of infinities");
+  CHECK(nt_tanh(1000) == 1 && nt_tanh(-INFINITY) == -1 && nt_erf(30) == 1 && nt_erf(-INFINITY) == -1, "tails");
+  CHECK(isnan(nt_exp(NAN)) && isnan(nt_tanh(NAN)) && isnan(nt_logistic(NAN)) && isnan(nt_erf(NAN)) &&
+            isnan(nt_gelu(NAN)),
+        "NaN stays NaN");
+}
+
+int main(void) {
+  find_tables();
+  for (size_t m = 1; m <= 20; m++) {
+    for (int i = 0; i < 12; i++) {
+      size_t n = 1 + next_random() % 130, k = 1 + next_random() % 130;
+      check_s8(m, n, k, FILL_RANDOM);
+      check_f32(m, n, k);
+    }
+    check_s8(m, 1 + next_random() % 40, 1 + next_random() % 130, FILL_EXTREME);
+  }
+  for (size_t k = 1; k <= 130; k++) {
+    check_s8(1 + k % 9, 1 + k * 7 % 130, k, FILL_EXTREME);
+    check_s8(1 + k % 9, k, 131 - k, FILL_RANDOM);
+    check_f32(1 + k % 9, k, 131 - k);
+  }
+  check_s8(33, 257, 1023, FILL_RANDOM);
+  check_s8(5, 130, 4097, FILL_FILLS);
+  check_s8(1, 300, 20001, FILL_EXTREME);
+  check_s8(3, 17, NT_S8_DEPTH_MAX, FILL_FILLS);
+  check_f32(33, 257, 1023);
+  check_f32(1, 300, 2049);
+  for (size_t columns = 1; columns <= 130; columns++) {
+    check_rows(1 + columns % 7, columns, false);
+    check_rows(1 + columns % 5, columns, true);
+    check_preprocess(1 + columns % 6, columns);
+  }
+  check_quantise_by_hand();
+  check_math();
+  printf("%d passed, %d failed\n", passed, failed);
+  return failed != 0;
+}
