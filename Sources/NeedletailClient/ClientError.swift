@@ -14,6 +14,8 @@ public struct ClientError: Error, Equatable, Sendable, CustomStringConvertible {
     case deadline
     /// The server announced its end before the call was sent, or without executing it.
     case goAway
+    /// The caller's task was cancelled.
+    case cancelled
     /// The client was closed.
     case closed
     /// The server sent bytes that are no answer.

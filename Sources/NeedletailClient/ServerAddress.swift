@@ -1,3 +1,5 @@
+internal import NeedletailCore
+
 /// Where a server listens.
 public enum ServerAddress: Sendable, Hashable, CustomStringConvertible {
   case tcp(host: String, port: Int)
@@ -5,6 +7,34 @@ public enum ServerAddress: Sendable, Hashable, CustomStringConvertible {
 
   /// Where a server listens unless told otherwise.
   public static let standard = ServerAddress.tcp(host: "127.0.0.1", port: 6470)
+
+  /// Reads `HOST:PORT`, `[IPV6]:PORT` or `unix:PATH`.
+  /// - Throws: `.invalidInput`, with what was expected and found.
+  public init(_ text: String) throws(ClientError) {
+    if text.hasPrefix("unix:") {
+      let path = String(text.dropFirst("unix:".count))
+      guard !path.isEmpty else { throw Self.malformed(text) }
+      self = .unix(path: path)
+      return
+    }
+    guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]), port > 0 else {
+      throw Self.malformed(text)
+    }
+    var host = text[..<colon]
+    if host.hasPrefix("["), host.hasSuffix("]") {
+      host = host.dropFirst().dropLast()
+    } else if host.contains(":") {
+      throw Self.malformed(text)
+    }
+    guard !host.isEmpty else { throw Self.malformed(text) }
+    self = .tcp(host: String(host), port: Int(port))
+  }
+
+  private static func malformed(_ text: String) -> ClientError {
+    ClientError(
+      .invalidArgument, origin: .invalidInput,
+      "server address: expected HOST:PORT or unix:PATH, found \(text.quotedForMessage)")
+  }
 
   public var description: String {
     switch self {

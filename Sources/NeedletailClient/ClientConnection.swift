@@ -1,0 +1,175 @@
+internal import NIOCore
+internal import NeedletailCore
+internal import NeedletailWire
+internal import Synchronization
+
+/// A caller in wait of its answer.
+struct PendingCall {
+  /// Tells the same call from its caller's side.
+  var ticket: CallTicket
+  var continuation: CheckedContinuation<CallTable<PendingCall>.Outcome, Never>
+  var timer: Scheduled<Void>?
+
+  func finish(_ outcome: CallTable<PendingCall>.Outcome) {
+    timer?.cancel()
+    continuation.resume(returning: outcome)
+  }
+}
+
+/// Shared between a caller's task, which may be cancelled on any thread, and the loop.
+final class CallTicket: Sendable {
+  let isCancelled = Atomic(false)
+}
+
+/// The end of a client's pipeline: performs what ``CallTable`` decides. Confined to its loop.
+final class ClientConnection: ChannelInboundHandler {
+  typealias InboundIn = ByteBuffer
+  typealias OutboundOut = ByteBuffer
+
+  private var frames: FrameDecoder
+  private var calls = CallTable<PendingCall>()
+  private var context: ChannelHandlerContext?
+  /// Why the connection ends, where that is known before it does.
+  private var reason: ClientError?
+
+  init(frameBytesMax: Int) {
+    frames = FrameDecoder(frameBytesMax: frameBytesMax)
+  }
+
+  func handlerAdded(context: ChannelHandlerContext) {
+    self.context = context
+  }
+
+  func handlerRemoved(context: ChannelHandlerContext) {
+    self.context = nil
+  }
+
+  // MARK: calls
+
+  func send(
+    _ call: RequestEncoder.Call, timeout: Duration?, ticket: CallTicket,
+    continuation: CheckedContinuation<CallTable<PendingCall>.Outcome, Never>
+  ) {
+    guard !ticket.isCancelled.load(ordering: .relaxed) else {
+      return continuation.resume(returning: .failure(Self.cancelled))
+    }
+    guard let context else {
+      let (_, error) = calls.end(Self.lost)
+      return continuation.resume(returning: .failure(error))
+    }
+    let id: UInt64
+    switch calls.admit(PendingCall(ticket: ticket, continuation: continuation)) {
+    case .success(let admitted): id = admitted
+    case .failure(let error): return continuation.resume(returning: .failure(error))
+    }
+    var buffer = context.channel.allocator.buffer(capacity: 256)
+    do {
+      try RequestEncoder.append(
+        id: id, timeoutMicroseconds: timeout.map(\.wholeMicroseconds) ?? 0, call,
+        frameBytesMax: Limits.frameBytesHardCap, to: &buffer)
+    } catch {
+      let message = "request: expected at most \(error.limit) bytes, found \(error.bytes)"
+      calls.remove(id: id)?.finish(.failure(ClientError(.invalidArgument, origin: .invalidInput, message)))
+      return
+    }
+    if let timeout { arm(id: id, timeout: timeout, on: context.eventLoop) }
+    context.writeAndFlush(wrapOutboundOut(buffer), promise: nil)
+  }
+
+  func cancel(_ ticket: CallTicket) {
+    guard let id = calls.id(where: { $0.ticket === ticket }) else { return }
+    calls.remove(id: id)?.finish(.failure(Self.cancelled))
+    closeIfDrained()
+  }
+
+  /// Ends the connection on the caller's wish.
+  func close() {
+    end(ClientError(.unavailable, origin: .closed, "the client was closed"))
+  }
+
+  private func arm(id: UInt64, timeout: Duration, on loop: any EventLoop) {
+    let timer = loop.assumeIsolated().scheduleTask(in: TimeAmount(timeout)) { [self] in
+      let message = "no answer within \(timeout.formattedForMessage)"
+      // Whether the server executed it is unknown.
+      calls.remove(id: id)?.finish(.failure(ClientError(.deadlineExceeded, origin: .deadline, message)))
+      closeIfDrained()
+    }
+    calls.update(id: id) { $0.timer = timer }
+  }
+
+  // MARK: answers
+
+  func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+    var bytes = unwrapInboundIn(data)
+    frames.append(&bytes)
+    do throws(FrameError) {
+      while let frame = try frames.next() {
+        do throws(ServingError) {
+          perform(calls.receive(try ResponseDecoder.decode(frame)))
+        } catch {
+          // The frame's boundary is known, but not whose answer it was.
+          return violate("an answer cannot be decoded: \(error.message)")
+        }
+      }
+    } catch {
+      violate("\(error)")
+    }
+  }
+
+  func channelInactive(context: ChannelHandlerContext) {
+    end(reason ?? Self.lost)
+  }
+
+  func errorCaught(context: ChannelHandlerContext, error: any Error) {
+    if reason == nil {
+      reason = ClientError(
+        .unavailable, origin: .connectionLost, "the connection failed: \(error)", isSafeToRetry: false)
+    }
+    context.close(promise: nil)
+  }
+
+  private func perform(_ action: CallTable<PendingCall>.Action) {
+    switch action {
+    case .complete(let call, let outcome): call.finish(outcome)
+    case .fail(let calls, let error): for call in calls { call.finish(.failure(error)) }
+    case .ignore: break
+    }
+    closeIfDrained()
+  }
+
+  private func closeIfDrained() {
+    guard calls.isDrained else { return }
+    end(ClientError(.unavailable, origin: .goAway, "the server stopped", isSafeToRetry: true))
+  }
+
+  private func violate(_ message: String) {
+    end(ClientError(.internal, origin: .protocolViolation, message))
+  }
+
+  private func end(_ error: ClientError) {
+    let (callers, told) = calls.end(error)
+    for call in callers { call.finish(.failure(told)) }
+    context?.close(promise: nil)
+  }
+
+  /// Whether the server executed the calls in flight is unknown.
+  private static let lost = ClientError(
+    .unavailable, origin: .connectionLost, "the server closed the connection", isSafeToRetry: false)
+  private static let cancelled = ClientError(
+    .unavailable, origin: .cancelled, "the call was cancelled", isSafeToRetry: false)
+}
+
+extension Duration {
+  /// At least 1, for 0 means no budget; saturates.
+  var wholeMicroseconds: UInt32 {
+    let (seconds, attoseconds) = components
+    let microseconds = Double(seconds) * 1e6 + Double(attoseconds) / 1e12
+    return microseconds < 1 ? 1 : UInt32(exactly: microseconds.rounded()) ?? .max
+  }
+
+  var formattedForMessage: String {
+    let microseconds = Double(wholeMicroseconds)
+    return microseconds < 1e3
+      ? "\(Int(microseconds)) µs" : microseconds < 1e6 ? "\(microseconds / 1e3) ms" : "\(microseconds / 1e6) s"
+  }
+}
