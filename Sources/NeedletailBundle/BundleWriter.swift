@@ -2,13 +2,80 @@ public import NeedletailCore
 
 /// Encodes a bundle. Equal input gives equal bytes, signatures aside.
 public struct BundleWriter: Sendable {
+  private let model: ModelID
+  private let version: ModelVersion
+  private let contents: BundleContents
+  private let createdMilliseconds: UInt64
+  private let notAfterMilliseconds: UInt64
+
+  /// - Parameters:
+  ///   - createdMilliseconds: Unix time.
+  ///   - notAfterMilliseconds: Unix time from which readers refuse it; 0: never.
   public init(
     model: ModelID, version: ModelVersion, contents: BundleContents, createdMilliseconds: UInt64,
     notAfterMilliseconds: UInt64 = 0
-  ) {}
+  ) {
+    self.model = model
+    self.version = version
+    self.contents = contents
+    self.createdMilliseconds = createdMilliseconds
+    self.notAfterMilliseconds = notAfterMilliseconds
+  }
 
   /// The bytes of the file.
   ///
   /// - Parameter keys: each adds one signature; none leaves the bundle unsigned.
-  public func encode(signing keys: [SigningKey] = []) throws(BundleError) -> [UInt8] { fatalError() }
+  /// - Throws: where a reader would refuse the contents.
+  public func encode(signing keys: [SigningKey] = []) throws(BundleError) -> [UInt8] {
+    try assembly().encode(signing: keys)
+  }
+
+  /// - Parameter compressing: false stores all sections raw, so that the bytes do not depend on the
+  ///   version of zstd.
+  package func assembly(compressing: Bool = true) throws(BundleError) -> BundleAssembly {
+    try contents.validate()
+    let definition = contents.definition
+    let weights = WeightsSection.encode(definition.graph.tensors)
+    var sections: [BundleAssembly.Section] = []
+    func add(_ type: SectionType, isOptional: Bool, _ raw: [UInt8]) throws(BundleError) {
+      // An empty message says nothing.
+      guard !raw.isEmpty else { return }
+      sections.append(try Self.section(type, isOptional: isOptional, raw, compressing: compressing))
+    }
+    try add(.graph, isOptional: false, GraphSection.encode(definition.graph, tensors: weights.places))
+    try add(.features, isOptional: false, FeaturesSection.encode(definition.schema))
+    try add(.labels, isOptional: false, LabelsSection.encode(definition.labels))
+    try add(.golden, isOptional: false, GoldenSection.encode(contents.golden))
+    if let drift = contents.drift { try add(.driftBaseline, isOptional: true, DriftSection.encode(drift)) }
+    try add(.trainingMetrics, isOptional: true, MetricsSection.encode(contents.metrics))
+    if let lineage = contents.lineage { try add(.lineage, isOptional: true, LineageSection.encode(lineage)) }
+    try add(.weights, isOptional: false, weights.bytes)
+    return BundleAssembly(
+      model: model.name, version: version.number, createdMilliseconds: createdMilliseconds,
+      notAfterMilliseconds: notAfterMilliseconds, sections: sections)
+  }
+
+  private static func section(
+    _ type: SectionType, isOptional: Bool, _ raw: [UInt8], compressing: Bool
+  ) throws(BundleError) -> BundleAssembly.Section {
+    let alignment = type == .weights ? BundleFormat.weightsAlignment : BundleFormat.metadataAlignment
+    if type != .weights, raw.count > Limits.metadataBytesMax {
+      throw BundleError(
+        .oversized, "section \(type): raw bytes: expected at most \(Limits.metadataBytesMax), found \(raw.count)")
+    }
+    if compressing {
+      let frame = try raw.withTypedBytes { bytes throws(BundleError) in
+        try Zstd.compress(bytes, level: BundleFormat.compressionLevel)
+      }
+      // What shrinks too well to be believed by a reader, or not at all, is stored raw.
+      if frame.count < raw.count, raw.count <= SectionEntry.rawBytesMax(compressedTo: frame.count) {
+        return BundleAssembly.Section(
+          number: type.rawValue, isOptional: isOptional, codec: .zstd, alignment: alignment, stored: frame,
+          rawBytes: raw.count)
+      }
+    }
+    return BundleAssembly.Section(
+      number: type.rawValue, isOptional: isOptional, codec: .raw, alignment: alignment, stored: raw, rawBytes: raw.count
+    )
+  }
 }

@@ -1,18 +1,105 @@
+internal import Crypto
 public import NeedletailCore
 
+/// What verification checks, in its order.
+public enum VerificationStep: String, Sendable, CaseIterable {
+  case header
+  case signature
+  case directory
+  case identity
+  case length
+  case hashes
+}
+
 /// A bundle whose signature, length and section hashes were checked against a trust policy.
+///
+/// Holds the bytes that were checked, and decodes those.
 public struct VerifiedBundle: Sendable {
   public let directory: BundleDirectory
   /// Name of the trusted key that signed it; empty if it is unsigned and that was allowed.
   public let signer: String
+  /// Key ids of all signatures in the file, trusted or not.
+  public let signatureKeyIDs: [String]
+  /// Bytes of the file.
+  public var fileBytes: Int { file.count }
 
+  private let file: BundleFile
+  private let limits: BundleLimits
+
+  /// Checks header, signature, directory, identity, length and section hashes, in this order.
+  ///
+  /// - Parameters:
+  ///   - expecting: the name and version that the path says; nil where there is none.
+  ///   - nowMilliseconds: Unix time, for bundles that expire.
+  ///   - passed: called after each step that passed.
+  /// - Throws: the first fault.
   public init(
     _ file: BundleFile, trust: TrustPolicy, expecting: (model: ModelID, version: ModelVersion)?,
-    limits: BundleLimits = BundleLimits(), nowMilliseconds: UInt64
+    limits: BundleLimits = BundleLimits(), nowMilliseconds: UInt64,
+    passed: (VerificationStep) -> Void = { _ in }
   ) throws(BundleError) {
-    fatalError()
+    self.file = file
+    self.limits = limits
+    (directory, signer, signatureKeyIDs) = try file.withBytes { bytes throws(BundleError) in
+      let header = try BundleHeader(bytes, limits: limits)
+      passed(.header)
+      guard bytes.count >= header.signatures.upperBound else {
+        throw BundleError(.truncated, "file: expected \(header.fileBytes) bytes, found \(bytes.count)")
+      }
+      let signatures = try SignatureBlock(UnsafeRawBufferPointer(rebasing: bytes[header.signatures]))
+      let directoryBytes = UnsafeRawBufferPointer(rebasing: bytes[header.directory])
+      let digest = Hex.text(SHA256.hash(data: directoryBytes))
+      let signers = try trust.signers(
+        signatures, of: UnsafeRawBufferPointer(rebasing: bytes[..<header.directory.upperBound]), digest: digest)
+      passed(.signature)
+      let directory = try BundleDirectory(try DirectoryFields(decoding: directoryBytes), digest: digest)
+      try directory.checkSizes(limits: limits)
+      passed(.directory)
+      try directory.checkIdentity(expecting: expecting, nowMilliseconds: nowMilliseconds)
+      let signer = try trust.signer(among: signers, of: directory)
+      passed(.identity)
+      try directory.checkLayout(of: bytes, header: header)
+      guard bytes.count == header.fileBytes else {
+        throw BundleError(
+          bytes.count < header.fileBytes ? .truncated : .badLength,
+          "file: expected \(header.fileBytes) bytes, found \(bytes.count)")
+      }
+      passed(.length)
+      try directory.checkHashes(of: bytes)
+      passed(.hashes)
+      return (directory, signer, signatures.entries.map { Hex.text($0.keyID) })
+    }
   }
 
   /// Decompresses the sections and validates every index, shape and offset.
-  public func decode() throws(BundleError) -> BundleContents { fatalError() }
+  ///
+  /// - Throws: `.badCompression`, `.malformed`, `.unsupported`, `.oversized` or `.invalidGraph`.
+  public func decode() throws(BundleError) -> BundleContents {
+    try file.withBytes { bytes throws(BundleError) in
+      try SectionReader(file: bytes, directory: directory).contents()
+    }
+  }
+}
+
+extension BundleDirectory {
+  /// A signed bundle under another name would be a replay.
+  func checkIdentity(
+    expecting: (model: ModelID, version: ModelVersion)?, nowMilliseconds: UInt64
+  ) throws(BundleError) {
+    if let expecting {
+      guard model == expecting.model else {
+        throw BundleError(
+          .wrongName, "model: expected \(expecting.model.name.quotedForMessage), found \(model.name.quotedForMessage)")
+      }
+      guard version == expecting.version else {
+        throw BundleError(.wrongName, "version: expected \(expecting.version), found \(version)")
+      }
+    }
+    guard notAfterMilliseconds == 0 || nowMilliseconds < notAfterMilliseconds else {
+      throw BundleError(
+        .expired,
+        "not after: expected a time behind \(UnixTime.text(milliseconds: nowMilliseconds)), found \(UnixTime.text(milliseconds: notAfterMilliseconds))"
+      )
+    }
+  }
 }

@@ -69,6 +69,7 @@ public enum Limits {
   /// Raw bytes of all sections together, whatever they claim.
   public static let bundleRawBytesMaxDefault = 4 << 30
   public static let goldenSamplesMax = 4096
+  public static let trainingMetricsMax = 4096
   public static let labelsMax = 65_536
   public static let categoriesMax = 1 << 20
 

@@ -1,14 +1,98 @@
+#if canImport(Glibc)
+  internal import Glibc
+#else
+  internal import Darwin
+#endif
 public import NeedletailCore
 
 /// Puts bundles into a store so that a reader sees the old state or the new one, nothing between.
 public enum Publisher {
-  /// Writes `bytes` to `STORE/<model>/<version>.ntb`.
+  /// Writes `bytes` to `STORE/<model>/<version>.ntb`: a temporary file in the same directory, fsync,
+  /// rename, fsync of the directory. The temporary file is gone on every failure.
   ///
+  /// - Parameter replace: false refuses to touch a version that is there.
   /// - Returns: the path of the published file.
+  /// - Throws: `.exists`, `.wrongName` if the bundle is another model or version, or `.io` naming what
+  ///   failed.
   public static func publish(
     _ bytes: [UInt8], model: ModelID, version: ModelVersion, store: String, replace: Bool = false
-  ) throws(BundleError) -> String { fatalError() }
+  ) throws(BundleError) -> String {
+    try checkIdentity(bytes, model: model, version: version)
+    let directory = "\(store)/\(model)"
+    if mkdir(directory, 0o777) == 0 {
+      try SystemCall.synchroniseDirectory(store)
+    } else if errno != EEXIST {
+      throw SystemCall.failure("create directory \(directory)")
+    }
+    let path = "\(directory)/\(version).ntb"
+    var status = stat()
+    guard replace || lstat(path, &status) != 0 else { throw existing(path) }
+    try AtomicFile.write(bytes, to: path, replace: replace)
+    return path
+  }
 
   /// One above the highest version in the store, 1 for a new model.
-  public static func nextVersion(of model: ModelID, store: String) throws(BundleError) -> ModelVersion { fatalError() }
+  public static func nextVersion(of model: ModelID, store: String) throws(BundleError) -> ModelVersion {
+    let path = "\(store)/\(model)"
+    var highest: UInt64 = 0
+    if let directory = opendir(path) {
+      defer { closedir(directory) }
+      while let entry = readdir(directory) {
+        let name = withUnsafeBytes(of: &entry.pointee.d_name) { bytes in
+          String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+        }
+        guard name.hasSuffix(".ntb"), let version = ModelVersion(decimal: name.dropLast(4)) else { continue }
+        highest = max(highest, version.number)
+      }
+    } else if errno != ENOENT {
+      throw SystemCall.failure("open directory \(path)")
+    }
+    let (next, overflow) = highest.addingReportingOverflow(1)
+    guard !overflow, let version = ModelVersion(next) else {
+      throw BundleError(.oversized, "version: expected one below \(UInt64.max) in \(path), found it: no number is left")
+    }
+    return version
+  }
+
+  private static func checkIdentity(_ bytes: [UInt8], model: ModelID, version: ModelVersion) throws(BundleError) {
+    // Whole and unharmed; whose signatures count is for the server to say.
+    _ = try VerifiedBundle(
+      BundleFile(bytes: bytes), trust: .allowingUnsigned, expecting: (model, version),
+      limits: BundleLimits(fileBytesMax: .max), nowMilliseconds: 0)
+  }
+
+  fileprivate static func existing(_ path: String) -> BundleError {
+    BundleError(.exists, "\(path): expected no such version, found one; a published version is never changed")
+  }
+}
+
+/// A file that appears whole or not at all.
+package enum AtomicFile {
+  package static func write(_ bytes: [UInt8], to path: String, replace: Bool) throws(BundleError) {
+    let slash = path.lastIndex(of: "/")
+    let directory = slash.map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
+    let name = slash.map { String(path[path.index(after: $0)...]) } ?? path
+    let random = String(UInt64.random(in: .min ... .max), radix: 36)
+    // A leading dot and another ending: a store's scan takes no notice.
+    let temporary = "\(directory)/.\(name).tmp-\(random)"
+    let descriptor = SystemCall.retrying { open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o644) }
+    guard descriptor >= 0 else { throw SystemCall.failure("create \(temporary)") }
+    var isTemporaryLeft = true
+    defer { if isTemporaryLeft { unlink(temporary) } }
+    do {
+      defer { close(descriptor) }
+      try SystemCall.writeAll(bytes, to: descriptor, path: temporary)
+      guard SystemCall.retrying({ fsync(descriptor) }) == 0 else { throw SystemCall.failure("fsync \(temporary)") }
+    }
+    if replace {
+      guard rename(temporary, path) == 0 else { throw SystemCall.failure("rename \(temporary) to \(path)") }
+      isTemporaryLeft = false
+    } else {
+      // `link` refuses an existing name, which `rename` would replace.
+      guard link(temporary, path) == 0 else {
+        throw errno == EEXIST ? Publisher.existing(path) : SystemCall.failure("link \(temporary) to \(path)")
+      }
+    }
+    try SystemCall.synchroniseDirectory(directory)
+  }
 }

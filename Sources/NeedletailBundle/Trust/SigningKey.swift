@@ -1,13 +1,116 @@
+internal import Crypto
+internal import FoundationEssentials
+
+#if canImport(Glibc)
+  internal import Glibc
+#else
+  internal import Darwin
+#endif
+
 /// An Ed25519 private key. It lives with the publisher, never on a server.
 public struct SigningKey: Sendable {
+  private static let prefix = "ed25519-private:"
+
+  private let seed: [UInt8]
+
   /// A new key from the system's random numbers.
-  public init() {}
+  public init() { seed = Array(Curve25519.Signing.PrivateKey().rawRepresentation) }
+
+  /// The key of a seed of 32 bytes, for tests that need the same key every time.
+  package init(seed: [UInt8]) { self.seed = seed }
 
   /// Reads a key file written by `write(to:)`.
-  public init(file path: String) throws(BundleError) { fatalError() }
+  ///
+  /// - Throws: `.badKey` if it is none, or if others may read or write it.
+  public init(file path: String) throws(BundleError) {
+    var status = stat()
+    guard stat(path, &status) == 0 else { throw SystemCall.failure("open \(path)") }
+    let mode = status.st_mode & 0o777
+    guard mode & 0o026 == 0 else {
+      throw BundleError(
+        .badKey,
+        "\(path): expected mode 600, found \(String(mode, radix: 8)): others may read or change it; run chmod 600 on it"
+      )
+    }
+    seed = try KeyText.bytes(of: KeyText.line(ofFile: path), prefix: Self.prefix, what: path)
+  }
 
   /// Writes the key with mode 0600. Never overwrites.
-  public func write(to path: String) throws(BundleError) { fatalError() }
+  ///
+  /// - Throws: `.exists` if the file is there.
+  public func write(to path: String) throws(BundleError) {
+    try NewFile.write(Array((Self.prefix + Data(seed).base64EncodedString() + "\n").utf8), to: path, mode: 0o600)
+  }
 
-  public var publicKey: PublicKey { fatalError() }
+  public var publicKey: PublicKey { PublicKey(bytes: Array(key.publicKey.rawRepresentation)) }
+
+  private var key: Curve25519.Signing.PrivateKey {
+    // 32 bytes of any value are a seed: every initialiser checked their count.
+    guard let key = try? Curve25519.Signing.PrivateKey(rawRepresentation: seed) else {
+      preconditionFailure("Ed25519 seed of \(seed.count) bytes")
+    }
+    return key
+  }
+
+  private func signature(of message: [UInt8]) throws(BundleError) -> [UInt8] {
+    do {
+      return Array(try key.signature(for: Data(message)))
+    } catch {
+      throw BundleError(.badKey, "signing: \(error)")
+    }
+  }
+
+  /// Adds a signature in the room that the bundle reserves. Replaces one of the same key, so that
+  /// signing twice changes nothing.
+  ///
+  /// - Returns: the bytes of the bundle, signed.
+  public func sign(_ bundle: [UInt8]) throws(BundleError) -> [UInt8] {
+    let header = try bundle.withTypedBytes { bytes throws(BundleError) in
+      try BundleHeader(bytes, limits: BundleLimits(fileBytesMax: .max))
+    }
+    guard bundle.count >= header.signatures.upperBound else {
+      throw BundleError(.truncated, "file: expected \(header.fileBytes) bytes, found \(bundle.count)")
+    }
+    var block = try bundle.withTypedBytes { bytes throws(BundleError) in
+      try SignatureBlock(UnsafeRawBufferPointer(rebasing: bytes[header.signatures]))
+    }
+    let keyID = publicKey.keyIDBytes
+    let message = BundleFormat.signatureDomain + bundle[..<header.directory.upperBound]
+    let entry = SignatureBlock.Entry(keyID: keyID, signature: try signature(of: message))
+    if let index = block.entries.firstIndex(where: { $0.keyID == keyID }) {
+      block.entries[index] = entry
+    } else {
+      block.entries.append(entry)
+    }
+    var signed = bundle
+    signed.replaceSubrange(header.signatures, with: try block.encoded(capacity: header.signatureCapacity))
+    return signed
+  }
+}
+
+extension PublicKey {
+  /// Writes the key as text, for people to paste. Never overwrites.
+  public func write(to path: String) throws(BundleError) {
+    try NewFile.write(Array((description + "\n").utf8), to: path, mode: 0o644)
+  }
+}
+
+/// A file that must not exist yet.
+private enum NewFile {
+  static func write(_ bytes: [UInt8], to path: String, mode: mode_t) throws(BundleError) {
+    let descriptor = SystemCall.retrying { open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode) }
+    guard descriptor >= 0 else {
+      throw errno == EEXIST
+        ? BundleError(.exists, "\(path): expected no such file, found one; keys are never overwritten")
+        : SystemCall.failure("create \(path)")
+    }
+    defer { close(descriptor) }
+    do throws(BundleError) {
+      try SystemCall.writeAll(bytes, to: descriptor, path: path)
+      guard SystemCall.retrying({ fsync(descriptor) }) == 0 else { throw SystemCall.failure("fsync \(path)") }
+    } catch {
+      unlink(path)
+      throw error
+    }
+  }
 }

@@ -43,7 +43,4 @@ public struct TrustPolicy: Sendable, Equatable {
 
   /// What `--allow-unsigned` means.
   public static let allowingUnsigned = TrustPolicy(allowUnsigned: true)
-
-  /// Reads a trust file (YAML).
-  public static func load(path: String) throws(BundleError) -> TrustPolicy { fatalError() }
 }

@@ -1,0 +1,97 @@
+internal import Crypto
+internal import NeedletailCore
+
+/// Sections with a directory around them: the last step of writing, and the means by which tests make
+/// bundles that are faulty and yet well sealed.
+package struct BundleAssembly: Sendable {
+  package struct Section: Sendable {
+    package var number: UInt32
+    package var isOptional: Bool
+    package var codec: SectionCodec
+    package var alignment: Int
+    package var stored: [UInt8]
+    package var rawBytes: Int
+
+    package init(
+      number: UInt32, isOptional: Bool = false, codec: SectionCodec, alignment: Int, stored: [UInt8], rawBytes: Int
+    ) {
+      self.number = number
+      self.isOptional = isOptional
+      self.codec = codec
+      self.alignment = alignment
+      self.stored = stored
+      self.rawBytes = rawBytes
+    }
+  }
+
+  package var model: String
+  package var version: UInt64
+  package var createdMilliseconds: UInt64
+  package var notAfterMilliseconds: UInt64
+  package var engineMin: UInt32
+  package var sections: [Section]
+
+  package init(
+    model: String, version: UInt64, createdMilliseconds: UInt64, notAfterMilliseconds: UInt64 = 0,
+    engineMin: UInt32 = engineGeneration, sections: [Section]
+  ) {
+    self.model = model
+    self.version = version
+    self.createdMilliseconds = createdMilliseconds
+    self.notAfterMilliseconds = notAfterMilliseconds
+    self.engineMin = engineMin
+    self.sections = sections
+  }
+
+  /// The bytes of the file, each section at the first aligned offset.
+  ///
+  /// - Parameter alter: called with the directory before it is encoded and signed; its size must stay.
+  package func encode(
+    signing keys: [SigningKey], alter: (inout DirectoryFields) -> Void = { _ in }
+  ) throws(BundleError) -> [UInt8] {
+    var fields = DirectoryFields(
+      model: model, version: version, createdMilliseconds: createdMilliseconds,
+      notAfterMilliseconds: notAfterMilliseconds, engineMin: engineMin,
+      sections: sections.map { section in
+        DirectoryFields.Section(
+          type: section.number, codec: UInt32(section.codec.rawValue), isOptional: section.isOptional, offset: 0,
+          storedBytes: UInt64(section.stored.count), rawBytes: UInt64(section.rawBytes),
+          alignment: UInt32(section.alignment), sha256: Array(SHA256.hash(data: section.stored)))
+      })
+    let end = place(&fields)
+    alter(&fields)
+    let directory = fields.encoded()
+    guard directory.count <= Limits.directoryBytesMax else {
+      throw BundleError(
+        .oversized, "directory bytes: expected at most \(Limits.directoryBytesMax), found \(directory.count)")
+    }
+    let header = BundleHeader(
+      directoryBytes: directory.count, signatureCapacity: BundleFormat.signatureCapacityDefault, fileBytes: end)
+    var bytes = header.encoded() + directory
+    bytes += try SignatureBlock().encoded(capacity: header.signatureCapacity)
+    bytes.reserveCapacity(end)
+    for section in sections {
+      bytes.append(contentsOf: repeatElement(0, count: bytes.count.roundedUp(to: section.alignment) - bytes.count))
+      bytes += section.stored
+    }
+    for key in keys { bytes = try key.sign(bytes) }
+    return bytes
+  }
+
+  /// Offsets are varints, so they move the directory's end, which moves the offsets: repeated until
+  /// nothing moves.
+  ///
+  /// - Returns: the bytes of the file.
+  private func place(_ fields: inout DirectoryFields) -> Int {
+    while true {
+      let before = fields
+      var end = BundleFormat.headerBytes + fields.encoded().count + BundleFormat.signatureCapacityDefault
+      for index in sections.indices {
+        end = end.roundedUp(to: sections[index].alignment)
+        fields.sections[index].offset = UInt64(end)
+        end += sections[index].stored.count
+      }
+      if fields == before { return end }
+    }
+  }
+}

@@ -1,0 +1,165 @@
+internal import Crypto
+internal import NeedletailCore
+
+extension BundleDirectory {
+  /// Checks the fields of a directory, apart from the file around it.
+  init(_ fields: DirectoryFields, digest: String) throws(BundleError) {
+    do {
+      model = try ModelID(fields.model)
+    } catch {
+      throw BundleError(.malformed, "directory: \(error.message)")
+    }
+    guard let version = ModelVersion(fields.version) else {
+      throw BundleError(.malformed, "directory: version: expected a number from 1, found 0")
+    }
+    self.version = version
+    createdMilliseconds = fields.createdMilliseconds
+    notAfterMilliseconds = fields.notAfterMilliseconds
+    engineMin = fields.engineMin
+    guard engineMin <= engineGeneration else {
+      throw BundleError(
+        .unsupported,
+        "engine: expected generation \(engineGeneration) at most, found \(engineMin); it needs a server of engine generation \(engineMin)"
+      )
+    }
+    sections = try fields.sections.map { section throws(BundleError) in try SectionEntry(section) }
+    self.digest = digest
+  }
+
+  /// Checks that the sections fill the file: ascending, aligned, without overlap, the gaps zero, to its
+  /// last byte.
+  func checkLayout(of bytes: UnsafeRawBufferPointer, header: BundleHeader) throws(BundleError) {
+    var end = header.signatures.upperBound
+    var seen = Set<UInt32>()
+    for section in sections {
+      guard seen.insert(section.number).inserted else {
+        throw BundleError(.malformed, "section \(section.name): expected once, found twice")
+      }
+      guard section.offset >= end else {
+        throw BundleError(
+          .malformed,
+          "section \(section.name): offset: expected at least \(end), found \(section.offset), which overlaps")
+      }
+      // Both are below 2⁴⁸.
+      guard section.offset + section.storedBytes <= header.fileBytes else {
+        throw BundleError(
+          .malformed,
+          "section \(section.name): expected its end within \(header.fileBytes) bytes, found \(section.offset + section.storedBytes)"
+        )
+      }
+      if section.offset > bytes.count { break }
+      try Gap.check(bytes, end..<section.offset, lessThan: section.alignment, before: "section \(section.name)")
+      end = section.offset + section.storedBytes
+      if end > bytes.count { break }
+    }
+    guard end >= header.fileBytes || end > bytes.count else {
+      throw BundleError(
+        .malformed,
+        "file: expected its end behind the last section at \(end), found \(header.fileBytes - end) bytes more")
+    }
+  }
+
+  /// Checks what the sections promise against the limits, before any is decompressed.
+  func checkSizes(limits: BundleLimits) throws(BundleError) {
+    var total = 0
+    for section in sections {
+      // At most 64 sections below 2⁴⁸ each: the sum fits.
+      total += section.rawBytes
+      let rawBytesMax = section.type == .weights ? limits.rawBytesMax : Limits.metadataBytesMax
+      guard section.rawBytes <= rawBytesMax else {
+        throw BundleError(
+          .oversized, "section \(section.name): raw bytes: expected at most \(rawBytesMax), found \(section.rawBytes)")
+      }
+    }
+    guard total <= limits.rawBytesMax else {
+      throw BundleError(
+        .oversized, "sections: raw bytes together: expected at most \(limits.rawBytesMax), found \(total)")
+    }
+  }
+
+  /// Checks the SHA-256 of every section, known or not.
+  func checkHashes(of bytes: UnsafeRawBufferPointer) throws(BundleError) {
+    for section in sections {
+      let found = Array(SHA256.hash(data: section.bytes(in: bytes)))
+      guard found == section.sha256 else {
+        throw BundleError(
+          .badHash, "section \(section.name): SHA-256: expected \(Hex.text(section.sha256)), found \(Hex.text(found))")
+      }
+    }
+  }
+}
+
+extension SectionEntry {
+  /// Far above any file, far below overflow.
+  private static let bytesMax = UInt64(1) << 48
+
+  init(_ fields: DirectoryFields.Section) throws(BundleError) {
+    number = fields.type
+    isOptional = fields.isOptional
+    let name = SectionType(rawValue: number)?.description ?? "section \(number)"
+    guard number != 0 else {
+      throw BundleError(.malformed, "section type: expected a number from 1, found 0")
+    }
+    guard let codec = UInt8(exactly: fields.codec).flatMap(SectionCodec.init(rawValue:)) else {
+      throw BundleError(
+        .unsupported,
+        "section \(name): codec: expected raw (0) or zstd (1), found \(fields.codec); it needs a newer reader")
+    }
+    self.codec = codec
+    guard fields.alignment.nonzeroBitCount == 1, fields.alignment <= UInt32(BundleFormat.alignmentMax) else {
+      throw BundleError(
+        .malformed,
+        "section \(name): alignment: expected a power of two up to \(BundleFormat.alignmentMax), found \(fields.alignment)"
+      )
+    }
+    alignment = Int(fields.alignment)
+    guard fields.offset <= Self.bytesMax, fields.offset % UInt64(alignment) == 0 else {
+      throw BundleError(
+        .malformed, "section \(name): offset: expected a multiple of \(alignment), found \(fields.offset)")
+    }
+    offset = Int(fields.offset)
+    guard (1...Self.bytesMax).contains(fields.storedBytes), (1...Self.bytesMax).contains(fields.rawBytes) else {
+      throw BundleError(
+        .malformed,
+        "section \(name): bytes: expected 1 to 2^48, found \(fields.storedBytes) stored and \(fields.rawBytes) raw")
+    }
+    storedBytes = Int(fields.storedBytes)
+    rawBytes = Int(fields.rawBytes)
+    switch codec {
+    case .raw:
+      guard rawBytes == storedBytes else {
+        throw BundleError(
+          .malformed, "section \(name): raw bytes: expected \(storedBytes) as stored, found \(rawBytes)")
+      }
+    case .zstd:
+      guard rawBytes <= Self.rawBytesMax(compressedTo: storedBytes) else {
+        throw BundleError(
+          .badCompression,
+          "section \(name): raw bytes: expected at most \(Self.rawBytesMax(compressedTo: storedBytes)) of \(storedBytes) stored, found \(rawBytes)"
+        )
+      }
+    }
+    guard fields.sha256.count == BundleFormat.sha256Bytes else {
+      throw BundleError(
+        .malformed, "section \(name): SHA-256: expected \(BundleFormat.sha256Bytes) bytes, found \(fields.sha256.count)"
+      )
+    }
+    sha256 = fields.sha256
+    guard type != nil || isOptional else {
+      throw BundleError(
+        .unsupported,
+        "section type: expected at most \(SectionType.allCases.count), found \(number), which is required; it needs a reader newer than format \(BundleFormat.major).\(BundleFormat.minor)"
+      )
+    }
+  }
+
+  /// A frame that promises more is a bomb.
+  static func rawBytesMax(compressedTo storedBytes: Int) -> Int {
+    storedBytes * BundleFormat.compressionRatioMax + BundleFormat.compressionSlackBytes
+  }
+
+  /// The stored bytes; the layout was checked.
+  func bytes(in file: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer {
+    UnsafeRawBufferPointer(rebasing: file[offset..<offset + storedBytes])
+  }
+}

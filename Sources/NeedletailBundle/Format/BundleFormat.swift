@@ -1,0 +1,37 @@
+/// The constants of the file format and the bounds of its decoder; `proto/bundle.md` tells the layout.
+enum BundleFormat {
+  static let magic: [UInt8] = [0x89, 0x4E, 0x54, 0x42, 0x0D, 0x0A, 0x1A, 0x0A]
+  static let major: UInt16 = 1
+  static let minor: UInt16 = 0
+  /// None exist yet.
+  static let knownRequiredFeatures: UInt64 = 0
+  static let headerBytes = 64
+  /// Stands before header and directory in what is signed, so that no signature made for another
+  /// purpose fits.
+  static let signatureDomain: [UInt8] = Array("needletail-bundle-v1\0".utf8)
+  /// Room for about 25 signatures; fixed when the bundle is written, so that a signature added later
+  /// changes no signed byte.
+  static let signatureCapacityDefault = 2048
+  static let signatureLengthBytes = 4
+  static let sha256Bytes = 32
+
+  /// Of every tensor in the weights section, and of that section in the file: a cache line, and the
+  /// widest vector.
+  static let weightsAlignment = 64
+  static let metadataAlignment = 8
+  static let alignmentMax = 4096
+
+  /// zstd's level: beyond it weights shrink by less than 1 % at twice the time.
+  static let compressionLevel: Int32 = 10
+  /// A frame may ask for no larger window; zstd's own default bound.
+  static let windowLogMax = 27
+  /// No honest section shrinks further; the writer stores those that would raw.
+  static let compressionRatioMax = 1024
+  /// Raw bytes that any section may have, whatever its ratio: a bias of zeros.
+  static let compressionSlackBytes = 256 << 10
+
+  /// A one-letter label costs 3 bytes on the wire and about 110 in protobuf-c.
+  static let memoryBytesPerMessageByte = 64
+  static let memoryBytesBase = 64 << 10
+  static let messageMemoryBytesMax = 1 << 30
+}

@@ -1,0 +1,162 @@
+public import NeedletailBundle
+public import NeedletailCore
+
+/// Small models and the bundles around them.
+public enum BundleFixtures {
+  public static let modelName = "wine"
+
+  /// The same key in every run; trusted by `trust`.
+  public static let key = SigningKey(seed: [UInt8](repeating: 7, count: 32))
+  /// A key that nobody trusts.
+  public static let strangersKey = SigningKey(seed: [UInt8](repeating: 8, count: 32))
+  /// Trusts `key` for all models.
+  public static let trust = TrustPolicy(keys: [TrustedKey(name: "release", publicKey: key.publicKey)])
+
+  /// A classifier of two numeric features and a categorical one into three labels: impute, one-hot,
+  /// standardise, dense int8, dense fp32, softmax, arg max.
+  ///
+  /// - Parameter seed: other weights for another seed, so that versions answer differently.
+  public static func classifier(seed: UInt64 = 1) -> ModelDefinition {
+    var random = SeededGenerator(seed: seed)
+    let columns = 5
+    let hidden = 4
+    let schema = FeatureSchema(
+      features: [
+        Feature(name: "alcohol", kind: .numeric, missing: .impute, summary: "percent by volume"),
+        Feature(name: "ash", kind: .numeric, missing: .refuse),
+        Feature(
+          name: "colour", kind: .categorical(categories: ["red", "white", "rosé"], unknown: .zeros), missing: .impute),
+      ], target: "quality")
+    let graph = ModelGraph(
+      task: .classification,
+      values: [
+        .init(name: "row", columns: 3), .init(name: "imputed", columns: 3), .init(name: "encoded", columns: columns),
+        .init(name: "scaled", columns: columns), .init(name: "hidden", columns: hidden),
+        .init(name: "logits", columns: 3), .init(name: "probabilities", columns: 3), .init(name: "class", columns: 1),
+      ],
+      nodes: [
+        Node(name: "impute", input: 0, output: 1, operation: .impute(fill: [13, 2.5, 0])),
+        Node(name: "encode", input: 1, output: 2, operation: .oneHot(widths: [0, 0, 3])),
+        Node(
+          name: "scale", input: 2, output: 3,
+          operation: .affine(
+            Affine(scaling: .standardise, offset: [13, 2.5, 0, 0, 0], scale: [1.25, 4, 1, 1, 1]))),
+        Node(
+          name: "dense 1", input: 3, output: 4, operation: .dense(Dense(weights: 0, bias: 1, activation: .relu))),
+        Node(
+          name: "dense 2", input: 4, output: 5, operation: .dense(Dense(weights: 2, bias: 3, activation: .identity))),
+        Node(name: "softmax", input: 5, output: 6, operation: .softmax),
+        Node(name: "arg max", input: 6, output: 7, operation: .argMax),
+      ],
+      outputs: [
+        .init(name: "probabilities", value: 6, kind: .number), .init(name: "class", value: 7, kind: .classIndex),
+        .init(name: "label", value: 7, kind: .classLabel),
+      ],
+      tensors: [
+        WeightTensor(
+          name: "dense 1 weights", shape: [hidden, columns],
+          storage: .int8(
+            (0..<hidden * columns).map { _ in Int8.random(in: -127...127, using: &random) },
+            scales: (0..<hidden).map { _ in Float.random(in: 0.004...0.01, using: &random) })),
+        WeightTensor(
+          name: "dense 1 bias", shape: [hidden],
+          storage: .float32((0..<hidden).map { _ in Float.random(in: -0.5...0.5, using: &random) })),
+        WeightTensor(
+          name: "dense 2 weights", shape: [3, hidden],
+          storage: .float32((0..<3 * hidden).map { _ in Float.random(in: -1...1, using: &random) })),
+        WeightTensor(name: "dense 2 bias", shape: [3], storage: .float32([0.1, 0, -0.1])),
+      ])
+    return ModelDefinition(schema: schema, graph: graph, labels: ["good", "fair", "poor"])
+  }
+
+  /// y = weight · x + bias, exactly: an answer tells which version gave it.
+  ///
+  /// - Parameters:
+  ///   - weight: a whole number below 2²⁰ answers exactly for small whole x.
+  public static func line(weight: Float, bias: Float = 0) -> ModelDefinition {
+    ModelDefinition(
+      schema: FeatureSchema(features: [Feature(name: "x", kind: .numeric, missing: .refuse)], target: "y"),
+      graph: ModelGraph(
+        task: .regression, values: [.init(name: "row", columns: 1), .init(name: "y", columns: 1)],
+        nodes: [
+          Node(name: "line", input: 0, output: 1, operation: .dense(Dense(weights: 0, bias: 1, activation: .identity)))
+        ],
+        outputs: [.init(name: "prediction", value: 1, kind: .number)],
+        tensors: [
+          WeightTensor(name: "weight", shape: [1, 1], storage: .float32([weight])),
+          WeightTensor(name: "bias", shape: [1], storage: .float32([bias])),
+        ]),
+      labels: [])
+  }
+
+  /// A definition with a refusal among its golden samples, drift, metrics and lineage.
+  public static func contents(_ definition: ModelDefinition = classifier()) -> BundleContents {
+    BundleContents(
+      definition: definition, golden: golden(for: definition),
+      drift: DriftBaseline(
+        features: definition.schema.features.map { feature in
+          switch feature.kind {
+          case .numeric:
+            .init(
+              name: feature.name, rows: 100, missingRate: 0.25, quantileEdges: [11, 12.5, 13, 15],
+              binCounts: [25, 25, 25])
+          case .categorical(let categories, _):
+            .init(
+              name: feature.name, rows: 100, missingRate: 0,
+              categories: categories.enumerated().map { ($0.element, 60 - $0.offset * 10) })
+          }
+        },
+        prediction: .init(
+          name: definition.schema.target, rows: 100, missingRate: 0,
+          categories: definition.labels.enumerated().map { ($0.element, 40 - $0.offset) })),
+      metrics: ["test.accuracy": 0.875, "test.log_loss": 0.25, "train.rows": 0],
+      lineage: Lineage(
+        trainerVersion: "0.1.0", dataSHA256: String(repeating: "ab", count: 32),
+        configuration: "family: mlp\nseed: 1\n", seed: 1, parent: "", family: "mlp", rows: 100,
+        quantisation: "int8 for dense 1: agreement 0.999"))
+  }
+
+  private static func golden(for definition: ModelDefinition) -> [GoldenSample] {
+    guard definition.graph.task == .classification else {
+      guard case .float32(let weight) = definition.graph.tensors[0].storage,
+        case .float32(let bias) = definition.graph.tensors[1].storage
+      else { return [] }
+      return [
+        GoldenSample(
+          name: "x = 2", cells: [.number(2)],
+          expectation: .answers([("prediction", .numbers([Double(weight[0] * 2 + bias[0])]))]), tolerance: 1e-6)
+      ]
+    }
+    return [
+      GoldenSample(
+        name: "ash missing", cells: [.number(13), .missing, .text("red")],
+        expectation: .refusal(.invalidArgument), tolerance: 0)
+    ]
+  }
+
+  /// The bytes of a bundle.
+  public static func bundle(
+    model: String = modelName, version: UInt64 = 1, _ contents: BundleContents = contents(),
+    createdMilliseconds: UInt64 = 1_760_000_000_000, notAfterMilliseconds: UInt64 = 0, keys: [SigningKey] = [key]
+  ) throws -> [UInt8] {
+    try BundleWriter(
+      model: ModelID(model), version: ModelVersion(version)!, contents: contents,
+      createdMilliseconds: createdMilliseconds, notAfterMilliseconds: notAfterMilliseconds
+    ).encode(signing: keys)
+  }
+}
+
+/// SplitMix64: the same numbers in every run.
+public struct SeededGenerator: RandomNumberGenerator {
+  private var state: UInt64
+
+  public init(seed: UInt64) { state = seed }
+
+  public mutating func next() -> UInt64 {
+    state &+= 0x9E37_79B9_7F4A_7C15
+    var z = state
+    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
+    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
+    return z ^ (z >> 31)
+  }
+}
