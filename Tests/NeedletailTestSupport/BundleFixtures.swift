@@ -17,7 +17,7 @@ public enum BundleFixtures {
   ///
   /// - Parameter seed: other weights for another seed, so that versions answer differently.
   public static func classifier(seed: UInt64 = 1) -> ModelDefinition {
-    var random = SeededGenerator(seed: seed)
+    var random = SplitMix64(seed: seed)
     let columns = 5
     let hidden = 4
     let schema = FeatureSchema(
@@ -143,20 +143,5 @@ public enum BundleFixtures {
       model: ModelID(model), version: ModelVersion(version)!, contents: contents,
       createdMilliseconds: createdMilliseconds, notAfterMilliseconds: notAfterMilliseconds
     ).encode(signing: keys)
-  }
-}
-
-/// SplitMix64: the same numbers in every run.
-public struct SeededGenerator: RandomNumberGenerator {
-  private var state: UInt64
-
-  public init(seed: UInt64) { state = seed }
-
-  public mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-    return z ^ (z >> 31)
   }
 }
