@@ -30,6 +30,8 @@ public enum Limits {
   public static let controlCallsInFlightMax = 16
   /// What a refused control call is told to wait.
   public static let controlRetryMicroseconds: UInt32 = 10_000
+  /// What a connection that is one too many is told to wait.
+  public static let connectionRetryMicroseconds: UInt32 = 1_000_000
   /// After GoAway, for a client to close by itself before its connection is closed.
   public static let lingerMilliseconds = 1000
   /// Output memory that a quiet connection keeps.

@@ -1,0 +1,77 @@
+internal import Hummingbird
+internal import Logging
+internal import NIOCore
+internal import ServiceLifecycle
+internal import Synchronization
+
+#if canImport(Glibc)
+  internal import Glibc
+#else
+  internal import Darwin
+#endif
+
+/// HTTP for Prometheus, for load balancers and for people, on an address of its own.
+struct AdminService: Service {
+  let address: ListenAddress
+  let control: ControlPlane
+  let group: any EventLoopGroup
+  let logger: Logger
+  /// Told the address once it is bound, port 0 resolved.
+  let onBound: @Sendable (ListenAddress) -> Void
+
+  func run() async throws {
+    let application = Application(
+      router: router, configuration: ApplicationConfiguration(address: .hostname(address.host, port: address.port)),
+      onServerRunning: { [address, onBound] channel in
+        onBound(ListenAddress(host: address.host, port: channel.localAddress?.port ?? address.port))
+      },
+      eventLoopGroupProvider: .shared(group), logger: Self.quiet(logger))
+    do {
+      try await application.run()
+    } catch let error as IOError {
+      let reason = error.errnoCode == EADDRINUSE ? "expected a free address, found it in use" : "cannot listen"
+      throw ConfigurationError("--admin \(address): \(reason)")
+    } catch let error as SocketAddressError {
+      throw ConfigurationError("--admin \(address): cannot listen: \(error)")
+    }
+  }
+
+  /// The library tells each start and stop of its parts; ours are told once, by ourselves.
+  private static func quiet(_ logger: Logger) -> Logger {
+    var quiet = logger
+    quiet.logLevel = max(logger.logLevel, .warning)
+    return quiet
+  }
+
+  private var router: Router<BasicRequestContext> {
+    let router = Router()
+    let control = control
+    router.get("/") { _, _ in Self.text(Self.index) }
+    router.get("/metrics") { _, _ in
+      Self.text(control.metricsText, type: "text/plain; version=0.0.4; charset=utf-8")
+    }
+    router.get("/livez") { _, _ in Self.text("live\n") }
+    router.get("/readyz") { _, _ in
+      if let obstacle = control.readiness.obstacle {
+        Self.text("not ready: \(obstacle)\n", status: .serviceUnavailable)
+      } else {
+        Self.text("ready\n")
+      }
+    }
+    return router
+  }
+
+  private static let index = """
+    needletail-server
+    /metrics  Prometheus text
+    /livez    200 while the process runs
+    /readyz   200 while it takes traffic, else 503 and why
+
+    """
+
+  private static func text(
+    _ text: String, status: HTTPResponse.Status = .ok, type: String = "text/plain; charset=utf-8"
+  ) -> Response {
+    Response(status: status, headers: [.contentType: type], body: .init(byteBuffer: ByteBuffer(string: text)))
+  }
+}

@@ -1,0 +1,128 @@
+public import Logging
+internal import NeedletailCore
+
+/// Everything the server was told, read and checked.
+public struct ServerConfiguration: Sendable {
+  public enum LogFormat: String, Sendable { case text, json }
+
+  /// Bounds on one connection and on all of them.
+  public struct ConnectionLimits: Sendable {
+    public var frameBytesMax = Limits.frameBytesMaxDefault
+    public var connectionsMax = Limits.connectionsMaxDefault
+    public var callsInFlightMax = Limits.callsInFlightMaxDefault
+    public var outputBytesMax = Limits.outputBytesMaxDefault
+    public var idle: Duration = .seconds(Limits.idleSecondsDefault)
+    public var frame: Duration = .seconds(Limits.frameSecondsDefault)
+    public var stall: Duration = .seconds(Limits.stallSecondsDefault)
+    public var batchRowsMax = Limits.batchRowsMaxDefault
+
+    public init() {}
+  }
+
+  public var store: String
+  /// Nil: no TCP.
+  public var listen: ListenAddress? = ListenAddress(host: "127.0.0.1", port: 6470)
+  public var unix: String?
+  /// Nil: no admin HTTP.
+  public var admin: ListenAddress? = ListenAddress(host: "127.0.0.1", port: 6471)
+  /// Path of the trust file; nil where unsigned bundles are allowed.
+  public var trust: String?
+  public var allowUnsigned = false
+  /// 0: as many as the process may use processors.
+  public var threads = 0
+  public var logLevel: Logger.Level = .info
+  public var logFormat: LogFormat = .text
+  public var grace: Duration = .seconds(Limits.graceSecondsDefault)
+  public var stopLimit: Duration = .seconds(Limits.stopSecondsDefault)
+  public var rescan: Duration = .milliseconds(Limits.rescanMillisecondsDefault)
+  /// Previous versions that stay resident.
+  public var keep = 1
+  public var planRowsMax = 256
+  public var relaxed = false
+  public var limits = ConnectionLimits()
+  public var bundleBytesMax = Limits.bundleBytesMaxDefault
+  public var bundleRawBytesMax = Limits.bundleRawBytesMaxDefault
+  /// What looked like a mistake and was none for certain.
+  public var warnings: [String] = []
+
+  /// All defaults, for a store of unsigned bundles; tests start here.
+  public init(store: String, allowUnsigned: Bool) {
+    self.store = store
+    self.allowUnsigned = allowUnsigned
+  }
+
+  /// Reads and checks every value.
+  /// - Throws: the first that is wrong, naming its source, what was expected and what was found.
+  public init(_ resolver: SettingsResolver) throws(ConfigurationError) {
+    let values = SettingValues(resolver.resolved)
+    guard let store = try values.path(.store) else {
+      throw ConfigurationError(
+        "no model store: name its directory with --store, \(Setting.store.environmentName) or store: in the configuration file"
+      )
+    }
+    self.store = store
+    listen = try values.address(.listen)
+    unix = try values.path(.unix)
+    admin = try values.address(.admin)
+    trust = try values.path(.trust)
+    allowUnsigned = try values.flag(.allowUnsigned)
+    threads = try values.integer(.threads)
+    logLevel = Logger.Level(rawValue: try values.choice(.logLevel)) ?? .info
+    logFormat = LogFormat(rawValue: try values.choice(.logFormat)) ?? .text
+    grace = try values.seconds(.grace)
+    stopLimit = try values.seconds(.stopLimit)
+    rescan = .milliseconds(try values.integer(.rescan))
+    keep = try values.integer(.keep)
+    planRowsMax = try values.integer(.planRows)
+    relaxed = try values.flag(.relaxed)
+    limits.frameBytesMax = try values.integer(.frameBytes)
+    limits.connectionsMax = try values.integer(.connections)
+    limits.callsInFlightMax = try values.integer(.callsInFlight)
+    limits.outputBytesMax = try values.integer(.outputBytes)
+    limits.idle = try values.seconds(.idle)
+    limits.frame = try values.seconds(.frameTimeout)
+    limits.stall = try values.seconds(.stall)
+    limits.batchRowsMax = try values.integer(.batchRows)
+    bundleBytesMax = try values.integer(.bundleBytes)
+    bundleRawBytesMax = try values.integer(.bundleRawBytes)
+    warnings = resolver.warnings
+    try checkTogether(plaintext: try values.flag(.plaintext))
+  }
+
+  /// Rules that concern more than one setting.
+  private func checkTogether(plaintext: Bool) throws(ConfigurationError) {
+    if trust == nil && !allowUnsigned {
+      throw ConfigurationError(
+        "no trust: name the file of keys that may sign bundles with --trust FILE, or accept unsigned bundles with --allow-unsigned"
+      )
+    }
+    if trust != nil && allowUnsigned {
+      throw ConfigurationError("--trust and --allow-unsigned contradict each other: expected one of them, found both")
+    }
+    if listen == nil && unix == nil {
+      throw ConfigurationError("nowhere to listen: expected --listen HOST:PORT or --unix PATH, found neither")
+    }
+    if let listen, !listen.isLoopback, !plaintext {
+      throw ConfigurationError(
+        "--listen \(listen): calls beyond loopback travel unencrypted; expected a loopback address or --plaintext")
+    }
+    if let admin, !admin.isLoopback, !plaintext {
+      throw ConfigurationError(
+        "--admin \(admin): the admin port has no authentication; expected a loopback address or --plaintext")
+    }
+    if grace > stopLimit {
+      throw ConfigurationError(
+        "stop.grace_seconds: expected at most stop.limit_seconds (\(stopLimit.seconds)), found \(grace.seconds)")
+    }
+  }
+}
+
+extension Duration {
+  /// Seconds as people write them.
+  var seconds: Double { Double(components.seconds) + Double(components.attoseconds) / 1e18 }
+
+  var nanoseconds: Int64 {
+    let (product, overflow) = components.seconds.multipliedReportingOverflow(by: 1_000_000_000)
+    return overflow ? .max : product + components.attoseconds / 1_000_000_000
+  }
+}

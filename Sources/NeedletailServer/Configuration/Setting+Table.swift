@@ -1,0 +1,99 @@
+internal import Logging
+internal import NeedletailCore
+
+extension Setting {
+  /// Every setting of the server, in the order in which `--print-config` shows them.
+  public static let all: [Setting] = [
+    store, listen, unix, plaintext, admin, trust, allowUnsigned, threads,
+    logLevel, logFormat, grace, stopLimit, rescan, keep, planRows, relaxed,
+    frameBytes, connections, callsInFlight, outputBytes, idle, frameTimeout, stall, batchRows,
+    bundleBytes, bundleRawBytes,
+  ]
+
+  /// - Precondition: `key` stands in the table.
+  public static func named(_ key: String) -> Setting {
+    guard let setting = all.first(where: { $0.key == key }) else { preconditionFailure("no setting \(key)") }
+    return setting
+  }
+
+  // MARK: the way in
+
+  static let store = Setting("store", .path, flag: "store", "Directory of models: STORE/MODEL/VERSION.ntb")
+  static let listen = Setting(
+    "listen", .address, default: "127.0.0.1:6470", flag: "listen",
+    "Address for calls over TCP, or none; port 0 takes a free one")
+  static let unix = Setting("unix", .path, flag: "unix", "Path of a Unix socket for calls")
+  static let plaintext = Setting(
+    "plaintext", .flag, default: "false", flag: "plaintext",
+    "Allow listening beyond loopback without encryption")
+  static let admin = Setting(
+    "admin", .address, default: "127.0.0.1:6471", flag: "admin",
+    "Address for /metrics, /livez and /readyz over HTTP, or none")
+  static let trust = Setting("trust", .path, flag: "trust", "File of keys whose signatures count")
+  static let allowUnsigned = Setting(
+    "allow_unsigned", .flag, default: "false", flag: "allow-unsigned", "Load bundles that nobody signed")
+  static let threads = Setting(
+    "threads", .integer(0...1024), default: "0", flag: "threads",
+    "Event loops; 0 takes as many as the process may use processors")
+
+  // MARK: telling and stopping
+
+  static let logLevel = Setting(
+    "log.level", .choice(Logger.Level.allCases.map(\.rawValue)), default: "info", flag: "log-level",
+    "Least severe log line to write")
+  static let logFormat = Setting(
+    "log.format", .choice(["text", "json"]), default: "text", flag: "log-format",
+    "One line of text, or one JSON object, per event")
+  static let grace = Setting(
+    "stop.grace_seconds", .seconds(0...3600), default: "\(Limits.graceSecondsDefault)", flag: "grace",
+    "Seconds from SIGTERM, not ready but still answering, to GoAway")
+  static let stopLimit = Setting(
+    "stop.limit_seconds", .seconds(0...3600), default: "\(Limits.stopSecondsDefault)",
+    "Seconds from SIGTERM to exit at the latest")
+
+  // MARK: models
+
+  static let rescan = Setting(
+    "models.rescan_milliseconds", .integer(10...3_600_000), default: "\(Limits.rescanMillisecondsDefault)",
+    "How often the store is read whole, whatever inotify said")
+  static let keep = Setting(
+    "models.keep", .integer(0...64), default: "1", "Previous versions that stay in memory for a rollback")
+  static let planRows = Setting(
+    "models.plan_rows_max", .integer(1...65_536), default: "256", "Rows that one run of a plan computes")
+  static let relaxed = Setting(
+    "models.relaxed", .flag, default: "false",
+    "Allow kernels whose last bits depend on the batch, where they are faster")
+
+  // MARK: limits
+
+  static let frameBytes = Setting(
+    "limits.frame_bytes_max", .integer(1024...Limits.frameBytesHardCap),
+    default: "\(Limits.frameBytesMaxDefault)", "Bytes of one request")
+  static let connections = Setting(
+    "limits.connections_max", .integer(1...1_000_000), default: "\(Limits.connectionsMaxDefault)",
+    "Connections at a time; one more is told OVERLOADED and closed")
+  static let callsInFlight = Setting(
+    "limits.calls_in_flight_max", .integer(1...1_000_000), default: "\(Limits.callsInFlightMaxDefault)",
+    "Calls of one connection accepted and not answered; further ones wait unread")
+  static let outputBytes = Setting(
+    "limits.output_bytes_max", .integer(65_536...(1 << 32)), default: "\(Limits.outputBytesMaxDefault)",
+    "Answers waiting for a peer that does not read, before its connection is closed")
+  static let idle = Setting(
+    "limits.idle_seconds", .seconds(0.001...86_400), default: "\(Limits.idleSecondsDefault)",
+    "A connection that says nothing for so long is closed")
+  static let frameTimeout = Setting(
+    "limits.frame_seconds", .seconds(0.001...86_400), default: "\(Limits.frameSecondsDefault)",
+    "A connection that stops for so long within a frame is closed")
+  static let stall = Setting(
+    "limits.stall_seconds", .seconds(0.001...86_400), default: "\(Limits.stallSecondsDefault)",
+    "A connection that takes no answer for so long is closed")
+  static let batchRows = Setting(
+    "limits.batch_rows_max", .integer(1...1_000_000), default: "\(Limits.batchRowsMaxDefault)",
+    "Rows of one request")
+  static let bundleBytes = Setting(
+    "limits.bundle_bytes_max", .integer(1024...(1 << 40)), default: "\(Limits.bundleBytesMaxDefault)",
+    "Bytes of one bundle file")
+  static let bundleRawBytes = Setting(
+    "limits.bundle_raw_bytes_max", .integer(1024...(1 << 40)), default: "\(Limits.bundleRawBytesMaxDefault)",
+    "Bytes of all sections of one bundle, decompressed")
+}

@@ -1,0 +1,67 @@
+internal import NeedletailMetrics
+internal import NeedletailWire
+
+/// The handles that connections count with. Shared by all loops; each adds to its own shard.
+final class ConnectionCounters: Sendable {
+  let open: Gauge
+  let accepted: Counter
+  let refused: Counter
+  let receivedBytes: Counter
+  let sentBytes: Counter
+  let emptyFrame: Counter
+  let tooLong: Counter
+  /// A good frame whose message cannot be read.
+  let undecodable: Counter
+  /// The peer ended its stream within a frame.
+  let torn: Counter
+  /// The peer stopped, or trickled, within a frame.
+  let stalled: Counter
+  private let evictedIdle: Counter
+  private let evictedStalledFrame: Counter
+  private let evictedSlowReader: Counter
+  private let evictedLingering: Counter
+
+  init(metrics: MetricsRegistry) {
+    open = metrics.gauge("needletail_connections", help: "Open connections.")
+    accepted = metrics.counter("needletail_connections_total", help: "Connections accepted.")
+    refused = metrics.counter(
+      "needletail_connections_refused_total", help: "Connections closed at once because there were too many.")
+    receivedBytes = metrics.counter("needletail_received_bytes_total", help: "Bytes received from clients.")
+    sentBytes = metrics.counter("needletail_sent_bytes_total", help: "Bytes of answers handed to sockets.")
+    func frameErrors(_ reason: String) -> Counter {
+      metrics.counter(
+        "needletail_frame_errors_total", help: "Frames that could not be read, by reason.",
+        labels: [("reason", reason)])
+    }
+    emptyFrame = frameErrors(FrameError.emptyFrame.reason)
+    tooLong = frameErrors(FrameError.tooLong(found: 0, limit: 0).reason)
+    undecodable = frameErrors("undecodable")
+    torn = frameErrors("torn")
+    stalled = frameErrors("stalled")
+    func evicted(_ reason: ConnectionStateMachine.CloseReason) -> Counter {
+      metrics.counter(
+        "needletail_connections_evicted_total", help: "Connections closed because of the peer's silence, by reason.",
+        labels: [("reason", reason.rawValue)])
+    }
+    evictedIdle = evicted(.idle)
+    evictedStalledFrame = evicted(.stalledFrame)
+    evictedSlowReader = evicted(.slowReader)
+    evictedLingering = evicted(.lingering)
+  }
+
+  func frameError(_ error: FrameError) -> Counter {
+    switch error {
+    case .emptyFrame: emptyFrame
+    case .tooLong: tooLong
+    }
+  }
+
+  func evicted(_ reason: ConnectionStateMachine.CloseReason) -> Counter {
+    switch reason {
+    case .idle: evictedIdle
+    case .stalledFrame: evictedStalledFrame
+    case .slowReader: evictedSlowReader
+    case .lingering: evictedLingering
+    }
+  }
+}

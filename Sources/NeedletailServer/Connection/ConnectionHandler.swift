@@ -1,0 +1,295 @@
+internal import Logging
+internal import NIOCore
+internal import NeedletailCore
+internal import NeedletailMetrics
+internal import NeedletailServing
+internal import NeedletailWire
+
+/// One connection, at the end of its pipeline: carries out what its ``ConnectionStateMachine`` orders.
+///
+/// Confined to its event loop. Answers gather in one buffer, which goes to the socket once per tick.
+final class ConnectionHandler: ChannelDuplexHandler {
+  typealias InboundIn = ByteBuffer
+  typealias OutboundIn = ByteBuffer
+  typealias OutboundOut = ByteBuffer
+
+  private let loop: ServingLoop
+  private var state: ConnectionStateMachine
+  private var output = ByteBuffer()
+  private var context: ChannelHandlerContext?
+  /// Where the loop keeps this connection; answers come back by it.
+  private var address = ReplyAddress(slot: 0, generation: 0, id: 0)
+  /// Whether it stands in the loop's list of connections with something to send.
+  private var isDirty = false
+  /// Frames are being taken: what happens meanwhile must not start to take them again.
+  private var isTaking = false
+  /// NIO asked to read while nothing was wanted.
+  private var isReadHeld = false
+  private var controlCallsInFlight = 0
+  /// This side has ended; the peer has all that it will get.
+  private var isOutputClosed = false
+
+  init(loop: ServingLoop) {
+    self.loop = loop
+    state = ConnectionStateMachine(bounds: loop.bounds, now: loop.now())
+  }
+
+  // MARK: events of the channel
+
+  func handlerAdded(context: ChannelHandlerContext) {
+    self.context = context
+    let slot = loop.add(self)
+    address = ReplyAddress(slot: slot.index, generation: slot.generation, id: 0)
+  }
+
+  func handlerRemoved(context: ChannelHandlerContext) { forget() }
+
+  func channelActive(context: ChannelHandlerContext) {
+    if loop.isStopping { goAway() }
+    context.fireChannelActive()
+  }
+
+  func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+    var bytes = unwrapInboundIn(data)
+    loop.counters.receivedBytes.add(UInt64(bytes.readableBytes), shard: loop.shard)
+    state.receive(&bytes, now: loop.now())
+    takeFrames()
+  }
+
+  func read(context: ChannelHandlerContext) {
+    if state.wantsBytes {
+      context.read()
+    } else {
+      isReadHeld = true
+    }
+  }
+
+  func channelWritabilityChanged(context: ChannelHandlerContext) {
+    if state.writability(context.channel.isWritable, now: loop.now()) {
+      takeFrames()
+      resumeReading()
+    }
+    closeIfFinished()
+  }
+
+  func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+    guard let event = event as? ChannelEvent, event == .inputClosed else {
+      context.fireUserInboundEventTriggered(event)
+      return
+    }
+    if state.endInput(now: loop.now()) { loop.counters.torn.add(shard: loop.shard) }
+    if isOutputClosed {
+      context.close(promise: nil)
+    } else {
+      // What was accepted is answered before this side closes too.
+      closeIfFinished()
+    }
+  }
+
+  func channelInactive(context: ChannelHandlerContext) {
+    forget()
+    context.fireChannelInactive()
+  }
+
+  /// A reset by the peer and the like: nobody is left to answer.
+  func errorCaught(context: ChannelHandlerContext, error: any Error) {
+    loop.logger.debug("connection failed", metadata: ["error": "\(error)"])
+    context.close(promise: nil)
+  }
+
+  private func forget() {
+    guard context != nil else { return }
+    context = nil
+    state.close()
+    loop.remove(address)
+  }
+
+  // MARK: calls
+
+  private func takeFrames() {
+    guard !isTaking else { return }
+    isTaking = true
+    defer { isTaking = false }
+    let arrival = loop.now()
+    while true {
+      switch state.next(now: arrival) {
+      case .execute(let frame): execute(frame, arrival: arrival)
+      case .refuse(let frame):
+        let id = frame.withUnsafeReadableBytes { RequestDecoder.peekID($0) }
+        refuse(id: id, .unavailable("the server is stopping and did not execute this call"))
+      case .settle:
+        loop.runTick()
+        // Only control calls are left: they come back by themselves.
+        guard state.callsInFlight < loop.bounds.callsInFlightMax else { return }
+      case .fail(let error):
+        loop.counters.frameError(error).add(shard: loop.shard)
+        refuse(id: 0, .invalidArgument(error.description))
+        return
+      case .wait: return
+      }
+      // Answers much larger than their calls: out with them before the next call is taken.
+      if output.readableBytes >= Limits.outputBytesHighWater { flush() }
+    }
+  }
+
+  private func execute(_ frame: ByteBuffer, arrival: Instant) {
+    frame.withUnsafeReadableBytes { bytes in
+      do throws(ServingError) {
+        let request = try RequestDecoder.decode(bytes, arena: loop.arena)
+        guard request.id != 0 else {
+          throw ServingError.invalidArgument("id: expected a number other than 0, found 0")
+        }
+        dispatch(request, arrival: arrival)
+      } catch {
+        loop.counters.undecodable.add(shard: loop.shard)
+        refuse(id: RequestDecoder.peekID(bytes), error)
+      }
+    }
+  }
+
+  private func dispatch(_ request: RequestView, arrival: Instant) {
+    switch request.call {
+    case .predict(let predict):
+      state.accept(id: request.id)
+      loop.admit(
+        PredictCall(
+          address: replyAddress(request.id), arrival: arrival, timeoutMicroseconds: request.timeoutMicroseconds,
+          model: predict.model, selector: predict.selector, tensors: predict.tensors, outputs: predict.outputs))
+    case .health: control(request.id, .health)
+    case .metrics: control(request.id, .metrics)
+    case .listModels: control(request.id, .listModels)
+    case .describeModel(let describe):
+      control(request.id, .describeModel(ModelReference(describe)))
+    case .authenticate:
+      refuse(id: request.id, .unimplemented("authenticate: this server has no authentication"))
+    case .none:
+      refuse(id: request.id, .unimplemented("call: expected one that this server knows, found none"))
+    }
+  }
+
+  /// Everything but predictions runs off the loop: it makes text and takes locks.
+  private func control(_ id: UInt64, _ call: ControlCall) {
+    guard controlCallsInFlight < Limits.controlCallsInFlightMax else {
+      let limit = Limits.controlCallsInFlightMax
+      refuse(
+        id: id,
+        ServingError(
+          .overloaded, "calls other than predict: expected at most \(limit) in flight on a connection, found \(limit + 1)",
+          retryAfterMicroseconds: Limits.controlRetryMicroseconds))
+      return
+    }
+    controlCallsInFlight += 1
+    state.accept(id: id)
+    loop.runControl(call, for: replyAddress(id))
+  }
+
+  private func replyAddress(_ id: UInt64) -> ReplyAddress {
+    ReplyAddress(slot: address.slot, generation: address.generation, id: id)
+  }
+
+  // MARK: answers
+
+  /// An answer, or an error, to an accepted predict call. Only gathers: the loop flushes.
+  func settle(_ write: (inout ByteBuffer) -> Void) {
+    write(&output)
+    state.settle(now: loop.now())
+    markDirty()
+  }
+
+  /// The answer to a control call; sends at once, for no tick may follow.
+  func settleControl(_ write: (inout ByteBuffer) -> Void) {
+    controlCallsInFlight -= 1
+    settle(write)
+    flush()
+    takeFrames()
+  }
+
+  /// A call that was not accepted.
+  private func refuse(id: UInt64, _ error: ServingError) {
+    ResponseEncoder.appendError(id: id, error, to: &output)
+    markDirty()
+  }
+
+  private func markDirty() {
+    guard !isDirty else { return }
+    isDirty = true
+    loop.markDirty(self)
+  }
+
+  /// Hands to the socket what has gathered. The loop calls it at the end of a tick.
+  func flush() {
+    isDirty = false
+    guard let context else { return }
+    if output.readableBytes > 0 {
+      loop.counters.sentBytes.add(UInt64(output.readableBytes), shard: loop.shard)
+      context.writeAndFlush(wrapOutboundOut(output), promise: nil)
+      // NIO lets go of the buffer where the socket took it whole; then its memory is used again.
+      output.clear()
+      closeIfTooMuchWaits()
+    }
+    closeIfFinished()
+  }
+
+  /// A peer that asks and does not read must not fill the server's memory.
+  private func closeIfTooMuchWaits() {
+    guard let context, !context.channel.isWritable,
+      let waiting = try? context.channel.syncOptions?.getOption(.bufferedWritableBytes)
+    else { return }
+    guard waiting > loop.outputBytesMax else { return }
+    evict(.slowReader)
+  }
+
+  private func closeIfFinished() {
+    guard let context, output.readableBytes == 0 else { return }
+    let mode: CloseMode
+    switch state.end() {
+    case .wait: return
+    case .endOutput: mode = .output
+    case .close: mode = .all
+    }
+    // Writes complete in order: behind this empty one, everything has gone out.
+    let sent = context.eventLoop.makePromise(of: Void.self)
+    sent.futureResult.assumeIsolated().whenSuccess { [self] in
+      isOutputClosed = true
+      self.context?.close(mode: mode, promise: nil)
+    }
+    context.writeAndFlush(wrapOutboundOut(ByteBuffer()), promise: sent)
+  }
+
+  private func resumeReading() {
+    guard isReadHeld, state.wantsBytes else { return }
+    isReadHeld = false
+    context?.read()
+  }
+
+  // MARK: orders of the loop
+
+  /// Announces the end: calls after the last one taken are not executed.
+  func goAway() {
+    guard let lastID = state.goAway() else { return }
+    ResponseEncoder.appendGoAway(lastID: lastID, to: &output)
+    flush()
+  }
+
+  func close() { context?.close(promise: nil) }
+
+  /// Called about once a second.
+  func checkTime(_ now: Instant) {
+    if let reason = state.overdue(now: now) {
+      evict(reason)
+    } else if output.readableBytes == 0, output.capacity > Limits.idleOutputBytesMax, state.isQuiet(now: now) {
+      output = ByteBuffer()
+    }
+  }
+
+  private func evict(_ reason: ConnectionStateMachine.CloseReason) {
+    loop.counters.evicted(reason).add(shard: loop.shard)
+    if reason == .stalledFrame {
+      loop.counters.stalled.add(shard: loop.shard)
+      refuse(id: 0, .invalidArgument("frame: expected its end in time, found silence"))
+      flush()
+    }
+    loop.logger.debug("connection evicted", metadata: ["reason": "\(reason.rawValue)"])
+    context?.close(promise: nil)
+  }
+}

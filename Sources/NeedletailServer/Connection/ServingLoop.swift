@@ -1,0 +1,218 @@
+internal import Logging
+internal import NIOCore
+internal import NeedletailCore
+internal import NeedletailEngine
+internal import NeedletailMetrics
+internal import NeedletailModels
+internal import NeedletailServing
+internal import NeedletailWire
+
+/// All state of one event loop: its connections, its batcher, its scratch.
+///
+/// `@unchecked Sendable`: everything mutable is touched on `eventLoop` only; other threads hand over
+/// work with `execute`.
+final class ServingLoop: AnswerSink, @unchecked Sendable {
+  private struct Slot {
+    var generation: UInt32 = 0
+    var handler: ConnectionHandler?
+  }
+
+  let eventLoop: any EventLoop
+  /// Of the metrics, and of the registry's readers.
+  let shard: Int
+  let bounds: ConnectionStateMachine.Bounds
+  let outputBytesMax: Int
+  let counters: ConnectionCounters
+  let logger: Logger
+  let arena = MessageArena()
+  private let batcher: TickBatcher<ServingLoop>
+  private let control: ControlPlane
+  private let connectionsOpen: ConnectionGate
+  private var slots: [Slot] = []
+  private var freeSlots: [UInt32] = []
+  private var dirty: [ConnectionHandler] = []
+  private var flushing: [ConnectionHandler] = []
+  private var isTickArmed = false
+  private var timer: RepeatedTask?
+  private var whenEmpty: EventLoopPromise<Void>?
+  private(set) var isStopping = false
+  /// Made once: a closure per tick would be an allocation per tick.
+  private var tick: (@Sendable () -> Void)!
+
+  init(
+    eventLoop: any EventLoop, shard: Int, reader: RegistryReader, limits: ServerConfiguration.ConnectionLimits,
+    shared: SharedServices
+  ) {
+    self.eventLoop = eventLoop
+    self.shard = shard
+    bounds = ConnectionStateMachine.Bounds(limits)
+    outputBytesMax = limits.outputBytesMax
+    counters = shared.connectionCounters
+    logger = shared.logger
+    control = shared.control
+    connectionsOpen = shared.gate
+    batcher = TickBatcher(
+      reader: reader, counters: shared.servingCounters, shard: shard, rowsMax: limits.batchRowsMax)
+    tick = { [unowned self] in runTick() }
+  }
+
+  /// Starts the timer that ends patience with silent peers and drops scratch of retired versions.
+  func start() {
+    let shortest = min(bounds.idleNanoseconds, bounds.frameNanoseconds, bounds.stallNanoseconds)
+    // An eighth of the shortest limit is near enough; a second suffices for the usual ones.
+    let period = TimeAmount.nanoseconds(Int64(clamping: min(1_000_000_000, max(1_000_000, shortest / 8))))
+    timer = eventLoop.scheduleRepeatedTask(initialDelay: period, delay: period) { [unowned self] _ in checkTime() }
+  }
+
+  // MARK: connections
+
+  func add(_ handler: ConnectionHandler) -> (index: UInt32, generation: UInt32) {
+    counters.open.add(1, shard: shard)
+    counters.accepted.add(shard: shard)
+    if let free = freeSlots.popLast() {
+      slots[Int(free)].handler = handler
+      return (free, slots[Int(free)].generation)
+    }
+    slots.append(Slot(handler: handler))
+    return (UInt32(slots.count - 1), 0)
+  }
+
+  func remove(_ address: ReplyAddress) {
+    let index = Int(address.slot)
+    guard slots[index].generation == address.generation, slots[index].handler != nil else { return }
+    slots[index].handler = nil
+    slots[index].generation &+= 1
+    freeSlots.append(address.slot)
+    counters.open.add(-1, shard: shard)
+    connectionsOpen.leave()
+    if freeSlots.count == slots.count {
+      whenEmpty?.succeed()
+      whenEmpty = nil
+    }
+  }
+
+  /// Nil if the connection has gone since it asked.
+  private func handler(at address: ReplyAddress) -> ConnectionHandler? {
+    let slot = slots[Int(address.slot)]
+    return slot.generation == address.generation ? slot.handler : nil
+  }
+
+  func markDirty(_ handler: ConnectionHandler) {
+    dirty.append(handler)
+    armTick()
+  }
+
+  // MARK: ticks
+
+  func admit(_ call: PredictCall) {
+    armTick()
+    batcher.admit(call, into: self)
+  }
+
+  /// NIO runs tasks after it has handled every event of a wake-up: then this tick's calls are complete.
+  private func armTick() {
+    guard !isTickArmed else { return }
+    isTickArmed = true
+    eventLoop.execute(tick)
+  }
+
+  /// Computes what the wake-up brought in, then hands each connection's answers to its socket at once.
+  func runTick() {
+    isTickArmed = false
+    batcher.run(into: self)
+    // A flush may wake a connection that was blocked, and that may answer further calls: those go into
+    // the other list and the next tick.
+    swap(&dirty, &flushing)
+    for handler in flushing { handler.flush() }
+    flushing.removeAll(keepingCapacity: true)
+  }
+
+  // MARK: AnswerSink
+
+  typealias Encoder = PredictResponseEncoder
+
+  func now() -> Instant { .now() }
+
+  func makeEncoder(for model: LiveModel) -> PredictResponseEncoder {
+    PredictResponseEncoder(
+      model: model.model.name, version: model.version.number,
+      outputs: model.compiled.plan.outputs.map { .init(name: $0.name, kind: $0.kind, columns: $0.columns) },
+      labels: model.compiled.definition.labels)
+  }
+
+  func selection(
+    of names: UnsafeBufferPointer<UnsafeRawBufferPointer>, _ encoder: PredictResponseEncoder
+  ) throws(ServingError) -> UInt64 {
+    try encoder.selection(of: names)
+  }
+
+  func answer(
+    _ address: ReplyAddress, _ encoder: PredictResponseEncoder, rows: Int,
+    values: UnsafeBufferPointer<UnsafePointer<Float>>, selection: UInt64, timing: AnswerTiming
+  ) {
+    guard let handler = handler(at: address) else { return }
+    let timing = ResponseTiming(
+      queueMicroseconds: timing.queueMicroseconds, computeMicroseconds: timing.computeMicroseconds,
+      batchRows: timing.batchRows)
+    handler.settle {
+      encoder.append(id: address.id, rows: rows, values: values, selection: selection, timing: timing, to: &$0)
+    }
+  }
+
+  func refuse(_ address: ReplyAddress, _ error: ServingError) {
+    guard let handler = handler(at: address) else { return }
+    // Before the first scan, "not found" may only mean "not yet".
+    let told =
+      error.code == .notFound && !control.readiness.hasScanned
+      ? ServingError.unavailable("the server is still reading its store: \(error.message)") : error
+    handler.settle { ResponseEncoder.appendError(id: address.id, told, to: &$0) }
+  }
+
+  // MARK: control calls
+
+  func runControl(_ call: ControlCall, for address: ReplyAddress) {
+    Task { [control, self] in
+      let answer = await control.answer(call)
+      eventLoop.execute { [self] in
+        guard let handler = handler(at: address) else { return }
+        handler.settleControl { answer.append(id: address.id, to: &$0) }
+      }
+    }
+  }
+
+  // MARK: time and end
+
+  private func checkTime() {
+    let now = now()
+    for slot in slots { slot.handler?.checkTime(now) }
+    batcher.sweep()
+  }
+
+  /// Finishes what was accepted, tells every connection, and gives clients time to close by themselves.
+  /// - Returns: a future that comes true when no connection is left.
+  func goAway() -> EventLoopFuture<Void> {
+    eventLoop.assertInEventLoop()
+    isStopping = true
+    runTick()
+    for slot in slots { slot.handler?.goAway() }
+    let promise = eventLoop.makePromise(of: Void.self)
+    if freeSlots.count == slots.count {
+      promise.succeed()
+    } else {
+      whenEmpty = promise
+      eventLoop.scheduleTask(in: .milliseconds(Int64(Limits.lingerMilliseconds))) { [self] in closeAll() }
+    }
+    return promise.futureResult
+  }
+
+  /// Ends every connection, whatever it still waits for.
+  func closeAll() {
+    runTick()
+    for slot in slots { slot.handler?.close() }
+  }
+
+  func stop() {
+    timer?.cancel()
+    timer = nil
+  }
+}

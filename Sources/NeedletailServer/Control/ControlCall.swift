@@ -1,0 +1,61 @@
+internal import NIOCore
+internal import NeedletailCore
+internal import NeedletailWire
+
+/// A version as a call names it, with its own copy of the name.
+struct ModelReference: Sendable {
+  enum Selector: Sendable {
+    case serving
+    case version(UInt64)
+    case label(String)
+  }
+
+  let model: String
+  let selector: Selector
+
+  init(model: String, selector: Selector) {
+    self.model = model
+    self.selector = selector
+  }
+
+  init(_ view: DescribeView) {
+    // Longer names and labels exist nowhere; what is cut off cannot make one of them fit.
+    func text(_ bytes: UnsafeRawBufferPointer) -> String {
+      String(decoding: bytes.prefix(Limits.modelNameBytesMax + 1), as: UTF8.self)
+    }
+    model = text(view.model)
+    selector =
+      switch view.selector {
+      case .serving: .serving
+      case .version(let number): .version(number)
+      case .label(let label): .label(text(label))
+      }
+  }
+}
+
+/// A call that is no prediction.
+enum ControlCall: Sendable {
+  case health
+  case metrics
+  case listModels
+  case describeModel(ModelReference)
+}
+
+/// What a control call is answered with.
+enum ControlAnswer: Sendable {
+  case health(HealthReport)
+  case metrics(String)
+  case models(ModelListReport)
+  case description(ModelDescription)
+  case error(ServingError)
+
+  func append(id: UInt64, to buffer: inout ByteBuffer) {
+    switch self {
+    case .health(let report): ResponseEncoder.appendHealth(id: id, report, to: &buffer)
+    case .metrics(let text): ResponseEncoder.appendMetrics(id: id, text, to: &buffer)
+    case .models(let report): ResponseEncoder.appendModels(id: id, report, to: &buffer)
+    case .description(let description): ResponseEncoder.appendDescription(id: id, description, to: &buffer)
+    case .error(let error): ResponseEncoder.appendError(id: id, error, to: &buffer)
+    }
+  }
+}

@@ -1,0 +1,70 @@
+internal import NeedletailCore
+internal import NeedletailEngine
+internal import NeedletailModels
+internal import NeedletailWire
+
+extension ModelStatusReport {
+  init(_ status: ModelStatus) {
+    self.init(
+      model: status.model.name, servingVersion: status.serving?.number ?? 0,
+      versions: status.versions.map(VersionReport.init))
+  }
+}
+
+extension VersionReport {
+  init(_ status: VersionStatus) {
+    self.init(
+      version: status.version.number, state: status.state, reason: status.reason, digest: status.digest,
+      signer: status.signer, sinceMilliseconds: status.sinceMilliseconds,
+      residentBytes: UInt64(clamping: status.residentBytes))
+  }
+}
+
+extension ModelDescription {
+  init(_ live: LiveModel) {
+    let definition = live.compiled.definition
+    let plan = live.compiled.plan
+    self.init(
+      model: live.model.name, version: live.version.number, state: .live, task: definition.graph.task.rawValue,
+      inputs: definition.schema.features.map(TensorSpecReport.init), outputs: plan.outputs.map(TensorSpecReport.init),
+      labels: definition.labels, digest: live.digest, signer: live.signer,
+      createdMilliseconds: live.createdMilliseconds, metrics: live.trainingMetrics,
+      lineage: live.lineage.map(Self.pairs) ?? [:], precision: plan.precision, isa: plan.isa.rawValue,
+      residentBytes: UInt64(clamping: live.residentBytes), plan: plan.steps)
+  }
+
+  private static func pairs(_ lineage: Lineage) -> [String: String] {
+    var pairs = [
+      "trainer_version": lineage.trainerVersion, "data_sha256": lineage.dataSHA256,
+      "configuration": lineage.configuration, "seed": String(lineage.seed), "family": lineage.family,
+      "rows": String(lineage.rows), "quantisation": lineage.quantisation, "parent": lineage.parent,
+    ]
+    pairs = pairs.filter { !$0.value.isEmpty }
+    return pairs
+  }
+}
+
+extension TensorSpecReport {
+  /// A column as a client sends it by name.
+  init(_ feature: Feature) {
+    var type = DataType.float32
+    var categories: [String] = []
+    if case .categorical(let names, _) = feature.kind {
+      type = .string
+      categories = names
+    }
+    self.init(
+      name: feature.name, type: type, shape: [0], categories: categories, optional: feature.missing == .impute,
+      summary: feature.summary)
+  }
+
+  init(_ output: PlanOutput) {
+    switch output.kind {
+    case .number:
+      self.init(
+        name: output.name, type: .float32, shape: output.columns == 1 ? [0] : [0, UInt64(clamping: output.columns)])
+    case .classIndex: self.init(name: output.name, type: .int64, shape: [0])
+    case .classLabel: self.init(name: output.name, type: .string, shape: [0])
+    }
+  }
+}

@@ -1,0 +1,80 @@
+public import Logging
+
+#if canImport(FoundationEssentials)
+  internal import FoundationEssentials
+#else
+  internal import Foundation
+#endif
+#if canImport(Glibc)
+  internal import Glibc
+#else
+  internal import Darwin
+#endif
+
+/// Writes every event as one line to standard error: readable `time level message key=value …`, or one
+/// JSON object.
+///
+/// Each line is one `write`, so that lines of several threads do not mix. Foreign text is escaped: it
+/// can neither forge a line nor end one.
+public struct LineLogHandler: LogHandler {
+  public var logLevel: Logger.Level
+  public var metadata: Logger.Metadata = [:]
+  public var metadataProvider: Logger.MetadataProvider?
+  private let format: ServerConfiguration.LogFormat
+  private let write: @Sendable (String) -> Void
+
+  public init(
+    format: ServerConfiguration.LogFormat, level: Logger.Level,
+    write: @escaping @Sendable (String) -> Void = LineLogHandler.writeToStandardError
+  ) {
+    self.format = format
+    logLevel = level
+    self.write = write
+  }
+
+  public subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+    get { metadata[key] }
+    set { metadata[key] = newValue }
+  }
+
+  public func log(event: LogEvent) {
+    var merged = metadata
+    if let provided = metadataProvider?.get() { merged.merge(provided) { $1 } }
+    if let own = event.metadata { merged.merge(own) { $1 } }
+    if let error = event.error { merged["error"] = "\(error)" }
+    let pairs = merged.sorted { $0.key < $1.key }.map { (key: $0.key, value: "\($0.value)") }
+    let time = Self.timestamp()
+    write(
+      format == .json
+        ? LogLine.json(time: time, level: event.level.rawValue, message: event.message.description, pairs: pairs)
+        : LogLine.text(time: time, level: event.level.rawValue, message: event.message.description, pairs: pairs))
+  }
+
+  /// UTC with milliseconds, RFC 3339.
+  static func timestamp() -> String {
+    Date().formatted(Date.ISO8601FormatStyle(includingFractionalSeconds: true))
+  }
+
+  /// One `write` for one line.
+  public static let writeToStandardError: @Sendable (String) -> Void = { line in
+    var text = line
+    text.withUTF8 { bytes in
+      var written = 0
+      while written < bytes.count {
+        let count = writeOnce(bytes.baseAddress.map { $0 + written }, bytes.count - written)
+        // A log that cannot be written must not stop a server.
+        guard count > 0 else { return }
+        written += count
+      }
+    }
+  }
+
+  private static func writeOnce(_ start: UnsafePointer<UInt8>?, _ count: Int) -> Int {
+    guard let start else { return 0 }
+    #if canImport(Glibc)
+      return Glibc.write(STDERR_FILENO, start, count)
+    #else
+      return Darwin.write(STDERR_FILENO, start, count)
+    #endif
+  }
+}

@@ -1,0 +1,234 @@
+public import Logging
+internal import NIOCore
+internal import NIOPosix
+internal import NeedletailBundle
+internal import NeedletailCore
+internal import NeedletailEngine
+internal import NeedletailMetrics
+package import NeedletailModels
+internal import NeedletailServing
+internal import ServiceLifecycle
+internal import Synchronization
+internal import UnixSignals
+
+#if canImport(FoundationEssentials)
+  internal import FoundationEssentials
+#else
+  internal import Foundation
+#endif
+
+/// A server, wired: the store that loads models, the listener that answers calls, the admin port, and
+/// the signals that end them.
+///
+/// ```swift
+/// let server = try await NeedletailServer(configuration, logger: logger)
+/// try await server.run()  // until SIGTERM, SIGINT or stop()
+/// ```
+public final class NeedletailServer: Sendable {
+  private let configuration: ServerConfiguration
+  private let logger: Logger
+  private let store: ModelStore
+  private let listener: Listener
+  private let control: ControlPlane
+  private let serving: MultiThreadedEventLoopGroup
+  private let housekeeping: MultiThreadedEventLoopGroup
+  private let services: ServiceGroup
+  private let admin: BoundAddress
+
+  /// Makes all parts and binds the sockets for calls; nothing is loaded yet.
+  /// - Parameter signals: whether SIGTERM and SIGINT stop it; false inside a test.
+  /// - Throws: ``ConfigurationError`` naming what cannot be as configured.
+  public init(_ configuration: ServerConfiguration, logger: Logger, signals: Bool = true) async throws {
+    self.configuration = configuration
+    self.logger = logger
+    try Self.prepareProcess()
+    try Self.checkStore(configuration.store)
+
+    let threads = configuration.threads == 0 ? Processors.count : configuration.threads
+    let metrics = MetricsRegistry(shards: threads)
+    Self.addServerMetrics(metrics, configuration)
+    let registry = ModelRegistry(readers: threads)
+    let store = try Self.makeStore(configuration, registry: registry, metrics: metrics, logger: logger)
+    let control = ControlPlane(
+      readiness: Readiness(store: store), store: store, registry: registry, metrics: metrics)
+    let shared = SharedServices(
+      logger: logger, control: control, gate: ConnectionGate(connectionsMax: configuration.limits.connectionsMax),
+      connectionCounters: ConnectionCounters(metrics: metrics), servingCounters: ServingCounters(metrics: metrics))
+
+    let serving = MultiThreadedEventLoopGroup(numberOfThreads: threads)
+    let housekeeping = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+    let listener: Listener
+    do {
+      listener = try await Listener(
+        configuration: configuration, group: serving, acceptGroup: housekeeping, registry: registry, shared: shared)
+    } catch {
+      try? await serving.shutdownGracefully()
+      try? await housekeeping.shutdownGracefully()
+      throw error
+    }
+
+    self.store = store
+    self.control = control
+    self.serving = serving
+    self.housekeeping = housekeeping
+    self.listener = listener
+    let admin = BoundAddress()
+    self.admin = admin
+    // Stopped from the last to the first: the admin port tells "not ready" while calls are drained.
+    var parts: [any Service] = [store]
+    if let address = configuration.admin {
+      parts.append(
+        AdminService(address: address, control: control, group: housekeeping, logger: logger) { bound in
+          logger.info("admin listening", metadata: ["address": "\(bound)"])
+          admin.set(bound)
+        })
+    }
+    parts.append(listener)
+    var quiet = logger
+    quiet.logLevel = max(logger.logLevel, .warning)
+    services = ServiceGroup(
+      configuration: ServiceGroupConfiguration(
+        services: parts.map { .init(service: $0) }, gracefulShutdownSignals: signals ? [.sigterm, .sigint] : [],
+        logger: quiet))
+  }
+
+  /// Where calls over TCP arrive, port 0 resolved; nil without TCP.
+  public var tcpAddress: ListenAddress? { listener.tcpAddress }
+
+  /// Where admin HTTP arrives, port 0 resolved, as soon as it is bound; nil without admin HTTP.
+  public func adminAddress() async -> ListenAddress? {
+    configuration.admin == nil ? nil : await admin.value()
+  }
+
+  /// Returns when the store's first scan has been dealt with.
+  /// - Throws: `CancellationError`.
+  public func waitUntilReady() async throws { try await store.wait { $0.isReady } }
+
+  /// The store behind the server, for tests that wait for a version.
+  package var modelStore: ModelStore { store }
+
+  /// Serves until a signal or ``stop()``, drains, and returns.
+  /// - Throws: the error of the part that failed.
+  public func run() async throws {
+    logStart()
+    let telling = Task { [store, logger] in
+      guard (try? await store.wait(until: { $0.isReady })) != nil else { return }
+      let served = store.status.models.map { "\($0.model)@\($0.serving?.description ?? "none")" }
+      logger.info("ready", metadata: ["models": "\(served.joined(separator: ","))"])
+    }
+    let result: Result<Void, any Error>
+    do {
+      result = .success(try await services.run())
+    } catch {
+      result = .failure(error)
+      await listener.abandon()
+    }
+    telling.cancel()
+    admin.set(nil)
+    try? await serving.shutdownGracefully()
+    try? await housekeeping.shutdownGracefully()
+    try result.get()
+  }
+
+  /// What SIGTERM does.
+  public func stop() async { await services.triggerGracefulShutdown() }
+
+  private func logStart() {
+    for warning in configuration.warnings { logger.warning("\(warning)") }
+    if configuration.allowUnsigned {
+      logger.warning("unsigned bundles are allowed: whoever can write to the store decides what is served")
+    }
+    var metadata: Logger.Metadata = [
+      "version": "\(needletailVersion)", "isa": "\(InstructionSet.selected.rawValue)",
+      "threads": "\(loops)", "store": "\(configuration.store)",
+    ]
+    if let tcp = listener.tcpAddress { metadata["address"] = "\(tcp)" }
+    if let unix = configuration.unix { metadata["unix"] = "\(unix)" }
+    logger.info("listening", metadata: metadata)
+  }
+
+  private var loops: Int { configuration.threads == 0 ? Processors.count : configuration.threads }
+
+  // MARK: parts
+
+  private static func prepareProcess() throws(ConfigurationError) {
+    do throws(PlanError) {
+      try InstructionSet.validateEnvironment()
+    } catch {
+      throw ConfigurationError("NEEDLETAIL_ISA: \(error)")
+    }
+    BLAS.useOneThread()
+  }
+
+  private static func checkStore(_ path: String) throws(ConfigurationError) {
+    let kind = (try? FileManager.default.attributesOfItem(atPath: path))?[.type] as? FileAttributeType
+    guard let kind else { throw ConfigurationError("--store \(path): expected a directory, found nothing") }
+    // A link is followed by whoever reads the store.
+    guard kind == .typeDirectory || kind == .typeSymbolicLink else {
+      throw ConfigurationError("--store \(path): expected a directory, found a file")
+    }
+  }
+
+  private static func makeStore(
+    _ configuration: ServerConfiguration, registry: ModelRegistry, metrics: MetricsRegistry, logger: Logger
+  ) throws(ConfigurationError) -> ModelStore {
+    let trust: StoreConfiguration.Trust = configuration.trust.map { .file(path: $0) } ?? .policy(.allowingUnsigned)
+    var settings = StoreConfiguration(directory: configuration.store, trust: trust)
+    settings.allowUnsigned = configuration.allowUnsigned
+    settings.rescanInterval = configuration.rescan
+    settings.keep = configuration.keep
+    settings.planOptions.rowsMax = configuration.planRowsMax
+    settings.planOptions.relaxed = configuration.relaxed
+    settings.limits = BundleLimits(
+      fileBytesMax: configuration.bundleBytesMax, rawBytesMax: configuration.bundleRawBytesMax)
+    do throws(BundleError) {
+      return try ModelStore(configuration: settings, registry: registry, metrics: metrics, logger: logger)
+    } catch {
+      throw ConfigurationError(configuration.trust.map { "--trust \($0): \(error)" } ?? "\(error)")
+    }
+  }
+
+  private static func addServerMetrics(_ metrics: MetricsRegistry, _ configuration: ServerConfiguration) {
+    metrics.addProcessMetrics()
+    metrics.gauge("needletail_allow_unsigned", help: "1 if bundles without a signature are loaded.")
+      .set(configuration.allowUnsigned ? 1 : 0)
+    metrics.gauge(
+      "needletail_build_info", help: "1; the labels tell which build serves.",
+      labels: [("version", needletailVersion), ("isa", InstructionSet.selected.rawValue)]
+    ).set(1)
+  }
+}
+
+/// An address that becomes known later.
+final class BoundAddress: Sendable {
+  private enum State {
+    case unknown([CheckedContinuation<ListenAddress?, Never>])
+    case known(ListenAddress?)
+  }
+
+  private let state = Mutex(State.unknown([]))
+
+  /// Counts once; nil says that there will be none.
+  func set(_ address: ListenAddress?) {
+    let waiting = state.withLock { state -> [CheckedContinuation<ListenAddress?, Never>] in
+      guard case .unknown(let waiting) = state else { return [] }
+      state = .known(address)
+      return waiting
+    }
+    for continuation in waiting { continuation.resume(returning: address) }
+  }
+
+  func value() async -> ListenAddress? {
+    await withCheckedContinuation { continuation in
+      let known = state.withLock { state -> ListenAddress?? in
+        switch state {
+        case .known(let address): return .some(address)
+        case .unknown(let waiting):
+          state = .unknown(waiting + [continuation])
+          return nil
+        }
+      }
+      if let known { continuation.resume(returning: known) }
+    }
+  }
+}

@@ -1,0 +1,110 @@
+import ArgumentParser
+import NeedletailCore
+import NeedletailServer
+
+#if canImport(FoundationEssentials)
+  import FoundationEssentials
+#else
+  import Foundation
+#endif
+
+/// The command line of the server: gathers flags, and hands the rest to `NeedletailServer`.
+@main
+struct ServerCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "needletail-server",
+    abstract: "Serves models from a directory, over TCP and Unix sockets.",
+    discussion: """
+      Settings come from flags, then the environment, then the file of --config, then defaults; \
+      --print-config shows all of them, with their sources, as a file that --config reads.
+
+        needletail-server --store models --trust trust.yaml
+      """,
+    version: needletailVersion)
+
+  @Option(help: ArgumentHelp("YAML file of settings [NEEDLETAIL_CONFIG]", valueName: "file"))
+  var config: String?
+
+  @Option(help: help("store", "dir"))
+  var store: String?
+
+  @Option(help: help("listen", "host:port"))
+  var listen: String?
+
+  @Option(help: help("unix", "path"))
+  var unix: String?
+
+  @Option(help: help("admin", "host:port"))
+  var admin: String?
+
+  @Option(help: help("trust", "file"))
+  var trust: String?
+
+  @Flag(help: help("allow_unsigned"))
+  var allowUnsigned = false
+
+  @Option(help: help("threads", "n"))
+  var threads: String?
+
+  @Flag(help: help("plaintext"))
+  var plaintext = false
+
+  @Option(help: help("log.level", "level"))
+  var logLevel: String?
+
+  @Option(help: help("log.format", "format"))
+  var logFormat: String?
+
+  @Option(help: help("stop.grace_seconds", "seconds"))
+  var grace: String?
+
+  @Flag(help: "Print all settings with their sources as YAML, and exit")
+  var printConfig = false
+
+  /// What was given on the command line, by setting key.
+  private var flags: [String: String] {
+    var flags: [String: String] = [:]
+    flags["store"] = store
+    flags["listen"] = listen
+    flags["unix"] = unix
+    flags["admin"] = admin
+    flags["trust"] = trust
+    flags["allow_unsigned"] = allowUnsigned ? "true" : nil
+    flags["threads"] = threads
+    flags["plaintext"] = plaintext ? "true" : nil
+    flags["log.level"] = logLevel
+    flags["log.format"] = logFormat
+    flags["stop.grace_seconds"] = grace
+    return flags
+  }
+
+  mutating func run() async throws {
+    do {
+      let resolver = try SettingsResolver(
+        flags: flags, environment: ProcessInfo.processInfo.environment, file: config)
+      if printConfig {
+        print(resolver.yaml, terminator: "")
+        return
+      }
+      try await ServerProcess.run(try ServerConfiguration(resolver))
+    } catch let error as ConfigurationError {
+      ServerProcess.report("needletail-server: \(error)")
+      throw ExitCode(2)
+    } catch {
+      ServerProcess.report("needletail-server: \(error)")
+      throw ExitCode.failure
+    }
+  }
+
+  private static func help(_ key: String, _ valueName: String? = nil) -> ArgumentHelp {
+    ArgumentHelp(stringLiteral: Setting.named(key).help).named(valueName)
+  }
+}
+
+extension ArgumentHelp {
+  fileprivate func named(_ valueName: String?) -> ArgumentHelp {
+    var help = self
+    help.valueName = valueName
+    return help
+  }
+}
