@@ -95,6 +95,16 @@ public enum Limits {
   /// Version files of one model directory, and model directories of one store, that a scan looks at.
   public static let storeVersionsMax = 4096
   public static let storeModelsMax = 4096
+  /// Names read of one directory: a folder of millions of files must not stall the scan.
+  public static let storeEntriesMax = 65_536
+  /// Misplaced and misnamed files that are named; more are only counted.
+  public static let storeProblemsMax = 1024
+  /// A file that is still too short and has not grown for so long was probably abandoned.
+  public static let incompleteStaleSeconds = 60
+  /// A bundle that could not be read for want of memory or because of an I/O error is tried again after
+  /// so long, doubling each time.
+  public static let loadRetryMillisecondsMin = 1000
+  public static let loadRetryMillisecondsMax = 60_000
   /// inotify is a hint; this rescan is the truth.
   public static let rescanMillisecondsDefault = 2000
 }

@@ -4,7 +4,9 @@ public import NeedletailCore
 ///
 /// Names are found by their bytes as they came over the wire, in an open-addressing table: no `String`
 /// is made on the good path.
-public final class ModelTable: Sendable {
+///
+/// `@unchecked Sendable`: immutable; the unmanaged references are kept alive by `entries`.
+public final class ModelTable: @unchecked Sendable {
   /// One model that the store knows.
   public struct Entry: Sendable {
     public let model: ModelID
@@ -32,6 +34,22 @@ public final class ModelTable: Sendable {
   /// By name.
   public let entries: [Entry]
   private let index: NameIndex
+  // The same once more for the data path, without anything that is reference-counted.
+  private let spans: [Span]
+  private let versions: [Version]
+
+  /// Where the versions of one entry stand in `versions`.
+  private struct Span {
+    var start: Int
+    var count: Int
+    /// −1: none.
+    var serving: Int
+  }
+
+  private struct Version {
+    var number: UInt64
+    var model: Unmanaged<LiveModel>
+  }
 
   public static let empty = ModelTable([])
 
@@ -39,6 +57,15 @@ public final class ModelTable: Sendable {
   public init(_ entries: [Entry]) {
     self.entries = entries.sorted { $0.model < $1.model }
     index = NameIndex(self.entries.map(\.model.name))
+    var spans: [Span] = []
+    var versions: [Version] = []
+    for entry in self.entries {
+      spans.append(
+        Span(start: versions.count, count: entry.live.count, serving: entry.serving.map { versions.count + $0 } ?? -1))
+      versions += entry.live.map { Version(number: $0.version.number, model: .passUnretained($0)) }
+    }
+    self.spans = spans
+    self.versions = versions
   }
 
   /// The version that a call asks for. Retains it: for the control plane and for tests; a data path
@@ -54,19 +81,19 @@ public final class ModelTable: Sendable {
     named name: UnsafeRawBufferPointer, selector: ModelSelector
   ) throws(ServingError) -> Unmanaged<LiveModel> {
     guard let position = index.position(of: name) else { throw unknownModel(name) }
-    let entry = entries[position]
+    let span = spans[position]
     switch selector {
     case .serving:
-      if let serving = entry.serving { return .passUnretained(entry.live[serving]) }
+      guard span.serving >= 0 else { throw noneLive(entries[position]) }
+      return versions[span.serving].model
     case .version(let number):
-      for model in entry.live where model.version.number == number { return .passUnretained(model) }
-      throw notLive(number, in: entry)
+      for slot in span.start..<(span.start + span.count) where versions[slot].number == number {
+        return versions[slot].model
+      }
+      throw notLive(number, in: entries[position])
     case .label(let label):
-      throw .notFound(
-        "model \(entry.model.name.quotedForMessage): label \(String(decoding: label, as: UTF8.self).quotedForMessage) not defined"
-      )
+      throw notDefined(label, in: entries[position])
     }
-    throw noneLive(entry)
   }
 
   /// For callers that have a name as text.
@@ -102,6 +129,11 @@ public final class ModelTable: Sendable {
       let live = entry.live.map(\.version.description).joined(separator: ", ")
       return .notFound("model \(name): version \(number) not live, live are \(live)")
     }
+  }
+
+  private func notDefined(_ label: UnsafeRawBufferPointer, in entry: Entry) -> ServingError {
+    let text = String(decoding: label.prefix(Limits.modelNameBytesMax), as: UTF8.self)
+    return .notFound("model \(entry.model.name.quotedForMessage): label \(text.quotedForMessage) not defined")
   }
 
   private func noneLive(_ entry: Entry) -> ServingError {

@@ -1,33 +1,92 @@
 public import Logging
 public import NeedletailBundle
+internal import NeedletailCore
 public import NeedletailMetrics
 public import ServiceLifecycle
+internal import Synchronization
 
-/// Keeps a registry in step with a directory of bundles.
+/// Keeps a registry in step with a directory of bundles: scans it, brings new versions up, lets old ones
+/// go. What is live stays live, whatever happens to files.
+///
+/// Three threads of control meet here. A watcher thread scans; a low-priority loader thread verifies,
+/// compiles and warms; ``run()`` is the only one that decides, by feeding both into a pure planner and
+/// performing what it orders. None of them is an event loop.
 public final class ModelStore: Service {
+  private let registry: ModelRegistry
+  private let logger: Logger
+  private let board = StoreBoard()
+  private let watcher: StoreWatcher
+  private let loader: BundleLoader
+  private let storeMetrics: StoreMetrics
+  private let policy: VersionPolicy
+  private let trustSource: TrustSource
+  private let trustPolicy: TrustPolicy
+  private let messages: AsyncStream<ControlLoop.Message>
+  private let inbox: AsyncStream<ControlLoop.Message>.Continuation
+  private let hasRun = Atomic<Bool>(false)
+
   /// - Throws: if the trust file cannot be read: a server must not start without knowing whom to trust.
   public init(
     configuration: StoreConfiguration, registry: ModelRegistry, metrics: MetricsRegistry, logger: Logger
   ) throws(BundleError) {
-    fatalError("not yet")
+    self.registry = registry
+    self.logger = logger
+    var trustSource = TrustSource(configuration)
+    trustPolicy = try trustSource.load()
+    self.trustSource = trustSource
+    watcher = StoreWatcher(configuration: configuration, logger: logger)
+    loader = BundleLoader(configuration: configuration, metrics: metrics)
+    storeMetrics = StoreMetrics(metrics)
+    policy = VersionPolicy(keep: configuration.keep)
+    (messages, inbox) = AsyncStream.makeStream()
   }
 
   /// Watches and loads until the service is shut down or its task cancelled. What is live stays so.
-  public func run() async throws { fatalError("not yet") }
+  /// - Precondition: called once.
+  public func run() async throws {
+    precondition(
+      hasRun.exchange(true, ordering: .sequentiallyConsistent) == false, "a model store runs once")
+    storeMetrics.show(trustPolicy)
+    let inbox = inbox
+    watcher.start(trust: trustSource) { finding in
+      switch finding {
+      case .snapshot(let snapshot, let request): inbox.yield(.scanned(snapshot, request: request))
+      case .trust(let policy): inbox.yield(.trust(policy))
+      }
+    }
+    var loop = ControlLoop(
+      planner: StorePlanner(policy: policy), trust: trustPolicy, registry: registry, loader: loader, board: board,
+      metrics: storeMetrics, logger: logger, inbox: inbox)
+    await withTaskCancellationOrGracefulShutdownHandler {
+      for await message in messages { loop.handle(message) }
+    } onCancelOrGracefulShutdown: {
+      inbox.finish()
+    }
+    watcher.stop()
+    board.close()
+  }
 
   /// A snapshot; anyone may ask.
-  public var status: StoreStatus { fatalError("not yet") }
+  public var status: StoreStatus { board.status }
 
-  /// Whether the first scan is done and all that it found has been dealt with.
-  public var isReady: Bool { status.isReady }
+  /// Whether the first scan is done and all that it found has been dealt with; see
+  /// ``StoreStatus/isReady``.
+  public var isReady: Bool { board.status.isReady }
 
   /// Returns when `condition` holds, at once if it does already.
-  /// - Throws: `CancellationError`.
-  public func wait(until condition: @escaping @Sendable (StoreStatus) -> Bool) async throws { fatalError("not yet") }
+  /// - Throws: `CancellationError`, also when the store stops first.
+  public func wait(until condition: @escaping @Sendable (StoreStatus) -> Bool) async throws {
+    try await board.wait { condition($0.status) }
+  }
 
-  /// Scans now, and returns when all that the scan found is reflected in ``status``.
-  public func rescan() async { fatalError("not yet") }
+  /// Scans now, and returns when all that the scan found is reflected in ``status`` and nothing is left to
+  /// load; at once if the store has stopped.
+  public func rescan() async {
+    let request = watcher.scanNow()
+    // Fails only when the store or the caller stops, and then there is nothing left to wait for.
+    try? await board.wait { $0.settledRequest >= request }
+  }
 
   /// Every transition of every version from now on.
-  public func events() -> AsyncStream<LifecycleEvent> { fatalError("not yet") }
+  public func events() -> AsyncStream<LifecycleEvent> { board.events() }
 }

@@ -1,0 +1,244 @@
+internal import NeedletailBundle
+internal import NeedletailCore
+
+extension StorePlanner {
+  /// When a report goes out: before the next action, or by the caller, who has something to do first.
+  enum Reporting {
+    case now
+    case later
+  }
+
+  // MARK: one file
+
+  /// A known version as the scan sees it now.
+  mutating func observe(_ file: StoreFile, now: Moment, _ actions: inout [Action]) {
+    guard var record = records[file.key] else { return }
+    let isChanged = record.file?.fingerprint != file.fingerprint
+    record.file = file
+    record.awaitsScan = false
+    if isChanged {
+      record.retryAt = nil
+      record.retries = 0
+      record.stalledSince = now.instant
+    }
+    if let retryAt = record.retryAt, retryAt <= now.instant {
+      record.retryAt = nil
+      record.attempted = nil
+    }
+    records[file.key] = record
+    switch record.lifecycle.state {
+    case .live:
+      if case .notABundle(let error) = file.completeness, isChanged {
+        records[file.key]?.attempted = file.fingerprint
+        let rejection = Rejection(error)
+        actions.append(.count(rejected: rejection, of: file.key))
+        enter(
+          .live, file.key, reason: "file in the store refused: \(rejection.message); still serving", now: now, &actions)
+      }
+    case .incomplete, .verifying, .rejected, .retired:
+      guard inFlight != file.key else { return }
+      judge(file, record, now: now, &actions)
+    case .loading, .checking, .warming, .retiring:
+      break
+    }
+  }
+
+  /// What the length and the header alone say of a file that is not in memory.
+  private mutating func judge(
+    _ file: StoreFile, _ record: VersionRecord, now: Moment, _ actions: inout [Action]
+  ) {
+    switch file.completeness {
+    case .complete:
+      break
+    case .incomplete(let found, let expected):
+      let stalled = now.instant.microseconds(since: record.stalledSince) / 1_000_000
+      var reason = "found \(found) of \(expected) bytes"
+      let isStale = stalled >= UInt32(Limits.incompleteStaleSeconds)
+      if isStale { reason += ", not growing for \(Limits.incompleteStaleSeconds) s" }
+      // Growth is no news; the first sight, and that it stopped, are.
+      let isNews = record.lifecycle.state != .incomplete || isStale
+      records[file.key]?.attempted = nil
+      enter(.incomplete, file.key, reason: reason, now: now, &actions, reporting: isNews ? .now : .later)
+    case .notABundle(let error):
+      guard record.attempted != file.fingerprint else { return }
+      records[file.key]?.attempted = file.fingerprint
+      reject(file.key, Rejection(error), now: now, &actions)
+    }
+  }
+
+  /// A known version whose file the scan did not find.
+  mutating func disappear(_ key: VersionKey, now: Moment, _ actions: inout [Action]) {
+    guard let record = records[key] else { return }
+    switch record.lifecycle.state {
+    case .live:
+      guard record.file != nil else { return }
+      records[key]?.file = nil
+      records[key]?.attempted = nil
+      enter(.live, key, reason: "file removed from the store; still serving", now: now, &actions)
+    case .retiring:
+      records[key]?.file = nil
+    case .incomplete, .verifying, .loading, .checking, .warming, .retired, .rejected:
+      if inFlight == key {
+        records[key]?.file = nil
+      } else {
+        records[key] = nil
+        actions.append(.forget(key))
+      }
+    }
+  }
+
+  mutating func reject(_ key: VersionKey, _ rejection: Rejection, now: Moment, _ actions: inout [Action]) {
+    if rejection.isTransient, let record = records[key] {
+      let doubled = Limits.loadRetryMillisecondsMin << min(record.retries, 16)
+      let delay = min(doubled, Limits.loadRetryMillisecondsMax)
+      records[key]?.retryAt = now.instant.advanced(byMicroseconds: UInt64(delay) * 1000)
+      records[key]?.retries += 1
+    }
+    actions.append(.count(rejected: rejection, of: key))
+    enter(.rejected, key, reason: rejection.message, now: now, &actions)
+  }
+
+  /// Back to waiting: what was read is not what is there.
+  mutating func rewind(_ key: VersionKey, now: Moment, _ actions: inout [Action]) {
+    records[key]?.attempted = nil
+    enter(.verifying, key, now: now, &actions, reporting: .later)
+    if let record = records[key], let file = record.file { judge(file, record, now: now, &actions) }
+  }
+
+  // MARK: all versions
+
+  /// Takes every decision that what is known now allows, and gives the loader its next file.
+  mutating func settle(now: Moment, _ actions: inout [Action]) {
+    var queue: [(rank: Int, key: VersionKey)] = []
+    var retired: [VersionKey] = []
+    let byModel = Dictionary(grouping: records.keys, by: \.model)
+    for (model, keys) in byModel.sorted(by: { $0.key < $1.key }) {
+      let decision = policy.decide(candidates(keys))
+      for version in decision.retire { retired.append(VersionKey(model, version)) }
+      // First what has nothing to serve, then what is newer, then what is only kept for the way back.
+      for (place, version) in decision.load.enumerated() {
+        let rank = decision.serving == nil && place == 0 ? 0 : decision.serving.map { version > $0 } ?? false ? 1 : 3
+        queue.append((rank, VersionKey(model, version)))
+      }
+      let wanted = Set(decision.load)
+      for key in keys.sorted() where records[key]?.isLoadable == true && inFlight != key {
+        if wanted.contains(key.version) {
+          enter(.verifying, key, reason: "waiting for the loader", now: now, &actions, reporting: .later)
+        } else if records[key]?.lifecycle.state != .retired {
+          enter(.retired, key, reason: "not loaded: a newer version is preferred", now: now, &actions)
+        }
+      }
+      for key in keys.sorted() where records[key]?.needsInspection == true { queue.append((2, key)) }
+    }
+    publish(retired: retired, now: now, &actions)
+    dispatch(queue.sorted { ($0.rank, $0.key) < ($1.rank, $1.key) }.first?.key, now: now, &actions)
+    updateReadiness()
+  }
+
+  private func candidates(_ keys: [VersionKey]) -> [VersionPolicy.Candidate] {
+    keys.compactMap { key in
+      guard let record = records[key] else { return nil }
+      if record.lifecycle.state == .live { return .init(key.version, .live) }
+      // What the loader has in hand counts: a decision must not change its mind on the way.
+      return record.isLoadable || (inFlight == key && record.file != nil)
+        ? .init(key.version, .loadable, isLate: record.isLate) : nil
+    }
+  }
+
+  /// Changes the table, then tells of it: who hears that a version is live must be able to ask for it.
+  private mutating func publish(retired: [VersionKey], now: Moment, _ actions: inout [Action]) {
+    for key in retired { enter(.retiring, key, now: now, &actions) }
+    let before = Dictionary(uniqueKeysWithValues: table.map { ($0.model, $0.serving) })
+    let next = makeTable()
+    if next != table {
+      table = next
+      actions.append(.publish)
+    }
+    for entry in next {
+      for version in entry.live.reversed() {
+        let key = VersionKey(entry.model, version)
+        guard records[key]?.isAnnounced == false else { continue }
+        records[key]?.isAnnounced = true
+        report(key, &actions)
+      }
+      let last = before[entry.model] ?? nil
+      if let serving = entry.serving, last != serving {
+        actions.append(.swapped(entry.model, from: last, to: serving))
+      }
+    }
+    for key in retired { actions.append(.release(key)) }
+  }
+
+  private func makeTable() -> [TableEntry] {
+    Dictionary(grouping: records.keys, by: \.model).map { model, keys in
+      let live = keys.filter { records[$0]?.lifecycle.state == .live }.map(\.version).sorted(by: >)
+      let isLoading = live.isEmpty && keys.contains { records[$0]?.isOnItsWay == true }
+      return TableEntry(model: model, live: live, serving: live.first, isLoading: isLoading)
+    }.sorted { $0.model < $1.model }
+  }
+
+  private mutating func dispatch(_ key: VersionKey?, now: Moment, _ actions: inout [Action]) {
+    guard inFlight == nil, let key, let file = records[key]?.file else { return }
+    inFlight = key
+    records[key]?.attempted = file.fingerprint
+    let request = LoadRequest(key: key, path: file.path, fingerprint: file.fingerprint)
+    if records[key]?.lifecycle.state == .live {
+      actions.append(.inspect(request))
+    } else {
+      enter(.verifying, key, now: now, &actions)
+      actions.append(.load(request))
+    }
+  }
+
+  private mutating func updateReadiness() {
+    guard hasScanned, !isReady else { return }
+    isReady = table.allSatisfy { $0.serving != nil || !$0.isLoading }
+  }
+
+  func servingByModel() -> [ModelID: ModelVersion] {
+    var serving: [ModelID: ModelVersion] = [:]
+    for (key, record) in records where record.lifecycle.state == .live {
+      serving[key.model] = max(serving[key.model] ?? key.version, key.version)
+    }
+    return serving
+  }
+
+  // MARK: reports
+
+  mutating func enter(
+    _ state: VersionState, _ key: VersionKey, reason: String = "", now: Moment, _ actions: inout [Action],
+    reporting: Reporting = .now
+  ) {
+    guard records[key]?.lifecycle.enter(state, reason: reason, now: now) == true, reporting == .now else { return }
+    report(key, &actions)
+  }
+
+  func report(_ key: VersionKey, _ actions: inout [Action]) {
+    guard let lifecycle = records[key]?.lifecycle else { return }
+    actions.append(
+      .report(
+        LifecycleEvent(model: key.model, version: key.version, state: lifecycle.state, reason: lifecycle.reason)))
+  }
+
+  /// Everything that is known, for people.
+  package var status: StoreStatus {
+    var status = StoreStatus()
+    status.problems = problems
+    status.isReady = isReady
+    let serving = servingByModel()
+    for (model, keys) in Dictionary(grouping: records.keys, by: \.model) {
+      let versions = keys.sorted(by: >).compactMap { key in
+        records[key].map { record in
+          VersionStatus(
+            version: key.version, state: record.lifecycle.state, reason: record.lifecycle.reason,
+            digest: record.identity?.digest ?? "",
+            signer: record.identity?.signer ?? "", sinceMilliseconds: record.lifecycle.sinceMilliseconds,
+            residentBytes: record.residentBytes)
+        }
+      }
+      status.models.append(ModelStatus(model: model, serving: serving[model], versions: versions))
+    }
+    status.models.sort { $0.model < $1.model }
+    return status
+  }
+}

@@ -1,0 +1,200 @@
+internal import Logging
+internal import NeedletailBundle
+internal import NeedletailCore
+
+/// Performs what the planner orders. Belongs to ``ModelStore/run()``: nobody else touches it, which is
+/// what keeps planner, table and status in step.
+struct ControlLoop {
+  enum Message: Sendable {
+    case scanned(StoreSnapshot, request: UInt64)
+    case trust(Result<TrustPolicy, BundleError>)
+    case progressed(BundleLoader.Progress)
+    case loaded(VersionKey, BundleLoader.Result)
+    case inspected(VersionKey, StorePlanner.InspectOutcome)
+    /// The memory of a version was let go.
+    case released(VersionKey)
+    /// Some reader held an old table when it was last looked at.
+    case reclaim
+  }
+
+  private var planner: StorePlanner
+  private var trust: TrustPolicy
+  private var live: [VersionKey: LiveModel] = [:]
+  private var post = StoreBoard.Post()
+  private var lastRequest: UInt64 = 0
+  /// Told once the status that they led to is posted.
+  private var events: [LifecycleEvent] = []
+  private var isReclaiming = false
+  private let registry: ModelRegistry
+  private let loader: BundleLoader
+  private let board: StoreBoard
+  private let metrics: StoreMetrics
+  private let logger: Logger
+  private let inbox: AsyncStream<Message>.Continuation
+
+  /// A lease lasts one batch: a table that is still held is looked at again this much later.
+  private static let reclaimInterval: Duration = .milliseconds(2)
+
+  init(
+    planner: StorePlanner, trust: TrustPolicy, registry: ModelRegistry, loader: BundleLoader, board: StoreBoard,
+    metrics: StoreMetrics, logger: Logger, inbox: AsyncStream<Message>.Continuation
+  ) {
+    self.planner = planner
+    self.trust = trust
+    self.registry = registry
+    self.loader = loader
+    self.board = board
+    self.metrics = metrics
+    self.logger = logger
+    self.inbox = inbox
+  }
+
+  mutating func handle(_ message: Message) {
+    let now = Moment.now()
+    switch message {
+    case .scanned(let snapshot, let request):
+      report(snapshot)
+      perform(planner.observe(snapshot, now: now))
+      lastRequest = max(lastRequest, request)
+    case .trust(.success(let policy)):
+      trust = policy
+      metrics.show(policy)
+      logger.notice("trust file read", metadata: ["keys": "\(policy.keys.count)"])
+      perform(planner.trustChanged(now: now))
+    case .trust(.failure(let error)):
+      metrics.countTrustError()
+      logger.error("trust file refused, the last good one stays in force", metadata: ["reason": "\(error.message)"])
+    case .progressed(let progress):
+      perform(planner.advanced(progress.key, to: progress.state, identity: progress.identity, now: now))
+    case .loaded(let key, let result):
+      perform(planner.loaded(key, outcome(key, result), now: now))
+    case .inspected(let key, let outcome):
+      perform(planner.inspected(key, outcome, now: now))
+    case .released(let key):
+      perform(planner.released(key, now: now))
+      Task { [loader] in await loader.trimMemory() }
+    case .reclaim:
+      isReclaiming = false
+      reclaim()
+    }
+    post.status = planner.status
+    if planner.isIdle { post.settledRequest = lastRequest }
+    board.post(post)
+    for event in events { board.post(event) }
+    events.removeAll()
+  }
+
+  private mutating func outcome(_ key: VersionKey, _ result: BundleLoader.Result) -> StorePlanner.LoadOutcome {
+    switch result {
+    case .live(let model):
+      live[key] = model
+      return .live(
+        StorePlanner.Identity(digest: model.digest, signer: model.signer), residentBytes: model.residentBytes)
+    case .rejected(let rejection): return .rejected(rejection)
+    case .changed: return .changed
+    }
+  }
+
+  private mutating func perform(_ actions: [StorePlanner.Action]) {
+    for action in actions {
+      switch action {
+      case .load(let request): load(request)
+      case .inspect(let request): inspect(request)
+      case .publish: publish()
+      case .report(let event): report(event)
+      case .count(let rejection, let key): metrics.countRejected(rejection, of: key)
+      case .swapped(let model, let old, let new): reportSwap(model, from: old, to: new)
+      case .release(let key):
+        live[key] = nil
+        reclaim()
+      case .forget(let key): metrics.forget(key)
+      }
+    }
+  }
+
+  // MARK: orders
+
+  private func load(_ request: StorePlanner.LoadRequest) {
+    Task { [loader, trust, inbox] in
+      let result = await loader.load(request, trust: trust) { progress in
+        inbox.yield(.progressed(progress))
+      } released: { key in
+        inbox.yield(.released(key))
+      }
+      inbox.yield(.loaded(request.key, result))
+    }
+  }
+
+  private func inspect(_ request: StorePlanner.LoadRequest) {
+    Task { [loader, trust, inbox] in
+      inbox.yield(.inspected(request.key, await loader.inspect(request, trust: trust)))
+    }
+  }
+
+  private mutating func publish() {
+    registry.publish(
+      ModelTable(
+        planner.table.map { entry in
+          ModelTable.Entry(
+            model: entry.model, live: entry.live.compactMap { live[VersionKey(entry.model, $0)] },
+            serving: entry.serving, isLoading: entry.isLoading)
+        }))
+    reclaim()
+  }
+
+  /// Frees old tables, now or as soon as the last lease on them ends.
+  private mutating func reclaim() {
+    guard registry.reclaim() > 0, !isReclaiming else { return }
+    isReclaiming = true
+    Task { [inbox] in
+      try? await Task.sleep(for: Self.reclaimInterval)
+      inbox.yield(.reclaim)
+    }
+  }
+
+  // MARK: reports
+
+  private mutating func report(_ event: LifecycleEvent) {
+    metrics.show(event)
+    let key = VersionKey(event.model, event.version)
+    var metadata: Logger.Metadata = [
+      "model": "\(event.model)", "version": "\(event.version)", "state": "\(event.state)",
+    ]
+    if !event.reason.isEmpty { metadata["reason"] = "\(event.reason)" }
+    if event.state == .live, let model = live[key] {
+      metrics.showResident(model)
+      metadata["digest"] = "\(model.digest.prefix(12))"
+      metadata["signer"] = "\(model.signer)"
+      metadata["resident_bytes"] = "\(model.residentBytes)"
+    }
+    logger.log(level: Self.level(of: event), "model version \(event.state)", metadata: metadata)
+    events.append(event)
+  }
+
+  /// What asks for somebody's attention is a warning; the steps in between are for debugging.
+  private static func level(of event: LifecycleEvent) -> Logger.Level {
+    switch event.state {
+    case .rejected: .warning
+    case .live: event.reason.isEmpty ? .notice : .warning
+    case .retired, .retiring: .info
+    case .incomplete: event.reason.isEmpty ? .debug : .info
+    case .verifying, .loading, .checking, .warming: .debug
+    }
+  }
+
+  private func reportSwap(_ model: ModelID, from old: ModelVersion?, to new: ModelVersion) {
+    metrics.showServing(model, from: old, to: new)
+    logger.notice(
+      "model serves",
+      metadata: ["model": "\(model)", "version": "\(new)", "previous": "\(old?.description ?? "none")"])
+  }
+
+  private func report(_ snapshot: StoreSnapshot) {
+    metrics.show(problems: snapshot.problems.count)
+    // Once each, not with every scan.
+    let known = Set(planner.problems)
+    for problem in snapshot.problems where !known.contains(problem) {
+      logger.warning("store problem", metadata: ["path": "\(problem.path)", "reason": "\(problem.reason)"])
+    }
+  }
+}

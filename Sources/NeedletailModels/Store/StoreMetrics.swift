@@ -1,0 +1,78 @@
+internal import NeedletailBundle
+internal import NeedletailCore
+internal import NeedletailMetrics
+
+/// What the store tells Prometheus.
+struct StoreMetrics: Sendable {
+  private let metrics: MetricsRegistry
+  private let problems: Gauge
+  private let allowUnsigned: Gauge
+  private let trustErrors: Counter
+
+  private static let stateName = "needletail_model_version_state"
+  private static let servingName = "needletail_serving_version"
+  private static let residentName = "needletail_model_resident_bytes"
+
+  init(_ metrics: MetricsRegistry) {
+    self.metrics = metrics
+    problems = metrics.gauge(
+      "needletail_store_problems", help: "Files in the store that are no bundle of any model.")
+    allowUnsigned = metrics.gauge("needletail_allow_unsigned", help: "1 if bundles without a signature are accepted.")
+    trustErrors = metrics.counter(
+      "needletail_trust_errors_total", help: "Trust files that could not be used; the last good one stays in force.")
+  }
+
+  func show(_ event: LifecycleEvent) {
+    let labels = Self.labels(event.model, event.version)
+    for state in VersionState.allCases where state != event.state {
+      metrics.remove(Self.stateName, labels: labels + [("state", state.description)])
+    }
+    switch event.state {
+    case .retired:
+      // Its counters too: versions come and go for as long as the server runs.
+      metrics.remove(labels: labels)
+    default:
+      metrics.gauge(
+        Self.stateName, help: "1 for the state that a version of a model is in.",
+        labels: labels + [("state", event.state.description)]
+      ).set(1)
+    }
+  }
+
+  func showResident(_ model: LiveModel) {
+    metrics.gauge(
+      Self.residentName, help: "Memory that a live version holds.", labels: Self.labels(model.model, model.version)
+    ).set(Double(model.residentBytes))
+  }
+
+  func showServing(_ model: ModelID, from old: ModelVersion?, to new: ModelVersion) {
+    let labels = [("model", model.name)]
+    metrics.gauge(
+      Self.servingName, help: "The version that answers requests that name none.", labels: labels
+    ).set(Double(new.number))
+    let swaps = metrics.counter(
+      "needletail_model_swaps_total", help: "How often another version took over from one that served.", labels: labels)
+    if old != nil { swaps.add() }
+  }
+
+  func countRejected(_ rejection: Rejection, of key: VersionKey) {
+    metrics.counter(
+      "needletail_bundles_rejected_total", help: "Bundles refused, by reason.",
+      labels: [("model", key.model.name), ("reason", rejection.label)]
+    ).add()
+  }
+
+  func forget(_ key: VersionKey) {
+    metrics.remove(labels: Self.labels(key.model, key.version))
+  }
+
+  func show(problems count: Int) { problems.set(Double(count)) }
+
+  func show(_ policy: TrustPolicy) { allowUnsigned.set(policy.allowUnsigned ? 1 : 0) }
+
+  func countTrustError() { trustErrors.add() }
+
+  private static func labels(_ model: ModelID, _ version: ModelVersion) -> [(String, String)] {
+    [("model", model.name), ("version", version.description)]
+  }
+}
