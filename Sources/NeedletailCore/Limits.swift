@@ -107,4 +107,13 @@ public enum Limits {
   public static let loadRetryMillisecondsMax = 60_000
   /// inotify is a hint; this rescan is the truth.
   public static let rescanMillisecondsDefault = 2000
+
+  // MARK: training data
+
+  /// One record of a CSV file, so that a quote that never closes is found before memory is.
+  public static let csvRecordBytesMax = 16 << 20
+  /// Categories of one column that the trainer one-hot encodes; more is rather an identifier.
+  public static let trainingCategoriesMax = 4096
+  /// Rows that one training run reads, all files together: they are numbered in 32 bits.
+  public static let trainingRowsMax = Int(Int32.max)
 }

@@ -1,0 +1,190 @@
+internal import Foundation
+public import NeedletailCore
+
+/// One run, checked and with every default in place.
+public struct RunConfiguration: Sendable {
+  public enum Scaling: String, Sendable, CaseIterable {
+    case standardise
+    case minMax = "min_max"
+    case none
+  }
+
+  public enum MissingPolicy: String, Sendable, CaseIterable {
+    case refuse
+    case mean
+    case median
+    case mostFrequent = "most_frequent"
+    case constant
+  }
+
+  public struct FeaturePolicy: Sendable {
+    public var missing: MissingPolicy
+    public var unknown: Feature.UnknownPolicy
+    public var constant: String?
+    public var summary: String
+  }
+
+  public enum Precision: String, Sendable, CaseIterable {
+    case automatic = "auto"
+    case int8
+    case fp32
+  }
+
+  public struct Quantisation: Sendable {
+    public var precision: Precision
+    public var lossPointsMax: Double
+    public var calibrationRows: Int
+  }
+
+  public let request: TableRequest
+  public let family: any ModelFamily
+  public let model: ModelID
+  public let scaling: Scaling
+  public let quantisation: Quantisation
+  public let splitFractions: (train: Double, validation: Double, test: Double)
+  public let splitSeed: UInt64
+  public let isStratified: Bool
+  public let seed: UInt64
+  public let expiresDays: Int?
+  /// All settings, defaults merged in.
+  public let document: Document
+  private let locations: [String: String]
+  private let file: String
+
+  /// Reads a run file, lays the `--set`s over it, and fills in the family's and the product's defaults.
+  ///
+  /// - Throws: the first thing that is wrong, with its line.
+  public static func load(path: String, sets: [String] = []) throws(TrainingError) -> RunConfiguration {
+    let text: String
+    do {
+      text = try String(contentsOfFile: path, encoding: .utf8)
+    } catch {
+      throw TrainingError(.configuration, "\(path): expected a readable run file in UTF-8, found none")
+    }
+    let directory = URL(fileURLWithPath: path).deletingLastPathComponent().path
+    return try RunConfiguration(yaml: text, file: path, directory: directory, sets: sets)
+  }
+
+  /// - Parameters:
+  ///   - file: for messages, and the model's name if `publish.model` is absent.
+  ///   - directory: what relative data paths start from.
+  public init(yaml: String, file: String, directory: String, sets: [String] = []) throws(TrainingError) {
+    var node = try LocatedNode.parse(yaml: yaml, file: file)
+    for assignment in sets { try node.set(assignment) }
+    let family = try Self.family(node, file: file)
+    var check = SettingsCheck()
+    document = try check.merge(node, under: RunSettings.all(family: family), path: "", location: "\(file):1")
+    self.family = family
+    self.file = file
+    locations = check.locations
+    let place = { @Sendable [locations] (setting: String) in Self.location(of: setting, in: locations, file: file) }
+
+    request = Self.request(document, directory: directory, location: place)
+    scaling = Scaling(rawValue: document["preprocessing"]["scale"].text ?? "") ?? .standardise
+    let quantisation = document["quantisation"]
+    self.quantisation = Quantisation(
+      precision: Precision(rawValue: quantisation["precision"].text ?? "") ?? .automatic,
+      lossPointsMax: quantisation["max_loss_points"].number ?? 0.5,
+      calibrationRows: quantisation["calibration_rows"].integer ?? 512)
+    let split = document["split"]
+    splitFractions = (split["train"].number ?? 0, split["validation"].number ?? 0, split["test"].number ?? 0)
+    let sum = splitFractions.train + splitFractions.validation + splitFractions.test
+    guard abs(sum - 1) < 1e-6 else {
+      throw .configuration(place("split"), "split: expected fractions that add up to 1, found \(Figures.short(sum))")
+    }
+    splitSeed = UInt64(split["seed"].integer ?? 1)
+    isStratified = split["stratified"].flag ?? true
+    seed = UInt64(document["training"]["seed"].integer ?? 1)
+    expiresDays = document["publish"]["expires_days"].integer
+    let stem = URL(fileURLWithPath: file).deletingPathExtension().lastPathComponent
+    do {
+      model = try ModelID(document["publish"]["model"].text ?? stem)
+    } catch {
+      throw .configuration(place("publish.model"), "publish.model: \(error.message)")
+    }
+    try checkConstants()
+  }
+
+  /// `run.yaml:12`: where the user set this, or the nearest section around it.
+  public func location(of setting: String) -> String { Self.location(of: setting, in: locations, file: file) }
+
+  private static func location(of setting: String, in locations: [String: String], file: String) -> String {
+    var path = setting
+    while true {
+      if let location = locations[path] { return location }
+      guard let dot = path.lastIndex(of: ".") else { return file }
+      path = String(path[..<dot])
+    }
+  }
+
+  /// What this column's own settings say, else those for all.
+  public func policy(for column: String) -> FeaturePolicy {
+    let features = document["features"]
+    let own = features["columns"][column]
+    return FeaturePolicy(
+      missing: MissingPolicy(rawValue: own["missing"].text ?? features["missing"].text ?? "") ?? .refuse,
+      unknown: Self.unknownPolicy(own["unknown"].text ?? features["unknown"].text),
+      constant: own["constant"].text, summary: own["summary"].text ?? "")
+  }
+
+  private static func unknownPolicy(_ text: String?) -> Feature.UnknownPolicy {
+    switch text {
+    case "zeros": .zeros
+    case "other": .other
+    default: .refuse
+    }
+  }
+
+  private func checkConstants() throws(TrainingError) {
+    for column in document["features"]["columns"].entries {
+      let path = "features.columns.\(column.key)"
+      let policy = policy(for: column.key)
+      if policy.missing == .constant, policy.constant == nil {
+        throw .configuration(
+          location(of: "\(path).missing"), "\(path).constant: expected what to fill in, found nothing")
+      }
+    }
+    if document["features"]["missing"].text == "constant" {
+      throw .configuration(
+        location(of: "features.missing"),
+        "features.missing: expected refuse | mean | median | most_frequent for all columns, found \"constant\"; "
+          + "set it per column under features.columns")
+    }
+  }
+
+  private static func family(_ node: LocatedNode, file: String) throws(TrainingError) -> any ModelFamily {
+    guard let value = node.value(at: ["model", "family"]), case .scalar(let name, _) = value.content else {
+      throw .configuration(
+        node.value(at: ["model"])?.location ?? "\(file):1",
+        "model.family: expected \(FamilyRegistry.names.joined(separator: " | ")), found nothing")
+    }
+    guard let family = FamilyRegistry.family(named: name) else {
+      throw .configuration(
+        value.location,
+        "model.family: expected \(FamilyRegistry.names.joined(separator: " | ")), found \(name.quotedForMessage)"
+          + Suggestion.clause(for: name, among: FamilyRegistry.names))
+    }
+    return family
+  }
+
+  private static func request(
+    _ document: Document, directory: String, location: @escaping @Sendable (String) -> String
+  ) -> TableRequest {
+    let data = document["data"]
+    let delimiters: [String: UInt8] = ["semicolon": 0x3B, "tab": 0x09, "pipe": 0x7C]
+    let types = document["features"]["columns"].entries.map { entry in
+      (entry.key, TableRequest.ColumnType(rawValue: entry.value["type"].text ?? "") ?? .automatic)
+    }
+    return TableRequest(
+      files: data["files"].elements.compactMap(\.text).map { name in
+        (name, name.hasPrefix("/") ? name : directory + "/" + name)
+      },
+      target: document["target"]["column"].text ?? "",
+      delimiter: delimiters[data["delimiter"].text ?? ""] ?? 0x2C,
+      columns: data["columns"] == .null ? nil : data["columns"].elements.compactMap(\.text),
+      drop: data["drop"].elements.compactMap(\.text), types: types,
+      targetUse: TableRequest.TargetUse(rawValue: document["target"]["task"].text ?? "") ?? .automatic,
+      missing: data["missing"].elements.compactMap(\.text),
+      dropsDuplicates: data["duplicates"].text != "keep", location: location)
+  }
+}

@@ -1,0 +1,68 @@
+internal import NeedletailCore
+
+/// Ordinary least squares, or ridge regression: solved exactly, nothing is iterated.
+struct LinearRegression: ModelFamily {
+  let name = "linear_regression"
+  let summary = "least squares, solved exactly, optionally with an L2 penalty."
+  let tasks: Set<ModelGraph.Task> = [.regression]
+  let gainsFromInt8 = false
+  let trainingSettings: [Setting] = []
+  let modelSettings = [
+    Setting(
+      "l2", .number(0...1e12), .number(0),
+      "Penalty on the squared weights, as alpha of scikit-learn's Ridge; the intercept is free.")
+  ]
+
+  func fit(_ context: FitContext) throws(TrainingError) -> any FittedModel {
+    let inputs = context.train.inputs
+    let targets = context.train.targets
+    let columns = inputs.columns
+    let rows = Double(inputs.rows)
+
+    // Centred, the intercept drops out of the problem and goes unpenalised.
+    var means = [Double](repeating: 0, count: columns)
+    for row in 0..<inputs.rows {
+      for column in 0..<columns { means[column] += Double(inputs[row, column]) }
+    }
+    for column in 0..<columns { means[column] /= rows }
+    let targetMean = targets.reduce(0, +) / rows
+
+    var problem = LeastSquares(columns: columns)
+    var equation = [Double](repeating: 0, count: columns)
+    for row in 0..<inputs.rows {
+      for column in 0..<columns { equation[column] = Double(inputs[row, column]) - means[column] }
+      problem.add(equation, equals: targets[row] - targetMean)
+    }
+    let l2 = context.model["l2"].number ?? 0
+    if l2 > 0 {
+      for column in 0..<columns {
+        var penalty = [Double](repeating: 0, count: columns)
+        penalty[column] = l2.squareRoot()
+        problem.add(penalty, equals: 0)
+      }
+    }
+    let (weights, rank) = problem.solve()
+    let intercept = targetMean - zip(weights, means).reduce(0) { $0 + $1.0 * $1.1 }
+    guard weights.allSatisfy(\.isFinite), intercept.isFinite else {
+      throw .fit("linear_regression: expected finite weights, found an overflow; standardise the features")
+    }
+    var notes = ["solved exactly"]
+    if rank < columns {
+      notes.append("\(columns - rank) of \(columns) columns depend on others: solution of least norm")
+    }
+    return Fitted(weights: weights, intercept: intercept, notes: notes)
+  }
+
+  struct Fitted: FittedModel {
+    let weights: [Double]
+    let intercept: Double
+    let notes: [String]
+
+    func exportGraph(into graph: inout GraphBuilder, input: Int) -> Int {
+      graph.addDense(
+        name: "linear", from: input,
+        weights: Matrix(rows: 1, columns: weights.count, elements: weights.map { Float($0) }),
+        bias: [Float(intercept)], activation: .identity)
+    }
+  }
+}

@@ -1,0 +1,188 @@
+internal import COpenBLAS
+internal import NeedletailCore
+
+#if canImport(Glibc)
+  internal import Glibc
+#else
+  internal import Darwin
+#endif
+
+/// Parameters, gradients and scratch of a perceptron while it learns. Confined to the thread that trains.
+final class Network {
+  struct Layer {
+    let inputs: Int
+    let outputs: Int
+    /// Offsets into `parameters` and `gradient`: weights [outputs, inputs], then bias.
+    let weights: Int
+    let bias: Int
+    let activation: Dense.Activation
+  }
+
+  let layers: [Layer]
+  let isRegression: Bool
+  let batchRowsMax: Int
+  let parameters: FloatBuffer
+  let gradient: FloatBuffer
+  /// Row-major [batchRowsMax, columns]: the batch itself, then each layer's activated outputs.
+  private var activated: [FloatBuffer]
+  private var sums: [FloatBuffer]
+  private var masks: [FloatBuffer]
+  private var deltas: [FloatBuffer]
+
+  init(sizes: [Int], activation: Dense.Activation, isRegression: Bool, batchRowsMax: Int) {
+    var offset = 0
+    var layers: [Layer] = []
+    for index in 1..<sizes.count {
+      let weights = offset
+      let bias = weights + sizes[index - 1] * sizes[index]
+      offset = bias + sizes[index]
+      layers.append(
+        Layer(
+          inputs: sizes[index - 1], outputs: sizes[index], weights: weights, bias: bias,
+          activation: index == sizes.count - 1 ? .identity : activation))
+    }
+    self.layers = layers
+    self.isRegression = isRegression
+    self.batchRowsMax = batchRowsMax
+    parameters = FloatBuffer(count: offset)
+    gradient = FloatBuffer(count: offset)
+    activated = sizes.map { FloatBuffer(count: $0 * batchRowsMax) }
+    sums = layers.map { FloatBuffer(count: $0.outputs * batchRowsMax) }
+    masks = layers.map { FloatBuffer(count: $0.outputs * batchRowsMax) }
+    deltas = sizes.map { FloatBuffer(count: $0 * batchRowsMax) }
+  }
+
+  /// The batch is written here before ``forward(rows:dropout:random:)``.
+  var input: UnsafeMutablePointer<Float> { activated[0].start }
+  /// Raw outputs of the last ``forward(rows:dropout:random:)``.
+  var output: UnsafePointer<Float> { UnsafePointer(activated[layers.count].start) }
+  var outputColumns: Int { layers[layers.count - 1].outputs }
+
+  /// He for relu and gelu (2015), Glorot for the others (2010).
+  func initialise(_ random: inout RandomSource) {
+    for layer in layers {
+      let isRectified = layer.activation == .relu || layer.activation == .gelu
+      let fan = isRectified ? Double(layer.inputs) : Double(layer.inputs + layer.outputs) / 2
+      let deviation = ((isRectified ? 2 : 1) / fan).squareRoot()
+      for index in 0..<(layer.inputs * layer.outputs) {
+        parameters.start[layer.weights + index] = Float(random.normal() * deviation)
+      }
+      for index in 0..<layer.outputs { parameters.start[layer.bias + index] = 0 }
+    }
+  }
+
+  /// - Parameter random: nil while nothing is learned: dropout rests.
+  func forward(rows: Int, dropout: Float = 0, random: inout RandomSource?) {
+    precondition(rows <= batchRowsMax)
+    for (index, layer) in layers.enumerated() {
+      let sum = sums[index].start
+      let bias = parameters.start + layer.bias
+      for row in 0..<rows { (sum + row * layer.outputs).update(from: bias, count: layer.outputs) }
+      cblas_sgemm(
+        CblasRowMajor, CblasNoTrans, CblasTrans, Int32(rows), Int32(layer.outputs), Int32(layer.inputs), 1,
+        activated[index].start, Int32(layer.inputs), parameters.start + layer.weights, Int32(layer.inputs), 1, sum,
+        Int32(layer.outputs))
+      let result = activated[index + 1].start
+      Activations.forward(layer.activation, sum, result, rows * layer.outputs)
+      if dropout > 0, index < layers.count - 1 {
+        drop(dropout, result, mask: masks[index].start, count: rows * layer.outputs, &random)
+      }
+    }
+  }
+
+  /// Inverted dropout: what stays is scaled up, so that serving needs no change.
+  private func drop(
+    _ share: Float, _ values: UnsafeMutablePointer<Float>, mask: UnsafeMutablePointer<Float>, count: Int,
+    _ random: inout RandomSource?
+  ) {
+    guard random != nil else { return }
+    let kept = 1 / (1 - share)
+    for i in 0..<count {
+      mask[i] = (random?.uniform() ?? 1) < share ? 0 : kept
+      values[i] *= mask[i]
+    }
+  }
+
+  /// Loss of the rows just run, summed; writes its gradient, per row mean, at the outputs.
+  ///
+  /// Cross-entropy of softmax for classes, squared error for a number.
+  func loss(targets: UnsafePointer<Double>, rows: Int) -> (sum: Double, correct: Int) {
+    let columns = outputColumns
+    let delta = deltas[layers.count].start
+    let share = 1 / Float(rows)
+    var sum = 0.0
+    var correct = 0
+    for row in 0..<rows {
+      let z = output + row * columns
+      let d = delta + row * columns
+      if isRegression {
+        let error = Double(z[0]) - targets[row]
+        sum += error * error
+        d[0] = Float(2 * error) * share
+        continue
+      }
+      var best = 0
+      for column in 1..<columns where z[column] > z[best] { best = column }
+      let truth = Int(targets[row])
+      var total: Float = 0
+      for column in 0..<columns {
+        d[column] = expf(z[column] - z[best])
+        total += d[column]
+      }
+      for column in 0..<columns { d[column] *= share / total }
+      d[truth] -= share
+      sum += Double(logf(total) + z[best] - z[truth])
+      if best == truth { correct += 1 }
+    }
+    return (sum, correct)
+  }
+
+  /// Fills `gradient` from the loss just taken.
+  func backward(rows: Int, dropout: Float) {
+    for index in layers.indices.reversed() {
+      let layer = layers[index]
+      let delta = deltas[index + 1].start
+      if index < layers.count - 1 {
+        if dropout > 0 {
+          let mask = masks[index].start
+          for i in 0..<(rows * layer.outputs) { delta[i] *= mask[i] }
+        }
+        // With dropout `activated` is scaled; the derivative wants the clean value, except for relu and gelu,
+        // which use the sum only.
+        if dropout > 0, layer.activation == .tanh || layer.activation == .logistic {
+          Activations.forward(layer.activation, sums[index].start, activated[index + 1].start, rows * layer.outputs)
+        }
+        Activations.backward(
+          layer.activation, sums[index].start, activated[index + 1].start, delta, rows * layer.outputs)
+      }
+      cblas_sgemm(
+        CblasRowMajor, CblasTrans, CblasNoTrans, Int32(layer.outputs), Int32(layer.inputs), Int32(rows), 1, delta,
+        Int32(layer.outputs), activated[index].start, Int32(layer.inputs), 0, gradient.start + layer.weights,
+        Int32(layer.inputs))
+      let bias = gradient.start + layer.bias
+      bias.update(repeating: 0, count: layer.outputs)
+      for row in 0..<rows {
+        for column in 0..<layer.outputs { bias[column] += delta[row * layer.outputs + column] }
+      }
+      if index > 0 {
+        cblas_sgemm(
+          CblasRowMajor, CblasNoTrans, CblasNoTrans, Int32(rows), Int32(layer.inputs), Int32(layer.outputs), 1, delta,
+          Int32(layer.outputs), parameters.start + layer.weights, Int32(layer.inputs), 0, deltas[index].start,
+          Int32(layer.inputs))
+      }
+    }
+  }
+
+  /// The layers as the graph wants them, the target scale folded into the last.
+  func exportLayers(scale: TargetScale) -> [(weights: Matrix, bias: [Float])] {
+    layers.enumerated().map { index, layer in
+      var weights = (0..<(layer.inputs * layer.outputs)).map { parameters.start[layer.weights + $0] }
+      var bias = (0..<layer.outputs).map { parameters.start[layer.bias + $0] }
+      if isRegression, index == layers.count - 1 {
+        weights = weights.map { Float(Double($0) * scale.scale) }
+        bias = bias.map { Float(Double($0) * scale.scale + scale.offset) }
+      }
+      return (Matrix(rows: layer.outputs, columns: layer.inputs, elements: weights), bias)
+    }
+  }
+}

@@ -1,0 +1,80 @@
+internal import Foundation
+public import NeedletailBundle
+public import NeedletailCore
+
+/// From a bundle's bytes to a version in a store.
+public enum Publishing {
+  /// - Parameter path: nil: no key, an unsigned bundle.
+  public static func keys(_ path: String?) throws(TrainingError) -> [SigningKey] {
+    guard let path else { return [] }
+    do throws(BundleError) {
+      return [try SigningKey(file: path)]
+    } catch {
+      throw TrainingError(error)
+    }
+  }
+
+  /// The version asked for, else the next free one of the store, else 1.
+  public static func version(
+    _ number: UInt64?, of model: ModelID, store: String?
+  ) throws(TrainingError) -> ModelVersion {
+    if let number {
+      guard let version = ModelVersion(number) else { throw .output("version: expected a number from 1, found 0") }
+      return version
+    }
+    guard let store else { return .first }
+    do throws(BundleError) {
+      return try Publisher.nextVersion(of: model, store: store)
+    } catch {
+      throw TrainingError(error)
+    }
+  }
+
+  /// - Returns: the path in the store.
+  public static func publish(
+    _ bytes: [UInt8], model: ModelID, version: ModelVersion, store: String
+  ) throws(TrainingError) -> String {
+    do throws(BundleError) {
+      return try Publisher.publish(bytes, model: model, version: version, store: store)
+    } catch {
+      throw TrainingError(error)
+    }
+  }
+
+  /// Takes a bundle that was trained before, gives it a version of the store, signs and publishes it.
+  public static func republish(
+    path: String, store: String, key: String?, version number: UInt64?
+  ) throws(TrainingError) -> (model: ModelID, version: ModelVersion, path: String) {
+    let keys = try keys(key)
+    let now = UInt64(Date().timeIntervalSince1970 * 1000)
+    let directory: BundleDirectory
+    let contents: BundleContents
+    do throws(BundleError) {
+      let bundle = try VerifiedBundle(
+        BundleFile.open(path: path), trust: .allowingUnsigned, expecting: nil, nowMilliseconds: now)
+      directory = bundle.directory
+      contents = try bundle.decode()
+    } catch {
+      throw .output("\(path): \(error.message)")
+    }
+    let version = try version(number, of: directory.model, store: store)
+    let bytes: [UInt8]
+    do throws(BundleError) {
+      bytes = try BundleWriter(
+        model: directory.model, version: version, contents: contents,
+        createdMilliseconds: directory.createdMilliseconds, notAfterMilliseconds: directory.notAfterMilliseconds
+      ).encode(signing: keys)
+    } catch {
+      throw TrainingError(error)
+    }
+    return (directory.model, version, try publish(bytes, model: directory.model, version: version, store: store))
+  }
+}
+
+extension ModelVersion {
+  /// Version 1: what a model starts with.
+  static var first: ModelVersion {
+    guard let version = ModelVersion(1) else { preconditionFailure("1 is a version") }
+    return version
+  }
+}
