@@ -182,5 +182,6 @@ package.targets += testedModules.map { module in
     name: module.name + "Tests",
     dependencies: [.target(name: module.name), "NeedletailTestSupport"]
       + (module.name == "NeedletailCore" ? [] : ["NeedletailCore"]) + module.extra,
+    exclude: module.name == "NeedletailBundle" ? ["Fixtures"] : [],
     swiftSettings: swiftSettings)
 }

@@ -32,6 +32,9 @@ public final class BundleFile: @unchecked Sendable {
 
   deinit { munmap(memory, max(count, 1)) }
 
+  /// A copy of the bytes.
+  package var bytes: [UInt8] { withBytes { Array($0) } }
+
   /// Lends the bytes.
   func withBytes<Result, Failure: Error>(
     _ body: (UnsafeRawBufferPointer) throws(Failure) -> Result

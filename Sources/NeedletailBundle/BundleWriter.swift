@@ -30,10 +30,12 @@ public struct BundleWriter: Sendable {
     try assembly().encode(signing: keys)
   }
 
-  /// - Parameter compressing: false stores all sections raw, so that the bytes do not depend on the
-  ///   version of zstd.
-  package func assembly(compressing: Bool = true) throws(BundleError) -> BundleAssembly {
-    try contents.validate()
+  /// - Parameters:
+  ///   - compressing: false stores all sections raw, so that the bytes do not depend on the version of
+  ///     zstd.
+  ///   - validating: false lets a test write what a reader must refuse.
+  package func assembly(compressing: Bool = true, validating: Bool = true) throws(BundleError) -> BundleAssembly {
+    if validating { try contents.validate() }
     let definition = contents.definition
     let weights = WeightsSection.encode(definition.graph.tensors)
     var sections: [BundleAssembly.Section] = []

@@ -58,12 +58,12 @@ public struct VerifiedBundle: Sendable {
       try directory.checkIdentity(expecting: expecting, nowMilliseconds: nowMilliseconds)
       let signer = try trust.signer(among: signers, of: directory)
       passed(.identity)
-      try directory.checkLayout(of: bytes, header: header)
       guard bytes.count == header.fileBytes else {
         throw BundleError(
           bytes.count < header.fileBytes ? .truncated : .badLength,
           "file: expected \(header.fileBytes) bytes, found \(bytes.count)")
       }
+      try directory.checkLayout(of: bytes, header: header)
       passed(.length)
       try directory.checkHashes(of: bytes)
       passed(.hashes)

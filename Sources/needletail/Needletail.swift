@@ -7,5 +7,5 @@ struct Needletail: AsyncParsableCommand {
     commandName: "needletail",
     abstract: "Ask a Needletail server for predictions, models, health and metrics.",
     version: needletailVersion,
-    subcommands: [])
+    subcommands: [BundleCommand.self])
 }

@@ -56,14 +56,14 @@ public enum BundleFixtures {
         WeightTensor(
           name: "dense 1 weights", shape: [hidden, columns],
           storage: .int8(
-            (0..<hidden * columns).map { _ in Int8.random(in: -127...127, using: &random) },
-            scales: (0..<hidden).map { _ in Float.random(in: 0.004...0.01, using: &random) })),
+            (0..<hidden * columns).map { _ in max(-127, Int8(truncatingIfNeeded: random.next())) },
+            scales: (0..<hidden).map { _ in 0.007 + 0.003 * random.nextFloat() })),
         WeightTensor(
           name: "dense 1 bias", shape: [hidden],
-          storage: .float32((0..<hidden).map { _ in Float.random(in: -0.5...0.5, using: &random) })),
+          storage: .float32((0..<hidden).map { _ in 0.5 * random.nextFloat() })),
         WeightTensor(
           name: "dense 2 weights", shape: [3, hidden],
-          storage: .float32((0..<3 * hidden).map { _ in Float.random(in: -1...1, using: &random) })),
+          storage: .float32((0..<3 * hidden).map { _ in random.nextFloat() })),
         WeightTensor(name: "dense 2 bias", shape: [3], storage: .float32([0.1, 0, -0.1])),
       ])
     return ModelDefinition(schema: schema, graph: graph, labels: ["good", "fair", "poor"])

@@ -45,22 +45,11 @@ package struct BundleAssembly: Sendable {
 
   /// The bytes of the file, each section at the first aligned offset.
   ///
-  /// - Parameter alter: called with the directory before it is encoded and signed; its size must stay.
+  /// - Parameter alter: what a test makes of the directory before it is signed.
   package func encode(
     signing keys: [SigningKey], alter: (inout DirectoryFields) -> Void = { _ in }
   ) throws(BundleError) -> [UInt8] {
-    var fields = DirectoryFields(
-      model: model, version: version, createdMilliseconds: createdMilliseconds,
-      notAfterMilliseconds: notAfterMilliseconds, engineMin: engineMin,
-      sections: sections.map { section in
-        DirectoryFields.Section(
-          type: section.number, codec: UInt32(section.codec.rawValue), isOptional: section.isOptional, offset: 0,
-          storedBytes: UInt64(section.stored.count), rawBytes: UInt64(section.rawBytes),
-          alignment: UInt32(section.alignment), sha256: Array(SHA256.hash(data: section.stored)))
-      })
-    let end = place(&fields)
-    alter(&fields)
-    let directory = fields.encoded()
+    let (directory, end) = layOut(alter)
     guard directory.count <= Limits.directoryBytesMax else {
       throw BundleError(
         .oversized, "directory bytes: expected at most \(Limits.directoryBytesMax), found \(directory.count)")
@@ -81,17 +70,29 @@ package struct BundleAssembly: Sendable {
   /// Offsets are varints, so they move the directory's end, which moves the offsets: repeated until
   /// nothing moves.
   ///
-  /// - Returns: the bytes of the file.
-  private func place(_ fields: inout DirectoryFields) -> Int {
+  /// - Returns: the directory, and the bytes of the file.
+  private func layOut(_ alter: (inout DirectoryFields) -> Void) -> (directory: [UInt8], fileBytes: Int) {
+    var fields = DirectoryFields(
+      model: model, version: version, createdMilliseconds: createdMilliseconds,
+      notAfterMilliseconds: notAfterMilliseconds, engineMin: engineMin,
+      sections: sections.map { section in
+        DirectoryFields.Section(
+          type: section.number, codec: UInt32(section.codec.rawValue), isOptional: section.isOptional, offset: 0,
+          storedBytes: UInt64(section.stored.count), rawBytes: UInt64(section.rawBytes),
+          alignment: UInt32(section.alignment), sha256: Array(SHA256.hash(data: section.stored)))
+      })
     while true {
       let before = fields
-      var end = BundleFormat.headerBytes + fields.encoded().count + BundleFormat.signatureCapacityDefault
+      var altered = fields
+      alter(&altered)
+      let directory = altered.encoded()
+      var end = BundleFormat.headerBytes + directory.count + BundleFormat.signatureCapacityDefault
       for index in sections.indices {
         end = end.roundedUp(to: sections[index].alignment)
         fields.sections[index].offset = UInt64(end)
         end += sections[index].stored.count
       }
-      if fields == before { return end }
+      if fields == before { return (directory, end) }
     }
   }
 }

@@ -28,6 +28,8 @@ extension BundleDirectory {
 
   /// Checks that the sections fill the file: ascending, aligned, without overlap, the gaps zero, to its
   /// last byte.
+  ///
+  /// - Parameter bytes: the whole file, as long as its header says.
   func checkLayout(of bytes: UnsafeRawBufferPointer, header: BundleHeader) throws(BundleError) {
     var end = header.signatures.upperBound
     var seen = Set<UInt32>()
@@ -47,12 +49,10 @@ extension BundleDirectory {
           "section \(section.name): expected its end within \(header.fileBytes) bytes, found \(section.offset + section.storedBytes)"
         )
       }
-      if section.offset > bytes.count { break }
       try Gap.check(bytes, end..<section.offset, lessThan: section.alignment, before: "section \(section.name)")
       end = section.offset + section.storedBytes
-      if end > bytes.count { break }
     }
-    guard end >= header.fileBytes || end > bytes.count else {
+    guard end == header.fileBytes else {
       throw BundleError(
         .malformed,
         "file: expected its end behind the last section at \(end), found \(header.fileBytes - end) bytes more")

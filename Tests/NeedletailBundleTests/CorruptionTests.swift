@@ -1,0 +1,106 @@
+import NeedletailBundle
+import NeedletailCore
+import NeedletailTestSupport
+import Testing
+
+@Suite("Corrupt bundles are refused")
+struct CorruptionTests {
+  private let bytes: [UInt8]
+
+  init() throws {
+    bytes = try BundleFixtures.bundle(BundleContents(definition: BundleFixtures.line(weight: 3)))
+  }
+
+  @Test func everyFlippedBitOfTheHeaderIsRefused() {
+    for bit in 0..<64 * 8 {
+      var flipped = bytes
+      flipped[bit / 8] ^= 1 << (bit % 8)
+      #expect(refusal(flipped) != nil, "bit \(bit)")
+    }
+  }
+
+  @Test func everyTruncationIsRefused() {
+    for length in 0..<bytes.count {
+      let error = refusal(Array(bytes[..<length]))
+      #expect(error?.reason == .truncated, "length \(length): \(error?.message ?? "accepted")")
+    }
+  }
+
+  @Test func randomFlipsAreRefusedWhereverTheyFall() {
+    var random = SplitMix64(seed: 1)
+    for round in 0..<4000 {
+      var flipped = bytes
+      for _ in 0..<Int.random(in: 1...4, using: &random) {
+        flipped[Int.random(in: 0..<bytes.count, using: &random)] ^= 1 << UInt8.random(in: 0..<8, using: &random)
+      }
+      guard flipped != bytes else { continue }
+      #expect(refusal(flipped) != nil, "round \(round)")
+    }
+  }
+
+  @Test func bytesBehindTheEndAreRefused() {
+    #expect(refusal(bytes + [0])?.reason == .badLength)
+  }
+
+  @Test func aBundleBeyondTheLimitIsRefused() {
+    #expect(refusal(bytes, limits: BundleLimits(fileBytesMax: bytes.count - 1))?.reason == .oversized)
+    #expect(refusal(bytes, limits: BundleLimits(rawBytesMax: 100))?.reason == .oversized)
+    #expect(refusal(bytes, limits: BundleLimits(fileBytesMax: bytes.count)) == nil)
+  }
+}
+
+@Suite("Well sealed, and yet faulty")
+struct ResealedTests {
+  private let unsigned = TrustPolicy.allowingUnsigned
+
+  @Test func mutatedSectionsNeverTrap() throws {
+    let good = try assembly()
+    var random = SplitMix64(seed: 2)
+    var refused = 0
+    for _ in 0..<4000 {
+      var mutated = good
+      let section = Int.random(in: 0..<good.sections.count, using: &random)
+      mutate(&mutated.sections[section].stored, &random)
+      mutated.sections[section].rawBytes = mutated.sections[section].stored.count
+      if refusal(try mutated.encode(signing: []), trust: unsigned) != nil { refused += 1 }
+    }
+    // Not all: another fill value is another model, not a fault.
+    #expect(refused > 1000)
+  }
+
+  @Test func mutatedFramesNeverTrap() throws {
+    let good = try assembly(compressing: true)
+    var random = SplitMix64(seed: 3)
+    for _ in 0..<2000 {
+      var mutated = good
+      let section = Int.random(in: 0..<good.sections.count, using: &random)
+      mutate(&mutated.sections[section].stored, &random)
+      _ = refusal(try mutated.encode(signing: []), trust: unsigned)
+    }
+  }
+
+  @Test func mutatedDirectoriesNeverTrap() throws {
+    let good = try assembly().encode(signing: [])
+    let directory = 64..<64 + Int(good[40]) + Int(good[41]) << 8
+    var random = SplitMix64(seed: 4)
+    for _ in 0..<4000 {
+      var mutated = good
+      for _ in 0..<Int.random(in: 1...3, using: &random) {
+        mutated[Int.random(in: directory, using: &random)] = UInt8.random(in: 0...255, using: &random)
+      }
+      _ = refusal(mutated, trust: unsigned)
+    }
+  }
+
+  private func mutate(_ bytes: inout [UInt8], _ random: inout SplitMix64) {
+    for _ in 0..<Int.random(in: 1...4, using: &random) {
+      let position = Int.random(in: 0..<bytes.count, using: &random)
+      switch Int.random(in: 0..<4, using: &random) {
+      case 0: bytes[position] ^= 1 << UInt8.random(in: 0..<8, using: &random)
+      case 1: bytes[position] = UInt8.random(in: 0...255, using: &random)
+      case 2: bytes.insert(UInt8.random(in: 0...255, using: &random), at: position)
+      default: if bytes.count > 1 { bytes.remove(at: position) }
+      }
+    }
+  }
+}

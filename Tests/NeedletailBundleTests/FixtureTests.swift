@@ -1,0 +1,23 @@
+import Foundation
+import NeedletailBundle
+import NeedletailCore
+import NeedletailTestSupport
+import Testing
+
+/// Bundles of format 1.0 as they were when it was defined. If one of these tests fails, the format has
+/// drifted: bundles in the field can no longer be read, or readers in the field cannot read new ones.
+@Suite("The format does not drift")
+struct FixtureTests {
+  private func fixture(_ name: String) throws -> [UInt8] {
+    let url = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent("Fixtures/\(name)")
+    return try Array(Data(contentsOf: url))
+  }
+
+  @Test func aSignedBundleIsStillRead() throws {
+    #expect(try read(fixture("signed-1.0.ntb")) == BundleFixtures.contents())
+  }
+
+  @Test func rawBytesAreStillWritten() throws {
+    #expect(try assembly().encode(signing: []) == fixture("raw-unsigned-1.0.ntb"))
+  }
+}
