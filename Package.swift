@@ -170,12 +170,14 @@ let testedModules: [(name: String, extra: [Target.Dependency])] = [
   ("NeedletailTraining", ["NeedletailBundle", "NeedletailEngine"]),
 ]
 
-package.targets.append(
+package.targets += [
+  .target(name: "CNeedletailTestSupport", path: "Tests/CNeedletailTestSupport"),
   .target(
     name: "NeedletailTestSupport",
-    dependencies: ["NeedletailCore", "NeedletailBundle", "NeedletailEngine"],
+    dependencies: ["CNeedletailTestSupport", "NeedletailCore", "NeedletailBundle", "NeedletailEngine"],
     path: "Tests/NeedletailTestSupport",
-    swiftSettings: swiftSettings))
+    swiftSettings: swiftSettings),
+]
 
 package.targets += testedModules.map { module in
   .testTarget(

@@ -3,29 +3,170 @@ public import NeedletailCore
 /// Turns what a client or a file sends into bound rows: fp32, one column per feature, missing as NaN,
 /// categories as codes.
 ///
-/// A request brings either one tensor `features` of shape `[rows, features]`, or one tensor per
-/// feature, by name in any order, of shape `[rows]` or `[rows, 1]`. Immutable; anyone may call it.
+/// A request brings either one tensor `features` of shape `[rows, features]`, of any numeric type
+/// (categories as codes) or of text, or one tensor per feature, by name in any order, of shape
+/// `[rows]` or `[rows, 1]`. Immutable; anyone may call it. Rows count from 0 in messages.
 public final class FeatureBinder: Sendable {
   public let schema: FeatureSchema
 
-  public init(_ schema: FeatureSchema) throws(PlanError) { fatalError("not yet") }
+  /// Both lie in memory that only this object owns, written by its initialiser, read-only until its
+  /// end.
+  nonisolated(unsafe) let columns: UnsafeMutablePointer<FeatureColumn>
+  nonisolated(unsafe) let names: ByteTable
+  /// False where a feature is itself called `features`.
+  private let acceptsDense: Bool
 
-  /// Checks names, types, shapes and byte counts, and returns how many rows there are.
-  public func rows(of tensors: UnsafeBufferPointer<TensorView>, rowsMax: Int) throws(ServingError) -> Int {
-    fatalError("not yet")
+  var count: Int { schema.features.count }
+
+  /// - Throws: what is wrong with the schema, naming the feature.
+  public init(_ schema: FeatureSchema) throws(PlanError) {
+    try Self.check(schema)
+    self.schema = schema
+    names = ByteTable(schema.features.map(\.name))
+    columns = .allocate(capacity: schema.features.count)
+    for (index, feature) in schema.features.enumerated() {
+      (columns + index).initialize(to: FeatureColumn(feature))
+    }
+    acceptsDense = !schema.features.contains { $0.name == Self.denseName }
   }
 
-  /// Binds some rows of a request; `rows(of:rowsMax:)` must have passed for the same tensors.
-  ///
-  /// - Parameter row0: room for `rows.count × features` floats; row `rows.lowerBound` comes first.
-  public func bind(_ tensors: UnsafeBufferPointer<TensorView>, rows: Range<Int>, into row0: UnsafeMutablePointer<Float>)
-    throws(ServingError)
-  { fatalError("not yet") }
+  deinit {
+    for index in 0..<count { columns[index].categories.deallocate() }
+    columns.deallocate()
+    names.deallocate()
+  }
 
-  /// Binds one row of cells, in schema order.
+  private static func check(_ schema: FeatureSchema) throws(PlanError) {
+    guard (1...Limits.featuresMax).contains(schema.features.count) else {
+      throw PlanError("schema: expected 1 to \(Limits.featuresMax) features, found \(schema.features.count)")
+    }
+    var names: Set<[UInt8]> = []
+    for feature in schema.features {
+      func error(_ message: String) -> PlanError {
+        PlanError(node: feature.name, "feature \(feature.name.quotedForMessage): \(message)")
+      }
+      guard (1...Limits.featureNameBytesMax).contains(feature.name.utf8.count) else {
+        throw error("expected a name of 1 to \(Limits.featureNameBytesMax) bytes, found \(feature.name.utf8.count)")
+      }
+      guard names.insert(Array(feature.name.utf8)).inserted else { throw error("named twice") }
+      guard case .categorical(let categories, _) = feature.kind else { continue }
+      guard (1...Limits.categoriesMax).contains(categories.count) else {
+        throw error("expected 1 to \(Limits.categoriesMax) categories, found \(categories.count)")
+      }
+      guard !categories.contains("") else { throw error("an empty category would read as missing") }
+      guard Set(categories.map { Array($0.utf8) }).count == categories.count else {
+        throw error("a category is named twice")
+      }
+    }
+  }
+
+  // MARK: - shape of a request
+
+  /// The name of the one tensor that holds all features.
+  static let denseName = "features"
+
+  /// Checks names, types, shapes and byte counts, and returns how many rows there are.
   ///
-  /// - Parameter row: the number that messages name.
-  public func bind(_ cells: [Cell], row: Int = 0, into: UnsafeMutablePointer<Float>) throws(ServingError) {
-    fatalError("not yet")
+  /// Allocates only where it throws, or where more than 8,192 features come out of order.
+  /// - Throws: `.invalidArgument` naming the tensor, what was expected and what was found.
+  public func rows(of tensors: UnsafeBufferPointer<TensorView>, rowsMax: Int) throws(ServingError) -> Int {
+    if let tensor = denseTensor(tensors) { return try denseRows(tensor, rowsMax: rowsMax) }
+    guard !tensors.isEmpty else { throw noTensors() }
+    var rows: Int?
+    var isInOrder = tensors.count == count
+    for position in 0..<tensors.count {
+      let tensor = tensors[position]
+      guard let feature = feature(named: tensor.name, hint: position) else { throw unknownInput(tensor.name) }
+      isInOrder = isInOrder && feature == position
+      rows = try columnRows(tensor, feature: feature, expected: rows, rowsMax: rowsMax)
+    }
+    if !isInOrder, let fault = coverageFault(tensors) { throw fault }
+    return rows ?? 0
+  }
+
+  /// The tensor that holds all features, if that is how they come.
+  func denseTensor(_ tensors: UnsafeBufferPointer<TensorView>) -> TensorView? {
+    guard acceptsDense, tensors.count == 1, isDenseName(tensors[0].name) else { return nil }
+    return tensors[0]
+  }
+
+  func isDenseName(_ name: UnsafeRawBufferPointer) -> Bool { name.elementsEqual(Self.denseName.utf8) }
+
+  /// - Parameter hint: where it stands if features come in schema order.
+  func feature(named name: UnsafeRawBufferPointer, hint: Int) -> Int? {
+    if names.matches(name, at: hint) { return hint }
+    return name.count <= Limits.featureNameBytesMax ? names.index(of: name) : nil
+  }
+
+  private func denseRows(_ tensor: TensorView, rowsMax: Int) throws(ServingError) -> Int {
+    guard tensor.shape.count == 2 else {
+      throw input(tensor.name, "expected shape [rows, \(count)], found \(describe(tensor.shape))")
+    }
+    guard tensor.shape[1] == UInt64(count) else {
+      throw input(tensor.name, "expected \(count) columns, found \(tensor.shape[1])")
+    }
+    let rows = try checkedRows(tensor, rowsMax: rowsMax)
+    try checkElements(tensor, rows: rows, columns: count)
+    return rows
+  }
+
+  private func columnRows(_ tensor: TensorView, feature: Int, expected: Int?, rowsMax: Int) throws(ServingError) -> Int
+  {
+    guard tensor.shape.count == 1 || (tensor.shape.count == 2 && tensor.shape[1] == 1) else {
+      throw input(tensor.name, "expected shape [rows] or [rows, 1], found \(describe(tensor.shape))")
+    }
+    if let expected, tensor.shape[0] != UInt64(expected) {
+      throw input(tensor.name, "expected \(expected) rows, found \(tensor.shape[0])")
+    }
+    let rows = try checkedRows(tensor, rowsMax: rowsMax)
+    if columns[feature].isCategorical, let type = tensor.type, type != .string {
+      throw input(tensor.name, "expected type STRING for a categorical feature, found \(type)")
+    }
+    try checkElements(tensor, rows: rows, columns: 1)
+    return rows
+  }
+
+  private func checkedRows(_ tensor: TensorView, rowsMax: Int) throws(ServingError) -> Int {
+    let rows = tensor.shape[0]
+    guard rows > 0 else { throw input(tensor.name, "expected at least 1 row, found 0") }
+    guard let rowsMax = UInt64(exactly: rowsMax), rows <= rowsMax else {
+      throw input(tensor.name, "expected at most \(rowsMax) rows, found \(rows)")
+    }
+    return Int(rows)
+  }
+
+  /// As many elements as the shape says, in the field that belongs to the type.
+  private func checkElements(_ tensor: TensorView, rows: Int, columns: Int) throws(ServingError) {
+    guard let type = tensor.type else { throw input(tensor.name, "expected a known data type, found none") }
+    let (elements, overflow) = rows.multipliedReportingOverflow(by: columns)
+    let (bytes, bytesOverflow) = elements.multipliedReportingOverflow(by: type.elementBytes)
+    guard !overflow, !bytesOverflow else { throw input(tensor.name, "shape \(describe(tensor.shape)) overflows") }
+    guard tensor.data.count == bytes else {
+      throw input(
+        tensor.name, "expected \(bytes) bytes for \(type) \(describe(tensor.shape)), found \(tensor.data.count)")
+    }
+    let strings = type == .string ? elements : 0
+    guard tensor.strings.count == strings else {
+      throw input(
+        tensor.name, "expected \(strings) strings for \(type) \(describe(tensor.shape)), found \(tensor.strings.count)")
+    }
+  }
+
+  /// The first feature that comes twice or not at all.
+  private func coverageFault(_ tensors: UnsafeBufferPointer<TensorView>) -> ServingError? {
+    withUnsafeTemporaryAllocation(of: UInt8.self, capacity: (count + 7) / 8) { seen in
+      seen.initialize(repeating: 0)
+      for position in 0..<tensors.count {
+        guard let feature = feature(named: tensors[position].name, hint: position) else { continue }
+        let bit = UInt8(1) << UInt8(feature % 8)
+        if seen[feature / 8] & bit != 0 { return input(tensors[position].name, "expected it once, found it again") }
+        seen[feature / 8] |= bit
+      }
+      for feature in 0..<count where seen[feature / 8] & (1 << UInt8(feature % 8)) == 0 {
+        return .invalidArgument(
+          "input \(schema.features[feature].name.quotedForMessage): expected a tensor, found none")
+      }
+      return nil
+    }
   }
 }

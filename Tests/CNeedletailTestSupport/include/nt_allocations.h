@@ -1,0 +1,10 @@
+/// Counts heap allocations of the calling thread, so that tests can hold a hot path to none.
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/// False where malloc cannot be interposed: another libc, or a sanitizer that has its own.
+bool nt_allocations_counted(void);
+/// Allocations of this thread since it started.
+uint64_t nt_allocations_of_thread(void);

@@ -1,0 +1,231 @@
+import NeedletailCore
+import NeedletailEngine
+import NeedletailTestSupport
+import Testing
+
+/// One way to spoil a good definition, and words its error must hold.
+struct HostileGraph: Sendable, CustomTestStringConvertible {
+  var name: String
+  var node: String?
+  var message: String
+  var spoil: @Sendable (inout ModelDefinition) -> Void
+
+  var testDescription: String { name }
+
+  init(
+    _ name: String, node: String? = nil, _ message: String,
+    _ spoil: @escaping @Sendable (inout ModelDefinition) -> Void
+  ) {
+    (self.name, self.node, self.message, self.spoil) = (name, node, message, spoil)
+  }
+
+  // The victim: row(3) → dense1 → hidden(4) → dense2 → logits(2) → softmax → argmax, all int8.
+  static let all: [HostileGraph] = [
+    .init("no values", "expected 1 to 8192 values, found 0") { $0.graph.values = [] },
+    .init("no nodes", "expected 1 to 4096 nodes, found 0") { $0.graph.nodes = [] },
+    .init("no outputs", "expected 1 to 64 outputs, found 0") { $0.graph.outputs = [] },
+    .init("too many nodes", "expected 1 to 4096 nodes, found 5000") {
+      $0.graph.nodes = Array(repeating: $0.graph.nodes[0], count: 5000)
+    },
+    .init("too many values", "found 9000") {
+      $0.graph.values += Array(repeating: $0.graph.values[1], count: 9000 - $0.graph.values.count)
+    },
+    .init("too many outputs", "found 65") {
+      $0.graph.outputs = (0..<65).map { .init(name: "o\($0)", value: 1, kind: .number) }
+    },
+    .init("too many tensors", "expected 0 to 8192 tensors") {
+      $0.graph.tensors += Array(repeating: $0.graph.tensors[1], count: 8192)
+    },
+    .init("value without columns", "value 1 \"hidden1\": expected 1 to 1048576 columns, found 0") {
+      $0.graph.values[1].columns = 0
+    },
+    .init("value with negative columns", "found -4") { $0.graph.values[1].columns = -4 },
+    .init("value of absurd width", "found \(Int.max)") { $0.graph.values[1].columns = .max },
+    .init("row of another width", "expected one column for each of 3 features, found 5") {
+      $0.graph.values[0].columns = 5
+    },
+    .init("input out of range", node: "dense1", "reads value 99, expected 0 to 4") { $0.graph.nodes[0].input = 99 },
+    .init("negative input", node: "dense1", "reads value -1") { $0.graph.nodes[0].input = -1 },
+    .init("output out of range", node: "dense2", "writes value \(Int.max)") { $0.graph.nodes[1].output = .max },
+    .init("cycle", node: "dense1", "reads value 1 before any node has written it") { $0.graph.nodes[0].input = 1 },
+    .init("forward reference", node: "dense1", "reads value 2 before any node has written it") {
+      $0.graph.nodes[0].input = 2
+    },
+    .init("nodes out of order", node: "dense2", "before any node has written it") { $0.graph.nodes.swapAt(0, 1) },
+    .init("node writes the row", node: "dense1", "writes value 0, which is the input row") {
+      $0.graph.nodes[0].output = 0
+    },
+    .init("value written twice", node: "dense2", "writes value 1, which node \"dense1\" has written") {
+      $0.graph.nodes[1].output = 1
+    },
+    .init("value never written", "value 5 \"orphan\": no node writes it") {
+      $0.graph.values.append(.init(name: "orphan", columns: 1))
+    },
+    .init("output of no value", "output \"class\": value 77, expected 0 to 4") { $0.graph.outputs[1].value = 77 },
+    .init("output without name", "expected a name of 1 to 256 bytes") { $0.graph.outputs[0].name = "" },
+    .init("output named twice", "output \"class\": named twice") { $0.graph.outputs[2].name = "class" },
+    .init("class from no argmax", "output \"label\": expected a class from an argmax, found value 3") {
+      $0.graph.outputs[2].value = 3
+    },
+    .init("class from the row", "expected a class from an argmax") { $0.graph.outputs[1].value = 0 },
+    .init("weights of another shape", node: "dense1", "expected shape [4, 3], found [3, 4]") {
+      $0.graph.tensors[0].shape = [3, 4]
+      $0.graph.tensors[0].storage = .int8(Array(repeating: 1, count: 12), scales: [1, 1, 1])
+    },
+    .init("weights index out of range", node: "dense1", "weights in tensor 9, expected 0 to 3") {
+      $0.graph.nodes[0].operation = .dense(Dense(weights: 9, bias: nil, activation: .relu))
+    },
+    .init("bias index out of range", node: "dense1", "bias in tensor -2") {
+      $0.graph.nodes[0].operation = .dense(Dense(weights: 0, bias: -2, activation: .relu))
+    },
+    .init("bias of another length", node: "dense1", "expected fp32 of shape [4], found [2]") {
+      $0.graph.nodes[0].operation = .dense(Dense(weights: 0, bias: 3, activation: .relu))
+    },
+    .init("int8 bias", node: "dense1", "expected fp32 of shape [4]") {
+      $0.graph.nodes[0].operation = .dense(Dense(weights: 0, bias: 2, activation: .relu))
+    },
+    .init("short weights", "expected 12 elements for shape [4, 3], found 11") {
+      $0.graph.tensors[0].storage = .int8(Array(repeating: 1, count: 11), scales: [1, 1, 1, 1])
+    },
+    .init("shape that overflows", "overflows") { $0.graph.tensors[0].shape = [.max, .max] },
+    .init("shape with zero", "expected a shape of 1 or 2 positive sizes, found [0, 3]") {
+      $0.graph.tensors[0].shape = [0, 3]
+    },
+    .init("shape with a negative size", "found [-4, -3]") { $0.graph.tensors[0].shape = [-4, -3] },
+    .init("shape without sizes", "found []") { $0.graph.tensors[0].shape = [] },
+    .init("shape of three sizes", "found [4, 3, 1]") { $0.graph.tensors[0].shape = [4, 3, 1] },
+    .init("missing scale", "one scale a row") {
+      $0.graph.tensors[0].storage = .int8(Array(repeating: 1, count: 12), scales: [1, 1, 1])
+    },
+    .init("zero scale", "scale 1: expected a finite number above 0, found 0.0") {
+      $0.graph.tensors[0].storage = .int8(Array(repeating: 1, count: 12), scales: [1, 0, 1, 1])
+    },
+    .init("negative scale", "found -1.0") {
+      $0.graph.tensors[0].storage = .int8(Array(repeating: 1, count: 12), scales: [1, -1, 1, 1])
+    },
+    .init("NaN scale", "scale 3: expected a finite number above 0, found nan") {
+      $0.graph.tensors[0].storage = .int8(Array(repeating: 1, count: 12), scales: [1, 1, 1, .nan])
+    },
+    .init("weight of −128", "element 5: expected −127 to 127, found −128") {
+      var elements = [Int8](repeating: 1, count: 12)
+      elements[5] = -128
+      $0.graph.tensors[0].storage = .int8(elements, scales: [1, 1, 1, 1])
+    },
+    .init("infinite weight", "tensor \"bias1\", element 2: expected a finite number, found inf") {
+      $0.graph.tensors[1].storage = .float32([0, 0, .infinity, 0])
+    },
+    .init("too few fill values", node: "dense1", "expected 3 fill values, found 1") {
+      $0.graph.nodes[0].operation = .impute(fill: [0])
+    },
+    .init("NaN fill value", node: "dense1", "fill values, column 1: expected a finite number, found nan") {
+      $0.graph.nodes[0].operation = .impute(fill: [0, .nan, 0])
+    },
+    .init("zero affine scale", node: "dense1", "scale of column 2: expected a number other than 0") {
+      $0.graph.nodes[0].operation = .affine(Affine(scaling: .standardise, offset: [0, 0, 0], scale: [1, 1, 0]))
+    },
+    .init("infinite affine scale", node: "dense1", "scales, column 0: expected a finite number, found inf") {
+      $0.graph.nodes[0].operation = .affine(Affine(scaling: .minMax, offset: [0, 0, 0], scale: [.infinity, 1, 1]))
+    },
+    .init("one-hot with too few widths", node: "dense1", "expected 3 one-hot widths, found 2") {
+      $0.graph.nodes[0].operation = .oneHot(widths: [0, 2])
+    },
+    .init("negative one-hot width", node: "dense1", "width of column 1: expected 0 to 1048576, found -1") {
+      $0.graph.nodes[0].operation = .oneHot(widths: [0, -1, 2])
+    },
+    .init("huge one-hot width", node: "dense1", "found \(Int.max)") {
+      $0.graph.nodes[0].operation = .oneHot(widths: [0, .max, .max])
+    },
+    .init("one-hot of another width", node: "dense1", "expected 7 output columns, found 4") {
+      $0.graph.nodes[0].operation = .oneHot(widths: [0, 5, 0])
+    },
+    .init("softmax of another width", node: "softmax", "expected 2 output columns, found 3") {
+      $0.graph.values[3].columns = 3
+    },
+    .init("argmax of two columns", node: "argmax", "expected 1 output columns, found 2") {
+      $0.graph.values[4].columns = 2
+    },
+    .init("too few labels", "output \"label\": expected a label for each of 2 classes, found 1") { $0.labels = ["a"] },
+    .init("too many labels", "expected at most 65536, found 70000") { $0.labels = Array(repeating: "a", count: 70000) },
+    .init("no features", "expected 1 to 65536 features, found 0") { $0.schema.features = [] },
+    .init("feature without name", node: "", "expected a name of 1 to 256 bytes, found 0") {
+      $0.schema.features[1].name = ""
+    },
+    .init("feature named twice", node: "x0", "feature \"x0\": named twice") { $0.schema.features[1].name = "x0" },
+    .init("no categories", node: "x1", "expected 1 to 1048576 categories, found 0") {
+      $0.schema.features[1].kind = .categorical(categories: [], unknown: .refuse)
+    },
+    .init("category named twice", node: "x1", "a category is named twice") {
+      $0.schema.features[1].kind = .categorical(categories: ["a", "b", "a"], unknown: .refuse)
+    },
+    .init("empty category", node: "x1", "an empty category would read as missing") {
+      $0.schema.features[1].kind = .categorical(categories: ["a", ""], unknown: .refuse)
+    },
+  ]
+}
+
+@Suite struct HostileGraphTests {
+  @Test(arguments: HostileGraph.all)
+  func isRefusedWithOneSentence(_ hostile: HostileGraph) {
+    var definition = ModelFixtures.mlp(widths: [3, 4, 2], precision: .int8)
+    hostile.spoil(&definition)
+    let error = #expect(throws: PlanError.self) { try CompiledModel(definition) }
+    #expect(error?.message.contains(hostile.message) == true, "\(error?.message ?? "")")
+    #expect(error?.node == hostile.node)
+  }
+
+  @Test func theUnspoiledGraphCompiles() throws {
+    _ = try CompiledModel(ModelFixtures.mlp(widths: [3, 4, 2], precision: .int8))
+  }
+
+  @Test func scratchBeyondTheLimitIsRefused() throws {
+    let columns = Limits.columnsMax
+    let graph = ModelGraph(
+      task: .regression, values: [.init(name: "row", columns: 1), .init(name: "wide", columns: columns)],
+      nodes: [Node(name: "one-hot", input: 0, output: 1, operation: .oneHot(widths: [columns]))],
+      outputs: [.init(name: "wide", value: 1, kind: .number)], tensors: [])
+    var options = PlanOptions()
+    options.rowsMax = 4096
+    let error = #expect(throws: PlanError.self) { try Plan(graph, inputColumns: 1, options: options) }
+    #expect(error?.message.contains("bytes of scratch for 4096 rows") == true)
+  }
+
+  @Test(arguments: [0, -1, 4097])
+  func rowsOutOfRangeAreRefused(rowsMax: Int) throws {
+    var options = PlanOptions()
+    options.rowsMax = rowsMax
+    let graph = ModelFixtures.linearRegression().graph
+    let error = #expect(throws: PlanError.self) { try Plan(graph, inputColumns: 3, options: options) }
+    #expect(error?.message == "rows of a plan: expected 1 to 4096, found \(rowsMax)")
+  }
+
+  @Test func int8RowsBeyondTheAccumulatorAreRefused() throws {
+    let columns = 133_145
+    let graph = ModelGraph(
+      task: .regression,
+      values: [.init(name: "row", columns: 1), .init(name: "wide", columns: columns), .init(name: "y", columns: 1)],
+      nodes: [
+        Node(name: "one-hot", input: 0, output: 1, operation: .oneHot(widths: [columns])),
+        Node(name: "long", input: 1, output: 2, operation: .dense(Dense(weights: 0, bias: nil, activation: .identity))),
+      ],
+      outputs: [.init(name: "y", value: 2, kind: .number)],
+      tensors: [
+        WeightTensor(
+          name: "w", shape: [1, columns], storage: .int8(Array(repeating: 1, count: columns), scales: [1]))
+      ])
+    let error = #expect(throws: PlanError.self) { try Plan(graph, inputColumns: 1) }
+    #expect(error?.node == "long")
+    #expect(error?.message.contains("expected at most 133144 columns for int8 weights, found 133145") == true)
+  }
+}
+
+@Suite struct InstructionSetTests {
+  @Test func theScalarKernelsRunAnywhere() { #expect(InstructionSet.supported.contains(.scalar)) }
+
+  @Test func theSelectedKernelsAreSupported() { #expect(InstructionSet.selected.isSupported) }
+
+  @Test func unsupportedKernelsAreRefused() throws {
+    for isa in InstructionSet.allCases where !isa.isSupported {
+      #expect(throws: PlanError.self) { try Plan(ModelFixtures.linearRegression(), isa: isa) }
+    }
+  }
+}

@@ -1,0 +1,32 @@
+import NeedletailCore
+import NeedletailEngine
+import NeedletailTestSupport
+
+extension Plan {
+  /// All outputs for bound rows, in one run.
+  func outputs(of rows: [[Float]]) -> [[Float]] {
+    let workspace = Workspace(self)
+    for (row, cells) in rows.enumerated() {
+      for (column, cell) in cells.enumerated() { workspace.input[row * inputColumns + column] = cell }
+    }
+    run(workspace, rows: rows.count)
+    return outputs.indices.map { index in
+      Array(UnsafeBufferPointer(start: workspace.output(index), count: rows.count * outputs[index].columns))
+    }
+  }
+
+  convenience init(_ definition: ModelDefinition, isa: InstructionSet? = nil, rowsMax: Int = 64) throws {
+    var options = PlanOptions()
+    options.isa = isa
+    options.rowsMax = rowsMax
+    try self.init(definition.graph, inputColumns: definition.schema.features.count, options: options)
+  }
+}
+
+func randomRows(_ count: Int, columns: Int, seed: UInt64) -> [[Float]] {
+  var random = SplitMix64(seed: seed)
+  return (0..<count).map { _ in (0..<columns).map { _ in random.nextFloat() * 3 } }
+}
+
+/// Bit patterns: NaN equals itself, −0 differs from 0.
+func bits(_ values: some Sequence<Float>) -> [UInt32] { values.map(\.bitPattern) }
