@@ -5,7 +5,12 @@ internal import NeedletailCore
 struct Needletail: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "needletail",
-    abstract: "Ask a Needletail server for predictions, models, health and metrics.",
+    abstract: "Ask a Needletail server for predictions, models, health and metrics; handle bundles.",
+    discussion: """
+      The server is --server, else the environment's NEEDLETAIL_SERVER, else 127.0.0.1:6470.
+      """,
     version: needletailVersion,
-    subcommands: [BundleCommand.self])
+    subcommands: [
+      PredictCommand.self, ModelsCommand.self, HealthCommand.self, MetricsCommand.self, BundleCommand.self,
+    ])
 }

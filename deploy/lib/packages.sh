@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced, not run: system packages of Debian 12 and Ubuntu 24.04.
 #
 #   needletail_packages [PACKAGE...]

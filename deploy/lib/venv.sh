@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced, not run: Python virtual environments, made once and shared.
 #
 #   python=$(needletail_venv NAME PACKAGE...)
@@ -18,6 +19,7 @@ needletail_venv() {
   local python=${PYTHON:-python3} cache hash directory
   cache="${XDG_CACHE_HOME:-$HOME/.cache}/needletail/venv"
   if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+    # shellcheck disable=SC2119 # no packages besides its own
     needletail_packages >&2 || return 1
     if ! "$python" -c 'import ensurepip, venv'; then
       echo "needletail: $python cannot make virtual environments" >&2

@@ -20,7 +20,7 @@ public struct FrameDecoder {
   /// Takes all readable bytes of `bytes`. The storage is taken over, not copied, where nothing waits.
   public mutating func append(_ bytes: inout ByteBuffer) {
     guard bytes.readableBytes > 0 else { return }
-    if buffer.readableBytes == 0, buffer.capacity <= bytes.capacity || buffer.capacity > Self.idleBytesMax {
+    if buffer.readableBytes == 0 {
       buffer = bytes
       bytes.moveReaderIndex(to: bytes.writerIndex)
     } else {
@@ -41,7 +41,10 @@ public struct FrameDecoder {
     guard length <= frameBytesMax else { throw .tooLong(found: length, limit: frameBytesMax) }
     guard buffer.readableBytes - 4 >= length else { return nil }
     buffer.moveReaderIndex(forwardBy: 4)
-    return buffer.readSlice(length: length)
+    let frame = buffer.readSlice(length: length)
+    // A long frame's storage leaves with the frame.
+    if buffer.readableBytes == 0, buffer.storageCapacity > Self.idleBytesMax { buffer = ByteBuffer() }
+    return frame
   }
 
   /// Bytes taken and not yet given out.

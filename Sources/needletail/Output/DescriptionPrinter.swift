@@ -1,0 +1,65 @@
+internal import Foundation
+internal import NeedletailClient
+
+/// The description of one model version, for people.
+struct DescriptionPrinter {
+  private let model: ModelDescription
+
+  init(_ model: ModelDescription) {
+    self.model = model
+  }
+
+  func print() {
+    Swift.print("\(model.model) version \(model.version): \(model.task), \(model.state?.description ?? "unknown")")
+    for (name, value) in facts where !value.isEmpty {
+      Swift.print("  " + name.padding(toLength: 11, withPad: " ", startingAt: 0) + value)
+    }
+    section("inputs", model.inputs)
+    section("outputs", model.outputs)
+    pairs("metrics", model.metrics.mapValues { String(format: "%.6g", $0) })
+    // The configuration is a whole file: `--json` shows it.
+    pairs("lineage", model.lineage.filter { !$0.value.contains("\n") && !$0.value.isEmpty })
+    guard !model.plan.isEmpty else { return }
+    Swift.print("plan")
+    for step in model.plan { Swift.print("  \(step)") }
+  }
+
+  private var facts: [(String, String)] {
+    let created = Date(timeIntervalSince1970: Double(model.createdMilliseconds) / 1000)
+    return [
+      ("created", model.createdMilliseconds > 0 ? ISO8601DateFormatter().string(from: created) : ""),
+      ("digest", model.digest), ("signer", model.signer.isEmpty ? "none: not signed" : model.signer),
+      ("precision", [model.precision, model.isa].filter { !$0.isEmpty }.joined(separator: " on ")),
+      ("memory", model.residentBytes > 0 ? "\((model.residentBytes + 1023) / 1024) KiB" : ""),
+      ("labels", Self.list(model.labels)),
+    ]
+  }
+
+  private func section(_ title: String, _ specs: [TensorSpecReport]) {
+    guard !specs.isEmpty else { return }
+    Swift.print(title)
+    let width = specs.map(\.name.count).max() ?? 0
+    for spec in specs {
+      let shape = spec.shape.map { $0 == 0 ? "rows" : String($0) }.joined(separator: ", ")
+      var line = "  " + spec.name + String(repeating: " ", count: width - spec.name.count)
+      line += "  \(spec.type?.description ?? "UNKNOWN") [\(shape)]"
+      if spec.optional { line += ", may be missing" }
+      if !spec.categories.isEmpty { line += ", one of " + Self.list(spec.categories) }
+      if !spec.summary.isEmpty { line += "  \(spec.summary)" }
+      Swift.print(line)
+    }
+  }
+
+  private func pairs(_ title: String, _ values: [String: String]) {
+    guard !values.isEmpty else { return }
+    Swift.print(title)
+    let width = values.keys.map(\.count).max() ?? 0
+    for (key, value) in values.sorted(by: { $0.key < $1.key }) {
+      Swift.print("  " + key + String(repeating: " ", count: width - key.count) + "  " + value)
+    }
+  }
+
+  private static func list(_ words: [String]) -> String {
+    words.prefix(12).joined(separator: ", ") + (words.count > 12 ? ", … (\(words.count))" : "")
+  }
+}

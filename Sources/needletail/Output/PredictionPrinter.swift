@@ -1,0 +1,113 @@
+internal import Foundation
+internal import NeedletailClient
+
+/// Prints predictions row by row: a table for people or JSON lines.
+struct PredictionPrinter {
+  private let json: Bool
+  private var table: TextTable?
+
+  init(json: Bool) {
+    self.json = json
+  }
+
+  /// - Parameter rows: positions of the answer's rows in the whole input.
+  mutating func append(_ answer: Prediction, rows: Range<Int>) throws {
+    for output in answer.outputs where output.shape.first != rows.count {
+      throw Failure("output \(output.name.quotedForMessage): expected \(rows.count) rows, found shape \(output.shape)")
+    }
+    if json {
+      for row in rows {
+        try printJSON(RowAnswer(answer, row: row, offset: row - rows.lowerBound), keys: .useDefaultKeys)
+      }
+    } else {
+      appendTable(answer, rows: rows)
+    }
+  }
+
+  func finish() {
+    table?.print()
+  }
+
+  private mutating func appendTable(_ answer: Prediction, rows: Range<Int>) {
+    // The index of a class says nothing that its label does not.
+    let outputs = answer.outputs.filter { $0.name != "class" || answer["label"] == nil }
+      .sorted { ($0.name == "label" ? 0 : 1) < ($1.name == "label" ? 0 : 1) }
+    if table == nil {
+      var columns: [(String, TextTable.Alignment)] = [("row", .right)]
+      for output in outputs {
+        let isText = if case .strings = output.values { true } else { false }
+        columns.append((Self.title(output), isText ? .left : .right))
+      }
+      table = TextTable(columns + [("version", .right)])
+    }
+    for row in rows {
+      let offset = row - rows.lowerBound
+      table?.append([String(row + 1)] + outputs.map { Self.cell($0, row: offset) } + [String(answer.version)])
+    }
+  }
+
+  private static func title(_ output: OutputTensor) -> String {
+    output.name == "probabilities" ? "probability" : output.name
+  }
+
+  /// Of probabilities the largest: that of the class answered.
+  private static func cell(_ output: OutputTensor, row: Int) -> String {
+    let width = output.shape.dropFirst().reduce(1, *)
+    let range = (row * width)..<((row + 1) * width)
+    switch output.values {
+    case .floats(let values):
+      if output.name == "probabilities", let top = values[range].max() { return String(format: "%.4f", top) }
+      return values[range].map { String(format: "%.6g", $0) }.joined(separator: " ")
+    case .integers(let values): return values[range].map(String.init).joined(separator: " ")
+    case .strings(let values): return values[range].joined(separator: " ")
+    }
+  }
+}
+
+/// One row of an answer as JSON: `row` (from 1), every output by name, `model`, `version`.
+private struct RowAnswer: Encodable {
+  private struct Key: CodingKey {
+    var stringValue: String
+    var intValue: Int? { nil }
+    init(_ name: String) { stringValue = name }
+    init?(stringValue: String) { self.init(stringValue) }
+    init?(intValue: Int) { nil }
+  }
+
+  private let answer: Prediction
+  private let row: Int
+  private let offset: Int
+
+  init(_ answer: Prediction, row: Int, offset: Int) {
+    self.answer = answer
+    self.row = row
+    self.offset = offset
+  }
+
+  func encode(to encoder: any Encoder) throws {
+    var container = encoder.container(keyedBy: Key.self)
+    try container.encode(row + 1, forKey: Key("row"))
+    try container.encode(answer.model, forKey: Key("model"))
+    try container.encode(answer.version, forKey: Key("version"))
+    for output in answer.outputs {
+      let width = output.shape.dropFirst().reduce(1, *)
+      let range = (offset * width)..<((offset + 1) * width)
+      let isList = output.shape.count > 1
+      switch output.values {
+      case .floats(let values): try Self.encode(values[range], isList, Key(output.name), &container)
+      case .integers(let values): try Self.encode(values[range], isList, Key(output.name), &container)
+      case .strings(let values): try Self.encode(values[range], isList, Key(output.name), &container)
+      }
+    }
+  }
+
+  private static func encode<Value: Encodable>(
+    _ values: ArraySlice<Value>, _ isList: Bool, _ key: Key, _ container: inout KeyedEncodingContainer<Key>
+  ) throws {
+    if isList {
+      try container.encode(Array(values), forKey: key)
+    } else {
+      try container.encode(values.first, forKey: key)
+    }
+  }
+}

@@ -1,0 +1,77 @@
+"""Client of the Needletail inference server.
+
+::
+
+    import needletail, numpy as np
+
+    with needletail.Client("127.0.0.1:6470") as client:
+        answer = client.predict("digits", np.zeros((1, 64), dtype=np.float32), timeout=0.005)
+        print(answer.version, answer.label, answer["probabilities"])
+
+:class:`Client` blocks and is for any number of threads, :class:`AsyncClient` is for asyncio.
+Both know the same calls: ``predict``, ``health``, ``models``, ``describe`` and ``metrics``.
+"""
+
+from ._version import __version__
+from .aio import AsyncClient
+from .client import Client
+from .errors import (
+    ConnectionFailed,
+    ConnectionLost,
+    DeadlineExceeded,
+    InternalError,
+    InvalidArgument,
+    NeedletailError,
+    NotFound,
+    Overloaded,
+    PermissionDenied,
+    PoolExhausted,
+    ProtocolError,
+    StatusCode,
+    Unauthenticated,
+    Unavailable,
+    Unimplemented,
+)
+from .results import (
+    Health,
+    ModelDescription,
+    ModelList,
+    ModelStatus,
+    Prediction,
+    StoreProblem,
+    TensorSpec,
+    Timing,
+    VersionStatus,
+)
+from .retry import RetryPolicy
+
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "ConnectionFailed",
+    "ConnectionLost",
+    "DeadlineExceeded",
+    "Health",
+    "InternalError",
+    "InvalidArgument",
+    "ModelDescription",
+    "ModelList",
+    "ModelStatus",
+    "NeedletailError",
+    "NotFound",
+    "Overloaded",
+    "PermissionDenied",
+    "PoolExhausted",
+    "Prediction",
+    "ProtocolError",
+    "RetryPolicy",
+    "StatusCode",
+    "StoreProblem",
+    "TensorSpec",
+    "Timing",
+    "Unauthenticated",
+    "Unavailable",
+    "Unimplemented",
+    "VersionStatus",
+    "__version__",
+]

@@ -1,0 +1,235 @@
+"""The calls of the protocol as values: bytes to send and a function that reads the answer.
+
+Shared by the sync and the asyncio client. No I/O.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from typing import Any, Callable, Generic, Iterable, Optional, Sequence, Tuple, TypeVar
+
+from google.protobuf.message import DecodeError
+
+from . import _tensors
+from .errors import InvalidArgument, NeedletailError, ProtocolError, error_for_status
+from .results import (
+    Health,
+    ModelDescription,
+    ModelList,
+    ModelStatus,
+    Prediction,
+    StoreProblem,
+    TensorSpec,
+    Timing,
+    VersionStatus,
+)
+from .v1 import inference_pb2 as pb
+
+T = TypeVar("T")
+#: Ids are u64 in the protocol, and never 0.
+_VERSION_MAX = 2**64 - 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Call(Generic[T]):
+    """One call, encoded once however often it is attempted."""
+
+    #: Name of the field of ``Response.result`` that answers it.
+    result: str
+    #: A serialised ``Request`` without id and timeout.
+    body: bytes
+    #: Reads the answer.
+    read: Callable[[pb.Response], T]
+
+    def payload(self, call_id: int, timeout_us: int) -> bytes:
+        """The request of one attempt.
+
+        Joined protobuf messages are one merged message, so that only the few bytes that differ
+        between attempts are encoded again.
+        """
+        return pb.Request(id=call_id, timeout_us=timeout_us).SerializeToString() + self.body
+
+    def answer(self, response: pb.Response) -> T:
+        """What the call returns.
+
+        Raises:
+            NeedletailError: what the response's status says, or ProtocolError if the answer is
+                not one to this call.
+        """
+        if response.status.code != pb.OK:
+            raise status_error(response)
+        if response.WhichOneof("result") != self.result:
+            raise ProtocolError(f"result: expected {self.result}, found {response.WhichOneof('result') or 'nothing'}")
+        return self.read(response)
+
+
+def status_error(response: pb.Response) -> NeedletailError:
+    """The error of a response whose status is not OK."""
+    status = response.status
+    return error_for_status(int(status.code), status.message, status.retry_after_us)
+
+
+def decode_response(frame: bytes) -> pb.Response:
+    """Reads one frame.
+
+    Raises:
+        ProtocolError: if it is no ``Response``.
+    """
+    try:
+        return pb.Response.FromString(frame)
+    except DecodeError as error:
+        raise ProtocolError(f"response: expected a needletail.v1.Response of {len(frame)} bytes, found {error}") from None
+
+
+# ---------------------------------------------------------------- calls
+
+
+def predict(
+    model: str,
+    inputs: Any,
+    *,
+    version: Optional[int],
+    label: Optional[str],
+    outputs: Iterable[str],
+    routing_key: str,
+) -> Call[Prediction]:
+    """``inputs`` as :func:`needletail.Client.predict` tells."""
+    if isinstance(outputs, str):
+        raise InvalidArgument(f"outputs: expected a list of names, found the text {outputs!r}")
+    request = pb.PredictRequest(
+        model=model, inputs=_tensors.encode_inputs(inputs), outputs=list(outputs), routing_key=routing_key
+    )
+    _select(request, version, label)
+    return Call("predict", pb.Request(predict=request).SerializeToString(), _read_prediction)
+
+
+def health() -> Call[Health]:
+    return Call("health", pb.Request(health=pb.HealthRequest()).SerializeToString(), _read_health)
+
+
+def metrics() -> Call[str]:
+    return Call(
+        "metrics",
+        pb.Request(metrics=pb.MetricsRequest()).SerializeToString(),
+        lambda response: response.metrics.text,
+    )
+
+
+def list_models() -> Call[ModelList]:
+    return Call("list_models", pb.Request(list_models=pb.ListModelsRequest()).SerializeToString(), _read_models)
+
+
+def describe_model(model: str, *, version: Optional[int], label: Optional[str]) -> Call[ModelDescription]:
+    request = pb.DescribeModelRequest(model=model)
+    _select(request, version, label)
+    return Call("describe_model", pb.Request(describe_model=request).SerializeToString(), _read_description)
+
+
+def _select(request: Any, version: Optional[int], label: Optional[str]) -> None:
+    if version is not None and label is not None:
+        raise InvalidArgument(f"selector: expected a version or a label, found both ({version} and {label!r})")
+    if version is not None:
+        if not 0 < version <= _VERSION_MAX:
+            raise InvalidArgument(f"version: expected a number from 1 to 2**64 - 1, found {version}")
+        request.version = version
+    if label is not None:
+        request.label = label
+
+
+# ---------------------------------------------------------------- answers
+
+
+def _read_prediction(response: pb.Response) -> Prediction:
+    answer = response.predict
+    if answer.version == 0:
+        raise ProtocolError("version: expected the version that answered, found 0")
+    timing = answer.timing
+    return Prediction(
+        model=answer.model,
+        version=answer.version,
+        outputs={tensor.name: _tensors.decode_tensor(tensor) for tensor in answer.outputs},
+        timing=Timing(timing.queue_us, timing.compute_us, timing.batch_rows),
+    )
+
+
+def _read_health(response: pb.Response) -> Health:
+    answer = response.health
+    return Health(live=answer.live, ready=answer.ready, models=_models(answer.models))
+
+
+def _read_models(response: pb.Response) -> ModelList:
+    answer = response.list_models
+    return ModelList(_models(answer.models), [StoreProblem(p.path, p.reason) for p in answer.problems])
+
+
+def _read_description(response: pb.Response) -> ModelDescription:
+    answer = response.describe_model
+    return ModelDescription(
+        model=answer.model,
+        version=answer.version,
+        state=_state(answer.state),
+        task=answer.task,
+        inputs=_specs(answer.inputs),
+        outputs=_specs(answer.outputs),
+        labels=tuple(answer.labels),
+        digest=answer.digest,
+        signer=answer.signer,
+        created=_time(answer.created_ms),
+        metrics=dict(answer.metrics),
+        lineage=dict(answer.lineage),
+        precision=answer.precision,
+        isa=answer.isa,
+        resident_bytes=answer.resident_bytes,
+        plan=list(answer.plan),
+    )
+
+
+def _models(models: Iterable[pb.ModelStatus]) -> Tuple[ModelStatus, ...]:
+    return tuple(
+        ModelStatus(
+            model=model.model,
+            serving_version=model.serving_version,
+            versions=tuple(
+                VersionStatus(
+                    version=version.version,
+                    state=_state(version.state),
+                    reason=version.reason,
+                    digest=version.digest,
+                    signer=version.signer,
+                    since=_time(version.since_ms),
+                    resident_bytes=version.resident_bytes,
+                )
+                for version in model.versions
+            ),
+        )
+        for model in models
+    )
+
+
+def _specs(specs: Sequence[pb.TensorSpec]) -> Tuple[TensorSpec, ...]:
+    return tuple(
+        TensorSpec(
+            name=spec.name,
+            type=_tensors.type_name(spec.type),
+            shape=tuple(spec.shape),
+            categories=tuple(spec.categories),
+            optional=spec.optional,
+            description=spec.description,
+        )
+        for spec in specs
+    )
+
+
+def _state(state: int) -> str:
+    try:
+        return pb.VersionState.Name(state).lower()
+    except ValueError:
+        return f"state {state}"
+
+
+def _time(milliseconds: int) -> datetime.datetime:
+    try:
+        return datetime.datetime.fromtimestamp(milliseconds / 1000, tz=datetime.timezone.utc)
+    except (OverflowError, ValueError, OSError):
+        raise ProtocolError(f"time: expected Unix milliseconds, found {milliseconds}") from None

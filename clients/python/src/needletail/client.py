@@ -1,0 +1,190 @@
+"""The blocking client."""
+
+from __future__ import annotations
+
+import enum
+import time
+from types import TracebackType
+from typing import Any, Iterable, Optional, Type, TypeVar, Union
+
+from . import _calls
+from ._address import parse_address
+from ._calls import Call
+from ._connection import Connection
+from ._deadline import Deadline
+from ._frames import FRAME_BYTES_HARD_CAP, FRAME_BYTES_MAX_DEFAULT, check_frame_length
+from ._pool import ConnectionPool
+from .errors import NeedletailError
+from .results import Health, ModelDescription, ModelList, Prediction
+from .retry import Attempts, RetryBudget, RetryPolicy
+
+T = TypeVar("T")
+
+DEFAULT_ADDRESS = "127.0.0.1:6470"
+
+
+class Unset(enum.Enum):
+    """Tells "not given" from None, which for ``timeout`` means no deadline."""
+
+    UNSET = 0
+
+
+UNSET = Unset.UNSET
+Timeout = Union[float, None, Unset]
+
+
+class Client:
+    """A client for any number of threads, with a pool of connections.
+
+    ::
+
+        import needletail, numpy as np
+
+        with needletail.Client("127.0.0.1:6470") as client:
+            answer = client.predict("digits", np.zeros((2, 64), dtype=np.float32))
+            answer.version             # 3
+            answer.label               # array(['4', '4'])
+            answer["probabilities"]    # float32, shape (2, 10)
+
+    Nothing is connected before the first call. Connections that broke, or that the server wants
+    to be rid of (GoAway), are dropped; the next call makes a new one. A forked child has its own
+    connections.
+
+    Args:
+        address: ``"host:port"``, ``"[v6]:port"`` or ``"unix:/path"``.
+        timeout: Seconds that a call may take, all its retries included, where the call itself
+            says nothing; None: no deadline.
+        max_connections: The bound of the pool, hence of calls at the same time; further calls
+            wait for a connection until their deadline.
+        connect_timeout: Seconds that making a connection may take.
+        retries: What is retried, and how; see :class:`~needletail.RetryPolicy`.
+        max_frame_bytes: The longest request sent and the longest answer accepted. Raise it
+            together with the server's ``limits.frame_bytes_max``.
+    """
+
+    def __init__(
+        self,
+        address: str = DEFAULT_ADDRESS,
+        *,
+        timeout: Optional[float] = 5.0,
+        max_connections: int = 8,
+        connect_timeout: float = 1.0,
+        retries: RetryPolicy = RetryPolicy(),
+        max_frame_bytes: int = FRAME_BYTES_MAX_DEFAULT,
+    ) -> None:
+        check_settings(timeout, connect_timeout, max_frame_bytes)
+        if max_connections < 1:
+            raise ValueError(f"max_connections: expected at least 1, found {max_connections}")
+        self._address = parse_address(address)
+        self._timeout = timeout
+        self._max_frame_bytes = max_frame_bytes
+        self._retries = retries
+        self._budget = RetryBudget(retries)
+        self._pool = ConnectionPool(
+            max_connections,
+            lambda deadline: Connection(self._address, deadline, connect_timeout, max_frame_bytes),
+        )
+
+    def predict(
+        self,
+        model: str,
+        inputs: Any,
+        *,
+        version: Optional[int] = None,
+        label: Optional[str] = None,
+        outputs: Iterable[str] = (),
+        routing_key: str = "",
+        timeout: Timeout = UNSET,
+    ) -> Prediction:
+        """Asks a model.
+
+        Args:
+            model: Its name.
+            inputs: All features of all rows at once, as a 2-D array (or list of rows) of shape
+                [rows, features] in the model's order; or columns by feature name, as a mapping to
+                arrays, lists or single values, or as a pandas (or polars) data frame. None and
+                NaN stand for missing. Text is sent as text, numbers in their own type.
+            version: Ask this version, instead of the one that is served.
+            label: Ask the version with this label, such as ``"canary"``.
+            outputs: Names of the outputs wanted; all of them if empty.
+            routing_key: Calls with the same key see the same version of a split rollout.
+            timeout: Seconds, or None for no deadline; the client's own setting if not given.
+
+        Raises:
+            NeedletailError: of the class that the status code has.
+
+        Examples::
+
+            client.predict("diabetes", rows, timeout=0.005).prediction
+            client.predict("churn", {"age": [39, 52], "plan": ["basic", None]}, version=4)
+            client.predict("churn", data_frame, outputs=["label"], label="canary")
+        """
+        call = _calls.predict(
+            model, inputs, version=version, label=label, outputs=outputs, routing_key=routing_key
+        )
+        return self._run(call, timeout)
+
+    def health(self, *, timeout: Timeout = UNSET) -> Health:
+        """Whether the server lives and is ready, and the state of every model."""
+        return self._run(_calls.health(), timeout)
+
+    def models(self, *, timeout: Timeout = UNSET) -> ModelList:
+        """The models with their versions, why a version was rejected, and stray files in the store."""
+        return self._run(_calls.list_models(), timeout)
+
+    def describe(
+        self,
+        model: str,
+        *,
+        version: Optional[int] = None,
+        label: Optional[str] = None,
+        timeout: Timeout = UNSET,
+    ) -> ModelDescription:
+        """Inputs, outputs, labels, signer, lineage and training metrics of a model."""
+        return self._run(_calls.describe_model(model, version=version, label=label), timeout)
+
+    def metrics(self, *, timeout: Timeout = UNSET) -> str:
+        """The server's metrics as Prometheus text."""
+        return self._run(_calls.metrics(), timeout)
+
+    def close(self) -> None:
+        """Closes the connections. Calls that are under way end as they would; later ones fail."""
+        self._pool.close()
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[Type[BaseException]],
+        error: Optional[BaseException],
+        traceback: Optional[TracebackType],
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Client({str(self._address)!r})"
+
+    def _run(self, call: "Call[T]", timeout: Timeout) -> T:
+        deadline = Deadline(self._timeout if isinstance(timeout, Unset) else timeout)
+        check_frame_length(len(call.body), self._max_frame_bytes)
+        attempts = Attempts(self._retries, self._budget, deadline)
+        while True:
+            try:
+                with self._pool.connection(deadline) as connection:
+                    response = connection.call(call, deadline)
+                return call.answer(response)
+            except NeedletailError as error:
+                wait = attempts.wait_after(error)
+                if wait is None:
+                    raise
+            time.sleep(wait)
+
+
+def check_settings(timeout: Optional[float], connect_timeout: float, max_frame_bytes: int) -> None:
+    """Refuses settings that cannot work; shared by both clients."""
+    Deadline(timeout)
+    if connect_timeout <= 0:
+        raise ValueError(f"connect_timeout: expected seconds above 0, found {connect_timeout}")
+    if not 1 <= max_frame_bytes <= FRAME_BYTES_HARD_CAP:
+        raise ValueError(f"max_frame_bytes: expected 1 to {FRAME_BYTES_HARD_CAP}, found {max_frame_bytes}")

@@ -1,0 +1,186 @@
+"""What calls return."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from typing import Any, Dict, List, Sequence, Tuple, Union, overload
+
+import numpy as np
+import numpy.typing as npt
+
+#: An array of any element type.
+Array = npt.NDArray[Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Timing:
+    """Where the server spent its time on a request, in microseconds."""
+
+    #: From the arrival of the request to the start of its computation.
+    queue_us: int
+    #: Computation of the batch.
+    compute_us: int
+    #: Rows of the batch that the request was computed in, its own included.
+    batch_rows: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """The answer to ``predict``: one array per output, the first dimension being the rows asked.
+
+    ``prediction["probabilities"]`` is short for ``prediction.outputs["probabilities"]``. What
+    models of the Needletail trainer emit also has a property: ``label``, ``class_index`` and
+    ``probabilities`` for classification, ``prediction`` for regression.
+    """
+
+    model: str
+    #: The version that answered.
+    version: int
+    #: float32, int64 or text arrays by output name.
+    outputs: Dict[str, Array]
+    timing: Timing
+
+    def __getitem__(self, output: str) -> Array:
+        try:
+            return self.outputs[output]
+        except KeyError:
+            raise KeyError(f"no output {output!r}; there are {', '.join(sorted(self.outputs))}") from None
+
+    def _named(self, output: str) -> Array:
+        # AttributeError, so that hasattr() answers "is this a classification?".
+        if output not in self.outputs:
+            raise AttributeError(f"no output {output!r}; there are {', '.join(sorted(self.outputs))}")
+        return self.outputs[output]
+
+    @property
+    def label(self) -> npt.NDArray[np.str_]:
+        """Label of the most likely class, one per row."""
+        return self._named("label")
+
+    @property
+    def class_index(self) -> npt.NDArray[np.int64]:
+        """Index of the most likely class, one per row."""
+        return self._named("class")
+
+    @property
+    def probabilities(self) -> npt.NDArray[np.float32]:
+        """Probability of every class, shape [rows, classes]."""
+        return self._named("probabilities")
+
+    @property
+    def prediction(self) -> npt.NDArray[np.float32]:
+        """The predicted number, one per row."""
+        return self._named("prediction")
+
+
+@dataclasses.dataclass(frozen=True)
+class VersionStatus:
+    """Where one version of a model is on its way from the store to serving."""
+
+    version: int
+    #: incomplete, verifying, loading, checking, warming, live, retiring, retired or rejected.
+    state: str
+    #: Why it was rejected, or what it waits for; else empty.
+    reason: str
+    #: SHA-256 of the bundle's directory.
+    digest: str
+    #: Name of the key that signed it; empty if unsigned.
+    signer: str
+    #: When it entered this state.
+    since: datetime.datetime
+    resident_bytes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelStatus:
+    """A model and its versions, newest first."""
+
+    model: str
+    #: The version that answers when none is asked for; 0 if there is none.
+    serving_version: int
+    versions: Tuple[VersionStatus, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Health:
+    """Whether the process lives, and whether it takes traffic."""
+
+    live: bool
+    ready: bool
+    models: Tuple[ModelStatus, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class StoreProblem:
+    """A file in the store that is no bundle of any model."""
+
+    #: Below the store.
+    path: str
+    reason: str
+
+
+class ModelList(Sequence[ModelStatus]):
+    """The models of a server: a sequence, with the store's ``problems`` beside it."""
+
+    def __init__(self, models: Sequence[ModelStatus], problems: Sequence[StoreProblem]) -> None:
+        self._models = tuple(models)
+        self.problems = tuple(problems)
+
+    @overload
+    def __getitem__(self, index: int) -> ModelStatus: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[ModelStatus]: ...
+    def __getitem__(self, index: Union[int, slice]) -> Union[ModelStatus, Sequence[ModelStatus]]:
+        return self._models[index]
+
+    def __len__(self) -> int:
+        return len(self._models)
+
+    def __repr__(self) -> str:
+        return f"ModelList({list(self._models)!r}, problems={list(self.problems)!r})"
+
+
+@dataclasses.dataclass(frozen=True)
+class TensorSpec:
+    """An input or output of a model."""
+
+    name: str
+    #: The name of a numpy type, or "string".
+    type: str
+    #: 0 stands for the rows.
+    shape: Tuple[int, ...]
+    #: The known categories of a categorical feature; else empty.
+    categories: Tuple[str, ...]
+    #: Whether the feature may be missing.
+    optional: bool
+    description: str
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelDescription:
+    """Everything that a server tells about one version of a model."""
+
+    model: str
+    version: int
+    state: str
+    #: classification or regression.
+    task: str
+    inputs: Tuple[TensorSpec, ...]
+    outputs: Tuple[TensorSpec, ...]
+    #: Label of every class, by class index.
+    labels: Tuple[str, ...]
+    digest: str
+    signer: str
+    created: datetime.datetime
+    #: Figures on the test split when the model was trained.
+    metrics: Dict[str, float]
+    #: Where it came from: trainer version, data hash, seed, parent, configuration.
+    lineage: Dict[str, str]
+    #: int8, fp32 or mixed.
+    precision: str
+    #: The instruction set that the server compiled it for.
+    isa: str
+    resident_bytes: int
+    #: Steps of the compiled plan, for people.
+    plan: List[str]
