@@ -217,15 +217,3 @@ struct HostileGraph: Sendable, CustomTestStringConvertible {
     #expect(error?.message.contains("expected at most 133144 columns for int8 weights, found 133145") == true)
   }
 }
-
-@Suite struct InstructionSetTests {
-  @Test func theScalarKernelsRunAnywhere() { #expect(InstructionSet.supported.contains(.scalar)) }
-
-  @Test func theSelectedKernelsAreSupported() { #expect(InstructionSet.selected.isSupported) }
-
-  @Test func unsupportedKernelsAreRefused() throws {
-    for isa in InstructionSet.allCases where !isa.isSupported {
-      #expect(throws: PlanError.self) { try Plan(ModelFixtures.linearRegression(), isa: isa) }
-    }
-  }
-}
