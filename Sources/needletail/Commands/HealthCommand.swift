@@ -17,7 +17,7 @@ struct HealthCommand: AsyncParsableCommand {
       try printJSON(HealthJSON(report))
     } else {
       let word = report.ready ? "ready" : "not ready"
-      print(TextTable.styled(word, report.ready ? .good : .bad) + ": " + Self.summary(report.models))
+      print(TerminalTable.styled(word, report.ready ? .good : .bad) + ": " + Self.summary(report.models))
     }
     if !report.ready { throw ExitCode.failure }
   }

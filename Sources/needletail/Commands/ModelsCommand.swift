@@ -30,7 +30,7 @@ struct ModelsCommand: AsyncParsableCommand {
   private func list() async throws {
     let report = try await server.withClient { try await $0.listModels() }
     if json { return try printJSON(ModelListJSON(report)) }
-    var table = TextTable([
+    var table = TerminalTable([
       ("MODEL", .left), ("SERVING", .right), ("VERSION", .right), ("STATE", .left), ("SINCE", .right),
       ("DIGEST", .left), ("SIGNER", .left), ("REASON", .left),
     ])
@@ -50,11 +50,11 @@ struct ModelsCommand: AsyncParsableCommand {
     }
     if report.models.isEmpty { notice("the store holds no models") } else { table.print() }
     for problem in report.problems {
-      print(TextTable.styled("problem", .bad) + ": \(problem.path): \(problem.reason)")
+      print(TerminalTable.styled("problem", .bad) + ": \(problem.path): \(problem.reason)")
     }
   }
 
-  private static func style(_ state: VersionState?) -> TextTable.Style {
+  private static func style(_ state: VersionState?) -> TerminalTable.Style {
     switch state {
     case .live: .good
     case .rejected: .bad

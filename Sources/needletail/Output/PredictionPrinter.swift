@@ -4,7 +4,7 @@ internal import NeedletailClient
 /// Prints predictions row by row: a table for people or JSON lines.
 struct PredictionPrinter {
   private let json: Bool
-  private var table: TextTable?
+  private var table: TerminalTable?
 
   init(json: Bool) {
     self.json = json
@@ -33,12 +33,12 @@ struct PredictionPrinter {
     let outputs = answer.outputs.filter { $0.name != "class" || answer["label"] == nil }
       .sorted { ($0.name == "label" ? 0 : 1) < ($1.name == "label" ? 0 : 1) }
     if table == nil {
-      var columns: [(String, TextTable.Alignment)] = [("row", .right)]
+      var columns: [(String, TerminalTable.Alignment)] = [("row", .right)]
       for output in outputs {
         let isText = if case .strings = output.values { true } else { false }
         columns.append((Self.title(output), isText ? .left : .right))
       }
-      table = TextTable(columns + [("version", .right)])
+      table = TerminalTable(columns + [("version", .right)])
     }
     for row in rows {
       let offset = row - rows.lowerBound

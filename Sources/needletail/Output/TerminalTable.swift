@@ -1,7 +1,7 @@
 internal import Foundation
 
 /// Aligned columns for a terminal. Colours only where standard output is one and NO_COLOR is unset.
-struct TextTable {
+struct TerminalTable {
   enum Alignment { case left, right }
 
   enum Style: String {
