@@ -187,3 +187,17 @@ package.targets += testedModules.map { module in
     exclude: module.name == "NeedletailBundle" ? ["Fixtures"] : [],
     swiftSettings: swiftSettings)
 }
+
+// libFuzzer targets, built by Tests/fuzz/run only: they link with `-sanitize=fuzzer` and nothing else.
+if Context.environment["NEEDLETAIL_FUZZ"] != nil {
+  package.targets += [
+    .executableTarget(
+      name: "fuzz-frame",
+      dependencies: ["NeedletailWire", .product(name: "NIOCore", package: "swift-nio")],
+      path: "Tests/fuzz/frame", swiftSettings: swiftSettings),
+    .executableTarget(
+      name: "fuzz-request",
+      dependencies: ["NeedletailCore", "NeedletailWire", "CNeedletailProto"],
+      path: "Tests/fuzz/request", swiftSettings: swiftSettings),
+  ]
+}

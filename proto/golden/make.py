@@ -127,8 +127,8 @@ RESPONSES = {
         ], outputs=[
             dict(name="probabilities", type="FLOAT32", shape=[0, 3]), dict(name="label", type="STRING", shape=[0]),
         ], labels=["barolo", "grignolino", "barbera"], digest="cd" * 32, signer="release-2026",
-        created_ms=1_790_000_000_000, metrics={"accuracy": 0.975, "a": 0.0, "log_loss": -1e-300},
-        lineage={"seed": "7", "": "empty key", "parent": ""}, precision="int8", isa="avx2", resident_bytes=4096,
+        created_ms=1_790_000_000_000, metrics={"accuracy": 0.975, "bias": 0.0, "log_loss": -1e-300},
+        lineage={"seed": "7", "parent": ""}, precision="int8", isa="avx2", resident_bytes=4096,
         plan=["quantise 13", "dense 13→3"])),
     "describe-model-answer-default": dict(id=13, describe_model={}),
     "authenticate-answer": dict(id=16, authenticate=dict(principal="ci")),

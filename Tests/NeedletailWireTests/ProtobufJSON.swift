@@ -1,0 +1,162 @@
+import Foundation
+import NeedletailCore
+import NeedletailWire
+
+/// What our decoders read, in protobuf's JSON form: so that it can be compared with what Google's
+/// parser read.
+enum ProtobufJSON {
+  typealias Object = [String: Any]
+
+  static func object(_ pairs: KeyValuePairs<String, Any?>) -> Object {
+    var object = Object()
+    for (key, value) in pairs {
+      if let value { object[key] = value }
+    }
+    return object
+  }
+
+  /// Defaults are left out, 64-bit numbers are strings, bytes are base64.
+  static func text(_ bytes: UnsafeRawBufferPointer) -> String? {
+    bytes.isEmpty ? nil : String(decoding: bytes, as: UTF8.self)
+  }
+  static func text(_ text: String) -> String? { text.isEmpty ? nil : text }
+  static func long(_ value: UInt64) -> String? { value == 0 ? nil : String(value) }
+  static func int(_ value: UInt32) -> Int? { value == 0 ? nil : Int(value) }
+  static func flag(_ value: Bool) -> Bool? { value ? true : nil }
+  static func list(_ values: [Any]) -> [Any]? { values.isEmpty ? nil : values }
+  static func base64(_ bytes: some Sequence<UInt8>) -> String { Data(bytes).base64EncodedString() }
+
+  // MARK: requests
+
+  static func of(_ view: RequestView) -> Object {
+    var object = object(["id": long(view.id), "timeout_us": int(view.timeoutMicroseconds)])
+    switch view.call {
+    case .predict(let predict): object["predict"] = of(predict)
+    case .health: object["health"] = Object()
+    case .metrics: object["metrics"] = Object()
+    case .listModels: object["list_models"] = Object()
+    case .describeModel(let describe):
+      object["describe_model"] = with(describe.selector, Self.object(["model": text(describe.model)]))
+    case .authenticate(let key): object["authenticate"] = Self.object(["api_key": text(key)])
+    case .none: break
+    }
+    return object
+  }
+
+  private static func of(_ predict: PredictView) -> Object {
+    with(
+      predict.selector,
+      object([
+        "model": text(predict.model), "inputs": list(predict.tensors.map(of)),
+        "outputs": list(predict.outputs.map { String(decoding: $0, as: UTF8.self) }),
+        "routing_key": text(predict.routingKey),
+      ]))
+  }
+
+  private static func of(_ tensor: TensorView) -> Object {
+    object([
+      "name": text(tensor.name), "type": tensor.type?.description, "shape": list(tensor.shape.map(String.init)),
+      "data": tensor.data.isEmpty ? nil : base64(tensor.data), "strings": list(tensor.strings.map { base64($0) }),
+    ])
+  }
+
+  private static func with(_ selector: ModelSelector, _ object: Object) -> Object {
+    var object = object
+    switch selector {
+    case .serving: break
+    case .version(let version): object["version"] = String(version)
+    case .label(let label): object["label"] = String(decoding: label, as: UTF8.self)
+    }
+    return object
+  }
+
+  // MARK: responses
+
+  static func of(_ response: ResponseMessage) -> Object {
+    var object = object(["id": long(response.id)])
+    switch response.result {
+    case .predict(let prediction): object["predict"] = of(prediction)
+    case .health(let report):
+      object["health"] = Self.object([
+        "live": flag(report.live), "ready": flag(report.ready), "models": list(report.models.map(of)),
+      ])
+    case .metrics(let text): object["metrics"] = Self.object(["text": Self.text(text)])
+    case .models(let report):
+      object["list_models"] = Self.object([
+        "models": list(report.models.map(of)),
+        "problems": list(
+          report.problems.map { Self.object(["path": Self.text($0.path), "reason": Self.text($0.reason)]) }),
+      ])
+    case .description(let description): object["describe_model"] = of(description)
+    case .authenticated(let principal): object["authenticate"] = Self.object(["principal": text(principal)])
+    case .goAway(let lastID): object["go_away"] = Self.object(["last_id": long(lastID)])
+    case .failed(let error):
+      object["status"] = Self.object([
+        "code": error.code.description, "message": text(error.message),
+        "retry_after_us": int(error.retryAfterMicroseconds),
+      ])
+    case .none: break
+    }
+    return object
+  }
+
+  private static func of(_ prediction: Prediction) -> Object {
+    object([
+      "model": text(prediction.model), "version": long(prediction.version), "outputs": list(prediction.outputs.map(of)),
+      "timing": object([
+        "queue_us": int(prediction.timing.queueMicroseconds), "compute_us": int(prediction.timing.computeMicroseconds),
+        "batch_rows": int(prediction.timing.batchRows),
+      ]),
+    ])
+  }
+
+  private static func of(_ output: OutputTensor) -> Object {
+    var object = object(["name": text(output.name), "shape": list(output.shape.map { String($0) })])
+    switch output.values {
+    case .floats(let values):
+      object["type"] = "FLOAT32"
+      object["data"] = values.withUnsafeBytes { base64($0) }
+    case .integers(let values):
+      object["type"] = "INT64"
+      object["data"] = values.withUnsafeBytes { base64($0) }
+    case .strings(let values):
+      object["type"] = "STRING"
+      object["strings"] = values.map { base64($0.utf8) }
+    }
+    return object
+  }
+
+  private static func of(_ model: ModelStatusReport) -> Object {
+    object([
+      "model": text(model.model), "serving_version": long(model.servingVersion),
+      "versions": list(
+        model.versions.map { version in
+          object([
+            "version": long(version.version), "state": version.state?.description.uppercased(),
+            "reason": text(version.reason), "digest": text(version.digest), "signer": text(version.signer),
+            "since_ms": long(version.sinceMilliseconds), "resident_bytes": long(version.residentBytes),
+          ])
+        }),
+    ])
+  }
+
+  private static func of(_ spec: TensorSpecReport) -> Object {
+    object([
+      "name": text(spec.name), "type": spec.type?.description, "shape": list(spec.shape.map { String($0) }),
+      "categories": list(spec.categories), "optional": flag(spec.optional), "description": text(spec.summary),
+    ])
+  }
+
+  private static func of(_ description: ModelDescription) -> Object {
+    object([
+      "model": text(description.model), "version": long(description.version),
+      "state": description.state?.description.uppercased(), "task": text(description.task),
+      "inputs": list(description.inputs.map(of)), "outputs": list(description.outputs.map(of)),
+      "labels": list(description.labels), "digest": text(description.digest), "signer": text(description.signer),
+      "created_ms": long(description.createdMilliseconds),
+      "metrics": description.metrics.isEmpty ? nil : description.metrics,
+      "lineage": description.lineage.isEmpty ? nil : description.lineage, "precision": text(description.precision),
+      "isa": text(description.isa), "resident_bytes": long(description.residentBytes), "plan": list(description.plan),
+    ])
+  }
+}

@@ -1,0 +1,1 @@
+../../NeedletailWireTests/ProtobufCOracle.swift
