@@ -199,5 +199,9 @@ if Context.environment["NEEDLETAIL_FUZZ"] != nil {
       name: "fuzz-request",
       dependencies: ["NeedletailCore", "NeedletailWire", "CNeedletailProto"],
       path: "Tests/fuzz/request", swiftSettings: swiftSettings),
+    .executableTarget(
+      name: "fuzz-bundle",
+      dependencies: ["NeedletailBundle", "NeedletailCore", "NeedletailTestSupport"],
+      path: "Tests/fuzz/bundle", swiftSettings: swiftSettings),
   ]
 }

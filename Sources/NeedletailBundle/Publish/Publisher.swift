@@ -84,15 +84,27 @@ package enum AtomicFile {
       try SystemCall.writeAll(bytes, to: descriptor, path: temporary)
       guard SystemCall.retrying({ fsync(descriptor) }) == 0 else { throw SystemCall.failure("fsync \(temporary)") }
     }
-    if replace {
+    let isNamed = replace ? false : try isLinked(temporary, path)
+    if !isNamed {
       guard rename(temporary, path) == 0 else { throw SystemCall.failure("rename \(temporary) to \(path)") }
       isTemporaryLeft = false
-    } else {
-      // `link` refuses an existing name, which `rename` would replace.
-      guard link(temporary, path) == 0 else {
-        throw errno == EEXIST ? Publisher.existing(path) : SystemCall.failure("link \(temporary) to \(path)")
-      }
     }
     try SystemCall.synchroniseDirectory(directory)
+  }
+
+  /// Gives the file its name, unless another has it: `link` refuses what `rename` would replace.
+  ///
+  /// - Returns: false on a file system without hard links (vfat, many in user space), where only a look
+  ///   beforehand protects an existing file.
+  private static func isLinked(_ temporary: String, _ path: String) throws(BundleError) -> Bool {
+    guard link(temporary, path) != 0 else { return true }
+    switch errno {
+    case EEXIST: throw Publisher.existing(path)
+    case EPERM, ENOTSUP, EOPNOTSUPP, ENOSYS:
+      var status = stat()
+      guard lstat(path, &status) != 0 else { throw Publisher.existing(path) }
+      return false
+    default: throw SystemCall.failure("link \(temporary) to \(path)")
+    }
   }
 }

@@ -1,0 +1,67 @@
+internal import NeedletailBundle
+internal import NeedletailCore
+internal import NeedletailTestSupport
+
+/// Feeds bytes to the bundle reader, which must read or refuse them, never trap.
+///
+/// The first byte chooses the way in. Raw bytes exercise header, signatures, directory and layout. The
+/// others replace one section of a good bundle, which is sealed again, so that the input gets past
+/// lengths and hashes into the decoders.
+@main
+enum FuzzBundle {
+  static func main() {
+    var count = CommandLine.argc
+    var arguments: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?> = CommandLine.unsafeArgv
+    _ = runFuzzer(&count, &arguments) { data, count in
+      let bytes = UnsafeRawBufferPointer(start: data, count: count)
+      guard let way = bytes.first else { return 0 }
+      let input = Array(bytes.dropFirst())
+      let choice = Int(way) % (2 * Seed.assembly.sections.count + 1)
+      if choice == 0 || input.isEmpty {
+        read(input)
+      } else if let sealed = seal(input, as: (choice - 1) / 2, isFrame: choice.isMultiple(of: 2)) {
+        read(sealed)
+      }
+      return 0
+    }
+  }
+
+  private static func seal(_ input: [UInt8], as section: Int, isFrame: Bool) -> [UInt8]? {
+    var assembly = Seed.assembly
+    assembly.sections[section].stored = input
+    assembly.sections[section].codec = isFrame ? .zstd : .raw
+    // A frame's own content size is beyond guessing; a byte of the input hits the small ones.
+    assembly.sections[section].rawBytes = isFrame ? Int(input[input.count / 2]) + 1 : input.count
+    return try? assembly.encode(signing: [])
+  }
+
+  private static func read(_ bytes: [UInt8]) {
+    // The typed error is the answer to most inputs.
+    guard
+      let bundle = try? VerifiedBundle(
+        BundleFile(bytes: bytes), trust: .allowingUnsigned, expecting: nil,
+        limits: BundleLimits(fileBytesMax: 1 << 20, rawBytesMax: 16 << 20), nowMilliseconds: 0)
+    else { return }
+    _ = try? bundle.decode()
+  }
+
+  /// A good bundle, its sections raw.
+  private enum Seed {
+    static let assembly: BundleAssembly = {
+      guard let model = try? ModelID("fuzz"), let version = ModelVersion(1),
+        let assembly = try? BundleWriter(
+          model: model, version: version, contents: BundleFixtures.contents(), createdMilliseconds: 1
+        ).assembly(compressing: false)
+      else { preconditionFailure("the fixture does not encode") }
+      return assembly
+    }()
+  }
+}
+
+/// `LLVMFuzzerRunDriver` of libFuzzer, for a program that has a `main` of its own.
+@_silgen_name("LLVMFuzzerRunDriver")
+private func runFuzzer(
+  _ count: UnsafeMutablePointer<Int32>,
+  _ arguments: UnsafeMutablePointer<UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>>,
+  _ body: @convention(c) (UnsafePointer<UInt8>?, Int) -> Int32
+) -> Int32
