@@ -95,13 +95,17 @@ def promtool(*arguments: str, stdin: bytes = b"") -> str:
     return text
 
 
+def metrics_text() -> str:
+    return http(f"http://{admin}/metrics").decode()
+
+
 prometheus = prometheus_address()
 with open(directory / "run" / "test.csv", newline="") as file:
     header, *rows = csv.reader(file)
 CALLS, ROWS = 20, len(rows)
 
 
-@check("the model serves, and the damaged version is rejected")
+@check("the model serves, and the renamed one is rejected")
 def _() -> None:
     with needletail.Client(calls) as client:
 
@@ -153,7 +157,7 @@ def _() -> None:
     expect(value('needletail_model_version_state{model="wine",version="1",state="live"}') == 1, "live")
     expect(value('needletail_model_version_state{model="wine",version="2",state="rejected"}') == 1, "rejected")
     [sample] = query('needletail_bundles_rejected_total{model="wine"}')
-    expect(sample["metric"]["reason"] == "bad_hash", str(sample))
+    expect(sample["metric"]["reason"] == "wrong_name", str(sample))
 
 
 @check("it sees the process")
@@ -182,10 +186,6 @@ def _() -> None:
     exported = {line.split("{")[0].split(" ")[0] for line in metrics_text().splitlines() if not line.startswith("#")}
     named = set(re.findall(r"\b(needletail_[a-z_]+|process_[a-z_]+)\b", (directory / "prometheus/alerts.yml").read_text()))
     expect(not named - exported, f"not exported: {sorted(named - exported)}")
-
-
-def metrics_text() -> str:
-    return http(f"http://{admin}/metrics").decode()
 
 
 @check("promtool check metrics has nothing to say")

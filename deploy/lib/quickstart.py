@@ -53,9 +53,11 @@ class Run:
             self.labels = np.array([answer["label"] for answer in answers])
             self.classes = np.array([int(answer["class"]) for answer in answers])
             count = sum(name.startswith("p_") for name in answers[0])
-            self.numbers = np.array([[float(answer[f"p_{index}"]) for index in range(count)] for answer in answers])
+            numbers = [[float(answer[f"p_{index}"]) for index in range(count)] for answer in answers]
         else:
-            self.numbers = np.array([float(answer["prediction"]) for answer in answers])
+            numbers = [float(answer["prediction"]) for answer in answers]
+        # The trainer writes as many digits as it takes to read the same fp32 number back.
+        self.numbers = np.array(numbers, dtype=np.float32).astype(np.float64)
 
     def inputs(self, rows: slice) -> dict[str, Any]:
         return {name: column[rows] for name, column in self.columns.items()}
@@ -72,7 +74,7 @@ class Run:
             return float("inf")
         # Relative for numbers beyond 1, such as a diabetes score of 150: fp32 has 7 digits.
         scale = np.maximum(1.0, np.abs(self.numbers[rows]))
-        return float(np.max(np.abs(found.astype(np.float64) - self.numbers[rows]) / scale))
+        return float(np.max(np.abs(found.astype(np.float32).astype(np.float64) - self.numbers[rows]) / scale))
 
 
 def _column(cells: list[str]) -> Any:
@@ -139,7 +141,7 @@ def _judge(what: str, difference: float, run: Run) -> None:
     same = "classes equal, " if run.is_classification else ""
     if difference > TOLERANCE:
         fail(f"{what}: expected the trainer's answers within {TOLERANCE}, found a difference of {difference}")
-    print(f"✓ {what}: {same}largest difference to the trainer {difference:.1e}")
+    print(f"✓ {what}: {same}largest difference to the trainer {difference:g}")
 
 
 def traffic(address: str, model: str, first: str, second: str, started: str, report: str) -> None:
