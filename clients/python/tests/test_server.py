@@ -1,0 +1,183 @@
+"""Both clients against a real server. Needs NEEDLETAIL_BIN, the directory of the three programs."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+from typing import Any, Dict, Iterator, List
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import needletail
+from needletail import AsyncClient, Client
+
+BINARIES = os.environ.get("NEEDLETAIL_BIN", "")
+EXAMPLES = Path(__file__).resolve().parents[3] / "deploy" / "examples"
+
+if not BINARIES:
+    pytest.skip("NEEDLETAIL_BIN names no directory of programs", allow_module_level=True)
+
+
+class Server:
+    """A server process with one model, `wine`, and what the trainer answered for its test rows."""
+
+    def __init__(self, directory: Path) -> None:
+        (directory / "store").mkdir()
+        run = directory / "run"
+        _run("needletail-trainer", "train", EXAMPLES / "wine" / "train.yaml", "--output", run, "--publish", directory / "store")
+        with open(run / "test.csv", newline="") as file:
+            self.names, *cells = csv.reader(file)
+        self.rows = np.array(cells, dtype=np.float64)
+        with open(run / "predictions.csv", newline="") as file:
+            self.labels = [row["label"] for row in csv.DictReader(file)]
+        self._log = open(directory / "server.log", "w+")
+        self.unix = f"unix:{directory}/calls.sock"
+        self.process = subprocess.Popen(
+            [f"{BINARIES}/needletail-server", "--store", str(directory / "store"), "--allow-unsigned", "--grace", "0",
+             "--listen", "127.0.0.1:0", "--admin", "none", "--unix", f"{directory}/calls.sock", "--log-format", "json"],
+            stdout=self._log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        lines = self._until_ready(directory / "server.log")
+        self.address: str = lines["listening"]["address"]
+
+    def _until_ready(self, log: Path) -> Dict[str, Any]:
+        end = time.monotonic() + 30
+        while time.monotonic() < end and self.process.poll() is None:
+            found = {}
+            for line in log.read_text().splitlines(keepends=True):
+                if line.startswith("{") and line.endswith("\n"):
+                    event = json.loads(line)
+                    found[event["message"]] = event
+            if "listening" in found and "ready" in found:
+                return found
+            time.sleep(0.02)
+        self.close()
+        raise AssertionError(f"the server is not ready: {log.read_text()}")
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+        try:
+            self.process.wait(30)
+        finally:
+            self.process.kill()
+            self._log.close()
+
+
+def _run(program: str, *arguments: object) -> None:
+    done = subprocess.run([f"{BINARIES}/{program}", *map(str, arguments)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    running = Server(tmp_path_factory.mktemp("server"))
+    yield running
+    running.close()
+    assert running.process.returncode == 0
+
+
+def test_rows_columns_and_frames_give_the_trainers_answers(server: Server) -> None:
+    columns = {name: server.rows[:, index] for index, name in enumerate(server.names)}
+    inputs: List[Any] = [
+        server.rows, server.rows.astype(np.float32), server.rows.tolist(),
+        columns, pd.DataFrame(columns), server.rows.astype(str).tolist(),
+    ]  # fmt: skip
+    for address in (server.address, server.unix):
+        with Client(address) as client:
+            for rows in inputs:
+                answer = client.predict("wine", rows)
+                assert (answer.model, answer.version) == ("wine", 1)
+                assert answer.label.tolist() == server.labels
+                assert answer.probabilities.shape == (len(server.labels), 3)
+
+
+def test_only_the_outputs_asked_for_come(server: Server) -> None:
+    with Client(server.address) as client:
+        assert list(client.predict("wine", server.rows, outputs=["label"]).outputs) == ["label"]
+
+
+def test_what_is_wrong_is_said_and_the_connection_survives(server: Server) -> None:
+    with Client(server.address, max_connections=1) as client:
+        client.predict("wine", server.rows)
+        before = client._pool._idle[-1]
+        with pytest.raises(needletail.NotFound, match="vine"):
+            client.predict("vine", server.rows)
+        with pytest.raises(needletail.NotFound):
+            client.predict("wine", server.rows, version=77)
+        with pytest.raises(needletail.NotFound):
+            client.predict("wine", server.rows, label="nobody")
+        with pytest.raises(needletail.InvalidArgument):
+            client.predict("wine", server.rows[:, :-1])
+        with pytest.raises(needletail.InvalidArgument):
+            client.predict("wine", {"alcohol": [13.0]})
+        with pytest.raises(needletail.InvalidArgument):
+            client.predict("wine", np.full((1, len(server.names)), np.nan))
+        assert client.predict("wine", server.rows, version=1).label.tolist() == server.labels
+        assert client._pool._idle[-1] is before
+
+
+def test_health_models_description_and_metrics(server: Server) -> None:
+    with Client(server.address) as client:
+        health = client.health()
+        assert health.live and health.ready
+        [model] = client.models()
+        assert (model.model, model.serving_version, model.versions[0].state) == ("wine", 1, "live")
+        description = client.describe("wine")
+        assert [spec.name for spec in description.inputs] == server.names
+        assert {"label", "class", "probabilities"} == {spec.name for spec in description.outputs}
+        assert description.task == "classification" and len(description.labels) == 3
+        assert "needletail_requests_total" in client.metrics()
+
+
+def test_many_calls_in_flight_each_get_their_own_answer(server: Server) -> None:
+    async def main() -> None:
+        async with AsyncClient(server.address) as client:
+            indices = [index % len(server.labels) for index in range(500)]
+            answers = await asyncio.gather(*(client.predict("wine", server.rows[i : i + 1]) for i in indices))
+            assert [answer.label[0] for answer in answers] == [server.labels[i] for i in indices]
+
+    asyncio.run(main())
+
+
+def test_a_server_that_stops_loses_no_call_that_it_accepted(tmp_path: Path) -> None:
+    stopping = Server(tmp_path)
+    ended: List[Exception] = []
+    answered = [0]
+
+    def ask() -> None:
+        while not ended:
+            try:
+                client.predict("wine", stopping.rows[:1])
+                answered[0] += 1
+            except needletail.NeedletailError as error:
+                ended.append(error)
+
+    # Not repeated: a call lost after it was sent, which would be one that the server accepted.
+    retries = needletail.RetryPolicy(retry_lost=False)
+    try:
+        with Client(stopping.address, retries=retries) as client:
+            threads = [threading.Thread(target=ask) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+            while answered[0] < 200 and not ended:
+                time.sleep(0.005)
+            stopping.process.send_signal(signal.SIGTERM)
+            for thread in threads:
+                thread.join(30)
+            assert stopping.process.wait(30) == 0
+        assert answered[0] >= 200
+        for error in ended:
+            assert isinstance(error, needletail.Unavailable), repr(error)
+            assert not (isinstance(error, needletail.ConnectionLost) and error.sent), repr(error)
+    finally:
+        stopping.close()
