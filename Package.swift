@@ -155,7 +155,12 @@ let testedModules: [(name: String, extra: [Target.Dependency])] = [
   ("NeedletailWire", ["CNeedletailProto", .product(name: "NIOCore", package: "swift-nio")]),
   ("NeedletailBundle", ["CNeedletailProto", .product(name: "Crypto", package: "swift-crypto")]),
   ("NeedletailEngine", ["CNeedletailKernels"]),
-  ("NeedletailModels", ["NeedletailBundle", "NeedletailEngine", .product(name: "Logging", package: "swift-log")]),
+  (
+    "NeedletailModels",
+    [
+      "NeedletailMetrics", "NeedletailBundle", "NeedletailEngine", .product(name: "Logging", package: "swift-log"),
+    ]
+  ),
   ("NeedletailServing", ["NeedletailModels", "NeedletailEngine"]),
   (
     "NeedletailServer",
