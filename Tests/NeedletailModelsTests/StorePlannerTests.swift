@@ -272,6 +272,21 @@ struct StorePlannerTests {
     #expect(driver.scan().loads.count == 1)
   }
 
+  @Test func triesAtOnceWhenTheScanHasShownTheChangeAlready() {
+    var driver = PlannerDriver()
+    driver.put(1)
+    _ = driver.scan()
+    driver.put(1)
+    _ = driver.scan()
+    #expect(driver.planner.loaded(PlannerDriver.key(1), .changed, now: driver.now).loads.count == 1)
+    _ = driver.succeed(1)
+    driver.put(1)
+    _ = driver.scan()
+    driver.put(1)
+    _ = driver.scan()
+    #expect(driver.inspect(1, .changed).inspections.count == 1)
+  }
+
   // MARK: files that go or are replaced
 
   @Test func servesOnWhenTheFileOfALiveVersionIsRemovedAndSaysSo() {

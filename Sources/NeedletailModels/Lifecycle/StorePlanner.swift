@@ -160,7 +160,7 @@ package struct StorePlanner: Sendable {
           rewind(key, now: now, &actions)
         }
       case .changed:
-        records[key]?.awaitsScan = true
+        records[key]?.awaitNextScan()
         rewind(key, now: now, &actions)
       }
     }
@@ -185,8 +185,7 @@ package struct StorePlanner: Sendable {
         actions.append(.count(rejected: rejection, of: key))
         enter(.live, key, reason: "file in the store refused: \(rejection.message); still serving", now: now, &actions)
       case .changed:
-        records[key]?.attempted = nil
-        records[key]?.awaitsScan = true
+        records[key]?.awaitNextScan()
       }
     }
     settle(now: now, &actions)

@@ -63,6 +63,13 @@ struct VersionRecord: Sendable {
     }
   }
 
+  /// The loader found that somebody wrote to the file. The scan that shows the change may have come
+  /// already, while the loader was at work; if not, it is still to come.
+  mutating func awaitNextScan() {
+    awaitsScan = attempted == file?.fingerprint
+    attempted = nil
+  }
+
   /// Forgets the verdict on the file. What the header alone refuses stays refused.
   mutating func reopen() {
     guard let file, file.completeness == .complete else { return }

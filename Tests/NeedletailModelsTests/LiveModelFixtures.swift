@@ -1,0 +1,34 @@
+import NeedletailCore
+import NeedletailEngine
+import NeedletailMetrics
+import NeedletailModels
+import NeedletailTestSupport
+import Synchronization
+
+/// Live models without a store.
+enum LiveModelFixtures {
+  static func model(
+    _ name: String = "digits", _ version: UInt64 = 1, metrics: MetricsRegistry = MetricsRegistry(shards: 1),
+    onRelease: @escaping @Sendable () -> Void = {}
+  ) throws -> LiveModel {
+    let model = try ModelID(name)
+    let number = ModelVersion(version)!
+    return LiveModel(
+      model: model, version: number, compiled: try CompiledModel(BundleFixtures.line(weight: Float(version))),
+      digest: "digest-\(version)", signer: "", createdMilliseconds: 0, trainingMetrics: [:], lineage: nil, drift: nil,
+      warmUp: [], counters: ModelCounters(model: model, version: number, metrics: metrics), onRelease: onRelease)
+  }
+
+  /// One model whose newest version serves.
+  static func table(_ name: String = "digits", _ live: [LiveModel]) throws -> ModelTable {
+    let live = live.sorted { $0.version > $1.version }
+    return ModelTable([.init(model: try ModelID(name), live: live, serving: live.first?.version)])
+  }
+}
+
+/// A number that several threads write.
+final class SharedCount: Sendable {
+  private let count = Atomic<Int>(0)
+  var value: Int { count.load(ordering: .sequentiallyConsistent) }
+  func increment() { count.wrappingAdd(1, ordering: .sequentiallyConsistent) }
+}
