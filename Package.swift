@@ -165,7 +165,8 @@ let testedModules: [(name: String, extra: [Target.Dependency])] = [
   (
     "NeedletailServer",
     [
-      "NeedletailClient", "NeedletailWire", "NeedletailModels", "NeedletailBundle",
+      "NeedletailClient", "NeedletailWire", "NeedletailModels", "NeedletailBundle", "NeedletailEngine",
+      "needletail-server",
       .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),
       .product(name: "Logging", package: "swift-log"),
       .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),

@@ -46,7 +46,7 @@ public final class NeedletailServer: Sendable {
 
     let threads = configuration.threads == 0 ? Processors.count : configuration.threads
     let metrics = MetricsRegistry(shards: threads)
-    Self.addServerMetrics(metrics, configuration)
+    Self.addServerMetrics(metrics)
     let registry = ModelRegistry(readers: threads)
     let store = try Self.makeStore(configuration, registry: registry, metrics: metrics, logger: logger)
     let control = ControlPlane(
@@ -188,10 +188,8 @@ public final class NeedletailServer: Sendable {
     }
   }
 
-  private static func addServerMetrics(_ metrics: MetricsRegistry, _ configuration: ServerConfiguration) {
+  private static func addServerMetrics(_ metrics: MetricsRegistry) {
     metrics.addProcessMetrics()
-    metrics.gauge("needletail_allow_unsigned", help: "1 if bundles without a signature are loaded.")
-      .set(configuration.allowUnsigned ? 1 : 0)
     metrics.gauge(
       "needletail_build_info", help: "1; the labels tell which build serves.",
       labels: [("version", needletailVersion), ("isa", InstructionSet.selected.rawValue)]

@@ -49,7 +49,8 @@ struct SettingValues {
     let text = try text(setting)
     guard words.contains(text) else {
       throw wrong(
-        setting, expected: "one of \(words.joined(separator: ", "))", clause: Suggestion.clause(for: text, among: words))
+        setting, expected: "one of \(words.joined(separator: ", "))", clause: Suggestion.clause(for: text, among: words)
+      )
     }
     return text
   }

@@ -79,7 +79,8 @@ struct SettingsFile {
     let word = key.split(separator: ".").last.map(String.init) ?? key
     let candidates = Setting.all.map(\.key) + sections
     let moved = Setting.all.first { $0.key.hasSuffix("." + word) }?.key
-    let clause = moved.map { ", did you mean \($0.quotedForMessage)?" } ?? Suggestion.clause(for: key, among: candidates)
+    let clause =
+      moved.map { ", did you mean \($0.quotedForMessage)?" } ?? Suggestion.clause(for: key, among: candidates)
     return ConfigurationError("\(path):\(line): unknown setting \(key.quotedForMessage)\(clause)")
   }
 

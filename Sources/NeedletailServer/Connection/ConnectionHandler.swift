@@ -23,6 +23,10 @@ final class ConnectionHandler: ChannelDuplexHandler {
   private var isDirty = false
   /// Frames are being taken: what happens meanwhile must not start to take them again.
   private var isTaking = false
+  /// The output is being handed over: whatever NIO tells meanwhile must not touch it.
+  private var isFlushing = false
+  /// The socket took bytes again while it was being written to.
+  private var wasUnblocked = false
   /// NIO asked to read while nothing was wanted.
   private var isReadHeld = false
   private var controlCallsInFlight = 0
@@ -65,11 +69,13 @@ final class ConnectionHandler: ChannelDuplexHandler {
   }
 
   func channelWritabilityChanged(context: ChannelHandlerContext) {
-    if state.writability(context.channel.isWritable, now: loop.now()) {
+    guard state.writability(context.channel.isWritable, now: loop.now()) else { return }
+    if isFlushing {
+      wasUnblocked = true
+    } else {
       takeFrames()
       resumeReading()
     }
-    closeIfFinished()
   }
 
   func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
@@ -174,7 +180,8 @@ final class ConnectionHandler: ChannelDuplexHandler {
       refuse(
         id: id,
         ServingError(
-          .overloaded, "calls other than predict: expected at most \(limit) in flight on a connection, found \(limit + 1)",
+          .overloaded,
+          "calls other than predict: expected at most \(limit) in flight on a connection, found \(limit + 1)",
           retryAfterMicroseconds: Limits.controlRetryMicroseconds))
       return
     }
@@ -219,13 +226,20 @@ final class ConnectionHandler: ChannelDuplexHandler {
   /// Hands to the socket what has gathered. The loop calls it at the end of a tick.
   func flush() {
     isDirty = false
-    guard let context else { return }
+    guard let context, !isFlushing else { return }
     if output.readableBytes > 0 {
+      isFlushing = true
       loop.counters.sentBytes.add(UInt64(output.readableBytes), shard: loop.shard)
       context.writeAndFlush(wrapOutboundOut(output), promise: nil)
       // NIO lets go of the buffer where the socket took it whole; then its memory is used again.
       output.clear()
+      isFlushing = false
       closeIfTooMuchWaits()
+    }
+    if wasUnblocked {
+      wasUnblocked = false
+      takeFrames()
+      resumeReading()
     }
     closeIfFinished()
   }

@@ -3,7 +3,9 @@ enum LogLine {
   /// `2026-01-02T03:04:05.678Z info listening address=127.0.0.1:6470`
   static func text(time: String, level: String, message: String, pairs: [(key: String, value: String)]) -> String {
     var line = "\(time) \(level) \(oneLine(message))"
-    for (key, value) in pairs { line += " \(key)=\(value.allSatisfy(isPlain) && !value.isEmpty ? value : quoted(value))" }
+    for (key, value) in pairs {
+      line += " \(key)=\(value.allSatisfy(isPlain) && !value.isEmpty ? value : quoted(value))"
+    }
     return line + "\n"
   }
 

@@ -1,0 +1,89 @@
+import NeedletailClient
+import NeedletailCore
+import NeedletailTestSupport
+import NeedletailWire
+import Testing
+
+@testable import NeedletailServer
+
+@Suite("Connections", .timeLimit(.minutes(1)))
+struct ConnectionTests {
+  static let models = ["people": ModelFixtures.logistic(), "wide": ModelFixtures.mlp(widths: [1, 4000])]
+
+  @Test func oneConnectionTooManyIsToldAndClosedAndTheOthersGoOn() async throws {
+    try await TestServer.with(models: Self.models, configure: { $0.limits.connectionsMax = 2 }) { test in
+      let first = try await test.client()
+      _ = try await first.health()
+      let second = try await test.client()
+      _ = try await second.health()
+      let third = try await RawConnection.connect(to: test.address)
+      let responses = await third.rest()
+      guard case .failed(let error)? = responses.first?.result else {
+        Issue.record("no word of the refusal")
+        return
+      }
+      #expect(error.code == .overloaded && error.message.contains("2") && error.retryAfterMicroseconds > 0)
+      #expect(TestServer.sum(of: "needletail_connections_refused_total", [:], in: try await first.metrics()) == 1)
+      await second.close()
+      // A place is free again as soon as the server has seen the end.
+      while try await first.metrics().contains("needletail_connections 2") { await Task.yield() }
+      let fourth = try await test.client()
+      #expect(try await fourth.health().live)
+      await fourth.close()
+      await first.close()
+    }
+  }
+
+  @Test func aConnectionThatSaysNothingIsClosed() async throws {
+    try await TestServer.with(models: Self.models, configure: { $0.limits.idle = .milliseconds(50) }) { test in
+      let raw = try await RawConnection.connect(to: test.address)
+      #expect(await raw.rest().isEmpty)
+      #expect(try await test.metric("needletail_connections_evicted_total", ["reason": "idle"]) >= 1)
+    }
+  }
+
+  @Test func aPeerThatAsksAndDoesNotReadIsClosedAndOthersDoNotSuffer() async throws {
+    try await TestServer.with(
+      models: Self.models,
+      configure: {
+        $0.limits.stall = .milliseconds(200)
+        $0.limits.outputBytesMax = 1 << 20
+      }
+    ) { test in
+      let raw = try await RawConnection.connect(to: test.address, autoRead: false)
+      let inputs = [InputTensor.features([Float](repeating: 1, count: 500), columns: 1)]
+      // 8 MB an answer: more than any socket buffer takes.
+      for id in 1...10 as ClosedRange<UInt64> {
+        raw.push(try RawConnection.frame(id: id, .predict(.init(model: "wide", inputs: inputs))))
+      }
+      let client = try await test.client()
+      while TestServer.sum(
+        of: "needletail_connections_evicted_total", ["reason": "slow_reader"], in: try await client.metrics()) == 0
+      {
+        #expect(try await client.predict("people", inputs: BadCall.good).version == 1)
+      }
+      await client.close()
+      await raw.close()
+    }
+  }
+
+  @Test func aSlowReaderWithinItsLimitsGetsEverything() async throws {
+    try await TestServer.with(models: Self.models, configure: { $0.limits.outputBytesMax = 64 << 20 }) { test in
+      let raw = try await RawConnection.connect(to: test.address)
+      let inputs = [InputTensor.features([Float](repeating: 1, count: 100), columns: 1)]
+      var bytes: [UInt8] = []
+      for id in 1...40 as ClosedRange<UInt64> {
+        bytes += try RawConnection.frame(id: id, .predict(.init(model: "wide", inputs: inputs)))
+      }
+      try await raw.send(bytes)
+      var seen: Set<UInt64> = []
+      while seen.count < 40, let response = await raw.next() {
+        guard case .predict(let answer) = response.result else { break }
+        #expect(answer.floats("probabilities")?.count == 400_000)
+        seen.insert(response.id)
+      }
+      #expect(seen.count == 40)
+      await raw.close()
+    }
+  }
+}

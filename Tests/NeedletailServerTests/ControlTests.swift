@@ -1,0 +1,162 @@
+import Foundation
+import NeedletailClient
+import NeedletailCore
+import NeedletailModels
+import NeedletailTestSupport
+import NeedletailWire
+import Testing
+
+@testable import NeedletailServer
+
+#if canImport(FoundationNetworking)
+  import FoundationNetworking
+#endif
+
+@Suite("Control calls and admin HTTP", .timeLimit(.minutes(1)))
+struct ControlTests {
+  @Test func healthTellsReadinessAndModels() async throws {
+    try await TestServer.with(models: ["people": ModelFixtures.logistic()]) { test in
+      let client = try await test.client()
+      let health = try await client.health()
+      #expect(health.live && health.ready)
+      #expect(health.models.map(\.model) == ["people"])
+      #expect(health.models.first?.servingVersion == 1)
+      #expect(health.models.first?.versions.first?.state == .live)
+      await client.close()
+    }
+  }
+
+  @Test func listTellsRejectedBundlesAndStrayFiles() async throws {
+    try await TestServer.with(models: ["people": ModelFixtures.logistic()]) { test in
+      try test.directory.write([1, 2, 3], to: "store/stray.txt")
+      try test.directory.write([UInt8](repeating: 7, count: 500), to: "store/people/2.ntb")
+      await test.server.modelStore.rescan()
+      let client = try await test.client()
+      let list = try await client.listModels()
+      #expect(list.models.first?.versions.map(\.version) == [2, 1])
+      #expect(list.models.first?.versions.first?.state == .rejected)
+      #expect(list.models.first?.versions.first?.reason.isEmpty == false)
+      #expect(list.models.first?.servingVersion == 1)
+      #expect(list.problems.contains { $0.path.contains("stray.txt") })
+      await client.close()
+    }
+  }
+
+  @Test func describeTellsAllThatACallerNeeds() async throws {
+    try await TestServer.with(models: ["people": ModelFixtures.logistic()]) { test in
+      let client = try await test.client()
+      let description = try await client.describeModel("people")
+      #expect(description.version == 1)
+      #expect(description.state == .live)
+      #expect(description.task == "classification")
+      #expect(description.inputs.map(\.name) == ["age", "income", "colour"])
+      #expect(description.inputs.map(\.type) == [.float32, .float32, .string])
+      #expect(description.inputs.map(\.optional) == [true, false, true])
+      #expect(description.inputs.last?.categories == ["red", "green", "blue"])
+      #expect(description.outputs.map(\.name) == ["probabilities", "class", "label"])
+      #expect(description.outputs.map(\.shape) == [[0, 2], [0], [0]])
+      #expect(description.labels == ["no", "yes"])
+      #expect(description.digest.count == 64)
+      #expect(description.precision == "fp32")
+      #expect(!description.isa.isEmpty && !description.plan.isEmpty && description.residentBytes > 0)
+      #expect(try await client.describeModel("people", selector: .version(1)) == description)
+      await #expect(throws: ClientError.self) { try await client.describeModel("people", selector: .version(2)) }
+      await #expect(throws: ClientError.self) { try await client.describeModel("people", selector: .label("x")) }
+      await client.close()
+    }
+  }
+
+  @Test func tooManyControlCallsAtOnceAreToldToComeBack() async throws {
+    try await TestServer.with(models: ["people": ModelFixtures.logistic()]) { test in
+      let raw = try await RawConnection.connect(to: test.address)
+      var bytes: [UInt8] = []
+      for id in 1...200 as ClosedRange<UInt64> { bytes += try RawConnection.frame(id: id, .metrics) }
+      try await raw.send(bytes)
+      var answered = 0
+      var refused = 0
+      for _ in 1...200 {
+        switch await raw.next()?.result {
+        case .metrics: answered += 1
+        case .failed(let error):
+          #expect(error.code == .overloaded && error.retryAfterMicroseconds > 0)
+          refused += 1
+        default: Issue.record("unexpected answer")
+        }
+      }
+      #expect(answered >= Limits.controlCallsInFlightMax && refused > 0)
+      await raw.close()
+    }
+  }
+
+  // MARK: admin HTTP
+
+  private func get(_ path: String, _ address: ListenAddress) async throws -> (status: Int, type: String, body: String) {
+    let (data, response) = try await URLSession.shared.data(from: URL(string: "http://\(address)\(path)")!)
+    guard let http = response as? HTTPURLResponse else { throw CancellationError() }
+    return (
+      http.statusCode, http.value(forHTTPHeaderField: "Content-Type") ?? "", String(decoding: data, as: UTF8.self)
+    )
+  }
+
+  @Test func adminServesMetricsAndProbes() async throws {
+    try await TestServer.with(
+      models: ["people": ModelFixtures.logistic()],
+      configure: { $0.admin = ListenAddress(host: "127.0.0.1", port: 0) }
+    ) { test in
+      guard let admin = await test.server.adminAddress() else {
+        Issue.record("no admin address")
+        return
+      }
+      let client = try await test.client()
+      _ = try await client.predict("people", inputs: BadCall.good)
+      let metrics = try await get("/metrics", admin)
+      #expect(metrics.status == 200)
+      #expect(metrics.type == "text/plain; version=0.0.4; charset=utf-8")
+      for name in [
+        "needletail_requests_total", "needletail_request_duration_seconds_bucket", "needletail_rows_total",
+        "needletail_batch_rows_bucket", "needletail_connections", "needletail_connections_total",
+        "needletail_frame_errors_total", "needletail_requests_in_flight", "needletail_model_version_state",
+        "needletail_serving_version", "needletail_allow_unsigned", "needletail_build_info",
+        "process_resident_memory_bytes", "process_start_time_seconds",
+      ] {
+        #expect(metrics.body.contains("\n\(name)"), "\(name) is missing")
+      }
+      #expect(TestServer.sum(of: "needletail_allow_unsigned", [:], in: metrics.body) == 1)
+      #expect(TestServer.sum(of: "needletail_connections", [:], in: metrics.body) == 1)
+      #expect(
+        TestServer.sum(
+          of: "needletail_requests_total", ["model": "people", "version": "1", "status": "OK"], in: metrics.body)
+          == 1)
+      #expect(try await get("/livez", admin).body == "live\n")
+      let ready = try await get("/readyz", admin)
+      #expect(ready.status == 200 && ready.body == "ready\n")
+      #expect(try await get("/", admin).body.contains("/metrics"))
+      #expect(try await get("/nothing", admin).status == 404)
+      await client.close()
+    }
+  }
+
+  @Test func whileStoppingTheServerAnswersButIsNotReady() async throws {
+    let test = try await TestServer(
+      models: ["people": ModelFixtures.logistic()],
+      configure: {
+        $0.admin = ListenAddress(host: "127.0.0.1", port: 0)
+        $0.grace = .milliseconds(400)
+      })
+    try await test.server.waitUntilReady()
+    let address = await test.server.adminAddress()
+    let client = try await test.client()
+    _ = try await client.health()
+    await test.server.stop()
+    // Not ready at once, and says why; calls are still answered.
+    while try await client.health().ready { await Task.yield() }
+    if let address {
+      let ready = try await get("/readyz", address)
+      #expect(ready.status == 503)
+      #expect(ready.body == "not ready: the server is stopping\n")
+    }
+    #expect(try await client.predict("people", inputs: BadCall.good).version == 1)
+    try await test.waitUntilStopped()
+    await client.close()
+  }
+}
