@@ -69,19 +69,19 @@ public struct Preprocessing: Sendable {
     return affine
   }
 
-  /// A column that never changed in training teaches nothing: factor 0 switches it off, instead of
-  /// letting an untrained weight act on it later.
+  /// A column that never changed in training becomes 0 throughout: its factor is then 1, and families give it
+  /// no weight.
   private static func standardise(_ values: [Double]) -> (offset: Double, scale: Double) {
     let mean = values.reduce(0, +) / Double(values.count)
     let variance = values.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(values.count)
     let isConstant = values.allSatisfy { $0 == values[0] }
-    return (mean, isConstant || variance == 0 ? 0 : 1 / variance.squareRoot())
+    return (mean, isConstant || variance == 0 ? 1 : 1 / variance.squareRoot())
   }
 
   private static func minMax(_ values: [Double]) -> (offset: Double, scale: Double) {
     let low = values.min() ?? 0
     let high = values.max() ?? 0
-    return (low, high > low ? 1 / (high - low) : 0)
+    return (low, high > low ? 1 / (high - low) : 1)
   }
 
   // MARK: - running

@@ -47,7 +47,9 @@ struct MLP: ModelFamily {
       sizes: sizes, activation: activation, isRegression: isRegression,
       batchRowsMax: max(training["batch_size"].integer ?? 32, 256))
     var random = RandomSource(seed: context.seed, purpose: "weights")
-    network.initialise(&random)
+    let inputs = context.train.inputs
+    let idle = (0..<inputs.columns).filter { column in (0..<inputs.rows).allSatisfy { inputs[$0, column] == 0 } }
+    network.initialise(&random, idleInputs: idle)
 
     var loop = TrainingLoop(network: network, context: context, scale: scale)
     let outcome = try loop.run()

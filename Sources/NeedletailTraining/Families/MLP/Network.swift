@@ -59,7 +59,10 @@ final class Network {
   var outputColumns: Int { layers[layers.count - 1].outputs }
 
   /// He for relu and gelu (2015), Glorot for the others (2010).
-  func initialise(_ random: inout RandomSource) {
+  ///
+  /// - Parameter idleInputs: columns that are 0 in every training row. No gradient ever reaches their weights,
+  ///   so they start, and stay, at 0: an untrained weight must not act on a value that shows up later.
+  func initialise(_ random: inout RandomSource, idleInputs: [Int] = []) {
     for layer in layers {
       let isRectified = layer.activation == .relu || layer.activation == .gelu
       let fan = isRectified ? Double(layer.inputs) : Double(layer.inputs + layer.outputs) / 2
@@ -68,6 +71,9 @@ final class Network {
         parameters.start[layer.weights + index] = Float(random.normal() * deviation)
       }
       for index in 0..<layer.outputs { parameters.start[layer.bias + index] = 0 }
+    }
+    for row in 0..<layers[0].outputs {
+      for column in idleInputs { parameters.start[layers[0].weights + row * layers[0].inputs + column] = 0 }
     }
   }
 

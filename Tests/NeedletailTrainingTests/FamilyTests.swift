@@ -1,0 +1,107 @@
+import Foundation
+import NeedletailCore
+import Testing
+
+@testable import NeedletailTraining
+
+@Suite struct LinearRegressionTests {
+  private let family = LinearRegression()
+
+  private func samples(rows: Int) -> Samples {
+    let inputs = Synthetic.inputs(rows: rows, columns: 3, seed: 1)
+    let targets = (0..<rows).map { 4 + Double(inputs[$0, 0]) * 2 - Double(inputs[$0, 1]) + 0.5 * Double(inputs[$0, 2]) }
+    return Samples(inputs: inputs, targets: targets)
+  }
+
+  private func fit(_ samples: Samples, l2: Double = 0) throws -> LinearRegression.Fitted {
+    let context = FitContext(family, task: .regression, train: samples, model: ["l2": .number(l2)])
+    return try #require(try family.fit(context) as? LinearRegression.Fitted)
+  }
+
+  @Test func recoversAKnownPlane() throws {
+    let fitted = try fit(samples(rows: 500))
+    for (found, expected) in zip(fitted.weights + [fitted.intercept], [2, -1, 0.5, 4]) {
+      #expect(abs(found - expected) < 1e-10)
+    }
+  }
+
+  @Test func thePenaltyShrinksWeightsButNotTheIntercept() throws {
+    // One centred column: w = Σxy / (Σx² + l2); the intercept stays the mean.
+    let inputs = Matrix(rows: 4, columns: 1, elements: [-3, -1, 1, 3])
+    let fitted = try fit(Samples(inputs: inputs, targets: [4, 8, 12, 16]), l2: 20)
+    #expect(abs(fitted.weights[0] - 40.0 / 40) < 1e-12)
+    #expect(abs(fitted.intercept - 10) < 1e-12)
+  }
+
+  @Test func exportsOneLayerThatTheGraphNames() throws {
+    var builder = GraphBuilder(inputColumns: 3)
+    let output = try fit(samples(rows: 50)).exportGraph(into: &builder, input: 0)
+    let graph = builder.finish(task: .regression, rawOutputs: output)
+    #expect(graph.outputs == [.init(name: "prediction", value: 1, kind: .number)])
+    #expect(graph.tensors[0].shape == [1, 3])
+  }
+}
+
+@Suite struct LogisticRegressionTests {
+  private let family = LogisticRegression()
+
+  private func fit(
+    _ samples: Samples, classes: Int, c: Double = 1
+  ) throws -> (point: [Double], loss: LogisticLoss, notes: [String]) {
+    let context = FitContext(
+      family, task: .classification, classCount: classes, train: samples, model: ["c": .number(c)])
+    let fitted = try #require(try family.fit(context) as? LogisticRegression.Fitted)
+    return (fitted.point, LogisticLoss(samples: samples, classCount: classes, c: c), fitted.notes)
+  }
+
+  private func noisy(rows: Int, classes: Int) -> Samples {
+    let inputs = Synthetic.inputs(rows: rows, columns: 4, seed: 7)
+    var random = RandomSource(seed: 8)
+    let targets = (0..<rows).map { row in
+      let score = Double(inputs[row, 0]) + 0.5 * Double(inputs[row, 1]) + random.normal()
+      return Double(max(0, min(classes - 1, Int((score + 1.5) / 3 * Double(classes)))))
+    }
+    return Samples(inputs: inputs, targets: targets)
+  }
+
+  @Test(arguments: [2, 3, 5])
+  func theGradientAtTheSolutionIsZero(classes: Int) throws {
+    var (point, loss, notes) = try fit(noisy(rows: 300, classes: classes), classes: classes)
+    var gradient = [Double](repeating: 0, count: point.count)
+    _ = loss.evaluate(point, gradient: &gradient)
+    #expect(gradient.allSatisfy { abs($0) <= 1e-8 })
+    #expect(notes[0].hasPrefix("converged after"))
+  }
+
+  @Test(arguments: [2, 4])
+  func theGradientIsTheDerivativeOfTheLoss(classes: Int) {
+    var loss = LogisticLoss(samples: noisy(rows: 40, classes: classes), classCount: classes, c: 0.3)
+    var random = RandomSource(seed: 1)
+    let point = (0..<loss.parameterCount).map { _ in random.normal() }
+    var gradient = [Double](repeating: 0, count: point.count)
+    var ignored = gradient
+    _ = loss.evaluate(point, gradient: &gradient)
+    for index in point.indices {
+      var ahead = point
+      var behind = point
+      ahead[index] += 1e-5
+      behind[index] -= 1e-5
+      let slope = (loss.evaluate(ahead, gradient: &ignored) - loss.evaluate(behind, gradient: &ignored)) / 2e-5
+      #expect(abs(slope - gradient[index]) < 1e-8)
+    }
+  }
+
+  @Test func withoutInformativeColumnsTheInterceptIsTheLogOdds() throws {
+    let inputs = Matrix(rows: 8, columns: 1)
+    let (point, _, _) = try fit(Samples(inputs: inputs, targets: [0, 0, 1, 1, 1, 1, 1, 1]), classes: 2)
+    #expect(abs(point[1] - log(3)) < 1e-6)
+    #expect(point[0] == 0)
+  }
+
+  @Test func separableDataStillHasAFiniteOptimum() throws {
+    let inputs = Matrix(rows: 4, columns: 1, elements: [-2, -1, 1, 2])
+    let (point, _, notes) = try fit(Samples(inputs: inputs, targets: [0, 0, 1, 1]), classes: 2, c: 1e6)
+    #expect(point.allSatisfy(\.isFinite) && point[0] > 1)
+    #expect(notes[0].hasPrefix("converged"))
+  }
+}

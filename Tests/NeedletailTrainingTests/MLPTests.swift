@@ -1,0 +1,153 @@
+import NeedletailCore
+import Testing
+
+@testable import NeedletailTraining
+
+@Suite struct MLPTests {
+  private let family = MLP()
+
+  /// Inside or outside of a circle: no line separates them.
+  private func circle(rows: Int, seed: UInt64) -> Samples {
+    let inputs = Synthetic.inputs(rows: rows, columns: 2, seed: seed)
+    let targets = (0..<rows).map { row in
+      inputs[row, 0] * inputs[row, 0] + inputs[row, 1] * inputs[row, 1] < 1.4 ? 1.0 : 0.0
+    }
+    return Samples(inputs: inputs, targets: targets)
+  }
+
+  private func context(
+    task: ModelGraph.Task = .classification, train: Samples, validation: Samples, model: [String: Document] = [:],
+    training: [String: Document] = [:], seed: UInt64 = 1, progress: @escaping (EpochReport) -> Void = { _ in }
+  ) -> FitContext {
+    var settings: [String: Document] = ["epochs": .integer(40), "learning_rate": .number(0.01)]
+    settings.merge(training) { $1 }
+    return FitContext(
+      family, task: task, classCount: task == .classification ? 2 : 0, train: train, validation: validation,
+      model: ["hidden": .list([.integer(16)])].merging(model) { $1 }, training: settings, seed: seed,
+      progress: progress)
+  }
+
+  @Test(arguments: ["adam", "adamw", "sgd"], ["relu", "tanh", "gelu", "logistic"])
+  func learnsWhatNoLineSeparates(optimiser: String, activation: String) throws {
+    let rates: [String: Double] = ["adam": 0.03, "adamw": 0.03, "sgd": activation == "logistic" ? 0.5 : 0.05]
+    var best = 0.0
+    _ = try family.fit(
+      context(
+        train: circle(rows: 400, seed: 1), validation: circle(rows: 200, seed: 2),
+        model: ["activation": .text(activation)],
+        training: [
+          "optimiser": .text(optimiser), "learning_rate": .number(try #require(rates[optimiser])),
+          "weight_decay": .number(0), "epochs": .integer(100),
+        ],
+        progress: { best = max(best, $0.validationMetric ?? 0) }))
+    #expect(best > 0.9)
+  }
+
+  @Test(arguments: ["relu", "tanh", "gelu", "logistic"])
+  func theGradientIsTheDerivativeOfTheLoss(activation: String) throws {
+    let kinds: [String: Dense.Activation] = ["relu": .relu, "tanh": .tanh, "gelu": .gelu, "logistic": .logistic]
+    for isRegression in [false, true] {
+      let network = Network(
+        sizes: [3, 5, 4, isRegression ? 1 : 3], activation: try #require(kinds[activation]),
+        isRegression: isRegression, batchRowsMax: 8)
+      var random = RandomSource(seed: 3)
+      network.initialise(&random)
+      for index in 0..<24 { network.input[index] = Float(random.normal()) }
+      let targets = (0..<8).map { Double($0 % 3) }
+      var none: RandomSource?
+      func loss() -> Double {
+        network.forward(rows: 8, random: &none)
+        return network.loss(targets: targets, rows: 8).sum / 8
+      }
+      _ = loss()
+      network.backward(rows: 8, dropout: 0)
+      let gradient = (0..<network.gradient.count).map { network.gradient.start[$0] }
+      for index in gradient.indices {
+        let value = network.parameters.start[index]
+        network.parameters.start[index] = value + 1e-2
+        let ahead = loss()
+        network.parameters.start[index] = value - 1e-2
+        let behind = loss()
+        network.parameters.start[index] = value
+        // fp32 and a coarse step, and relu has a kink: a wrong formula is off by far more.
+        #expect(abs((ahead - behind) / 2e-2 - Double(gradient[index])) < 2e-2)
+      }
+    }
+  }
+
+  @Test func aNumberIsLearnedInItsOwnUnits() throws {
+    let inputs = Synthetic.inputs(rows: 300, columns: 2, seed: 4)
+    let targets = (0..<300).map { 1000 + 200 * Double(inputs[$0, 0]) }
+    let samples = Samples(inputs: inputs, targets: targets)
+    var metric = 0.0
+    let fitted = try family.fit(
+      context(task: .regression, train: samples, validation: samples, progress: { metric = $0.validationMetric ?? 0 }))
+    #expect(metric > 0.98)
+    let bias = try #require((fitted as? FittedMLP)?.layers.last?.bias[0])
+    #expect(bias > 500)
+  }
+
+  @Test func aColumnWithoutValuesGetsNoWeight() throws {
+    var samples = circle(rows: 60, seed: 1)
+    for row in 0..<60 { samples.inputs[row, 1] = 0 }
+    let fitted = try family.fit(
+      context(train: samples, validation: samples, model: ["dropout": .number(0.1)], training: ["epochs": .integer(3)]))
+    let weights = try #require(fitted as? FittedMLP).layers[0].weights
+    #expect((0..<16).allSatisfy { weights[$0, 1] == 0 })
+    #expect((0..<16).contains { weights[$0, 0] != 0 })
+  }
+
+  @Test func theSameSeedGivesTheSameWeights() throws {
+    func layers(_ seed: UInt64) throws -> [Matrix] {
+      let fitted = try family.fit(
+        context(
+          train: circle(rows: 100, seed: 1), validation: circle(rows: 50, seed: 2), model: ["dropout": .number(0.2)],
+          training: ["epochs": .integer(3)], seed: seed))
+      return try #require(fitted as? FittedMLP).layers.map(\.weights)
+    }
+    #expect(try layers(5) == layers(5))
+    #expect(try layers(5) != layers(6))
+  }
+
+  @Test func stopsEarlyAndKeepsTheBestWeights() throws {
+    // Targets without any pattern: the validation loss is best near the start.
+    var random = RandomSource(seed: 1)
+    let noise = { (rows: Int, seed: UInt64) in
+      Samples(
+        inputs: Synthetic.inputs(rows: rows, columns: 10, seed: seed),
+        targets: (0..<rows).map { _ in Double(random.index(below: 2)) })
+    }
+    var reports: [EpochReport] = []
+    let fitted = try family.fit(
+      context(
+        train: noise(60, 1), validation: noise(60, 2),
+        training: ["epochs": .integer(300), "patience": .integer(5)], progress: { reports.append($0) }))
+    let best = try #require(reports.indices.min { reports[$0].validationLoss ?? 9 < reports[$1].validationLoss ?? 9 })
+    #expect(reports.count == best + 1 + 5)
+    #expect(fitted.notes == ["stopped early at epoch \(best + 6), best was \(best + 1)"])
+  }
+
+  @Test func anExplodingLossIsNamedWithAdvice() throws {
+    let samples = circle(rows: 100, seed: 1)
+    let error = #expect(throws: TrainingError.self) {
+      _ = try family.fit(
+        context(
+          train: samples, validation: samples,
+          training: [
+            "optimiser": .text("sgd"), "learning_rate": .number(1000), "gradient_clip": .number(0),
+            "weight_decay": .number(100),
+          ]))
+    }
+    #expect(error?.kind == .fit)
+    #expect(error?.message.contains("lower training.learning_rate (now 1000)") == true)
+  }
+
+  @Test func patienceNeedsValidationRows() throws {
+    let samples = circle(rows: 20, seed: 1)
+    let none = Samples(inputs: Matrix(rows: 0, columns: 2), targets: [])
+    #expect(throws: TrainingError.self) { _ = try family.fit(context(train: samples, validation: none)) }
+    let fitted = try family.fit(
+      context(train: samples, validation: none, training: ["patience": .integer(0), "epochs": .integer(2)]))
+    #expect(fitted.notes == ["2 epochs"])
+  }
+}

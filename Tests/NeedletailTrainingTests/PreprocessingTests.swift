@@ -1,0 +1,97 @@
+import NeedletailCore
+import NeedletailTestSupport
+import Testing
+
+@testable import NeedletailTraining
+
+@Suite struct PreprocessingTests {
+  private let table = Table(
+    columns: [
+      .init(name: "x", values: .numbers([1, 3, .nan, 100])),
+      .init(name: "flat", values: .numbers([5, 5, 5, 9])),
+      .init(name: "c", values: .categories(codes: [1, 0, 1, 2], categories: ["b", "a", "late"])),
+    ], rowNumbers: [1, 2, 3, 4])
+
+  private func configuration(_ extra: String) throws -> RunConfiguration {
+    try RunConfiguration(
+      yaml: "data: { files: [a.csv] }\ntarget: { column: t }\nmodel: { family: mlp }\n" + extra, file: "run.yaml",
+      directory: ".")
+  }
+
+  private func fit(_ extra: String) throws -> Preprocessing {
+    try Preprocessing(features: table, rows: [0, 1, 2], target: "t", configuration: try configuration(extra))
+  }
+
+  @Test func looksAtTrainingRowsOnly() throws {
+    let fitted = try fit("features: { missing: mean, unknown: zeros }")
+    // x: 1, 3, and the gap filled with their mean 2: mean 2, variance 2/3. Row 3 (100, 9, late) was never seen.
+    #expect(fitted.fills == [2, 0, 0])
+    #expect(fitted.affine?.offset == [2, 5, 0, 0])
+    #expect(fitted.affine?.scale == [Float(1.5.squareRoot()), 1, 1, 1])
+    #expect(fitted.schema.features[2].kind == .categorical(categories: ["a", "b"], unknown: .zeros))
+    #expect(fitted.columns == 4)
+  }
+
+  @Test func theEngineComputesWhatWasFitted() throws {
+    let fitted = try fit("features: { missing: mean, unknown: zeros }")
+    let matrix = try fitted.transform(table, rows: [0, 1, 2, 3])
+    let step = Float(1.5.squareRoot())
+    let expected: [Float] = [-step, 0, 1, 0, step, 0, 0, 1, 0, 0, 1, 0, 98 * step, 4, 0, 0]
+    for (found, wanted) in zip(matrix.elements, expected) { #expect(abs(found - wanted) < 1e-4) }
+  }
+
+  @Test func minMaxMapsTheTrainingRangeToOne() throws {
+    let fitted = try fit("features: { missing: median, unknown: other }\npreprocessing: { scale: min_max }")
+    #expect(fitted.affine?.offset == [1, 5, 0, 0, 0])
+    #expect(fitted.affine?.scale == [0.5, 1, 1, 1, 1])
+    let row = try fitted.transform(table, rows: [3]).elements
+    #expect(row == [49.5, 4, 0, 0, 1])
+  }
+
+  @Test func withoutScalingRowsPassThrough() throws {
+    let fitted = try fit("features: { missing: most_frequent, unknown: zeros }\npreprocessing: { scale: none }")
+    #expect(fitted.affine == nil)
+    #expect(try fitted.transform(table, rows: [1, 2]).elements == [3, 5, 0, 1, 1, 5, 1, 0])
+  }
+
+  @Test(arguments: [("mean", 2.5), ("median", 1.5), ("most_frequent", 1), ("constant", 9)])
+  func fillsGapsByPolicy(policy: String, fill: Float) throws {
+    let column = Table.Column(name: "x", values: .numbers([1, 1, 2, 6, .nan]))
+    let run = try configuration("features: { columns: { x: { missing: \(policy), constant: \"9\" } } }")
+    let fit = try ColumnFit(column, rows: [0, 1, 2, 3, 4], policy: run.policy(for: "x"), run)
+    #expect(fit.fill == fill)
+    #expect(fit.feature.missing == .impute)
+  }
+
+  @Test func refusesGapsUnlessAPolicySaysOtherwise() throws {
+    let error = #expect(throws: TrainingError.self) { try fit("") }
+    #expect(
+      error?.message
+        == "run.yaml: column \"x\": expected no missing values (features.missing is refuse), found 1; set missing: median (or mean, most_frequent, constant)"
+    )
+  }
+
+  @Test func aConstantMustBeAKnownCategory() throws {
+    let error = #expect(throws: TrainingError.self) {
+      try fit("features:\n  missing: mean\n  columns:\n    c: { missing: constant, constant: bb }")
+    }
+    #expect(
+      error?.message
+        == "run.yaml:7: features.columns.c.constant: expected a category of the training rows, found \"bb\", did you mean \"a\"?"
+        || error?.message
+          == "run.yaml:7: features.columns.c.constant: expected a category of the training rows, found \"bb\", did you mean \"b\"?"
+    )
+  }
+
+  @Test func knowsWhichRowsTheSchemaRefuses() throws {
+    let strict = try fit("features: { missing: mean }")
+    #expect((0..<4).map { strict.accepts(table, row: $0) } == [true, true, true, false])
+    let lenient = try fit("features: { missing: mean, unknown: zeros }")
+    #expect(lenient.accepts(table, row: 3))
+  }
+
+  @Test func categoriesThatAreNumbersStandInTheirOrder() {
+    #expect(ColumnFit.sorted([0, 1, 2], ["10", "9", "-1"]) == [2, 1, 0])
+    #expect(ColumnFit.sorted([0, 1, 2], ["10", "9", "x"]) == [0, 1, 2])
+  }
+}

@@ -1,0 +1,148 @@
+import NeedletailCore
+import Testing
+
+@testable import NeedletailTraining
+
+@Suite struct RunConfigurationTests {
+  static let minimal = """
+    data:
+      files: [a.csv]
+    target:
+      column: price
+    model:
+      family: mlp
+    """
+
+  private func load(_ yaml: String, sets: [String] = []) throws -> RunConfiguration {
+    try RunConfiguration(yaml: yaml, file: "run.yaml", directory: "/data", sets: sets)
+  }
+
+  @Test func fillsInDefaultsUnderWhatTheUserSays() throws {
+    let run = try load(Self.minimal + "\n  hidden: [8]\ntraining:\n  epochs: 7\n")
+    #expect(run.document["model"]["hidden"] == .list([.integer(8)]))
+    #expect(run.document["model"]["activation"] == .text("relu"))
+    #expect(run.document["training"]["epochs"] == .integer(7))
+    #expect(run.document["training"]["optimiser"] == .text("adamw"))
+    #expect(run.request.files[0].path == "/data/a.csv" && run.request.files[0].name == "a.csv")
+    #expect(run.model.name == "run")
+    #expect(run.quantisation.lossPointsMax == 0.5)
+    #expect(run.splitFractions == (0.7, 0.15, 0.15))
+  }
+
+  @Test func theMergedConfigurationReadsBackAsItself() throws {
+    let run = try load(
+      Self.minimal
+        + "\nfeatures:\n  columns:\n    \"a: b\": { type: categorical, missing: constant, constant: \"null\" }\n")
+    let again = try load(run.document.yaml)
+    #expect(again.document == run.document)
+    #expect(again.policy(for: "a: b").constant == "null")
+  }
+
+  @Test func setsWinOverTheFileAndAreCheckedAlike() throws {
+    let run = try load(
+      Self.minimal,
+      sets: ["training.epochs=3", "model.hidden=[4, 2]", "publish.model=m.1", "features.columns.\"a.b\".type=bool"])
+    #expect(run.document["training"]["epochs"] == .integer(3))
+    #expect(run.document["model"]["hidden"] == .list([.integer(4), .integer(2)]))
+    #expect(run.model.name == "m.1")
+    #expect(run.request.types.first?.column == "a.b")
+    #expect(run.document["features"]["columns"]["a.b"]["type"] == .text("bool"))
+  }
+
+  @Test(arguments: [
+    ("training.epoch=3", "--set training.epoch: unknown key \"epoch\" in training, did you mean \"epochs\"?"),
+    (
+      "training.epochs=many",
+      "--set training.epochs: training.epochs: expected a whole number from 1 to 1000000, found \"many\""
+    ),
+    ("training.epochs", "--set training.epochs: expected key.key=value, found no \"=\""),
+    ("training=3", "--set training: training: expected a section of keys, found \"3\""),
+    (".a=3", "--set .a: expected keys separated by dots, found \".a\""),
+    (
+      "model.family=mpl",
+      "--set model.family: model.family: expected linear_regression | logistic_regression | mlp, found \"mpl\", did you mean \"mlp\"?"
+    ),
+  ])
+  func refusesASet(assignment: String, message: String) {
+    let error = #expect(throws: TrainingError.self) { try load(Self.minimal, sets: [assignment]) }
+    #expect(error?.message == message)
+  }
+
+  @Test(arguments: [
+    ("modle:\n  family: mlp\n", "run.yaml:7: unknown key \"modle\", did you mean \"model\"?"),
+    (
+      "training:\n  epochs: 3\n  learning_rat: 0.1\n",
+      "run.yaml:9: unknown key \"learning_rat\" in training, did you mean \"learning_rate\"?"
+    ),
+    ("training:\n  epochs: 0\n", "run.yaml:8: training.epochs: expected a whole number from 1 to 1000000, found \"0\""),
+    (
+      "training:\n  optimiser: adma\n",
+      "run.yaml:8: training.optimiser: expected adam | adamw | sgd, found \"adma\", did you mean \"adam\"?"
+    ),
+    ("split: { train: 0.5 }\n", "run.yaml:7: split: expected fractions that add up to 1, found 0.8"),
+    ("split: 3\n", "run.yaml:7: split: expected a section of keys, found \"3\""),
+    (
+      "publish: { model: \"a b\" }\n",
+      "run.yaml:7: publish.model: model name: expected letters, digits, '.', '_', '-', starting with a letter or digit, found \"a b\""
+    ),
+    (
+      "features:\n  columns:\n    size: { missing: constant }\n",
+      "run.yaml:9: features.columns.size.constant: expected what to fill in, found nothing"
+    ),
+    (
+      "features:\n  columns:\n    size: { typ: bool }\n",
+      "run.yaml:9: unknown key \"typ\" in features.columns.size, did you mean \"type\"?"
+    ),
+    ("training: [1, 2]\n", "run.yaml:7: training: expected a section of keys, found a list of 2"),
+    ("target:\n  column: b\n", "run.yaml: expected YAML, found: line 1: the key \"target\" twice in one section"),
+  ])
+  func refuses(addition: String, message: String) {
+    let error = #expect(throws: TrainingError.self) { try load(Self.minimal + "\n" + addition) }
+    #expect(error?.message == message)
+  }
+
+  @Test(arguments: [
+    ("", "run.yaml:1: model.family: expected linear_regression | logistic_regression | mlp, found nothing"),
+    (
+      "model: { family: mlp }\ntarget: { column: x }\n",
+      "run.yaml:1: data.files: expected a list, each text, found nothing"
+    ),
+    ("data: [\n", "run.yaml: expected YAML, found: line 2: did not find expected node content"),
+  ])
+  func refusesAnIncompleteFile(yaml: String, message: String) {
+    let error = #expect(throws: TrainingError.self) { try load(yaml) }
+    #expect(error?.message == message)
+  }
+
+  @Test func everyFamilyRunsOnItsDefaults() throws {
+    for family in FamilyRegistry.all {
+      let run = try load("data: { files: a.csv }\ntarget: { column: y }\nmodel: { family: \(family.name) }\n")
+      #expect(run.family.name == family.name)
+      #expect(run.document["data"]["files"] == .list([.text("a.csv")]))
+    }
+  }
+}
+
+@Suite struct DocumentTests {
+  @Test func jsonEscapesAndKeepsOrder() {
+    let document = Document.section([
+      .init("b", .text("a\"\\\n\u{1}é")), .init("a", .list([.integer(1), .number(0.5), .null])),
+      .init("c", .section([])), .init("d", .number(.nan)), .init("e", .list([.section([.init("f", .flag(true))])])),
+    ])
+    #expect(
+      document.json == """
+        {
+          "b": "a\\"\\\\\\n\\u0001é",
+          "a": [1, 0.5, null],
+          "c": {},
+          "d": null,
+          "e": [
+            {
+              "f": true
+            }
+          ]
+        }
+
+        """)
+  }
+}

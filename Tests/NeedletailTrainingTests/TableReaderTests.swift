@@ -1,0 +1,135 @@
+import NeedletailTestSupport
+import Testing
+
+@testable import NeedletailTraining
+
+@Suite struct TableReaderTests {
+  private let directory: TemporaryDirectory
+
+  init() throws { directory = try TemporaryDirectory() }
+
+  @Test func infersNumbersBoolsAndCategories() throws {
+    let data = try directory.dataset(
+      "id,size,fresh,colour,price\n1,1.5,true,red,10.5\n2,NA,FALSE,\"blue, dark\",11\n3,?,true,,12.25\n",
+      target: "price")
+    #expect(data.features.columns.map(\.name) == ["id", "size", "fresh", "colour"])
+    guard case .numbers(let sizes) = data.features.columns[1].values,
+      case .numbers(let fresh) = data.features.columns[2].values,
+      case .categories(let codes, let categories) = data.features.columns[3].values,
+      case .numbers(let prices) = data.target.values
+    else {
+      Issue.record("wrong types: \(data.features.columns)")
+      return
+    }
+    #expect(sizes[0] == 1.5 && sizes[1].isNaN && sizes[2].isNaN)
+    #expect(fresh == [1, 0, 1])
+    #expect(codes == [0, 1, -1] && categories == ["red", "blue, dark"])
+    #expect(prices == [10.5, 11, 12.25])
+  }
+
+  @Test(arguments: [
+    ("0\n1\n2\n", true), ("a\nb\n", true), ("true\nfalse\n", true), ("0.5\n1\n", false),
+    ((0..<21).map { "\($0)\n" }.joined(), false),
+  ])
+  func tellsClassesFromQuantities(values: String, isClassification: Bool) throws {
+    let rows = values.split(separator: "\n").enumerated().map { "\($0.offset),\($0.element)\n" }.joined()
+    let data = try directory.dataset("x,t\n" + rows, target: "t")
+    if case .categories = data.target.values {
+      #expect(isClassification)
+    } else {
+      #expect(!isClassification)
+    }
+  }
+
+  @Test func mergesFilesByNameAndNumbersTheirRows() throws {
+    let a = try directory.write("x,y,t\n1,2,p\n3,4,q\n", to: "a.csv")
+    let b = try directory.write("t,x,y\np,5,6\n", to: "b.csv")
+    let data = try TableReader(TableRequest(files: [("a.csv", a), ("b.csv", b)], target: "t")).read()
+    #expect(data.features.columns.map(\.values) == [.numbers([1, 3, 5]), .numbers([2, 4, 6])])
+    #expect(data.features.rowNumbers == [1, 2, 3])
+    #expect(data.sha256.count == 64)
+  }
+
+  @Test func dropsDuplicatesAndUnlabelledRowsAndCountsThem() throws {
+    let csv = "x,c,t\n1,a,p\n1,a,p\n1,,p\n1,,p\n1,b,p\n2,a,\n1,a,q\n"
+    let data = try directory.dataset(csv, target: "t")
+    #expect(data.rowsRead == 7)
+    #expect(data.duplicatesDropped == 2)
+    #expect(data.unlabelledDropped == 1)
+    #expect(data.features.rowNumbers == [1, 3, 5, 7])
+    #expect(try directory.dataset(csv, target: "t", keepsDuplicates: true).rowCount == 6)
+  }
+
+  @Test func keepsChosenColumnsOnlyAndInTheirOrder() throws {
+    let path = try directory.write("a,b,c,t\n1,2,3,p\n4,5,6,q\n", to: "data.csv")
+    let chosen = try TableReader(TableRequest(files: [("data.csv", path)], target: "t", columns: ["c", "a"])).read()
+    #expect(chosen.features.columns.map(\.name) == ["c", "a"])
+    let dropped = try TableReader(TableRequest(files: [("data.csv", path)], target: "t", drop: ["b"])).read()
+    #expect(dropped.features.columns.map(\.name) == ["a", "c"])
+  }
+
+  @Test(arguments: [
+    ("an empty file", "", "data.csv:1: expected a header line with column names, found an empty file"),
+    ("a header alone", "x,t\n", "data.csv:2: expected at least one row after the header, found none"),
+    ("a short row", "x,y,t\n1,2,p\n1,2\n", "data.csv:3: column \"t\": expected 3 fields as in the header, found 2"),
+    ("a long row", "x,t\n1,p\n1,p,9\n", "data.csv:3: expected 2 fields as in the header, found 3"),
+    ("a column without a name", "x,,t\n1,2,p\n", "data.csv:1: header field 2: expected a column name, found nothing"),
+    (
+      "a column twice", "x,x,t\n1,2,p\n",
+      "data.csv:1: column \"x\": expected every column name once, found it as fields 1 and 2"
+    ),
+    (
+      "no such target", "size,tt\n1,p\n",
+      "run: target.column: expected a column of data.csv, found \"t\", did you mean \"tt\"?"
+    ),
+    (
+      "only missing values", "x,t\n,p\nNA,q\n",
+      "column \"x\": expected at least one value, found only missing ones; add it to data.drop"
+    ),
+    ("only missing targets", "x,y,t\n1,2,\n", "column \"t\": expected target values, found only missing ones"),
+    (
+      "too large for the engine", "x,t\n1e39,p\n",
+      "data.csv:2: column \"x\": expected a number within ±3.4e38, found \"1e39\""
+    ),
+  ])
+  func refuses(fault: String, csv: String, message: String) throws {
+    let error = #expect(throws: TrainingError.self) { try directory.dataset(csv, target: "t") }
+    #expect(error?.message == message)
+  }
+
+  @Test func refusesTextWhereNumbersAreDue() throws {
+    let error = #expect(throws: TrainingError.self) {
+      try directory.dataset("x,t\n1,p\nabc,q\n", target: "t", types: [("x", .numeric)])
+    }
+    #expect(error?.message == "data.csv:3: column \"x\": expected a number, found \"abc\"")
+    let rows = (0..<19).map { "\($0),p\n" }.joined()
+    let mixed = #expect(throws: TrainingError.self) { try directory.dataset("x,t\n\(rows)1o,q\n", target: "t") }
+    #expect(
+      mixed?.message
+        == "data.csv:21: column \"x\": expected a number as in 19 of 20 values, found \"1o\"; correct it, add it to data.missing, or declare the column categorical"
+    )
+  }
+
+  @Test func refusesBytesThatAreNotUTF8NamingTheCell() throws {
+    let bytes = Array("x,name,t\n1,ok,p\n2,".utf8) + [0xC3, 0x28] + Array(",q\n".utf8)
+    let path = try directory.write(bytes, to: "data.csv")
+    let error = #expect(throws: TrainingError.self) {
+      try TableReader(TableRequest(files: [("data.csv", path)], target: "t")).read()
+    }
+    #expect(error?.message == "data.csv:3: column \"name\": expected UTF-8, found bytes that are not")
+  }
+
+  @Test func refusesFilesWhoseColumnsDiffer() throws {
+    let a = try directory.write("price,size,t\n1,2,p\n", to: "a.csv")
+    let b = try directory.write("prise,size,t\n1,2,p\n", to: "b.csv")
+    let error = #expect(throws: TrainingError.self) {
+      try TableReader(TableRequest(files: [("a.csv", a), ("b.csv", b)], target: "t")).read()
+    }
+    #expect(
+      error?.message == "b.csv:1: expected the columns of a.csv, found none named \"price\", did you mean \"prise\"?")
+    let missing = #expect(throws: TrainingError.self) {
+      try TableReader(TableRequest(files: [("no.csv", directory.file("no.csv"))], target: "t")).read()
+    }
+    #expect(missing?.message == "no.csv: expected a readable file, found: No such file or directory")
+  }
+}
