@@ -94,7 +94,7 @@ import Testing
       "run.yaml:9: unknown key \"typ\" in features.columns.size, did you mean \"type\"?"
     ),
     ("training: [1, 2]\n", "run.yaml:7: training: expected a section of keys, found a list of 2"),
-    ("target:\n  column: b\n", "run.yaml: expected YAML, found: line 1: the key \"target\" twice in one section"),
+    ("target:\n  column: b\n", "run.yaml: expected YAML, found: line 3: the key \"target\" twice in one section"),
   ])
   func refuses(addition: String, message: String) {
     let error = #expect(throws: TrainingError.self) { try load(Self.minimal + "\n" + addition) }

@@ -103,12 +103,29 @@ import Testing
   }
 
   @Test(arguments: [
-    (["model.family=linear_regression", "model.hidden=null"], "linear_regression"),
-    (["target.task=regression"], "expected a number"),
+    (
+      "kind", "linear_regression",
+      "run.yaml:3: model.family: expected a family for classification of \"kind\", found linear_regression; "
+        + "use logistic_regression or mlp, or set target.task"
+    ),
+    (
+      "x", "logistic_regression",
+      "run.yaml:3: model.family: expected a family for regression of \"x\", found logistic_regression; "
+        + "use linear_regression or mlp, or set target.task"
+    ),
   ])
-  func refusesAFamilyThatCannot(sets: [String], part: String) throws {
-    let error = #expect(throws: TrainingError.self) { try train(Synthetic.classesRun, sets: sets) }
-    #expect(error?.message.contains(part) == true)
+  func refusesAFamilyThatCannot(target: String, family: String, message: String) throws {
+    let error = #expect(throws: TrainingError.self) {
+      try train("data: { files: data.csv }\ntarget: { column: \(target) }\nmodel: { family: \(family) }\n")
+    }
+    #expect(error?.message == message)
+  }
+
+  @Test func refusesTextAsARegressionTarget() throws {
+    let error = #expect(throws: TrainingError.self) {
+      try train(Synthetic.classesRun, sets: ["target.task=regression"])
+    }
+    #expect(error?.message == "data.csv:2: column \"kind\": expected a number, found \"left\"")
   }
 
   @Test func testRowsWithUnseenCategoriesAreNotJudgedAndTheUserIsTold() throws {

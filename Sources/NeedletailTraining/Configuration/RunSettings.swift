@@ -80,7 +80,7 @@ enum RunSettings {
   static let quantisation: [Setting] = [
     Setting(
       "precision", .choice(["auto", "int8", "fp32"]), .text("auto"),
-      "auto: int8 where there is something to gain and the metric allows it."),
+      "With auto, int8 where there is something to gain and the metric allows it."),
     Setting(
       "max_loss_points", .number(0...100), .number(0.5),
       "Accuracy, or R² times 100, that int8 may cost on validation or test rows."),

@@ -34,6 +34,8 @@ public enum Publishing {
   public static func publish(
     _ bytes: [UInt8], model: ModelID, version: ModelVersion, store: String
   ) throws(TrainingError) -> String {
+    // The first model to be published finds no store yet.
+    try? FileManager.default.createDirectory(atPath: store, withIntermediateDirectories: true)
     do throws(BundleError) {
       return try Publisher.publish(bytes, model: model, version: version, store: store)
     } catch {
