@@ -12,17 +12,20 @@ enum FuzzBundle {
   static func main() {
     var count = CommandLine.argc
     var arguments: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?> = CommandLine.unsafeArgv
-    _ = runFuzzer(&count, &arguments) { data, count in
-      let bytes = UnsafeRawBufferPointer(start: data, count: count)
-      guard let way = bytes.first else { return 0 }
-      let input = Array(bytes.dropFirst())
-      let choice = Int(way) % (2 * Seed.assembly.sections.count + 1)
-      if choice == 0 || input.isEmpty {
-        read(input)
-      } else if let sealed = seal(input, as: (choice - 1) / 2, isFrame: choice.isMultiple(of: 2)) {
-        read(sealed)
-      }
+    _ = runFuzzer(&count, &arguments) { start, count in
+      FuzzBundle.run(UnsafeRawBufferPointer(start: start, count: count))
       return 0
+    }
+  }
+
+  private static func run(_ bytes: UnsafeRawBufferPointer) {
+    guard let way = bytes.first else { return }
+    let input = Array(bytes.dropFirst())
+    let choice = Int(way) % (2 * Seed.assembly.sections.count + 1)
+    if choice == 0 || input.isEmpty {
+      read(input)
+    } else if let sealed = seal(input, as: (choice - 1) / 2, isFrame: choice.isMultiple(of: 2)) {
+      read(sealed)
     }
   }
 
