@@ -197,13 +197,14 @@ package.targets += testedModules.map { module in
 // libFuzzer targets, built by Tests/fuzz/run only: they link with `-sanitize=fuzzer` and nothing else.
 if Context.environment["NEEDLETAIL_FUZZ"] != nil {
   package.targets += [
+    .target(name: "FuzzDriver", path: "Tests/fuzz/driver", swiftSettings: swiftSettings),
     .executableTarget(
       name: "fuzz-frame",
-      dependencies: ["NeedletailWire", .product(name: "NIOCore", package: "swift-nio")],
+      dependencies: ["FuzzDriver", "NeedletailWire", .product(name: "NIOCore", package: "swift-nio")],
       path: "Tests/fuzz/frame", swiftSettings: swiftSettings),
     .executableTarget(
       name: "fuzz-request",
-      dependencies: ["NeedletailCore", "NeedletailWire", "CNeedletailProto"],
+      dependencies: ["FuzzDriver", "NeedletailCore", "NeedletailWire", "CNeedletailProto"],
       path: "Tests/fuzz/request", swiftSettings: swiftSettings),
     .executableTarget(
       name: "fuzz-bundle",

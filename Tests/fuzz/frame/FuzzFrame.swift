@@ -1,3 +1,4 @@
+internal import FuzzDriver
 internal import NIOCore
 internal import NeedletailWire
 
@@ -8,14 +9,12 @@ internal import NeedletailWire
 @main
 enum FuzzFrame {
   static func main() {
-    var count = CommandLine.argc
-    var arguments: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?> = CommandLine.unsafeArgv
-    _ = runFuzzer(&count, &arguments) { data, count in
+    fuzz { data, count in
       let bytes = UnsafeRawBufferPointer(start: data, count: count)
       guard let first = bytes.first else { return 0 }
       let stream = UnsafeRawBufferPointer(rebasing: bytes.dropFirst())
-      let whole = decode(stream, pieceBytes: max(stream.count, 1))
-      let cut = decode(stream, pieceBytes: Int(first) + 1)
+      let whole = FuzzFrame.decode(stream, pieceBytes: max(stream.count, 1))
+      let cut = FuzzFrame.decode(stream, pieceBytes: Int(first) + 1)
       precondition(whole == cut, "frames depend on where the stream was cut")
       return 0
     }
@@ -48,10 +47,3 @@ enum FuzzFrame {
     return outcome
   }
 }
-
-@_silgen_name("LLVMFuzzerRunDriver")
-private func runFuzzer(
-  _ count: UnsafeMutablePointer<CInt>,
-  _ arguments: UnsafeMutablePointer<UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>>,
-  _ target: @convention(c) (UnsafePointer<UInt8>?, Int) -> CInt
-) -> CInt

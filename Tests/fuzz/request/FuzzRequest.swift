@@ -1,4 +1,5 @@
 internal import CNeedletailProto
+internal import FuzzDriver
 internal import NeedletailCore
 internal import NeedletailWire
 
@@ -9,9 +10,7 @@ internal import NeedletailWire
 @main
 enum FuzzRequest {
   static func main() {
-    var count = CommandLine.argc
-    var arguments: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?> = CommandLine.unsafeArgv
-    _ = runFuzzer(&count, &arguments) { data, count in
+    fuzz { data, count in
       guard let data, count > 0 else { return 0 }
       FuzzRequest.check(UnsafeRawBufferPointer(start: data, count: count))
       return 0
@@ -67,10 +66,3 @@ enum FuzzRequest {
     nt_arena_destroy(&arena)
   }
 }
-
-@_silgen_name("LLVMFuzzerRunDriver")
-private func runFuzzer(
-  _ count: UnsafeMutablePointer<CInt>,
-  _ arguments: UnsafeMutablePointer<UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>>,
-  _ target: @convention(c) (UnsafePointer<UInt8>?, Int) -> CInt
-) -> CInt
