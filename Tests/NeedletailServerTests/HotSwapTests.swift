@@ -16,7 +16,7 @@ struct HotSwapTests {
   static let swaps = ProcessInfo.processInfo.environment["NEEDLETAIL_SWAPS"].flatMap { Int($0) } ?? 50
 
   @Test func swapsUnderLoadFailNoCallAndMixNoAnswer() async throws {
-    try await TestServer.with(models: ["swap": ModelFixtures.constant(1)]) { test in
+    try await TestServer.with(models: ["swap": ModelFixtures.constant(1)], signed: true) { test in
       let traffic = Traffic()
       let swaps = Self.swaps
       let rejected = try await withThrowingTaskGroup(of: Void.self) { group in
@@ -61,11 +61,10 @@ struct HotSwapTests {
     return rejected
   }
 
-  /// A good bundle with one bit flipped, or cut off within a section.
+  /// A well-signed bundle with one bit flipped, of its directory or of a section.
   private static func corrupt(_ version: UInt64, _ random: inout SplitMix64) throws -> [UInt8] {
     var bytes = try BundleFixtures.bundle(
-      model: "swap", version: version, BundleContents(definition: ModelFixtures.constant(-1), golden: []), keys: [])
-    // Of the directory or a section: a flip in the room for signatures of an unsigned bundle is harmless.
+      model: "swap", version: version, BundleContents(definition: ModelFixtures.constant(-1), golden: []))
     let directoryBytes = bytes[40..<44].reversed().reduce(0) { $0 << 8 | Int($1) }
     let signatureBytes = bytes[44..<48].reversed().reduce(0) { $0 << 8 | Int($1) }
     let sections = 64 + directoryBytes + signatureBytes

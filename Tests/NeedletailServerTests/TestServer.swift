@@ -14,15 +14,20 @@ final class TestServer: Sendable {
   let directory: TemporaryDirectory
   let server: NeedletailServer
   let log: LogRecorder
+  /// What bundles are signed with.
+  private let keys: [SigningKey]
   private let running: Task<Void, any Error>
 
   /// Runs `body` against a server, and stops it whatever happens.
-  /// - Parameter models: bundles that stand in the store at start, by name; each becomes version 1.
+  /// - Parameters:
+  ///   - models: bundles that stand in the store at start, by name; each becomes version 1.
+  ///   - signed: whether bundles are signed and only signed ones accepted.
   static func with<Result>(
-    models: [String: ModelDefinition] = [:], configure: (inout ServerConfiguration) -> Void = { _ in },
+    models: [String: ModelDefinition] = [:], signed: Bool = false,
+    configure: (inout ServerConfiguration) -> Void = { _ in },
     _ body: (TestServer) async throws -> Result
   ) async throws -> Result {
-    let test = try await TestServer(models: models, configure: configure)
+    let test = try await TestServer(models: models, signed: signed, configure: configure)
     do {
       try await test.server.waitUntilReady()
       let result = try await body(test)
@@ -34,9 +39,16 @@ final class TestServer: Sendable {
     }
   }
 
-  init(models: [String: ModelDefinition], configure: (inout ServerConfiguration) -> Void) async throws {
+  init(
+    models: [String: ModelDefinition], signed: Bool = false, configure: (inout ServerConfiguration) -> Void
+  ) async throws {
     directory = try TemporaryDirectory()
-    var configuration = ServerConfiguration(store: directory.file("store"), allowUnsigned: true)
+    keys = signed ? [BundleFixtures.key] : []
+    var configuration = ServerConfiguration(store: directory.file("store"), allowUnsigned: !signed)
+    if signed {
+      let trust = "keys:\n  - name: release\n    public_key: \(BundleFixtures.key.publicKey)\n"
+      configuration.trust = try directory.write(Array(trust.utf8), to: "trust.yaml")
+    }
     configuration.listen = ListenAddress(host: "127.0.0.1", port: 0)
     configuration.admin = nil
     configuration.threads = 2
@@ -44,7 +56,9 @@ final class TestServer: Sendable {
     configuration.unix = directory.file("s")
     configure(&configuration)
     try FileManager.default.createDirectory(atPath: configuration.store, withIntermediateDirectories: true)
-    for (name, definition) in models { try Self.publish(definition, name, 1, in: configuration.store) }
+    for (name, definition) in models {
+      try Self.publish(definition, name, 1, in: configuration.store, keys)
+    }
     log = LogRecorder()
     let server = try await NeedletailServer(configuration, logger: log.logger, signals: false)
     self.server = server
@@ -70,14 +84,14 @@ final class TestServer: Sendable {
   func client() async throws -> NeedletailClient { try await .connect(to: address) }
 
   func publish(_ definition: ModelDefinition, _ model: String, _ version: UInt64) throws {
-    try Self.publish(definition, model, version, in: store)
+    try Self.publish(definition, model, version, in: store, keys)
   }
 
-  private static func publish(_ definition: ModelDefinition, _ model: String, _ version: UInt64, in store: String)
-    throws
-  {
+  private static func publish(
+    _ definition: ModelDefinition, _ model: String, _ version: UInt64, in store: String, _ keys: [SigningKey]
+  ) throws {
     let bytes = try BundleFixtures.bundle(
-      model: model, version: version, BundleContents(definition: definition, golden: []), keys: [])
+      model: model, version: version, BundleContents(definition: definition, golden: []), keys: keys)
     _ = try Publisher.publish(bytes, model: ModelID(model), version: ModelVersion(version)!, store: store)
   }
 
