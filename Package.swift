@@ -133,7 +133,7 @@ let package = Package(
     .executableTarget(
       name: "needletail-trainer",
       dependencies: [
-        "NeedletailTraining", "NeedletailBundle", "NeedletailCore",
+        "NeedletailTraining", "NeedletailBundle", "NeedletailEngine", "NeedletailCore",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: swiftSettings),

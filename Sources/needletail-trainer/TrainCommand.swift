@@ -1,6 +1,7 @@
 import ArgumentParser
 import NeedletailBundle
 import NeedletailCore
+import NeedletailEngine
 import NeedletailTraining
 
 struct TrainCommand: ParsableCommand {
@@ -44,6 +45,11 @@ struct TrainCommand: ParsableCommand {
   }
 
   func run() throws {
+    do throws(PlanError) {
+      try InstructionSet.validateEnvironment()
+    } catch {
+      throw UserError(error.message)
+    }
     do {
       try runTyped()
     } catch {

@@ -8,7 +8,10 @@ struct BundleKeygen: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "keygen",
     abstract: "Make an Ed25519 key pair for signing bundles.",
-    discussion: "NAME.key stays with the publisher; the printed lines go into the server's trust file.")
+    discussion: """
+      NAME.key stays with the publisher; the printed lines go into the server's trust file. Where there is none yet, \
+      --trust starts it.
+      """)
 
   @Argument(help: "Name of the key, e.g. release.")
   var name: String
@@ -16,11 +19,17 @@ struct BundleKeygen: AsyncParsableCommand {
   @Option(help: ArgumentHelp("Where to write the files.", valueName: "dir"), completion: .directory)
   var directory = "."
 
+  @Option(help: ArgumentHelp("Start a trust file with this key; it must not exist yet.", valueName: "file"))
+  var trust: String?
+
   func validate() throws {
     do {
       _ = try ModelID(name)
     } catch {
       throw ValidationError(error.message.replacing("model name", with: "key name"))
+    }
+    if let trust, FileManager.default.fileExists(atPath: trust) {
+      throw ValidationError("--trust \(trust): exists already; leave --trust out and add the printed lines to it")
     }
   }
 
@@ -29,26 +38,34 @@ struct BundleKeygen: AsyncParsableCommand {
     let privatePath = "\(directory)/\(name).key"
     let publicPath = "\(directory)/\(name).pub"
     try key.write(to: privatePath)
+    let trustFile = """
+      keys:
+        - name: \(name)
+          public_key: \(key.publicKey)
+          models: ["*"]
+          state: active
+
+      """
+    // All of it or nothing; what stood there before is never touched.
+    var written = [privatePath]
     do {
       try key.publicKey.write(to: publicPath)
+      written.append(publicPath)
+      if let trust { try AtomicFile.write(Array(trustFile.utf8), to: trust, replace: false) }
     } catch {
-      // A pair or nothing.
-      try? FileManager.default.removeItem(atPath: privatePath)
+      for path in written { try? FileManager.default.removeItem(atPath: path) }
       throw error
     }
     print(
       """
       Private key: \(privatePath) (keep it off servers)
       Public key:  \(publicPath), key id \(key.publicKey.keyID)
-
-      For the server's trust file:
-
-      keys:
-        - name: \(name)
-          public_key: \(key.publicKey)
-          models: ["*"]
-          state: active
       """)
+    if let trust {
+      print("Trust file:  \(trust), for needletail-server --trust")
+    } else {
+      print("\nFor the server's trust file:\n\n\(trustFile)", terminator: "")
+    }
   }
 }
 

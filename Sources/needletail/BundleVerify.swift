@@ -29,6 +29,7 @@ struct BundleVerify: AsyncParsableCommand {
   }
 
   func run() async throws {
+    try InstructionSet.validateEnvironment()
     var report = VerificationReport(file: file, isQuiet: json)
     do {
       try verify(&report)

@@ -1,21 +1,20 @@
 internal import CNeedletailProto
 
-/// The memory of protobuf-c messages: a bump allocator with a budget, freed as a whole.
+/// The memory of protobuf-c messages: an arena with a budget, freed as a whole.
 ///
 /// protobuf-c spends up to 60 bytes of memory on one byte of message (empty sub-messages, unknown
 /// fields), so foreign messages are unpacked here and nowhere else: past the budget, unpacking fails.
 /// Messages to be packed are built here, too.
 final class MessageMemory {
-  private static let blockBytes = 64 << 10
-  /// malloc's alignment on every platform served; protobuf-c asks for no more.
-  private static let alignment = 16
-
   private let budgetBytes: Int
-  private var spentBytes = 0
-  private var blocks: [UnsafeMutableRawPointer] = []
-  private var free = UnsafeMutableRawBufferPointer(start: nil, count: 0)
+  private let arena: UnsafeMutablePointer<nt_arena>
 
-  init(budgetBytes: Int) { self.budgetBytes = budgetBytes }
+  init(budgetBytes: Int) {
+    self.budgetBytes = budgetBytes
+    arena = .allocate(capacity: 1)
+    nt_arena_init(arena)
+    nt_arena_reset(arena, budgetBytes)
+  }
 
   /// Enough for any well-formed message of that many bytes.
   convenience init(forMessageOf bytes: Int) {
@@ -27,25 +26,14 @@ final class MessageMemory {
   }
 
   deinit {
-    for block in blocks { block.deallocate() }
+    nt_arena_destroy(arena)
+    arena.deallocate()
   }
 
   /// - Returns: nil once the budget is spent.
   func allocate(_ bytes: Int) -> UnsafeMutableRawPointer? {
-    guard bytes >= 0, bytes <= budgetBytes - spentBytes else { return nil }
-    let size = (bytes + Self.alignment - 1) & ~(Self.alignment - 1)
-    guard size <= budgetBytes - spentBytes else { return nil }
-    if size > free.count || free.baseAddress == nil {
-      let fresh = max(size, min(Self.blockBytes, budgetBytes - spentBytes), Self.alignment)
-      let block = UnsafeMutableRawBufferPointer.allocate(byteCount: fresh, alignment: Self.alignment)
-      guard let start = block.baseAddress else { return nil }
-      blocks.append(start)
-      free = block
-    }
-    spentBytes += size
-    let start = free.baseAddress
-    free = UnsafeMutableRawBufferPointer(rebasing: free[size...])
-    return start
+    guard bytes >= 0 else { return nil }
+    return nt_arena_allocate(arena, bytes)
   }
 
   /// Unpacks a message whose texts were found to be UTF-8 without NUL, for C strings cannot tell.
@@ -56,13 +44,7 @@ final class MessageMemory {
   ) throws(BundleError) -> Message {
     let descriptor = descriptor(of: initialize)
     try MessageText.check(bytes, descriptor: descriptor, what: what)
-    var allocator = ProtobufCAllocator(
-      alloc: { data, bytes in
-        guard let data, let size = Int(exactly: bytes) else { return nil }
-        return Unmanaged<MessageMemory>.fromOpaque(data).takeUnretainedValue().allocate(size)
-      },
-      free: { _, _ in },
-      allocator_data: Unmanaged.passUnretained(self).toOpaque())
+    var allocator = nt_arena_allocator(arena)
     let message = protobuf_c_message_unpack(
       descriptor, &allocator, bytes.count, bytes.assumingMemoryBound(to: UInt8.self).baseAddress)
     guard let message else {
