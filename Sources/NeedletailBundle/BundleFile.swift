@@ -16,15 +16,16 @@ public final class BundleFile: @unchecked Sendable {
   public let count: Int
   private let memory: UnsafeMutableRawPointer
 
-  public convenience init(bytes: [UInt8]) {
-    self.init(count: bytes.count)
+  /// - Throws: `.io` if the system has no memory for a copy.
+  public convenience init(bytes: [UInt8]) throws(BundleError) {
+    try self.init(count: bytes.count)
     bytes.withUnsafeBytes { UnsafeMutableRawBufferPointer(start: memory, count: count).copyMemory(from: $0) }
   }
 
-  private init(count: Int) {
+  private init(count: Int) throws(BundleError) {
     let memory = mmap(nil, max(count, 1), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
     guard let memory, memory != MAP_FAILED else {
-      fatalError("bundle file: expected \(count) bytes of memory, found: \(String(cString: strerror(errno)))")
+      throw SystemCall.failure("map \(count) bytes for a bundle")
     }
     self.memory = memory
     self.count = count
@@ -52,7 +53,7 @@ public final class BundleFile: @unchecked Sendable {
     guard size <= limits.fileBytesMax else {
       throw BundleError(.oversized, "file bytes: expected at most \(limits.fileBytesMax), found \(size)")
     }
-    let file = BundleFile(count: size)
+    let file = try BundleFile(count: size)
     let found = try read(descriptor, path, into: UnsafeMutableRawBufferPointer(start: file.memory, count: size))
     guard found == size else {
       throw BundleError(.truncated, "file: expected \(size) bytes, found \(found): it shrank while it was read")
