@@ -21,7 +21,7 @@ enum BundleOutput {
 
   /// Foreign text for a terminal: it moves no cursor and forges no lines.
   static func plain(_ text: String) -> String {
-    text.quotedForMessage.dropFirst().dropLast().replacing("\\\"", with: "\"")
+    String(text.quotedForMessage.dropFirst().dropLast()).replacing("\\\"", with: "\"")
   }
 
   /// `1,234,567`.
