@@ -29,6 +29,9 @@ struct HotSwapTests {
         try await group.waitForAll()
         return rejected
       }
+      print(
+        "\(swaps) swaps: \(traffic.answered) answers, \(traffic.failed) failed, \(traffic.mixed) mixed;",
+        "\(rejected) of \(swaps) corrupted bundles rejected")
       #expect(traffic.failed == 0, "\(traffic.firstFailure ?? "")")
       #expect(traffic.mixed == 0)
       #expect(traffic.answered > swaps)
