@@ -31,6 +31,7 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-crypto", from: "4.5.0"),
     .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
     .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
+    .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
     .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.0", traits: []),
     .package(url: "https://github.com/jpsim/Yams", from: "6.2.0"),
     .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
@@ -38,6 +39,7 @@ let package = Package(
   targets: [
     // C: kernels and generated messages; system libraries.
     .target(name: "CNeedletailKernels", cSettings: cSettings),
+    .target(name: "CNeedletailLoad", cSettings: cSettings),
     .target(name: "CNeedletailProto", linkerSettings: [.linkedLibrary("protobuf-c")]),
     .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
     .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
@@ -112,6 +114,16 @@ let package = Package(
       ],
       swiftSettings: swiftSettings),
 
+    // Schedules, frames, statistics and sockets of `needletail bench`.
+    .target(
+      name: "NeedletailLoad",
+      dependencies: [
+        "CNeedletailLoad", "NeedletailCore", "NeedletailWire",
+        .product(name: "Histogram", package: "hdrhistogram-swift"),
+        .product(name: "NIOCore", package: "swift-nio"),
+      ],
+      swiftSettings: swiftSettings),
+
     // Offline: never linked into the server.
     .target(
       name: "NeedletailTraining",
@@ -140,7 +152,7 @@ let package = Package(
     .executableTarget(
       name: "needletail",
       dependencies: [
-        "NeedletailClient", "NeedletailBundle", "NeedletailEngine", "NeedletailCore",
+        "NeedletailClient", "NeedletailLoad", "NeedletailBundle", "NeedletailEngine", "NeedletailCore",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: swiftSettings),
@@ -173,6 +185,13 @@ let testedModules: [(name: String, extra: [Target.Dependency])] = [
     ]
   ),
   ("NeedletailClient", ["NeedletailWire", .product(name: "NIOPosix", package: "swift-nio")]),
+  (
+    "NeedletailLoad",
+    [
+      "NeedletailWire", .product(name: "Histogram", package: "hdrhistogram-swift"),
+      .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),
+    ]
+  ),
   ("NeedletailTraining", ["NeedletailBundle", "NeedletailEngine"]),
 ]
 

@@ -11,6 +11,7 @@ struct Needletail: AsyncParsableCommand {
       """,
     version: needletailVersion,
     subcommands: [
-      PredictCommand.self, ModelsCommand.self, HealthCommand.self, MetricsCommand.self, BundleCommand.self,
+      PredictCommand.self, ModelsCommand.self, HealthCommand.self, MetricsCommand.self, BenchCommand.self,
+      BundleCommand.self,
     ])
 }

@@ -10,10 +10,14 @@ struct ServerOptions: ParsableArguments {
   @Option(help: ArgumentHelp("Give up after this time, e.g. 250ms, 5s or 1m.", valueName: "time"))
   var timeout = TimeSpan(duration: .seconds(10), text: "10s")
 
+  func address() throws -> ServerAddress {
+    let text = server ?? ProcessInfo.processInfo.environment["NEEDLETAIL_SERVER"] ?? ""
+    return text.isEmpty ? .standard : try ServerAddress(text)
+  }
+
   /// Runs `body` with a connection and closes it.
   func withClient<Result>(_ body: (NeedletailClient) async throws -> Result) async throws -> Result {
-    let text = server ?? ProcessInfo.processInfo.environment["NEEDLETAIL_SERVER"] ?? ""
-    let address = text.isEmpty ? .standard : try ServerAddress(text)
+    let address = try address()
     var configuration = NeedletailClient.Configuration()
     configuration.connectTimeout = timeout.duration
     configuration.defaultTimeout = timeout.duration

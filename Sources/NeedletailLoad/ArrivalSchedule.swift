@@ -1,0 +1,83 @@
+#if canImport(Glibc)
+  internal import Glibc
+#else
+  internal import Darwin
+#endif
+
+/// The points in time at which requests are meant to leave, whatever the server does.
+///
+/// Pure: it is told where to begin and never reads a clock. Latency is counted from these points, so
+/// that a server which stalls is charged for the requests that had to wait behind the stall
+/// (no "coordinated omission").
+public struct ArrivalSchedule: Sendable {
+  /// How the gaps between requests are drawn.
+  public enum Arrivals: String, Sendable, CaseIterable {
+    /// Exponential gaps: independent users.
+    case poisson
+    /// Equal gaps: a metronome.
+    case constant
+  }
+
+  /// When the next request is meant to leave, on the monotonic clock.
+  public private(set) var nextNanoseconds: UInt64
+
+  private let start: UInt64
+  private let gapNanoseconds: Double
+  private let arrivals: Arrivals
+  private var offset: Double
+  private var random: SplitMix
+
+  /// - Parameters:
+  ///   - ratePerSecond: above 0.
+  ///   - phase: 0 to 1, the part of a gap before the first of equal gaps; staggers several schedules.
+  public init(ratePerSecond: Double, arrivals: Arrivals, startNanoseconds: UInt64, phase: Double = 0, seed: UInt64) {
+    precondition(ratePerSecond > 0, "a schedule needs a rate above 0")
+    start = startNanoseconds
+    gapNanoseconds = 1e9 / ratePerSecond
+    self.arrivals = arrivals
+    random = SplitMix(seed: seed)
+    offset = 0
+    nextNanoseconds = startNanoseconds
+    switch arrivals {
+    case .constant: move(by: phase * gapNanoseconds)
+    case .poisson: advance()
+    }
+  }
+
+  /// Goes on to the following request.
+  public mutating func advance() {
+    switch arrivals {
+    case .constant: move(by: gapNanoseconds)
+    case .poisson: move(by: -log(1 - random.unit()) * gapNanoseconds)
+    }
+  }
+
+  /// Requests that are expected to be due before `nanoseconds` and have not been taken.
+  public func expectedCount(before nanoseconds: UInt64) -> UInt64 {
+    guard nanoseconds > nextNanoseconds else { return 0 }
+    return UInt64((Double(nanoseconds - nextNanoseconds) / gapNanoseconds).rounded(.up))
+  }
+
+  private mutating func move(by nanoseconds: Double) {
+    offset += nanoseconds
+    nextNanoseconds = start + UInt64(offset)
+  }
+}
+
+/// Random numbers that a seed repeats. Source: https://prng.di.unimi.it/splitmix64.c
+public struct SplitMix: RandomNumberGenerator, Sendable {
+  private var state: UInt64
+
+  public init(seed: UInt64) { state = seed }
+
+  public mutating func next() -> UInt64 {
+    state &+= 0x9e37_79b9_7f4a_7c15
+    var z = state
+    z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
+    z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
+    return z ^ (z >> 31)
+  }
+
+  /// Uniform in 0 ..< 1.
+  public mutating func unit() -> Double { Double(next() >> 11) * 0x1p-53 }
+}

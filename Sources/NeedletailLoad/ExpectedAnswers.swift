@@ -1,0 +1,143 @@
+#if canImport(Glibc)
+  internal import Glibc
+#else
+  internal import Darwin
+#endif
+internal import NeedletailCore
+
+/// The answers that one version of a model is known to give, row by row.
+public struct ExpectedAnswers: Sendable {
+  /// The version that gives them; nil: every version.
+  public let version: UInt64?
+  /// How many rows they cover.
+  public let rows: Int
+  private let numbers: [Float]
+  private let classes: [Int64]
+  private let labels: [[UInt8]]
+  private let numberColumns: Int
+
+  /// Difference that a number may have, relative to its size where that is above 1: other processors
+  /// sum in another order.
+  public static let tolerance: Float = 1e-5
+
+  /// - Parameters:
+  ///   - numbers: of all rows, row-major; empty: not compared. Likewise the others.
+  public init(version: UInt64?, rows: Int, numbers: [Float], classes: [Int64], labels: [String]) {
+    precondition(rows > 0 && numbers.count.isMultiple(of: rows), "expected numbers for every row")
+    precondition(classes.isEmpty || classes.count == rows, "expected a class for every row")
+    precondition(labels.isEmpty || labels.count == rows, "expected a label for every row")
+    self.version = version
+    self.rows = rows
+    self.numbers = numbers
+    self.classes = classes
+    self.labels = labels.map { Array($0.utf8) }
+    numberColumns = numbers.count / rows
+  }
+
+  /// Whether rows `compared` of an answer to rows `firstRow ..< firstRow + rows` are as expected.
+  /// - Returns: nil if the answer holds no output that is known here.
+  func match(
+    _ prediction: UnsafeRawBufferPointer, firstRow: Int, rows: Int, compared: Range<Int>
+  ) -> Bool? {
+    var isCompared = false
+    var outputs = FieldScanner(prediction)
+    while outputs.next() {
+      guard outputs.number == 3, outputs.isDelimited else { continue }
+      guard let isEqual = matchTensor(outputs.bytes, firstRow: firstRow, rows: rows, compared: compared) else {
+        continue
+      }
+      guard isEqual else { return false }
+      isCompared = true
+    }
+    return isCompared ? true : nil
+  }
+
+  private func matchTensor(
+    _ tensor: UnsafeRawBufferPointer, firstRow: Int, rows: Int, compared: Range<Int>
+  ) -> Bool? {
+    var type: UInt64 = 0
+    var data = UnsafeRawBufferPointer(start: nil, count: 0)
+    var stringCount = 0
+    var stringsEqual = true
+    var fields = FieldScanner(tensor)
+    while fields.next() {
+      switch (fields.number, fields.isDelimited) {
+      case (2, false): type = fields.value
+      case (4, true): data = fields.bytes
+      case (5, true):
+        if !labels.isEmpty, compared.contains(stringCount), stringsEqual {
+          stringsEqual = Self.isEqual(fields.bytes, labels[firstRow + stringCount])
+        }
+        stringCount += 1
+      default: break
+      }
+    }
+    switch type {
+    case UInt64(DataType.float32.rawValue):
+      guard numberColumns > 0 else { return nil }
+      guard data.count == rows * numberColumns * 4 else { return false }
+      return matchNumbers(data, firstRow: firstRow, compared: compared)
+    case UInt64(DataType.int64.rawValue):
+      guard !classes.isEmpty else { return nil }
+      guard data.count == rows * 8 else { return false }
+      return compared.allSatisfy { row in
+        data.loadUnaligned(fromByteOffset: row * 8, as: Int64.self) == classes[firstRow + row]
+      }
+    case UInt64(DataType.string.rawValue):
+      return labels.isEmpty ? nil : stringCount == rows && stringsEqual
+    default: return nil
+    }
+  }
+
+  private func matchNumbers(_ data: UnsafeRawBufferPointer, firstRow: Int, compared: Range<Int>) -> Bool {
+    let first = firstRow * numberColumns
+    for index in (compared.lowerBound * numberColumns)..<(compared.upperBound * numberColumns) {
+      let found = data.loadUnaligned(fromByteOffset: index * 4, as: Float.self)
+      let expected = numbers[first + index]
+      guard abs(found - expected) <= Self.tolerance * max(1, abs(expected)) || (found.isNaN && expected.isNaN) else {
+        return false
+      }
+    }
+    return true
+  }
+
+  private static func isEqual(_ found: UnsafeRawBufferPointer, _ expected: [UInt8]) -> Bool {
+    guard found.count == expected.count, let base = found.baseAddress else { return found.count == expected.count }
+    return expected.withUnsafeBytes { other in
+      other.baseAddress.map { memcmp(base, $0, found.count) == 0 } ?? true
+    }
+  }
+}
+
+/// Compares answers with what the version that gave them is known to answer.
+public struct AnswerCheck: Sendable {
+  public enum Verdict: Sendable {
+    case right
+    case wrong
+    /// Every row is what some version answers, but not the version that the answer names.
+    case mixed
+    /// Nothing is known of this version.
+    case unknown
+  }
+
+  private let versions: [ExpectedAnswers]
+
+  public init(_ versions: [ExpectedAnswers]) { self.versions = versions }
+
+  public func check(_ answer: AnswerView, firstRow: Int, rows: Int) -> Verdict {
+    guard let prediction = answer.prediction else { return .unknown }
+    guard let own = versions.first(where: { $0.version == nil || $0.version == answer.version }) else {
+      return .unknown
+    }
+    guard let isRight = own.match(prediction, firstRow: firstRow, rows: rows, compared: 0..<rows) else {
+      return .unknown
+    }
+    if isRight { return .right }
+    let isMixed = (0..<rows).allSatisfy { row in
+      versions.contains {
+        $0.match(prediction, firstRow: firstRow, rows: rows, compared: row..<(row + 1)) == true
+      }
+    }
+    return isMixed ? .mixed : .wrong
+  }
+}

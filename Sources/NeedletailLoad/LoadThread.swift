@@ -1,0 +1,391 @@
+internal import NeedletailCore
+
+/// What a thread hands over while it runs.
+protocol StatisticsSink {
+  func add(_ statistics: LoadStatistics)
+}
+
+/// One thread's share of a run: its connections, its schedule, its figures. No locks, and nothing is
+/// allocated per request.
+struct LoadThread: ~Copyable {
+  struct Times {
+    /// Requests leave from here.
+    var start: UInt64
+    /// They count from here.
+    var measure: UInt64
+    /// They no longer leave.
+    var end: UInt64
+    /// Answers are no longer waited for.
+    var drained: UInt64
+  }
+
+  private let plan: LoadPlan
+  private let address: SocketAddress
+  private let times: Times
+  private let timeout: UInt64
+  private let poller = Poller()
+  private let connections: UnsafeMutablePointer<LoadConnection>
+  private let connectionCount: Int
+  private var schedule: ArrivalSchedule?
+  private var statistics = LoadStatistics()
+  private var dirty: [Int] = []
+  private var closedConnections: Int
+  /// Round robin over connections, over the mix, and over each model's frames.
+  private var nextConnection = 0
+  private var nextInMix: Int
+  private var nextFrame: [Int]
+  /// No connection has room: an answer, not the clock, lets the next request leave.
+  private var wasBlocked = false
+  /// What is due now had to wait for room.
+  private var isHeld = false
+  private var now: UInt64
+
+  private static let housekeepingNanoseconds: UInt64 = 100_000_000
+  private static let retryNanoseconds: UInt64 = 100_000_000
+  /// Frames queued before the sockets are served again.
+  private static let burstMax = 4096
+
+  init(_ plan: LoadPlan, address: SocketAddress, times: Times, index: Int) {
+    self.plan = plan
+    self.address = address
+    self.times = times
+    timeout = plan.timeout.wholeNanoseconds
+    let threads = plan.threads
+    connectionCount = max(1, plan.connections / threads + (index < plan.connections % threads ? 1 : 0))
+    connections = .allocate(capacity: connectionCount)
+    for position in 0..<connectionCount {
+      (connections + position).initialize(to: LoadConnection(depth: plan.depth))
+    }
+    closedConnections = connectionCount
+    nextInMix = index % plan.mix.sequence.count
+    // Threads begin at different rows.
+    nextFrame = plan.frames.framesOfModel.map { index * $0.count / threads }
+    now = Instant.now().nanoseconds
+    if case .open(let rate, let arrivals) = plan.pacing {
+      schedule = ArrivalSchedule(
+        ratePerSecond: rate / Double(threads), arrivals: arrivals, startNanoseconds: times.start,
+        phase: Double(index) / Double(threads), seed: plan.seed &+ UInt64(index) &* 0x9e37)
+    }
+  }
+
+  deinit {
+    connections.deinitialize(count: connectionCount)
+    connections.deallocate()
+  }
+
+  /// Runs to the end of the plan.
+  mutating func run(_ sink: some StatisticsSink) {
+    // Held here, so that no request counts references.
+    let frames = plan.frames
+    frames.bytes.withUnsafeBytes { bytes in
+      frames.frames.withUnsafeBufferPointer { run(sink, Source(bytes: bytes, frames: $0)) }
+    }
+  }
+
+  /// The encoded calls, borrowed.
+  private struct Source {
+    let bytes: UnsafeRawBufferPointer
+    let frames: UnsafeBufferPointer<RequestFrames.Frame>
+  }
+
+  private mutating func run(_ sink: some StatisticsSink, _ source: Source) {
+    var housekeeping = now
+    while true {
+      now = Instant.now().nanoseconds
+      if now >= housekeeping {
+        housekeeping = now + Self.housekeepingNanoseconds
+        connectClosed()
+        sweep(source)
+        sink.add(statistics)
+        statistics = LoadStatistics()
+      }
+      if now >= times.start, now < times.end { issueDue(source) }
+      flushDirty()
+      if now >= times.end, now >= times.drained || inFlight == 0 { break }
+      let count = poller.wait(nanoseconds: idleNanoseconds(until: housekeeping))
+      now = Instant.now().nanoseconds
+      for index in 0..<count { handle(poller.event(index), source) }
+    }
+    finish(source)
+    sink.add(statistics)
+  }
+
+  private var inFlight: Int { (0..<connectionCount).reduce(0) { $0 + connections[$1].inFlight } }
+
+  /// Until something is due.
+  private func idleNanoseconds(until housekeeping: UInt64) -> UInt64 {
+    var next = now < times.end ? min(housekeeping, times.end) : min(housekeeping, times.drained)
+    if now < times.start { next = min(next, times.start) }
+    // Where all is full an answer wakes this thread, not the clock.
+    if let schedule, now < times.end, !wasBlocked { next = min(next, schedule.nextNanoseconds) }
+    let later = Instant.now().nanoseconds
+    return next > later ? next - later : 0
+  }
+
+  // MARK: sending
+
+  private mutating func issueDue(_ source: Source) {
+    guard schedule != nil else {
+      for index in 0..<connectionCount { fill(index, source) }
+      return
+    }
+    let held = isHeld
+    wasBlocked = false
+    isHeld = false
+    for _ in 0..<Self.burstMax {
+      guard let due = schedule?.nextNanoseconds, due <= now, due < times.end else { return }
+      if now - due > timeout {
+        if due >= times.measure { statistics.expired += 1 }
+        schedule?.advance()
+        continue
+      }
+      guard let index = connectionWithRoom() else {
+        wasBlocked = true
+        isHeld = true
+        return
+      }
+      if due >= times.measure {
+        if held { statistics.heldBack += 1 } else { statistics.recordLag(nanoseconds: now - due) }
+      }
+      send(on: index, intendedNanoseconds: due, source)
+      schedule?.advance()
+    }
+  }
+
+  /// Closed loop: as many calls as the depth allows.
+  private mutating func fill(_ index: Int, _ source: Source) {
+    while connections[index].hasRoom { send(on: index, intendedNanoseconds: now, source) }
+  }
+
+  private mutating func connectionWithRoom() -> Int? {
+    for _ in 0..<connectionCount {
+      let index = nextConnection
+      nextConnection = index + 1 == connectionCount ? 0 : index + 1
+      if connections[index].hasRoom { return index }
+    }
+    return nil
+  }
+
+  @inline(__always)
+  private mutating func send(on index: Int, intendedNanoseconds: UInt64, _ source: Source) {
+    let model = plan.mix.sequence[nextInMix]
+    nextInMix = nextInMix + 1 == plan.mix.sequence.count ? 0 : nextInMix + 1
+    let turn = nextFrame[model]
+    let choices = plan.frames.framesOfModel[model].count
+    nextFrame[model] = turn + 1 >= choices ? 0 : turn + 1
+    let frame = plan.frames.framesOfModel[model][turn]
+    connections[index].enqueue(
+      source.frames[frame], index: frame, in: source.bytes, intendedNanoseconds: intendedNanoseconds)
+    if intendedNanoseconds >= times.measure { statistics.sent += 1 }
+    if !connections[index].isDirty {
+      connections[index].isDirty = true
+      dirty.append(index)
+    }
+  }
+
+  private mutating func flushDirty() {
+    guard !dirty.isEmpty else { return }
+    for index in dirty {
+      connections[index].isDirty = false
+      if case .open = connections[index].state, !connections[index].isWaitingForRoom { flush(index) }
+    }
+    dirty.removeAll(keepingCapacity: true)
+  }
+
+  private mutating func flush(_ index: Int) {
+    switch connections[index].flush() {
+    case .failed: lose(index)
+    case .wouldBlock: setWaiting(index, true)
+    case .done: setWaiting(index, false)
+    }
+  }
+
+  private mutating func setWaiting(_ index: Int, _ isWaiting: Bool) {
+    guard connections[index].isWaitingForRoom != isWaiting else { return }
+    connections[index].isWaitingForRoom = isWaiting
+    poller.modify(connections[index].descriptor, token: index, wantsRoom: isWaiting)
+  }
+
+  // MARK: connections
+
+  private mutating func connectClosed() {
+    guard closedConnections > 0, now < times.end else { return }
+    for index in 0..<connectionCount {
+      guard case .closed(let retry) = connections[index].state, retry <= now else { continue }
+      let descriptor = address.connect()
+      guard descriptor >= 0 else {
+        statistics.connectFailures += 1
+        connections[index].state = .closed(retryNanoseconds: now + Self.retryNanoseconds)
+        continue
+      }
+      connections[index].descriptor = descriptor
+      connections[index].state = .connecting
+      connections[index].isWaitingForRoom = true
+      closedConnections -= 1
+      poller.add(descriptor, token: index)
+    }
+  }
+
+  private mutating func connected(_ index: Int, _ source: Source) {
+    guard SocketAddress.isConnected(connections[index].descriptor) else {
+      statistics.connectFailures += 1
+      drop(index)
+      return
+    }
+    connections[index].state = .open
+    wasBlocked = false
+    setWaiting(index, false)
+    if schedule == nil, now >= times.start, now < times.end { fill(index, source) }
+  }
+
+  /// The server, or what lies between, ended the connection.
+  private mutating func lose(_ index: Int) {
+    if !connections[index].isGoingAway, now < times.end { statistics.connectionsLost += 1 }
+    let measure = times.measure
+    var lost: UInt64 = 0
+    connections[index].takeAll(where: { _ in true }, { if $0.intendedNanoseconds >= measure { lost += 1 } })
+    statistics.lost += lost
+    drop(index)
+  }
+
+  private mutating func drop(_ index: Int) {
+    connections[index].close(retryNanoseconds: now + Self.retryNanoseconds)
+    closedConnections += 1
+    wasBlocked = false
+  }
+
+  // MARK: receiving
+
+  private mutating func handle(_ event: (token: Int, canRead: Bool, canWrite: Bool), _ source: Source) {
+    let index = event.token
+    if case .connecting = connections[index].state {
+      if event.canWrite { connected(index, source) }
+      return
+    }
+    guard case .open = connections[index].state else { return }
+    if event.canRead { receive(index, source) }
+    guard case .open = connections[index].state, event.canWrite else { return }
+    flush(index)
+    wasBlocked = false
+  }
+
+  private mutating func receive(_ index: Int, _ source: Source) {
+    switch connections[index].receive() {
+    case .failed: return lose(index)
+    case .wouldBlock: return
+    case .done: break
+    }
+    while true {
+      switch connections[index].nextFrame() {
+      case .incomplete:
+        wasBlocked = false
+        if schedule == nil, now >= times.start, now < times.end { fill(index, source) }
+        return
+      case .malformed:
+        statistics.strayAnswers += 1
+        return lose(index)
+      case .payload(let payload):
+        guard let answer = AnswerView(payload) else {
+          statistics.strayAnswers += 1
+          return lose(index)
+        }
+        if let last = answer.goAwayLastID { goAway(index, lastID: last) } else { finish(answer, on: index, source) }
+      }
+    }
+  }
+
+  @inline(__always)
+  private mutating func finish(_ answer: AnswerView, on index: Int, _ source: Source) {
+    guard let slot = connections[index].take(id: answer.id) else {
+      // A refusal of the whole connection, before it is closed, answers no call.
+      if answer.id == 0, answer.status != .ok { return }
+      if !connections[index].forgiveAbandoned() { statistics.strayAnswers += 1 }
+      return
+    }
+    guard slot.intendedNanoseconds >= times.measure else { return }
+    let frame = source.frames[slot.frame]
+    let status = answer.status
+    statistics.answered += 1
+    statistics.byStatus[Int(status.rawValue)] += 1
+    guard status == .ok else { return }
+    let latency = now > slot.intendedNanoseconds ? now - slot.intendedNanoseconds : 0
+    statistics.recordLatency(nanoseconds: latency)
+    statistics.count(model: frame.model, version: answer.version)
+    guard isRight(answer, frame) else { return }
+    if latency > timeout {
+      statistics.late += 1
+    } else {
+      statistics.good += 1
+      statistics.goodRows += UInt64(frame.rows)
+    }
+  }
+
+  /// Counts what is wrong.
+  @inline(__always)
+  private mutating func isRight(_ answer: AnswerView, _ frame: RequestFrames.Frame) -> Bool {
+    guard answer.version != 0, answer.model.elementsEqual(plan.names[frame.model].utf8) else {
+      statistics.wrong += 1
+      return false
+    }
+    if let pinned = plan.pinnedVersions[frame.model], pinned != answer.version {
+      statistics.mixed += 1
+      return false
+    }
+    guard let check = plan.checks[frame.model] else { return true }
+    switch check.check(answer, firstRow: frame.firstRow, rows: frame.rows) {
+    case .right: statistics.verified += 1
+    case .unknown: break
+    case .wrong:
+      statistics.verified += 1
+      statistics.wrong += 1
+      return false
+    case .mixed:
+      statistics.verified += 1
+      statistics.mixed += 1
+      return false
+    }
+    return true
+  }
+
+  /// Calls above `lastID` were not executed; the others are still answered.
+  private mutating func goAway(_ index: Int, lastID: UInt64) {
+    connections[index].isGoingAway = true
+    let measure = times.measure
+    var lost: UInt64 = 0
+    connections[index].takeAll(
+      where: { $0.id > lastID }, { if $0.intendedNanoseconds >= measure { lost += 1 } })
+    statistics.lost += lost
+  }
+
+  // MARK: ends
+
+  /// Gives up on calls that nobody waits for any more, and leaves servers that stop.
+  private mutating func sweep(_ source: Source) {
+    let (latest, measure) = (now, times.measure)
+    // Twice the timeout: an answer that is late is told from one that never comes.
+    let patience = timeout > UInt64.max / 4 ? timeout : timeout * 2 + 1_000_000_000
+    var given: UInt64 = 0
+    for index in 0..<connectionCount {
+      var abandoned = 0
+      connections[index].takeAll(
+        where: { latest > $0.intendedNanoseconds && latest - $0.intendedNanoseconds > patience },
+        {
+          abandoned += 1
+          if $0.intendedNanoseconds >= measure { given += 1 }
+        })
+      connections[index].abandoned += abandoned
+      if connections[index].isGoingAway, connections[index].inFlight == 0 { lose(index) }
+    }
+    statistics.unanswered += given
+  }
+
+  private mutating func finish(_ source: Source) {
+    let measure = times.measure
+    var left: UInt64 = 0
+    for index in 0..<connectionCount {
+      connections[index].takeAll(where: { _ in true }, { if $0.intendedNanoseconds >= measure { left += 1 } })
+    }
+    statistics.unanswered += left
+    if let schedule { statistics.unsent += schedule.expectedCount(before: times.end) }
+  }
+}

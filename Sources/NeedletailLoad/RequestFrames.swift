@@ -1,0 +1,67 @@
+internal import NeedletailCore
+internal import NIOCore
+public import NeedletailWire
+
+/// Predict calls encoded once, ready to be sent any number of times under new ids.
+///
+/// A frame is `u32 length | 0x08, id as a varint of five bytes | the encoded call`: protobuf lets the
+/// fields stand in any order and a varint be longer than needed, so that an id is patched in place.
+public struct RequestFrames: Sendable {
+  /// One call.
+  public struct Frame: Sendable {
+    /// Place in ``RequestFrames/bytes``.
+    public let offset: Int
+    /// Length, its own length word included.
+    public let count: Int
+    /// Rows that the call asks about.
+    public let rows: Int
+    /// Index of the model asked.
+    public let model: Int
+    /// Its first row's number within the model's input, for verification.
+    public let firstRow: Int
+  }
+
+  /// Ids go up to 2^35 − 1.
+  public static let idMax: UInt64 = 1 << 35 - 1
+  /// Key and five bytes of varint.
+  private static let idFieldBytes = 6
+
+  public private(set) var bytes: [UInt8] = []
+  public private(set) var frames: [Frame] = []
+  /// Indices into ``frames`` by model.
+  public private(set) var framesOfModel: [[Int]] = []
+
+  public init() {}
+
+  /// - Throws: if the call exceeds what any server accepts.
+  public mutating func append(
+    _ call: RequestEncoder.Predict, rows: Int, model: Int, firstRow: Int, timeoutMicroseconds: UInt32
+  ) throws(RequestEncoder.TooLong) {
+    var buffer = ByteBuffer()
+    // Id 0 is left out by the encoder.
+    try RequestEncoder.append(
+      id: 0, timeoutMicroseconds: timeoutMicroseconds, .predict(call),
+      frameBytesMax: Limits.frameBytesHardCap - Self.idFieldBytes, to: &buffer)
+    let payload = buffer.readableBytesView.dropFirst(4)
+    let offset = bytes.count
+    withUnsafeBytes(of: UInt32(payload.count + Self.idFieldBytes).bigEndian) { bytes.append(contentsOf: $0) }
+    bytes.append(0x08)
+    bytes.append(contentsOf: repeatElement(0, count: Self.idFieldBytes - 1))
+    bytes.append(contentsOf: payload)
+    while framesOfModel.count <= model { framesOfModel.append([]) }
+    framesOfModel[model].append(frames.count)
+    frames.append(
+      Frame(offset: offset, count: bytes.count - offset, rows: rows, model: model, firstRow: firstRow))
+  }
+
+  /// Writes `id` into the copy of a frame that begins at `frame`.
+  @inline(__always)
+  public static func patch(id: UInt64, at frame: UnsafeMutableRawPointer) {
+    var rest = id
+    for index in 5..<9 {
+      frame.storeBytes(of: UInt8(truncatingIfNeeded: rest) | 0x80, toByteOffset: index, as: UInt8.self)
+      rest >>= 7
+    }
+    frame.storeBytes(of: UInt8(truncatingIfNeeded: rest) & 0x7f, toByteOffset: 9, as: UInt8.self)
+  }
+}

@@ -1,0 +1,113 @@
+internal import NeedletailClient
+internal import NeedletailLoad
+
+/// Makes the calls of a bench from rows of a file, or random ones, and what is known of their answers.
+struct BenchInput {
+  private let command: BenchCommand
+
+  /// Distinct calls of one model, if rows are random, and how much memory calls may take.
+  private static let randomCallsMax = 256
+  private static let randomBytesMax = 16 << 20
+  private static let bytesMax = 512 << 20
+
+  init(_ command: BenchCommand) { self.command = command }
+
+  func plan(client: NeedletailClient, address: ServerAddress) async throws -> LoadPlan {
+    let input = try command.input.map(FeatureTable.init(path:))
+    let table = input.map { $0.atLeast(rows: command.batch) }
+    var frames = RequestFrames()
+    var checks: [AnswerCheck?] = []
+    for (index, model) in command.models.enumerated() {
+      let description = try await client.describeModel(model.reference.model, selector: model.reference.selector)
+      if let table {
+        try append(table, of: description, at: index, to: &frames)
+      } else {
+        try appendRandom(description, at: index, to: &frames)
+      }
+      let expected = try command.expect.map {
+        try ExpectedAnswers(argument: $0, rows: table?.rows.count ?? 0, period: input?.rows.count ?? 0)
+      }
+      checks.append(expected.isEmpty ? nil : AnswerCheck(expected))
+    }
+    let target: LoadTarget =
+      switch address {
+      case .tcp(let host, let port): .tcp(host: host, port: port)
+      case .unix(let path): .unix(path: path)
+      }
+    return command.plan(target: target, frames: frames, checks: checks)
+  }
+
+  private func append(
+    _ table: FeatureTable, of model: ModelDescription, at index: Int, to frames: inout RequestFrames
+  ) throws {
+    for start in stride(from: 0, to: table.rows.count, by: command.batch) {
+      guard frames.bytes.count < Self.bytesMax else {
+        notice("\(table.source): only the first \(start) of \(table.rows.count) rows are sent, to fit memory")
+        return
+      }
+      let range = start..<min(start + command.batch, table.rows.count)
+      let columns = try table.tensors(for: model, rows: range)
+      try append(dense(columns, rows: range.count).map { [$0] } ?? columns, range, index, &frames)
+    }
+  }
+
+  private func appendRandom(_ model: ModelDescription, at index: Int, to frames: inout RequestFrames) throws {
+    var random = SplitMix(seed: UInt64(index) + 1)
+    let rowBytes = max(1, model.inputs.count) * 4
+    let calls = min(Self.randomCallsMax, max(1, Self.randomBytesMax / (rowBytes * command.batch)))
+    for call in 0..<calls {
+      // A category is sent as its code, any other feature as a number around 0.
+      let values = (0..<command.batch).flatMap { _ in
+        model.inputs.map { input -> Float in
+          input.type == .string && !input.categories.isEmpty
+            ? Float(Int(random.unit() * Double(input.categories.count))) : Float(random.unit() * 4 - 2)
+        }
+      }
+      let first = call * command.batch
+      try append(
+        [.features(values, columns: model.inputs.count)], first..<(first + command.batch), index, &frames)
+    }
+  }
+
+  private func append(
+    _ inputs: [InputTensor], _ rows: Range<Int>, _ index: Int, _ frames: inout RequestFrames
+  ) throws {
+    let reference = command.models[index].reference
+    let microseconds = command.server.timeout.duration.wholeNanoseconds / 1000
+    do {
+      try frames.append(
+        RequestEncoder.Predict(model: reference.model, selector: reference.selector, inputs: inputs),
+        rows: rows.count, model: index, firstRow: rows.lowerBound,
+        timeoutMicroseconds: UInt32(clamping: microseconds))
+    } catch {
+      throw Failure("--batch: a request of \(error.bytes) bytes exceeds a frame's \(error.limit)")
+    }
+  }
+
+  /// Columns of numbers as one matrix: less to send, and to read. Nil where there is a text among them.
+  private func dense(_ columns: [InputTensor], rows: Int) -> InputTensor? {
+    guard columns.allSatisfy({ $0.type == .float64 && $0.data.count == rows * 8 }) else { return nil }
+    var values = [Float](repeating: 0, count: rows * columns.count)
+    for (position, column) in columns.enumerated() {
+      column.data.withUnsafeBytes { data in
+        for row in 0..<rows {
+          values[row * columns.count + position] = Float(
+            data.loadUnaligned(fromByteOffset: row * 8, as: Double.self))
+        }
+      }
+    }
+    return .features(values, columns: columns.count)
+  }
+}
+
+extension FeatureTable {
+  /// The same rows over and over until there are `count`.
+  fileprivate func atLeast(rows count: Int) -> FeatureTable {
+    guard rows.count < count else { return self }
+    var longer = self
+    longer.rows = (0..<count).map { rows[$0 % rows.count] }
+    let (name, period) = (rowName, rows.count)
+    longer.rowName = { name($0 % period) }
+    return longer
+  }
+}
