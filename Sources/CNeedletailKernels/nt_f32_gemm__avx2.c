@@ -37,23 +37,51 @@ NT_TARGET_AVX2 NT_INLINE void tile(const nt_f32_gemm_args *args, size_t row, siz
   }
 }
 
-/// Six rows × 16 columns fill twelve of sixteen registers; few rows take more panels instead.
+/// R rows × two panels; four rows and more fill the registers with one panel at a time.
+NT_TARGET_AVX2 NT_INLINE void two_panels(const nt_f32_gemm_args *args, size_t row, size_t panel, size_t panels,
+                                         const int R) {
+  if (R < 4 && panels == 2) {
+    tile(args, row, panel, R, 2);
+  } else {
+    for (size_t p = 0; p < panels; p++) tile(args, row, panel + p, R, 1);
+  }
+}
+
+/// Eight chains hide the four cycles of two fused multiply-adds each. So rows are cut into tiles of
+/// three to six as equal as can be, which beats sixes and a short rest: with 8 rows 4 + 4 reaches
+/// the peak, 6 + 1 + 1 stays at 70 % of it.
 NT_TARGET_AVX2 void nt_f32_gemm__avx2(const nt_f32_gemm_args *args) {
   size_t panels = nt_panels(args->columns);
-  size_t whole = args->rows / 6 * 6;
-  size_t rest = args->rows - whole;
-  for (size_t panel = 0; panel < panels && whole > 0; panel++) {
-    for (size_t row = 0; row < whole; row += 6) tile(args, row, panel, 6, 1);
-  }
-  if (rest >= 3) {
-    for (size_t panel = 0; panel < panels; panel++) tile(args, whole, panel, 3, 1);
-    whole += 3;
-    rest -= 3;
-  }
-  for (; rest > 0; rest--, whole++) {
+  size_t rows = args->rows;
+  if (rows == 1) {
     size_t panel = 0;
-    for (; panel + 4 <= panels; panel += 4) tile(args, whole, panel, 1, 4);
-    for (; panel < panels; panel++) tile(args, whole, panel, 1, 1);
+    for (; panel + 4 <= panels; panel += 4) tile(args, 0, panel, 1, 4);
+    for (; panel < panels; panel++) tile(args, 0, panel, 1, 1);
+    return;
+  }
+  size_t tiles = (rows + 5) / 6;
+  for (size_t panel = 0; panel < panels; panel += 2) {
+    size_t count = panels - panel < 2 ? 1 : 2;
+    for (size_t i = 0; i < tiles; i++) {
+      size_t row = rows * i / tiles;
+      switch (rows * (i + 1) / tiles - row) {
+        case 2:
+          two_panels(args, row, panel, count, 2);
+          break;
+        case 3:
+          two_panels(args, row, panel, count, 3);
+          break;
+        case 4:
+          two_panels(args, row, panel, count, 4);
+          break;
+        case 5:
+          two_panels(args, row, panel, count, 5);
+          break;
+        default:
+          two_panels(args, row, panel, count, 6);
+          break;
+      }
+    }
   }
 }
 #endif

@@ -1,6 +1,6 @@
 // Row operations, written once. A file per instruction set defines NT_ISA and NT_TARGET and includes
 // this; loops over columns are elementwise, or reduce in 16 fixed lanes, so vectorising them changes
-// no bit.
+// no bit. NT_OWN_QUANTISE: the instruction set has quantise in a file of its own.
 
 #include "nt_math.h"
 
@@ -10,6 +10,7 @@
 
 #define NT_LANES 16
 
+#if !defined(NT_OWN_QUANTISE)
 NT_TARGET void NT_NAME(quantise)(const float *x, size_t rows, size_t columns, int8_t *q, size_t q_stride,
                                  float *row_scales) {
   assert(q_stride >= columns);
@@ -36,6 +37,7 @@ NT_TARGET void NT_NAME(quantise)(const float *x, size_t rows, size_t columns, in
     row_scales[row] = largest / 127.0f;
   }
 }
+#endif
 
 /// One value through impute and scale.
 NT_INLINE float NT_NAME(scaled)(const nt_preprocess *p, float x, size_t column) {
