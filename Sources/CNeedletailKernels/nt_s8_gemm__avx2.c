@@ -31,13 +31,37 @@ NT_TARGET_AVX2 NT_INLINE __m256i multiply_add(__m256i sums, __m256i magnitude, _
   return _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 
+/// The epilogue of identity and ReLU over a whole panel, without leaving registers: the same
+/// operations in the same order as nt_s8_epilogue.
+NT_TARGET_AVX2 NT_INLINE void finish_in_registers(const nt_s8_gemm_args *args, const __m256i *sums,
+                                                  const nt_s8_panel_tail *tail, size_t row, size_t panel,
+                                                  const int R) {
+  bool is_relu = args->activation == NT_ACTIVATION_RELU;
+  for (int half = 0; half < 2; half++) {
+    __m256 scales = _mm256_load_ps(tail->scales + 8 * half);
+    __m256 bias = _mm256_load_ps(tail->bias + 8 * half);
+    for (int r = 0; r < R; r++) {
+      __m256 factor = _mm256_mul_ps(_mm256_broadcast_ss(args->row_scales + row + (size_t)r), scales);
+      __m256 y = _mm256_add_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(sums[2 * r + half]), factor), bias);
+      // MAXPS gives its second operand for NaN and for −0 against 0, as x < 0 ? 0 : x does.
+      if (is_relu) y = _mm256_max_ps(_mm256_setzero_ps(), y);
+      _mm256_storeu_ps(args->out + (row + (size_t)r) * args->columns + panel * NT_PANEL_COLUMNS + 8 * (size_t)half, y);
+    }
+  }
+}
+
 NT_TARGET_AVX2 NT_INLINE void finish(const nt_s8_gemm_args *args, const __m256i *sums, size_t row, size_t panel,
                                      const int R) {
+  const uint8_t *end = (const uint8_t *)args->weights + (panel + 1) * nt_s8_panel_bytes(args->depth);
+  const nt_s8_panel_tail *tail = (const nt_s8_panel_tail *)(end - sizeof(nt_s8_panel_tail));
+  bool is_whole = (panel + 1) * NT_PANEL_COLUMNS <= args->columns;
+  if (is_whole && !args->accumulators && args->activation <= NT_ACTIVATION_RELU) {
+    finish_in_registers(args, sums, tail, row, panel, R);
+    return;
+  }
   _Alignas(64) int32_t stored[tile_rows_max * NT_PANEL_COLUMNS];
   for (int i = 0; i < 2 * R; i++) _mm256_store_si256((__m256i *)(stored + 8 * i), sums[i]);
-  size_t panel_bytes = nt_s8_panel_bytes(args->depth);
-  const uint8_t *end = (const uint8_t *)args->weights + (panel + 1) * panel_bytes;
-  nt_s8_epilogue(args, stored, (const nt_s8_panel_tail *)(end - sizeof(nt_s8_panel_tail)), row, (size_t)R, panel);
+  nt_s8_epilogue(args, stored, tail, row, (size_t)R, panel);
 }
 
 /// R rows × P panels as |a| · sign(w, a): 2·R·P accumulators of 8 int32.
