@@ -16,6 +16,8 @@ final class TinyServer: Sendable {
     case closing(after: Int)
   }
 
+  /// Its own: on the loops that other tests share it would stall them, and they it.
+  private let group: MultiThreadedEventLoopGroup
   private let channel: any Channel
   private let seen: Seen
 
@@ -25,7 +27,8 @@ final class TinyServer: Sendable {
 
   static func start(_ manner: Manner = .answering) async throws -> TinyServer {
     let seen = Seen()
-    let channel = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+    let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+    let channel = try await ServerBootstrap(group: group)
       .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
       .childChannelInitializer { channel in
         channel.eventLoop.makeCompletedFuture {
@@ -33,15 +36,19 @@ final class TinyServer: Sendable {
         }
       }
       .bind(host: "127.0.0.1", port: 0).get()
-    return TinyServer(channel: channel, seen: seen)
+    return TinyServer(group: group, channel: channel, seen: seen)
   }
 
-  private init(channel: any Channel, seen: Seen) {
+  private init(group: MultiThreadedEventLoopGroup, channel: any Channel, seen: Seen) {
+    self.group = group
     self.channel = channel
     self.seen = seen
   }
 
-  func stop() async throws { try await channel.close() }
+  func stop() async throws {
+    try await channel.close()
+    try await group.shutdownGracefully()
+  }
 
   private final class Seen: Sendable {
     let burst = Atomic<Int>(0)

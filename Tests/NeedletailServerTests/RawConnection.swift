@@ -6,6 +6,9 @@ import NeedletailWire
 
 /// A client that sends what a test wants, right or wrong, and gives out what comes back.
 final class RawConnection {
+  /// Decoding megabytes must not hold up the loops that the clients of other tests share.
+  private static let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+
   private let channel: any Channel
   private var responses: AsyncStream<ResponseMessage>.Iterator
 
@@ -16,7 +19,7 @@ final class RawConnection {
 
   static func connect(to address: ServerAddress, autoRead: Bool = true) async throws -> RawConnection {
     let (stream, continuation) = AsyncStream.makeStream(of: ResponseMessage.self)
-    let bootstrap = ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+    let bootstrap = ClientBootstrap(group: Self.group)
       .channelOption(.allowRemoteHalfClosure, value: true)
       .channelOption(.autoRead, value: autoRead)
       .channelInitializer { channel in
