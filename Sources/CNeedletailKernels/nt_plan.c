@@ -1,4 +1,5 @@
 #include "nt_internal.h"
+#include "nt_plan.h"
 
 static void run_dense_f32(const nt_plan *plan, const nt_step *step, const float *in, float *out, size_t rows) {
   if (step->plain_weights && rows >= plan->sgemm_rows_min) {

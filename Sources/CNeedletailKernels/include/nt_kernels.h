@@ -1,5 +1,5 @@
-/// The kernels of the engine: int8 and fp32 matrix products, row operations, packing, and the flat
-/// plan that strings them together.
+/// The kernels of the engine: int8 and fp32 matrix products, row operations and packing; `nt_plan.h`
+/// strings them together.
 ///
 /// One promise holds for everything here: for the same operands every instruction set gives the same
 /// bits, and a row's answer does not depend on the rows beside it. int32 accumulators are exact;
@@ -129,48 +129,6 @@ size_t nt_f32_packed_bytes(size_t columns, size_t depth);
 void nt_f32_pack(const float *w, const float *bias, size_t columns, size_t depth, float *packed);
 /// `depth` rounded up to NT_ALIGNMENT: the stride of quantised rows.
 size_t nt_s8_row_stride(size_t depth);
-
-// MARK: - plan
-
-typedef enum nt_step_kind {
-  NT_STEP_PREPROCESS,
-  NT_STEP_QUANTISE,
-  NT_STEP_DENSE_S8,
-  NT_STEP_DENSE_F32,
-  NT_STEP_LOGISTIC,
-  NT_STEP_SOFTMAX,
-  NT_STEP_ARGMAX,
-} nt_step_kind;
-
-/// C ← A · Bᵀ: a is rows × depth, b columns × depth, c rows × columns, all row-major.
-typedef void (*nt_sgemm)(const float *a, const float *b, float *c, size_t rows, size_t columns, size_t depth);
-
-/// One operation with everything resolved. Offsets are bytes into the arena.
-typedef struct nt_step {
-  nt_step_kind kind;
-  nt_activation activation;
-  uint32_t in_columns, out_columns;
-  size_t in_offset, out_offset;
-  /// Quantise writes and int8 dense reads the row scales here.
-  size_t scales_offset;
-  /// Packed weights.
-  const void *weights;
-  const nt_preprocess *preprocess;
-  /// Relaxed plans: canonical fp32 weights and bias for nt_plan.sgemm, else null.
-  const float *plain_weights, *plain_bias;
-} nt_step;
-
-typedef struct nt_plan {
-  const nt_kernel_table *kernels;
-  const nt_step *steps;
-  size_t step_count;
-  /// Relaxed plans hand fp32 layers to this from `sgemm_rows_min` rows on, else null.
-  nt_sgemm sgemm;
-  size_t sgemm_rows_min;
-} nt_plan;
-
-/// Runs every step on `rows` rows. `arena` is aligned to NT_ALIGNMENT and as large as planned.
-void nt_plan_run(const nt_plan *plan, void *arena, size_t rows);
 
 #ifdef __cplusplus
 }

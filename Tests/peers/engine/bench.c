@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "nt_internal.h"
+#include "nt_plan.h"
 
 #if defined(NT_X86)
 #include <immintrin.h>
