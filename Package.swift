@@ -77,6 +77,7 @@ let package = Package(
       name: "NeedletailModels",
       dependencies: [
         "NeedletailCore", "NeedletailMetrics", "NeedletailBundle", "NeedletailEngine",
+        .product(name: "DequeModule", package: "swift-collections"),
         .product(name: "Logging", package: "swift-log"),
         .product(name: "Crypto", package: "swift-crypto"),
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),

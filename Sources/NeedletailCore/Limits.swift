@@ -108,6 +108,15 @@ public enum Limits {
   /// inotify is a hint; this rescan is the truth.
   public static let rescanMillisecondsDefault = 2000
 
+  // MARK: events
+
+  /// Events that the log keeps: about 250 swaps, at most 8 MiB.
+  public static let eventsMax = 2048
+  /// Of one text of an event: a reason names a file of 255 bytes and two values.
+  public static let eventTextBytesMax = 512
+  /// Named values of one event.
+  public static let eventFactsMax = 7
+
   // MARK: training data
 
   /// One record of a CSV file, so that a quote that never closes is found before memory is.

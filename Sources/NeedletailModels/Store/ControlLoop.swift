@@ -1,4 +1,3 @@
-internal import Logging
 internal import NeedletailBundle
 internal import NeedletailCore
 
@@ -29,7 +28,7 @@ struct ControlLoop {
   private let loader: BundleLoader
   private let board: StoreBoard
   private let metrics: StoreMetrics
-  private let logger: Logger
+  private let eventLog: EventLog
   private let inbox: AsyncStream<Message>.Continuation
 
   /// A lease lasts one batch: a table that is still held is looked at again this much later.
@@ -37,7 +36,7 @@ struct ControlLoop {
 
   init(
     planner: StorePlanner, trust: TrustPolicy, registry: ModelRegistry, loader: BundleLoader, board: StoreBoard,
-    metrics: StoreMetrics, logger: Logger, inbox: AsyncStream<Message>.Continuation
+    metrics: StoreMetrics, eventLog: EventLog, inbox: AsyncStream<Message>.Continuation
   ) {
     self.planner = planner
     self.trust = trust
@@ -45,7 +44,7 @@ struct ControlLoop {
     self.loader = loader
     self.board = board
     self.metrics = metrics
-    self.logger = logger
+    self.eventLog = eventLog
     self.inbox = inbox
   }
 
@@ -59,11 +58,12 @@ struct ControlLoop {
     case .trust(.success(let policy)):
       trust = policy
       metrics.show(policy)
-      logger.notice("trust file read", metadata: ["keys": "\(policy.keys.count)"])
+      eventLog.emit(.trust, .notice, "trust file read", [.init("keys", "\(policy.keys.count)")])
       perform(planner.trustChanged(now: now))
     case .trust(.failure(let error)):
       metrics.countTrustError()
-      logger.error("trust file refused, the last good one stays in force", metadata: ["reason": "\(error.message)"])
+      eventLog.emit(
+        .trust, .error, "trust file refused, the last good one stays in force", [.init("reason", error.message)])
     case .progressed(let progress):
       perform(planner.advanced(progress.key, to: progress.state, identity: progress.identity, now: now))
     case .loaded(let key, let result):
@@ -157,22 +157,22 @@ struct ControlLoop {
   private mutating func report(_ event: LifecycleEvent) {
     metrics.show(event)
     let key = VersionKey(event.model, event.version)
-    var metadata: Logger.Metadata = [
-      "model": "\(event.model)", "version": "\(event.version)", "state": "\(event.state)",
-    ]
-    if !event.reason.isEmpty { metadata["reason"] = "\(event.reason)" }
+    var facts = [Event.Fact("state", event.state.description), Event.Fact("reason", event.reason)]
     if event.state == .live, let model = live[key] {
       metrics.showResident(model)
-      metadata["digest"] = "\(model.digest.prefix(12))"
-      metadata["signer"] = "\(model.signer)"
-      metadata["resident_bytes"] = "\(model.residentBytes)"
+      facts += [
+        .init("digest", String(model.digest.prefix(12))), .init("signer", model.signer),
+        .init("resident_bytes", "\(model.residentBytes)"),
+      ]
     }
-    logger.log(level: Self.level(of: event), "model version \(event.state)", metadata: metadata)
+    eventLog.emit(
+      .version, Self.severity(of: event), "model version \(event.state)", model: event.model,
+      version: event.version, facts)
     events.append(event)
   }
 
   /// What asks for somebody's attention is a warning; the steps in between are for debugging.
-  private static func level(of event: LifecycleEvent) -> Logger.Level {
+  private static func severity(of event: LifecycleEvent) -> Event.Severity {
     switch event.state {
     case .rejected: .warning
     case .live: event.reason.isEmpty ? .notice : .warning
@@ -184,9 +184,9 @@ struct ControlLoop {
 
   private func reportSwap(_ model: ModelID, from old: ModelVersion?, to new: ModelVersion) {
     metrics.showServing(model, from: old, to: new)
-    logger.notice(
-      "model serves",
-      metadata: ["model": "\(model)", "version": "\(new)", "previous": "\(old?.description ?? "none")"])
+    eventLog.emit(
+      .serving, .notice, "model serves", model: model, version: new,
+      [.init("previous", old?.description ?? "none")])
   }
 
   private func report(_ snapshot: StoreSnapshot) {
@@ -194,7 +194,8 @@ struct ControlLoop {
     // Once each, not with every scan.
     let known = Set(planner.problems)
     for problem in snapshot.problems where !known.contains(problem) {
-      logger.warning("store problem", metadata: ["path": "\(problem.path)", "reason": "\(problem.reason)"])
+      eventLog.emit(
+        .store, .warning, "store problem", [.init("path", problem.path), .init("reason", problem.reason)])
     }
   }
 }

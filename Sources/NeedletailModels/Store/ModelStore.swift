@@ -13,7 +13,8 @@ internal import Synchronization
 /// performing what it orders. None of them is an event loop.
 public final class ModelStore: Service {
   private let registry: ModelRegistry
-  private let logger: Logger
+  /// Everything that happened to models and store since the start, for people; others may add to it.
+  public let eventLog: EventLog
   private let board = StoreBoard()
   private let watcher: StoreWatcher
   private let loader: BundleLoader
@@ -30,7 +31,7 @@ public final class ModelStore: Service {
     configuration: StoreConfiguration, registry: ModelRegistry, metrics: MetricsRegistry, logger: Logger
   ) throws(BundleError) {
     self.registry = registry
-    self.logger = logger
+    eventLog = EventLog(logger: logger)
     var trustSource = TrustSource(configuration)
     trustPolicy = try trustSource.load()
     self.trustSource = trustSource
@@ -56,7 +57,7 @@ public final class ModelStore: Service {
     }
     var loop = ControlLoop(
       planner: StorePlanner(policy: policy), trust: trustPolicy, registry: registry, loader: loader, board: board,
-      metrics: storeMetrics, logger: logger, inbox: inbox)
+      metrics: storeMetrics, eventLog: eventLog, inbox: inbox)
     await withTaskCancellationOrGracefulShutdownHandler {
       for await message in messages { loop.handle(message) }
     } onCancelOrGracefulShutdown: {
