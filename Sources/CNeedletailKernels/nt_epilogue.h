@@ -4,15 +4,22 @@
 
 #include "nt_math.h"
 
-/// Copies the valid columns of a tile (rows × 16) to where they belong.
-NT_INLINE void nt_store_tile(const float *tile, float *out, size_t rows, size_t columns, size_t first, size_t stride) {
+/// Copies the valid columns of a tile (rows × 16) to where they belong, and raises the magnitudes of
+/// their rows where those are asked for.
+NT_INLINE void nt_store_tile(const float *tile, float *out, uint32_t *row_magnitudes, size_t row, size_t rows,
+                             size_t columns, size_t panel) {
+  size_t first = panel * NT_PANEL_COLUMNS;
   size_t valid = columns - first < NT_PANEL_COLUMNS ? columns - first : NT_PANEL_COLUMNS;
   for (size_t r = 0; r < rows; r++) {
-    float *to = out + r * stride + first;
+    float *to = out + (row + r) * columns + first;
     if (valid == NT_PANEL_COLUMNS) {
       memcpy(to, tile + r * NT_PANEL_COLUMNS, NT_PANEL_COLUMNS * sizeof(float));
     } else {
       for (size_t c = 0; c < valid; c++) to[c] = tile[r * NT_PANEL_COLUMNS + c];
+    }
+    if (row_magnitudes) {
+      uint32_t largest = nt_magnitude(tile + r * NT_PANEL_COLUMNS, valid);
+      row_magnitudes[row + r] = largest > row_magnitudes[row + r] ? largest : row_magnitudes[row + r];
     }
   }
 }
@@ -38,7 +45,7 @@ NT_INLINE void nt_s8_epilogue(const nt_s8_gemm_args *args, const int32_t *sums, 
     }
   }
   nt_activate(tile, rows * NT_PANEL_COLUMNS, args->activation);
-  nt_store_tile(tile, args->out + row * args->columns, rows, args->columns, first, args->columns);
+  nt_store_tile(tile, args->out, args->row_magnitudes, row, rows, args->columns, panel);
 }
 
 /// fp32 sums of rows × 16 (overwritten) → bias, activation → out.
@@ -48,5 +55,5 @@ NT_INLINE void nt_f32_epilogue(const nt_f32_gemm_args *args, float *tile, const 
     for (size_t c = 0; c < NT_PANEL_COLUMNS; c++) tile[r * NT_PANEL_COLUMNS + c] += bias[c];
   }
   nt_activate(tile, rows * NT_PANEL_COLUMNS, args->activation);
-  nt_store_tile(tile, args->out + row * args->columns, rows, args->columns, panel * NT_PANEL_COLUMNS, args->columns);
+  nt_store_tile(tile, args->out, args->row_magnitudes, row, rows, args->columns, panel);
 }

@@ -51,16 +51,16 @@ NT_TARGET_AVX2 NT_INLINE void two_panels(const nt_f32_gemm_args *args, size_t ro
 /// three to six as equal as can be, which beats sixes and a short rest: with 8 rows 4 + 4 reaches
 /// the peak, 6 + 1 + 1 stays at 70 % of it.
 NT_TARGET_AVX2 void nt_f32_gemm__avx2(const nt_f32_gemm_args *args) {
-  size_t panels = nt_panels(args->columns);
+  size_t panels = args->panel_end;
   size_t rows = args->rows;
   if (rows == 1) {
-    size_t panel = 0;
+    size_t panel = args->panel_first;
     for (; panel + 4 <= panels; panel += 4) tile(args, 0, panel, 1, 4);
     for (; panel < panels; panel++) tile(args, 0, panel, 1, 1);
     return;
   }
   size_t tiles = (rows + 5) / 6;
-  for (size_t panel = 0; panel < panels; panel += 2) {
+  for (size_t panel = args->panel_first; panel < panels; panel += 2) {
     size_t count = panels - panel < 2 ? 1 : 2;
     for (size_t i = 0; i < tiles; i++) {
       size_t row = rows * i / tiles;

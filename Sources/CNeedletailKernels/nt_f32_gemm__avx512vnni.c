@@ -37,19 +37,19 @@ NT_TARGET_AVX512VNNI NT_INLINE void tile(const nt_f32_gemm_args *args, size_t ro
 
 /// Eight rows share a load of weights; a lone row takes eight panels for the same number of chains.
 NT_TARGET_AVX512VNNI void nt_f32_gemm__avx512vnni(const nt_f32_gemm_args *args) {
-  size_t panels = nt_panels(args->columns);
+  size_t panels = args->panel_end;
   size_t whole = args->rows / 8 * 8;
   size_t rest = args->rows - whole;
-  for (size_t panel = 0; panel < panels && whole > 0; panel++) {
+  for (size_t panel = args->panel_first; panel < panels && whole > 0; panel++) {
     for (size_t row = 0; row < whole; row += 8) tile(args, row, panel, 8, 1);
   }
   if (rest >= 4) {
-    for (size_t panel = 0; panel < panels; panel++) tile(args, whole, panel, 4, 1);
+    for (size_t panel = args->panel_first; panel < panels; panel++) tile(args, whole, panel, 4, 1);
     whole += 4;
     rest -= 4;
   }
   for (; rest > 0; rest--, whole++) {
-    size_t panel = 0;
+    size_t panel = args->panel_first;
     for (; panel + 8 <= panels; panel += 8) tile(args, whole, panel, 1, 8);
     for (; panel < panels; panel++) tile(args, whole, panel, 1, 1);
   }

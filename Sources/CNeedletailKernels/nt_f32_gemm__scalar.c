@@ -4,7 +4,7 @@ NT_DECLARE_KERNELS(scalar)
 
 /// The twin that defines what the others must give: fused multiply-adds in ascending k.
 void nt_f32_gemm__scalar(const nt_f32_gemm_args *args) {
-  for (size_t panel = 0; panel < nt_panels(args->columns); panel++) {
+  for (size_t panel = args->panel_first; panel < args->panel_end; panel++) {
     const float *w = args->weights + panel * nt_f32_panel_floats(args->depth);
     for (size_t row = 0; row < args->rows; row++) {
       const float *a = args->a + row * args->depth;

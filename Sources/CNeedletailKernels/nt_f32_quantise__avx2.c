@@ -10,33 +10,17 @@ NT_DECLARE_KERNELS(avx2)
 /// 32 columns at a time: what the compiler makes of the scalar twin narrows int32 to int8 by way of
 /// memory. CVTPS2DQ rounds half to even as the twin does, and no product leaves ±127 by as much as a
 /// half, so narrowing never saturates.
-NT_TARGET_AVX2 void nt_f32_quantise__avx2(const float *x, size_t rows, size_t columns, int8_t *q, size_t q_stride,
-                                          float *row_scales) {
+NT_TARGET_AVX2 void nt_f32_quantise_known__avx2(const float *x, const uint32_t *row_magnitudes, size_t rows,
+                                                size_t columns, int8_t *q, size_t q_stride, float *row_scales) {
   assert(q_stride >= columns);
-  const __m256i magnitude_bits = _mm256_set1_epi32(0x7fffffff);
   const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-  size_t eights = columns / 8 * 8, whole = columns / 32 * 32;
+  size_t whole = columns / 32 * 32;
   for (size_t row = 0; row < rows; row++, x += columns, q += q_stride) {
-    // The largest |x| as bits: integer order is the order of magnitudes, and NaN stands above all.
-    __m256i lanes = _mm256_setzero_si256();
-    for (size_t c = 0; c < eights; c += 8) {
-      __m256i bits = _mm256_loadu_si256((const __m256i *)(x + c));
-      lanes = _mm256_max_epu32(lanes, _mm256_and_si256(bits, magnitude_bits));
-    }
-    uint32_t stored[8], largest_bits = 0;
-    _mm256_storeu_si256((__m256i *)stored, lanes);
-    for (size_t i = 0; i < 8; i++) largest_bits = stored[i] > largest_bits ? stored[i] : largest_bits;
-    for (size_t c = eights; c < columns; c++) {
-      uint32_t magnitude = nt_bits(x[c]) & 0x7fffffffu;
-      largest_bits = magnitude > largest_bits ? magnitude : largest_bits;
-    }
-    float largest = nt_from_bits(largest_bits);
-    if (largest_bits >= 0x7f800000u || largest < 1e-30f) {
+    float inverse;
+    if (!nt_row_scales(row_magnitudes[row], &row_scales[row], &inverse)) {
       memset(q, 0, q_stride);
-      row_scales[row] = largest_bits >= 0x7f800000u ? nt_from_bits(0x7fc00000u) : 0.0f;
       continue;
     }
-    float inverse = 127.0f / largest;
     __m256 factor = _mm256_set1_ps(inverse);
     for (size_t c = 0; c < whole; c += 32) {
       __m256i rounded[4];
@@ -50,7 +34,6 @@ NT_TARGET_AVX2 void nt_f32_quantise__avx2(const float *x, size_t rows, size_t co
     }
     for (size_t c = whole; c < columns; c++) q[c] = (int8_t)nt_round_even(x[c] * inverse);
     memset(q + columns, 0, q_stride - columns);
-    row_scales[row] = largest / 127.0f;
   }
 }
 #endif

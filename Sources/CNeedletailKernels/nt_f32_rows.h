@@ -1,6 +1,6 @@
 // Row operations, written once. A file per instruction set defines NT_ISA and NT_TARGET and includes
 // this; loops over columns are elementwise, or reduce in 16 fixed lanes, so vectorising them changes
-// no bit. NT_OWN_QUANTISE: the instruction set has quantise in a file of its own.
+// no bit. NT_OWN_QUANTISE_KNOWN: the instruction set has quantise_known in a file of its own.
 
 #include "nt_math.h"
 
@@ -10,34 +10,33 @@
 
 #define NT_LANES 16
 
-#if !defined(NT_OWN_QUANTISE)
-NT_TARGET void NT_NAME(quantise)(const float *x, size_t rows, size_t columns, int8_t *q, size_t q_stride,
-                                 float *row_scales) {
+#if !defined(NT_OWN_QUANTISE_KNOWN)
+NT_TARGET void NT_NAME(quantise_known)(const float *x, const uint32_t *row_magnitudes, size_t rows, size_t columns,
+                                       int8_t *q, size_t q_stride, float *row_scales) {
   assert(q_stride >= columns);
   for (size_t row = 0; row < rows; row++, x += columns, q += q_stride) {
-    // The largest |x| as bits: integer order is the order of magnitudes, and NaN stands above all.
-    uint32_t largest_bits = 0;
-    for (size_t c = 0; c < columns; c++) {
-      uint32_t magnitude = nt_bits(x[c]) & 0x7fffffffu;
-      largest_bits = magnitude > largest_bits ? magnitude : largest_bits;
-    }
-    float largest = nt_from_bits(largest_bits);
-    if (largest_bits >= 0x7f800000u || largest < 1e-30f) {
+    float inverse;
+    if (!nt_row_scales(row_magnitudes[row], &row_scales[row], &inverse)) {
       memset(q, 0, q_stride);
-      row_scales[row] = largest_bits >= 0x7f800000u ? nt_from_bits(0x7fc00000u) : 0.0f;
       continue;
     }
-    float inverse = 127.0f / largest;
     for (size_t c = 0; c < columns; c++) {
       int32_t rounded = nt_round_even(x[c] * inverse);
       rounded = rounded > 127 ? 127 : rounded;
       q[c] = (int8_t)(rounded < -127 ? -127 : rounded);
     }
     memset(q + columns, 0, q_stride - columns);
-    row_scales[row] = largest / 127.0f;
   }
 }
 #endif
+
+NT_TARGET void NT_NAME(quantise)(const float *x, size_t rows, size_t columns, int8_t *q, size_t q_stride,
+                                 float *row_scales) {
+  for (size_t row = 0; row < rows; row++, x += columns, q += q_stride) {
+    uint32_t magnitude = nt_magnitude(x, columns);
+    NT_NAME(quantise_known)(x, &magnitude, 1, columns, q, q_stride, row_scales + row);
+  }
+}
 
 /// One value through impute and scale.
 NT_INLINE float NT_NAME(scaled)(const nt_preprocess *p, float x, size_t column) {

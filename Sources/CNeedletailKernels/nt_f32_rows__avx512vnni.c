@@ -5,6 +5,5 @@ NT_DECLARE_KERNELS(avx512vnni)
 
 #define NT_ISA avx512vnni
 #define NT_TARGET NT_TARGET_AVX512VNNI
-#define NT_OWN_QUANTISE
 #include "nt_f32_rows.h"
 #endif

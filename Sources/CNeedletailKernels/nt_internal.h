@@ -32,10 +32,14 @@ extern const nt_kernel_table nt_kernels__neon;
 
 /// Declares the kernels of one instruction set and defines its table.
 #define NT_DECLARE_KERNELS(isa)                                                                                   \
+  void nt_s8_pack__##isa(const int8_t *w, const float *scales, const float *bias, size_t columns, size_t depth,   \
+                         void *packed);                                                                           \
   void nt_s8_gemm__##isa(const nt_s8_gemm_args *args);                                                            \
   void nt_f32_gemm__##isa(const nt_f32_gemm_args *args);                                                          \
   void nt_f32_quantise__##isa(const float *x, size_t rows, size_t columns, int8_t *q, size_t q_stride,            \
                               float *row_scales);                                                                 \
+  void nt_f32_quantise_known__##isa(const float *x, const uint32_t *row_magnitudes, size_t rows, size_t columns,  \
+                                    int8_t *q, size_t q_stride, float *row_scales);                               \
   void nt_f32_preprocess__##isa(const nt_preprocess *p, const float *x, float *y, size_t rows);                   \
   void nt_f32_bias_activate__##isa(float *x, const float *bias, size_t rows, size_t columns,                      \
                                    nt_activation activation);                                                     \
@@ -43,8 +47,10 @@ extern const nt_kernel_table nt_kernels__neon;
   void nt_f32_softmax__##isa(const float *x, float *y, size_t rows, size_t columns);                              \
   void nt_f32_argmax__##isa(const float *x, float *y, size_t rows, size_t columns);
 
-NT_INLINE size_t nt_panels(size_t columns) { return (columns + NT_PANEL_COLUMNS - 1) / NT_PANEL_COLUMNS; }
-NT_INLINE size_t nt_k_groups(size_t depth) { return (depth + NT_K_GROUP - 1) / NT_K_GROUP; }
+/// Groups of NT_K_GROUP in the padded depth: an even number.
+NT_INLINE size_t nt_k_groups(size_t depth) {
+  return (depth + NT_K_PADDING - 1) / NT_K_PADDING * (NT_K_PADDING / NT_K_GROUP);
+}
 
 /// What stands behind the weights of an int8 panel.
 typedef struct nt_s8_panel_tail {

@@ -6,47 +6,22 @@
 #include <sys/auxv.h>
 #endif
 
-NT_DECLARE_KERNELS(scalar)
+/// The kernels that every instruction set compiles for itself; packing is named apart, because several
+/// share an order.
+#define NT_TABLE(isa)                                                                                             \
+  .name = #isa, .s8_gemm = nt_s8_gemm__##isa, .f32_gemm = nt_f32_gemm__##isa, .quantise = nt_f32_quantise__##isa, \
+  .quantise_known = nt_f32_quantise_known__##isa, .preprocess = nt_f32_preprocess__##isa,                         \
+  .bias_activate = nt_f32_bias_activate__##isa, .logistic = nt_f32_logistic__##isa,                               \
+  .softmax = nt_f32_softmax__##isa, .argmax = nt_f32_argmax__##isa
 
-const nt_kernel_table nt_kernels__scalar = {
-    .name = "scalar",
-    .s8_gemm = nt_s8_gemm__scalar,
-    .f32_gemm = nt_f32_gemm__scalar,
-    .quantise = nt_f32_quantise__scalar,
-    .preprocess = nt_f32_preprocess__scalar,
-    .bias_activate = nt_f32_bias_activate__scalar,
-    .logistic = nt_f32_logistic__scalar,
-    .softmax = nt_f32_softmax__scalar,
-    .argmax = nt_f32_argmax__scalar,
-};
+NT_DECLARE_KERNELS(scalar)
+const nt_kernel_table nt_kernels__scalar = {NT_TABLE(scalar), .s8_pack = nt_s8_pack__scalar};
 
 #if defined(NT_X86)
 NT_DECLARE_KERNELS(avx2)
 NT_DECLARE_KERNELS(avx512vnni)
-
-const nt_kernel_table nt_kernels__avx2 = {
-    .name = "avx2",
-    .s8_gemm = nt_s8_gemm__avx2,
-    .f32_gemm = nt_f32_gemm__avx2,
-    .quantise = nt_f32_quantise__avx2,
-    .preprocess = nt_f32_preprocess__avx2,
-    .bias_activate = nt_f32_bias_activate__avx2,
-    .logistic = nt_f32_logistic__avx2,
-    .softmax = nt_f32_softmax__avx2,
-    .argmax = nt_f32_argmax__avx2,
-};
-
-const nt_kernel_table nt_kernels__avx512vnni = {
-    .name = "avx512vnni",
-    .s8_gemm = nt_s8_gemm__avx512vnni,
-    .f32_gemm = nt_f32_gemm__avx512vnni,
-    .quantise = nt_f32_quantise__avx2,
-    .preprocess = nt_f32_preprocess__avx512vnni,
-    .bias_activate = nt_f32_bias_activate__avx512vnni,
-    .logistic = nt_f32_logistic__avx512vnni,
-    .softmax = nt_f32_softmax__avx512vnni,
-    .argmax = nt_f32_argmax__avx512vnni,
-};
+const nt_kernel_table nt_kernels__avx2 = {NT_TABLE(avx2), .s8_pack = nt_s8_pack__scalar};
+const nt_kernel_table nt_kernels__avx512vnni = {NT_TABLE(avx512vnni), .s8_pack = nt_s8_pack__scalar};
 
 /// Extended control register 0: which register files the system saves on a context switch.
 static uint64_t saved_state(void) {
@@ -75,9 +50,11 @@ NT_DECLARE_KERNELS(neon)
 /// only the int8 product needs instructions beyond the baseline.
 const nt_kernel_table nt_kernels__neon = {
     .name = "neon",
+    .s8_pack = nt_s8_pack__scalar,
     .s8_gemm = nt_s8_gemm__neon,
     .f32_gemm = nt_f32_gemm__scalar,
     .quantise = nt_f32_quantise__scalar,
+    .quantise_known = nt_f32_quantise_known__scalar,
     .preprocess = nt_f32_preprocess__scalar,
     .bias_activate = nt_f32_bias_activate__scalar,
     .logistic = nt_f32_logistic__scalar,

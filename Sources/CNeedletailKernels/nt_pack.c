@@ -1,10 +1,16 @@
 #include "nt_internal.h"
 
+NT_DECLARE_KERNELS(scalar)
+
+size_t nt_panel_count(size_t columns) { return (columns + NT_PANEL_COLUMNS - 1) / NT_PANEL_COLUMNS; }
+
 size_t nt_s8_row_stride(size_t depth) { return (depth + NT_ALIGNMENT - 1) / NT_ALIGNMENT * NT_ALIGNMENT; }
 
-size_t nt_s8_packed_bytes(size_t columns, size_t depth) { return nt_panels(columns) * nt_s8_panel_bytes(depth); }
+size_t nt_s8_packed_bytes(size_t columns, size_t depth) { return nt_panel_count(columns) * nt_s8_panel_bytes(depth); }
 
-void nt_s8_pack(const int8_t *w, const float *scales, const float *bias, size_t columns, size_t depth, void *packed) {
+/// The order of VPDPBUSD, maddubs + madd and SDOT: a column's four of depth side by side.
+void nt_s8_pack__scalar(const int8_t *w, const float *scales, const float *bias, size_t columns, size_t depth,
+                        void *packed) {
   uint8_t *panel = packed;
   memset(packed, 0, nt_s8_packed_bytes(columns, depth));
   for (size_t first = 0; first < columns; first += NT_PANEL_COLUMNS) {
@@ -26,7 +32,7 @@ void nt_s8_pack(const int8_t *w, const float *scales, const float *bias, size_t 
 }
 
 size_t nt_f32_packed_bytes(size_t columns, size_t depth) {
-  return nt_panels(columns) * nt_f32_panel_floats(depth) * sizeof(float);
+  return nt_panel_count(columns) * nt_f32_panel_floats(depth) * sizeof(float);
 }
 
 void nt_f32_pack(const float *w, const float *bias, size_t columns, size_t depth, float *packed) {

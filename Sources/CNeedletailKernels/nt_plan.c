@@ -13,6 +13,7 @@ static void run_dense_f32(const nt_plan *plan, const nt_step *step, const float 
       .rows = rows,
       .columns = step->out_columns,
       .depth = step->in_columns,
+      .panel_end = nt_panel_count(step->out_columns),
       .out = out,
       .activation = step->activation,
   };
@@ -43,6 +44,7 @@ void nt_plan_run(const nt_plan *plan, void *arena, size_t rows) {
             .rows = rows,
             .columns = step->out_columns,
             .depth = step->in_columns,
+            .panel_end = nt_panel_count(step->out_columns),
             .out = out,
             .activation = step->activation,
         };

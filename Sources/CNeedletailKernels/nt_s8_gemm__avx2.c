@@ -36,6 +36,9 @@ NT_TARGET_AVX2 NT_INLINE __m256i multiply_add(__m256i sums, __m256i magnitude, _
 NT_TARGET_AVX2 NT_INLINE void finish_in_registers(const nt_s8_gemm_args *args, const __m256i *sums,
                                                   const nt_s8_panel_tail *tail, size_t row, size_t panel,
                                                   const int R) {
+  const __m256i magnitude_bits = _mm256_set1_epi32(0x7fffffff);
+  __m256i magnitudes[tile_rows_max];
+  for (int r = 0; r < R; r++) magnitudes[r] = _mm256_setzero_si256();
   bool is_relu = args->activation == NT_ACTIVATION_RELU;
   for (int half = 0; half < 2; half++) {
     __m256 scales = _mm256_load_ps(tail->scales + 8 * half);
@@ -45,8 +48,16 @@ NT_TARGET_AVX2 NT_INLINE void finish_in_registers(const nt_s8_gemm_args *args, c
       __m256 y = _mm256_add_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(sums[2 * r + half]), factor), bias);
       // MAXPS gives its second operand for NaN and for −0 against 0, as x < 0 ? 0 : x does.
       if (is_relu) y = _mm256_max_ps(_mm256_setzero_ps(), y);
+      magnitudes[r] = _mm256_max_epu32(magnitudes[r], _mm256_and_si256(_mm256_castps_si256(y), magnitude_bits));
       _mm256_storeu_ps(args->out + (row + (size_t)r) * args->columns + panel * NT_PANEL_COLUMNS + 8 * (size_t)half, y);
     }
+  }
+  for (int r = 0; args->row_magnitudes && r < R; r++) {
+    __m128i four = _mm_max_epu32(_mm256_castsi256_si128(magnitudes[r]), _mm256_extracti128_si256(magnitudes[r], 1));
+    __m128i two = _mm_max_epu32(four, _mm_unpackhi_epi64(four, four));
+    uint32_t largest = (uint32_t)_mm_cvtsi128_si32(_mm_max_epu32(two, _mm_shuffle_epi32(two, 1)));
+    uint32_t *known = args->row_magnitudes + row + (size_t)r;
+    *known = largest > *known ? largest : *known;
   }
 }
 
@@ -112,7 +123,7 @@ NT_TARGET_AVX2 NT_INLINE void tall_tile(const nt_s8_gemm_args *args, size_t row,
 }
 
 NT_TARGET_AVX2 void nt_s8_gemm__avx2(const nt_s8_gemm_args *args) {
-  size_t panels = nt_panels(args->columns), panel = 0;
+  size_t panels = args->panel_end, panel = args->panel_first;
   if (args->rows == 1) {
     for (; panel + row_panels <= panels; panel += row_panels) flat_tile(args, 0, panel, 1, row_panels);
     for (; panel < panels; panel++) flat_tile(args, 0, panel, 1, 1);

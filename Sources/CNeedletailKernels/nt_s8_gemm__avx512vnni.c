@@ -48,10 +48,10 @@ NT_TARGET_AVX512VNNI NT_INLINE void tile(const nt_s8_gemm_args *args, size_t row
 
 /// Eight rows share a load of weights; a lone row takes eight panels for the same number of chains.
 NT_TARGET_AVX512VNNI void nt_s8_gemm__avx512vnni(const nt_s8_gemm_args *args) {
-  size_t panels = nt_panels(args->columns);
+  size_t panels = args->panel_end;
   size_t rows = args->rows;
   if (rows >= 2) {
-    for (size_t panel = 0; panel < panels; panel++) {
+    for (size_t panel = args->panel_first; panel < panels; panel++) {
       size_t row = 0;
       for (; row + 8 <= rows; row += 8) tile(args, row, panel, 8, 1);
       if (row + 4 <= rows) {
@@ -62,7 +62,7 @@ NT_TARGET_AVX512VNNI void nt_s8_gemm__avx512vnni(const nt_s8_gemm_args *args) {
     }
   }
   if (rows % 2 == 1) {
-    size_t panel = 0;
+    size_t panel = args->panel_first;
     for (; panel + 8 <= panels; panel += 8) tile(args, rows - 1, panel, 1, 8);
     for (; panel < panels; panel++) tile(args, rows - 1, panel, 1, 1);
   }

@@ -31,7 +31,7 @@ NT_TARGET_DOTPROD NT_INLINE void tile(const nt_s8_gemm_args *args, size_t row, s
 }
 
 NT_TARGET_DOTPROD void nt_s8_gemm__neon(const nt_s8_gemm_args *args) {
-  for (size_t panel = 0; panel < nt_panels(args->columns); panel++) {
+  for (size_t panel = args->panel_first; panel < args->panel_end; panel++) {
     size_t row = 0;
     for (; row + 4 <= args->rows; row += 4) tile(args, row, panel, 4);
     for (; row < args->rows; row++) tile(args, row, panel, 1);

@@ -7,7 +7,7 @@ void nt_s8_gemm__scalar(const nt_s8_gemm_args *args) {
   const uint8_t *packed = args->weights;
   size_t panel_bytes = nt_s8_panel_bytes(args->depth);
   size_t groups = nt_k_groups(args->depth);
-  for (size_t panel = 0; panel < nt_panels(args->columns); panel++) {
+  for (size_t panel = args->panel_first; panel < args->panel_end; panel++) {
     const int8_t *w = (const int8_t *)(packed + panel * panel_bytes);
     const nt_s8_panel_tail *tail = (const nt_s8_panel_tail *)(w + panel_bytes - sizeof *tail);
     for (size_t row = 0; row < args->rows; row++) {

@@ -68,7 +68,7 @@ static void find_tables(void) {
 }
 
 /// How the operands of an int8 product are chosen.
-typedef enum { FILL_RANDOM, FILL_EXTREME, FILL_FILLS } fill_kind;
+typedef enum { FILL_RANDOM, FILL_EXTREME, FILL_FILLS, FILL_NONNEGATIVE } fill_kind;
 
 static int8_t fill(fill_kind kind) {
   switch (kind) {
@@ -89,6 +89,7 @@ static void check_s8(size_t m, size_t n, size_t k, fill_kind kind) {
   memset(a, 0, m * stride);
   for (size_t r = 0; r < m; r++) {
     for (size_t i = 0; i < k; i++) a[r * stride + i] = fill(kind);
+    for (size_t i = 0; i < k && kind == FILL_NONNEGATIVE; i++) a[r * stride + i] = (int8_t)(next_random() % 128);
     row_scales[r] = fabsf(next_float()) * 0.1f + 1e-4f;
   }
   for (size_t c = 0; c < n; c++) {
@@ -96,7 +97,7 @@ static void check_s8(size_t m, size_t n, size_t k, fill_kind kind) {
     bias[c] = next_float();
   }
   void *packed = aligned(nt_s8_packed_bytes(n, k));
-  nt_s8_pack(w, scales, bias, n, k, packed);
+  nt_kernel_table_for(NT_ISA_SCALAR)->s8_pack(w, scales, bias, n, k, packed);
 
   int32_t *expected = exact(m * n * 4), *sums = exact(m * n * 4);
   for (size_t r = 0; r < m; r++) {
@@ -109,14 +110,17 @@ static void check_s8(size_t m, size_t n, size_t k, fill_kind kind) {
   nt_activation activation = (nt_activation)(next_random() % 5);
   float *out_scalar = exact(m * n * 4), *out = exact(m * n * 4);
   nt_s8_gemm_args args = {.a = a, .a_stride = stride, .row_scales = row_scales, .weights = packed, .rows = m,
-                          .columns = n, .depth = k, .activation = activation};
+                          .columns = n, .depth = k, .panel_end = nt_panel_count(n), .activation = activation};
   args.accumulators = sums;
   nt_kernel_table_for(NT_ISA_SCALAR)->s8_gemm(&args);
   CHECK(!memcmp(sums, expected, m * n * 4), "s8 scalar sums, m %zu n %zu k %zu", m, n, k);
   args.accumulators = NULL;
   args.out = out_scalar;
   nt_kernel_table_for(NT_ISA_SCALAR)->s8_gemm(&args);
+  uint32_t *magnitudes = exact(m * 4), *magnitudes_scalar = exact(m * 4);
+  for (size_t r = 0; r < m; r++) magnitudes_scalar[r] = nt_magnitude(out_scalar + r * n, n);
   for (size_t t = 0; t < table_count; t++) {
+    tables[t]->s8_pack(w, scales, bias, n, k, packed);
     memset(sums, 0xa5, m * n * 4);
     args.accumulators = sums;
     tables[t]->s8_gemm(&args);
@@ -124,10 +128,31 @@ static void check_s8(size_t m, size_t n, size_t k, fill_kind kind) {
     memset(out, 0xa5, m * n * 4);
     args.accumulators = NULL;
     args.out = out;
+    args.a_is_nonnegative = kind == FILL_NONNEGATIVE;
     tables[t]->s8_gemm(&args);
     CHECK(!memcmp(out, out_scalar, m * n * 4), "s8 %s out, m %zu n %zu k %zu, activation %d", tables[t]->name, m, n, k,
           (int)activation);
+    // The same in two shards, the second first, with magnitudes.
+    memset(out, 0xa5, m * n * 4), memset(magnitudes, 0, m * 4);
+    nt_s8_gemm_args shard = args;
+    shard.row_magnitudes = magnitudes;
+    shard.panel_first = next_random() % (args.panel_end + 1);
+    tables[t]->s8_gemm(&shard);
+    bool touched = false;
+    for (size_t r = 0; r < m; r++) {
+      for (size_t c = 0; c < n && c < shard.panel_first * NT_PANEL_COLUMNS; c++) {
+        touched = touched || nt_bits(out[r * n + c]) != 0xa5a5a5a5u;
+      }
+    }
+    CHECK(!touched, "s8 %s writes beside its panels, m %zu n %zu k %zu", tables[t]->name, m, n, k);
+    shard.panel_end = shard.panel_first;
+    shard.panel_first = 0;
+    tables[t]->s8_gemm(&shard);
+    CHECK(!memcmp(out, out_scalar, m * n * 4), "s8 %s in shards, m %zu n %zu k %zu", tables[t]->name, m, n, k);
+    CHECK(!memcmp(magnitudes, magnitudes_scalar, m * 4), "s8 %s magnitudes, m %zu n %zu k %zu", tables[t]->name, m, n,
+          k);
   }
+  free(magnitudes), free(magnitudes_scalar);
   free(w), free(a), free(scales), free(bias), free(row_scales), free(packed), free(expected), free(sums);
   free(out_scalar), free(out);
 }
@@ -141,8 +166,9 @@ static void check_f32(size_t m, size_t n, size_t k) {
   nt_f32_pack(w, bias, n, k, packed);
   nt_activation activation = (nt_activation)(next_random() % 5);
   float *out_scalar = exact(m * n * 4), *out = exact(m * n * 4), *alone = exact(n * 4);
-  nt_f32_gemm_args args = {.a = a, .weights = packed, .rows = m, .columns = n, .depth = k, .out = out_scalar,
-                           .activation = activation};
+  uint32_t *magnitudes = exact(m * 4);
+  nt_f32_gemm_args args = {.a = a, .weights = packed, .rows = m, .columns = n, .depth = k,
+                           .panel_end = nt_panel_count(n), .out = out_scalar, .activation = activation};
   nt_kernel_table_for(NT_ISA_SCALAR)->f32_gemm(&args);
   if (activation == NT_ACTIVATION_IDENTITY) {
     double worst = 0;
@@ -161,6 +187,19 @@ static void check_f32(size_t m, size_t n, size_t k) {
     tables[t]->f32_gemm(&args);
     CHECK(!memcmp(out, out_scalar, m * n * 4), "f32 %s, m %zu n %zu k %zu, activation %d", tables[t]->name, m, n, k,
           (int)activation);
+    memset(out, 0xa5, m * n * 4), memset(magnitudes, 0, m * 4);
+    nt_f32_gemm_args shard = args;
+    shard.row_magnitudes = magnitudes;
+    shard.panel_first = next_random() % (args.panel_end + 1);
+    tables[t]->f32_gemm(&shard);
+    shard.panel_end = shard.panel_first;
+    shard.panel_first = 0;
+    tables[t]->f32_gemm(&shard);
+    CHECK(!memcmp(out, out_scalar, m * n * 4), "f32 %s in shards, m %zu n %zu k %zu", tables[t]->name, m, n, k);
+    for (size_t r = 0; r < m; r++) {
+      CHECK(magnitudes[r] == nt_magnitude(out + r * n, n), "f32 %s magnitudes, m %zu n %zu k %zu", tables[t]->name, m, n,
+            k);
+    }
     size_t row = next_random() % m;
     nt_f32_gemm_args one = args;
     one.a = a + row * k;
@@ -171,6 +210,7 @@ static void check_f32(size_t m, size_t n, size_t k) {
           k);
   }
   free(w), free(a), free(bias), free(packed), free(out_scalar), free(out), free(alone);
+  free(magnitudes);
 }
 
 /// Values that a row operation may meet, specials included where `specials`.
@@ -193,6 +233,7 @@ static void check_rows(size_t rows, size_t columns, bool specials) {
   size_t stride = nt_s8_row_stride(columns), count = rows * columns;
   float *x = exact(count * 4), *y0 = exact(count * 4), *y1 = exact(count * 4), *bias = exact(columns * 4);
   float *s0 = exact(rows * 4), *s1 = exact(rows * 4);
+  uint32_t *magnitudes = exact(rows * 4);
   int8_t *q0 = exact(rows * stride), *q1 = exact(rows * stride);
   for (size_t i = 0; i < count; i++) x[i] = awkward(specials);
   if (next_random() % 4 == 0) memset(x, 0, columns * 4);
@@ -204,6 +245,11 @@ static void check_rows(size_t rows, size_t columns, bool specials) {
     scalar->quantise(x, rows, columns, q0, stride, s0);
     table->quantise(x, rows, columns, q1, stride, s1);
     CHECK(!memcmp(q0, q1, rows * stride) && same(s0, s1, rows), "quantise %s, %zu × %zu", table->name, rows, columns);
+    for (size_t r = 0; r < rows; r++) magnitudes[r] = nt_magnitude(x + r * columns, columns);
+    memset(q1, 2, rows * stride), memset(s1, 2, rows * 4);
+    table->quantise_known(x, magnitudes, rows, columns, q1, stride, s1);
+    CHECK(!memcmp(q0, q1, rows * stride) && same(s0, s1, rows), "quantise_known %s, %zu × %zu", table->name, rows,
+          columns);
     scalar->softmax(x, y0, rows, columns);
     table->softmax(x, y1, rows, columns);
     CHECK(same(y0, y1, count), "softmax %s, %zu × %zu", table->name, rows, columns);
@@ -220,7 +266,7 @@ static void check_rows(size_t rows, size_t columns, bool specials) {
       CHECK(same(y0, y1, count), "activation %d %s, %zu × %zu", activation, table->name, rows, columns);
     }
   }
-  free(x), free(y0), free(y1), free(bias), free(s0), free(s1), free(q0), free(q1);
+  free(x), free(y0), free(y1), free(bias), free(s0), free(s1), free(magnitudes), free(q0), free(q1);
 }
 
 static void check_quantise_by_hand(void) {
@@ -319,7 +365,7 @@ int main(void) {
   for (size_t m = 1; m <= 20; m++) {
     for (int i = 0; i < 12; i++) {
       size_t n = 1 + next_random() % 130, k = 1 + next_random() % 130;
-      check_s8(m, n, k, FILL_RANDOM);
+      check_s8(m, n, k, i % 2 ? FILL_RANDOM : FILL_NONNEGATIVE);
       check_f32(m, n, k);
     }
     check_s8(m, 1 + next_random() % 40, 1 + next_random() % 130, FILL_EXTREME);

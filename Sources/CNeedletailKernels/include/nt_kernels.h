@@ -21,6 +21,8 @@ extern "C" {
 #define NT_PANEL_COLUMNS 16
 /// int8 products summed into one int32 by VPDPBUSD, by maddubs + madd, and by SDOT.
 #define NT_K_GROUP 4
+/// Depth of packed int8 weights is filled up with zeros to a multiple of this: SMMLA takes 8 at a time.
+#define NT_K_PADDING 8
 /// Bytes to which packed weights, quantised rows and arena values are aligned.
 #define NT_ALIGNMENT 64
 /// Longest int8 row whose accumulator cannot leave int32: (2³¹ − 1) / 127².
@@ -43,31 +45,49 @@ typedef enum nt_activation {
 
 // MARK: - operands
 
-/// out[r, c] = activation(Σₖ a[r, k] · w[c, k] · row_scales[r] · scale[c] + bias[c]).
+/// out[r, c] = activation(Σₖ a[r, k] · w[c, k] · row_scales[r] · scale[c] + bias[c]) for the columns of
+/// the panels `panel_first` ..< `panel_end`.
+///
+/// A layer may be split between threads by panels: every call computes the same bits for its columns
+/// as one call over all would, and touches nothing else.
 typedef struct nt_s8_gemm_args {
-  /// rows × a_stride, each row padded with zeros to a multiple of NT_K_GROUP.
+  /// rows × a_stride, each row padded with zeros to a multiple of NT_K_PADDING.
   const int8_t *a;
   size_t a_stride;
   const float *row_scales;
-  /// Written by nt_s8_pack.
+  /// Written by s8_pack of the same kernel table: all panels, whichever of them are computed.
   const void *weights;
   size_t rows, columns, depth;
+  /// 0 and nt_panel_count(columns) for the whole product.
+  size_t panel_first, panel_end;
   /// rows × columns; unused where `accumulators` is set.
   float *out;
+  /// Null, or per row the bits of the largest |out| so far: the call raises what it finds here to the
+  /// largest of its own columns (NaN ranks above infinity). Start from 0; threads that share a layer
+  /// take an array each, and the caller keeps the larger of both by unsigned comparison. The answer
+  /// is what nt_kernel_table.quantise would find, for `quantise_known`.
+  uint32_t *row_magnitudes;
   /// Null, or rows × columns that take the bare sums instead: for tests.
   int32_t *accumulators;
   nt_activation activation;
+  /// Promises that no element of `a` is below 0, as after ReLU or a logistic. The bits stay the same;
+  /// AVX2 saves one instruction in four.
+  bool a_is_nonnegative;
 } nt_s8_gemm_args;
 
 /// out[r, c] = activation(Σₖ a[r, k] · w[c, k] + bias[c]), the sum by fused multiply-adds in
-/// ascending k from 0.
+/// ascending k from 0, for the columns of the panels `panel_first` ..< `panel_end`.
 typedef struct nt_f32_gemm_args {
   /// rows × depth.
   const float *a;
-  /// Written by nt_f32_pack.
+  /// Written by nt_f32_pack: all panels, whichever of them are computed.
   const float *weights;
   size_t rows, columns, depth;
+  /// 0 and nt_panel_count(columns) for the whole product.
+  size_t panel_first, panel_end;
   float *out;
+  /// As in nt_s8_gemm_args.
+  uint32_t *row_magnitudes;
   nt_activation activation;
 } nt_f32_gemm_args;
 
@@ -96,12 +116,20 @@ typedef struct nt_preprocess {
 /// All operations for one instruction set.
 typedef struct nt_kernel_table {
   const char *name;
+  /// Writes nt_s8_packed_bytes(columns, depth) bytes in the order and with the offset that s8_gemm of
+  /// this table wants; only that reads them. w: columns × depth, −127 … 127; bias may be null.
+  /// `packed` is aligned to NT_ALIGNMENT.
+  void (*s8_pack)(const int8_t *w, const float *scales, const float *bias, size_t columns, size_t depth,
+                  void *packed);
   void (*s8_gemm)(const nt_s8_gemm_args *args);
   void (*f32_gemm)(const nt_f32_gemm_args *args);
   /// Symmetric int8 per row: q = round-half-even(x · 127 / max|x|), row_scale = max|x| / 127.
   /// A row below 1e-30 is all zeros with scale 0; a row with a NaN or infinity gets scale NaN, so
   /// that the fault stays visible in the answer. `q_stride` ≥ columns; the rest is zeroed.
   void (*quantise)(const float *x, size_t rows, size_t columns, int8_t *q, size_t q_stride, float *row_scales);
+  /// The same bits where the product that wrote `x` has gathered `row_magnitudes`: one pass less.
+  void (*quantise_known)(const float *x, const uint32_t *row_magnitudes, size_t rows, size_t columns, int8_t *q,
+                         size_t q_stride, float *row_scales);
   void (*preprocess)(const nt_preprocess *p, const float *x, float *y, size_t rows);
   void (*bias_activate)(float *x, const float *bias, size_t rows, size_t columns, nt_activation activation);
   void (*logistic)(const float *x, float *y, size_t count);
@@ -119,11 +147,12 @@ const nt_kernel_table *nt_kernel_table_for(nt_isa isa);
 
 // MARK: - packing
 
-/// Bytes of packed int8 weights: per panel of 16 columns, 4 × 16 bytes for every 4 of depth, then
-/// 16 column sums, 16 scales and 16 biases, so that memory is read strictly forward.
+/// Panels of NT_PANEL_COLUMNS that `columns` fill, the last perhaps in part: what threads divide.
+size_t nt_panel_count(size_t columns);
+/// Bytes of packed int8 weights for any instruction set: per panel of 16 columns, 16 bytes for every
+/// step of padded depth, then 16 column sums, 16 scales and 16 biases, so that memory is read strictly
+/// forward. Packing itself is s8_pack of the kernel table.
 size_t nt_s8_packed_bytes(size_t columns, size_t depth);
-/// w: columns × depth, −127 … 127; bias may be null. `packed` is aligned to NT_ALIGNMENT.
-void nt_s8_pack(const int8_t *w, const float *scales, const float *bias, size_t columns, size_t depth, void *packed);
 /// Bytes of packed fp32 weights: per panel, 16 floats for every step of depth, then 16 biases.
 size_t nt_f32_packed_bytes(size_t columns, size_t depth);
 void nt_f32_pack(const float *w, const float *bias, size_t columns, size_t depth, float *packed);

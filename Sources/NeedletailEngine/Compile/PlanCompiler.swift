@@ -24,6 +24,8 @@ struct PlanCompiler {
 
   private let graph: ModelGraph
   private let options: PlanOptions
+  /// The family that will run the plan: it packs the weights in its own order.
+  private let kernels: UnsafePointer<nt_kernel_table>
   private let storage: PlanStorage
   /// Per value: the needed nodes that read it, in order.
   private let readers: [[Int]]
@@ -41,9 +43,10 @@ struct PlanCompiler {
   private var isFused: [Bool]
 
   /// - Parameter graph: validated.
-  init(_ graph: ModelGraph, options: PlanOptions, storage: PlanStorage) {
+  init(_ graph: ModelGraph, options: PlanOptions, kernels: UnsafePointer<nt_kernel_table>, storage: PlanStorage) {
     self.graph = graph
     self.options = options
+    self.kernels = kernels
     self.storage = storage
     var isOutput = [Bool](repeating: false, count: graph.values.count)
     for output in graph.outputs { isOutput[output.value] = true }
@@ -114,7 +117,7 @@ struct PlanCompiler {
     case .int8(let elements, let scales):
       denseInt8Count += 1
       let packed = try storage.allocate(bytes: nt_s8_packed_bytes(rows, columns), for: node.name)
-      nt_s8_pack(elements, scales, bias, rows, columns, packed)
+      kernels.pointee.s8_pack(elements, scales, bias, rows, columns, packed)
       kernel.weights = UnsafeRawPointer(packed)
       let source = quantise(node.input)
       addStep(

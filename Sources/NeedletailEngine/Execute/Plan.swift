@@ -52,7 +52,7 @@ public final class Plan: Sendable {
     try GraphValidator(graph: graph).validate(inputColumns: inputColumns)
 
     let storage = PlanStorage()
-    var compiler = PlanCompiler(graph, options: options, storage: storage)
+    var compiler = PlanCompiler(graph, options: options, kernels: kernels, storage: storage)
     try compiler.compile()
     let layout = MemoryPlanner.plan(
       compiler.buffers.map {

@@ -156,10 +156,10 @@ double nt_bench_s8(nt_isa isa, size_t rows, size_t columns, size_t depth, double
   for (size_t i = 0; i < columns; i++) scales[i] = 0.01f;
   for (size_t i = 0; i < rows; i++) row_scales[i] = 0.01f;
   void *packed = aligned_bytes(nt_s8_packed_bytes(columns, depth));
-  nt_s8_pack(w, scales, NULL, columns, depth, packed);
-  nt_s8_gemm_args args = {.a = a, .a_stride = stride, .row_scales = row_scales, .weights = packed, .rows = rows,
-                          .columns = columns, .depth = depth, .out = out, .activation = NT_ACTIVATION_RELU};
   const nt_kernel_table *kernels = nt_kernel_table_for(isa);
+  kernels->s8_pack(w, scales, NULL, columns, depth, packed);
+  nt_s8_gemm_args args = {.a = a, .a_stride = stride, .row_scales = row_scales, .weights = packed, .rows = rows,
+                          .columns = columns, .depth = depth, .panel_end = nt_panel_count(columns), .out = out, .activation = NT_ACTIVATION_RELU};
   double each = NT_BEST(seconds, kernels->s8_gemm(&args));
   free(w), free(a), free(scales), free(row_scales), free(out), free(packed);
   return each;
@@ -172,7 +172,8 @@ void nt_bench_f32(nt_isa isa, size_t rows, size_t columns, size_t depth, double 
   for (size_t i = 0; i < columns * depth; i++) w[i] = (float)(next_random() % 1000) * 1e-3f - 0.5f;
   for (size_t i = 0; i < rows * depth; i++) a[i] = (float)(next_random() % 1000) * 1e-3f - 0.5f;
   nt_f32_pack(w, NULL, columns, depth, packed);
-  nt_f32_gemm_args args = {.a = a, .weights = packed, .rows = rows, .columns = columns, .depth = depth, .out = out};
+  nt_f32_gemm_args args = {.a = a, .weights = packed, .rows = rows, .columns = columns, .depth = depth,
+                           .panel_end = nt_panel_count(columns), .out = out};
   const nt_kernel_table *kernels = nt_kernel_table_for(isa);
   openblas_set_num_threads(1);
   each[0] = each[1] = 1e9;
@@ -208,7 +209,7 @@ nt_bench_mlp *nt_bench_mlp_new(nt_isa isa, size_t rows_max, size_t layers, const
   size_t values = nt_s8_row_stride(rows_max * widest * 4), rows = rows_max * nt_s8_row_stride(widest);
   for (size_t i = 0; i < layers; i++) {
     void *packed = aligned_bytes(nt_s8_packed_bytes(widths[i + 1], widths[i]));
-    nt_s8_pack(weights[i], scales[i], bias[i], widths[i + 1], widths[i], packed);
+    nt_kernel_table_for(isa)->s8_pack(weights[i], scales[i], bias[i], widths[i + 1], widths[i], packed);
     size_t in = i % 2 * values, out = (i + 1) % 2 * values;
     mlp->steps[2 * i] = (nt_step){.kind = NT_STEP_QUANTISE, .in_columns = widths[i], .out_columns = widths[i],
                                   .in_offset = in, .out_offset = 2 * values, .scales_offset = 2 * values + rows};
