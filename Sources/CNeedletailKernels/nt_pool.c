@@ -1,0 +1,205 @@
+#if defined(__linux__) && !defined(_GNU_SOURCE)
+#define _GNU_SOURCE
+#endif
+#include "nt_pool.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <time.h>
+
+#if defined(__linux__)
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#elif defined(__APPLE__)
+#include <os/os_sync_wait_on_address.h>
+#endif
+
+/// Longest that a thread looks for work, or for the end of a part, before it sleeps.
+enum { spin_nanoseconds = 50000, looks_per_clock_read = 32 };
+
+/// The parts of one thread's share that nobody has begun: next in the upper half, end in the lower.
+/// A word of its own, and a cache line: threads meet there only when one has finished its own share.
+typedef struct share {
+  _Alignas(64) _Atomic uint32_t parts;
+} share;
+
+static struct {
+  // Written by nt_pool_start.
+  _Atomic size_t threads;
+  atomic_bool is_started;
+
+  // Written by callers.
+  _Alignas(64) _Atomic uint32_t callers;
+  atomic_bool is_taken;
+
+  // One job. Its holder writes task and context before it publishes the shares; whoever has claimed a
+  // part may read them, for the job cannot end before that part.
+  _Alignas(64) nt_pool_task task;
+  const void *context;
+  _Atomic uint64_t jobs;
+  /// Rises with every job: what helpers watch and sleep on.
+  _Alignas(64) _Atomic uint32_t epoch;
+  _Atomic uint32_t sleepers;
+  /// What the holder watches and sleeps on.
+  _Alignas(64) _Atomic uint32_t parts_left;
+  atomic_bool is_holder_asleep;
+  share shares[NT_POOL_THREADS_MAX];
+} pool = {.threads = 1};
+
+// MARK: - waiting
+
+static void pause_briefly(void) {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("yield");
+#endif
+}
+
+static uint64_t now_nanoseconds(void) {
+  struct timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+}
+
+/// Sleeps unless `word` has changed; may return early.
+static void sleep_while(_Atomic uint32_t *word, uint32_t value) {
+#if defined(__linux__)
+  syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0);
+#else
+  os_sync_wait_on_address(word, value, sizeof *word, OS_SYNC_WAIT_ON_ADDRESS_NONE);
+#endif
+}
+
+static void wake(_Atomic uint32_t *word, size_t count) {
+#if defined(__linux__)
+  syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, (int)count, NULL, NULL, 0);
+#else
+  for (; count > 0; count--) os_sync_wake_by_address_any(word, sizeof *word, OS_SYNC_WAKE_BY_ADDRESS_NONE);
+#endif
+}
+
+/// Looks at `word` until it differs from `value` or the spin limit is over. True if it differs.
+static bool spin_while(_Atomic uint32_t *word, uint32_t value) {
+  uint64_t end = 0;
+  for (;;) {
+    for (int look = 0; look < looks_per_clock_read; look++) {
+      if (atomic_load_explicit(word, memory_order_acquire) != value) return true;
+      pause_briefly();
+    }
+    uint64_t now = now_nanoseconds();
+    if (end == 0) end = now + spin_nanoseconds;
+    if (now >= end) return false;
+  }
+}
+
+// MARK: - parts
+
+/// Takes the next part of a share. The compare succeeds only on a word of the job that is on, whatever
+/// was read before: its parts are this job's parts.
+static bool claim(share *share, size_t *part) {
+  uint32_t parts = atomic_load_explicit(&share->parts, memory_order_relaxed);
+  for (;;) {
+    uint32_t next = parts >> 16, end = parts & 0xffff;
+    if (next >= end) return false;
+    if (atomic_compare_exchange_weak_explicit(&share->parts, &parts, (next + 1) << 16 | end, memory_order_acquire,
+                                              memory_order_relaxed)) {
+      *part = next;
+      return true;
+    }
+  }
+}
+
+/// Does parts as long as there are any, beginning with those of share `first`.
+static void work(size_t first) {
+  size_t threads = atomic_load_explicit(&pool.threads, memory_order_relaxed), part;
+  for (size_t i = 0; i < threads; i++) {
+    share *share = &pool.shares[(first + i) % threads];
+    while (claim(share, &part)) {
+      pool.task(pool.context, part);
+      // Sequentially consistent with the holder's store of is_holder_asleep: one of the two sees the other.
+      if (atomic_fetch_sub(&pool.parts_left, 1) == 1 && atomic_load(&pool.is_holder_asleep)) wake(&pool.parts_left, 1);
+    }
+  }
+}
+
+static void *help(void *index) {
+  uint32_t seen = 0;
+  for (;;) {
+    if (!spin_while(&pool.epoch, seen)) {
+      atomic_fetch_add(&pool.sleepers, 1);
+      while (atomic_load(&pool.epoch) == seen) sleep_while(&pool.epoch, seen);
+      atomic_fetch_sub(&pool.sleepers, 1);
+    }
+    seen = atomic_load_explicit(&pool.epoch, memory_order_acquire);
+    work((size_t)index);
+  }
+  return NULL;
+}
+
+// MARK: - the pool
+
+size_t nt_pool_start(size_t threads) {
+  if (atomic_exchange(&pool.is_started, true)) return nt_pool_threads();
+  if (threads > NT_POOL_THREADS_MAX) threads = NT_POOL_THREADS_MAX;
+  // Signals are for the threads of the program.
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  size_t started = 1;
+  for (; started < threads; started++) {
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, help, (void *)started) != 0) break;
+#if defined(__linux__)
+    pthread_setname_np(thread, "nt-pool");
+#endif
+    pthread_detach(thread);
+  }
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  atomic_store(&pool.threads, started);
+  return started;
+}
+
+size_t nt_pool_threads(void) { return atomic_load_explicit(&pool.threads, memory_order_relaxed); }
+
+uint64_t nt_pool_jobs(void) { return atomic_load_explicit(&pool.jobs, memory_order_relaxed); }
+
+void nt_pool_enter(void) { atomic_fetch_add_explicit(&pool.callers, 1, memory_order_relaxed); }
+
+void nt_pool_leave(void) { atomic_fetch_sub_explicit(&pool.callers, 1, memory_order_relaxed); }
+
+size_t nt_pool_acquire(size_t wanted) {
+  size_t threads = nt_pool_threads(), callers = atomic_load_explicit(&pool.callers, memory_order_relaxed);
+  assert(callers > 0);
+  size_t free_threads = threads > callers ? threads - callers : 0;
+  if (wanted > free_threads + 1) wanted = free_threads + 1;
+  if (wanted < 2 || atomic_exchange_explicit(&pool.is_taken, true, memory_order_acquire)) return 1;
+  return wanted;
+}
+
+void nt_pool_run(nt_pool_task task, const void *context, size_t threads, size_t parts) {
+  assert(threads >= 2 && threads <= nt_pool_threads() && parts <= NT_POOL_PARTS_MAX);
+  pool.task = task;
+  pool.context = context;
+  atomic_store_explicit(&pool.parts_left, (uint32_t)parts, memory_order_relaxed);
+  for (size_t i = 0; i < threads; i++) {
+    uint32_t first = (uint32_t)(parts * i / threads), end = (uint32_t)(parts * (i + 1) / threads);
+    atomic_store_explicit(&pool.shares[i].parts, first << 16 | end, memory_order_release);
+  }
+  atomic_fetch_add_explicit(&pool.jobs, 1, memory_order_relaxed);
+  atomic_fetch_add(&pool.epoch, 1);
+  // Sequentially consistent with a helper's count of itself: either it sees the epoch or we see it.
+  if (atomic_load(&pool.sleepers) > 0) wake(&pool.epoch, threads - 1);
+  work(0);
+  for (uint32_t left; (left = atomic_load_explicit(&pool.parts_left, memory_order_acquire)) != 0;) {
+    if (spin_while(&pool.parts_left, left)) continue;
+    atomic_store(&pool.is_holder_asleep, true);
+    if ((left = atomic_load(&pool.parts_left)) != 0) sleep_while(&pool.parts_left, left);
+    atomic_store_explicit(&pool.is_holder_asleep, false, memory_order_relaxed);
+  }
+  atomic_store_explicit(&pool.is_taken, false, memory_order_release);
+}
