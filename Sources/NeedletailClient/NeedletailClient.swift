@@ -89,13 +89,14 @@ public final class NeedletailClient: Sendable {
   ///   - inputs: either one `features` tensor or one column per feature.
   ///   - outputs: names of the outputs wanted; empty: all.
   ///   - routingKey: requests with the same key see the same version of a split rollout.
+  ///   - priority: `.bulk` where nobody waits for the answer.
   ///   - timeout: the call's budget, here and at the server; nil: the configuration's.
   public func predict(
     _ model: String, selector: VersionSelector = .serving, inputs: [InputTensor], outputs: [String] = [],
-    routingKey: String = "", timeout: Duration? = nil
+    routingKey: String = "", priority: CallPriority = .interactive, timeout: Duration? = nil
   ) async throws(ClientError) -> Prediction {
     let request = RequestEncoder.Predict(
-      model: model, selector: selector, inputs: inputs, outputs: outputs, routingKey: routingKey)
+      model: model, selector: selector, inputs: inputs, outputs: outputs, routingKey: routingKey, priority: priority)
     guard case .predict(let prediction) = try await call(.predict(request), timeout: timeout) else {
       throw Self.wrongAnswer("Predict")
     }

@@ -102,7 +102,7 @@ extension PredictView {
           data: Array(tensor.data), strings: tensor.strings.map { String(decoding: $0, as: UTF8.self) })
       },
       outputs: outputs.map { String(decoding: $0, as: UTF8.self) },
-      routingKey: String(decoding: routingKey, as: UTF8.self))
+      routingKey: String(decoding: routingKey, as: UTF8.self), priority: priority)
   }
 }
 

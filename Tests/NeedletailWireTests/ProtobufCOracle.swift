@@ -75,6 +75,7 @@ struct ProtobufCOracle {
       break
     default: return "selector"
     }
+    guard (predict.priority == .interactive) == (expected.priority.rawValue == 0) else { return "priority" }
     for (index, tensor) in predict.tensors.enumerated() {
       guard let other = expected.inputs[index]?.pointee else { return "tensor \(index)" }
       guard isSame(tensor.name, other.name), UInt32(tensor.type?.rawValue ?? 0) == other.knownType,

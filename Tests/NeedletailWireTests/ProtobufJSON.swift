@@ -50,6 +50,7 @@ enum ProtobufJSON {
         "model": text(predict.model), "inputs": list(predict.tensors.map(of)),
         "outputs": list(predict.outputs.map { String(decoding: $0, as: UTF8.self) }),
         "routing_key": text(predict.routingKey),
+        "priority": predict.priority == .bulk ? "BULK" : nil,
       ]))
   }
 

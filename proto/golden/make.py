@@ -69,6 +69,8 @@ REQUESTS = {
             tensor("organic", "BOOL", [2], b"\x01\x00"),
             tensor("colour", "STRING", [2], strings=[b"red", b""]),
         ])),
+    "predict-bulk": dict(id=4, predict=dict(
+        model="digits", priority="BULK", inputs=[tensor("features", "FLOAT32", [1, 1], floats(2))])),
     "predict-label": dict(id=300, predict=dict(
         model="a-model", label="canary", inputs=[tensor("features", "STRING", [1, 2], strings=[b"1.5", "größe".encode()])])),
     "predict-version-zero": dict(id=4, predict=dict(model="m", version=0)),

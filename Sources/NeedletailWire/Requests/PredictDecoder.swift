@@ -22,6 +22,8 @@ enum PredictDecoder {
         case (4, .bytes): tensorCount += 1
         case (5, .bytes): outputCount += 1
         case (6, .bytes(let key)): view.routingKey = key
+        // An enum is an int32 on the wire, so bits above are dropped.
+        case (7, .varint(let level)): view.priority = UInt32(truncatingIfNeeded: level) == 0 ? .interactive : .bulk
         default: break
         }
       }

@@ -1,4 +1,4 @@
-internal import NeedletailCore
+public import NeedletailCore
 public import NIOCore
 
 /// Appends framed requests to a client's output buffer. Stateless: anyone may call it.
@@ -27,16 +27,18 @@ public enum RequestEncoder {
     /// Empty: all.
     public var outputs: [String]
     public var routingKey: String
+    public var priority: CallPriority
 
     public init(
       model: String, selector: VersionSelector = .serving, inputs: [InputTensor], outputs: [String] = [],
-      routingKey: String = ""
+      routingKey: String = "", priority: CallPriority = .interactive
     ) {
       self.model = model
       self.selector = selector
       self.inputs = inputs
       self.outputs = outputs
       self.routingKey = routingKey
+      self.priority = priority
     }
   }
 
@@ -94,5 +96,6 @@ extension MessageWriter {
     }
     strings(5, predict.outputs)
     string(6, predict.routingKey)
+    uint(7, UInt64(predict.priority.rawValue))
   }
 }

@@ -28,6 +28,8 @@ public struct PredictView {
   /// Names of the outputs wanted; empty: all.
   public var outputs: UnsafeBufferPointer<UnsafeRawBufferPointer>
   public var routingKey: UnsafeRawBufferPointer
+  /// A level that this server does not know is the lowest one.
+  public var priority = CallPriority.interactive
 }
 
 /// A describe call as sent.

@@ -1472,7 +1472,7 @@ const ProtobufCMessageDescriptor needletail__v1__tensor__descriptor =
   (ProtobufCMessageInit) needletail__v1__tensor__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor needletail__v1__predict_request__field_descriptors[6] =
+static const ProtobufCFieldDescriptor needletail__v1__predict_request__field_descriptors[7] =
 {
   {
     "model",
@@ -1546,19 +1546,32 @@ static const ProtobufCFieldDescriptor needletail__v1__predict_request__field_des
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "priority",
+    7,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_ENUM,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__PredictRequest, priority),
+    &needletail__v1__priority__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned needletail__v1__predict_request__field_indices_by_name[] = {
   3,   /* field[3] = inputs */
   2,   /* field[2] = label */
   0,   /* field[0] = model */
   4,   /* field[4] = outputs */
+  6,   /* field[6] = priority */
   5,   /* field[5] = routing_key */
   1,   /* field[1] = version */
 };
 static const ProtobufCIntRange needletail__v1__predict_request__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 6 }
+  { 0, 7 }
 };
 const ProtobufCMessageDescriptor needletail__v1__predict_request__descriptor =
 {
@@ -1568,7 +1581,7 @@ const ProtobufCMessageDescriptor needletail__v1__predict_request__descriptor =
   "Needletail__V1__PredictRequest",
   "needletail.v1",
   sizeof(Needletail__V1__PredictRequest),
-  6,
+  7,
   needletail__v1__predict_request__field_descriptors,
   needletail__v1__predict_request__field_indices_by_name,
   1,  needletail__v1__predict_request__number_ranges,
@@ -2818,6 +2831,34 @@ const ProtobufCEnumDescriptor needletail__v1__data_type__descriptor =
   needletail__v1__data_type__enum_values_by_name,
   1,
   needletail__v1__data_type__value_ranges,
+  NULL,NULL,NULL,NULL   /* reserved[1234] */
+};
+static const ProtobufCEnumValue needletail__v1__priority__enum_values_by_number[2] =
+{
+  { "INTERACTIVE", "NEEDLETAIL__V1__PRIORITY__INTERACTIVE", 0 },
+  { "BULK", "NEEDLETAIL__V1__PRIORITY__BULK", 1 },
+};
+static const ProtobufCIntRange needletail__v1__priority__value_ranges[] = {
+{0, 0},{0, 2}
+};
+static const ProtobufCEnumValueIndex needletail__v1__priority__enum_values_by_name[2] =
+{
+  { "BULK", 1 },
+  { "INTERACTIVE", 0 },
+};
+const ProtobufCEnumDescriptor needletail__v1__priority__descriptor =
+{
+  PROTOBUF_C__ENUM_DESCRIPTOR_MAGIC,
+  "needletail.v1.Priority",
+  "Priority",
+  "Needletail__V1__Priority",
+  "needletail.v1",
+  2,
+  needletail__v1__priority__enum_values_by_number,
+  2,
+  needletail__v1__priority__enum_values_by_name,
+  1,
+  needletail__v1__priority__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
 static const ProtobufCEnumValue needletail__v1__version_state__enum_values_by_number[10] =

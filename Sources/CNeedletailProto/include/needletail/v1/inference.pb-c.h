@@ -102,6 +102,20 @@ typedef enum _Needletail__V1__DataType {
   NEEDLETAIL__V1__DATA_TYPE__STRING = 9
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(NEEDLETAIL__V1__DATA_TYPE)
 } Needletail__V1__DataType;
+/*
+ * Who goes first where calls have to wait; a server that keeps up makes no difference.
+ */
+typedef enum _Needletail__V1__Priority {
+  /*
+   * Somebody waits for the answer.
+   */
+  NEEDLETAIL__V1__PRIORITY__INTERACTIVE = 0,
+  /*
+   * Nobody does: it runs when no interactive call of its model waits, and is refused first.
+   */
+  NEEDLETAIL__V1__PRIORITY__BULK = 1
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(NEEDLETAIL__V1__PRIORITY)
+} Needletail__V1__Priority;
 typedef enum _Needletail__V1__VersionState {
   NEEDLETAIL__V1__VERSION_STATE__VERSION_STATE_UNSPECIFIED = 0,
   NEEDLETAIL__V1__VERSION_STATE__INCOMPLETE = 1,
@@ -273,6 +287,7 @@ struct  Needletail__V1__PredictRequest
    * Requests with the same key see the same version of a split rollout.
    */
   char *routing_key;
+  Needletail__V1__Priority priority;
   Needletail__V1__PredictRequest__SelectorCase selector_case;
   union {
     uint64_t version;
@@ -281,7 +296,7 @@ struct  Needletail__V1__PredictRequest
 };
 #define NEEDLETAIL__V1__PREDICT_REQUEST__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__predict_request__descriptor) \
-    , (char *)protobuf_c_empty_string, 0,NULL, 0,NULL, (char *)protobuf_c_empty_string, NEEDLETAIL__V1__PREDICT_REQUEST__SELECTOR__NOT_SET, {0} }
+    , (char *)protobuf_c_empty_string, 0,NULL, 0,NULL, (char *)protobuf_c_empty_string, NEEDLETAIL__V1__PRIORITY__INTERACTIVE, NEEDLETAIL__V1__PREDICT_REQUEST__SELECTOR__NOT_SET, {0} }
 
 
 struct  Needletail__V1__PredictResponse
@@ -1097,6 +1112,7 @@ typedef void (*Needletail__V1__AuthenticateResponse_Closure)
 
 extern const ProtobufCEnumDescriptor    needletail__v1__status_code__descriptor;
 extern const ProtobufCEnumDescriptor    needletail__v1__data_type__descriptor;
+extern const ProtobufCEnumDescriptor    needletail__v1__priority__descriptor;
 extern const ProtobufCEnumDescriptor    needletail__v1__version_state__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__request__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__response__descriptor;

@@ -13,7 +13,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dneedletail/v1/inference.proto\x12\rneedletail.v1\"\xf9\x02\n\x07Request\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x12\n\ntimeout_us\x18\x02 \x01(\r\x12\x30\n\x07predict\x18\x03 \x01(\x0b\x32\x1d.needletail.v1.PredictRequestH\x00\x12.\n\x06health\x18\x04 \x01(\x0b\x32\x1c.needletail.v1.HealthRequestH\x00\x12\x30\n\x07metrics\x18\x05 \x01(\x0b\x32\x1d.needletail.v1.MetricsRequestH\x00\x12\x37\n\x0blist_models\x18\x06 \x01(\x0b\x32 .needletail.v1.ListModelsRequestH\x00\x12=\n\x0e\x64\x65scribe_model\x18\x07 \x01(\x0b\x32#.needletail.v1.DescribeModelRequestH\x00\x12:\n\x0c\x61uthenticate\x18\x08 \x01(\x0b\x32\".needletail.v1.AuthenticateRequestH\x00\x42\x06\n\x04\x63\x61ll\"\xbf\x03\n\x08Response\x12\n\n\x02id\x18\x01 \x01(\x04\x12%\n\x06status\x18\x02 \x01(\x0b\x32\x15.needletail.v1.Status\x12\x31\n\x07predict\x18\x03 \x01(\x0b\x32\x1e.needletail.v1.PredictResponseH\x00\x12/\n\x06health\x18\x04 \x01(\x0b\x32\x1d.needletail.v1.HealthResponseH\x00\x12\x31\n\x07metrics\x18\x05 \x01(\x0b\x32\x1e.needletail.v1.MetricsResponseH\x00\x12\x38\n\x0blist_models\x18\x06 \x01(\x0b\x32!.needletail.v1.ListModelsResponseH\x00\x12>\n\x0e\x64\x65scribe_model\x18\x07 \x01(\x0b\x32$.needletail.v1.DescribeModelResponseH\x00\x12;\n\x0c\x61uthenticate\x18\x08 \x01(\x0b\x32#.needletail.v1.AuthenticateResponseH\x00\x12(\n\x07go_away\x18\t \x01(\x0b\x32\x15.needletail.v1.GoAwayH\x00\x42\x08\n\x06result\"Z\n\x06Status\x12\'\n\x04\x63ode\x18\x01 \x01(\x0e\x32\x19.needletail.v1.StatusCode\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x16\n\x0eretry_after_us\x18\x03 \x01(\r\"\x19\n\x06GoAway\x12\x0f\n\x07last_id\x18\x01 \x01(\x04\"o\n\x06Tensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12%\n\x04type\x18\x02 \x01(\x0e\x32\x17.needletail.v1.DataType\x12\x11\n\x05shape\x18\x03 \x03(\x04\x42\x02\x10\x01\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x12\x0f\n\x07strings\x18\x05 \x03(\x0c\"\x9c\x01\n\x0ePredictRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\x07version\x18\x02 \x01(\x04H\x00\x12\x0f\n\x05label\x18\x03 \x01(\tH\x00\x12%\n\x06inputs\x18\x04 \x03(\x0b\x32\x15.needletail.v1.Tensor\x12\x0f\n\x07outputs\x18\x05 \x03(\t\x12\x13\n\x0brouting_key\x18\x06 \x01(\tB\n\n\x08selector\"\x80\x01\n\x0fPredictResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12&\n\x07outputs\x18\x03 \x03(\x0b\x32\x15.needletail.v1.Tensor\x12%\n\x06timing\x18\x04 \x01(\x0b\x32\x15.needletail.v1.Timing\"B\n\x06Timing\x12\x10\n\x08queue_us\x18\x01 \x01(\r\x12\x12\n\ncompute_us\x18\x02 \x01(\r\x12\x12\n\nbatch_rows\x18\x03 \x01(\r\"\x0f\n\rHealthRequest\"Y\n\x0eHealthResponse\x12\x0c\n\x04live\x18\x01 \x01(\x08\x12\r\n\x05ready\x18\x02 \x01(\x08\x12*\n\x06models\x18\x03 \x03(\x0b\x32\x1a.needletail.v1.ModelStatus\"\x10\n\x0eMetricsRequest\"\x1f\n\x0fMetricsResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\"\xa6\x01\n\rVersionStatus\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12*\n\x05state\x18\x02 \x01(\x0e\x32\x1b.needletail.v1.VersionState\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0e\n\x06\x64igest\x18\x04 \x01(\t\x12\x0e\n\x06signer\x18\x05 \x01(\t\x12\x10\n\x08since_ms\x18\x06 \x01(\x04\x12\x16\n\x0eresident_bytes\x18\x07 \x01(\x04\"e\n\x0bModelStatus\x12\r\n\x05model\x18\x01 \x01(\t\x12\x17\n\x0fserving_version\x18\x02 \x01(\x04\x12.\n\x08versions\x18\x03 \x03(\x0b\x32\x1c.needletail.v1.VersionStatus\"\x13\n\x11ListModelsRequest\"o\n\x12ListModelsResponse\x12*\n\x06models\x18\x01 \x03(\x0b\x32\x1a.needletail.v1.ModelStatus\x12-\n\x08problems\x18\x02 \x03(\x0b\x32\x1b.needletail.v1.StoreProblem\",\n\x0cStoreProblem\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"U\n\x14\x44\x65scribeModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\x07version\x18\x02 \x01(\x04H\x00\x12\x0f\n\x05label\x18\x03 \x01(\tH\x00\x42\n\n\x08selector\"\x8f\x01\n\nTensorSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12%\n\x04type\x18\x02 \x01(\x0e\x32\x17.needletail.v1.DataType\x12\x11\n\x05shape\x18\x03 \x03(\x04\x42\x02\x10\x01\x12\x12\n\ncategories\x18\x04 \x03(\t\x12\x10\n\x08optional\x18\x05 \x01(\x08\x12\x13\n\x0b\x64\x65scription\x18\x06 \x01(\t\"\xba\x04\n\x15\x44\x65scribeModelResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12*\n\x05state\x18\x03 \x01(\x0e\x32\x1b.needletail.v1.VersionState\x12\x0c\n\x04task\x18\x04 \x01(\t\x12)\n\x06inputs\x18\x05 \x03(\x0b\x32\x19.needletail.v1.TensorSpec\x12*\n\x07outputs\x18\x06 \x03(\x0b\x32\x19.needletail.v1.TensorSpec\x12\x0e\n\x06labels\x18\x07 \x03(\t\x12\x0e\n\x06\x64igest\x18\x08 \x01(\t\x12\x0e\n\x06signer\x18\t \x01(\t\x12\x12\n\ncreated_ms\x18\n \x01(\x04\x12\x42\n\x07metrics\x18\x0b \x03(\x0b\x32\x31.needletail.v1.DescribeModelResponse.MetricsEntry\x12\x42\n\x07lineage\x18\x0c \x03(\x0b\x32\x31.needletail.v1.DescribeModelResponse.LineageEntry\x12\x11\n\tprecision\x18\r \x01(\t\x12\x0b\n\x03isa\x18\x0e \x01(\t\x12\x16\n\x0eresident_bytes\x18\x0f \x01(\x04\x12\x0c\n\x04plan\x18\x10 \x03(\t\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a.\n\x0cLineageEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"&\n\x13\x41uthenticateRequest\x12\x0f\n\x07\x61pi_key\x18\x01 \x01(\t\")\n\x14\x41uthenticateResponse\x12\x11\n\tprincipal\x18\x01 \x01(\t*\xbe\x01\n\nStatusCode\x12\x06\n\x02OK\x10\x00\x12\x14\n\x10INVALID_ARGUMENT\x10\x01\x12\r\n\tNOT_FOUND\x10\x02\x12\x13\n\x0fUNAUTHENTICATED\x10\x03\x12\x15\n\x11PERMISSION_DENIED\x10\x04\x12\x15\n\x11\x44\x45\x41\x44LINE_EXCEEDED\x10\x05\x12\x0e\n\nOVERLOADED\x10\x06\x12\x0f\n\x0bUNAVAILABLE\x10\x07\x12\x0c\n\x08INTERNAL\x10\x08\x12\x11\n\rUNIMPLEMENTED\x10\t*\x8b\x01\n\x08\x44\x61taType\x12\x19\n\x15\x44\x41TA_TYPE_UNSPECIFIED\x10\x00\x12\x0b\n\x07\x46LOAT32\x10\x01\x12\x0b\n\x07\x46LOAT64\x10\x02\x12\x08\n\x04INT8\x10\x03\x12\t\n\x05INT16\x10\x04\x12\t\n\x05INT32\x10\x05\x12\t\n\x05INT64\x10\x06\x12\t\n\x05UINT8\x10\x07\x12\x08\n\x04\x42OOL\x10\x08\x12\n\n\x06STRING\x10\t*\xa7\x01\n\x0cVersionState\x12\x1d\n\x19VERSION_STATE_UNSPECIFIED\x10\x00\x12\x0e\n\nINCOMPLETE\x10\x01\x12\r\n\tVERIFYING\x10\x02\x12\x0b\n\x07LOADING\x10\x03\x12\x0c\n\x08\x43HECKING\x10\x04\x12\x0b\n\x07WARMING\x10\x05\x12\x08\n\x04LIVE\x10\x06\x12\x0c\n\x08RETIRING\x10\x07\x12\x0b\n\x07RETIRED\x10\x08\x12\x0c\n\x08REJECTED\x10\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dneedletail/v1/inference.proto\x12\rneedletail.v1\"\xf9\x02\n\x07Request\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x12\n\ntimeout_us\x18\x02 \x01(\r\x12\x30\n\x07predict\x18\x03 \x01(\x0b\x32\x1d.needletail.v1.PredictRequestH\x00\x12.\n\x06health\x18\x04 \x01(\x0b\x32\x1c.needletail.v1.HealthRequestH\x00\x12\x30\n\x07metrics\x18\x05 \x01(\x0b\x32\x1d.needletail.v1.MetricsRequestH\x00\x12\x37\n\x0blist_models\x18\x06 \x01(\x0b\x32 .needletail.v1.ListModelsRequestH\x00\x12=\n\x0e\x64\x65scribe_model\x18\x07 \x01(\x0b\x32#.needletail.v1.DescribeModelRequestH\x00\x12:\n\x0c\x61uthenticate\x18\x08 \x01(\x0b\x32\".needletail.v1.AuthenticateRequestH\x00\x42\x06\n\x04\x63\x61ll\"\xbf\x03\n\x08Response\x12\n\n\x02id\x18\x01 \x01(\x04\x12%\n\x06status\x18\x02 \x01(\x0b\x32\x15.needletail.v1.Status\x12\x31\n\x07predict\x18\x03 \x01(\x0b\x32\x1e.needletail.v1.PredictResponseH\x00\x12/\n\x06health\x18\x04 \x01(\x0b\x32\x1d.needletail.v1.HealthResponseH\x00\x12\x31\n\x07metrics\x18\x05 \x01(\x0b\x32\x1e.needletail.v1.MetricsResponseH\x00\x12\x38\n\x0blist_models\x18\x06 \x01(\x0b\x32!.needletail.v1.ListModelsResponseH\x00\x12>\n\x0e\x64\x65scribe_model\x18\x07 \x01(\x0b\x32$.needletail.v1.DescribeModelResponseH\x00\x12;\n\x0c\x61uthenticate\x18\x08 \x01(\x0b\x32#.needletail.v1.AuthenticateResponseH\x00\x12(\n\x07go_away\x18\t \x01(\x0b\x32\x15.needletail.v1.GoAwayH\x00\x42\x08\n\x06result\"Z\n\x06Status\x12\'\n\x04\x63ode\x18\x01 \x01(\x0e\x32\x19.needletail.v1.StatusCode\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x16\n\x0eretry_after_us\x18\x03 \x01(\r\"\x19\n\x06GoAway\x12\x0f\n\x07last_id\x18\x01 \x01(\x04\"o\n\x06Tensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12%\n\x04type\x18\x02 \x01(\x0e\x32\x17.needletail.v1.DataType\x12\x11\n\x05shape\x18\x03 \x03(\x04\x42\x02\x10\x01\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x12\x0f\n\x07strings\x18\x05 \x03(\x0c\"\xc7\x01\n\x0ePredictRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\x07version\x18\x02 \x01(\x04H\x00\x12\x0f\n\x05label\x18\x03 \x01(\tH\x00\x12%\n\x06inputs\x18\x04 \x03(\x0b\x32\x15.needletail.v1.Tensor\x12\x0f\n\x07outputs\x18\x05 \x03(\t\x12\x13\n\x0brouting_key\x18\x06 \x01(\t\x12)\n\x08priority\x18\x07 \x01(\x0e\x32\x17.needletail.v1.PriorityB\n\n\x08selector\"\x80\x01\n\x0fPredictResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12&\n\x07outputs\x18\x03 \x03(\x0b\x32\x15.needletail.v1.Tensor\x12%\n\x06timing\x18\x04 \x01(\x0b\x32\x15.needletail.v1.Timing\"B\n\x06Timing\x12\x10\n\x08queue_us\x18\x01 \x01(\r\x12\x12\n\ncompute_us\x18\x02 \x01(\r\x12\x12\n\nbatch_rows\x18\x03 \x01(\r\"\x0f\n\rHealthRequest\"Y\n\x0eHealthResponse\x12\x0c\n\x04live\x18\x01 \x01(\x08\x12\r\n\x05ready\x18\x02 \x01(\x08\x12*\n\x06models\x18\x03 \x03(\x0b\x32\x1a.needletail.v1.ModelStatus\"\x10\n\x0eMetricsRequest\"\x1f\n\x0fMetricsResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\"\xa6\x01\n\rVersionStatus\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12*\n\x05state\x18\x02 \x01(\x0e\x32\x1b.needletail.v1.VersionState\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0e\n\x06\x64igest\x18\x04 \x01(\t\x12\x0e\n\x06signer\x18\x05 \x01(\t\x12\x10\n\x08since_ms\x18\x06 \x01(\x04\x12\x16\n\x0eresident_bytes\x18\x07 \x01(\x04\"e\n\x0bModelStatus\x12\r\n\x05model\x18\x01 \x01(\t\x12\x17\n\x0fserving_version\x18\x02 \x01(\x04\x12.\n\x08versions\x18\x03 \x03(\x0b\x32\x1c.needletail.v1.VersionStatus\"\x13\n\x11ListModelsRequest\"o\n\x12ListModelsResponse\x12*\n\x06models\x18\x01 \x03(\x0b\x32\x1a.needletail.v1.ModelStatus\x12-\n\x08problems\x18\x02 \x03(\x0b\x32\x1b.needletail.v1.StoreProblem\",\n\x0cStoreProblem\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"U\n\x14\x44\x65scribeModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\x07version\x18\x02 \x01(\x04H\x00\x12\x0f\n\x05label\x18\x03 \x01(\tH\x00\x42\n\n\x08selector\"\x8f\x01\n\nTensorSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12%\n\x04type\x18\x02 \x01(\x0e\x32\x17.needletail.v1.DataType\x12\x11\n\x05shape\x18\x03 \x03(\x04\x42\x02\x10\x01\x12\x12\n\ncategories\x18\x04 \x03(\t\x12\x10\n\x08optional\x18\x05 \x01(\x08\x12\x13\n\x0b\x64\x65scription\x18\x06 \x01(\t\"\xba\x04\n\x15\x44\x65scribeModelResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12*\n\x05state\x18\x03 \x01(\x0e\x32\x1b.needletail.v1.VersionState\x12\x0c\n\x04task\x18\x04 \x01(\t\x12)\n\x06inputs\x18\x05 \x03(\x0b\x32\x19.needletail.v1.TensorSpec\x12*\n\x07outputs\x18\x06 \x03(\x0b\x32\x19.needletail.v1.TensorSpec\x12\x0e\n\x06labels\x18\x07 \x03(\t\x12\x0e\n\x06\x64igest\x18\x08 \x01(\t\x12\x0e\n\x06signer\x18\t \x01(\t\x12\x12\n\ncreated_ms\x18\n \x01(\x04\x12\x42\n\x07metrics\x18\x0b \x03(\x0b\x32\x31.needletail.v1.DescribeModelResponse.MetricsEntry\x12\x42\n\x07lineage\x18\x0c \x03(\x0b\x32\x31.needletail.v1.DescribeModelResponse.LineageEntry\x12\x11\n\tprecision\x18\r \x01(\t\x12\x0b\n\x03isa\x18\x0e \x01(\t\x12\x16\n\x0eresident_bytes\x18\x0f \x01(\x04\x12\x0c\n\x04plan\x18\x10 \x03(\t\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a.\n\x0cLineageEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"&\n\x13\x41uthenticateRequest\x12\x0f\n\x07\x61pi_key\x18\x01 \x01(\t\")\n\x14\x41uthenticateResponse\x12\x11\n\tprincipal\x18\x01 \x01(\t*\xbe\x01\n\nStatusCode\x12\x06\n\x02OK\x10\x00\x12\x14\n\x10INVALID_ARGUMENT\x10\x01\x12\r\n\tNOT_FOUND\x10\x02\x12\x13\n\x0fUNAUTHENTICATED\x10\x03\x12\x15\n\x11PERMISSION_DENIED\x10\x04\x12\x15\n\x11\x44\x45\x41\x44LINE_EXCEEDED\x10\x05\x12\x0e\n\nOVERLOADED\x10\x06\x12\x0f\n\x0bUNAVAILABLE\x10\x07\x12\x0c\n\x08INTERNAL\x10\x08\x12\x11\n\rUNIMPLEMENTED\x10\t*\x8b\x01\n\x08\x44\x61taType\x12\x19\n\x15\x44\x41TA_TYPE_UNSPECIFIED\x10\x00\x12\x0b\n\x07\x46LOAT32\x10\x01\x12\x0b\n\x07\x46LOAT64\x10\x02\x12\x08\n\x04INT8\x10\x03\x12\t\n\x05INT16\x10\x04\x12\t\n\x05INT32\x10\x05\x12\t\n\x05INT64\x10\x06\x12\t\n\x05UINT8\x10\x07\x12\x08\n\x04\x42OOL\x10\x08\x12\n\n\x06STRING\x10\t*%\n\x08Priority\x12\x0f\n\x0bINTERACTIVE\x10\x00\x12\x08\n\x04\x42ULK\x10\x01*\xa7\x01\n\x0cVersionState\x12\x1d\n\x19VERSION_STATE_UNSPECIFIED\x10\x00\x12\x0e\n\nINCOMPLETE\x10\x01\x12\r\n\tVERIFYING\x10\x02\x12\x0b\n\x07LOADING\x10\x03\x12\x0c\n\x08\x43HECKING\x10\x04\x12\x0b\n\x07WARMING\x10\x05\x12\x08\n\x04LIVE\x10\x06\x12\x0c\n\x08RETIRING\x10\x07\x12\x0b\n\x07RETIRED\x10\x08\x12\x0c\n\x08REJECTED\x10\tb\x06proto3')
 
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, globals())
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'needletail.v1.inference_pb2', globals())
@@ -28,12 +28,14 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _DESCRIBEMODELRESPONSE_METRICSENTRY._serialized_options = b'8\001'
   _DESCRIBEMODELRESPONSE_LINEAGEENTRY._options = None
   _DESCRIBEMODELRESPONSE_LINEAGEENTRY._serialized_options = b'8\001'
-  _STATUSCODE._serialized_start=2969
-  _STATUSCODE._serialized_end=3159
-  _DATATYPE._serialized_start=3162
-  _DATATYPE._serialized_end=3301
-  _VERSIONSTATE._serialized_start=3304
-  _VERSIONSTATE._serialized_end=3471
+  _STATUSCODE._serialized_start=3012
+  _STATUSCODE._serialized_end=3202
+  _DATATYPE._serialized_start=3205
+  _DATATYPE._serialized_end=3344
+  _PRIORITY._serialized_start=3346
+  _PRIORITY._serialized_end=3383
+  _VERSIONSTATE._serialized_start=3386
+  _VERSIONSTATE._serialized_end=3553
   _REQUEST._serialized_start=49
   _REQUEST._serialized_end=426
   _RESPONSE._serialized_start=429
@@ -45,41 +47,41 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _TENSOR._serialized_start=997
   _TENSOR._serialized_end=1108
   _PREDICTREQUEST._serialized_start=1111
-  _PREDICTREQUEST._serialized_end=1267
-  _PREDICTRESPONSE._serialized_start=1270
-  _PREDICTRESPONSE._serialized_end=1398
-  _TIMING._serialized_start=1400
-  _TIMING._serialized_end=1466
-  _HEALTHREQUEST._serialized_start=1468
-  _HEALTHREQUEST._serialized_end=1483
-  _HEALTHRESPONSE._serialized_start=1485
-  _HEALTHRESPONSE._serialized_end=1574
-  _METRICSREQUEST._serialized_start=1576
-  _METRICSREQUEST._serialized_end=1592
-  _METRICSRESPONSE._serialized_start=1594
-  _METRICSRESPONSE._serialized_end=1625
-  _VERSIONSTATUS._serialized_start=1628
-  _VERSIONSTATUS._serialized_end=1794
-  _MODELSTATUS._serialized_start=1796
-  _MODELSTATUS._serialized_end=1897
-  _LISTMODELSREQUEST._serialized_start=1899
-  _LISTMODELSREQUEST._serialized_end=1918
-  _LISTMODELSRESPONSE._serialized_start=1920
-  _LISTMODELSRESPONSE._serialized_end=2031
-  _STOREPROBLEM._serialized_start=2033
-  _STOREPROBLEM._serialized_end=2077
-  _DESCRIBEMODELREQUEST._serialized_start=2079
-  _DESCRIBEMODELREQUEST._serialized_end=2164
-  _TENSORSPEC._serialized_start=2167
-  _TENSORSPEC._serialized_end=2310
-  _DESCRIBEMODELRESPONSE._serialized_start=2313
-  _DESCRIBEMODELRESPONSE._serialized_end=2883
-  _DESCRIBEMODELRESPONSE_METRICSENTRY._serialized_start=2789
-  _DESCRIBEMODELRESPONSE_METRICSENTRY._serialized_end=2835
-  _DESCRIBEMODELRESPONSE_LINEAGEENTRY._serialized_start=2837
-  _DESCRIBEMODELRESPONSE_LINEAGEENTRY._serialized_end=2883
-  _AUTHENTICATEREQUEST._serialized_start=2885
-  _AUTHENTICATEREQUEST._serialized_end=2923
-  _AUTHENTICATERESPONSE._serialized_start=2925
-  _AUTHENTICATERESPONSE._serialized_end=2966
+  _PREDICTREQUEST._serialized_end=1310
+  _PREDICTRESPONSE._serialized_start=1313
+  _PREDICTRESPONSE._serialized_end=1441
+  _TIMING._serialized_start=1443
+  _TIMING._serialized_end=1509
+  _HEALTHREQUEST._serialized_start=1511
+  _HEALTHREQUEST._serialized_end=1526
+  _HEALTHRESPONSE._serialized_start=1528
+  _HEALTHRESPONSE._serialized_end=1617
+  _METRICSREQUEST._serialized_start=1619
+  _METRICSREQUEST._serialized_end=1635
+  _METRICSRESPONSE._serialized_start=1637
+  _METRICSRESPONSE._serialized_end=1668
+  _VERSIONSTATUS._serialized_start=1671
+  _VERSIONSTATUS._serialized_end=1837
+  _MODELSTATUS._serialized_start=1839
+  _MODELSTATUS._serialized_end=1940
+  _LISTMODELSREQUEST._serialized_start=1942
+  _LISTMODELSREQUEST._serialized_end=1961
+  _LISTMODELSRESPONSE._serialized_start=1963
+  _LISTMODELSRESPONSE._serialized_end=2074
+  _STOREPROBLEM._serialized_start=2076
+  _STOREPROBLEM._serialized_end=2120
+  _DESCRIBEMODELREQUEST._serialized_start=2122
+  _DESCRIBEMODELREQUEST._serialized_end=2207
+  _TENSORSPEC._serialized_start=2210
+  _TENSORSPEC._serialized_end=2353
+  _DESCRIBEMODELRESPONSE._serialized_start=2356
+  _DESCRIBEMODELRESPONSE._serialized_end=2926
+  _DESCRIBEMODELRESPONSE_METRICSENTRY._serialized_start=2832
+  _DESCRIBEMODELRESPONSE_METRICSENTRY._serialized_end=2878
+  _DESCRIBEMODELRESPONSE_LINEAGEENTRY._serialized_start=2880
+  _DESCRIBEMODELRESPONSE_LINEAGEENTRY._serialized_end=2926
+  _AUTHENTICATEREQUEST._serialized_start=2928
+  _AUTHENTICATEREQUEST._serialized_end=2966
+  _AUTHENTICATERESPONSE._serialized_start=2968
+  _AUTHENTICATERESPONSE._serialized_end=3009
 # @@protoc_insertion_point(module_scope)

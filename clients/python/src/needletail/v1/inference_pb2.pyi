@@ -5,6 +5,7 @@ from google.protobuf import message as _message
 from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
 
 BOOL: DataType
+BULK: Priority
 CHECKING: VersionState
 DATA_TYPE_UNSPECIFIED: DataType
 DEADLINE_EXCEEDED: StatusCode
@@ -16,6 +17,7 @@ INT16: DataType
 INT32: DataType
 INT64: DataType
 INT8: DataType
+INTERACTIVE: Priority
 INTERNAL: StatusCode
 INVALID_ARGUMENT: StatusCode
 LIVE: VersionState
@@ -161,20 +163,22 @@ class ModelStatus(_message.Message):
     def __init__(self, model: _Optional[str] = ..., serving_version: _Optional[int] = ..., versions: _Optional[_Iterable[_Union[VersionStatus, _Mapping]]] = ...) -> None: ...
 
 class PredictRequest(_message.Message):
-    __slots__ = ["inputs", "label", "model", "outputs", "routing_key", "version"]
+    __slots__ = ["inputs", "label", "model", "outputs", "priority", "routing_key", "version"]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     LABEL_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
     ROUTING_KEY_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     inputs: _containers.RepeatedCompositeFieldContainer[Tensor]
     label: str
     model: str
     outputs: _containers.RepeatedScalarFieldContainer[str]
+    priority: Priority
     routing_key: str
     version: int
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., label: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., outputs: _Optional[_Iterable[str]] = ..., routing_key: _Optional[str] = ...) -> None: ...
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., label: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., outputs: _Optional[_Iterable[str]] = ..., routing_key: _Optional[str] = ..., priority: _Optional[_Union[Priority, str]] = ...) -> None: ...
 
 class PredictResponse(_message.Message):
     __slots__ = ["model", "outputs", "timing", "version"]
@@ -310,6 +314,9 @@ class StatusCode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = []
 
 class DataType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = []
+
+class Priority(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = []
 
 class VersionState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
