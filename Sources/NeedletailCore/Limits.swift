@@ -116,6 +116,10 @@ public enum Limits {
   public static let eventTextBytesMax = 512
   /// Named values of one event.
   public static let eventFactsMax = 7
+  // MARK: state and rollout
+
+  /// One file of the server's own state: every model of a full store with a long name and a few entries.
+  public static let stateFileBytesMax = 8 << 20
 
   // MARK: training data
 

@@ -138,6 +138,9 @@ public final class NeedletailServer: Sendable {
     if configuration.allowUnsigned {
       logger.warning("unsigned bundles are allowed: whoever can write to the store decides what is served")
     }
+    if configuration.stateDirectory == nil {
+      logger.notice("no state_directory: what was undone or set aside is forgotten when the server stops")
+    }
     var metadata: Logger.Metadata = [
       "version": "\(needletailVersion)", "isa": "\(InstructionSet.selected.rawValue)",
       "threads": "\(loops)", "store": "\(configuration.store)",
@@ -177,6 +180,7 @@ public final class NeedletailServer: Sendable {
     settings.allowUnsigned = configuration.allowUnsigned
     settings.rescanInterval = configuration.rescan
     settings.keep = configuration.keep
+    settings.state = try makeState(configuration)
     settings.planOptions.rowsMax = configuration.planRowsMax
     settings.planOptions.relaxed = configuration.relaxed
     settings.limits = BundleLimits(
@@ -185,6 +189,15 @@ public final class NeedletailServer: Sendable {
       return try ModelStore(configuration: settings, registry: registry, metrics: metrics, logger: logger)
     } catch {
       throw ConfigurationError(configuration.trust.map { "--trust \($0): \(error)" } ?? "\(error)")
+    }
+  }
+
+  private static func makeState(_ configuration: ServerConfiguration) throws(ConfigurationError) -> StateDirectory {
+    guard let path = configuration.stateDirectory else { return .inMemory }
+    do throws(StateError) {
+      return try StateDirectory(creating: path)
+    } catch {
+      throw ConfigurationError("--state-directory: \(error)")
     }
   }
 

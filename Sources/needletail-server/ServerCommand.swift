@@ -40,6 +40,9 @@ struct ServerCommand: AsyncParsableCommand {
   @Option(help: help("trust", "file"))
   var trust: String?
 
+  @Option(help: help("state_directory", "dir"))
+  var stateDirectory: String?
+
   @Flag(help: help("allow_unsigned"))
   var allowUnsigned = false
 
@@ -69,6 +72,7 @@ struct ServerCommand: AsyncParsableCommand {
     flags["unix"] = unix
     flags["admin"] = admin
     flags["trust"] = trust
+    flags["state_directory"] = stateDirectory
     flags["allow_unsigned"] = allowUnsigned ? "true" : nil
     flags["threads"] = threads
     flags["plaintext"] = plaintext ? "true" : nil

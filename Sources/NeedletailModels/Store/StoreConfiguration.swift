@@ -22,6 +22,8 @@ public struct StoreConfiguration: Sendable {
   public var limits = BundleLimits()
   /// Previous versions that stay live beside the serving one, for an instant way back.
   public var keep = 1
+  /// Where the store keeps what must outlive the process.
+  public var state = StateDirectory.inMemory
 
   public init(directory: String, trust: Trust) {
     self.directory = directory

@@ -20,6 +20,8 @@ public struct ServerConfiguration: Sendable {
   }
 
   public var store: String
+  /// Nil: what the server remembers ends with its process.
+  public var stateDirectory: String?
   /// Nil: no TCP.
   public var listen: ListenAddress? = ListenAddress(host: "127.0.0.1", port: 6470)
   public var unix: String?
@@ -61,6 +63,7 @@ public struct ServerConfiguration: Sendable {
       )
     }
     self.store = store
+    stateDirectory = try values.path(.stateDirectory)
     listen = try values.address(.listen)
     unix = try values.path(.unix)
     admin = try values.address(.admin)

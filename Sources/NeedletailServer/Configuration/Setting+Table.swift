@@ -4,7 +4,7 @@ internal import NeedletailCore
 extension Setting {
   /// Every setting of the server, in the order in which `--print-config` shows them.
   public static let all: [Setting] = [
-    store, listen, unix, plaintext, admin, trust, allowUnsigned, threads,
+    store, stateDirectory, listen, unix, plaintext, admin, trust, allowUnsigned, threads,
     logLevel, logFormat, grace, stopLimit, rescan, keep, planRows, relaxed,
     frameBytes, connections, callsInFlight, outputBytes, idle, frameTimeout, stall, batchRows,
     bundleBytes, bundleRawBytes,
@@ -19,6 +19,9 @@ extension Setting {
   // MARK: the way in
 
   static let store = Setting("store", .path, flag: "store", "Directory of models: STORE/MODEL/VERSION.ntb")
+  static let stateDirectory = Setting(
+    "state_directory", .path, flag: "state-directory",
+    "Directory for what the server must remember across restarts; without one it forgets")
   static let listen = Setting(
     "listen", .address, default: "127.0.0.1:6470", flag: "listen",
     "Address for calls over TCP, or none; port 0 takes a free one")
