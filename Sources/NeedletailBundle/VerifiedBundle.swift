@@ -16,8 +16,12 @@ public enum VerificationStep: String, Sendable, CaseIterable {
 /// Holds the bytes that were checked, and decodes those.
 public struct VerifiedBundle: Sendable {
   public let directory: BundleDirectory
-  /// Name of the trusted key that signed it; empty if it is unsigned and that was allowed.
-  public let signer: String
+  /// The trusted key that signed it; nil if it is unsigned and that was allowed.
+  public let signingKey: TrustedKey?
+  /// Name of that key; empty for none.
+  public var signer: String { signingKey?.name ?? "" }
+  /// What a later change of trust is judged by.
+  public let seal: BundleSeal
   /// Key ids of all signatures in the file, trusted or not.
   public let signatureKeyIDs: [String]
   /// Bytes of the file.
@@ -40,7 +44,7 @@ public struct VerifiedBundle: Sendable {
   ) throws(BundleError) {
     self.file = file
     self.limits = limits
-    (directory, signer, signatureKeyIDs) = try file.withBytes { bytes throws(BundleError) in
+    (directory, signingKey, signatureKeyIDs, seal) = try file.withBytes { bytes throws(BundleError) in
       let header = try BundleHeader(bytes, limits: limits)
       passed(.header)
       guard bytes.count >= header.signatures.upperBound else {
@@ -49,8 +53,8 @@ public struct VerifiedBundle: Sendable {
       let signatures = try SignatureBlock(UnsafeRawBufferPointer(rebasing: bytes[header.signatures]))
       let directoryBytes = UnsafeRawBufferPointer(rebasing: bytes[header.directory])
       let digest = Hex.text(SHA256.hash(data: directoryBytes))
-      let signers = try trust.signers(
-        signatures, of: UnsafeRawBufferPointer(rebasing: bytes[..<header.directory.upperBound]), digest: digest)
+      let signed = UnsafeRawBufferPointer(rebasing: bytes[..<header.directory.upperBound])
+      let signers = try trust.signers(signatures, of: signed, digest: digest)
       passed(.signature)
       let directory = try BundleDirectory(try DirectoryFields(decoding: directoryBytes), digest: digest)
       try directory.checkSizes(limits: limits)
@@ -67,7 +71,10 @@ public struct VerifiedBundle: Sendable {
       passed(.length)
       try directory.checkHashes(of: bytes)
       passed(.hashes)
-      return (directory, signer, signatures.entries.map { Hex.text($0.keyID) })
+      return (
+        directory, signer, signatures.entries.map { Hex.text($0.keyID) },
+        BundleSeal(signed: signed, signatures: signatures, directory: directory)
+      )
     }
   }
 

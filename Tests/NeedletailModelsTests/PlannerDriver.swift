@@ -72,6 +72,12 @@ struct PlannerDriver {
       .rejected(Rejection(label: label, message: "refused: \(label)", isTransient: isTransient)), now: now)
   }
 
+  /// - Parameter refusing: versions of `m` whose key was revoked.
+  mutating func trustChanged(refusing versions: [UInt64] = []) -> [Action] {
+    let refused = versions.map { (Self.key($0), Rejection(label: "revoked", message: "key revoked")) }
+    return planner.trustChanged(refused: Dictionary(uniqueKeysWithValues: refused), now: now)
+  }
+
   mutating func inspect(_ version: UInt64, _ outcome: StorePlanner.InspectOutcome) -> [Action] {
     planner.inspected(Self.key(version), outcome, now: now)
   }
@@ -112,6 +118,10 @@ extension [StorePlanner.Action] {
 
   var rejections: [String] {
     compactMap { if case .count(let rejection, _) = $0 { rejection.label } else { nil } }
+  }
+
+  var alarms: [UInt64] {
+    compactMap { if case .distrust(let key, .some) = $0 { key.version.number } else { nil } }
   }
 
   var releases: [UInt64] {

@@ -172,14 +172,14 @@ struct StorePlannerTests {
     driver.put(1)
     _ = driver.scan()
     _ = driver.refuse(1, label: "untrusted")
-    #expect(driver.planner.trustChanged(now: driver.now).loads.count == 1)
+    #expect(driver.trustChanged().loads.count == 1)
   }
 
   @Test func aVerdictUnderOldTrustDoesNotCount() {
     var driver = PlannerDriver()
     driver.put(1)
     _ = driver.scan()
-    _ = driver.planner.trustChanged(now: driver.now)
+    _ = driver.trustChanged()
     let actions = driver.refuse(1, label: "untrusted")
     #expect(actions.rejections.isEmpty)
     #expect(actions.loads.count == 1)
@@ -373,14 +373,63 @@ struct StorePlannerTests {
     #expect(driver.serving() == 1)
   }
 
-  @Test func judgesLiveVersionsAgainWhenTrustChanges() {
+  // MARK: trust that is withdrawn
+
+  @Test func fallsBackAtOnceWhenTheServingVersionIsNoLongerTrusted() throws {
+    var driver = PlannerDriver()
+    for version in 1...2 as ClosedRange<UInt64> {
+      driver.put(version)
+      driver.settle()
+    }
+    let actions = driver.trustChanged(refusing: [2])
+    #expect(actions.alarms == [2])
+    #expect(actions.rejections == ["revoked"])
+    #expect(driver.serving() == 1)
+    #expect(driver.planner.table.first?.live.map(\.number) == [1])
+    #expect(actions.contains(.swapped(PlannerDriver.key(1).model, from: ModelVersion(2), to: ModelVersion(1)!)))
+    _ = driver.planner.released(PlannerDriver.key(2), now: driver.now)
+    #expect(driver.state(2) == .rejected)
+    #expect(driver.version(2)?.reason == "key revoked")
+    #expect(driver.scan().isEmpty, "the same file need not be read again")
+    _ = driver.trustChanged()
+    #expect(driver.state(2) == .verifying, "trusted again, it may come back")
+  }
+
+  @Test func servesTheOnlyVersionOnWithAnAlarmAndLooksForAnother() {
+    var driver = PlannerDriver()
+    driver.put(2)
+    driver.settle()
+    driver.put(1)
+    #expect(driver.scan().loads.isEmpty)
+    let actions = driver.trustChanged(refusing: [2])
+    #expect(actions.alarms == [2])
+    #expect(actions.loads.map(\.key.version.number) == [1])
+    #expect(driver.serving() == 2, "the only version is never unloaded")
+    #expect(
+      driver.version(2)?.reason == "no longer trusted: key revoked; serving until another version is live")
+    _ = driver.refuse(1)
+    #expect(driver.serving() == 2)
+    driver.put(3)
+    #expect(driver.scan().loads.count == 1)
+    #expect(driver.succeed(3).releases == [2])
+    #expect(driver.serving() == 3)
+  }
+
+  @Test func endsTheAlarmWhenTrustComesBack() {
     var driver = PlannerDriver()
     driver.put(1)
     driver.settle()
-    #expect(driver.planner.trustChanged(now: driver.now).inspections.count == 1)
-    let actions = driver.inspect(1, .rejected(Rejection(label: "revoked", message: "key revoked")))
-    #expect(actions.reasons == ["file in the store refused: key revoked; still serving"])
-    #expect(driver.serving() == 1, "the only version is never unloaded")
+    _ = driver.trustChanged(refusing: [1])
+    driver.take(1)
+    _ = driver.scan()
+    #expect(
+      driver.version(1)?.reason
+        == "no longer trusted: key revoked; serving until another version is live; "
+        + "file removed from the store; still serving")
+    #expect(driver.trustChanged(refusing: [1]).isEmpty, "once is enough")
+    let actions = driver.trustChanged()
+    #expect(actions.contains(.distrust(PlannerDriver.key(1), nil)))
+    #expect(driver.version(1)?.reason == "file removed from the store; still serving")
   }
 
   @Test func knowsNothingOfFilesInADirectoryThatCannotBeRead() {

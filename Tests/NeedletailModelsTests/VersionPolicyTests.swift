@@ -5,10 +5,10 @@ import Testing
 @Suite("Version policy")
 struct VersionPolicyTests {
   private func decide(
-    keep: Int = 1, live: [UInt64] = [], loadable: [UInt64] = [], late: Set<UInt64> = []
+    keep: Int = 1, live: [UInt64] = [], loadable: [UInt64] = [], late: Set<UInt64> = [], distrusted: [UInt64] = []
   ) -> VersionPolicy.Decision {
     VersionPolicy(keep: keep).decide(
-      live.map { .init(ModelVersion($0)!, .live) }
+      live.map { .init(ModelVersion($0)!, .live) } + distrusted.map { .init(ModelVersion($0)!, .distrusted) }
         + loadable.map { .init(ModelVersion($0)!, .loadable, isLate: late.contains($0)) })
   }
 
@@ -31,6 +31,21 @@ struct VersionPolicyTests {
 
   @Test func doesNotLoadAnOlderVersionThatCameLate() {
     #expect(decide(keep: 3, live: [4], loadable: [2, 3], late: [3]).load.map(\.number) == [2])
+  }
+
+  @Test func fallsBackFromAVersionThatIsNoLongerTrusted() {
+    let fallback = decide(live: [3], distrusted: [4])
+    #expect(fallback.serving?.number == 3)
+    #expect(fallback.retire.map(\.number) == [4])
+    #expect(!fallback.isInNeed)
+  }
+
+  @Test func keepsServingWhatIsNotTrustedUntilAnotherIsLive() {
+    let alone = decide(loadable: [1, 2], late: [1, 2], distrusted: [3, 4])
+    #expect(alone.serving?.number == 4)
+    #expect(alone.isInNeed)
+    #expect(alone.load.map(\.number) == [2], "the next lower one, whenever it came")
+    #expect(alone.retire.map(\.number) == [3])
   }
 
   @Test func retiresTheOldestBeyondWhatIsKept() {

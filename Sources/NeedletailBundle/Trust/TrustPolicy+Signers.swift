@@ -42,8 +42,8 @@ extension TrustPolicy {
 
   /// The key that may sign this model, and whether its version is still allowed.
   ///
-  /// - Returns: the key's name, or an empty one for a bundle that counts as unsigned.
-  func signer(among signers: [TrustedKey], of directory: BundleDirectory) throws(BundleError) -> String {
+  /// - Returns: the key, nil for a bundle that counts as unsigned.
+  func signer(among signers: [TrustedKey], of directory: BundleDirectory) throws(BundleError) -> TrustedKey? {
     let model = directory.model.name
     if let minimum = minimumVersions[model], directory.version.number < minimum {
       throw BundleError(
@@ -51,9 +51,9 @@ extension TrustPolicy {
       )
     }
     if let key = signers.first(where: { key in key.models.contains { Glob.matches($0, model) } }) {
-      return key.name
+      return key
     }
-    guard let key = signers.first, !allowUnsigned else { return "" }
+    guard let key = signers.first, !allowUnsigned else { return nil }
     throw BundleError(
       .untrusted,
       "model: expected one of \(key.models.map(\.quotedForMessage).joined(separator: ", ")) for key \(key.name.quotedForMessage), found \(model.quotedForMessage)"

@@ -20,7 +20,7 @@ actor BundleLoader {
   }
 
   enum Result {
-    case live(LiveModel)
+    case live(LiveModel, BundleSeal)
     case rejected(Rejection)
     case changed
   }
@@ -55,7 +55,8 @@ actor BundleLoader {
     released: @escaping @Sendable (VersionKey) -> Void
   ) -> Result {
     do throws(Stop) {
-      return .live(try build(request, trust: trust, progress: progress, released: released))
+      let (model, seal) = try build(request, trust: trust, progress: progress, released: released)
+      return .live(model, seal)
     } catch {
       switch error {
       case .changed: return .changed
@@ -88,7 +89,7 @@ actor BundleLoader {
   private func build(
     _ request: StorePlanner.LoadRequest, trust: TrustPolicy, progress: @Sendable (Progress) -> Void,
     released: @escaping @Sendable (VersionKey) -> Void
-  ) throws(Stop) -> LiveModel {
+  ) throws(Stop) -> (LiveModel, BundleSeal) {
     let bundle = try verify(request, trust: trust)
     let key = request.key
     let identity = StorePlanner.Identity(digest: bundle.directory.digest, signer: bundle.signer)
@@ -101,12 +102,13 @@ actor BundleLoader {
     try step(durations.check) { () throws(GoldenFailure) in try GoldenCheck.run(contents.golden, on: compiled) }
     progress(Progress(key: key, state: .warming, identity: nil))
     let warmUp = try step(durations.warm) { () throws(BundleError) in WarmUp.run(compiled) }
-    return LiveModel(
+    let model = LiveModel(
       model: key.model, version: key.version, compiled: compiled, digest: identity.digest, signer: identity.signer,
       createdMilliseconds: bundle.directory.createdMilliseconds, trainingMetrics: contents.metrics,
       lineage: contents.lineage, drift: contents.drift, warmUp: warmUp,
       counters: ModelCounters(model: key.model, version: key.version, metrics: metrics),
       onRelease: { released(key) })
+    return (model, bundle.seal)
   }
 
   private func verify(_ request: StorePlanner.LoadRequest, trust: TrustPolicy) throws(Stop) -> VerifiedBundle {

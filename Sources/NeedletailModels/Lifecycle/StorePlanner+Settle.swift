@@ -32,8 +32,7 @@ extension StorePlanner {
         records[file.key]?.attempted = file.fingerprint
         let rejection = Rejection(error)
         actions.append(.count(rejected: rejection, of: file.key))
-        enter(
-          .live, file.key, reason: "file in the store refused: \(rejection.message); still serving", now: now, &actions)
+        remark(file.key, "file in the store refused: \(rejection.message); still serving", now: now, &actions)
       }
     case .incomplete, .verifying, .rejected, .retired:
       guard inFlight != file.key else { return }
@@ -74,7 +73,7 @@ extension StorePlanner {
       guard record.file != nil else { return }
       records[key]?.file = nil
       records[key]?.attempted = nil
-      enter(.live, key, reason: "file removed from the store; still serving", now: now, &actions)
+      remark(key, "file removed from the store; still serving", now: now, &actions)
     case .retiring:
       records[key]?.file = nil
     case .incomplete, .verifying, .loading, .checking, .warming, .retired, .rejected:
@@ -85,6 +84,14 @@ extension StorePlanner {
         actions.append(.forget(key))
       }
     }
+  }
+
+  /// Says what is odd about the file of a live version; nothing, where the remark is empty.
+  mutating func remark(_ key: VersionKey, _ remark: String, now: Moment, _ actions: inout [Action]) {
+    guard var record = records[key] else { return }
+    record.remark = remark
+    records[key] = record
+    enter(.live, key, reason: record.liveReason, now: now, &actions)
   }
 
   mutating func reject(_ key: VersionKey, _ rejection: Rejection, now: Moment, _ actions: inout [Action]) {
@@ -117,7 +124,7 @@ extension StorePlanner {
       for version in decision.retire { retired.append(VersionKey(model, version)) }
       // First what has nothing to serve, then what is newer, then what is only kept for the way back.
       for (place, version) in decision.load.enumerated() {
-        let rank = decision.serving == nil && place == 0 ? 0 : decision.serving.map { version > $0 } ?? false ? 1 : 3
+        let rank = decision.isInNeed && place == 0 ? 0 : decision.serving.map { version > $0 } ?? false ? 1 : 3
         queue.append((rank, VersionKey(model, version)))
       }
       let wanted = Set(decision.load)
@@ -138,7 +145,7 @@ extension StorePlanner {
   private func candidates(_ keys: [VersionKey]) -> [VersionPolicy.Candidate] {
     keys.compactMap { key in
       guard let record = records[key] else { return nil }
-      if record.lifecycle.state == .live { return .init(key.version, .live) }
+      if record.lifecycle.state == .live { return .init(key.version, record.distrust == nil ? .live : .distrusted) }
       // What the loader has in hand counts: a decision must not change its mind on the way.
       return record.isLoadable || (inFlight == key && record.file != nil)
         ? .init(key.version, .loadable, isLate: record.isLate) : nil
@@ -170,10 +177,11 @@ extension StorePlanner {
   }
 
   private func makeTable() -> [TableEntry] {
-    Dictionary(grouping: records.keys, by: \.model).map { model, keys in
+    let serving = servingByModel()
+    return Dictionary(grouping: records.keys, by: \.model).map { model, keys in
       let live = keys.filter { records[$0]?.lifecycle.state == .live }.map(\.version).sorted(by: >)
       let isLoading = live.isEmpty && keys.contains { records[$0]?.isOnItsWay == true }
-      return TableEntry(model: model, live: live, serving: live.first, isLoading: isLoading)
+      return TableEntry(model: model, live: live, serving: serving[model], isLoading: isLoading)
     }.sorted { $0.model < $1.model }
   }
 
@@ -195,12 +203,17 @@ extension StorePlanner {
     isReady = table.allSatisfy { $0.serving != nil || !$0.isLoading }
   }
 
+  /// The newest live version that is trusted; where none is, the newest live one.
   func servingByModel() -> [ModelID: ModelVersion] {
-    var serving: [ModelID: ModelVersion] = [:]
+    var serving: [ModelID: (version: ModelVersion, isTrusted: Bool)] = [:]
     for (key, record) in records where record.lifecycle.state == .live {
-      serving[key.model] = max(serving[key.model] ?? key.version, key.version)
+      let isTrusted = record.distrust == nil
+      if let best = serving[key.model], (best.isTrusted ? 1 : 0, best.version) > (isTrusted ? 1 : 0, key.version) {
+        continue
+      }
+      serving[key.model] = (key.version, isTrusted)
     }
-    return serving
+    return serving.mapValues(\.version)
   }
 
   // MARK: reports

@@ -18,6 +18,8 @@ package struct StorePlanner: Sendable {
     case report(LifecycleEvent)
     /// Count a refused file.
     case count(rejected: Rejection, of: VersionKey)
+    /// Raise the alarm that a live version is no longer trusted; nil ends it.
+    case distrust(VersionKey, Rejection?)
     /// Another version serves. Follows the `publish` that made it so.
     case swapped(ModelID, from: ModelVersion?, to: ModelVersion)
     /// The version is out of every table: let go of it. Answered by ``released(_:now:)``.
@@ -113,10 +115,22 @@ package struct StorePlanner: Sendable {
   }
 
   /// Keys, revocations or minimum versions changed: every verdict is open again.
-  package mutating func trustChanged(now: Moment) -> [Action] {
+  /// - Parameter refused: what is in memory and would not be accepted any more.
+  package mutating func trustChanged(refused: [VersionKey: Rejection], now: Moment) -> [Action] {
     var actions: [Action] = []
     for key in records.keys.sorted() {
-      records[key]?.reopen()
+      guard let record = records[key] else { continue }
+      guard record.lifecycle.state == .live else {
+        records[key]?.reopen()
+        continue
+      }
+      // Its bytes in memory are judged here; a file that was found odd is judged by the loader again.
+      if !record.remark.isEmpty { records[key]?.reopen() }
+      guard record.distrust != refused[key] else { continue }
+      records[key]?.distrust = refused[key]
+      actions.append(.distrust(key, refused[key]))
+      if let rejection = refused[key] { actions.append(.count(rejected: rejection, of: key)) }
+      remark(key, record.remark, now: now, &actions)
     }
     settle(now: now, &actions)
     return actions
@@ -176,14 +190,14 @@ package struct StorePlanner: Sendable {
     if record.lifecycle.state == .live, let identity = record.identity, record.file != nil {
       switch outcome {
       case .verified(let digest) where digest == identity.digest:
-        enter(.live, key, now: now, &actions)
+        remark(key, "", now: now, &actions)
       case .verified(let digest):
         let rejection = Rejection.replaced(key, serving: identity.digest, found: digest)
         actions.append(.count(rejected: rejection, of: key))
-        enter(.live, key, reason: rejection.message, now: now, &actions)
+        remark(key, rejection.message, now: now, &actions)
       case .rejected(let rejection):
         actions.append(.count(rejected: rejection, of: key))
-        enter(.live, key, reason: "file in the store refused: \(rejection.message); still serving", now: now, &actions)
+        remark(key, "file in the store refused: \(rejection.message); still serving", now: now, &actions)
       case .changed:
         records[key]?.awaitNextScan()
       }
@@ -201,6 +215,10 @@ package struct StorePlanner: Sendable {
     if record.file == nil {
       records[key] = nil
       actions.append(.forget(key))
+    } else if let distrust = record.distrust {
+      // The same file need not be read again to be refused again.
+      records[key]?.distrust = nil
+      enter(.rejected, key, reason: distrust.message, now: now, &actions)
     }
     return actions
   }

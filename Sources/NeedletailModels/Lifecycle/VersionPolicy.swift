@@ -3,7 +3,8 @@ package import NeedletailCore
 /// Which version of a model serves, which are loaded and which let go. Stateless.
 ///
 /// The newest live version serves, and `keep` older ones stay live beside it for an instant way back.
-/// A version that appears below the one that serves is not loaded: nobody asked to go back.
+/// A version that appears below the one that serves is not loaded: nobody asked to go back. One that is
+/// no longer trusted serves only until another is live.
 package struct VersionPolicy: Sendable {
   /// Live versions beside the serving one.
   package let keep: Int
@@ -17,6 +18,8 @@ package struct VersionPolicy: Sendable {
   package struct Candidate: Sendable, Equatable {
     package enum Standing: Sendable {
       case live
+      /// Live, but its key, its digest or its number was withdrawn.
+      case distrusted
       /// Whole, and not refused as it is.
       case loadable
     }
@@ -35,6 +38,8 @@ package struct VersionPolicy: Sendable {
 
   package struct Decision: Sendable, Equatable {
     package var serving: ModelVersion?
+    /// Nothing serves, or only what is no longer trusted: the first to load is wanted urgently.
+    package var isInNeed = false
     /// In this order; a decision is taken anew after each.
     package var load: [ModelVersion] = []
     package var retire: [ModelVersion] = []
@@ -44,12 +49,14 @@ package struct VersionPolicy: Sendable {
   package func decide(_ candidates: [Candidate]) -> Decision {
     let newestFirst = candidates.sorted { $0.version > $1.version }
     let live = newestFirst.filter { $0.standing == .live }.map(\.version)
+    let distrusted = newestFirst.filter { $0.standing == .distrusted }.map(\.version)
     let loadable = newestFirst.filter { $0.standing == .loadable }
-    var decision = Decision(serving: live.first)
-    decision.retire = Array(live.dropFirst(1 + keep))
+    var decision = Decision(serving: live.first ?? distrusted.first, isInNeed: live.isEmpty)
+    // The only one that can answer stays, trusted or not.
+    decision.retire = Array(live.dropFirst(1 + keep) + distrusted.dropFirst(live.isEmpty ? 1 : 0))
     var free = 1 + keep - live.count
     var rest = loadable[...]
-    if let newest = loadable.first, decision.serving.map({ newest.version > $0 }) ?? true {
+    if let newest = loadable.first, live.first.map({ newest.version > $0 }) ?? true {
       // Whatever the room: the oldest goes when this one is live.
       decision.load.append(newest.version)
       rest = rest.dropFirst()

@@ -14,6 +14,10 @@ struct VersionRecord: Sendable {
   var residentBytes = 0
   /// False from the moment it is live until the table that shows it is out.
   var isAnnounced = true
+  /// What is odd about the file of a live version; empty otherwise.
+  var remark = ""
+  /// Why a live version is no longer trusted.
+  var distrust: Rejection?
   /// Somebody wrote to the file while it was read: the next scan tells what it is now.
   var awaitsScan = false
   /// It appeared when a newer version was serving already.
@@ -68,6 +72,13 @@ struct VersionRecord: Sendable {
   mutating func awaitNextScan() {
     awaitsScan = attempted == file?.fingerprint
     attempted = nil
+  }
+
+  /// What a live version is listed with.
+  var liveReason: String {
+    guard let distrust else { return remark }
+    let alarm = "no longer trusted: \(distrust.message); serving until another version is live"
+    return remark.isEmpty ? alarm : alarm + "; " + remark
   }
 
   /// Forgets the verdict on the file. What the header alone refuses stays refused.

@@ -19,6 +19,8 @@ struct ControlLoop {
   private var planner: StorePlanner
   private var trust: TrustPolicy
   private var live: [VersionKey: LiveModel] = [:]
+  /// Of everything in `live`.
+  private var seals: [VersionKey: BundleSeal] = [:]
   private var post = StoreBoard.Post()
   private var lastRequest: UInt64 = 0
   /// Told once the status that they led to is posted.
@@ -59,7 +61,7 @@ struct ControlLoop {
       trust = policy
       metrics.show(policy)
       eventLog.emit(.trust, .notice, "trust file read", [.init("keys", "\(policy.keys.count)")])
-      perform(planner.trustChanged(now: now))
+      perform(planner.trustChanged(refused: seals.compactMapValues(refusal), now: now))
     case .trust(.failure(let error)):
       metrics.countTrustError()
       eventLog.emit(
@@ -86,12 +88,25 @@ struct ControlLoop {
 
   private mutating func outcome(_ key: VersionKey, _ result: BundleLoader.Result) -> StorePlanner.LoadOutcome {
     switch result {
-    case .live(let model):
+    case .live(let model, let seal):
+      // Whom we trust may have changed while it was loaded.
+      if let rejection = refusal(seal) { return .rejected(rejection) }
       live[key] = model
+      seals[key] = seal
       return .live(
         StorePlanner.Identity(digest: model.digest, signer: model.signer), residentBytes: model.residentBytes)
     case .rejected(let rejection): return .rejected(rejection)
     case .changed: return .changed
+    }
+  }
+
+  /// Why the trust of now does not accept it.
+  private func refusal(_ seal: BundleSeal) -> Rejection? {
+    do throws(BundleError) {
+      try seal.check(trust)
+      return nil
+    } catch {
+      return Rejection(error)
     }
   }
 
@@ -103,9 +118,11 @@ struct ControlLoop {
       case .publish: publish()
       case .report(let event): report(event)
       case .count(let rejection, let key): metrics.countRejected(rejection, of: key)
+      case .distrust(let key, let rejection): reportTrust(of: key, rejection)
       case .swapped(let model, let old, let new): reportSwap(model, from: old, to: new)
       case .release(let key):
         live[key] = nil
+        seals[key] = nil
         reclaim()
       case .forget(let key): metrics.forget(key)
       }
@@ -187,6 +204,17 @@ struct ControlLoop {
     eventLog.emit(
       .serving, .notice, "model serves", model: model, version: new,
       [.init("previous", old?.description ?? "none")])
+  }
+
+  private func reportTrust(of key: VersionKey, _ rejection: Rejection?) {
+    metrics.showTrust(key, isTrusted: rejection == nil)
+    if let rejection {
+      eventLog.emit(
+        .alarm, .error, "live version no longer trusted", model: key.model, version: key.version,
+        [.init("reason", rejection.message)])
+    } else {
+      eventLog.emit(.trust, .notice, "live version trusted again", model: key.model, version: key.version)
+    }
   }
 
   private func report(_ snapshot: StoreSnapshot) {

@@ -11,6 +11,7 @@ struct StoreMetrics: Sendable {
 
   private static let stateName = "needletail_model_version_state"
   private static let servingName = "needletail_serving_version"
+  private static let untrustedName = "needletail_model_untrusted"
   private static let residentName = "needletail_model_resident_bytes"
 
   init(_ metrics: MetricsRegistry) {
@@ -43,6 +44,14 @@ struct StoreMetrics: Sendable {
     metrics.gauge(
       Self.residentName, help: "Memory that a live version holds.", labels: Self.labels(model.model, model.version)
     ).set(Double(model.residentBytes))
+  }
+
+  func showTrust(_ key: VersionKey, isTrusted: Bool) {
+    let labels = Self.labels(key.model, key.version)
+    guard !isTrusted else { return metrics.remove(Self.untrustedName, labels: labels) }
+    metrics.gauge(
+      Self.untrustedName, help: "1 while a version is live whose key, digest or number was withdrawn.", labels: labels
+    ).set(1)
   }
 
   func showServing(_ model: ModelID, from old: ModelVersion?, to new: ModelVersion) {

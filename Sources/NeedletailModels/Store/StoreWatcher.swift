@@ -66,7 +66,7 @@ final class StoreWatcher: Sendable {
       let snapshot = scanner.scan()
       deliver(.snapshot(snapshot, request: request))
       // A directory that was not watched while it was listed may have changed since.
-      if hints.watch(snapshot.directories) { continue }
+      if hints.watch(snapshot.directories + (trust.directory.map { [$0] } ?? [])) { continue }
       wait(hints)
     }
   }

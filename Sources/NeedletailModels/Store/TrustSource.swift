@@ -26,6 +26,13 @@ struct TrustSource: Sendable {
     }
   }
 
+  /// Where the trust file lies: what happens in it is a reason to look at the file again.
+  var directory: String? {
+    guard case .file(let path) = trust else { return nil }
+    guard let slash = path.lastIndex(of: "/") else { return "." }
+    return slash == path.startIndex ? "/" : String(path[..<slash])
+  }
+
   /// The policy if its file changed since it was last read, or the error that this ended with; nil if
   /// nothing changed.
   mutating func reload() -> Result<TrustPolicy, BundleError>? {

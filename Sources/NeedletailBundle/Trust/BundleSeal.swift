@@ -1,0 +1,25 @@
+/// What proves where a bundle comes from: the signed bytes and their signatures, a few kibibytes.
+///
+/// Kept beside a loaded model, it lets a change of trust be judged at once, whatever became of the file.
+public struct BundleSeal: Sendable {
+  private let signed: [UInt8]
+  private let signatures: SignatureBlock
+  private let directory: BundleDirectory
+
+  /// - Parameter signed: header and directory.
+  init(signed: UnsafeRawBufferPointer, signatures: SignatureBlock, directory: BundleDirectory) {
+    self.signed = Array(signed)
+    self.signatures = signatures
+    self.directory = directory
+  }
+
+  /// Judges the signatures anew, by the rules of ``VerifiedBundle``.
+  ///
+  /// - Throws: `.unsigned`, `.untrusted`, `.badSignature` or `.revoked`.
+  public func check(_ trust: TrustPolicy) throws(BundleError) {
+    let signers = try signed.withTypedBytes { bytes throws(BundleError) in
+      try trust.signers(signatures, of: bytes, digest: directory.digest)
+    }
+    _ = try trust.signer(among: signers, of: directory)
+  }
+}
