@@ -30,7 +30,7 @@ public struct VerifiedBundle: Sendable {
   private let file: BundleFile
   private let limits: BundleLimits
 
-  /// Checks header, signature, directory, identity, length and section hashes, in this order.
+  /// Checks header, checksum and signature, directory, identity, length and section hashes, in this order.
   ///
   /// - Parameters:
   ///   - expecting: the name and version that the path says; nil where there is none.
@@ -54,7 +54,12 @@ public struct VerifiedBundle: Sendable {
       let directoryBytes = UnsafeRawBufferPointer(rebasing: bytes[header.directory])
       let digest = Hex.text(SHA256.hash(data: directoryBytes))
       let signed = UnsafeRawBufferPointer(rebasing: bytes[..<header.directory.upperBound])
+      try header.checkChecksum(of: signed)
       let signers = try trust.signers(signatures, of: signed, digest: digest)
+      guard header.checksum != 0 || !signers.isEmpty else {
+        throw BundleError(
+          .malformed, "checksum of header and directory: expected one where no signature protects them, found none")
+      }
       passed(.signature)
       let directory = try BundleDirectory(try DirectoryFields(decoding: directoryBytes), digest: digest)
       try directory.checkSizes(limits: limits)

@@ -19,6 +19,30 @@ struct CorruptionTests {
     }
   }
 
+  @Test func soIsEveryOneOfHeaderAndDirectoryWhereNobodySigned() throws {
+    let unsigned = try BundleFixtures.bundle(
+      BundleContents(definition: BundleFixtures.line(weight: 3)), keys: [])
+    let directoryEnd = 64 + Int(unsigned[40]) + Int(unsigned[41]) << 8
+    for bit in 0..<directoryEnd * 8 {
+      var flipped = unsigned
+      flipped[bit / 8] ^= 1 << (bit % 8)
+      #expect(refusal(flipped, trust: .allowingUnsigned) != nil, "bit \(bit)")
+    }
+  }
+
+  @Test func aChecksumMayBeMissingOnlyWhereASignatureProtectsTheSame() throws {
+    let bare = try Self.withoutChecksum(BundleFixtures.bundle(keys: []))
+    #expect(refusal(bare, trust: .allowingUnsigned)?.reason == .malformed)
+    #expect(refusal(try BundleFixtures.strangersKey.sign(bare), trust: .allowingUnsigned)?.reason == .malformed)
+    #expect(refusal(try BundleFixtures.key.sign(bare)) == nil)
+  }
+
+  private static func withoutChecksum(_ bytes: [UInt8]) -> [UInt8] {
+    var bytes = bytes
+    bytes.replaceSubrange(56..<64, with: [UInt8](repeating: 0, count: 8))
+    return bytes
+  }
+
   @Test func everyTruncationIsRefused() {
     for length in 0..<bytes.count {
       let error = refusal(Array(bytes[..<length]))
@@ -83,13 +107,16 @@ struct ResealedTests {
     let good = try assembly().encode(signing: [])
     let directory = 64..<64 + Int(good[40]) + Int(good[41]) << 8
     var random = SplitMix64(seed: 4)
+    var reachedDirectory = 0
     for _ in 0..<4000 {
       var mutated = good
       for _ in 0..<Int.random(in: 1...3, using: &random) {
         mutated[Int.random(in: directory, using: &random)] = UInt8.random(in: 0...255, using: &random)
       }
-      _ = refusal(mutated, trust: unsigned)
+      let error = refusal(BundleAssembly.checksummed(mutated), trust: unsigned)
+      if error?.reason != .badHash { reachedDirectory += 1 }
     }
+    #expect(reachedDirectory > 2000, "the checksum must not keep the mutations from the decoder")
   }
 
   private func mutate(_ bytes: inout [UInt8], _ random: inout SplitMix64) {

@@ -22,7 +22,7 @@ struct LayoutFaultTests {
     Fault("bad-magic", .badMagic) { $0.patch = { $0[1] = UInt8(ascii: "X") } },
     Fault("major-2", .unsupported) { $0.patch = { $0[8] = 2 } },
     Fault("reserved-byte", .malformed) { $0.patch = { $0[12] = 1 } },
-    Fault("reserved-byte-at-the-end", .malformed) { $0.patch = { $0[63] = 1 } },
+    Fault("checksum-changed", .badHash) { $0.patch = { $0[63] ^= 1 } },
     Fault("unknown-required-feature", .unsupported) { $0.patch = { $0[16] = 1 } },
     Fault("directory-elsewhere", .malformed) { $0.patch = { $0[32] = 65 } },
     Fault("directory-empty", .malformed) { $0.patch = { $0.replaceSubrange(40..<44, with: [0, 0, 0, 0]) } },
@@ -31,8 +31,19 @@ struct LayoutFaultTests {
     Fault("signature-room-none", .malformed) { $0.patch = { $0.replaceSubrange(44..<48, with: [0, 0, 0, 0]) } },
     Fault("file-bytes-huge", .oversized) { $0.patch = { $0[55] = 0x7F } },
     Fault("file-bytes-tiny", .malformed) { $0.patch = { $0.replaceSubrange(48..<52, with: [65, 0, 0, 0]) } },
-    Fault("optional-feature-set-later", .badSignature) { $0.patch = { $0[24] = 1 } },
-    Fault("minor-set-later", .badSignature) { $0.patch = { $0[10] = 1 } },
+    Fault("optional-feature-flipped", .badHash) { $0.patch = { $0[24] = 1 } },
+    Fault("optional-feature-set-later", .badSignature) { layout in
+      layout.patch = { bytes in
+        bytes[24] = 1
+        bytes = BundleAssembly.checksummed(bytes)
+      }
+    },
+    Fault("minor-set-later", .badSignature) { layout in
+      layout.patch = { bytes in
+        bytes[10] = 1
+        bytes = BundleAssembly.checksummed(bytes)
+      }
+    },
     Fault("bad-hash", .badHash) { $0.patch = { $0[$0.count - 1] ^= 1 } },
     Fault("gap-not-zero", .malformed) { layout in
       // The directory's length leaves a gap before the weights, which stand last.

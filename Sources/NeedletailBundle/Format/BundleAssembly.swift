@@ -56,7 +56,7 @@ package struct BundleAssembly: Sendable {
     }
     let header = BundleHeader(
       directoryBytes: directory.count, signatureCapacity: BundleFormat.signatureCapacityDefault, fileBytes: end)
-    var bytes = header.encoded() + directory
+    var bytes = Self.checksummed(header.encoded() + directory)
     bytes += try SignatureBlock().encoded(capacity: header.signatureCapacity)
     bytes.reserveCapacity(end)
     for section in sections {
@@ -64,6 +64,21 @@ package struct BundleAssembly: Sendable {
       bytes += section.stored
     }
     for key in keys { bytes = try key.sign(bytes) }
+    return bytes
+  }
+
+  /// Makes the checksum right for header and directory as they are. A bundle that was signed before no
+  /// longer is.
+  ///
+  /// - Parameter bytes: a bundle, or at least its header and directory.
+  package static func checksummed(_ bytes: [UInt8]) -> [UInt8] {
+    let directoryBytes = bytes[40..<44].reversed().reduce(0) { $0 << 8 | Int($1) }
+    let signed = bytes[..<min(bytes.count, BundleFormat.headerBytes + directoryBytes)]
+    let checksum = signed.withUnsafeBytes { BundleHeader.checksum(of: $0) }
+    var bytes = bytes
+    bytes.replaceSubrange(
+      BundleFormat.checksumOffset..<BundleFormat.headerBytes,
+      with: withUnsafeBytes(of: checksum.littleEndian) { Array($0) })
     return bytes
   }
 

@@ -6,6 +6,8 @@ enum BundleFormat {
   /// None exist yet.
   static let knownRequiredFeatures: UInt64 = 0
   static let headerBytes = 64
+  /// Of the checksum, the header's last field.
+  static let checksumOffset = 56
   /// Stands before header and directory in what is signed, so that no signature made for another
   /// purpose fits.
   static let signatureDomain: [UInt8] = Array("needletail-bundle-v1\0".utf8)

@@ -1,3 +1,4 @@
+internal import Crypto
 internal import NeedletailCore
 
 /// The first 64 bytes of a bundle, little-endian.
@@ -11,6 +12,8 @@ struct BundleHeader: Equatable {
   /// Room for signatures behind the directory.
   var signatureCapacity: Int
   var fileBytes: Int
+  /// Of everything before it and of the directory; 0 is none.
+  var checksum: UInt64 = 0
 
   /// Where the directory stands.
   var directory: Range<Int> { BundleFormat.headerBytes..<BundleFormat.headerBytes + directoryBytes }
@@ -46,8 +49,8 @@ struct BundleHeader: Equatable {
         "format: expected major version \(BundleFormat.major), found \(major); it needs a reader of format \(major)")
     }
     minor = number(at: 10, as: UInt16.self)
-    guard number(at: 12, as: UInt32.self) == 0, number(at: 56, as: UInt64.self) == 0 else {
-      throw BundleError(.malformed, "header: expected zeros at bytes 12 and 56, found other bytes")
+    guard number(at: 12, as: UInt32.self) == 0 else {
+      throw BundleError(.malformed, "header: expected zeros at byte 12, found other bytes")
     }
     requiredFeatures = number(at: 16, as: UInt64.self)
     optionalFeatures = number(at: 24, as: UInt64.self)
@@ -84,6 +87,7 @@ struct BundleHeader: Equatable {
       throw BundleError(.oversized, "file bytes: expected at most \(limits.fileBytesMax), found \(bytesFound)")
     }
     fileBytes = Int(bytesFound)
+    checksum = number(at: BundleFormat.checksumOffset, as: UInt64.self)
     guard fileBytes >= signatures.upperBound else {
       throw BundleError(
         .malformed,
@@ -106,8 +110,29 @@ struct BundleHeader: Equatable {
     append(UInt32(directoryBytes))
     append(UInt32(signatureCapacity))
     append(UInt64(fileBytes))
-    append(UInt64(0))
+    append(checksum)
     return bytes
+  }
+
+  /// Detects what a signature would: a changed bit of header or directory. It proves no origin.
+  ///
+  /// - Parameter signed: header and directory, whole; the bytes of the checksum itself do not count.
+  /// - Returns: the first 8 bytes of SHA-256, little-endian.
+  static func checksum(of signed: UnsafeRawBufferPointer) -> UInt64 {
+    var hash = SHA256()
+    hash.update(bufferPointer: UnsafeRawBufferPointer(rebasing: signed[..<BundleFormat.checksumOffset]))
+    hash.update(bufferPointer: UnsafeRawBufferPointer(rebasing: signed[BundleFormat.headerBytes...]))
+    return hash.finalize().withUnsafeBytes { UInt64(littleEndian: $0.loadUnaligned(as: UInt64.self)) }
+  }
+
+  /// - Parameter signed: header and directory.
+  func checkChecksum(of signed: UnsafeRawBufferPointer) throws(BundleError) {
+    let found = Self.checksum(of: signed)
+    guard checksum == 0 || checksum == found else {
+      throw BundleError(
+        .badHash,
+        "checksum of header and directory: expected \(String(checksum, radix: 16)), found \(String(found, radix: 16))")
+    }
   }
 }
 
