@@ -13,11 +13,14 @@ public struct PredictCall {
   public var tensors: UnsafeBufferPointer<TensorView>
   /// Names of the outputs wanted; empty: all.
   public var outputs: UnsafeBufferPointer<UnsafeRawBufferPointer>
+  /// Calls with the same key see the same version of a split; empty: none.
+  public var routingKey: UnsafeRawBufferPointer
 
   public init(
     address: ReplyAddress, arrival: Instant, timeoutMicroseconds: UInt32, model: UnsafeRawBufferPointer,
     selector: ModelSelector, tensors: UnsafeBufferPointer<TensorView>,
-    outputs: UnsafeBufferPointer<UnsafeRawBufferPointer>
+    outputs: UnsafeBufferPointer<UnsafeRawBufferPointer>,
+    routingKey: UnsafeRawBufferPointer = UnsafeRawBufferPointer(start: nil, count: 0)
   ) {
     self.address = address
     self.arrival = arrival
@@ -26,6 +29,7 @@ public struct PredictCall {
     self.selector = selector
     self.tensors = tensors
     self.outputs = outputs
+    self.routingKey = routingKey
   }
 }
 

@@ -87,7 +87,8 @@ public final class TickBatcher<Sink: AnswerSink> {
   /// The loop's scratch for the version that `call` asks for.
   private func batch(for call: PredictCall, sink: Sink) throws(ServingError) -> ModelBatch<Sink.Encoder> {
     if lease == nil { beginTick() }
-    let wanted = try lease!.borrowedModel(named: call.model, selector: call.selector)
+    let wanted = try lease!.borrowedModel(
+      named: call.model, selector: call.selector, routingKey: call.routingKey)
     for batch in batches where Unmanaged.passUnretained(batch.model).toOpaque() == wanted.toOpaque() { return batch }
     let model = wanted.takeUnretainedValue()
     let batch = ModelBatch(

@@ -20,9 +20,13 @@ enum LiveModelFixtures {
   }
 
   /// One model whose newest version serves.
-  static func table(_ name: String = "digits", _ live: [LiveModel]) throws -> ModelTable {
+  static func table(
+    _ name: String = "digits", _ live: [LiveModel], routing: ModelRouting = ModelRouting()
+  ) throws -> ModelTable {
     let live = live.sorted { $0.version > $1.version }
-    return ModelTable([.init(model: try ModelID(name), live: live, serving: live.first?.version)])
+    return ModelTable([
+      .init(model: try ModelID(name), live: live, serving: live.first?.version, routing: routing)
+    ])
   }
 }
 

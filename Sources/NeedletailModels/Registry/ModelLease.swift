@@ -9,11 +9,15 @@ public final class RegistryReader {
   fileprivate let slot: UnsafeMutablePointer<ReaderSlot>
   /// Leases open on this thread. Only the outermost announces and withdraws.
   fileprivate var depth = 0
+  /// Counts calls without a routing key: what decides their arm of a split.
+  fileprivate var draws: UInt64
 
   init(registry: ModelRegistry, index: Int, slot: UnsafeMutablePointer<ReaderSlot>) {
     self.registry = registry
     self.index = index
     self.slot = slot
+    // Loops must not go through the same sequence in step.
+    draws = UInt64(index) << 48
   }
 
   deinit {
@@ -54,10 +58,17 @@ public struct ModelLease: ~Copyable {
   }
 
   /// The model a call asks for, without touching a reference count: valid until the lease ends.
+  ///
+  /// - Parameter routingKey: as sent; empty: every call is drawn anew.
   public func borrowedModel(
-    named name: UnsafeRawBufferPointer, selector: ModelSelector
+    named name: UnsafeRawBufferPointer, selector: ModelSelector,
+    routingKey: UnsafeRawBufferPointer = UnsafeRawBufferPointer(start: nil, count: 0)
   ) throws(ServingError) -> Unmanaged<LiveModel> {
-    try table.borrowedModel(named: name, selector: selector)
+    let draw = reader._withUnsafeGuaranteedRef { reader in
+      reader.draws &+= 1
+      return reader.draws
+    }
+    return try table.borrowedModel(named: name, selector: selector, routingKey: routingKey, draw: draw)
   }
 
   /// The same, retained.

@@ -160,7 +160,8 @@ final class ConnectionHandler: ChannelDuplexHandler {
       loop.admit(
         PredictCall(
           address: replyAddress(request.id), arrival: arrival, timeoutMicroseconds: request.timeoutMicroseconds,
-          model: predict.model, selector: predict.selector, tensors: predict.tensors, outputs: predict.outputs))
+          model: predict.model, selector: predict.selector, tensors: predict.tensors, outputs: predict.outputs,
+          routingKey: predict.routingKey))
     case .health: control(request.id, .health)
     case .metrics: control(request.id, .metrics)
     case .listModels: control(request.id, .listModels)

@@ -1,0 +1,79 @@
+public import NeedletailCore
+
+/// How requests of one model find their version: what a rollout comes to, given what is live now.
+public struct ModelRouting: Sendable, Equatable {
+  /// A name that requests may use in place of a number.
+  public struct Label: Sendable, Equatable {
+    public var name: String
+    /// The version that answers; nil while none does.
+    public var version: ModelVersion?
+
+    public init(_ name: String, _ version: ModelVersion?) {
+      self.name = name
+      self.version = version
+    }
+  }
+
+  /// The part of the requests without a selector that one version answers.
+  public struct Share: Sendable, Equatable {
+    public var version: ModelVersion
+    /// Of ``RoutingPoint/count``.
+    public var points: Int
+
+    public init(_ version: ModelVersion, points: Int) {
+      self.version = version
+      self.points = points
+    }
+  }
+
+  /// By name.
+  public var labels: [Label]
+  /// Two or more that sum up to ``RoutingPoint/count``; empty where one version answers all. A share that
+  /// grows must keep its keys: the order is part of the meaning, the stable version comes last.
+  public var shares: [Share]
+  /// The version that gets copies of what others answer.
+  public var shadow: ModelVersion?
+
+  public init(labels: [Label] = [], shares: [Share] = [], shadow: ModelVersion? = nil) {
+    self.labels = labels
+    self.shares = shares
+    self.shadow = shadow
+  }
+}
+
+/// Where on the line of shares a request falls: by its routing key, so that a caller keeps its version
+/// on every server and across restarts, or by chance where it has none.
+///
+/// FNV-1a over the key with the model as salt, so that the same callers are not the first in line of
+/// every model, then the finaliser of SplitMix64, whose high bits depend on all others.
+/// Source: G. Steele, D. Lea, C. Flood, Fast splittable pseudorandom number generators, 2014.
+public enum RoutingPoint {
+  /// Shares are told in hundredths of a percent.
+  public static let count = 10_000
+
+  /// - Parameter salt: of the model.
+  /// - Complexity: O(bytes of the key).
+  public static func of(key: UnsafeRawBufferPointer, salt: UInt64) -> Int {
+    var hash = 0xCBF2_9CE4_8422_2325 ^ salt
+    for byte in key { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01B3 }
+    return point(mix(hash))
+  }
+
+  /// - Parameter draw: any number; neighbours give points that have nothing to do with each other.
+  public static func of(draw: UInt64) -> Int { point(mix(draw &* 0x9E37_79B9_7F4A_7C15)) }
+
+  /// The salt of a model: the same on every server.
+  static func salt(of model: ModelID) -> UInt64 {
+    mix(model.name.utf8.reduce(0xCBF2_9CE4_8422_2325) { ($0 ^ UInt64($1)) &* 0x100_0000_01B3 })
+  }
+
+  private static func mix(_ value: UInt64) -> UInt64 {
+    var z = value
+    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
+    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
+    return z ^ (z >> 31)
+  }
+
+  /// Lemire's multiplication in place of a division.
+  private static func point(_ hash: UInt64) -> Int { Int(truncatingIfNeeded: ((hash >> 32) &* UInt64(count)) >> 32) }
+}
