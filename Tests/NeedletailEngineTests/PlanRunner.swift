@@ -6,9 +6,7 @@ extension Plan {
   /// All outputs for bound rows, in one run.
   func outputs(of rows: [[Float]]) -> [[Float]] {
     let workspace = Workspace(self)
-    for (row, cells) in rows.enumerated() {
-      for (column, cell) in cells.enumerated() { workspace.input[row * inputColumns + column] = cell }
-    }
+    for (row, cells) in rows.enumerated() { workspace.fill(row: row, with: cells) }
     run(workspace, rows: rows.count)
     return outputs.indices.map { index in
       Array(UnsafeBufferPointer(start: workspace.output(index), count: rows.count * outputs[index].columns))
@@ -20,6 +18,12 @@ extension Plan {
     options.isa = isa
     options.rowsMax = rowsMax
     try self.init(definition.graph, inputColumns: definition.schema.features.count, options: options)
+  }
+}
+
+extension Workspace {
+  func fill(row: Int, with cells: [Float]) {
+    (input + row * cells.count).update(from: cells, count: cells.count)
   }
 }
 

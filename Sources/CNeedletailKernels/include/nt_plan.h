@@ -7,6 +7,13 @@
 extern "C" {
 #endif
 
+/// Rows of one run.
+#define NT_PLAN_ROWS_MAX 4096
+/// A layer of fewer multiply-adds stays on its core: it takes less time than waking a helper.
+#define NT_SHARE_MULTIPLY_ADDS_MIN ((size_t)2 << 20)
+/// What each thread that shares a layer gets at least.
+#define NT_THREAD_MULTIPLY_ADDS_MIN ((size_t)1 << 20)
+
 typedef enum nt_step_kind {
   NT_STEP_PREPROCESS,
   NT_STEP_QUANTISE,
@@ -28,6 +35,12 @@ typedef struct nt_step {
   size_t in_offset, out_offset;
   /// Quantise writes and int8 dense reads the row scales here.
   size_t scales_offset;
+  /// Dense gathers the magnitudes of its rows here for the quantise behind it, which then reads each
+  /// row once instead of twice; unused unless `has_magnitudes`.
+  size_t magnitudes_offset;
+  bool has_magnitudes;
+  /// Int8 dense: no element of the input is below 0.
+  bool in_is_nonnegative;
   /// Packed weights.
   const void *weights;
   const nt_preprocess *preprocess;
@@ -42,10 +55,16 @@ typedef struct nt_plan {
   /// Relaxed plans hand fp32 layers to this from `sgemm_rows_min` rows on, else null.
   nt_sgemm sgemm;
   size_t sgemm_rows_min;
+  /// Rows from which some layer is worth sharing; SIZE_MAX: none ever is.
+  size_t share_rows_min;
 } nt_plan;
 
-/// Runs every step on `rows` rows. `arena` is aligned to NT_ALIGNMENT and as large as planned.
+/// Runs every step on `rows` rows, at most NT_PLAN_ROWS_MAX. `arena` is aligned to NT_ALIGNMENT and as
+/// large as planned.
 void nt_plan_run(const nt_plan *plan, void *arena, size_t rows);
+/// The same, and how long each step took: for people who ask where the time goes. Reading the clock
+/// adds some 20 ns a step.
+void nt_plan_run_timed(const nt_plan *plan, void *arena, size_t rows, uint64_t *step_nanoseconds);
 
 #ifdef __cplusplus
 }

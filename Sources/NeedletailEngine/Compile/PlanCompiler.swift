@@ -18,8 +18,12 @@ struct PlanCompiler {
     var input: Int
     var output: Int
     var scales: Int?
-    /// One line for people.
-    var summary: String
+    var magnitudes: Int?
+    /// Name of the node at its head.
+    var node: String
+    /// For people.
+    var operation: String
+    var weightBytes = 0
   }
 
   private let graph: ModelGraph
@@ -39,6 +43,10 @@ struct PlanCompiler {
   private(set) var denseFloatCount = 0
   /// Per value: its int8 rows and their scales, shared by all int8 layers that read it.
   private var quantised: [Int: (rows: Int, scales: Int)] = [:]
+  /// Per value that an int8 layer reads: where the layer that writes it gathers the magnitudes of rows.
+  private var magnitudes: [Int: Int] = [:]
+  /// Per value: no element is below 0.
+  private var isNonnegative: [Bool]
   /// Nodes that run as part of an earlier node's step.
   private var isFused: [Bool]
 
@@ -60,6 +68,7 @@ struct PlanCompiler {
     self.isOutput = isOutput
     self.readers = readers
     self.bufferOfValue = Array(repeating: nil, count: graph.values.count)
+    self.isNonnegative = Array(repeating: false, count: graph.values.count)
     self.isFused = graph.nodes.map { !isNeeded[$0.output] }
   }
 
@@ -79,10 +88,16 @@ struct PlanCompiler {
     switch node.operation {
     case .impute, .affine, .oneHot: try lowerPreprocessing(from: index)
     case .dense(let dense): try lowerDense(index, dense)
-    case .softmax: addStep(NT_STEP_SOFTMAX, named: node.name, from: node.input, to: node.output, "softmax")
-    case .sigmoid: addStep(NT_STEP_LOGISTIC, named: node.name, from: node.input, to: node.output, "sigmoid")
-    case .argMax: addStep(NT_STEP_ARGMAX, named: node.name, from: node.input, to: node.output, "argmax")
+    case .softmax: addRowStep(NT_STEP_SOFTMAX, node, "softmax")
+    case .sigmoid: addRowStep(NT_STEP_LOGISTIC, node, "sigmoid")
+    case .argMax: addRowStep(NT_STEP_ARGMAX, node, "argmax")
     }
+  }
+
+  /// An operation whose answers are never below 0.
+  private mutating func addRowStep(_ kind: nt_step_kind, _ node: Node, _ operation: String) {
+    addStep(kind, named: node.name, from: node.input, to: node.output, operation)
+    isNonnegative[node.output] = true
   }
 
   /// Impute, affine and one-hot in this order, as far as each feeds only the next, make one step.
@@ -111,34 +126,55 @@ struct PlanCompiler {
     }
     var kernel = nt_step()
     kernel.activation = nt_activation(rawValue: UInt32(activation.rawValue))
+    isNonnegative[output] = activation == .relu || activation == .logistic
     let bias = dense.bias.flatMap { graph.tensors[$0].floats }
     let (rows, columns) = (graph.values[output].columns, graph.values[node.input].columns)
     switch graph.tensors[dense.weights].storage {
     case .int8(let elements, let scales):
       denseInt8Count += 1
-      let packed = try storage.allocate(bytes: nt_s8_packed_bytes(rows, columns), for: node.name)
+      let bytes = nt_s8_packed_bytes(rows, columns)
+      let packed = try storage.allocate(bytes: bytes, for: node.name)
       kernels.pointee.s8_pack(elements, scales, bias, rows, columns, packed)
       kernel.weights = UnsafeRawPointer(packed)
-      let source = quantise(node.input)
+      kernel.in_is_nonnegative = isNonnegative[node.input]
+      let source = quantise(node.input, for: node.name)
+      gatherMagnitudes(of: output)
       addStep(
         NT_STEP_DENSE_S8, named: node.name, from: node.input, to: output, "dense \(activation) int8", kernel: kernel,
-        reading: source.rows, scales: source.scales)
+        weightBytes: bytes, reading: source.rows, scales: source.scales)
     case .float32(let elements):
       denseFloatCount += 1
-      let packed = try storage.allocate(bytes: nt_f32_packed_bytes(rows, columns), for: node.name)
+      let bytes = nt_f32_packed_bytes(rows, columns)
+      let packed = try storage.allocate(bytes: bytes, for: node.name)
       nt_f32_pack(elements, bias, rows, columns, packed.assumingMemoryBound(to: Float.self))
       kernel.weights = UnsafeRawPointer(packed)
       if options.relaxed {
         kernel.plain_weights = try storage.copy(elements, for: node.name)
         if let bias { kernel.plain_bias = try storage.copy(bias, for: node.name) }
+      } else {
+        gatherMagnitudes(of: output)  // OpenBLAS would not
       }
       addStep(
-        NT_STEP_DENSE_F32, named: node.name, from: node.input, to: output, "dense \(activation) fp32", kernel: kernel)
+        NT_STEP_DENSE_F32, named: node.name, from: node.input, to: output, "dense \(activation) fp32", kernel: kernel,
+        weightBytes: bytes)
     }
   }
 
+  /// Has the layer that is about to be added, which writes `value`, spare a following quantise its first
+  /// pass.
+  private mutating func gatherMagnitudes(of value: Int) {
+    guard readers[value].contains(where: readsInt8) else { return }
+    magnitudes[value] = addBuffer(bytesPerRow: 4, firstStep: steps.count)
+  }
+
+  private func readsInt8(_ node: Int) -> Bool {
+    guard case .dense(let dense) = graph.nodes[node].operation else { return false }
+    if case .int8 = graph.tensors[dense.weights].storage { return true }
+    return false
+  }
+
   /// The int8 rows of a value; quantised once, however many layers read them.
-  private mutating func quantise(_ value: Int) -> (rows: Int, scales: Int) {
+  private mutating func quantise(_ value: Int, for node: String) -> (rows: Int, scales: Int) {
     if let known = quantised[value] { return known }
     let columns = graph.values[value].columns
     let rows = addBuffer(bytesPerRow: nt_s8_row_stride(columns), firstStep: steps.count)
@@ -147,7 +183,11 @@ struct PlanCompiler {
     kernel.kind = NT_STEP_QUANTISE
     kernel.in_columns = UInt32(columns)
     kernel.out_columns = UInt32(columns)
-    append(kernel, from: source(of: value), to: rows, scales: scales, "quantise \(columns) columns to int8")
+    let known = magnitudes[value]
+    append(
+      Step(
+        kernel: kernel, input: source(of: value), output: rows, scales: scales, magnitudes: known, node: node,
+        operation: known == nil ? "quantise" : "quantise, largest known"))
     quantised[value] = (rows, scales)
     return (rows, scales)
   }
@@ -155,8 +195,8 @@ struct PlanCompiler {
   // MARK: - steps and buffers
 
   private mutating func addStep(
-    _ kind: nt_step_kind, named name: String, from input: Int, to output: Int, _ what: String,
-    kernel: nt_step = nt_step(), reading buffer: Int? = nil, scales: Int? = nil
+    _ kind: nt_step_kind, named name: String, from input: Int, to output: Int, _ operation: String,
+    kernel: nt_step = nt_step(), weightBytes: Int = 0, reading buffer: Int? = nil, scales: Int? = nil
   ) {
     var kernel = kernel
     kernel.kind = kind
@@ -165,13 +205,18 @@ struct PlanCompiler {
     let target = addBuffer(bytesPerRow: 4 * graph.values[output].columns, firstStep: steps.count)
     bufferOfValue[output] = target
     append(
-      kernel, from: buffer ?? source(of: input), to: target, scales: scales,
-      "\(name): \(what), \(kernel.in_columns) → \(kernel.out_columns)")
+      Step(
+        kernel: kernel, input: buffer ?? source(of: input), output: target, scales: scales,
+        magnitudes: magnitudes[output], node: name, operation: operation, weightBytes: weightBytes))
   }
 
-  private mutating func append(_ kernel: nt_step, from input: Int, to output: Int, scales: Int?, _ summary: String) {
-    for buffer in [input, output] + (scales.map { [$0] } ?? []) { buffers[buffer].lastStep = steps.count }
-    steps.append(Step(kernel: kernel, input: input, output: output, scales: scales, summary: summary))
+  private mutating func append(_ step: Step) {
+    var step = step
+    step.kernel.has_magnitudes = step.magnitudes != nil
+    for buffer in [step.input, step.output, step.scales, step.magnitudes].compactMap({ $0 }) {
+      buffers[buffer].lastStep = steps.count
+    }
+    steps.append(step)
   }
 
   private mutating func addBuffer(bytesPerRow: Int, firstStep: Int) -> Int {

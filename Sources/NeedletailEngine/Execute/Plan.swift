@@ -25,8 +25,8 @@ public final class Plan: Sendable {
   public let residentBytes: Int
   /// Scratch of one ``Workspace``.
   public let workspaceBytes: Int
-  /// One line a step, for people.
-  public let steps: [String]
+  /// For people.
+  public let steps: [PlanStep]
 
   /// In bytes, into the workspace.
   let inputOffset: Int
@@ -69,12 +69,14 @@ public final class Plan: Sendable {
       kernel.in_offset = layout.offsets[step.input]
       kernel.out_offset = layout.offsets[step.output]
       if let scales = step.scales { kernel.scales_offset = layout.offsets[scales] }
+      if let magnitudes = step.magnitudes { kernel.magnitudes_offset = layout.offsets[magnitudes] }
       return kernel
     }
     var kernelPlan = nt_plan()
     kernelPlan.kernels = kernels
     kernelPlan.steps = try storage.copy(resolved, for: nil)
     kernelPlan.step_count = resolved.count
+    kernelPlan.share_rows_min = resolved.compactMap(\.shareRowsMin).min() ?? .max
     if options.relaxed {
       BLAS.useOneThread()
       kernelPlan.sgemm = BLAS.multiplyByTransposed
@@ -94,13 +96,31 @@ public final class Plan: Sendable {
       case (0, _): "fp32"
       default: "mixed"
       }
-    self.steps = compiler.steps.map(\.summary)
+    self.steps = compiler.steps.map { step in
+      func place(_ buffer: Int) -> PlanStep.Buffer {
+        let start = layout.offsets[buffer]
+        return start..<start + compiler.buffers[buffer].bytesPerRow * options.rowsMax
+      }
+      return PlanStep(step, input: place(step.input), output: place(step.output))
+    }
     self.inputOffset = offset(ofValue: 0)
     self.outputOffsets = graph.outputs.map { offset(ofValue: $0.value) }
     self.workspaceBytes = layout.bytes
     self.kernelPlan = try storage.copy([kernelPlan], for: nil)
     self.residentBytes = storage.bytes
     self.storage = storage
+  }
+
+  /// As ``run(_:rows:)``, and how long each step took, in nanoseconds.
+  ///
+  /// Reading the clock adds some 20 ns a step: for tools, not for serving.
+  public func timedRun(_ workspace: borrowing Workspace, rows: Int) -> [UInt64] {
+    precondition(workspace.plan === self, "a workspace runs only the plan it was made for")
+    precondition(rows >= 1 && rows <= rowsMax, "rows out of range")
+    return [UInt64](unsafeUninitializedCapacity: steps.count) { nanoseconds, count in
+      nt_plan_run_timed(kernelPlan, workspace.memory, rows, nanoseconds.baseAddress)
+      count = steps.count
+    }
   }
 
   /// Computes `rows` rows from the workspace's input to its outputs: one C call, no allocation, no lock.
@@ -111,5 +131,41 @@ public final class Plan: Sendable {
     precondition(workspace.plan === self, "a workspace runs only the plan it was made for")
     precondition(rows >= 1 && rows <= rowsMax, "rows out of range")
     nt_plan_run(kernelPlan, workspace.memory, rows)
+  }
+}
+
+extension nt_step {
+  /// Of a matrix product, else 0.
+  fileprivate var multiplyAddsPerRow: Int {
+    kind == NT_STEP_DENSE_S8 || kind == NT_STEP_DENSE_F32 ? Int(in_columns) * Int(out_columns) : 0
+  }
+
+  /// Rows from which the pool's threads share it.
+  fileprivate var shareRowsMin: Int? {
+    guard multiplyAddsPerRow > 0, out_columns > NT_PANEL_COLUMNS else { return nil }
+    return (Int(NT_SHARE_MULTIPLY_ADDS_MIN) + multiplyAddsPerRow - 1) / multiplyAddsPerRow
+  }
+
+  /// Its entry of the kernel table.
+  fileprivate var kernelName: String {
+    switch kind {
+    case NT_STEP_PREPROCESS: "preprocess"
+    case NT_STEP_QUANTISE: has_magnitudes ? "quantise_known" : "quantise"
+    case NT_STEP_DENSE_S8: "s8_gemm"
+    case NT_STEP_DENSE_F32: "f32_gemm"
+    case NT_STEP_LOGISTIC: "logistic"
+    case NT_STEP_SOFTMAX: "softmax"
+    default: "argmax"
+    }
+  }
+}
+
+extension PlanStep {
+  fileprivate init(_ step: PlanCompiler.Step, input: Buffer, output: Buffer) {
+    self.init(
+      node: step.node, operation: step.operation, kernel: step.kernel.kernelName,
+      inputColumns: Int(step.kernel.in_columns), outputColumns: Int(step.kernel.out_columns),
+      weightBytes: step.weightBytes, multiplyAddsPerRow: step.kernel.multiplyAddsPerRow, input: input,
+      output: output, sharedFromRows: step.kernel.shareRowsMin)
   }
 }

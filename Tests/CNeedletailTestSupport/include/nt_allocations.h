@@ -8,3 +8,5 @@
 bool nt_allocations_counted(void);
 /// Allocations of this thread since it started.
 uint64_t nt_allocations_of_thread(void);
+/// Allocations of the helpers of the engine's pool, which work on a caller's behalf.
+uint64_t nt_allocations_of_pool(void);
