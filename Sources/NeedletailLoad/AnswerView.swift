@@ -9,6 +9,8 @@ public struct AnswerView {
   public var version: UInt64 = 0
   /// Name of the model that answered.
   public var model = UnsafeRawBufferPointer(start: nil, count: 0)
+  /// How long the call waited in the server before it was computed.
+  public var queueMicroseconds: UInt64 = 0
   /// The `PredictResponse`, for verification; nil where the response is none.
   public var prediction: UnsafeRawBufferPointer?
   /// With `GoAway`: the last call that was executed.
@@ -39,6 +41,9 @@ public struct AnswerView {
       switch (inner.number, inner.isDelimited) {
       case (1, true): model = inner.bytes
       case (2, false): version = inner.value
+      case (4, true):
+        guard let queued = Self.first(of: inner.bytes) else { return nil }
+        queueMicroseconds = queued
       default: break
       }
     }

@@ -23,7 +23,8 @@ extension LoadReport {
       styled("\(Figures.rate(goodputRows)) rows/s", good > 0 ? .good : .bad)
         + (batch > 1 ? "  \(Figures.rate(goodput)) requests/s" : ""))
     lines.append("")
-    if let latencyUs { lines += table(latencyUs, styled) + [""] }
+    let times = [("latency", latencyUs), ("refusal", refusalUs)].compactMap { name, times in times.map { (name, $0) } }
+    if !times.isEmpty { lines += table(times, styled) + [""] }
     let counts = statuses.sorted { $0.key < $1.key }
     row(
       "status",
@@ -70,25 +71,21 @@ extension LoadReport {
     return parts.joined(separator: ", ")
   }
 
-  private func table(_ times: Percentiles, _ styled: (String, Style) -> String) -> [String] {
-    let columns = [
-      ("p50", times.p50), ("p90", times.p90), ("p99", times.p99), ("p99.9", times.p999), ("max", times.max),
-    ].map { name, time in (name, Figures.time(time)) }
+  /// A column a percentile, a row a kind of answer.
+  private func table(_ rows: [(name: String, times: Percentiles)], _ styled: (String, Style) -> String) -> [String] {
+    let heads = ["p50", "p90", "p99", "p99.9", "max"]
+    let cells = rows.map { [$0.times.p50, $0.times.p90, $0.times.p99, $0.times.p999, $0.times.max].map(Figures.time) }
     func line(_ name: String, _ cells: [String]) -> String {
       name + String(repeating: " ", count: 12 - name.count)
-        + zip(cells, columns).map { cell, column in
-          String(repeating: " ", count: max(10, column.1.count + 2) - cell.count) + cell
-        }.joined()
+        + cells.map { String(repeating: " ", count: max(2, 10 - $0.count)) + $0 }.joined()
     }
-    return [
-      "  " + styled(line("", columns.map(\.0)), .faint),
-      "  " + line("latency", columns.map(\.1)),
-    ]
+    return ["  " + styled(line("", heads), .faint)] + zip(rows, cells).map { "  " + line($0.name, $1) }
   }
 
   private var troubles: [(String, UInt64, String)] {
     [
       ("late", late, "answered OK after the timeout"),
+      ("ran late", ranLate, "computed although their timeout had passed before"),
       ("lost", lost, "in flight when their connection ended"),
       ("unanswered", unanswered, "never answered"),
       ("expired", expired, "timed out before any connection had room"),

@@ -45,6 +45,8 @@ public struct LoadReport: Encodable, Sendable {
   public var goodputRows: Double
   public var statuses: [String: UInt64]
   public var late: UInt64
+  /// `OK`, although the server says that the timeout had passed before it began to compute.
+  public var ranLate: UInt64
   public var lost: UInt64
   public var unanswered: UInt64
   public var expired: UInt64
@@ -59,6 +61,8 @@ public struct LoadReport: Encodable, Sendable {
   public var versions: [Version]
   /// Of `OK` answers; nil if there was none.
   public var latencyUs: Percentiles?
+  /// Of answers other than `OK`: how fast the server says no; nil if there was none.
+  public var refusalUs: Percentiles?
   /// How late requests left through no fault of the server; open loop only.
   public var lagUs: Percentiles?
   /// The generator did not keep the schedule: its own lateness stands in the latencies.
@@ -92,6 +96,7 @@ public struct LoadReport: Encodable, Sendable {
       statuses[status.description] = statistics.byStatus[Int(status.rawValue)]
     }
     late = statistics.late
+    ranLate = statistics.ranLate
     lost = statistics.lost
     unanswered = statistics.unanswered
     expired = statistics.expired
@@ -107,6 +112,7 @@ public struct LoadReport: Encodable, Sendable {
       .map { Version(model: plan.names[$0.model], version: $0.version, answers: $0.answers) }
       .sorted { ($0.model, $0.version) < ($1.model, $1.version) }
     latencyUs = Percentiles(statistics.latency)
+    refusalUs = Percentiles(statistics.refusal)
     lagUs = Percentiles(statistics.lag)
     let isUnsentByItself = statistics.heldBack == 0 && statistics.unsent * 1000 > statistics.offered
     generatorBehind = loop == "open" && ((lagUs?.p99 ?? 0) > Self.lagMicrosecondsMax || isUnsentByItself)

@@ -19,6 +19,8 @@ public struct LoadStatistics: Sendable {
   public var goodRows: UInt64 = 0
   /// `OK`, but after the timeout.
   public var late: UInt64 = 0
+  /// `OK`, although the server says that the whole timeout had passed before it began to compute.
+  public var ranLate: UInt64 = 0
   /// Responses by ``StatusCode`` raw value.
   public var byStatus = [UInt64](repeating: 0, count: StatusCode.allCases.count)
   /// Answers compared with expected ones.
@@ -42,6 +44,8 @@ public struct LoadStatistics: Sendable {
   public var versions: [VersionCount] = []
   /// From the intended send (closed loop: the send) to the answer, of `OK` answers.
   public var latency: Histogram<UInt64>
+  /// From the intended send (closed loop: the send) to the answer, of answers other than `OK`.
+  public var refusal: Histogram<UInt64>
   /// From the intended send to the send, where the server did not hold it back.
   public var lag: Histogram<UInt64>
 
@@ -51,12 +55,18 @@ public struct LoadStatistics: Sendable {
 
   public init() {
     latency = Histogram(highestTrackableValue: Self.longestNanoseconds, numberOfSignificantValueDigits: .three)
+    refusal = Histogram(highestTrackableValue: Self.longestNanoseconds, numberOfSignificantValueDigits: .three)
     lag = Histogram(highestTrackableValue: Self.longestNanoseconds, numberOfSignificantValueDigits: .three)
   }
 
   @inline(__always)
   public mutating func recordLatency(nanoseconds: UInt64) {
     latency.record(min(nanoseconds, Self.longestNanoseconds))
+  }
+
+  @inline(__always)
+  public mutating func recordRefusal(nanoseconds: UInt64) {
+    refusal.record(min(nanoseconds, Self.longestNanoseconds))
   }
 
   @inline(__always)
@@ -83,6 +93,7 @@ public struct LoadStatistics: Sendable {
     good += other.good
     goodRows += other.goodRows
     late += other.late
+    ranLate += other.ranLate
     for index in byStatus.indices { byStatus[index] += other.byStatus[index] }
     verified += other.verified
     wrong += other.wrong
@@ -97,6 +108,7 @@ public struct LoadStatistics: Sendable {
     connectFailures += other.connectFailures
     for entry in other.versions { count(model: entry.model, version: entry.version, answers: entry.answers) }
     if other.latency.totalCount > 0 { latency.add(other.latency) }
+    if other.refusal.totalCount > 0 { refusal.add(other.refusal) }
     if other.lag.totalCount > 0 { lag.add(other.lag) }
   }
 

@@ -23,6 +23,7 @@ struct LoadThread: ~Copyable {
   private let address: SocketAddress
   private let times: Times
   private let timeout: UInt64
+  private let timeoutMicroseconds: UInt64
   private let poller = Poller()
   private let connections: UnsafeMutablePointer<LoadConnection>
   private let connectionCount: Int
@@ -50,6 +51,7 @@ struct LoadThread: ~Copyable {
     self.address = address
     self.times = times
     timeout = plan.timeout.wholeNanoseconds
+    timeoutMicroseconds = timeout / 1000
     let threads = plan.threads
     connectionCount = max(1, plan.connections / threads + (index < plan.connections % threads ? 1 : 0))
     connections = .allocate(capacity: connectionCount)
@@ -307,9 +309,13 @@ struct LoadThread: ~Copyable {
     let status = answer.status
     statistics.answered += 1
     statistics.byStatus[Int(status.rawValue)] += 1
-    guard status == .ok else { return }
     let latency = now > slot.intendedNanoseconds ? now - slot.intendedNanoseconds : 0
+    guard status == .ok else {
+      statistics.recordRefusal(nanoseconds: latency)
+      return
+    }
     statistics.recordLatency(nanoseconds: latency)
+    if answer.queueMicroseconds > timeoutMicroseconds { statistics.ranLate += 1 }
     statistics.count(model: frame.model, version: answer.version)
     guard isRight(answer, frame) else { return }
     if latency > timeout {

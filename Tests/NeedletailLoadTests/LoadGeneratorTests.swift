@@ -76,8 +76,23 @@ import Testing
     #expect(report.statuses == ["OVERLOADED": report.answered])
     #expect(report.answered > 0 && report.good == 0)
     #expect(report.latencyUs == nil)
+    // How fast it says no is measured too, from the intended send.
+    let refusal = try #require(report.refusalUs)
+    #expect(refusal.p50 > 0 && refusal.max < 2_000_000)
+    #expect(report.lines { text, _ in text }.contains { $0.contains("refusal") })
     #expect(report.failure != nil)
     try await server.stop()
+  }
+
+  /// A server may answer in time and yet have computed what nobody waited for any more.
+  @Test func callsThatTheServerRanAfterTheirTimeoutAreCounted() async throws {
+    for (queued, ranLate) in [(2_000_000, false), (2_000_001, true)] as [(UInt32, Bool)] {
+      let server = try await TinyServer.start(.claiming(queueMicroseconds: queued))
+      let report = try await Self.run(Self.plan(server, .open(ratePerSecond: 500, arrivals: .constant)))
+      #expect(report.answered > 0)
+      #expect(report.ranLate == (ranLate ? report.answered : 0))
+      try await server.stop()
+    }
   }
 
   @Test func answersAreVerifiedRowByRow() async throws {

@@ -42,11 +42,15 @@ import Testing
     other.count(model: 0, version: 1)
     other.count(model: 0, version: 2)
     other.recordLatency(nanoseconds: 9_000_000)
+    other.recordRefusal(nanoseconds: 5000)
+    other.ranLate = 2
     one.merge(other)
     #expect(one.sent == 7)
     #expect(one.byStatus[6] == 3)
     #expect(one.versions.map(\.answers) == [2, 1])
     #expect(one.latency.totalCount == 2)
+    #expect(one.refusal.totalCount == 1)
+    #expect(one.ranLate == 2)
   }
 
   @Test func aRunWithoutAnswersFails() {

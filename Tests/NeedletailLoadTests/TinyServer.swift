@@ -10,6 +10,8 @@ final class TinyServer: Sendable {
     case answering
     case refusing
     case silent
+    /// Answers at once, and says that calls waited so long.
+    case claiming(queueMicroseconds: UInt32)
     /// Once, between two answers.
     case stalling(after: Int, for: Duration)
     /// Every connection after so many calls.
@@ -96,12 +98,16 @@ final class TinyServer: Sendable {
       context.writeAndFlush(wrapOutboundOut(output), promise: nil)
     }
 
+    private var timing: ResponseTiming {
+      if case .claiming(let queued) = manner { ResponseTiming(queueMicroseconds: queued) } else { ResponseTiming() }
+    }
+
     private func answer(_ id: UInt64, to output: inout ByteBuffer) {
       withUnsafePointer(to: Float(0.5)) { number in
         withUnsafePointer(to: number) { values in
           encoder.append(
             id: id, rows: 1, values: UnsafeBufferPointer(start: values, count: 1), selection: 1,
-            timing: ResponseTiming(), to: &output)
+            timing: timing, to: &output)
         }
       }
     }
