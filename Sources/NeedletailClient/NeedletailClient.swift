@@ -136,6 +136,17 @@ public final class NeedletailClient: Sendable {
     return description
   }
 
+  /// What happened to models, store and server after `sequence`, oldest first.
+  /// - Parameter limit: at most so many; 0: all that the server keeps.
+  public func events(
+    after sequence: UInt64 = 0, limit: UInt32 = 0, timeout: Duration? = nil
+  ) async throws(ClientError) -> EventListReport {
+    guard case .events(let report) = try await call(.events(after: sequence, limit: limit), timeout: timeout) else {
+      throw Self.wrongAnswer("Events")
+    }
+    return report
+  }
+
   /// Ends the connection; calls in flight fail with `.closed`.
   public func close() async {
     channel.eventLoop.execute { [connection] in connection.value.close() }

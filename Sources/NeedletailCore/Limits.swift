@@ -121,6 +121,13 @@ public enum Limits {
   /// One file of the server's own state: every model of a full store with a long name and a few entries.
   public static let stateFileBytesMax = 8 << 20
 
+  // MARK: traffic
+
+  /// How often the counters of live versions are read for people: often enough to watch a rollout.
+  public static let trafficIntervalMilliseconds = 2000
+  /// Readings that rates and quantiles are taken over: a minute.
+  public static let trafficIntervalsMax = 30
+
   // MARK: training data
 
   /// One record of a CSV file, so that a quote that never closes is found before memory is.

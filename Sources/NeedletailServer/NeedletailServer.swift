@@ -34,6 +34,8 @@ public final class NeedletailServer: Sendable {
   private let housekeeping: MultiThreadedEventLoopGroup
   private let services: ServiceGroup
   private let admin: BoundAddress
+  /// What versions answer lately, for tests that cannot wait for a reading.
+  package let traffic: TrafficService
 
   /// Makes all parts and binds the sockets for calls; nothing is loaded yet.
   /// - Parameter signals: whether SIGTERM and SIGINT stop it; false inside a test.
@@ -49,8 +51,9 @@ public final class NeedletailServer: Sendable {
     Self.addServerMetrics(metrics)
     let registry = ModelRegistry(readers: threads)
     let store = try Self.makeStore(configuration, registry: registry, metrics: metrics, logger: logger)
+    let traffic = TrafficService(registry: registry)
     let control = ControlPlane(
-      readiness: Readiness(store: store), store: store, registry: registry, metrics: metrics)
+      readiness: Readiness(store: store), store: store, registry: registry, metrics: metrics, traffic: traffic)
     let shared = SharedServices(
       logger: logger, control: control, gate: ConnectionGate(connectionsMax: configuration.limits.connectionsMax),
       connectionCounters: ConnectionCounters(metrics: metrics), servingCounters: ServingCounters(metrics: metrics))
@@ -69,13 +72,14 @@ public final class NeedletailServer: Sendable {
 
     self.store = store
     self.control = control
+    self.traffic = traffic
     self.serving = serving
     self.housekeeping = housekeeping
     self.listener = listener
     let admin = BoundAddress()
     self.admin = admin
     // Stopped from the last to the first: the admin port tells "not ready" while calls are drained.
-    var parts: [any Service] = [store]
+    var parts: [any Service] = [store, traffic]
     if let address = configuration.admin {
       parts.append(
         AdminService(address: address, control: control, group: housekeeping, logger: logger) { bound in

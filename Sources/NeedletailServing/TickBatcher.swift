@@ -207,6 +207,8 @@ public final class TickBatcher<Sink: AnswerSink> {
     counters.rows.add(UInt64(rows), shard: shard)
     counters.queueDuration.record(microseconds: timing.queueMicroseconds, shard: shard)
     counters.computeDuration.record(microseconds: timing.computeMicroseconds, shard: shard)
+    let total = UInt64(timing.queueMicroseconds) + UInt64(timing.computeMicroseconds)
+    counters.answerDuration.record(microseconds: UInt32(clamping: total), shard: shard)
   }
 
   private func refuse(

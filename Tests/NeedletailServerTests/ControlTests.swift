@@ -59,9 +59,54 @@ struct ControlTests {
       #expect(description.digest.count == 64)
       #expect(description.precision == "fp32")
       #expect(!description.isa.isEmpty && !description.plan.isEmpty && description.residentBytes > 0)
-      #expect(try await client.describeModel("people", selector: .version(1)) == description)
+      #expect(description.status?.state == .live && description.status?.sinceMilliseconds ?? 0 > 0)
+      var again = try await client.describeModel("people", selector: .version(1))
+      // Traffic was read once more in between, perhaps.
+      again.status = description.status
+      #expect(again == description)
       await #expect(throws: ClientError.self) { try await client.describeModel("people", selector: .version(2)) }
       await #expect(throws: ClientError.self) { try await client.describeModel("people", selector: .label("x")) }
+      await client.close()
+    }
+  }
+
+  @Test func listAndDescribeTellWhatALiveVersionAnswers() async throws {
+    try await TestServer.with(models: ["people": ModelFixtures.logistic()]) { test in
+      let client = try await test.client()
+      let start = Instant.now()
+      test.server.traffic.read(now: start)
+      for _ in 1...9 { _ = try await client.predict("people", inputs: BadCall.good) }
+      await #expect(throws: ClientError.self) { try await client.predict("people", inputs: []) }
+      test.server.traffic.read(now: start.advanced(byMicroseconds: 5_000_000))
+      let traffic = try #require(try await client.listModels().models.first?.versions.first?.traffic)
+      #expect(traffic.requests == 10 && traffic.failed == 1 && traffic.rows == 9)
+      #expect(traffic.recentRequests == 10 && traffic.recentFailed == 1 && traffic.recentRows == 9)
+      #expect(traffic.windowMilliseconds == 5000 && traffic.requestsPerSecond == 2)
+      #expect(traffic.shareMillionths == 1_000_000)
+      #expect(traffic.p50Microseconds > 0 && traffic.p99Microseconds >= traffic.p50Microseconds)
+      #expect(try await client.describeModel("people").status?.traffic?.requests == 10)
+      await client.close()
+    }
+  }
+
+  @Test func eventsTellEveryTransitionInOrder() async throws {
+    try await TestServer.with(models: ["people": ModelFixtures.logistic()]) { test in
+      let client = try await test.client()
+      let first = try await client.events()
+      #expect(first.events.map(\.sequence) == Array(1...first.newest) && first.oldest == 1)
+      #expect(first.beganMilliseconds > 0)
+      #expect(
+        first.events.filter { $0.kind == "version" }.map { $0.facts.first { $0.name == "state" }?.value }
+          == ["verifying", "loading", "checking", "warming", "live"])
+      try test.directory.write([UInt8](repeating: 7, count: 500), to: "store/people/2.ntb")
+      await test.server.modelStore.rescan()
+      let second = try await client.events(after: first.newest)
+      let rejection = try #require(second.events.first { $0.severity == "warning" })
+      #expect(rejection.model == "people" && rejection.version == 2)
+      #expect(rejection.message == "model version rejected")
+      #expect(rejection.facts.contains { $0.name == "reason" && !$0.value.isEmpty })
+      #expect(try await client.events(after: first.newest, limit: 1).events.count == 1)
+      #expect(try await client.events(after: .max).events.isEmpty)
       await client.close()
     }
   }

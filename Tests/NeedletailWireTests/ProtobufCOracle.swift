@@ -23,6 +23,8 @@ struct ProtobufCOracle {
       return Self.isSame(describe.model, expected.describe_model.pointee.model) ? nil : "described model"
     case (.authenticate(let key), NEEDLETAIL__V1__REQUEST__CALL_AUTHENTICATE):
       return Self.isSame(key, expected.authenticate.pointee.api_key) ? nil : "key"
+    case (.events(let after, let limit), NEEDLETAIL__V1__REQUEST__CALL_EVENTS):
+      return after == expected.events.pointee.after && limit == expected.events.pointee.limit ? nil : "events"
     case (.health, NEEDLETAIL__V1__REQUEST__CALL_HEALTH), (.metrics, NEEDLETAIL__V1__REQUEST__CALL_METRICS),
       (.listModels, NEEDLETAIL__V1__REQUEST__CALL_LIST_MODELS), (.none, NEEDLETAIL__V1__REQUEST__CALL__NOT_SET):
       return nil

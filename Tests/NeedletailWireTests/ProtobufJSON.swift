@@ -38,6 +38,8 @@ enum ProtobufJSON {
     case .describeModel(let describe):
       object["describe_model"] = with(describe.selector, Self.object(["model": text(describe.model)]))
     case .authenticate(let key): object["authenticate"] = Self.object(["api_key": text(key)])
+    case .events(let after, let limit):
+      object["events"] = Self.object(["after": long(after), "limit": int(limit)])
     case .none: break
     }
     return object
@@ -90,6 +92,7 @@ enum ProtobufJSON {
       ])
     case .description(let description): object["describe_model"] = of(description)
     case .authenticated(let principal): object["authenticate"] = Self.object(["principal": text(principal)])
+    case .events(let report): object["events"] = of(report)
     case .goAway(let lastID): object["go_away"] = Self.object(["last_id": long(lastID)])
     case .failed(let error):
       object["status"] = Self.object([
@@ -130,12 +133,39 @@ enum ProtobufJSON {
   private static func of(_ model: ModelStatusReport) -> Object {
     object([
       "model": text(model.model), "serving_version": long(model.servingVersion),
-      "versions": list(
-        model.versions.map { version in
+      "versions": list(model.versions.map(of)),
+    ])
+  }
+
+  private static func of(_ version: VersionReport) -> Object {
+    object([
+      "version": long(version.version), "state": version.state?.description.uppercased(),
+      "reason": text(version.reason), "digest": text(version.digest), "signer": text(version.signer),
+      "since_ms": long(version.sinceMilliseconds), "resident_bytes": long(version.residentBytes),
+      "traffic": version.traffic.map(of),
+    ])
+  }
+
+  private static func of(_ traffic: VersionTrafficReport) -> Object {
+    object([
+      "requests": long(traffic.requests), "failed": long(traffic.failed), "rows": long(traffic.rows),
+      "recent_requests": long(traffic.recentRequests), "recent_failed": long(traffic.recentFailed),
+      "recent_rows": long(traffic.recentRows), "window_ms": int(traffic.windowMilliseconds),
+      "share_ppm": int(traffic.shareMillionths), "p50_us": int(traffic.p50Microseconds),
+      "p99_us": int(traffic.p99Microseconds),
+    ])
+  }
+
+  private static func of(_ report: EventListReport) -> Object {
+    object([
+      "oldest": long(report.oldest), "newest": long(report.newest), "began_ms": long(report.beganMilliseconds),
+      "events": list(
+        report.events.map { event in
           object([
-            "version": long(version.version), "state": version.state?.description.uppercased(),
-            "reason": text(version.reason), "digest": text(version.digest), "signer": text(version.signer),
-            "since_ms": long(version.sinceMilliseconds), "resident_bytes": long(version.residentBytes),
+            "sequence": long(event.sequence), "time_ms": long(event.milliseconds), "kind": text(event.kind),
+            "severity": text(event.severity), "message": text(event.message), "model": text(event.model),
+            "version": long(event.version),
+            "facts": list(event.facts.map { object(["name": text($0.name), "value": text($0.value)]) }),
           ])
         }),
     ])
@@ -158,6 +188,7 @@ enum ProtobufJSON {
       "metrics": description.metrics.isEmpty ? nil : description.metrics,
       "lineage": description.lineage.isEmpty ? nil : description.lineage, "precision": text(description.precision),
       "isa": text(description.isa), "resident_bytes": long(description.residentBytes), "plan": list(description.plan),
+      "status": description.status.map(of),
     ])
   }
 }

@@ -55,6 +55,10 @@ U64, U32 = 2**64 - 1, 2**32 - 1
 VERSION_LIVE = {
     "version": 2, "state": "LIVE", "digest": "ab" * 32, "signer": "release-2026", "since_ms": 1_790_000_000_000,
     "resident_bytes": 123_456,
+    "traffic": {
+        "requests": U64, "failed": 3, "rows": 4_000_000_000, "recent_requests": 60_000, "recent_failed": 1,
+        "recent_rows": 61_000, "window_ms": 60_000, "share_ppm": 950_000, "p50_us": 42, "p99_us": U32,
+    },
 }
 VERSION_REJECTED = {"version": 3, "state": "REJECTED", "reason": "bad_hash: section 2: SHA-256 differs"}
 MODEL = {"model": "wine", "serving_version": 2, "versions": [VERSION_REJECTED, VERSION_LIVE]}
@@ -90,6 +94,8 @@ REQUESTS = {
     "describe-model": dict(id=13, describe_model=dict(model="wine")),
     "describe-model-version": dict(id=14, describe_model=dict(model="wine", version=2)),
     "describe-model-label": dict(id=15, describe_model=dict(model="wine", label="stable")),
+    "events": dict(id=18, events=dict(after=U64, limit=U32)),
+    "events-all": dict(id=19, events={}),
     "authenticate": dict(id=16, authenticate=dict(api_key="secret")),
     "no-call": dict(id=17),
 }
@@ -131,8 +137,16 @@ RESPONSES = {
         ], labels=["barolo", "grignolino", "barbera"], digest="cd" * 32, signer="release-2026",
         created_ms=1_790_000_000_000, metrics={"accuracy": 0.975, "bias": 0.0, "log_loss": -1e-300},
         lineage={"seed": "7", "parent": ""}, precision="int8", isa="avx2", resident_bytes=4096,
-        plan=["quantise 13", "dense 13→3"])),
+        plan=["quantise 13", "dense 13→3"], status=VERSION_LIVE)),
     "describe-model-answer-default": dict(id=13, describe_model={}),
+    "events-answer": dict(id=18, events=dict(oldest=7, newest=U64, began_ms=1_790_000_000_000, events=[
+        dict(sequence=7, time_ms=1_790_000_001_234, kind="version", severity="warning",
+             message="model version rejected", model="wine", version=3, facts=[
+                 dict(name="state", value="rejected"), dict(name="reason", value="<b>\u202e\0")]),
+        dict(sequence=8, kind="server", severity="notice", facts=[dict(name="empty")]),
+        {},
+    ])),
+    "events-answer-default": dict(id=19, events={}),
     "authenticate-answer": dict(id=16, authenticate=dict(principal="ci")),
     "go-away": dict(go_away=dict(last_id=41)),
     "go-away-zero": dict(go_away={}),

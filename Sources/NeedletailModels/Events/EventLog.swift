@@ -25,6 +25,8 @@ public final class EventLog: Sendable {
     var newest: UInt64 = 0
   }
 
+  /// Unix time at which the numbering began: who follows a server that was restarted begins anew.
+  public let beganMilliseconds: UInt64
   /// How many are kept.
   public let capacity: Int
   private let logger: Logger
@@ -41,6 +43,7 @@ public final class EventLog: Sendable {
     self.capacity = capacity
     self.logger = logger
     self.milliseconds = milliseconds
+    beganMilliseconds = milliseconds()
   }
 
   /// Numbers, keeps and logs one event. Texts beyond ``Limits/eventTextBytesMax`` are cut, facts beyond

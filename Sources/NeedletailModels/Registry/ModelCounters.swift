@@ -12,6 +12,8 @@ public final class ModelCounters: Sendable {
   public let queueDuration: Histogram
   /// Of one request's share: the batch it was computed in.
   public let computeDuration: Histogram
+  /// From a request's last byte to its answer: what a client would see without the network.
+  public let answerDuration: Histogram
 
   static let requestDurationName = "needletail_request_duration_seconds"
   static let batchRowsBuckets: [Double] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096]
@@ -33,8 +35,15 @@ public final class ModelCounters: Sendable {
     computeDuration = metrics.histogram(
       Self.requestDurationName, help: "How long predict calls spent in each phase.",
       labels: labels + [("phase", "compute")])
+    answerDuration = metrics.histogram(
+      "needletail_answer_duration_seconds",
+      help: "From a predict call's last byte to its answer, of calls that ended OK.",
+      labels: labels)
   }
 
   /// Calls that ended with `status`.
   public func requests(_ status: StatusCode) -> Counter { requestsByStatus[Int(status.rawValue)] }
+
+  /// Calls that ended in anything but OK.
+  public var requestsFailed: UInt64 { requestsByStatus.dropFirst().reduce(0) { $0 &+ $1.value } }
 }

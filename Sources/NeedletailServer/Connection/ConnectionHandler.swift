@@ -167,6 +167,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
     case .listModels: control(request.id, .listModels)
     case .describeModel(let describe):
       control(request.id, .describeModel(ModelReference(describe)))
+    case .events(let after, let limit): control(request.id, .events(after: after, limit: limit))
     case .authenticate:
       refuse(id: request.id, .unimplemented("authenticate: this server has no authentication"))
     case .none:

@@ -39,6 +39,7 @@ enum ControlCall: Sendable {
   case metrics
   case listModels
   case describeModel(ModelReference)
+  case events(after: UInt64, limit: UInt32)
 }
 
 /// What a control call is answered with.
@@ -47,6 +48,7 @@ enum ControlAnswer: Sendable {
   case metrics(String)
   case models(ModelListReport)
   case description(ModelDescription)
+  case events(EventListReport)
   case error(ServingError)
 
   func append(id: UInt64, to buffer: inout ByteBuffer) {
@@ -55,6 +57,7 @@ enum ControlAnswer: Sendable {
     case .metrics(let text): ResponseEncoder.appendMetrics(id: id, text, to: &buffer)
     case .models(let report): ResponseEncoder.appendModels(id: id, report, to: &buffer)
     case .description(let description): ResponseEncoder.appendDescription(id: id, description, to: &buffer)
+    case .events(let report): ResponseEncoder.appendEvents(id: id, report, to: &buffer)
     case .error(let error): ResponseEncoder.appendError(id: id, error, to: &buffer)
     }
   }

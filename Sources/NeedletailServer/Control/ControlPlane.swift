@@ -9,12 +9,16 @@ final class ControlPlane: Sendable {
   private let store: ModelStore
   private let registry: ModelRegistry
   private let metrics: MetricsRegistry
+  private let traffic: TrafficService
 
-  init(readiness: Readiness, store: ModelStore, registry: ModelRegistry, metrics: MetricsRegistry) {
+  init(
+    readiness: Readiness, store: ModelStore, registry: ModelRegistry, metrics: MetricsRegistry, traffic: TrafficService
+  ) {
     self.readiness = readiness
     self.store = store
     self.registry = registry
     self.metrics = metrics
+    self.traffic = traffic
   }
 
   /// Runs on the concurrent pool, off the event loops.
@@ -23,6 +27,7 @@ final class ControlPlane: Sendable {
     case .health: return .health(health)
     case .metrics: return .metrics(metricsText)
     case .listModels: return .models(models)
+    case .events(let after, let limit): return .events(events(after: after, limit: limit))
     case .describeModel(let reference):
       do throws(ServingError) {
         return .description(try describe(reference))
@@ -36,19 +41,34 @@ final class ControlPlane: Sendable {
   var metricsText: String { metrics.render() }
 
   var health: HealthReport {
-    HealthReport(live: true, ready: readiness.obstacle == nil, models: store.status.models.map(ModelStatusReport.init))
+    HealthReport(live: true, ready: readiness.obstacle == nil, models: models.models)
   }
 
   var models: ModelListReport {
     let status = store.status
+    let traffic = traffic.traffic
     return ModelListReport(
-      models: status.models.map(ModelStatusReport.init),
+      models: status.models.map { ModelStatusReport($0, traffic: traffic) },
       problems: status.problems.map { StoreProblemReport(path: $0.path, reason: $0.reason) })
   }
 
   /// - Throws: `.notFound`, or `.unavailable` while the version is on its way.
   func describe(_ reference: ModelReference) throws(ServingError) -> ModelDescription {
-    ModelDescription(try find(reference))
+    let live = try find(reference)
+    var description = ModelDescription(live)
+    let status = store.status.model(live.model.name)?.version(live.version.number)
+    description.status = status.map {
+      VersionReport($0, traffic: traffic.traffic[VersionKey(live.model, live.version)])
+    }
+    return description
+  }
+
+  /// At most `limit` events after a sequence number, oldest first; 0: all.
+  func events(after sequence: UInt64, limit: UInt32) -> EventListReport {
+    let log = store.eventLog
+    return EventListReport(
+      log.page(after: sequence, limit: limit == 0 ? log.capacity : Int(limit)), beganMilliseconds: log.beganMilliseconds
+    )
   }
 
   private func find(_ reference: ModelReference) throws(ServingError) -> LiveModel {

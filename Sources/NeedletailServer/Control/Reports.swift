@@ -4,19 +4,54 @@ internal import NeedletailModels
 internal import NeedletailWire
 
 extension ModelStatusReport {
-  init(_ status: ModelStatus) {
+  init(_ status: ModelStatus, traffic: [VersionKey: VersionTraffic]) {
     self.init(
       model: status.model.name, servingVersion: status.serving?.number ?? 0,
-      versions: status.versions.map(VersionReport.init))
+      versions: status.versions.map {
+        VersionReport($0, traffic: traffic[VersionKey(status.model, $0.version)])
+      })
   }
 }
 
 extension VersionReport {
-  init(_ status: VersionStatus) {
+  init(_ status: VersionStatus, traffic: VersionTraffic?) {
     self.init(
       version: status.version.number, state: status.state, reason: status.reason, digest: status.digest,
       signer: status.signer, sinceMilliseconds: status.sinceMilliseconds,
-      residentBytes: UInt64(clamping: status.residentBytes))
+      residentBytes: UInt64(clamping: status.residentBytes), traffic: traffic.map(VersionTrafficReport.init))
+  }
+}
+
+extension VersionTrafficReport {
+  init(_ traffic: VersionTraffic) {
+    self.init()
+    requests = traffic.requests
+    failed = traffic.failed
+    rows = traffic.rows
+    recentRequests = traffic.recentRequests
+    recentFailed = traffic.recentFailed
+    recentRows = traffic.recentRows
+    windowMilliseconds = traffic.windowMilliseconds
+    shareMillionths = UInt32((traffic.share * 1e6).rounded())
+    p50Microseconds = traffic.p50Microseconds ?? 0
+    p99Microseconds = traffic.p99Microseconds ?? 0
+  }
+}
+
+extension EventListReport {
+  init(_ page: EventLog.Page, beganMilliseconds: UInt64) {
+    self.init(
+      oldest: page.oldest, newest: page.newest, events: page.events.map(EventReport.init),
+      beganMilliseconds: beganMilliseconds)
+  }
+}
+
+extension EventReport {
+  init(_ event: Event) {
+    self.init(
+      sequence: event.sequence, milliseconds: event.milliseconds, kind: event.kind.rawValue,
+      severity: event.severity.rawValue, message: event.message, model: event.model?.name ?? "",
+      version: event.version?.number ?? 0, facts: event.facts.map { Fact($0.name, $0.value) })
   }
 }
 

@@ -54,12 +54,15 @@ public struct ModelDescription: Sendable, Equatable {
   public var residentBytes: UInt64
   /// The steps of the compiled plan, for people.
   public var plan: [String]
+  /// The same as ``ModelListReport`` tells of this version; nil from servers that do not tell it.
+  public var status: VersionReport?
 
   public init(
     model: String, version: UInt64, state: VersionState?, task: String = "", inputs: [TensorSpecReport] = [],
     outputs: [TensorSpecReport] = [], labels: [String] = [], digest: String = "", signer: String = "",
     createdMilliseconds: UInt64 = 0, metrics: [String: Double] = [:], lineage: [String: String] = [:],
-    precision: String = "", isa: String = "", residentBytes: UInt64 = 0, plan: [String] = []
+    precision: String = "", isa: String = "", residentBytes: UInt64 = 0, plan: [String] = [],
+    status: VersionReport? = nil
   ) {
     self.model = model
     self.version = version
@@ -77,5 +80,6 @@ public struct ModelDescription: Sendable, Equatable {
     self.isa = isa
     self.residentBytes = residentBytes
     self.plan = plan
+    self.status = status
   }
 }

@@ -14,10 +14,12 @@ public struct VersionReport: Sendable, Equatable {
   /// Unix time at which it entered this state.
   public var sinceMilliseconds: UInt64
   public var residentBytes: UInt64
+  /// Nil unless it is live, and from servers that do not tell it.
+  public var traffic: VersionTrafficReport?
 
   public init(
     version: UInt64, state: VersionState?, reason: String = "", digest: String = "", signer: String = "",
-    sinceMilliseconds: UInt64 = 0, residentBytes: UInt64 = 0
+    sinceMilliseconds: UInt64 = 0, residentBytes: UInt64 = 0, traffic: VersionTrafficReport? = nil
   ) {
     self.version = version
     self.state = state
@@ -26,6 +28,32 @@ public struct VersionReport: Sendable, Equatable {
     self.signer = signer
     self.sinceMilliseconds = sinceMilliseconds
     self.residentBytes = residentBytes
+    self.traffic = traffic
+  }
+}
+
+/// What a live version answers.
+public struct VersionTrafficReport: Sendable, Equatable {
+  /// Predict calls that reached it since it is live, and those that did not end in OK.
+  public var requests: UInt64 = 0
+  public var failed: UInt64 = 0
+  public var rows: UInt64 = 0
+  /// The same within the last ``windowMilliseconds``.
+  public var recentRequests: UInt64 = 0
+  public var recentFailed: UInt64 = 0
+  public var recentRows: UInt64 = 0
+  public var windowMilliseconds: UInt32 = 0
+  /// Of the model's recent requests those of this version, in millionths.
+  public var shareMillionths: UInt32 = 0
+  /// Of the recent answers, from the request's last byte to its answer; 0 if there were none.
+  public var p50Microseconds: UInt32 = 0
+  public var p99Microseconds: UInt32 = 0
+
+  public init() {}
+
+  /// Recent requests a second; 0 before the first window.
+  public var requestsPerSecond: Double {
+    windowMilliseconds == 0 ? 0 : Double(recentRequests) * 1000 / Double(windowMilliseconds)
   }
 }
 

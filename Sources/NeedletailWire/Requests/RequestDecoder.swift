@@ -28,6 +28,7 @@ public enum RequestDecoder {
       case .listModels: .listModels
       case .describeModel: .describeModel(try describe(frame, from: envelope.callOffset))
       case .authenticate: .authenticate(try authenticate(frame, from: envelope.callOffset))
+      case .events: try events(frame, from: envelope.callOffset)
       case nil: .none
       }
     return RequestView(id: envelope.id, timeoutMicroseconds: envelope.timeoutMicroseconds, call: call)
@@ -74,6 +75,24 @@ public enum RequestDecoder {
     }
     return key
   }
+
+  private static func events(_ frame: UnsafeRawBufferPointer, from offset: Int) throws(ServingError) -> RequestView.Call
+  {
+    var after: UInt64 = 0
+    var limit: UInt32 = 0
+    var calls = CallPayloads(frame, from: offset, call: .events)
+    while let payload = try calls.next() {
+      var fields = FieldReader(payload, of: "EventsRequest")
+      while let field = try fields.next() {
+        switch (field.number, field.value) {
+        case (1, .varint(let value)): after = value
+        case (2, .varint(let value)): limit = UInt32(truncatingIfNeeded: value)
+        default: break
+        }
+      }
+    }
+    return .events(after: after, limit: limit)
+  }
 }
 
 /// Field numbers of the calls in `Request`.
@@ -84,6 +103,7 @@ enum CallNumber: UInt32 {
   case listModels = 6
   case describeModel = 7
   case authenticate = 8
+  case events = 9
 }
 
 /// The fields of a `Request` itself.

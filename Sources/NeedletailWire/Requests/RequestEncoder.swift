@@ -18,6 +18,7 @@ public enum RequestEncoder {
     case listModels
     case describeModel(String, VersionSelector)
     case authenticate(key: String)
+    case events(after: UInt64, limit: UInt32)
   }
 
   public struct Predict: Sendable {
@@ -63,6 +64,11 @@ public enum RequestEncoder {
         $0.write(selector)
       }
     case .authenticate(let key): request.message(8) { $0.string(1, key) }
+    case .events(let after, let limit):
+      request.message(9) {
+        $0.uint(1, after)
+        $0.uint(2, UInt64(limit))
+      }
     }
     guard request.bytes.count <= frameBytesMax else {
       throw TooLong(bytes: request.bytes.count, limit: frameBytesMax)

@@ -10,6 +10,8 @@ public struct RequestView {
     case describeModel(DescribeView)
     /// The key as sent.
     case authenticate(UnsafeRawBufferPointer)
+    /// At most `limit` events after a sequence number; 0: all.
+    case events(after: UInt64, limit: UInt32)
     /// No call, or one that this server does not know: `UNIMPLEMENTED`.
     case none
   }

@@ -42,6 +42,7 @@ extension ModelDescription {
     case 13: precision = text
     case 14: isa = text
     case 16: plan.append(text)
+    case 17: status = try VersionReport(decoding: bytes)
     default: break
     }
   }

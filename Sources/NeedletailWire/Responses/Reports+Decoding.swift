@@ -59,7 +59,7 @@ extension ModelStatusReport {
 }
 
 extension VersionReport {
-  fileprivate init(decoding message: UnsafeRawBufferPointer) throws(ServingError) {
+  init(decoding message: UnsafeRawBufferPointer) throws(ServingError) {
     self.init(version: 0, state: nil)
     var fields = FieldReader(message, of: "VersionStatus")
     while let field = try fields.next() {
@@ -71,6 +71,30 @@ extension VersionReport {
       case (5, .bytes(let text)): signer = String(decoding: text, as: UTF8.self)
       case (6, .varint(let value)): sinceMilliseconds = value
       case (7, .varint(let value)): residentBytes = value
+      case (8, .bytes(let message)): traffic = try VersionTrafficReport(decoding: message)
+      default: break
+      }
+    }
+  }
+}
+
+extension VersionTrafficReport {
+  fileprivate init(decoding message: UnsafeRawBufferPointer) throws(ServingError) {
+    self.init()
+    var fields = FieldReader(message, of: "VersionTraffic")
+    while let field = try fields.next() {
+      guard case .varint(let value) = field.value else { continue }
+      switch field.number {
+      case 1: requests = value
+      case 2: failed = value
+      case 3: rows = value
+      case 4: recentRequests = value
+      case 5: recentFailed = value
+      case 6: recentRows = value
+      case 7: windowMilliseconds = UInt32(truncatingIfNeeded: value)
+      case 8: shareMillionths = UInt32(truncatingIfNeeded: value)
+      case 9: p50Microseconds = UInt32(truncatingIfNeeded: value)
+      case 10: p99Microseconds = UInt32(truncatingIfNeeded: value)
       default: break
       }
     }

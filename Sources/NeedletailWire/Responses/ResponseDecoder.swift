@@ -29,6 +29,7 @@ public enum ResponseDecoder {
       case (7, .bytes(let message)): result = .description(try ModelDescription(decoding: message))
       case (8, .bytes(let message)): result = .authenticated(principal: try text(message, of: "AuthenticateResponse"))
       case (9, .bytes(let message)): result = .goAway(lastID: try lastID(message))
+      case (10, .bytes(let message)): result = .events(try EventListReport(decoding: message))
       default: break
       }
     }

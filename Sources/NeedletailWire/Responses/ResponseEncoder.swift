@@ -61,6 +61,17 @@ public enum ResponseEncoder {
     }
   }
 
+  public static func appendEvents(id: UInt64, _ report: EventListReport, to buffer: inout ByteBuffer) {
+    append(id: id, to: &buffer) { response in
+      response.message(10) { list in
+        list.uint(1, report.oldest)
+        list.uint(2, report.newest)
+        for event in report.events { list.message(3) { $0.write(event) } }
+        list.uint(4, report.beganMilliseconds)
+      }
+    }
+  }
+
   /// Calls with an id above `lastID` were not executed and are safe to retry elsewhere.
   public static func appendGoAway(lastID: UInt64, to buffer: inout ByteBuffer) {
     append(id: 0, to: &buffer) { response in
@@ -91,15 +102,44 @@ extension MessageWriter {
   fileprivate mutating func write(_ model: ModelStatusReport) {
     string(1, model.model)
     uint(2, model.servingVersion)
-    for version in model.versions {
-      message(3) {
-        $0.uint(1, version.version)
-        $0.uint(2, UInt64(version.state?.rawValue ?? 0))
-        $0.string(3, version.reason)
-        $0.string(4, version.digest)
-        $0.string(5, version.signer)
-        $0.uint(6, version.sinceMilliseconds)
-        $0.uint(7, version.residentBytes)
+    for version in model.versions { message(3) { $0.write(version) } }
+  }
+
+  fileprivate mutating func write(_ version: VersionReport) {
+    uint(1, version.version)
+    uint(2, UInt64(version.state?.rawValue ?? 0))
+    string(3, version.reason)
+    string(4, version.digest)
+    string(5, version.signer)
+    uint(6, version.sinceMilliseconds)
+    uint(7, version.residentBytes)
+    guard let traffic = version.traffic else { return }
+    message(8) {
+      $0.uint(1, traffic.requests)
+      $0.uint(2, traffic.failed)
+      $0.uint(3, traffic.rows)
+      $0.uint(4, traffic.recentRequests)
+      $0.uint(5, traffic.recentFailed)
+      $0.uint(6, traffic.recentRows)
+      $0.uint(7, UInt64(traffic.windowMilliseconds))
+      $0.uint(8, UInt64(traffic.shareMillionths))
+      $0.uint(9, UInt64(traffic.p50Microseconds))
+      $0.uint(10, UInt64(traffic.p99Microseconds))
+    }
+  }
+
+  fileprivate mutating func write(_ event: EventReport) {
+    uint(1, event.sequence)
+    uint(2, event.milliseconds)
+    string(3, event.kind)
+    string(4, event.severity)
+    string(5, event.message)
+    string(6, event.model)
+    uint(7, event.version)
+    for fact in event.facts {
+      message(8) {
+        $0.string(1, fact.name)
+        $0.string(2, fact.value)
       }
     }
   }
@@ -130,5 +170,6 @@ extension MessageWriter {
     string(14, description.isa)
     uint(15, description.residentBytes)
     strings(16, description.plan)
+    if let status = description.status { message(17) { $0.write(status) } }
   }
 }

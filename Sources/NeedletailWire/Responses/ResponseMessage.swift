@@ -10,6 +10,7 @@ public struct ResponseMessage: Sendable, Equatable {
     case description(ModelDescription)
     case authenticated(principal: String)
     case goAway(lastID: UInt64)
+    case events(EventListReport)
     /// The call failed: `error` tells why.
     case failed(ServingError)
     /// No result, or one that this client does not know.

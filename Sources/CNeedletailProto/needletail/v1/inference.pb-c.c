@@ -592,6 +592,51 @@ void   needletail__v1__version_status__free_unpacked
   assert(message->base.descriptor == &needletail__v1__version_status__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   needletail__v1__version_traffic__init
+                     (Needletail__V1__VersionTraffic         *message)
+{
+  static const Needletail__V1__VersionTraffic init_value = NEEDLETAIL__V1__VERSION_TRAFFIC__INIT;
+  *message = init_value;
+}
+size_t needletail__v1__version_traffic__get_packed_size
+                     (const Needletail__V1__VersionTraffic *message)
+{
+  assert(message->base.descriptor == &needletail__v1__version_traffic__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t needletail__v1__version_traffic__pack
+                     (const Needletail__V1__VersionTraffic *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &needletail__v1__version_traffic__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t needletail__v1__version_traffic__pack_to_buffer
+                     (const Needletail__V1__VersionTraffic *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &needletail__v1__version_traffic__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Needletail__V1__VersionTraffic *
+       needletail__v1__version_traffic__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Needletail__V1__VersionTraffic *)
+     protobuf_c_message_unpack (&needletail__v1__version_traffic__descriptor,
+                                allocator, len, data);
+}
+void   needletail__v1__version_traffic__free_unpacked
+                     (Needletail__V1__VersionTraffic *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &needletail__v1__version_traffic__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 void   needletail__v1__model_status__init
                      (Needletail__V1__ModelStatus         *message)
 {
@@ -919,6 +964,186 @@ void   needletail__v1__describe_model_response__free_unpacked
   assert(message->base.descriptor == &needletail__v1__describe_model_response__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   needletail__v1__events_request__init
+                     (Needletail__V1__EventsRequest         *message)
+{
+  static const Needletail__V1__EventsRequest init_value = NEEDLETAIL__V1__EVENTS_REQUEST__INIT;
+  *message = init_value;
+}
+size_t needletail__v1__events_request__get_packed_size
+                     (const Needletail__V1__EventsRequest *message)
+{
+  assert(message->base.descriptor == &needletail__v1__events_request__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t needletail__v1__events_request__pack
+                     (const Needletail__V1__EventsRequest *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &needletail__v1__events_request__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t needletail__v1__events_request__pack_to_buffer
+                     (const Needletail__V1__EventsRequest *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &needletail__v1__events_request__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Needletail__V1__EventsRequest *
+       needletail__v1__events_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Needletail__V1__EventsRequest *)
+     protobuf_c_message_unpack (&needletail__v1__events_request__descriptor,
+                                allocator, len, data);
+}
+void   needletail__v1__events_request__free_unpacked
+                     (Needletail__V1__EventsRequest *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &needletail__v1__events_request__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   needletail__v1__event__init
+                     (Needletail__V1__Event         *message)
+{
+  static const Needletail__V1__Event init_value = NEEDLETAIL__V1__EVENT__INIT;
+  *message = init_value;
+}
+size_t needletail__v1__event__get_packed_size
+                     (const Needletail__V1__Event *message)
+{
+  assert(message->base.descriptor == &needletail__v1__event__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t needletail__v1__event__pack
+                     (const Needletail__V1__Event *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &needletail__v1__event__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t needletail__v1__event__pack_to_buffer
+                     (const Needletail__V1__Event *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &needletail__v1__event__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Needletail__V1__Event *
+       needletail__v1__event__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Needletail__V1__Event *)
+     protobuf_c_message_unpack (&needletail__v1__event__descriptor,
+                                allocator, len, data);
+}
+void   needletail__v1__event__free_unpacked
+                     (Needletail__V1__Event *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &needletail__v1__event__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   needletail__v1__event_fact__init
+                     (Needletail__V1__EventFact         *message)
+{
+  static const Needletail__V1__EventFact init_value = NEEDLETAIL__V1__EVENT_FACT__INIT;
+  *message = init_value;
+}
+size_t needletail__v1__event_fact__get_packed_size
+                     (const Needletail__V1__EventFact *message)
+{
+  assert(message->base.descriptor == &needletail__v1__event_fact__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t needletail__v1__event_fact__pack
+                     (const Needletail__V1__EventFact *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &needletail__v1__event_fact__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t needletail__v1__event_fact__pack_to_buffer
+                     (const Needletail__V1__EventFact *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &needletail__v1__event_fact__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Needletail__V1__EventFact *
+       needletail__v1__event_fact__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Needletail__V1__EventFact *)
+     protobuf_c_message_unpack (&needletail__v1__event_fact__descriptor,
+                                allocator, len, data);
+}
+void   needletail__v1__event_fact__free_unpacked
+                     (Needletail__V1__EventFact *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &needletail__v1__event_fact__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   needletail__v1__events_response__init
+                     (Needletail__V1__EventsResponse         *message)
+{
+  static const Needletail__V1__EventsResponse init_value = NEEDLETAIL__V1__EVENTS_RESPONSE__INIT;
+  *message = init_value;
+}
+size_t needletail__v1__events_response__get_packed_size
+                     (const Needletail__V1__EventsResponse *message)
+{
+  assert(message->base.descriptor == &needletail__v1__events_response__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t needletail__v1__events_response__pack
+                     (const Needletail__V1__EventsResponse *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &needletail__v1__events_response__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t needletail__v1__events_response__pack_to_buffer
+                     (const Needletail__V1__EventsResponse *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &needletail__v1__events_response__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Needletail__V1__EventsResponse *
+       needletail__v1__events_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Needletail__V1__EventsResponse *)
+     protobuf_c_message_unpack (&needletail__v1__events_response__descriptor,
+                                allocator, len, data);
+}
+void   needletail__v1__events_response__free_unpacked
+                     (Needletail__V1__EventsResponse *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &needletail__v1__events_response__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 void   needletail__v1__authenticate_request__init
                      (Needletail__V1__AuthenticateRequest         *message)
 {
@@ -1009,7 +1234,7 @@ void   needletail__v1__authenticate_response__free_unpacked
   assert(message->base.descriptor == &needletail__v1__authenticate_response__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
-static const ProtobufCFieldDescriptor needletail__v1__request__field_descriptors[8] =
+static const ProtobufCFieldDescriptor needletail__v1__request__field_descriptors[9] =
 {
   {
     "id",
@@ -1107,10 +1332,23 @@ static const ProtobufCFieldDescriptor needletail__v1__request__field_descriptors
     0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "events",
+    9,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Needletail__V1__Request, call_case),
+    offsetof(Needletail__V1__Request, events),
+    &needletail__v1__events_request__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned needletail__v1__request__field_indices_by_name[] = {
   7,   /* field[7] = authenticate */
   6,   /* field[6] = describe_model */
+  8,   /* field[8] = events */
   3,   /* field[3] = health */
   0,   /* field[0] = id */
   5,   /* field[5] = list_models */
@@ -1121,7 +1359,7 @@ static const unsigned needletail__v1__request__field_indices_by_name[] = {
 static const ProtobufCIntRange needletail__v1__request__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 8 }
+  { 0, 9 }
 };
 const ProtobufCMessageDescriptor needletail__v1__request__descriptor =
 {
@@ -1131,14 +1369,14 @@ const ProtobufCMessageDescriptor needletail__v1__request__descriptor =
   "Needletail__V1__Request",
   "needletail.v1",
   sizeof(Needletail__V1__Request),
-  8,
+  9,
   needletail__v1__request__field_descriptors,
   needletail__v1__request__field_indices_by_name,
   1,  needletail__v1__request__number_ranges,
   (ProtobufCMessageInit) needletail__v1__request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor needletail__v1__response__field_descriptors[9] =
+static const ProtobufCFieldDescriptor needletail__v1__response__field_descriptors[10] =
 {
   {
     "id",
@@ -1248,10 +1486,23 @@ static const ProtobufCFieldDescriptor needletail__v1__response__field_descriptor
     0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "events",
+    10,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Needletail__V1__Response, result_case),
+    offsetof(Needletail__V1__Response, events),
+    &needletail__v1__events_response__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned needletail__v1__response__field_indices_by_name[] = {
   7,   /* field[7] = authenticate */
   6,   /* field[6] = describe_model */
+  9,   /* field[9] = events */
   8,   /* field[8] = go_away */
   3,   /* field[3] = health */
   0,   /* field[0] = id */
@@ -1263,7 +1514,7 @@ static const unsigned needletail__v1__response__field_indices_by_name[] = {
 static const ProtobufCIntRange needletail__v1__response__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 9 }
+  { 0, 10 }
 };
 const ProtobufCMessageDescriptor needletail__v1__response__descriptor =
 {
@@ -1273,7 +1524,7 @@ const ProtobufCMessageDescriptor needletail__v1__response__descriptor =
   "Needletail__V1__Response",
   "needletail.v1",
   sizeof(Needletail__V1__Response),
-  9,
+  10,
   needletail__v1__response__field_descriptors,
   needletail__v1__response__field_indices_by_name,
   1,  needletail__v1__response__number_ranges,
@@ -1867,7 +2118,7 @@ const ProtobufCMessageDescriptor needletail__v1__metrics_response__descriptor =
   (ProtobufCMessageInit) needletail__v1__metrics_response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor needletail__v1__version_status__field_descriptors[7] =
+static const ProtobufCFieldDescriptor needletail__v1__version_status__field_descriptors[8] =
 {
   {
     "version",
@@ -1953,6 +2204,18 @@ static const ProtobufCFieldDescriptor needletail__v1__version_status__field_desc
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "traffic",
+    8,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__VersionStatus, traffic),
+    &needletail__v1__version_traffic__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned needletail__v1__version_status__field_indices_by_name[] = {
   3,   /* field[3] = digest */
@@ -1961,12 +2224,13 @@ static const unsigned needletail__v1__version_status__field_indices_by_name[] = 
   4,   /* field[4] = signer */
   5,   /* field[5] = since_ms */
   1,   /* field[1] = state */
+  7,   /* field[7] = traffic */
   0,   /* field[0] = version */
 };
 static const ProtobufCIntRange needletail__v1__version_status__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 7 }
+  { 0, 8 }
 };
 const ProtobufCMessageDescriptor needletail__v1__version_status__descriptor =
 {
@@ -1976,11 +2240,166 @@ const ProtobufCMessageDescriptor needletail__v1__version_status__descriptor =
   "Needletail__V1__VersionStatus",
   "needletail.v1",
   sizeof(Needletail__V1__VersionStatus),
-  7,
+  8,
   needletail__v1__version_status__field_descriptors,
   needletail__v1__version_status__field_indices_by_name,
   1,  needletail__v1__version_status__number_ranges,
   (ProtobufCMessageInit) needletail__v1__version_status__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor needletail__v1__version_traffic__field_descriptors[10] =
+{
+  {
+    "requests",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__VersionTraffic, requests),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "failed",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__VersionTraffic, failed),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "rows",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__VersionTraffic, rows),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "recent_requests",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__VersionTraffic, recent_requests),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "recent_failed",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__VersionTraffic, recent_failed),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "recent_rows",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__VersionTraffic, recent_rows),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "window_ms",
+    7,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__VersionTraffic, window_ms),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "share_ppm",
+    8,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__VersionTraffic, share_ppm),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "p50_us",
+    9,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__VersionTraffic, p50_us),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "p99_us",
+    10,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__VersionTraffic, p99_us),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned needletail__v1__version_traffic__field_indices_by_name[] = {
+  1,   /* field[1] = failed */
+  8,   /* field[8] = p50_us */
+  9,   /* field[9] = p99_us */
+  4,   /* field[4] = recent_failed */
+  3,   /* field[3] = recent_requests */
+  5,   /* field[5] = recent_rows */
+  0,   /* field[0] = requests */
+  2,   /* field[2] = rows */
+  7,   /* field[7] = share_ppm */
+  6,   /* field[6] = window_ms */
+};
+static const ProtobufCIntRange needletail__v1__version_traffic__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 10 }
+};
+const ProtobufCMessageDescriptor needletail__v1__version_traffic__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "needletail.v1.VersionTraffic",
+  "VersionTraffic",
+  "Needletail__V1__VersionTraffic",
+  "needletail.v1",
+  sizeof(Needletail__V1__VersionTraffic),
+  10,
+  needletail__v1__version_traffic__field_descriptors,
+  needletail__v1__version_traffic__field_indices_by_name,
+  1,  needletail__v1__version_traffic__number_ranges,
+  (ProtobufCMessageInit) needletail__v1__version_traffic__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
 static const ProtobufCFieldDescriptor needletail__v1__model_status__field_descriptors[3] =
@@ -2436,7 +2855,7 @@ const ProtobufCMessageDescriptor needletail__v1__describe_model_response__lineag
   (ProtobufCMessageInit) needletail__v1__describe_model_response__lineage_entry__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor needletail__v1__describe_model_response__field_descriptors[16] =
+static const ProtobufCFieldDescriptor needletail__v1__describe_model_response__field_descriptors[17] =
 {
   {
     "model",
@@ -2630,6 +3049,18 @@ static const ProtobufCFieldDescriptor needletail__v1__describe_model_response__f
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "status",
+    17,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__DescribeModelResponse, status),
+    &needletail__v1__version_status__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned needletail__v1__describe_model_response__field_indices_by_name[] = {
   9,   /* field[9] = created_ms */
@@ -2646,13 +3077,14 @@ static const unsigned needletail__v1__describe_model_response__field_indices_by_
   14,   /* field[14] = resident_bytes */
   8,   /* field[8] = signer */
   2,   /* field[2] = state */
+  16,   /* field[16] = status */
   3,   /* field[3] = task */
   1,   /* field[1] = version */
 };
 static const ProtobufCIntRange needletail__v1__describe_model_response__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 16 }
+  { 0, 17 }
 };
 const ProtobufCMessageDescriptor needletail__v1__describe_model_response__descriptor =
 {
@@ -2662,11 +3094,319 @@ const ProtobufCMessageDescriptor needletail__v1__describe_model_response__descri
   "Needletail__V1__DescribeModelResponse",
   "needletail.v1",
   sizeof(Needletail__V1__DescribeModelResponse),
-  16,
+  17,
   needletail__v1__describe_model_response__field_descriptors,
   needletail__v1__describe_model_response__field_indices_by_name,
   1,  needletail__v1__describe_model_response__number_ranges,
   (ProtobufCMessageInit) needletail__v1__describe_model_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor needletail__v1__events_request__field_descriptors[2] =
+{
+  {
+    "after",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__EventsRequest, after),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "limit",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__EventsRequest, limit),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned needletail__v1__events_request__field_indices_by_name[] = {
+  0,   /* field[0] = after */
+  1,   /* field[1] = limit */
+};
+static const ProtobufCIntRange needletail__v1__events_request__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor needletail__v1__events_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "needletail.v1.EventsRequest",
+  "EventsRequest",
+  "Needletail__V1__EventsRequest",
+  "needletail.v1",
+  sizeof(Needletail__V1__EventsRequest),
+  2,
+  needletail__v1__events_request__field_descriptors,
+  needletail__v1__events_request__field_indices_by_name,
+  1,  needletail__v1__events_request__number_ranges,
+  (ProtobufCMessageInit) needletail__v1__events_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor needletail__v1__event__field_descriptors[8] =
+{
+  {
+    "sequence",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__Event, sequence),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "time_ms",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__Event, time_ms),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "kind",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__Event, kind),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "severity",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__Event, severity),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "message",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__Event, message),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "model",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__Event, model),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "version",
+    7,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__Event, version),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "facts",
+    8,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Needletail__V1__Event, n_facts),
+    offsetof(Needletail__V1__Event, facts),
+    &needletail__v1__event_fact__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned needletail__v1__event__field_indices_by_name[] = {
+  7,   /* field[7] = facts */
+  2,   /* field[2] = kind */
+  4,   /* field[4] = message */
+  5,   /* field[5] = model */
+  0,   /* field[0] = sequence */
+  3,   /* field[3] = severity */
+  1,   /* field[1] = time_ms */
+  6,   /* field[6] = version */
+};
+static const ProtobufCIntRange needletail__v1__event__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 8 }
+};
+const ProtobufCMessageDescriptor needletail__v1__event__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "needletail.v1.Event",
+  "Event",
+  "Needletail__V1__Event",
+  "needletail.v1",
+  sizeof(Needletail__V1__Event),
+  8,
+  needletail__v1__event__field_descriptors,
+  needletail__v1__event__field_indices_by_name,
+  1,  needletail__v1__event__number_ranges,
+  (ProtobufCMessageInit) needletail__v1__event__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor needletail__v1__event_fact__field_descriptors[2] =
+{
+  {
+    "name",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__EventFact, name),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "value",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__EventFact, value),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned needletail__v1__event_fact__field_indices_by_name[] = {
+  0,   /* field[0] = name */
+  1,   /* field[1] = value */
+};
+static const ProtobufCIntRange needletail__v1__event_fact__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor needletail__v1__event_fact__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "needletail.v1.EventFact",
+  "EventFact",
+  "Needletail__V1__EventFact",
+  "needletail.v1",
+  sizeof(Needletail__V1__EventFact),
+  2,
+  needletail__v1__event_fact__field_descriptors,
+  needletail__v1__event_fact__field_indices_by_name,
+  1,  needletail__v1__event_fact__number_ranges,
+  (ProtobufCMessageInit) needletail__v1__event_fact__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor needletail__v1__events_response__field_descriptors[4] =
+{
+  {
+    "oldest",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__EventsResponse, oldest),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "newest",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__EventsResponse, newest),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "events",
+    3,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Needletail__V1__EventsResponse, n_events),
+    offsetof(Needletail__V1__EventsResponse, events),
+    &needletail__v1__event__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "began_ms",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__EventsResponse, began_ms),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned needletail__v1__events_response__field_indices_by_name[] = {
+  3,   /* field[3] = began_ms */
+  2,   /* field[2] = events */
+  1,   /* field[1] = newest */
+  0,   /* field[0] = oldest */
+};
+static const ProtobufCIntRange needletail__v1__events_response__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 4 }
+};
+const ProtobufCMessageDescriptor needletail__v1__events_response__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "needletail.v1.EventsResponse",
+  "EventsResponse",
+  "Needletail__V1__EventsResponse",
+  "needletail.v1",
+  sizeof(Needletail__V1__EventsResponse),
+  4,
+  needletail__v1__events_response__field_descriptors,
+  needletail__v1__events_response__field_indices_by_name,
+  1,  needletail__v1__events_response__number_ranges,
+  (ProtobufCMessageInit) needletail__v1__events_response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
 static const ProtobufCFieldDescriptor needletail__v1__authenticate_request__field_descriptors[1] =

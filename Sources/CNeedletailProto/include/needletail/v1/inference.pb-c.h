@@ -28,6 +28,7 @@ typedef struct Needletail__V1__HealthResponse Needletail__V1__HealthResponse;
 typedef struct Needletail__V1__MetricsRequest Needletail__V1__MetricsRequest;
 typedef struct Needletail__V1__MetricsResponse Needletail__V1__MetricsResponse;
 typedef struct Needletail__V1__VersionStatus Needletail__V1__VersionStatus;
+typedef struct Needletail__V1__VersionTraffic Needletail__V1__VersionTraffic;
 typedef struct Needletail__V1__ModelStatus Needletail__V1__ModelStatus;
 typedef struct Needletail__V1__ListModelsRequest Needletail__V1__ListModelsRequest;
 typedef struct Needletail__V1__ListModelsResponse Needletail__V1__ListModelsResponse;
@@ -37,6 +38,10 @@ typedef struct Needletail__V1__TensorSpec Needletail__V1__TensorSpec;
 typedef struct Needletail__V1__DescribeModelResponse Needletail__V1__DescribeModelResponse;
 typedef struct Needletail__V1__DescribeModelResponse__MetricsEntry Needletail__V1__DescribeModelResponse__MetricsEntry;
 typedef struct Needletail__V1__DescribeModelResponse__LineageEntry Needletail__V1__DescribeModelResponse__LineageEntry;
+typedef struct Needletail__V1__EventsRequest Needletail__V1__EventsRequest;
+typedef struct Needletail__V1__Event Needletail__V1__Event;
+typedef struct Needletail__V1__EventFact Needletail__V1__EventFact;
+typedef struct Needletail__V1__EventsResponse Needletail__V1__EventsResponse;
 typedef struct Needletail__V1__AuthenticateRequest Needletail__V1__AuthenticateRequest;
 typedef struct Needletail__V1__AuthenticateResponse Needletail__V1__AuthenticateResponse;
 
@@ -139,7 +144,8 @@ typedef enum {
   NEEDLETAIL__V1__REQUEST__CALL_METRICS = 5,
   NEEDLETAIL__V1__REQUEST__CALL_LIST_MODELS = 6,
   NEEDLETAIL__V1__REQUEST__CALL_DESCRIBE_MODEL = 7,
-  NEEDLETAIL__V1__REQUEST__CALL_AUTHENTICATE = 8
+  NEEDLETAIL__V1__REQUEST__CALL_AUTHENTICATE = 8,
+  NEEDLETAIL__V1__REQUEST__CALL_EVENTS = 9
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(NEEDLETAIL__V1__REQUEST__CALL__CASE)
 } Needletail__V1__Request__CallCase;
 
@@ -162,6 +168,7 @@ struct  Needletail__V1__Request
     Needletail__V1__ListModelsRequest *list_models;
     Needletail__V1__DescribeModelRequest *describe_model;
     Needletail__V1__AuthenticateRequest *authenticate;
+    Needletail__V1__EventsRequest *events;
   };
 };
 #define NEEDLETAIL__V1__REQUEST__INIT \
@@ -177,7 +184,8 @@ typedef enum {
   NEEDLETAIL__V1__RESPONSE__RESULT_LIST_MODELS = 6,
   NEEDLETAIL__V1__RESPONSE__RESULT_DESCRIBE_MODEL = 7,
   NEEDLETAIL__V1__RESPONSE__RESULT_AUTHENTICATE = 8,
-  NEEDLETAIL__V1__RESPONSE__RESULT_GO_AWAY = 9
+  NEEDLETAIL__V1__RESPONSE__RESULT_GO_AWAY = 9,
+  NEEDLETAIL__V1__RESPONSE__RESULT_EVENTS = 10
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(NEEDLETAIL__V1__RESPONSE__RESULT__CASE)
 } Needletail__V1__Response__ResultCase;
 
@@ -204,6 +212,7 @@ struct  Needletail__V1__Response
      * Unsolicited: the server stops.
      */
     Needletail__V1__GoAway *go_away;
+    Needletail__V1__EventsResponse *events;
   };
 };
 #define NEEDLETAIL__V1__RESPONSE__INIT \
@@ -406,10 +415,49 @@ struct  Needletail__V1__VersionStatus
    * Bytes of memory that this version holds.
    */
   uint64_t resident_bytes;
+  /*
+   * Absent unless the version is live.
+   */
+  Needletail__V1__VersionTraffic *traffic;
 };
 #define NEEDLETAIL__V1__VERSION_STATUS__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__version_status__descriptor) \
-    , 0, NEEDLETAIL__V1__VERSION_STATE__VERSION_STATE_UNSPECIFIED, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0 }
+    , 0, NEEDLETAIL__V1__VERSION_STATE__VERSION_STATE_UNSPECIFIED, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0, NULL }
+
+
+/*
+ * What a live version answers.
+ */
+struct  Needletail__V1__VersionTraffic
+{
+  ProtobufCMessage base;
+  /*
+   * Predict calls that reached this version, those of them that did not end in OK, and rows answered,
+   * since the version is live.
+   */
+  uint64_t requests;
+  uint64_t failed;
+  uint64_t rows;
+  /*
+   * The same within the last window_ms.
+   */
+  uint64_t recent_requests;
+  uint64_t recent_failed;
+  uint64_t recent_rows;
+  uint32_t window_ms;
+  /*
+   * Of the model's recent requests those of this version, in millionths.
+   */
+  uint32_t share_ppm;
+  /*
+   * Of the recent answers, from the request's last byte to its answer; 0 if there were none.
+   */
+  uint32_t p50_us;
+  uint32_t p99_us;
+};
+#define NEEDLETAIL__V1__VERSION_TRAFFIC__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__version_traffic__descriptor) \
+    , 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 
 struct  Needletail__V1__ModelStatus
@@ -580,10 +628,98 @@ struct  Needletail__V1__DescribeModelResponse
    */
   size_t n_plan;
   char **plan;
+  /*
+   * The same as ListModels tells of this version.
+   */
+  Needletail__V1__VersionStatus *status;
 };
 #define NEEDLETAIL__V1__DESCRIBE_MODEL_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__describe_model_response__descriptor) \
-    , (char *)protobuf_c_empty_string, 0, NEEDLETAIL__V1__VERSION_STATE__VERSION_STATE_UNSPECIFIED, (char *)protobuf_c_empty_string, 0,NULL, 0,NULL, 0,NULL, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0,NULL, 0,NULL, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0,NULL }
+    , (char *)protobuf_c_empty_string, 0, NEEDLETAIL__V1__VERSION_STATE__VERSION_STATE_UNSPECIFIED, (char *)protobuf_c_empty_string, 0,NULL, 0,NULL, 0,NULL, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0,NULL, 0,NULL, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0,NULL, NULL }
+
+
+struct  Needletail__V1__EventsRequest
+{
+  ProtobufCMessage base;
+  /*
+   * Only events with a larger sequence number.
+   */
+  uint64_t after;
+  /*
+   * At most so many, oldest first. 0: all that the server keeps.
+   */
+  uint32_t limit;
+};
+#define NEEDLETAIL__V1__EVENTS_REQUEST__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__events_request__descriptor) \
+    , 0, 0 }
+
+
+/*
+ * Something that happened to a model, to the store or to the server.
+ */
+struct  Needletail__V1__Event
+{
+  ProtobufCMessage base;
+  /*
+   * From 1 when the server starts, without gaps.
+   */
+  uint64_t sequence;
+  /*
+   * Unix time in milliseconds.
+   */
+  uint64_t time_ms;
+  /*
+   * version, serving, store, trust, rollout, alarm or server; more may come.
+   */
+  char *kind;
+  /*
+   * debug, info, notice, warning or error.
+   */
+  char *severity;
+  char *message;
+  /*
+   * Empty, and 0, where the event is about no model, or about all versions.
+   */
+  char *model;
+  uint64_t version;
+  size_t n_facts;
+  Needletail__V1__EventFact **facts;
+};
+#define NEEDLETAIL__V1__EVENT__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__event__descriptor) \
+    , 0, 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0,NULL }
+
+
+struct  Needletail__V1__EventFact
+{
+  ProtobufCMessage base;
+  char *name;
+  char *value;
+};
+#define NEEDLETAIL__V1__EVENT_FACT__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__event_fact__descriptor) \
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string }
+
+
+struct  Needletail__V1__EventsResponse
+{
+  ProtobufCMessage base;
+  /*
+   * The first event that the server still keeps, and the last so far; 0 while there is none.
+   */
+  uint64_t oldest;
+  uint64_t newest;
+  size_t n_events;
+  Needletail__V1__Event **events;
+  /*
+   * Unix time in milliseconds at which the numbering began: a restarted server begins anew.
+   */
+  uint64_t began_ms;
+};
+#define NEEDLETAIL__V1__EVENTS_RESPONSE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__events_response__descriptor) \
+    , 0, 0, 0,NULL, 0 }
 
 
 struct  Needletail__V1__AuthenticateRequest
@@ -853,6 +989,25 @@ Needletail__V1__VersionStatus *
 void   needletail__v1__version_status__free_unpacked
                      (Needletail__V1__VersionStatus *message,
                       ProtobufCAllocator *allocator);
+/* Needletail__V1__VersionTraffic methods */
+void   needletail__v1__version_traffic__init
+                     (Needletail__V1__VersionTraffic         *message);
+size_t needletail__v1__version_traffic__get_packed_size
+                     (const Needletail__V1__VersionTraffic   *message);
+size_t needletail__v1__version_traffic__pack
+                     (const Needletail__V1__VersionTraffic   *message,
+                      uint8_t             *out);
+size_t needletail__v1__version_traffic__pack_to_buffer
+                     (const Needletail__V1__VersionTraffic   *message,
+                      ProtobufCBuffer     *buffer);
+Needletail__V1__VersionTraffic *
+       needletail__v1__version_traffic__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   needletail__v1__version_traffic__free_unpacked
+                     (Needletail__V1__VersionTraffic *message,
+                      ProtobufCAllocator *allocator);
 /* Needletail__V1__ModelStatus methods */
 void   needletail__v1__model_status__init
                      (Needletail__V1__ModelStatus         *message);
@@ -992,6 +1147,82 @@ Needletail__V1__DescribeModelResponse *
 void   needletail__v1__describe_model_response__free_unpacked
                      (Needletail__V1__DescribeModelResponse *message,
                       ProtobufCAllocator *allocator);
+/* Needletail__V1__EventsRequest methods */
+void   needletail__v1__events_request__init
+                     (Needletail__V1__EventsRequest         *message);
+size_t needletail__v1__events_request__get_packed_size
+                     (const Needletail__V1__EventsRequest   *message);
+size_t needletail__v1__events_request__pack
+                     (const Needletail__V1__EventsRequest   *message,
+                      uint8_t             *out);
+size_t needletail__v1__events_request__pack_to_buffer
+                     (const Needletail__V1__EventsRequest   *message,
+                      ProtobufCBuffer     *buffer);
+Needletail__V1__EventsRequest *
+       needletail__v1__events_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   needletail__v1__events_request__free_unpacked
+                     (Needletail__V1__EventsRequest *message,
+                      ProtobufCAllocator *allocator);
+/* Needletail__V1__Event methods */
+void   needletail__v1__event__init
+                     (Needletail__V1__Event         *message);
+size_t needletail__v1__event__get_packed_size
+                     (const Needletail__V1__Event   *message);
+size_t needletail__v1__event__pack
+                     (const Needletail__V1__Event   *message,
+                      uint8_t             *out);
+size_t needletail__v1__event__pack_to_buffer
+                     (const Needletail__V1__Event   *message,
+                      ProtobufCBuffer     *buffer);
+Needletail__V1__Event *
+       needletail__v1__event__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   needletail__v1__event__free_unpacked
+                     (Needletail__V1__Event *message,
+                      ProtobufCAllocator *allocator);
+/* Needletail__V1__EventFact methods */
+void   needletail__v1__event_fact__init
+                     (Needletail__V1__EventFact         *message);
+size_t needletail__v1__event_fact__get_packed_size
+                     (const Needletail__V1__EventFact   *message);
+size_t needletail__v1__event_fact__pack
+                     (const Needletail__V1__EventFact   *message,
+                      uint8_t             *out);
+size_t needletail__v1__event_fact__pack_to_buffer
+                     (const Needletail__V1__EventFact   *message,
+                      ProtobufCBuffer     *buffer);
+Needletail__V1__EventFact *
+       needletail__v1__event_fact__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   needletail__v1__event_fact__free_unpacked
+                     (Needletail__V1__EventFact *message,
+                      ProtobufCAllocator *allocator);
+/* Needletail__V1__EventsResponse methods */
+void   needletail__v1__events_response__init
+                     (Needletail__V1__EventsResponse         *message);
+size_t needletail__v1__events_response__get_packed_size
+                     (const Needletail__V1__EventsResponse   *message);
+size_t needletail__v1__events_response__pack
+                     (const Needletail__V1__EventsResponse   *message,
+                      uint8_t             *out);
+size_t needletail__v1__events_response__pack_to_buffer
+                     (const Needletail__V1__EventsResponse   *message,
+                      ProtobufCBuffer     *buffer);
+Needletail__V1__EventsResponse *
+       needletail__v1__events_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   needletail__v1__events_response__free_unpacked
+                     (Needletail__V1__EventsResponse *message,
+                      ProtobufCAllocator *allocator);
 /* Needletail__V1__AuthenticateRequest methods */
 void   needletail__v1__authenticate_request__init
                      (Needletail__V1__AuthenticateRequest         *message);
@@ -1071,6 +1302,9 @@ typedef void (*Needletail__V1__MetricsResponse_Closure)
 typedef void (*Needletail__V1__VersionStatus_Closure)
                  (const Needletail__V1__VersionStatus *message,
                   void *closure_data);
+typedef void (*Needletail__V1__VersionTraffic_Closure)
+                 (const Needletail__V1__VersionTraffic *message,
+                  void *closure_data);
 typedef void (*Needletail__V1__ModelStatus_Closure)
                  (const Needletail__V1__ModelStatus *message,
                   void *closure_data);
@@ -1097,6 +1331,18 @@ typedef void (*Needletail__V1__DescribeModelResponse__LineageEntry_Closure)
                   void *closure_data);
 typedef void (*Needletail__V1__DescribeModelResponse_Closure)
                  (const Needletail__V1__DescribeModelResponse *message,
+                  void *closure_data);
+typedef void (*Needletail__V1__EventsRequest_Closure)
+                 (const Needletail__V1__EventsRequest *message,
+                  void *closure_data);
+typedef void (*Needletail__V1__Event_Closure)
+                 (const Needletail__V1__Event *message,
+                  void *closure_data);
+typedef void (*Needletail__V1__EventFact_Closure)
+                 (const Needletail__V1__EventFact *message,
+                  void *closure_data);
+typedef void (*Needletail__V1__EventsResponse_Closure)
+                 (const Needletail__V1__EventsResponse *message,
                   void *closure_data);
 typedef void (*Needletail__V1__AuthenticateRequest_Closure)
                  (const Needletail__V1__AuthenticateRequest *message,
@@ -1127,6 +1373,7 @@ extern const ProtobufCMessageDescriptor needletail__v1__health_response__descrip
 extern const ProtobufCMessageDescriptor needletail__v1__metrics_request__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__metrics_response__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__version_status__descriptor;
+extern const ProtobufCMessageDescriptor needletail__v1__version_traffic__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__model_status__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__list_models_request__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__list_models_response__descriptor;
@@ -1136,6 +1383,10 @@ extern const ProtobufCMessageDescriptor needletail__v1__tensor_spec__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__describe_model_response__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__describe_model_response__metrics_entry__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__describe_model_response__lineage_entry__descriptor;
+extern const ProtobufCMessageDescriptor needletail__v1__events_request__descriptor;
+extern const ProtobufCMessageDescriptor needletail__v1__event__descriptor;
+extern const ProtobufCMessageDescriptor needletail__v1__event_fact__descriptor;
+extern const ProtobufCMessageDescriptor needletail__v1__events_response__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__authenticate_request__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__authenticate_response__descriptor;
 

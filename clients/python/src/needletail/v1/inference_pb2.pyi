@@ -61,7 +61,7 @@ class DescribeModelRequest(_message.Message):
     def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., label: _Optional[str] = ...) -> None: ...
 
 class DescribeModelResponse(_message.Message):
-    __slots__ = ["created_ms", "digest", "inputs", "isa", "labels", "lineage", "metrics", "model", "outputs", "plan", "precision", "resident_bytes", "signer", "state", "task", "version"]
+    __slots__ = ["created_ms", "digest", "inputs", "isa", "labels", "lineage", "metrics", "model", "outputs", "plan", "precision", "resident_bytes", "signer", "state", "status", "task", "version"]
     class LineageEntry(_message.Message):
         __slots__ = ["key", "value"]
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -90,6 +90,7 @@ class DescribeModelResponse(_message.Message):
     RESIDENT_BYTES_FIELD_NUMBER: _ClassVar[int]
     SIGNER_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
     TASK_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     created_ms: int
@@ -106,9 +107,58 @@ class DescribeModelResponse(_message.Message):
     resident_bytes: int
     signer: str
     state: VersionState
+    status: VersionStatus
     task: str
     version: int
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., state: _Optional[_Union[VersionState, str]] = ..., task: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., labels: _Optional[_Iterable[str]] = ..., digest: _Optional[str] = ..., signer: _Optional[str] = ..., created_ms: _Optional[int] = ..., metrics: _Optional[_Mapping[str, float]] = ..., lineage: _Optional[_Mapping[str, str]] = ..., precision: _Optional[str] = ..., isa: _Optional[str] = ..., resident_bytes: _Optional[int] = ..., plan: _Optional[_Iterable[str]] = ...) -> None: ...
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., state: _Optional[_Union[VersionState, str]] = ..., task: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., labels: _Optional[_Iterable[str]] = ..., digest: _Optional[str] = ..., signer: _Optional[str] = ..., created_ms: _Optional[int] = ..., metrics: _Optional[_Mapping[str, float]] = ..., lineage: _Optional[_Mapping[str, str]] = ..., precision: _Optional[str] = ..., isa: _Optional[str] = ..., resident_bytes: _Optional[int] = ..., plan: _Optional[_Iterable[str]] = ..., status: _Optional[_Union[VersionStatus, _Mapping]] = ...) -> None: ...
+
+class Event(_message.Message):
+    __slots__ = ["facts", "kind", "message", "model", "sequence", "severity", "time_ms", "version"]
+    FACTS_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    SEVERITY_FIELD_NUMBER: _ClassVar[int]
+    TIME_MS_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    facts: _containers.RepeatedCompositeFieldContainer[EventFact]
+    kind: str
+    message: str
+    model: str
+    sequence: int
+    severity: str
+    time_ms: int
+    version: int
+    def __init__(self, sequence: _Optional[int] = ..., time_ms: _Optional[int] = ..., kind: _Optional[str] = ..., severity: _Optional[str] = ..., message: _Optional[str] = ..., model: _Optional[str] = ..., version: _Optional[int] = ..., facts: _Optional[_Iterable[_Union[EventFact, _Mapping]]] = ...) -> None: ...
+
+class EventFact(_message.Message):
+    __slots__ = ["name", "value"]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    value: str
+    def __init__(self, name: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+
+class EventsRequest(_message.Message):
+    __slots__ = ["after", "limit"]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    after: int
+    limit: int
+    def __init__(self, after: _Optional[int] = ..., limit: _Optional[int] = ...) -> None: ...
+
+class EventsResponse(_message.Message):
+    __slots__ = ["began_ms", "events", "newest", "oldest"]
+    BEGAN_MS_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    NEWEST_FIELD_NUMBER: _ClassVar[int]
+    OLDEST_FIELD_NUMBER: _ClassVar[int]
+    began_ms: int
+    events: _containers.RepeatedCompositeFieldContainer[Event]
+    newest: int
+    oldest: int
+    def __init__(self, oldest: _Optional[int] = ..., newest: _Optional[int] = ..., events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ..., began_ms: _Optional[int] = ...) -> None: ...
 
 class GoAway(_message.Message):
     __slots__ = ["last_id"]
@@ -193,9 +243,10 @@ class PredictResponse(_message.Message):
     def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., outputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ...) -> None: ...
 
 class Request(_message.Message):
-    __slots__ = ["authenticate", "describe_model", "health", "id", "list_models", "metrics", "predict", "timeout_us"]
+    __slots__ = ["authenticate", "describe_model", "events", "health", "id", "list_models", "metrics", "predict", "timeout_us"]
     AUTHENTICATE_FIELD_NUMBER: _ClassVar[int]
     DESCRIBE_MODEL_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
     HEALTH_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
     LIST_MODELS_FIELD_NUMBER: _ClassVar[int]
@@ -204,18 +255,20 @@ class Request(_message.Message):
     TIMEOUT_US_FIELD_NUMBER: _ClassVar[int]
     authenticate: AuthenticateRequest
     describe_model: DescribeModelRequest
+    events: EventsRequest
     health: HealthRequest
     id: int
     list_models: ListModelsRequest
     metrics: MetricsRequest
     predict: PredictRequest
     timeout_us: int
-    def __init__(self, id: _Optional[int] = ..., timeout_us: _Optional[int] = ..., predict: _Optional[_Union[PredictRequest, _Mapping]] = ..., health: _Optional[_Union[HealthRequest, _Mapping]] = ..., metrics: _Optional[_Union[MetricsRequest, _Mapping]] = ..., list_models: _Optional[_Union[ListModelsRequest, _Mapping]] = ..., describe_model: _Optional[_Union[DescribeModelRequest, _Mapping]] = ..., authenticate: _Optional[_Union[AuthenticateRequest, _Mapping]] = ...) -> None: ...
+    def __init__(self, id: _Optional[int] = ..., timeout_us: _Optional[int] = ..., predict: _Optional[_Union[PredictRequest, _Mapping]] = ..., health: _Optional[_Union[HealthRequest, _Mapping]] = ..., metrics: _Optional[_Union[MetricsRequest, _Mapping]] = ..., list_models: _Optional[_Union[ListModelsRequest, _Mapping]] = ..., describe_model: _Optional[_Union[DescribeModelRequest, _Mapping]] = ..., authenticate: _Optional[_Union[AuthenticateRequest, _Mapping]] = ..., events: _Optional[_Union[EventsRequest, _Mapping]] = ...) -> None: ...
 
 class Response(_message.Message):
-    __slots__ = ["authenticate", "describe_model", "go_away", "health", "id", "list_models", "metrics", "predict", "status"]
+    __slots__ = ["authenticate", "describe_model", "events", "go_away", "health", "id", "list_models", "metrics", "predict", "status"]
     AUTHENTICATE_FIELD_NUMBER: _ClassVar[int]
     DESCRIBE_MODEL_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
     GO_AWAY_FIELD_NUMBER: _ClassVar[int]
     HEALTH_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
@@ -225,6 +278,7 @@ class Response(_message.Message):
     STATUS_FIELD_NUMBER: _ClassVar[int]
     authenticate: AuthenticateResponse
     describe_model: DescribeModelResponse
+    events: EventsResponse
     go_away: GoAway
     health: HealthResponse
     id: int
@@ -232,7 +286,7 @@ class Response(_message.Message):
     metrics: MetricsResponse
     predict: PredictResponse
     status: Status
-    def __init__(self, id: _Optional[int] = ..., status: _Optional[_Union[Status, _Mapping]] = ..., predict: _Optional[_Union[PredictResponse, _Mapping]] = ..., health: _Optional[_Union[HealthResponse, _Mapping]] = ..., metrics: _Optional[_Union[MetricsResponse, _Mapping]] = ..., list_models: _Optional[_Union[ListModelsResponse, _Mapping]] = ..., describe_model: _Optional[_Union[DescribeModelResponse, _Mapping]] = ..., authenticate: _Optional[_Union[AuthenticateResponse, _Mapping]] = ..., go_away: _Optional[_Union[GoAway, _Mapping]] = ...) -> None: ...
+    def __init__(self, id: _Optional[int] = ..., status: _Optional[_Union[Status, _Mapping]] = ..., predict: _Optional[_Union[PredictResponse, _Mapping]] = ..., health: _Optional[_Union[HealthResponse, _Mapping]] = ..., metrics: _Optional[_Union[MetricsResponse, _Mapping]] = ..., list_models: _Optional[_Union[ListModelsResponse, _Mapping]] = ..., describe_model: _Optional[_Union[DescribeModelResponse, _Mapping]] = ..., authenticate: _Optional[_Union[AuthenticateResponse, _Mapping]] = ..., go_away: _Optional[_Union[GoAway, _Mapping]] = ..., events: _Optional[_Union[EventsResponse, _Mapping]] = ...) -> None: ...
 
 class Status(_message.Message):
     __slots__ = ["code", "message", "retry_after_us"]
@@ -293,13 +347,14 @@ class Timing(_message.Message):
     def __init__(self, queue_us: _Optional[int] = ..., compute_us: _Optional[int] = ..., batch_rows: _Optional[int] = ...) -> None: ...
 
 class VersionStatus(_message.Message):
-    __slots__ = ["digest", "reason", "resident_bytes", "signer", "since_ms", "state", "version"]
+    __slots__ = ["digest", "reason", "resident_bytes", "signer", "since_ms", "state", "traffic", "version"]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     RESIDENT_BYTES_FIELD_NUMBER: _ClassVar[int]
     SIGNER_FIELD_NUMBER: _ClassVar[int]
     SINCE_MS_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
+    TRAFFIC_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     digest: str
     reason: str
@@ -307,8 +362,33 @@ class VersionStatus(_message.Message):
     signer: str
     since_ms: int
     state: VersionState
+    traffic: VersionTraffic
     version: int
-    def __init__(self, version: _Optional[int] = ..., state: _Optional[_Union[VersionState, str]] = ..., reason: _Optional[str] = ..., digest: _Optional[str] = ..., signer: _Optional[str] = ..., since_ms: _Optional[int] = ..., resident_bytes: _Optional[int] = ...) -> None: ...
+    def __init__(self, version: _Optional[int] = ..., state: _Optional[_Union[VersionState, str]] = ..., reason: _Optional[str] = ..., digest: _Optional[str] = ..., signer: _Optional[str] = ..., since_ms: _Optional[int] = ..., resident_bytes: _Optional[int] = ..., traffic: _Optional[_Union[VersionTraffic, _Mapping]] = ...) -> None: ...
+
+class VersionTraffic(_message.Message):
+    __slots__ = ["failed", "p50_us", "p99_us", "recent_failed", "recent_requests", "recent_rows", "requests", "rows", "share_ppm", "window_ms"]
+    FAILED_FIELD_NUMBER: _ClassVar[int]
+    P50_US_FIELD_NUMBER: _ClassVar[int]
+    P99_US_FIELD_NUMBER: _ClassVar[int]
+    RECENT_FAILED_FIELD_NUMBER: _ClassVar[int]
+    RECENT_REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    RECENT_ROWS_FIELD_NUMBER: _ClassVar[int]
+    REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    SHARE_PPM_FIELD_NUMBER: _ClassVar[int]
+    WINDOW_MS_FIELD_NUMBER: _ClassVar[int]
+    failed: int
+    p50_us: int
+    p99_us: int
+    recent_failed: int
+    recent_requests: int
+    recent_rows: int
+    requests: int
+    rows: int
+    share_ppm: int
+    window_ms: int
+    def __init__(self, requests: _Optional[int] = ..., failed: _Optional[int] = ..., rows: _Optional[int] = ..., recent_requests: _Optional[int] = ..., recent_failed: _Optional[int] = ..., recent_rows: _Optional[int] = ..., window_ms: _Optional[int] = ..., share_ppm: _Optional[int] = ..., p50_us: _Optional[int] = ..., p99_us: _Optional[int] = ...) -> None: ...
 
 class StatusCode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = []
