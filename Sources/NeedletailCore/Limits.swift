@@ -120,6 +120,19 @@ public enum Limits {
 
   /// One file of the server's own state: every model of a full store with a long name and a few entries.
   public static let stateFileBytesMax = 8 << 20
+  /// One `rollout.yaml`: a few lines.
+  public static let rolloutFileBytesMax = 64 << 10
+  /// Versions that one list of a rollout names, labels of one model, and versions that served before:
+  /// each may have to be in memory.
+  public static let rolloutVersionsMax = 16
+  public static let rolloutLabelBytesMax = 64
+  public static let guardWindowMillisecondsDefault = 30_000
+  public static let guardWindowMillisecondsMin = 500
+  public static let guardWindowMillisecondsMax = 3_600_000
+  /// Below, one slow request would be a rate.
+  public static let guardMinRequestsDefault = 100
+  /// How often the counters of guarded models are read: well within the shortest window.
+  public static let guardIntervalMilliseconds = 100
 
   // MARK: traffic
 

@@ -11,18 +11,16 @@ final class ModelBatch<Encoder: AnyObject> {
   let encoder: Encoder
   let workspace: Workspace
   let pointers: OutputPointers
-  let nonFinite: Counter
   /// Bytes that one row of each output takes in an answer, at most.
   private let answerBytesPerRow: [Int]
   private(set) var jobs: [PredictJob] = []
   /// Rows bound and not yet run.
   private(set) var rows = 0
 
-  init(_ model: LiveModel, encoder: Encoder, nonFinite: Counter) {
+  init(_ model: LiveModel, encoder: Encoder) {
     self.model = model
     plan = model.compiled.plan
     self.encoder = encoder
-    self.nonFinite = nonFinite
     workspace = Workspace(plan)
     pointers = OutputPointers(plan, workspace: workspace)
     let labelBytesMax = model.compiled.definition.labels.reduce(0) { max($0, $1.utf8.count) }
@@ -97,6 +95,6 @@ final class ModelBatch<Encoder: AnyObject> {
     for index in plan.outputs.indices where plan.outputs[index].kind == .number {
       found += NonFinite.count(workspace.output(index), count: rows * plan.outputs[index].columns)
     }
-    if found > 0 { nonFinite.add(UInt64(found), shard: shard) }
+    if found > 0 { model.counters.nonFinite.add(UInt64(found), shard: shard) }
   }
 }

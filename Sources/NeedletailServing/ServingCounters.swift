@@ -4,13 +4,11 @@ internal import NeedletailModels
 
 /// The handles that batchers count with beside those of each version. Shared by all loops.
 public final class ServingCounters: Sendable {
-  private let metrics: MetricsRegistry
   private let unresolvedByStatus: [Counter]
   /// Calls bound and not yet answered.
   public let inFlight: Gauge
 
   public init(metrics: MetricsRegistry) {
-    self.metrics = metrics
     // No model can have this name, and whatever a client invents must not become a series.
     unresolvedByStatus = StatusCode.allCases.map { status in
       metrics.counter(
@@ -22,11 +20,4 @@ public final class ServingCounters: Sendable {
 
   /// Calls that ended before it was clear which version they meant.
   func unresolved(_ status: StatusCode) -> Counter { unresolvedByStatus[Int(status.rawValue)] }
-
-  /// Numbers that a version answered and that are none.
-  func nonFinite(of model: LiveModel) -> Counter {
-    metrics.counter(
-      "needletail_nan_outputs_total", help: "Numbers in answers that were NaN or infinite.",
-      labels: [("model", model.model.name), ("version", model.version.description)])
-  }
 }

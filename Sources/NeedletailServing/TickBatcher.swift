@@ -92,7 +92,7 @@ public final class TickBatcher<Sink: AnswerSink> {
     for batch in batches where Unmanaged.passUnretained(batch.model).toOpaque() == wanted.toOpaque() { return batch }
     let model = wanted.takeUnretainedValue()
     let batch = ModelBatch(
-      model, encoder: sink.makeEncoder(for: model), nonFinite: counters.nonFinite(of: model))
+      model, encoder: sink.makeEncoder(for: model))
     batches.append(batch)
     return batch
   }

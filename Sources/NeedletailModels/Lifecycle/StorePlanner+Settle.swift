@@ -118,13 +118,16 @@ extension StorePlanner {
   mutating func settle(now: Moment, _ actions: inout [Action]) {
     var queue: [(rank: Int, key: VersionKey)] = []
     var retired: [VersionKey] = []
+    var decisions: [ModelID: VersionPolicy.Decision] = [:]
     let byModel = Dictionary(grouping: records.keys, by: \.model)
     for (model, keys) in byModel.sorted(by: { $0.key < $1.key }) {
-      let decision = policy.decide(candidates(keys))
+      let rollout = rollouts[model] ?? ModelRollout()
+      let decision = policy.decide(candidates(keys), rollout: rollout.policy, memory: rollout.memory)
+      decisions[model] = decision
       for version in decision.retire { retired.append(VersionKey(model, version)) }
       // First what has nothing to serve, then what is newer, then what is only kept for the way back.
       for (place, version) in decision.load.enumerated() {
-        let rank = decision.isInNeed && place == 0 ? 0 : decision.serving.map { version > $0 } ?? false ? 1 : 3
+        let rank = decision.isInNeed && place == 0 ? 0 : place < decision.wantedCount ? 1 : 3
         queue.append((rank, VersionKey(model, version)))
       }
       let wanted = Set(decision.load)
@@ -132,17 +135,20 @@ extension StorePlanner {
         if wanted.contains(key.version) {
           enter(.verifying, key, reason: "waiting for the loader", now: now, &actions, reporting: .later)
         } else if records[key]?.lifecycle.state != .retired {
-          enter(.retired, key, reason: "not loaded: a newer version is preferred", now: now, &actions)
+          let reason =
+            rollout.memory.asideVersions.contains(key.version)
+            ? "set aside" : rollout.policy.preferred == nil ? "a newer version is preferred" : "not in rollout.yaml"
+          enter(.retired, key, reason: "not loaded: \(reason)", now: now, &actions)
         }
       }
       for key in keys.sorted() where records[key]?.needsInspection == true { queue.append((2, key)) }
     }
-    publish(retired: retired, now: now, &actions)
+    publish(decisions, retired: retired, now: now, &actions)
     dispatch(queue.sorted { ($0.rank, $0.key) < ($1.rank, $1.key) }.first?.key, now: now, &actions)
     updateReadiness()
   }
 
-  private func candidates(_ keys: [VersionKey]) -> [VersionPolicy.Candidate] {
+  func candidates(_ keys: some Sequence<VersionKey>) -> [VersionPolicy.Candidate] {
     keys.compactMap { key in
       guard let record = records[key] else { return nil }
       if record.lifecycle.state == .live { return .init(key.version, record.distrust == nil ? .live : .distrusted) }
@@ -153,10 +159,12 @@ extension StorePlanner {
   }
 
   /// Changes the table, then tells of it: who hears that a version is live must be able to ask for it.
-  private mutating func publish(retired: [VersionKey], now: Moment, _ actions: inout [Action]) {
+  private mutating func publish(
+    _ decisions: [ModelID: VersionPolicy.Decision], retired: [VersionKey], now: Moment, _ actions: inout [Action]
+  ) {
     for key in retired { enter(.retiring, key, now: now, &actions) }
     let before = Dictionary(uniqueKeysWithValues: table.map { ($0.model, $0.serving) })
-    let next = makeTable()
+    let next = makeTable(decisions)
     if next != table {
       table = next
       actions.append(.publish)
@@ -170,18 +178,20 @@ extension StorePlanner {
       }
       let last = before[entry.model] ?? nil
       if let serving = entry.serving, last != serving {
+        rollouts[entry.model, default: ModelRollout()].memory.serve(serving)
         actions.append(.swapped(entry.model, from: last, to: serving))
       }
     }
     for key in retired { actions.append(.release(key)) }
   }
 
-  private func makeTable() -> [TableEntry] {
-    let serving = servingByModel()
-    return Dictionary(grouping: records.keys, by: \.model).map { model, keys in
+  private func makeTable(_ decisions: [ModelID: VersionPolicy.Decision]) -> [TableEntry] {
+    Dictionary(grouping: records.keys, by: \.model).map { model, keys in
       let live = keys.filter { records[$0]?.lifecycle.state == .live }.map(\.version).sorted(by: >)
       let isLoading = live.isEmpty && keys.contains { records[$0]?.isOnItsWay == true }
-      return TableEntry(model: model, live: live, serving: serving[model], isLoading: isLoading)
+      return TableEntry(
+        model: model, live: live, serving: decisions[model]?.serving, isLoading: isLoading,
+        routing: decisions[model]?.routing ?? ModelRouting())
     }.sorted { $0.model < $1.model }
   }
 
@@ -203,17 +213,9 @@ extension StorePlanner {
     isReady = table.allSatisfy { $0.serving != nil || !$0.isLoading }
   }
 
-  /// The newest live version that is trusted; where none is, the newest live one.
+  /// As last published.
   func servingByModel() -> [ModelID: ModelVersion] {
-    var serving: [ModelID: (version: ModelVersion, isTrusted: Bool)] = [:]
-    for (key, record) in records where record.lifecycle.state == .live {
-      let isTrusted = record.distrust == nil
-      if let best = serving[key.model], (best.isTrusted ? 1 : 0, best.version) > (isTrusted ? 1 : 0, key.version) {
-        continue
-      }
-      serving[key.model] = (key.version, isTrusted)
-    }
-    return serving.mapValues(\.version)
+    Dictionary(uniqueKeysWithValues: table.compactMap { entry in entry.serving.map { (entry.model, $0) } })
   }
 
   // MARK: reports
@@ -238,7 +240,7 @@ extension StorePlanner {
     var status = StoreStatus()
     status.problems = problems
     status.isReady = isReady
-    let serving = servingByModel()
+    let entries = Dictionary(uniqueKeysWithValues: table.map { ($0.model, $0) })
     for (model, keys) in Dictionary(grouping: records.keys, by: \.model) {
       let versions = keys.sorted(by: >).compactMap { key in
         records[key].map { record in
@@ -249,7 +251,10 @@ extension StorePlanner {
             residentBytes: record.residentBytes)
         }
       }
-      status.models.append(ModelStatus(model: model, serving: serving[model], versions: versions))
+      status.models.append(
+        ModelStatus(
+          model: model, serving: entries[model]?.serving, versions: versions,
+          rollout: rolloutStatus(model, entries[model])))
     }
     status.models.sort { $0.model < $1.model }
     return status

@@ -20,6 +20,8 @@ package struct StorePlanner: Sendable {
     case count(rejected: Rejection, of: VersionKey)
     /// Raise the alarm that a live version is no longer trusted; nil ends it.
     case distrust(VersionKey, Rejection?)
+    /// Tell people and metrics of a rollout.
+    case rollout(ModelID, RolloutEvent)
     /// Another version serves. Follows the `publish` that made it so.
     case swapped(ModelID, from: ModelVersion?, to: ModelVersion)
     /// The version is out of every table: let go of it. Answered by ``released(_:now:)``.
@@ -68,10 +70,12 @@ package struct StorePlanner: Sendable {
     package var live: [ModelVersion]
     package var serving: ModelVersion?
     package var isLoading: Bool
+    package var routing = ModelRouting()
   }
 
   let policy: VersionPolicy
   var records: [VersionKey: VersionRecord] = [:]
+  package internal(set) var rollouts: [ModelID: ModelRollout]
   var problems: [StoreProblem] = []
   /// The file the loader has in hand.
   var inFlight: VersionKey?
@@ -80,8 +84,10 @@ package struct StorePlanner: Sendable {
   /// As last published.
   package internal(set) var table: [TableEntry] = []
 
-  package init(policy: VersionPolicy) {
+  /// - Parameter memories: of rollouts, from before the restart.
+  package init(policy: VersionPolicy, memories: [ModelID: RolloutMemory] = [:]) {
     self.policy = policy
+    rollouts = memories.mapValues { ModelRollout(memory: $0) }
   }
 
   /// Nothing is being loaded and nothing waits to be.
@@ -94,6 +100,7 @@ package struct StorePlanner: Sendable {
     var actions: [Action] = []
     hasScanned = true
     problems = snapshot.problems
+    observeRollouts(snapshot, &actions)
     let servingVersions = servingByModel()
     for file in snapshot.files {
       if records[file.key] == nil {

@@ -2,7 +2,9 @@ package import NeedletailCore
 
 /// Which version of a model serves, which are loaded and which let go. Stateless.
 ///
-/// The newest live version serves, and `keep` older ones stay live beside it for an instant way back.
+/// Without a rollout file the newest live version serves; with one, what it names. `keep` versions that
+/// served before stay live beside it for an instant way back. A version that was set aside gets no
+/// traffic as long as any other can answer.
 /// A version that appears below the one that serves is not loaded: nobody asked to go back. One that is
 /// no longer trusted serves only until another is live.
 package struct VersionPolicy: Sendable {
@@ -42,31 +44,146 @@ package struct VersionPolicy: Sendable {
     package var isInNeed = false
     /// In this order; a decision is taken anew after each.
     package var load: [ModelVersion] = []
+    /// How many of `load` are to answer requests; the rest is only kept for the way back.
+    package var wantedCount = 0
     package var retire: [ModelVersion] = []
+    package var routing = ModelRouting()
   }
 
   /// - Complexity: O(n log n).
-  package func decide(_ candidates: [Candidate]) -> Decision {
-    let newestFirst = candidates.sorted { $0.version > $1.version }
-    let live = newestFirst.filter { $0.standing == .live }.map(\.version)
-    let distrusted = newestFirst.filter { $0.standing == .distrusted }.map(\.version)
-    let loadable = newestFirst.filter { $0.standing == .loadable }
-    var decision = Decision(serving: live.first ?? distrusted.first, isInNeed: live.isEmpty)
+  package func decide(
+    _ candidates: [Candidate], rollout: RolloutPolicy = RolloutPolicy(), memory: RolloutMemory = RolloutMemory()
+  ) -> Decision {
+    let standings = Standings(candidates, aside: memory.asideVersions)
+    var decision = Decision(serving: serving(standings, rollout, memory), isInNeed: standings.good.isEmpty)
+    decision.routing = routing(standings, rollout, serving: decision.serving)
+
+    let named = rollout.named.filter { !standings.aside.contains($0) }
+    let served = memory.servedVersions
+    func rank(_ version: ModelVersion) -> (Int, Int, UInt64) {
+      (
+        standings.aside.contains(version) ? 1 : 0, served.firstIndex(of: version) ?? Int.max,
+        UInt64.max - version.number
+      )
+    }
+    let previous = standings.live.filter { $0 != decision.serving && !named.contains($0) }
+      .sorted { rank($0) < rank($1) }
     // The only one that can answer stays, trusted or not.
-    decision.retire = Array(live.dropFirst(1 + keep) + distrusted.dropFirst(live.isEmpty ? 1 : 0))
-    var free = 1 + keep - live.count
-    var rest = loadable[...]
-    if let newest = loadable.first, live.first.map({ newest.version > $0 }) ?? true {
-      // Whatever the room: the oldest goes when this one is live.
-      decision.load.append(newest.version)
-      rest = rest.dropFirst()
-      free -= 1
-    }
-    // An older version fills room that is left, but never displaces one that has served.
-    for candidate in rest where free > 0 && !candidate.isLate {
-      decision.load.append(candidate.version)
-      free -= 1
-    }
+    decision.retire = previous.dropFirst(keep(rollout)) + standings.distrusted.filter { $0 != decision.serving }
+    decision.load = wanted(standings, rollout, memory, named: named)
+    decision.wantedCount = decision.load.count
+    fill(&decision, standings, rollout, previous: previous.count)
     return decision
+  }
+
+  /// What would serve if `version` were set aside; nil if nothing good would.
+  package func fallback(
+    from version: ModelVersion, _ candidates: [Candidate], rollout: RolloutPolicy, memory: RolloutMemory
+  ) -> ModelVersion? {
+    var standings = Standings(candidates, aside: memory.asideVersions)
+    standings.setAside(version)
+    return serving(standings, rollout, memory).flatMap { standings.good.contains($0) ? $0 : nil }
+  }
+
+  private func keep(_ rollout: RolloutPolicy) -> Int { rollout.keep ?? keep }
+
+  /// Candidates by what may be done with them, newest first.
+  private struct Standings {
+    var aside: Set<ModelVersion>
+    var live: [ModelVersion]
+    /// Live, trusted and not set aside.
+    var good: [ModelVersion]
+    var distrusted: [ModelVersion]
+    var loadable: [Candidate]
+
+    init(_ candidates: [Candidate], aside: Set<ModelVersion>) {
+      let newestFirst = candidates.sorted { $0.version > $1.version }
+      self.aside = aside
+      live = newestFirst.filter { $0.standing == .live }.map(\.version)
+      good = live.filter { !aside.contains($0) }
+      distrusted = newestFirst.filter { $0.standing == .distrusted }.map(\.version)
+      loadable = newestFirst.filter { $0.standing == .loadable }
+    }
+
+    mutating func setAside(_ version: ModelVersion) {
+      aside.insert(version)
+      good.removeAll { $0 == version }
+    }
+  }
+
+  private func serving(
+    _ standings: Standings, _ rollout: RolloutPolicy, _ memory: RolloutMemory
+  ) -> ModelVersion? {
+    if let preferred = rollout.preferred {
+      if let version = preferred.first(where: standings.good.contains) { return version }
+      // Until what the file names is live, what served goes on.
+      if let version = memory.servedVersions.first(where: standings.good.contains) { return version }
+    }
+    return standings.good.first ?? standings.live.first ?? standings.distrusted.first
+  }
+
+  private func routing(
+    _ standings: Standings, _ rollout: RolloutPolicy, serving: ModelVersion?
+  ) -> ModelRouting {
+    var routing = ModelRouting()
+    routing.labels = rollout.labels.map { label in
+      let version = label.version
+      if standings.good.contains(version) || version == serving { return .init(label.name, version) }
+      return .init(label.name, standings.aside.contains(version) ? serving : nil)
+    }
+    guard let serving else { return routing }
+    let baseline = rollout.splitBaseline
+    var rest = RoutingPoint.count
+    for arm in rollout.split where arm.version != baseline && arm.version != serving && arm.points > 0 {
+      // The share of a version that cannot answer goes to the one that serves.
+      guard standings.good.contains(arm.version) else { continue }
+      routing.shares.append(.init(arm.version, points: arm.points))
+      rest -= arm.points
+    }
+    if !routing.shares.isEmpty && rest > 0 { routing.shares.append(.init(serving, points: rest)) }
+    if let shadow = rollout.shadow, shadow != serving, standings.good.contains(shadow) { routing.shadow = shadow }
+    return routing
+  }
+
+  /// What is to answer and is not in memory.
+  private func wanted(
+    _ standings: Standings, _ rollout: RolloutPolicy, _ memory: RolloutMemory, named: [ModelVersion]
+  ) -> [ModelVersion] {
+    let loadable = standings.loadable.map(\.version)
+    let allowed = loadable.filter { !standings.aside.contains($0) }
+    var wanted = named.filter(allowed.contains)
+    if rollout.preferred == nil {
+      // Whatever the room: the oldest goes when this one is live.
+      if let newest = allowed.first, standings.good.first.map({ newest > $0 }) ?? true {
+        wanted.removeAll { $0 == newest }
+        wanted.insert(newest, at: 0)
+      }
+    } else if wanted.isEmpty && standings.good.isEmpty {
+      // None that the file names can answer: better the last good one than nothing.
+      wanted = (memory.servedVersions.first(where: allowed.contains) ?? allowed.first).map { [$0] } ?? []
+    }
+    if wanted.isEmpty, standings.live.isEmpty, standings.distrusted.isEmpty, let last = loadable.first {
+      return [last]
+    }
+    return wanted
+  }
+
+  /// An older version fills room that is left, but never displaces one that has served.
+  private func fill(_ decision: inout Decision, _ standings: Standings, _ rollout: RolloutPolicy, previous: Int) {
+    var free = keep(rollout) - previous
+    // What serves now will be a previous one.
+    if let serving = decision.serving, standings.good.contains(serving), let next = decision.load.first,
+      rollout.preferred.map({ $0.first == next && !rollout.named.contains(serving) }) ?? (next > serving)
+    {
+      free -= 1
+    }
+    let newest = rollout.preferred.flatMap { _ in [decision.load.first, decision.serving].compactMap { $0 }.max() }
+    for candidate in standings.loadable where free > 0 && !candidate.isLate {
+      let version = candidate.version
+      guard !decision.load.contains(version), !standings.aside.contains(version), newest.map({ version < $0 }) ?? true
+      else { continue }
+      decision.load.append(version)
+      free -= 1
+    }
   }
 }

@@ -6,6 +6,8 @@ public import NeedletailMetrics
 public final class ModelCounters: Sendable {
   private let requestsByStatus: [Counter]
   public let rows: Counter
+  /// Numbers in answers that were none.
+  public let nonFinite: Counter
   /// Rows of the batches this version computed.
   public let batchRows: Histogram
   /// From a request's last byte to the start of its computation.
@@ -26,6 +28,8 @@ public final class ModelCounters: Sendable {
         labels: labels + [("status", status.description)])
     }
     rows = metrics.counter("needletail_rows_total", help: "Rows answered.", labels: labels)
+    nonFinite = metrics.counter(
+      "needletail_nan_outputs_total", help: "Numbers in answers that were NaN or infinite.", labels: labels)
     batchRows = metrics.histogram(
       "needletail_batch_rows", help: "Rows of the batches computed.", labels: labels,
       buckets: Self.batchRowsBuckets, unit: .items)

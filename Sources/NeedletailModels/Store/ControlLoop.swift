@@ -14,6 +14,10 @@ struct ControlLoop {
     case released(VersionKey)
     /// Some reader held an old table when it was last looked at.
     case reclaim
+    /// Take one step of a rollout back; the answer says whether that is remembered.
+    case undo(ModelID, OrderReply)
+    /// It is time to look at the counters of guarded versions.
+    case watch
   }
 
   private var planner: StorePlanner
@@ -26,6 +30,10 @@ struct ControlLoop {
   /// Told once the status that they led to is posted.
   private var events: [LifecycleEvent] = []
   private var isReclaiming = false
+  private var rollouts: RolloutKeeper
+  private var isWatching = false
+  /// Something was decided that must not be forgotten.
+  private var isRolloutNew = false
   private let registry: ModelRegistry
   private let loader: BundleLoader
   private let board: StoreBoard
@@ -38,7 +46,7 @@ struct ControlLoop {
 
   init(
     planner: StorePlanner, trust: TrustPolicy, registry: ModelRegistry, loader: BundleLoader, board: StoreBoard,
-    metrics: StoreMetrics, eventLog: EventLog, inbox: AsyncStream<Message>.Continuation
+    metrics: StoreMetrics, rollouts: RolloutKeeper, eventLog: EventLog, inbox: AsyncStream<Message>.Continuation
   ) {
     self.planner = planner
     self.trust = trust
@@ -46,6 +54,7 @@ struct ControlLoop {
     self.loader = loader
     self.board = board
     self.metrics = metrics
+    self.rollouts = rollouts
     self.eventLog = eventLog
     self.inbox = inbox
   }
@@ -78,6 +87,27 @@ struct ControlLoop {
     case .reclaim:
       isReclaiming = false
       reclaim()
+    case .undo(let model, let reply):
+      undo(model, reply, now: now)
+    case .watch:
+      isWatching = false
+      watch(now: now)
+    }
+    finish()
+  }
+
+  /// After every message: what was decided is remembered and told.
+  private mutating func finish() {
+    if isRolloutNew {
+      isRolloutNew = false
+      rollouts.remember(planner.rollouts)
+    }
+    if !isWatching && !planner.guardedModels.isEmpty {
+      isWatching = true
+      Task { [inbox] in
+        try? await Task.sleep(for: .milliseconds(Limits.guardIntervalMilliseconds))
+        inbox.yield(.watch)
+      }
     }
     post.status = planner.status
     if planner.isIdle { post.settledRequest = lastRequest }
@@ -119,7 +149,12 @@ struct ControlLoop {
       case .report(let event): report(event)
       case .count(let rejection, let key): metrics.countRejected(rejection, of: key)
       case .distrust(let key, let rejection): reportTrust(of: key, rejection)
-      case .swapped(let model, let old, let new): reportSwap(model, from: old, to: new)
+      case .rollout(let model, let event):
+        isRolloutNew = true
+        rollouts.report(model, event)
+      case .swapped(let model, let old, let new):
+        isRolloutNew = true
+        reportSwap(model, from: old, to: new)
       case .release(let key):
         live[key] = nil
         seals[key] = nil
@@ -154,8 +189,9 @@ struct ControlLoop {
         planner.table.map { entry in
           ModelTable.Entry(
             model: entry.model, live: entry.live.compactMap { live[VersionKey(entry.model, $0)] },
-            serving: entry.serving, isLoading: entry.isLoading)
+            serving: entry.serving, isLoading: entry.isLoading, routing: entry.routing)
         }))
+    rollouts.show(planner.table)
     reclaim()
   }
 
@@ -166,6 +202,28 @@ struct ControlLoop {
     Task { [inbox] in
       try? await Task.sleep(for: Self.reclaimInterval)
       inbox.yield(.reclaim)
+    }
+  }
+
+  // MARK: rollouts
+
+  private mutating func undo(_ model: ModelID, _ reply: OrderReply, now: Moment) {
+    do throws(ServingError) {
+      perform(try planner.undo(model, now: now))
+      reply.answer(.success(rollouts.remember(planner.rollouts)))
+    } catch {
+      reply.answer(.failure(error))
+    }
+  }
+
+  private mutating func watch(now: Moment) {
+    let verdicts = rollouts.judge(planner.guarded, models: planner.guardedModels, live: live, now: now.instant)
+    for verdict in verdicts {
+      if let actions = planner.setAside(verdict.key, cause: verdict.cause, reason: verdict.reason, now: now) {
+        perform(actions)
+      } else {
+        rollouts.alarm(verdict)
+      }
     }
   }
 

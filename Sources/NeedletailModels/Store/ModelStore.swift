@@ -1,6 +1,6 @@
 public import Logging
 public import NeedletailBundle
-internal import NeedletailCore
+public import NeedletailCore
 public import NeedletailMetrics
 public import ServiceLifecycle
 internal import Synchronization
@@ -20,6 +20,8 @@ public final class ModelStore: Service {
   private let loader: BundleLoader
   private let storeMetrics: StoreMetrics
   private let policy: VersionPolicy
+  private let rollouts: RolloutKeeper
+  private let memories: [ModelID: RolloutMemory]
   private let trustSource: TrustSource
   private let trustPolicy: TrustPolicy
   private let messages: AsyncStream<ControlLoop.Message>
@@ -39,6 +41,9 @@ public final class ModelStore: Service {
     loader = BundleLoader(configuration: configuration, metrics: metrics)
     storeMetrics = StoreMetrics(metrics)
     policy = VersionPolicy(keep: configuration.keep)
+    var rollouts = RolloutKeeper(state: configuration.state, metrics: metrics, eventLog: eventLog)
+    memories = rollouts.recall()
+    self.rollouts = rollouts
     (messages, inbox) = AsyncStream.makeStream()
   }
 
@@ -56,8 +61,8 @@ public final class ModelStore: Service {
       }
     }
     var loop = ControlLoop(
-      planner: StorePlanner(policy: policy), trust: trustPolicy, registry: registry, loader: loader, board: board,
-      metrics: storeMetrics, eventLog: eventLog, inbox: inbox)
+      planner: StorePlanner(policy: policy, memories: memories), trust: trustPolicy, registry: registry, loader: loader, board: board,
+      metrics: storeMetrics, rollouts: rollouts, eventLog: eventLog, inbox: inbox)
     await withTaskCancellationOrGracefulShutdownHandler {
       for await message in messages { loop.handle(message) }
     } onCancelOrGracefulShutdown: {
@@ -86,6 +91,16 @@ public final class ModelStore: Service {
     let request = watcher.scanNow()
     // Fails only when the store or the caller stops, and then there is nothing left to wait for.
     try? await board.wait { $0.settledRequest >= request }
+  }
+
+  /// Takes one step of a model's rollout back: a swap of one pointer, done when this returns.
+  /// - Returns: whether that outlives the process.
+  /// - Throws: `.notFound` where there is nothing to go back to, `.unavailable` if the store has stopped.
+  public func undoRollout(of model: ModelID) async throws(ServingError) -> Bool {
+    let result = await withCheckedContinuation { continuation in
+      _ = inbox.yield(.undo(model, OrderReply(continuation)))
+    }
+    return try result.get()
   }
 
   /// Every transition of every version from now on.

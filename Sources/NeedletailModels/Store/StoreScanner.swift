@@ -20,7 +20,7 @@ package struct StoreScanner: Sendable {
 
   package static let fileSuffix = ".ntb"
   /// Files beside the versions that belong there.
-  private static let companions: Set<String> = ["rollout.yaml"]
+  private static let companions: Set<String> = [RolloutFile.name]
   /// What a store on a volume of its own may hold at its top.
   private static let volumeEntries: Set<String> = ["lost+found"]
 
@@ -87,6 +87,11 @@ package struct StoreScanner: Sendable {
     }
     if listing.isCut { problems.add(model.name, "more than \(Limits.storeEntriesMax) entries, the rest is ignored") }
     var found: [StoreFile] = []
+    if listing.names.contains(RolloutFile.name) {
+      let finding = RolloutFileReader.read(path + "/" + RolloutFile.name)
+      snapshot.rollouts[model] = finding
+      if case .invalid(let problem)? = finding { problems.add(model.name + "/" + RolloutFile.name, problem) }
+    }
     for name in listing.names where !Self.companions.contains(name) {
       if let file = file(name, of: model, in: path, &problems) { found.append(file) }
     }

@@ -6,6 +6,8 @@ package struct StoreSnapshot: Sendable, Equatable {
   /// By model, then version, ascending.
   package var files: [StoreFile] = []
   package var problems: [StoreProblem] = []
+  /// Of models that have a `rollout.yaml`.
+  package var rollouts: [ModelID: RolloutFinding] = [:]
   /// False while the store's directory is missing or cannot be listed: then nothing is known about any
   /// model, which is not the same as all of them being gone.
   package var isReadable = true

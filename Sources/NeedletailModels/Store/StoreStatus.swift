@@ -23,11 +23,15 @@ public struct ModelStatus: Sendable, Equatable {
   public var serving: ModelVersion?
   /// Newest first.
   public var versions: [VersionStatus]
+  public var rollout: RolloutStatus
 
-  public init(model: ModelID, serving: ModelVersion?, versions: [VersionStatus]) {
+  public init(
+    model: ModelID, serving: ModelVersion?, versions: [VersionStatus], rollout: RolloutStatus = RolloutStatus()
+  ) {
     self.model = model
     self.serving = serving
     self.versions = versions
+    self.rollout = rollout
   }
 
   /// - Returns: nil if the store does not know this version.

@@ -1,0 +1,71 @@
+import NeedletailCore
+import NeedletailModels
+import Testing
+
+@Suite("Rollout file")
+struct RolloutFileTests {
+  private func version(_ number: UInt64) -> ModelVersion { ModelVersion(number)! }
+
+  @Test func everyKeyIsRead() throws {
+    let policy = try RolloutFile(
+      parsing: """
+        shadow: canary
+        serve: [3, 2]
+        labels: {stable: 3, canary: 4}
+        split: {stable: 94.75, canary: 5.25}
+        guard: {error_rate: 0.01, nan_rate: 0, latency_ratio: 1.5, window: 500ms, min_requests: 20}
+        keep: 2
+        """
+    ).policy
+    #expect(policy.serve == .versions([version(3), version(2)]))
+    #expect(policy.labels == [.init("canary", version(4)), .init("stable", version(3))])
+    #expect(
+      policy.split == [.init("stable", version(3), points: 9475), .init("canary", version(4), points: 525)])
+    #expect(policy.shadow == version(4))
+    #expect(
+      policy.limits
+        == GuardLimits(errorRate: 0.01, nanRate: 0, latencyRatio: 1.5, windowMilliseconds: 500, minRequests: 20))
+    #expect(policy.keep == 2)
+    #expect(try RolloutFile(parsing: "serve: latest # for now\n").policy.serve == .latest)
+    #expect(try RolloutFile(parsing: "split: {3: 50, 4: 50}").policy.split.map(\.points) == [5000, 5000])
+    #expect(try RolloutFile(parsing: "guard: {nan_rate: 0, window: 2m}").policy.limits?.windowMilliseconds == 120_000)
+  }
+
+  @Test(arguments: [
+    ("serv: 3", "1: rollout: unknown key \"serv\", did you mean \"serve\"?"),
+    ("serve: 3\nserve: 4", "key given twice: serve"),
+    (
+      "serve: latst",
+      "1: serve: expected latest, a version or a list of versions, found \"latst\", did you mean \"latest\"?"
+    ),
+    ("serve: 0", "1: serve: expected latest, a version"),
+    ("serve: []", "1: serve: expected 1 to 16 versions, found 0"),
+    ("serve: [3, 3]", "1: serve: version 3 given twice"),
+    ("keep: 1\nlabels:\n  stable: 3\n  canary: four", "4: label: expected a version, found \"four\""),
+    ("labels: {3: 4}", "1: labels: expected a name of up to 64"),
+    ("labels: {latest: 4}", "that is no version, found \"latest\""),
+    ("labels: {stable: 3}\nsplit: {stable: 95, canry: 5}", "2: split: expected a label or a version, found \"canry\""),
+    ("split: {3: 95, 4: 10}", "1: split: expected shares that sum up to 100, found 105.0"),
+    ("split: {3: 99.999, 4: 0.001}", "expected at most two decimals, found 99.999"),
+    ("split: {3: -5, 4: 105}", "expected a number from 0 to 100, found \"-5\""),
+    ("split: {3: nan, 4: 5}", "found \"nan\""),
+    ("labels: {a: 3}\nsplit: {a: 50, 3: 50}", "2: split: version 3 given twice"),
+    ("shadow: canary", "1: shadow: expected a version, found \"canary\""),
+    ("guard: {window: 10s}", "1: guard: expected error_rate, nan_rate or latency_ratio, found none"),
+    ("guard: {eror_rate: 1}", "unknown key \"eror_rate\", did you mean \"error_rate\"?"),
+    ("guard: {nan_rate: 0, window: 1ms}", "guard: window: expected a time from 500ms to 60m, found \"1ms\""),
+    ("guard: {nan_rate: 2}", "guard: nan_rate: expected a number from 0 to 1, found \"2\""),
+    ("guard: {nan_rate: 0, min_requests: 0}", "expected a whole number from 1 to 1000000, found \"0\""),
+    ("keep: 1.5", "keep: expected a whole number from 0 to 64, found \"1.5\""),
+    ("keep: [1]", "keep: expected one word, found another shape"),
+    ("- 3", "rollout: expected keys with values, found another shape"),
+    ("serve: {", "not YAML"),
+    ("", "1: expected a key, found none"),
+    ("# nothing yet\n", "1: expected a key, found none"),
+  ])
+  func whatIsNotUnderstoodIsRefusedWithItsLine(_ text: String, _ message: String) {
+    let error = #expect(throws: RolloutFileError.self) { try RolloutFile(parsing: text) }
+    #expect(error?.description.contains(message) == true, "\(error?.description ?? "")")
+    #expect(error?.description.hasPrefix("rollout.yaml:") == true)
+  }
+}
