@@ -1,4 +1,5 @@
 #include "nt_epilogue.h"
+#include "nt_tiles.h"
 
 #if defined(NT_X86)
 #if defined(NT_USE_SIMDE)
@@ -16,15 +17,14 @@ NT_TARGET_AVX512VNNI NT_INLINE void tile(const nt_f32_gemm_args *args, size_t ro
   size_t panel_floats = nt_f32_panel_floats(args->depth);
   const float *w = args->weights + panel * panel_floats;
   const float *a = args->a + row * args->depth;
-  __m512 sums[8];
+  __m512 sums[24];
   for (int i = 0; i < R * P; i++) sums[i] = _mm512_setzero_ps();
   for (size_t k = 0; k < args->depth; k++) {
-    for (int p = 0; p < P; p++) {
-      __m512 weights = _mm512_load_ps(w + (size_t)p * panel_floats + k * NT_PANEL_COLUMNS);
-      for (int r = 0; r < R; r++) {
-        __m512 activation = _mm512_set1_ps(a[(size_t)r * args->depth + k]);
-        sums[r * P + p] = _mm512_fmadd_ps(activation, weights, sums[r * P + p]);
-      }
+    __m512 weights[8];
+    for (int p = 0; p < P; p++) weights[p] = _mm512_load_ps(w + (size_t)p * panel_floats + k * NT_PANEL_COLUMNS);
+    for (int r = 0; r < R; r++) {
+      __m512 activation = _mm512_set1_ps(a[(size_t)r * args->depth + k]);
+      for (int p = 0; p < P; p++) sums[r * P + p] = _mm512_fmadd_ps(activation, weights[p], sums[r * P + p]);
     }
   }
   for (int p = 0; p < P; p++) {
@@ -35,23 +35,12 @@ NT_TARGET_AVX512VNNI NT_INLINE void tile(const nt_f32_gemm_args *args, size_t ro
   }
 }
 
-/// Eight rows share a load of weights; a lone row takes eight panels for the same number of chains.
+/// The order of a sum is fixed, so a lone row takes eight panels to have eight independent sums.
 NT_TARGET_AVX512VNNI void nt_f32_gemm__avx512vnni(const nt_f32_gemm_args *args) {
-  size_t panels = args->panel_end;
-  size_t whole = args->rows / 8 * 8;
-  size_t rest = args->rows - whole;
-  for (size_t panel = args->panel_first; panel < panels && whole > 0; panel++) {
-    for (size_t row = 0; row < whole; row += 8) tile(args, row, panel, 8, 1);
-  }
-  if (rest >= 4) {
-    for (size_t panel = args->panel_first; panel < panels; panel++) tile(args, whole, panel, 4, 1);
-    whole += 4;
-    rest -= 4;
-  }
-  for (; rest > 0; rest--, whole++) {
-    size_t panel = args->panel_first;
-    for (; panel + 8 <= panels; panel += 8) tile(args, whole, panel, 1, 8);
-    for (; panel < panels; panel++) tile(args, whole, panel, 1, 1);
+  if (args->rows == 1) {
+    NT_WALK_ONE_ROW(args, tile, 8);
+  } else {
+    NT_WALK_TILES_OF_8(args, tile);
   }
 }
 #endif

@@ -1,6 +1,6 @@
 // Row operations, written once. A file per instruction set defines NT_ISA and NT_TARGET and includes
 // this; loops over columns are elementwise, or reduce in 16 fixed lanes, so vectorising them changes
-// no bit. NT_OWN_QUANTISE_KNOWN: the instruction set has quantise_known in a file of its own.
+// no bit. NT_WEIGHT_OFFSET: what packing adds to every int8 weight, taken off again by the rows. NT_OWN_QUANTISE_KNOWN: the instruction set has quantise_known in a file of its own.
 
 #include "nt_math.h"
 
@@ -10,22 +10,32 @@
 
 #define NT_LANES 16
 
+#if !defined(NT_WEIGHT_OFFSET)
+#define NT_WEIGHT_OFFSET 0
+#endif
+
 #if !defined(NT_OWN_QUANTISE_KNOWN)
+/// No product leaves ±127 by as much as a half, so rounding needs no clamp.
 NT_TARGET void NT_NAME(quantise_known)(const float *x, const uint32_t *row_magnitudes, size_t rows, size_t columns,
                                        int8_t *q, size_t q_stride, float *row_scales) {
-  assert(q_stride >= columns);
+  assert(q_stride >= nt_s8_row_stride(columns));
   for (size_t row = 0; row < rows; row++, x += columns, q += q_stride) {
+    nt_s8_row_tail *tail = nt_s8_tail_of_row(q, columns);
     float inverse;
+    tail->compensation = 0;
     if (!nt_row_scales(row_magnitudes[row], &row_scales[row], &inverse)) {
-      memset(q, 0, q_stride);
+      memset(q, 0, nt_s8_plane_bytes(columns));
       continue;
     }
+    int32_t sum = 0;
     for (size_t c = 0; c < columns; c++) {
       int32_t rounded = nt_round_even(x[c] * inverse);
-      rounded = rounded > 127 ? 127 : rounded;
-      q[c] = (int8_t)(rounded < -127 ? -127 : rounded);
+      q[c] = (int8_t)rounded;
+      sum += rounded;
     }
-    memset(q + columns, 0, q_stride - columns);
+    memset(q + columns, 0, nt_s8_plane_bytes(columns) - columns);
+    // Modulo 2³², as the sums that it corrects.
+    tail->compensation = (int32_t)(0u - NT_WEIGHT_OFFSET * (uint32_t)sum);
   }
 }
 #endif

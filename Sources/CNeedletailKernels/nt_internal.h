@@ -16,7 +16,7 @@
 #define NT_TARGET_AVX512VNNI
 #else
 #define NT_TARGET_AVX512VNNI \
-  __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,prefer-256-bit")))
+  __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")))
 #endif
 #elif defined(__aarch64__)
 #define NT_ARM64 1
@@ -28,6 +28,7 @@ extern const nt_kernel_table nt_kernels__avx2;
 extern const nt_kernel_table nt_kernels__avx512vnni;
 #elif defined(NT_ARM64)
 extern const nt_kernel_table nt_kernels__neon;
+extern const nt_kernel_table nt_kernels__neon_i8mm;
 #endif
 
 /// Declares the kernels of one instruction set and defines its table.
@@ -52,9 +53,8 @@ NT_INLINE size_t nt_k_groups(size_t depth) {
   return (depth + NT_K_PADDING - 1) / NT_K_PADDING * (NT_K_PADDING / NT_K_GROUP);
 }
 
-/// What stands behind the weights of an int8 panel.
+/// What stands behind the weights of an int8 panel: dequantisation, strictly forward in memory.
 typedef struct nt_s8_panel_tail {
-  int32_t sums[NT_PANEL_COLUMNS];
   float scales[NT_PANEL_COLUMNS];
   float bias[NT_PANEL_COLUMNS];
 } nt_s8_panel_tail;
@@ -62,4 +62,27 @@ typedef struct nt_s8_panel_tail {
 NT_INLINE size_t nt_s8_panel_bytes(size_t depth) {
   return nt_k_groups(depth) * NT_K_GROUP * NT_PANEL_COLUMNS + sizeof(nt_s8_panel_tail);
 }
+NT_INLINE const nt_s8_panel_tail *nt_s8_tail_of_panel(const nt_s8_gemm_args *args, size_t panel) {
+  const uint8_t *end = (const uint8_t *)args->weights + (panel + 1) * nt_s8_panel_bytes(args->depth);
+  return (const nt_s8_panel_tail *)(end - sizeof(nt_s8_panel_tail));
+}
+
+/// What packing for AVX-512 VNNI adds to a weight: u8 = s8 + 128.
+#define NT_S8_OFFSET__AVX512VNNI 128
+
+/// A quantised row is two planes of the padded depth and a tail. AVX2 keeps magnitudes in the first
+/// and 0xff for each negative element in the second; the others keep the elements in the first.
+NT_INLINE size_t nt_s8_plane_bytes(size_t depth) { return (depth + NT_ALIGNMENT - 1) / NT_ALIGNMENT * NT_ALIGNMENT; }
+
+/// What stands behind the planes of a quantised row.
+typedef struct nt_s8_row_tail {
+  _Alignas(NT_ALIGNMENT)
+  /// Added to every sum of the row: what the form of its elements, or of the weights, leaves out.
+  int32_t compensation;
+} nt_s8_row_tail;
+
+NT_INLINE nt_s8_row_tail *nt_s8_tail_of_row(const void *row, size_t depth) {
+  return (nt_s8_row_tail *)((uint8_t *)(uintptr_t)row + 2 * nt_s8_plane_bytes(depth));
+}
+
 NT_INLINE size_t nt_f32_panel_floats(size_t depth) { return (depth + 1) * NT_PANEL_COLUMNS; }

@@ -4,6 +4,8 @@
 #include <cpuid.h>
 #elif defined(NT_ARM64) && defined(__linux__)
 #include <sys/auxv.h>
+#elif defined(NT_ARM64)
+#include <sys/sysctl.h>
 #endif
 
 /// The kernels that every instruction set compiles for itself; packing is named apart, because several
@@ -21,7 +23,7 @@ const nt_kernel_table nt_kernels__scalar = {NT_TABLE(scalar), .s8_pack = nt_s8_p
 NT_DECLARE_KERNELS(avx2)
 NT_DECLARE_KERNELS(avx512vnni)
 const nt_kernel_table nt_kernels__avx2 = {NT_TABLE(avx2), .s8_pack = nt_s8_pack__scalar};
-const nt_kernel_table nt_kernels__avx512vnni = {NT_TABLE(avx512vnni), .s8_pack = nt_s8_pack__scalar};
+const nt_kernel_table nt_kernels__avx512vnni = {NT_TABLE(avx512vnni), .s8_pack = nt_s8_pack__avx512vnni};
 
 /// Extended control register 0: which register files the system saves on a context switch.
 static uint64_t saved_state(void) {
@@ -46,28 +48,31 @@ static bool x86_supports(nt_isa isa) {
 #elif defined(NT_ARM64)
 NT_DECLARE_KERNELS(neon)
 
-/// NEON is part of the architecture, so the compiler already vectorises the scalar twins with it;
-/// only the int8 product needs instructions beyond the baseline.
-const nt_kernel_table nt_kernels__neon = {
-    .name = "neon",
-    .s8_pack = nt_s8_pack__scalar,
-    .s8_gemm = nt_s8_gemm__neon,
-    .f32_gemm = nt_f32_gemm__scalar,
-    .quantise = nt_f32_quantise__scalar,
-    .quantise_known = nt_f32_quantise_known__scalar,
-    .preprocess = nt_f32_preprocess__scalar,
-    .bias_activate = nt_f32_bias_activate__scalar,
-    .logistic = nt_f32_logistic__scalar,
-    .softmax = nt_f32_softmax__scalar,
-    .argmax = nt_f32_argmax__scalar,
-};
+NT_DECLARE_KERNELS(neon_i8mm)
 
-static bool supports_dotprod(void) {
+/// NEON is part of the architecture, so the compiler already vectorises the scalar twins of the row
+/// operations with it; products and quantisation have kernels of their own.
+#define NT_TABLE_NEON                                                                                \
+  .f32_gemm = nt_f32_gemm__neon, .quantise = nt_f32_quantise__neon,                                  \
+  .quantise_known = nt_f32_quantise_known__neon, .preprocess = nt_f32_preprocess__scalar,            \
+  .bias_activate = nt_f32_bias_activate__scalar, .logistic = nt_f32_logistic__scalar,                \
+  .softmax = nt_f32_softmax__scalar, .argmax = nt_f32_argmax__scalar
+
+const nt_kernel_table nt_kernels__neon = {
+    NT_TABLE_NEON, .name = "neon", .s8_gemm = nt_s8_gemm__neon, .s8_pack = nt_s8_pack__scalar};
+const nt_kernel_table nt_kernels__neon_i8mm = {
+    NT_TABLE_NEON, .name = "neon-i8mm", .s8_gemm = nt_s8_gemm__neon_i8mm, .s8_pack = nt_s8_pack__neon_i8mm};
+
+static bool arm64_supports(nt_isa isa) {
 #if defined(__linux__)
-  const unsigned long hwcap_asimddp = 1ul << 20;
-  return getauxval(AT_HWCAP) & hwcap_asimddp;
+  const unsigned long hwcap_asimddp = 1ul << 20, hwcap2_i8mm = 1ul << 13;
+  bool dotprod = getauxval(AT_HWCAP) & hwcap_asimddp;
+  return isa == NT_ISA_NEON ? dotprod : dotprod && getauxval(AT_HWCAP2) & hwcap2_i8mm;
 #else
-  return true;  // every Apple CPU that runs a supported macOS
+  if (isa == NT_ISA_NEON) return true;  // every Apple CPU that runs a supported macOS
+  int has = 0;
+  size_t size = sizeof has;
+  return sysctlbyname("hw.optional.arm.FEAT_I8MM", &has, &size, NULL, 0) == 0 && has;
 #endif
 }
 #endif
@@ -82,7 +87,8 @@ bool nt_isa_supported(nt_isa isa) {
       return x86_supports(isa);
 #elif defined(NT_ARM64)
     case NT_ISA_NEON:
-      return supports_dotprod();
+    case NT_ISA_NEON_I8MM:
+      return arm64_supports(isa);
 #endif
     default:
       return false;
@@ -90,7 +96,7 @@ bool nt_isa_supported(nt_isa isa) {
 }
 
 nt_isa nt_isa_best(void) {
-  static const nt_isa fastest_first[] = {NT_ISA_AVX512VNNI, NT_ISA_AVX2, NT_ISA_NEON};
+  static const nt_isa fastest_first[] = {NT_ISA_AVX512VNNI, NT_ISA_AVX2, NT_ISA_NEON_I8MM, NT_ISA_NEON};
   for (size_t i = 0; i < sizeof fastest_first / sizeof *fastest_first; i++) {
     if (nt_isa_supported(fastest_first[i])) return fastest_first[i];
   }
@@ -109,6 +115,8 @@ const nt_kernel_table *nt_kernel_table_for(nt_isa isa) {
 #elif defined(NT_ARM64)
     case NT_ISA_NEON:
       return &nt_kernels__neon;
+    case NT_ISA_NEON_I8MM:
+      return &nt_kernels__neon_i8mm;
 #endif
     default:
       return NULL;

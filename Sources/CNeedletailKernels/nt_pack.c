@@ -4,32 +4,52 @@ NT_DECLARE_KERNELS(scalar)
 
 size_t nt_panel_count(size_t columns) { return (columns + NT_PANEL_COLUMNS - 1) / NT_PANEL_COLUMNS; }
 
-size_t nt_s8_row_stride(size_t depth) { return (depth + NT_ALIGNMENT - 1) / NT_ALIGNMENT * NT_ALIGNMENT; }
+size_t nt_s8_row_stride(size_t depth) { return 2 * nt_s8_plane_bytes(depth) + sizeof(nt_s8_row_tail); }
 
 size_t nt_s8_packed_bytes(size_t columns, size_t depth) { return nt_panel_count(columns) * nt_s8_panel_bytes(depth); }
 
-/// The order of VPDPBUSD, maddubs + madd and SDOT: a column's four of depth side by side.
-void nt_s8_pack__scalar(const int8_t *w, const float *scales, const float *bias, size_t columns, size_t depth,
-                        void *packed) {
+/// Every column's `group` steps of depth side by side, each weight plus `offset`.
+NT_INLINE void pack_s8(const int8_t *w, const float *scales, const float *bias, size_t columns, size_t depth,
+                       void *packed, const size_t group, const int offset) {
   uint8_t *panel = packed;
   memset(packed, 0, nt_s8_packed_bytes(columns, depth));
   for (size_t first = 0; first < columns; first += NT_PANEL_COLUMNS) {
     nt_s8_panel_tail *tail = (nt_s8_panel_tail *)(panel + nt_s8_panel_bytes(depth) - sizeof(nt_s8_panel_tail));
     for (size_t c = 0; c < NT_PANEL_COLUMNS && first + c < columns; c++) {
       const int8_t *row = w + (first + c) * depth;
-      int32_t sum = 0;
       for (size_t k = 0; k < depth; k++) {
-        size_t group = k / NT_K_GROUP;
-        panel[(group * NT_PANEL_COLUMNS + c) * NT_K_GROUP + k % NT_K_GROUP] = (uint8_t)row[k];
-        sum += row[k];
+        panel[(k / group * NT_PANEL_COLUMNS + c) * group + k % group] = (uint8_t)(row[k] + offset);
       }
-      tail->sums[c] = sum;
       tail->scales[c] = scales[first + c];
       tail->bias[c] = bias ? bias[first + c] : 0.0f;
     }
     panel += nt_s8_panel_bytes(depth);
   }
 }
+
+/// The order of maddubs + madd and SDOT.
+void nt_s8_pack__scalar(const int8_t *w, const float *scales, const float *bias, size_t columns, size_t depth,
+                        void *packed) {
+  pack_s8(w, scales, bias, columns, depth, packed, NT_K_GROUP, 0);
+}
+
+#if defined(NT_X86)
+NT_DECLARE_KERNELS(avx512vnni)
+
+/// VPDPBUSD takes weights as the unsigned operand.
+void nt_s8_pack__avx512vnni(const int8_t *w, const float *scales, const float *bias, size_t columns, size_t depth,
+                            void *packed) {
+  pack_s8(w, scales, bias, columns, depth, packed, NT_K_GROUP, NT_S8_OFFSET__AVX512VNNI);
+}
+#elif defined(NT_ARM64)
+NT_DECLARE_KERNELS(neon_i8mm)
+
+/// SMMLA multiplies pairs of eights.
+void nt_s8_pack__neon_i8mm(const int8_t *w, const float *scales, const float *bias, size_t columns, size_t depth,
+                           void *packed) {
+  pack_s8(w, scales, bias, columns, depth, packed, 2 * NT_K_GROUP, 0);
+}
+#endif
 
 size_t nt_f32_packed_bytes(size_t columns, size_t depth) {
   return nt_panel_count(columns) * nt_f32_panel_floats(depth) * sizeof(float);

@@ -50,12 +50,12 @@ static void *exact(size_t bytes) {
   return memory;
 }
 
-static const nt_kernel_table *tables[4];
+static const nt_kernel_table *tables[5];
 static size_t table_count;
 
 static void find_tables(void) {
-  static const nt_isa all[] = {NT_ISA_AVX2, NT_ISA_AVX512VNNI, NT_ISA_NEON};
-  for (size_t i = 0; i < 3; i++) {
+  static const nt_isa all[] = {NT_ISA_AVX2, NT_ISA_AVX512VNNI, NT_ISA_NEON, NT_ISA_NEON_I8MM};
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
     bool usable = nt_isa_supported(all[i]);
 #if defined(NT_USE_SIMDE)
     usable = usable || all[i] == NT_ISA_AVX512VNNI;
@@ -72,6 +72,8 @@ typedef enum { FILL_RANDOM, FILL_EXTREME, FILL_FILLS, FILL_NONNEGATIVE } fill_ki
 
 static int8_t fill(fill_kind kind) {
   switch (kind) {
+    case FILL_NONNEGATIVE:
+      return (int8_t)(next_random() % 128);
     case FILL_RANDOM:
       return (int8_t)((int64_t)(next_random() % 255) - 127);
     case FILL_EXTREME:
@@ -81,80 +83,107 @@ static int8_t fill(fill_kind kind) {
   }
 }
 
-static void check_s8(size_t m, size_t n, size_t k, fill_kind kind) {
+/// The rows of `a` in the form of `table`: through its quantise, which leaves integers as they are
+/// where one of them is ±127.
+static int8_t *quantised(const nt_kernel_table *table, const int8_t *a, size_t m, size_t k) {
   size_t stride = nt_s8_row_stride(k);
-  int8_t *w = exact(n * k), *a = exact(m * stride);
-  float *scales = exact(n * 4), *bias = exact(n * 4), *row_scales = exact(m * 4);
-  for (size_t i = 0; i < n * k; i++) w[i] = fill(kind);
-  memset(a, 0, m * stride);
+  int8_t *rows = aligned(m * stride);
+  float *x = exact(k * 4), scale;
   for (size_t r = 0; r < m; r++) {
-    for (size_t i = 0; i < k; i++) a[r * stride + i] = fill(kind);
-    for (size_t i = 0; i < k && kind == FILL_NONNEGATIVE; i++) a[r * stride + i] = (int8_t)(next_random() % 128);
+    for (size_t i = 0; i < k; i++) x[i] = a[r * k + i];
+    table->quantise(x, 1, k, rows + r * stride, stride, &scale);
+    CHECK(scale == 1, "quantise %s keeps integers, k %zu", table->name, k);
+  }
+  free(x);
+  return rows;
+}
+
+static void check_s8_table(const nt_kernel_table *table, nt_s8_gemm_args args, const int8_t *a, const int8_t *w,
+                           const float *scales, const float *bias, const int32_t *expected, const float *out_scalar) {
+  size_t m = args.rows, n = args.columns, k = args.depth;
+  void *packed = aligned(nt_s8_packed_bytes(n, k));
+  int8_t *rows = quantised(table, a, m, k);
+  table->s8_pack(w, scales, bias, n, k, packed);
+  args.a = rows;
+  args.weights = packed;
+  int32_t *sums = exact(m * n * 4);
+  memset(sums, 0xa5, m * n * 4);
+  args.accumulators = sums;
+  table->s8_gemm(&args);
+  CHECK(!memcmp(sums, expected, m * n * 4), "s8 %s sums, m %zu n %zu k %zu, nonnegative %d", table->name, m, n, k,
+        args.a_is_nonnegative);
+  args.accumulators = NULL;
+  float *out = exact(m * n * 4);
+  memset(out, 0xa5, m * n * 4);
+  args.out = out;
+  table->s8_gemm(&args);
+  CHECK(!memcmp(out, out_scalar, m * n * 4), "s8 %s out, m %zu n %zu k %zu, activation %d", table->name, m, n, k,
+        (int)args.activation);
+  // The same in two shards, the second first, with magnitudes.
+  uint32_t *magnitudes = exact(m * 4);
+  memset(out, 0xa5, m * n * 4), memset(magnitudes, 0, m * 4);
+  nt_s8_gemm_args shard = args;
+  shard.row_magnitudes = magnitudes;
+  shard.panel_first = next_random() % (args.panel_end + 1);
+  table->s8_gemm(&shard);
+  bool touched = false;
+  for (size_t r = 0; r < m; r++) {
+    for (size_t c = 0; c < n && c < shard.panel_first * NT_PANEL_COLUMNS; c++) {
+      touched = touched || nt_bits(out[r * n + c]) != 0xa5a5a5a5u;
+    }
+  }
+  CHECK(!touched, "s8 %s writes beside its panels, m %zu n %zu k %zu", table->name, m, n, k);
+  shard.panel_end = shard.panel_first;
+  shard.panel_first = 0;
+  table->s8_gemm(&shard);
+  CHECK(!memcmp(out, out_scalar, m * n * 4), "s8 %s in shards, m %zu n %zu k %zu", table->name, m, n, k);
+  bool known = true;
+  for (size_t r = 0; r < m; r++) known = known && magnitudes[r] == nt_magnitude(out_scalar + r * n, n);
+  CHECK(known, "s8 %s magnitudes, m %zu n %zu k %zu", table->name, m, n, k);
+  free(packed), free(rows), free(sums), free(out), free(magnitudes);
+}
+
+static void check_s8(size_t m, size_t n, size_t k, fill_kind kind) {
+  int8_t *w = exact(n * k), *a = exact(m * k);
+  float *scales = exact(n * 4), *bias = exact(n * 4), *row_scales = exact(m * 4);
+  for (size_t i = 0; i < n * k; i++) w[i] = fill(kind == FILL_NONNEGATIVE ? FILL_RANDOM : kind);
+  for (size_t i = 0; i < m * k; i++) a[i] = fill(kind);
+  for (size_t r = 0; r < m; r++) {
+    a[r * k + next_random() % k] = kind == FILL_NONNEGATIVE || next_random() & 1 ? 127 : -127;
     row_scales[r] = fabsf(next_float()) * 0.1f + 1e-4f;
   }
   for (size_t c = 0; c < n; c++) {
     scales[c] = fabsf(next_float()) * 0.01f + 1e-5f;
     bias[c] = next_float();
   }
-  void *packed = aligned(nt_s8_packed_bytes(n, k));
-  nt_kernel_table_for(NT_ISA_SCALAR)->s8_pack(w, scales, bias, n, k, packed);
-
-  int32_t *expected = exact(m * n * 4), *sums = exact(m * n * 4);
+  int32_t *expected = exact(m * n * 4);
   for (size_t r = 0; r < m; r++) {
     for (size_t c = 0; c < n; c++) {
       int32_t sum = 0;
-      for (size_t i = 0; i < k; i++) sum += a[r * stride + i] * w[c * k + i];
+      for (size_t i = 0; i < k; i++) sum += a[r * k + i] * w[c * k + i];
       expected[r * n + c] = sum;
     }
   }
-  nt_activation activation = (nt_activation)(next_random() % 5);
-  float *out_scalar = exact(m * n * 4), *out = exact(m * n * 4);
-  nt_s8_gemm_args args = {.a = a, .a_stride = stride, .row_scales = row_scales, .weights = packed, .rows = m,
-                          .columns = n, .depth = k, .panel_end = nt_panel_count(n), .activation = activation};
-  args.accumulators = sums;
-  nt_kernel_table_for(NT_ISA_SCALAR)->s8_gemm(&args);
-  CHECK(!memcmp(sums, expected, m * n * 4), "s8 scalar sums, m %zu n %zu k %zu", m, n, k);
-  args.accumulators = NULL;
-  args.out = out_scalar;
-  nt_kernel_table_for(NT_ISA_SCALAR)->s8_gemm(&args);
-  uint32_t *magnitudes = exact(m * 4), *magnitudes_scalar = exact(m * 4);
-  for (size_t r = 0; r < m; r++) magnitudes_scalar[r] = nt_magnitude(out_scalar + r * n, n);
+  nt_s8_gemm_args args = {.a_stride = nt_s8_row_stride(k), .row_scales = row_scales, .rows = m, .columns = n,
+                          .depth = k, .panel_end = nt_panel_count(n),
+                          .activation = (nt_activation)(next_random() % 5)};
+  const nt_kernel_table *scalar = nt_kernel_table_for(NT_ISA_SCALAR);
+  void *packed = aligned(nt_s8_packed_bytes(n, k));
+  int8_t *rows = quantised(scalar, a, m, k);
+  float *out_scalar = exact(m * n * 4);
+  scalar->s8_pack(w, scales, bias, n, k, packed);
+  args.a = rows, args.weights = packed, args.out = out_scalar;
+  scalar->s8_gemm(&args);
+  check_s8_table(scalar, args, a, w, scales, bias, expected, out_scalar);
   for (size_t t = 0; t < table_count; t++) {
-    tables[t]->s8_pack(w, scales, bias, n, k, packed);
-    memset(sums, 0xa5, m * n * 4);
-    args.accumulators = sums;
-    tables[t]->s8_gemm(&args);
-    CHECK(!memcmp(sums, expected, m * n * 4), "s8 %s sums, m %zu n %zu k %zu", tables[t]->name, m, n, k);
-    memset(out, 0xa5, m * n * 4);
-    args.accumulators = NULL;
-    args.out = out;
-    args.a_is_nonnegative = kind == FILL_NONNEGATIVE;
-    tables[t]->s8_gemm(&args);
-    CHECK(!memcmp(out, out_scalar, m * n * 4), "s8 %s out, m %zu n %zu k %zu, activation %d", tables[t]->name, m, n, k,
-          (int)activation);
-    // The same in two shards, the second first, with magnitudes.
-    memset(out, 0xa5, m * n * 4), memset(magnitudes, 0, m * 4);
-    nt_s8_gemm_args shard = args;
-    shard.row_magnitudes = magnitudes;
-    shard.panel_first = next_random() % (args.panel_end + 1);
-    tables[t]->s8_gemm(&shard);
-    bool touched = false;
-    for (size_t r = 0; r < m; r++) {
-      for (size_t c = 0; c < n && c < shard.panel_first * NT_PANEL_COLUMNS; c++) {
-        touched = touched || nt_bits(out[r * n + c]) != 0xa5a5a5a5u;
-      }
-    }
-    CHECK(!touched, "s8 %s writes beside its panels, m %zu n %zu k %zu", tables[t]->name, m, n, k);
-    shard.panel_end = shard.panel_first;
-    shard.panel_first = 0;
-    tables[t]->s8_gemm(&shard);
-    CHECK(!memcmp(out, out_scalar, m * n * 4), "s8 %s in shards, m %zu n %zu k %zu", tables[t]->name, m, n, k);
-    CHECK(!memcmp(magnitudes, magnitudes_scalar, m * 4), "s8 %s magnitudes, m %zu n %zu k %zu", tables[t]->name, m, n,
-          k);
+    check_s8_table(tables[t], args, a, w, scales, bias, expected, out_scalar);
+    if (kind != FILL_NONNEGATIVE) continue;
+    nt_s8_gemm_args nonnegative = args;
+    nonnegative.a_is_nonnegative = true;
+    check_s8_table(tables[t], nonnegative, a, w, scales, bias, expected, out_scalar);
   }
-  free(magnitudes), free(magnitudes_scalar);
-  free(w), free(a), free(scales), free(bias), free(row_scales), free(packed), free(expected), free(sums);
-  free(out_scalar), free(out);
+  free(w), free(a), free(scales), free(bias), free(row_scales), free(expected), free(packed), free(rows);
+  free(out_scalar);
 }
 
 static void check_f32(size_t m, size_t n, size_t k) {
@@ -229,12 +258,33 @@ static bool same(const float *x, const float *y, size_t count) {
   return true;
 }
 
+/// Whether `row`, in the form of `table`, holds the elements that `plain` holds in the scalar form, and
+/// nothing but zeros beyond them.
+static bool same_elements(const nt_kernel_table *table, const int8_t *row, const int8_t *plain, size_t columns) {
+  size_t plane = nt_s8_plane_bytes(columns);
+  for (size_t i = 0; i < plane; i++) {
+    int value = row[i];
+    if (!strcmp(table->name, "avx2") && row[plane + i]) value = -value;
+    if (value != (i < columns ? plain[i] : 0)) return false;
+  }
+  return true;
+}
+
+static bool same_quantised(const nt_kernel_table *table, const int8_t *q, const int8_t *plain, size_t rows,
+                           size_t columns) {
+  size_t stride = nt_s8_row_stride(columns);
+  for (size_t r = 0; r < rows; r++) {
+    if (!same_elements(table, q + r * stride, plain + r * stride, columns)) return false;
+  }
+  return true;
+}
+
 static void check_rows(size_t rows, size_t columns, bool specials) {
   size_t stride = nt_s8_row_stride(columns), count = rows * columns;
   float *x = exact(count * 4), *y0 = exact(count * 4), *y1 = exact(count * 4), *bias = exact(columns * 4);
   float *s0 = exact(rows * 4), *s1 = exact(rows * 4);
   uint32_t *magnitudes = exact(rows * 4);
-  int8_t *q0 = exact(rows * stride), *q1 = exact(rows * stride);
+  int8_t *q0 = aligned(rows * stride), *q1 = aligned(rows * stride);
   for (size_t i = 0; i < count; i++) x[i] = awkward(specials);
   if (next_random() % 4 == 0) memset(x, 0, columns * 4);
   for (size_t i = 0; i < columns; i++) bias[i] = next_float();
@@ -244,11 +294,11 @@ static void check_rows(size_t rows, size_t columns, bool specials) {
     memset(q0, 1, rows * stride), memset(q1, 2, rows * stride);
     scalar->quantise(x, rows, columns, q0, stride, s0);
     table->quantise(x, rows, columns, q1, stride, s1);
-    CHECK(!memcmp(q0, q1, rows * stride) && same(s0, s1, rows), "quantise %s, %zu × %zu", table->name, rows, columns);
+    CHECK(same_quantised(table, q1, q0, rows, columns) && same(s0, s1, rows), "quantise %s, %zu × %zu", table->name, rows, columns);
     for (size_t r = 0; r < rows; r++) magnitudes[r] = nt_magnitude(x + r * columns, columns);
     memset(q1, 2, rows * stride), memset(s1, 2, rows * 4);
     table->quantise_known(x, magnitudes, rows, columns, q1, stride, s1);
-    CHECK(!memcmp(q0, q1, rows * stride) && same(s0, s1, rows), "quantise_known %s, %zu × %zu", table->name, rows,
+    CHECK(same_quantised(table, q1, q0, rows, columns) && same(s0, s1, rows), "quantise_known %s, %zu × %zu", table->name, rows,
           columns);
     scalar->softmax(x, y0, rows, columns);
     table->softmax(x, y1, rows, columns);
@@ -272,14 +322,15 @@ static void check_rows(size_t rows, size_t columns, bool specials) {
 static void check_quantise_by_hand(void) {
   // 127 / 254 = 0.5, so 1, 3 and 5 land on ties: half to even gives 0, 2 and 2.
   float x[] = {254, 1, 3, 5, -1, -3, -254};
-  int8_t q[64], expected[] = {127, 0, 2, 2, 0, -2, -127};
+  _Alignas(NT_ALIGNMENT) int8_t q[192];
+  int8_t expected[] = {127, 0, 2, 2, 0, -2, -127};
   float scale;
-  nt_kernel_table_for(NT_ISA_SCALAR)->quantise(x, 1, 7, q, 64, &scale);
+  nt_kernel_table_for(NT_ISA_SCALAR)->quantise(x, 1, 7, q, sizeof q, &scale);
   CHECK(!memcmp(q, expected, 7) && scale == 2.0f, "ties round to even");
   float zeros[3] = {0, -0.0f, 0}, bad[3] = {1, NAN, 2};
-  nt_kernel_table_for(NT_ISA_SCALAR)->quantise(zeros, 1, 3, q, 64, &scale);
+  nt_kernel_table_for(NT_ISA_SCALAR)->quantise(zeros, 1, 3, q, sizeof q, &scale);
   CHECK(scale == 0 && !q[0] && !q[1] && !q[2], "a row of zeros has scale 0");
-  nt_kernel_table_for(NT_ISA_SCALAR)->quantise(bad, 1, 3, q, 64, &scale);
+  nt_kernel_table_for(NT_ISA_SCALAR)->quantise(bad, 1, 3, q, sizeof q, &scale);
   CHECK(scale != scale && !q[0] && !q[2], "a NaN shows in the scale");
 }
 

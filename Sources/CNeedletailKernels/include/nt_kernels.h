@@ -33,6 +33,8 @@ typedef enum nt_isa {
   NT_ISA_AVX2 = 1,
   NT_ISA_AVX512VNNI = 2,
   NT_ISA_NEON = 3,
+  /// NEON with SMMLA for int8 products.
+  NT_ISA_NEON_I8MM = 4,
 } nt_isa;
 
 typedef enum nt_activation {
@@ -51,7 +53,8 @@ typedef enum nt_activation {
 /// A layer may be split between threads by panels: every call computes the same bits for its columns
 /// as one call over all would, and touches nothing else.
 typedef struct nt_s8_gemm_args {
-  /// rows × a_stride, each row padded with zeros to a multiple of NT_K_PADDING.
+  /// Rows that `quantise` of the same kernel table wrote, a_stride bytes apart: their form is a matter
+  /// of the instruction set.
   const int8_t *a;
   size_t a_stride;
   const float *row_scales;
@@ -125,7 +128,8 @@ typedef struct nt_kernel_table {
   void (*f32_gemm)(const nt_f32_gemm_args *args);
   /// Symmetric int8 per row: q = round-half-even(x · 127 / max|x|), row_scale = max|x| / 127.
   /// A row below 1e-30 is all zeros with scale 0; a row with a NaN or infinity gets scale NaN, so
-  /// that the fault stays visible in the answer. `q_stride` ≥ columns; the rest is zeroed.
+  /// that the fault stays visible in the answer. Rows stand `q_stride` ≥ nt_s8_row_stride(columns)
+  /// bytes apart, in the form that s8_gemm of this table reads, aligned to NT_ALIGNMENT.
   void (*quantise)(const float *x, size_t rows, size_t columns, int8_t *q, size_t q_stride, float *row_scales);
   /// The same bits where the product that wrote `x` has gathered `row_magnitudes`: one pass less.
   void (*quantise_known)(const float *x, const uint32_t *row_magnitudes, size_t rows, size_t columns, int8_t *q,
@@ -150,13 +154,14 @@ const nt_kernel_table *nt_kernel_table_for(nt_isa isa);
 /// Panels of NT_PANEL_COLUMNS that `columns` fill, the last perhaps in part: what threads divide.
 size_t nt_panel_count(size_t columns);
 /// Bytes of packed int8 weights for any instruction set: per panel of 16 columns, 16 bytes for every
-/// step of padded depth, then 16 column sums, 16 scales and 16 biases, so that memory is read strictly
-/// forward. Packing itself is s8_pack of the kernel table.
+/// step of padded depth, then 16 scales and 16 biases, so that memory is read strictly forward.
+/// Packing itself is s8_pack of the kernel table.
 size_t nt_s8_packed_bytes(size_t columns, size_t depth);
 /// Bytes of packed fp32 weights: per panel, 16 floats for every step of depth, then 16 biases.
 size_t nt_f32_packed_bytes(size_t columns, size_t depth);
 void nt_f32_pack(const float *w, const float *bias, size_t columns, size_t depth, float *packed);
-/// `depth` rounded up to NT_ALIGNMENT: the stride of quantised rows.
+/// Bytes of a quantised row for any instruction set: two planes of `depth` rounded up to NT_ALIGNMENT,
+/// and what the row adds to its sums.
 size_t nt_s8_row_stride(size_t depth);
 
 #ifdef __cplusplus

@@ -11,6 +11,8 @@ internal import CNeedletailKernels
 /// Every family gives the same bits for the same plan; they differ in speed only.
 public enum InstructionSet: String, Sendable, CaseIterable {
   case scalar, avx2, avx512vnni, neon
+  /// NEON with the matrix multiply of FEAT_I8MM.
+  case neonI8mm = "neon-i8mm"
 
   /// What `NEEDLETAIL_ISA` asks for, else the fastest family this CPU and its system support.
   /// Decided once per process.
@@ -55,6 +57,7 @@ public enum InstructionSet: String, Sendable, CaseIterable {
     case .avx2: NT_ISA_AVX2
     case .avx512vnni: NT_ISA_AVX512VNNI
     case .neon: NT_ISA_NEON
+    case .neonI8mm: NT_ISA_NEON_I8MM
     }
   }
 }
