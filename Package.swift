@@ -39,6 +39,7 @@ let package = Package(
   ],
   targets: [
     // C: kernels and generated messages; system libraries.
+    .target(name: "CNeedletailAllocations", cSettings: cSettings),
     .target(name: "CNeedletailKernels", cSettings: cSettings),
     .target(name: "CNeedletailLoad", cSettings: cSettings),
     .target(name: "CNeedletailProto", linkerSettings: [.linkedLibrary("protobuf-c")]),
@@ -95,7 +96,7 @@ let package = Package(
     .target(
       name: "NeedletailServer",
       dependencies: [
-        "NeedletailCore", "NeedletailMetrics", "NeedletailWire", "NeedletailBundle", "NeedletailEngine",
+        "CNeedletailAllocations", "NeedletailCore", "NeedletailMetrics", "NeedletailWire", "NeedletailBundle", "NeedletailEngine",
         "NeedletailModels", "NeedletailServing",
         .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOPosix", package: "swift-nio"),
@@ -201,10 +202,9 @@ let testedModules: [(name: String, extra: [Target.Dependency])] = [
 ]
 
 package.targets += [
-  .target(name: "CNeedletailTestSupport", path: "Tests/CNeedletailTestSupport"),
   .target(
     name: "NeedletailTestSupport",
-    dependencies: ["CNeedletailTestSupport", "NeedletailCore", "NeedletailBundle", "NeedletailEngine"],
+    dependencies: ["CNeedletailAllocations", "NeedletailCore", "NeedletailBundle", "NeedletailEngine"],
     path: "Tests/NeedletailTestSupport",
     swiftSettings: swiftSettings),
 ]

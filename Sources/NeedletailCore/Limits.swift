@@ -17,6 +17,8 @@ public enum Limits {
   public static let callsInFlightMaxDefault = 4096
   /// Answers waiting for a peer that does not read, per connection, before its connection is closed.
   public static let outputBytesMaxDefault = 32 << 20
+  /// The same of all connections together: a thousand slow readers must not take a thousand times as much.
+  public static let outputBytesTotalMaxDefault = 256 << 20
   public static let connectionsMaxDefault = 16_384
   /// A client that says nothing for so long is gone.
   public static let idleSecondsDefault = 300

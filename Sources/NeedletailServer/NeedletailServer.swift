@@ -54,8 +54,13 @@ public final class NeedletailServer: Sendable {
     let traffic = TrafficService(registry: registry)
     let control = ControlPlane(
       readiness: Readiness(store: store), store: store, registry: registry, metrics: metrics, traffic: traffic)
+    let outputBudget = OutputBudget(bytesMax: configuration.limits.outputBytesTotalMax)
+    metrics.sampled(
+      "needletail_output_waiting_bytes", kind: .gauge, help: "Bytes of answers that wait for peers that do not read."
+    ) { Double(outputBudget.bytesWaiting) }
     let shared = SharedServices(
-      logger: logger, control: control, gate: ConnectionGate(connectionsMax: configuration.limits.connectionsMax),
+      logger: logger, control: control, metrics: metrics,
+      gate: ConnectionGate(connectionsMax: configuration.limits.connectionsMax), outputBudget: outputBudget,
       connectionCounters: ConnectionCounters(metrics: metrics), servingCounters: ServingCounters(metrics: metrics))
 
     let serving = MultiThreadedEventLoopGroup(numberOfThreads: threads)
@@ -107,6 +112,9 @@ public final class NeedletailServer: Sendable {
   /// Returns when the store's first scan has been dealt with.
   /// - Throws: `CancellationError`.
   public func waitUntilReady() async throws { try await store.wait { $0.isReady } }
+
+  /// What a scrape shows, for tests that must not disturb the loops by a call.
+  package var metricsText: String { control.metricsText }
 
   /// The store behind the server, for tests that wait for a version.
   package var modelStore: ModelStore { store }

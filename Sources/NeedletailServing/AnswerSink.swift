@@ -39,7 +39,11 @@ public protocol AnswerSink: AnyObject {
   /// Writes the answers of one version; made once per loop and version.
   associatedtype Encoder: AnyObject
 
+  /// Reads the clock, and remembers what it said as ``time``.
   func now() -> Instant
+
+  /// What the clock said last: near enough between two readings, at no cost.
+  var time: Instant { get }
 
   func makeEncoder(for model: LiveModel) -> Encoder
 

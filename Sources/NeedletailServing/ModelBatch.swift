@@ -13,6 +13,8 @@ final class ModelBatch<Encoder: AnyObject> {
   let pointers: OutputPointers
   /// Bytes that one row of each output takes in an answer, at most.
   private let answerBytesPerRow: [Int]
+  /// Outputs of a call of more rows than one run takes.
+  var collected = FloatRoom()
   private(set) var jobs: [PredictJob] = []
   /// Rows bound and not yet run.
   private(set) var rows = 0

@@ -25,9 +25,15 @@ struct OutputPointers: ~Copyable {
     return UnsafeBufferPointer(pointers)
   }
 
-  /// Points at `starts`, one per output.
-  borrowing func point(at starts: [UnsafeMutablePointer<Float>]) -> UnsafeBufferPointer<UnsafePointer<Float>> {
-    for index in starts.indices { pointers[index] = UnsafePointer(starts[index]) }
+  /// Points at what ``Plan/collect(_:count:selection:into:at:of:)`` gathered for `rows` rows.
+  borrowing func point(
+    at room: UnsafePointer<Float>, rows: Int, selection: UInt64
+  ) -> UnsafeBufferPointer<UnsafePointer<Float>> {
+    var start = room
+    for index in plan.outputs.indices {
+      pointers[index] = start
+      if selection.selects(index) { start += rows * plan.outputs[index].floatsPerRow }
+    }
     return UnsafeBufferPointer(pointers)
   }
 }
@@ -35,4 +41,9 @@ struct OutputPointers: ~Copyable {
 extension PlanOutput {
   /// A class is one index.
   var floatsPerRow: Int { kind == .number ? columns : 1 }
+}
+
+extension UInt64 {
+  /// Whether a set of outputs, a bit each, holds this one.
+  func selects(_ output: Int) -> Bool { self >> UInt64(output) & 1 == 1 }
 }

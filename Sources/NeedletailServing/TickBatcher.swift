@@ -1,4 +1,4 @@
-internal import NeedletailCore
+public import NeedletailCore
 internal import NeedletailEngine
 internal import NeedletailMetrics
 public import NeedletailModels
@@ -20,8 +20,10 @@ public final class TickBatcher<Sink: AnswerSink> {
   /// Held from a tick's first call to its end.
   private var lease: ModelLease?
   private var batches: [ModelBatch<Sink.Encoder>] = []
-  /// The table that `batches` was last compared with; only compared, never followed.
-  private var sweptTable: UnsafeMutableRawPointer?
+  /// Of the table that `batches` was last compared with.
+  private var sweptGeneration: UInt64 = 0
+  /// Answers made and not yet handed to sockets.
+  private var unsent: [UnsentAnswers] = []
   /// Calls bound and not yet answered.
   public private(set) var callsPending = 0
 
@@ -34,6 +36,7 @@ public final class TickBatcher<Sink: AnswerSink> {
     self.counters = counters
     self.shard = shard
     self.rowsMax = rowsMax
+    unsent.reserveCapacity(64)
   }
 
   // MARK: admission
@@ -41,7 +44,7 @@ public final class TickBatcher<Sink: AnswerSink> {
   /// Checks and binds one call, or refuses it alone: the others of the tick go on.
   /// - Complexity: O(bytes of the call).
   public func admit(_ call: PredictCall, into sink: Sink) {
-    guard !call.deadline.hasPassed(at: sink.now()) else {
+    guard !call.deadline.hasPassed(at: sink.time) else {
       counters.unresolved(.deadlineExceeded).add(shard: shard)
       sink.refuse(call.address, Self.expired)
       return
@@ -78,8 +81,8 @@ public final class TickBatcher<Sink: AnswerSink> {
     try binder.bind(call.tensors, rows: 0..<rows, into: batch.nextRow)
     batch.append(
       PredictJob(
-        address: call.address, arrival: call.arrival, deadline: call.deadline, selection: selection,
-        firstRow: batch.rows, rows: rows))
+        address: call.address, arrival: call.arrival, receiveMicroseconds: call.receiveMicroseconds,
+        deadline: call.deadline, selection: selection, firstRow: batch.rows, rows: rows))
     callsPending += 1
     counters.inFlight.add(1, shard: shard)
   }
@@ -106,24 +109,36 @@ public final class TickBatcher<Sink: AnswerSink> {
     lease = nil
   }
 
-  /// Drops scratch of versions that have left the table; between ticks, so that an idle loop holds no
-  /// memory of a retired version.
+  /// Tells that all answers made so far were handed to their sockets.
+  public func sent(at now: Instant) {
+    for answers in unsent {
+      answers.counters.sendDuration.record(
+        microseconds: now.microseconds(since: answers.computed), count: answers.calls, shard: shard)
+    }
+    unsent.removeAll(keepingCapacity: true)
+  }
+
+  /// Whether ``sent(at:)`` is owed.
+  public var hasUnsent: Bool { !unsent.isEmpty }
+
+  /// Drops scratch of versions that have left the table, and what large calls left behind; between ticks,
+  /// so that an idle loop holds no memory of a retired version.
   public func sweep() {
     guard lease == nil else { return }
-    sweptTable = nil
+    sweptGeneration = 0
     beginTick()
     lease = nil
+    for batch in batches { batch.collected.trim() }
   }
 
   private func beginTick() {
     let lease = reader.lease()
     let table = lease.table
-    let identity = Unmanaged.passUnretained(table).toOpaque()
-    if identity != sweptTable {
+    if table.generation != sweptGeneration {
       batches.removeAll { batch in
         !table.entries.contains { $0.model == batch.model.model && $0.live.contains { $0 === batch.model } }
       }
-      sweptTable = identity
+      sweptGeneration = table.generation
     }
     self.lease = consume lease
   }
@@ -131,23 +146,23 @@ public final class TickBatcher<Sink: AnswerSink> {
   private func run(_ batch: ModelBatch<Sink.Encoder>, into sink: Sink) {
     let start = sink.now()
     batch.dropExpired(at: start) { job in
-      callEnded()
+      callsEnded(1)
       refuse(job.address, Self.expired, batch, sink)
     }
     let rows = batch.rows
     guard rows > 0 else { return }
     batch.plan.run(batch.workspace, rows: rows)
-    let computeMicroseconds = sink.now().microseconds(since: start)
+    let end = sink.now()
+    let computeMicroseconds = end.microseconds(since: start)
     batch.countNonFinite(rows: rows, shard: shard)
-    let modelCounters = batch.model.counters
-    modelCounters.batchRows.record(items: rows, shard: shard)
+    callsEnded(batch.jobs.count)
+    count(batch.model.counters, calls: batch.jobs.count, rows: rows, computeMicroseconds, end: end)
     for index in batch.jobs.indices {
       let job = batch.jobs[index]
       let timing = AnswerTiming(
         queueMicroseconds: start.microseconds(since: job.arrival), computeMicroseconds: computeMicroseconds,
         batchRows: UInt32(clamping: rows))
-      callEnded()
-      count(answered: job.rows, timing, modelCounters)
+      count(batch.model.counters, received: job.receiveMicroseconds, timing)
       sink.answer(
         job.address, batch.encoder, rows: job.rows,
         values: batch.pointers.point(at: batch.workspace, row: job.firstRow), selection: job.selection, timing: timing)
@@ -162,12 +177,7 @@ public final class TickBatcher<Sink: AnswerSink> {
   ) throws(ServingError) {
     let plan = batch.plan
     let start = sink.now()
-    // Outputs that nobody asked for are computed and not kept.
-    let collected = plan.outputs.indices.map { index in
-      UnsafeMutablePointer<Float>.allocate(
-        capacity: Self.isSelected(index, selection) ? rows * plan.outputs[index].floatsPerRow : 0)
-    }
-    defer { for start in collected { start.deallocate() } }
+    let room = batch.collected.reserve(rows * plan.collectedFloatsPerRow(selection))
     var row = 0
     while row < rows {
       guard !call.deadline.hasPassed(at: sink.now()) else { throw Self.expired }
@@ -175,38 +185,43 @@ public final class TickBatcher<Sink: AnswerSink> {
       try batch.model.compiled.binder.bind(call.tensors, rows: row..<row + count, into: batch.workspace.input)
       plan.run(batch.workspace, rows: count)
       batch.countNonFinite(rows: count, shard: shard)
-      for index in plan.outputs.indices where Self.isSelected(index, selection) {
-        let width = plan.outputs[index].floatsPerRow
-        (collected[index] + row * width).initialize(from: batch.workspace.output(index), count: count * width)
-      }
+      plan.collect(batch.workspace, from: 0, count: count, selection: selection, into: room, at: row, of: rows)
       row += count
     }
+    let end = sink.now()
     let timing = AnswerTiming(
       queueMicroseconds: start.microseconds(since: call.arrival),
-      computeMicroseconds: sink.now().microseconds(since: start), batchRows: UInt32(clamping: rows))
-    batch.model.counters.batchRows.record(items: rows, shard: shard)
-    count(answered: rows, timing, batch.model.counters)
+      computeMicroseconds: end.microseconds(since: start), batchRows: UInt32(clamping: rows))
+    count(batch.model.counters, calls: 1, rows: rows, timing.computeMicroseconds, end: end)
+    count(batch.model.counters, received: call.receiveMicroseconds, timing)
     sink.answer(
-      call.address, batch.encoder, rows: rows, values: batch.pointers.point(at: collected), selection: selection,
-      timing: timing)
+      call.address, batch.encoder, rows: rows,
+      values: batch.pointers.point(at: room, rows: rows, selection: selection), selection: selection, timing: timing)
   }
-
-  private static func isSelected(_ output: Int, _ selection: UInt64) -> Bool { selection >> UInt64(output) & 1 == 1 }
 
   // MARK: counting
 
   private static var expired: ServingError { .deadlineExceeded("timeout_us: the budget was spent before the call ran") }
 
-  private func callEnded() {
-    callsPending -= 1
-    counters.inFlight.add(-1, shard: shard)
+  private func callsEnded(_ calls: Int) {
+    callsPending -= calls
+    counters.inFlight.add(-calls, shard: shard)
   }
 
-  private func count(answered rows: Int, _ timing: AnswerTiming, _ counters: ModelCounters) {
-    counters.requests(.ok).add(shard: shard)
+  /// What the calls of a batch have in common, counted once.
+  private func count(
+    _ counters: ModelCounters, calls: Int, rows: Int, _ computeMicroseconds: UInt32, end: Instant
+  ) {
+    counters.requests(.ok).add(UInt64(calls), shard: shard)
     counters.rows.add(UInt64(rows), shard: shard)
+    counters.batchRows.record(items: rows, shard: shard)
+    counters.computeDuration.record(microseconds: computeMicroseconds, count: calls, shard: shard)
+    unsent.append(UnsentAnswers(counters: counters, computed: end, calls: calls))
+  }
+
+  private func count(_ counters: ModelCounters, received receiveMicroseconds: UInt32, _ timing: AnswerTiming) {
+    counters.receiveDuration.record(microseconds: receiveMicroseconds, shard: shard)
     counters.queueDuration.record(microseconds: timing.queueMicroseconds, shard: shard)
-    counters.computeDuration.record(microseconds: timing.computeMicroseconds, shard: shard)
     let total = UInt64(timing.queueMicroseconds) + UInt64(timing.computeMicroseconds)
     counters.answerDuration.record(microseconds: UInt32(clamping: total), shard: shard)
   }
@@ -217,4 +232,12 @@ public final class TickBatcher<Sink: AnswerSink> {
     batch.model.counters.requests(error.code).add(shard: shard)
     sink.refuse(address, error)
   }
+}
+
+/// Answers of one batch on their way to sockets.
+private struct UnsentAnswers {
+  var counters: ModelCounters
+  /// When their computation ended.
+  var computed: Instant
+  var calls: Int
 }

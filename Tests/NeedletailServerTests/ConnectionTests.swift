@@ -68,6 +68,40 @@ struct ConnectionTests {
     }
   }
 
+  @Test func manyPeersThatDoNotReadTogetherStayBelowTheTotal() async throws {
+    try await TestServer.with(
+      models: Self.models,
+      configure: {
+        $0.threads = 1
+        $0.limits.outputBytesMax = 1 << 30
+        $0.limits.outputBytesTotalMax = 48 << 20
+      }
+    ) { test in
+      // 32 MB an answer, of which the sockets take some: far below what one connection may leave unread.
+      let frame = try RawConnection.frame(
+        id: 1,
+        .predict(.init(model: "wide", inputs: [InputTensor.features([Float](repeating: 1, count: 2000), columns: 1)])))
+      var peers: [RawConnection] = []
+      for _ in 0..<4 {
+        let raw = try await RawConnection.connect(to: test.address, autoRead: false)
+        raw.push(frame)
+        peers.append(raw)
+      }
+      func sum(_ name: String, _ labels: [String: String] = [:]) -> Double {
+        TestServer.sum(of: name, labels, in: test.server.metricsText)
+      }
+      while sum("needletail_connections_evicted_total", ["reason": "output_bytes_total"]) == 0 {
+        try await Task.sleep(for: .milliseconds(5))
+      }
+      while sum("needletail_requests_total", ["model": "wide", "status": "OK"]) < 4 {
+        try await Task.sleep(for: .milliseconds(5))
+      }
+      #expect(sum("needletail_output_waiting_bytes") <= Double(48 << 20))
+      for raw in peers { await raw.close() }
+      while sum("needletail_output_waiting_bytes") > 0 { try await Task.sleep(for: .milliseconds(5)) }
+    }
+  }
+
   @Test func aSlowReaderWithinItsLimitsGetsEverything() async throws {
     try await TestServer.with(models: Self.models, configure: { $0.limits.outputBytesMax = 64 << 20 }) { test in
       let raw = try await RawConnection.connect(to: test.address)

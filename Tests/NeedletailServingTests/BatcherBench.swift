@@ -39,7 +39,7 @@ final class BatcherBench {
   /// A call with one dense matrix.
   func call(
     _ id: UInt64, _ rows: [[Float]], model: String = "m", version: UInt64? = nil, outputs: [String] = [],
-    timeoutMicroseconds: UInt32 = 0
+    timeoutMicroseconds: UInt32 = 0, receiveMicroseconds: UInt32 = 0
   ) {
     let values = rows.flatMap { $0 }
     let shape = [UInt64(rows.count), UInt64(rows.first?.count ?? 0)]
@@ -63,7 +63,8 @@ final class BatcherBench {
                   batcher.admit(
                     PredictCall(
                       address: ReplyAddress(slot: 0, generation: 0, id: id), arrival: sink.time,
-                      timeoutMicroseconds: timeoutMicroseconds, model: modelName,
+                      receiveMicroseconds: receiveMicroseconds, timeoutMicroseconds: timeoutMicroseconds,
+                      model: modelName,
                       selector: version.map { .version($0) } ?? .serving,
                       tensors: UnsafeBufferPointer(start: tensor, count: 1), outputs: names),
                     into: sink)

@@ -220,6 +220,42 @@ struct TickBatcherTests {
     #expect(old == nil)
   }
 
+  // MARK: phases
+
+  @Test func everyPhaseIsRecordedOnceACallWithItsOwnTime() throws {
+    let bench = BatcherBench()
+    let model = try bench.live(line)
+    bench.publish(model)
+    bench.call(1, [[1, 0]], receiveMicroseconds: 3)
+    bench.call(2, [[1, 0]], receiveMicroseconds: 200)
+    bench.sink.time = bench.sink.time.advanced(byMicroseconds: 40)
+    bench.run()
+    #expect(bench.batcher.hasUnsent)
+    #expect(model.counters.sendDuration.count == 0, "not sent yet")
+    bench.batcher.sent(at: bench.sink.time.advanced(byMicroseconds: 7))
+    #expect(!bench.batcher.hasUnsent)
+    let counters = model.counters
+    #expect(
+      [counters.receiveDuration, counters.queueDuration, counters.computeDuration, counters.sendDuration]
+        .map { ($0.sum * 1e6).rounded() } == [203, 80, 0, 14])
+    #expect(
+      [counters.receiveDuration, counters.queueDuration, counters.computeDuration, counters.sendDuration]
+        .map(\.count) == [2, 2, 2, 2])
+  }
+
+  @Test(.enabled(if: Allocations.areCounted)) func aLargeCallUsesTheSameRoomAgain() throws {
+    let bench = BatcherBench()
+    let model = try bench.live(line, planRows: 4)
+    bench.publish(model)
+    var room = FloatRoom()
+    #expect(Allocations.during { _ = room.reserve(100) } == 1)
+    #expect(Allocations.during { _ = room.reserve(80) } == 0)
+    room.trim()
+    #expect(room.floats.count == 100, "it was used since the last time")
+    room.trim()
+    #expect(room.floats.count == 0)
+  }
+
   // MARK: numbers
 
   @Test func numbersThatAreNoneAreCounted() throws {

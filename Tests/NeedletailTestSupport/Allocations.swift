@@ -1,4 +1,4 @@
-internal import CNeedletailTestSupport
+internal import CNeedletailAllocations
 
 /// Heap allocations of the calling thread and of the engine's helpers.
 public enum Allocations {

@@ -22,6 +22,8 @@ public final class LiveModel: Sendable {
   public let residentBytes: Int
   /// What warming measured: one run per batch bucket, ascending by rows.
   public let warmUp: [WarmUpRun]
+  /// The same as an estimate for any batch.
+  public let cost: PlanCost
   public let counters: ModelCounters
 
   private let onRelease: @Sendable () -> Void
@@ -43,21 +45,10 @@ public final class LiveModel: Sendable {
     self.drift = drift
     residentBytes = compiled.plan.residentBytes
     self.warmUp = warmUp
+    cost = PlanCost(warmUp)
     self.counters = counters
     self.onRelease = onRelease
   }
 
   deinit { onRelease() }
-}
-
-/// How long one batch took while a version was warmed.
-public struct WarmUpRun: Equatable, Sendable {
-  public let rows: Int
-  /// Of the second run at this size: the first one touched the pages.
-  public let microseconds: UInt32
-
-  public init(rows: Int, microseconds: UInt32) {
-    self.rows = rows
-    self.microseconds = microseconds
-  }
 }

@@ -10,12 +10,16 @@ public final class ModelCounters: Sendable {
   public let nonFinite: Counter
   /// Rows of the batches this version computed.
   public let batchRows: Histogram
+  /// From a request's first byte to its last.
+  public let receiveDuration: Histogram
   /// From a request's last byte to the start of its computation.
   public let queueDuration: Histogram
   /// Of one request's share: the batch it was computed in.
   public let computeDuration: Histogram
   /// From a request's last byte to its answer: what a client would see without the network.
   public let answerDuration: Histogram
+  /// From the end of the computation until the answer was handed to the socket.
+  public let sendDuration: Histogram
 
   static let requestDurationName = "needletail_request_duration_seconds"
   static let batchRowsBuckets: [Double] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096]
@@ -33,12 +37,15 @@ public final class ModelCounters: Sendable {
     batchRows = metrics.histogram(
       "needletail_batch_rows", help: "Rows of the batches computed.", labels: labels,
       buckets: Self.batchRowsBuckets, unit: .items)
-    queueDuration = metrics.histogram(
-      Self.requestDurationName, help: "How long predict calls spent in each phase.",
-      labels: labels + [("phase", "queue")])
-    computeDuration = metrics.histogram(
-      Self.requestDurationName, help: "How long predict calls spent in each phase.",
-      labels: labels + [("phase", "compute")])
+    func duration(_ phase: String) -> Histogram {
+      metrics.histogram(
+        Self.requestDurationName, help: "How long predict calls spent in each phase.",
+        labels: labels + [("phase", phase)])
+    }
+    receiveDuration = duration("receive")
+    queueDuration = duration("queue")
+    computeDuration = duration("compute")
+    sendDuration = duration("send")
     answerDuration = metrics.histogram(
       "needletail_answer_duration_seconds",
       help: "From a predict call's last byte to its answer, of calls that ended OK.",

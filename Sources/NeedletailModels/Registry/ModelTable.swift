@@ -1,4 +1,5 @@
 public import NeedletailCore
+internal import Synchronization
 
 /// What is live at one moment: an immutable snapshot that requests look models up in.
 ///
@@ -44,6 +45,8 @@ public final class ModelTable: @unchecked Sendable {
 
   /// By name.
   public let entries: [Entry]
+  /// Unlike any other table's of this process, above that of every table made before. 0 is none.
+  public let generation: UInt64
   private let index: NameIndex
   // The same once more for the data path, without anything that is reference-counted.
   private let spans: [Span]
@@ -80,11 +83,14 @@ public final class ModelTable: @unchecked Sendable {
     var model: Unmanaged<LiveModel>
   }
 
+  private static let generations = Atomic<UInt64>(0)
+
   public static let empty = ModelTable([])
 
   /// - Precondition: every model stands once.
   public init(_ entries: [Entry]) {
     self.entries = entries.sorted { $0.model < $1.model }
+    generation = Self.generations.add(1, ordering: .relaxed).newValue
     index = NameIndex(self.entries.map(\.model.name))
     var spans: [Span] = []
     var versions: [Version] = []

@@ -11,6 +11,7 @@ public struct ServerConfiguration: Sendable {
     public var connectionsMax = Limits.connectionsMaxDefault
     public var callsInFlightMax = Limits.callsInFlightMaxDefault
     public var outputBytesMax = Limits.outputBytesMaxDefault
+    public var outputBytesTotalMax = Limits.outputBytesTotalMaxDefault
     public var idle: Duration = .seconds(Limits.idleSecondsDefault)
     public var frame: Duration = .seconds(Limits.frameSecondsDefault)
     public var stall: Duration = .seconds(Limits.stallSecondsDefault)
@@ -82,6 +83,7 @@ public struct ServerConfiguration: Sendable {
     limits.connectionsMax = try values.integer(.connections)
     limits.callsInFlightMax = try values.integer(.callsInFlight)
     limits.outputBytesMax = try values.integer(.outputBytes)
+    limits.outputBytesTotalMax = try values.integer(.outputBytesTotal)
     limits.idle = try values.seconds(.idle)
     limits.frame = try values.seconds(.frameTimeout)
     limits.stall = try values.seconds(.stall)

@@ -6,7 +6,7 @@ extension Setting {
   public static let all: [Setting] = [
     store, stateDirectory, listen, unix, plaintext, admin, trust, allowUnsigned, threads,
     logLevel, logFormat, grace, stopLimit, rescan, keep, planRows, relaxed,
-    frameBytes, connections, callsInFlight, outputBytes, idle, frameTimeout, stall, batchRows,
+    frameBytes, connections, callsInFlight, outputBytes, outputBytesTotal, idle, frameTimeout, stall, batchRows,
     bundleBytes, bundleRawBytes,
   ]
 
@@ -81,6 +81,9 @@ extension Setting {
   static let outputBytes = Setting(
     "limits.output_bytes_max", .integer(65_536...(1 << 32)), default: "\(Limits.outputBytesMaxDefault)",
     "Answers waiting for a peer that does not read, before its connection is closed")
+  static let outputBytesTotal = Setting(
+    "limits.output_bytes_total_max", .integer(65_536...(1 << 40)), default: "\(Limits.outputBytesTotalMaxDefault)",
+    "Answers waiting for all peers that do not read, before such connections are closed")
   static let idle = Setting(
     "limits.idle_seconds", .seconds(0.001...86_400), default: "\(Limits.idleSecondsDefault)",
     "A connection that says nothing for so long is closed")

@@ -19,6 +19,7 @@ final class ConnectionCounters: Sendable {
   private let evictedIdle: Counter
   private let evictedStalledFrame: Counter
   private let evictedSlowReader: Counter
+  private let evictedOutputBytesTotal: Counter
   private let evictedLingering: Counter
 
   init(metrics: MetricsRegistry) {
@@ -46,6 +47,7 @@ final class ConnectionCounters: Sendable {
     evictedIdle = evicted(.idle)
     evictedStalledFrame = evicted(.stalledFrame)
     evictedSlowReader = evicted(.slowReader)
+    evictedOutputBytesTotal = evicted(.outputBytesTotal)
     evictedLingering = evicted(.lingering)
   }
 
@@ -61,6 +63,7 @@ final class ConnectionCounters: Sendable {
     case .idle: evictedIdle
     case .stalledFrame: evictedStalledFrame
     case .slowReader: evictedSlowReader
+    case .outputBytesTotal: evictedOutputBytesTotal
     case .lingering: evictedLingering
     }
   }

@@ -30,6 +30,8 @@ final class ConnectionHandler: ChannelDuplexHandler {
   /// NIO asked to read while nothing was wanted.
   private var isReadHeld = false
   private var controlCallsInFlight = 0
+  /// What of the answers the socket does not take, as last told to the budget of all connections.
+  private var bytesWaiting = 0
   /// This side has ended; the peer has all that it will get.
   private var isOutputClosed = false
 
@@ -56,8 +58,9 @@ final class ConnectionHandler: ChannelDuplexHandler {
   func channelRead(context: ChannelHandlerContext, data: NIOAny) {
     var bytes = unwrapInboundIn(data)
     loop.counters.receivedBytes.add(UInt64(bytes.readableBytes), shard: loop.shard)
-    state.receive(&bytes, now: loop.now())
-    takeFrames()
+    let now = loop.now()
+    state.receive(&bytes, now: now)
+    takeFrames(now)
   }
 
   func read(context: ChannelHandlerContext) {
@@ -69,11 +72,14 @@ final class ConnectionHandler: ChannelDuplexHandler {
   }
 
   func channelWritabilityChanged(context: ChannelHandlerContext) {
-    guard state.writability(context.channel.isWritable, now: loop.now()) else { return }
+    let now = loop.now()
+    let isUnblocked = state.writability(context.channel.isWritable, now: now)
+    measureWaiting()
+    guard isUnblocked else { return }
     if isFlushing {
       wasUnblocked = true
     } else {
-      takeFrames()
+      takeFrames(now)
       resumeReading()
     }
   }
@@ -106,26 +112,27 @@ final class ConnectionHandler: ChannelDuplexHandler {
   private func forget() {
     guard context != nil else { return }
     context = nil
+    _ = loop.outputBudget.move(by: -bytesWaiting)
+    bytesWaiting = 0
     state.close()
     loop.remove(address)
   }
 
   // MARK: calls
 
-  private func takeFrames() {
+  private func takeFrames(_ now: Instant) {
     guard !isTaking else { return }
     isTaking = true
     defer { isTaking = false }
-    let arrival = loop.now()
     while true {
-      switch state.next(now: arrival) {
-      case .execute(let frame): execute(frame, arrival: arrival)
+      switch state.next(now: now) {
+      case .execute(let frame): execute(frame)
       case .refuse(let frame):
         let id = frame.withUnsafeReadableBytes { RequestDecoder.peekID($0) }
         refuse(id: id, .unavailable("the server is stopping and did not execute this call"))
       case .settle:
         loop.runTick()
-        // Only control calls are left: they come back by themselves.
+        // Those that are left come back by themselves.
         guard state.callsInFlight < loop.bounds.callsInFlightMax else { return }
       case .fail(let error):
         loop.counters.frameError(error).add(shard: loop.shard)
@@ -138,14 +145,14 @@ final class ConnectionHandler: ChannelDuplexHandler {
     }
   }
 
-  private func execute(_ frame: ByteBuffer, arrival: Instant) {
-    frame.withUnsafeReadableBytes { bytes in
+  private func execute(_ frame: ConnectionStateMachine.ArrivedFrame) {
+    frame.bytes.withUnsafeReadableBytes { bytes in
       do throws(ServingError) {
         let request = try RequestDecoder.decode(bytes, arena: loop.arena)
         guard request.id != 0 else {
           throw ServingError.invalidArgument("id: expected a number other than 0, found 0")
         }
-        dispatch(request, arrival: arrival)
+        dispatch(request, of: frame)
       } catch {
         loop.counters.undecodable.add(shard: loop.shard)
         refuse(id: RequestDecoder.peekID(bytes), error)
@@ -153,15 +160,17 @@ final class ConnectionHandler: ChannelDuplexHandler {
     }
   }
 
-  private func dispatch(_ request: RequestView, arrival: Instant) {
+  private func dispatch(_ request: RequestView, of frame: ConnectionStateMachine.ArrivedFrame) {
     switch request.call {
     case .predict(let predict):
       state.accept(id: request.id)
       loop.admit(
         PredictCall(
-          address: replyAddress(request.id), arrival: arrival, timeoutMicroseconds: request.timeoutMicroseconds,
-          model: predict.model, selector: predict.selector, tensors: predict.tensors, outputs: predict.outputs,
-          routingKey: predict.routingKey))
+          address: replyAddress(request.id), arrival: frame.arrived,
+          receiveMicroseconds: frame.arrived.microseconds(since: frame.began),
+          timeoutMicroseconds: request.timeoutMicroseconds, model: predict.model, selector: predict.selector,
+          tensors: predict.tensors, outputs: predict.outputs, routingKey: predict.routingKey,
+          priority: predict.priority))
     case .health: control(request.id, .health)
     case .metrics: control(request.id, .metrics)
     case .listModels: control(request.id, .listModels)
@@ -201,16 +210,17 @@ final class ConnectionHandler: ChannelDuplexHandler {
   /// An answer, or an error, to an accepted predict call. Only gathers: the loop flushes.
   func settle(_ write: (inout ByteBuffer) -> Void) {
     write(&output)
-    state.settle(now: loop.now())
+    state.settle(now: loop.time)
     markDirty()
   }
 
   /// The answer to a control call; sends at once, for no tick may follow.
   func settleControl(_ write: (inout ByteBuffer) -> Void) {
     controlCallsInFlight -= 1
+    let now = loop.now()
     settle(write)
     flush()
-    takeFrames()
+    takeFrames(now)
   }
 
   /// A call that was not accepted.
@@ -240,19 +250,33 @@ final class ConnectionHandler: ChannelDuplexHandler {
     }
     if wasUnblocked {
       wasUnblocked = false
-      takeFrames()
+      takeFrames(loop.time)
       resumeReading()
     }
     closeIfFinished()
   }
 
-  /// A peer that asks and does not read must not fill the server's memory.
+  /// Peers that ask and do not read must not fill the server's memory, neither one nor many together.
   private func closeIfTooMuchWaits() {
-    guard let context, !context.channel.isWritable,
-      let waiting = try? context.channel.syncOptions?.getOption(.bufferedWritableBytes)
-    else { return }
-    guard waiting > loop.outputBytesMax else { return }
-    evict(.slowReader)
+    let isAboveTotal = measureWaiting()
+    if bytesWaiting > loop.outputBytesMax {
+      evict(.slowReader)
+    } else if isAboveTotal, bytesWaiting > 0 {
+      evict(.outputBytesTotal)
+    }
+  }
+
+  /// Tells the budget of all connections what waits in this one's socket; nothing, while the socket takes
+  /// what it is given.
+  /// - Returns: whether all connections together are above their bound.
+  @discardableResult
+  private func measureWaiting() -> Bool {
+    guard let context, bytesWaiting > 0 || !context.channel.isWritable else { return false }
+    let waiting =
+      context.channel.isWritable ? 0 : (try? context.channel.syncOptions?.getOption(.bufferedWritableBytes)) ?? 0
+    let change = waiting - bytesWaiting
+    bytesWaiting = waiting
+    return loop.outputBudget.move(by: change)
   }
 
   private func closeIfFinished() {
@@ -291,6 +315,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
 
   /// Called about once a second.
   func checkTime(_ now: Instant) {
+    measureWaiting()
     if let reason = state.overdue(now: now) {
       evict(reason)
     } else if output.readableBytes == 0, output.capacity > Limits.idleOutputBytesMax, state.isQuiet(now: now) {

@@ -35,7 +35,7 @@ struct ConnectionStateMachine: ~Copyable {
   /// What to do with the bytes that have arrived.
   enum NextAction {
     /// Decode and run it.
-    case execute(ByteBuffer)
+    case execute(ArrivedFrame)
     /// Decode its id and answer UNAVAILABLE.
     case refuse(ByteBuffer)
     /// Run what is pending: no further call is taken before.
@@ -45,6 +45,15 @@ struct ConnectionStateMachine: ~Copyable {
     case wait
   }
 
+  /// A whole frame and when it came.
+  struct ArrivedFrame {
+    var bytes: ByteBuffer
+    /// Of its first byte.
+    var began: Instant
+    /// Of its last byte; of later ones too, where it had to wait for its turn.
+    var arrived: Instant
+  }
+
   /// Why a connection is closed from this side; the label of a counter.
   enum CloseReason: String {
     case idle
@@ -52,6 +61,8 @@ struct ConnectionStateMachine: ~Copyable {
     case stalledFrame = "stalled_frame"
     /// Takes no answers.
     case slowReader = "slow_reader"
+    /// Takes its answers too slowly, and all such peers together take too much memory.
+    case outputBytesTotal = "output_bytes_total"
     /// Was told everything and does not go.
     case lingering
   }
@@ -74,6 +85,8 @@ struct ConnectionStateMachine: ~Copyable {
   /// When the frame that is arriving began; nil between frames.
   private var frameStart: Instant?
   private var lastActivity: Instant
+  /// When bytes came last.
+  private var lastReceived: Instant
   /// Since when the socket takes no more bytes; nil while it does.
   private var blockedSince: Instant?
   private(set) var callsInFlight = 0
@@ -84,6 +97,7 @@ struct ConnectionStateMachine: ~Copyable {
     self.bounds = bounds
     decoder = FrameDecoder(frameBytesMax: bounds.frameBytesMax)
     lastActivity = now
+    lastReceived = now
   }
 
   /// Calls come in, whether they are executed or refused.
@@ -98,6 +112,7 @@ struct ConnectionStateMachine: ~Copyable {
 
   mutating func receive(_ bytes: inout ByteBuffer, now: Instant) {
     lastActivity = now
+    lastReceived = now
     // What comes after the boundary was lost is thrown away: read, so that the peer reads our answer.
     if takesFrames { decoder.append(&bytes) }
   }
@@ -107,9 +122,10 @@ struct ConnectionStateMachine: ~Copyable {
     guard callsInFlight < bounds.callsInFlightMax else { return .settle }
     do throws(FrameError) {
       if let frame = try decoder.next() {
+        let began = frameStart ?? lastReceived
         frameStart = nil
-        if case .open = phase { return .execute(frame) }
-        return .refuse(frame)
+        guard case .open = phase else { return .refuse(frame) }
+        return .execute(ArrivedFrame(bytes: frame, began: began, arrived: lastReceived))
       }
     } catch {
       phase = .ending(since: now)
@@ -118,7 +134,7 @@ struct ConnectionStateMachine: ~Copyable {
     if !decoder.isMidFrame {
       frameStart = nil
     } else if frameStart == nil {
-      frameStart = now
+      frameStart = lastReceived
     }
     return .wait
   }

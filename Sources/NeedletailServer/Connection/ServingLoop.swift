@@ -33,7 +33,10 @@ final class ServingLoop: AnswerSink, @unchecked Sendable {
   private var dirty: [ConnectionHandler] = []
   private var flushing: [ConnectionHandler] = []
   private var isTickArmed = false
-  private var timer: RepeatedTask?
+  private var timer: Scheduled<Void>?
+  private var timerPeriod = TimeAmount.seconds(1)
+  private var allocations: LoopAllocations?
+  let outputBudget: OutputBudget
   private var whenEmpty: EventLoopPromise<Void>?
   private(set) var isStopping = false
   /// Made once: a closure per tick would be an allocation per tick.
@@ -51,6 +54,9 @@ final class ServingLoop: AnswerSink, @unchecked Sendable {
     logger = shared.logger
     control = shared.control
     connectionsOpen = shared.gate
+    outputBudget = shared.outputBudget
+    allocations = LoopAllocations(metrics: shared.metrics, shard: shard)
+    time = .now()
     batcher = TickBatcher(
       reader: reader, counters: shared.servingCounters, shard: shard, rowsMax: limits.batchRowsMax)
     tick = { [unowned self] in runTick() }
@@ -60,8 +66,18 @@ final class ServingLoop: AnswerSink, @unchecked Sendable {
   func start() {
     let shortest = min(bounds.idleNanoseconds, bounds.frameNanoseconds, bounds.stallNanoseconds)
     // An eighth of the shortest limit is near enough; a second suffices for the usual ones.
-    let period = TimeAmount.nanoseconds(Int64(clamping: min(1_000_000_000, max(1_000_000, shortest / 8))))
-    timer = eventLoop.scheduleRepeatedTask(initialDelay: period, delay: period) { [unowned self] _ in checkTime() }
+    timerPeriod = .nanoseconds(Int64(clamping: min(1_000_000_000, max(1_000_000, shortest / 8))))
+    armTimer()
+  }
+
+  /// Anew each time rather than a repeated task, so that its allocations fall into its own share.
+  private func armTimer() {
+    timer = eventLoop.scheduleTask(in: timerPeriod) { [unowned self] in
+      allocations?.count()
+      checkTime()
+      armTimer()
+      allocations?.skip()
+    }
   }
 
   // MARK: connections
@@ -125,13 +141,21 @@ final class ServingLoop: AnswerSink, @unchecked Sendable {
     swap(&dirty, &flushing)
     for handler in flushing { handler.flush() }
     flushing.removeAll(keepingCapacity: true)
+    if batcher.hasUnsent { batcher.sent(at: now()) }
+    allocations?.count()
   }
 
   // MARK: AnswerSink
 
   typealias Encoder = PredictResponseEncoder
 
-  func now() -> Instant { .now() }
+  /// What the clock said last.
+  private(set) var time: Instant
+
+  func now() -> Instant {
+    time = .now()
+    return time
+  }
 
   func makeEncoder(for model: LiveModel) -> PredictResponseEncoder {
     PredictResponseEncoder(

@@ -1,11 +1,14 @@
 internal import Logging
+internal import NeedletailMetrics
 internal import NeedletailServing
 
 /// What all loops share.
 struct SharedServices: Sendable {
   let logger: Logger
   let control: ControlPlane
+  let metrics: MetricsRegistry
   let gate: ConnectionGate
+  let outputBudget: OutputBudget
   let connectionCounters: ConnectionCounters
   let servingCounters: ServingCounters
 }

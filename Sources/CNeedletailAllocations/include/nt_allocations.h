@@ -1,4 +1,5 @@
-/// Counts heap allocations of the calling thread, so that tests can hold a hot path to none.
+/// Counts heap allocations of the calling thread: tests hold a hot path to none by it, and the server
+/// shows what its event loops allocate. Costs one addition to a thread-local counter an allocation.
 #pragma once
 
 #include <stdbool.h>

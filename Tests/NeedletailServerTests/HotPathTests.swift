@@ -1,0 +1,40 @@
+import NeedletailClient
+import NeedletailCore
+import NeedletailTestSupport
+import NeedletailWire
+import Testing
+
+@testable import NeedletailServer
+
+@Suite("Hot path", .timeLimit(.minutes(2)))
+struct HotPathTests {
+  private static let models = ["mlp": ModelFixtures.mlp(widths: [16, 32, 10], precision: .int8)]
+
+  /// How many they are is told by Tests/hot-path/run, on a release build: a debug build allocates for
+  /// what an optimised one keeps in registers.
+  @Test(.enabled(if: Allocations.areCounted)) func allocationsOfTheLoopsAreShown() async throws {
+    try await TestServer.with(models: Self.models) { test in
+      let client = try await test.client()
+      let inputs = [InputTensor.features([Float](repeating: 0.5, count: 16), columns: 16)]
+      for _ in 0..<5 { _ = try await client.predict("mlp", inputs: inputs) }
+      #expect(TestServer.sum(of: "needletail_loop_allocations_total", [:], in: try await client.metrics()) > 0)
+      await client.close()
+    }
+  }
+
+  @Test func everyPhaseOfACallIsRecordedPerModelAndVersion() async throws {
+    try await TestServer.with(models: Self.models) { test in
+      let client = try await test.client()
+      let inputs = [InputTensor.features([Float](repeating: 0.5, count: 16), columns: 16)]
+      for _ in 0..<5 { _ = try await client.predict("mlp", inputs: inputs) }
+      let text = try await client.metrics()
+      for phase in ["receive", "queue", "compute", "send"] {
+        #expect(
+          TestServer.sum(
+            of: "needletail_request_duration_seconds_count", ["model": "mlp", "version": "1", "phase": phase], in: text)
+            == 5, "phase \(phase)")
+      }
+      await client.close()
+    }
+  }
+}
