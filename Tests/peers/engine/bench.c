@@ -1,12 +1,12 @@
 // Timing loops of `Tests/peers/run engine`, built as a shared library so that one Python process can
-// alternate them with the peers. Every function returns the best of many short rounds: noise on a
-// shared machine only ever adds time.
+// alternate them with the peers. Every function is one round: the mean over as many calls as fill the
+// time given. The process takes rounds of all rows in turn and the median of each.
 
 #include <cblas.h>
 #include <stdlib.h>
 #include <time.h>
 
-#include "nt_internal.h"
+#include "nt_math.h"
 #include "nt_plan.h"
 
 #if defined(NT_X86)
@@ -28,41 +28,46 @@ static void *aligned_bytes(size_t bytes) {
 static uint32_t random_state = 1;
 static uint32_t next_random(void) { return (random_state = random_state * 1664525u + 1013904223u) >> 8; }
 
-/// Seconds of one CALL: the best of rounds that fill about `seconds`, each some 200 µs long.
-#define NT_BEST(seconds, CALL)                                         \
-  ({                                                                   \
-    double nt_start = now_seconds();                                   \
-    CALL;                                                              \
-    double nt_once = now_seconds() - nt_start;                         \
-    size_t nt_calls = (size_t)(200e-6 / (nt_once + 1e-9)) + 1;         \
-    double nt_best = 1e9, nt_end = now_seconds() + (seconds);          \
-    do {                                                               \
-      nt_start = now_seconds();                                        \
-      for (size_t nt_call = 0; nt_call < nt_calls; nt_call++) CALL;    \
-      double nt_each = (now_seconds() - nt_start) / (double)nt_calls;  \
-      nt_best = nt_each < nt_best ? nt_each : nt_best;                 \
-    } while (now_seconds() < nt_end);                                  \
-    nt_best;                                                           \
+/// Seconds of one CALL: the mean over about `seconds`, after one call that warms the caches.
+#define NT_ROUND(seconds, CALL)                                                    \
+  ({                                                                               \
+    CALL;                                                                          \
+    double nt_start = now_seconds(), nt_spent;                                     \
+    size_t nt_calls = 0, nt_batch = 1;                                             \
+    do {                                                                           \
+      for (size_t nt_call = 0; nt_call < nt_batch; nt_call++) CALL;                \
+      nt_calls += nt_batch;                                                        \
+      nt_spent = now_seconds() - nt_start;                                         \
+      /* Batches of a quarter of the time: the clock costs as much as a small plan. */ \
+      nt_batch = (size_t)((double)nt_calls * (seconds) / 4 / nt_spent) + 1;        \
+    } while (nt_spent < (seconds));                                                \
+    nt_spent / (double)nt_calls;                                                   \
   })
 
 // MARK: - the machine's limits
 
 #define NT_OPAQUE(x) __asm__ volatile("" : "+x"(x))
 #define NT_CHAINS 10
-enum { peak_steps = 20000 };
+enum { peak_steps = 2000 };
 
 #if defined(NT_X86)
-NT_TARGET_AVX2 static void peak_s8__avx2(void) {
-  __m256i sums[NT_CHAINS], a = _mm256_set1_epi8(3), w = _mm256_set1_epi8(5), ones = _mm256_set1_epi16(1);
-  for (int i = 0; i < NT_CHAINS; i++) sums[i] = _mm256_setzero_si256();
-  for (int step = 0; step < peak_steps; step++) {
-    for (int i = 0; i < NT_CHAINS; i++) {
-      NT_OPAQUE(a);
-      sums[i] = _mm256_add_epi32(sums[i], _mm256_madd_epi16(_mm256_maddubs_epi16(a, w), ones));
-      NT_OPAQUE(sums[i]);
-    }
+/// What int8 products are made of, from registers. FACTOR: what stands before maddubs.
+#define NT_PEAK_S8(name, FACTOR)                                                                                    \
+  NT_TARGET_AVX2 static void name(void) {                                                                           \
+    __m256i sums[NT_CHAINS], a = _mm256_set1_epi8(3), w = _mm256_set1_epi8(5), ones = _mm256_set1_epi16(1);         \
+    for (int i = 0; i < NT_CHAINS; i++) sums[i] = _mm256_setzero_si256();                                           \
+    for (int step = 0; step < peak_steps; step++) {                                                                 \
+      for (int i = 0; i < NT_CHAINS; i++) {                                                                         \
+        NT_OPAQUE(a);                                                                                               \
+        sums[i] = _mm256_add_epi32(sums[i], _mm256_madd_epi16(_mm256_maddubs_epi16(a, FACTOR), ones));              \
+        NT_OPAQUE(sums[i]);                                                                                         \
+      }                                                                                                             \
+    }                                                                                                               \
   }
-}
+
+NT_PEAK_S8(peak_s8__avx2, w)
+NT_PEAK_S8(peak_s8_xor__avx2, _mm256_xor_si256(w, a))
+NT_PEAK_S8(peak_s8_psignb__avx2, _mm256_sign_epi8(w, a))
 
 NT_TARGET_AVX2 static void peak_f32__avx2(void) {
   __m256 sums[NT_CHAINS], a = _mm256_set1_ps(3);
@@ -108,90 +113,181 @@ NT_TARGET_AVX2 static void read_all(const uint8_t *from, size_t bytes) {
 }
 #endif
 
+typedef enum nt_bench_mix { NT_MIX_F32, NT_MIX_S8, NT_MIX_S8_XOR, NT_MIX_S8_PSIGNB } nt_bench_mix;
+
 /// Multiply-adds per second from registers; 0 where this CPU or architecture has no such loop.
-double nt_bench_peak(nt_isa isa, bool int8, double seconds) {
+double nt_bench_peak(nt_isa isa, nt_bench_mix mix, double seconds) {
 #if defined(NT_X86)
   if (!nt_isa_supported(isa)) return 0;
   double steps = (double)NT_CHAINS * peak_steps;
-  switch (isa) {
-    case NT_ISA_AVX2:
-      return int8 ? 32 * steps / NT_BEST(seconds, peak_s8__avx2()) : 8 * steps / NT_BEST(seconds, peak_f32__avx2());
-    case NT_ISA_AVX512VNNI:
-      return int8 ? 64 * steps / NT_BEST(seconds, peak_s8__avx512vnni())
-                  : 16 * steps / NT_BEST(seconds, peak_f32__avx512vnni());
-    default:
-      return 0;
+  if (isa == NT_ISA_AVX2) {
+    switch (mix) {
+      case NT_MIX_F32:
+        return 8 * steps / NT_ROUND(seconds, peak_f32__avx2());
+      case NT_MIX_S8:
+        return 32 * steps / NT_ROUND(seconds, peak_s8__avx2());
+      case NT_MIX_S8_XOR:
+        return 32 * steps / NT_ROUND(seconds, peak_s8_xor__avx2());
+      case NT_MIX_S8_PSIGNB:
+        return 32 * steps / NT_ROUND(seconds, peak_s8_psignb__avx2());
+    }
   }
+  if (isa == NT_ISA_AVX512VNNI && mix == NT_MIX_F32) return 16 * steps / NT_ROUND(seconds, peak_f32__avx512vnni());
+  if (isa == NT_ISA_AVX512VNNI && mix == NT_MIX_S8) return 64 * steps / NT_ROUND(seconds, peak_s8__avx512vnni());
 #else
-  (void)isa, (void)int8, (void)seconds;
-  return 0;
+  (void)isa, (void)mix, (void)seconds;
 #endif
+  return 0;
 }
 
-/// Bytes per second of reading `bytes` again and again.
-double nt_bench_read(size_t bytes, double seconds) {
+/// Bytes per second of reading `memory` again and again; 0 where this architecture has no such loop.
+double nt_bench_read(const void *memory, size_t bytes, double seconds) {
 #if defined(NT_X86)
   bytes = bytes / 128 * 128;
-  uint8_t *memory = aligned_bytes(bytes);
-  memset(memory, 1, bytes);
-  double each = NT_BEST(seconds, read_all(memory, bytes));
-  free(memory);
-  return (double)bytes / each;
+  return (double)bytes / NT_ROUND(seconds, read_all(memory, bytes));
 #else
-  (void)bytes, (void)seconds;
+  (void)memory, (void)bytes, (void)seconds;
   return 0;
 #endif
 }
 
 // MARK: - products
 
-/// Seconds of one int8 product with its epilogue.
-double nt_bench_s8(nt_isa isa, size_t rows, size_t columns, size_t depth, double seconds) {
-  size_t stride = nt_s8_row_stride(depth);
-  int8_t *w = aligned_bytes(columns * depth), *a = aligned_bytes(rows * stride);
-  float *scales = aligned_bytes(columns * 4), *row_scales = aligned_bytes(rows * 4);
-  float *out = aligned_bytes(rows * columns * 4);
-  for (size_t i = 0; i < columns * depth; i++) w[i] = (int8_t)((int)(next_random() % 255) - 127);
-  for (size_t i = 0; i < rows * stride; i++) a[i] = (int8_t)((int)(next_random() % 255) - 127);
-  for (size_t i = 0; i < columns; i++) scales[i] = 0.01f;
-  for (size_t i = 0; i < rows; i++) row_scales[i] = 0.01f;
-  void *packed = aligned_bytes(nt_s8_packed_bytes(columns, depth));
-  const nt_kernel_table *kernels = nt_kernel_table_for(isa);
-  kernels->s8_pack(w, scales, NULL, columns, depth, packed);
-  nt_s8_gemm_args args = {.a = a, .a_stride = stride, .row_scales = row_scales, .weights = packed, .rows = rows,
-                          .columns = columns, .depth = depth, .panel_end = nt_panel_count(columns), .out = out, .activation = NT_ACTIVATION_RELU};
-  double each = NT_BEST(seconds, kernels->s8_gemm(&args));
-  free(w), free(a), free(scales), free(row_scales), free(out), free(packed);
-  return each;
+/// Operands of products of up to `rows` rows.
+typedef struct nt_bench_product {
+  const nt_kernel_table *kernels;
+  size_t packed_bytes;
+  nt_s8_gemm_args s8;
+  nt_f32_gemm_args f32;
+  /// As it was before packing, for OpenBLAS.
+  float *w;
+} nt_bench_product;
+
+static float *random_floats(size_t count) {
+  float *x = aligned_bytes(count * sizeof *x);
+  for (size_t i = 0; i < count; i++) x[i] = (float)(next_random() % 1000) * 1e-3f - 0.5f;
+  return x;
 }
 
-/// Seconds of one fp32 product, ours in [0] and OpenBLAS on one thread in [1], alternating.
-void nt_bench_f32(nt_isa isa, size_t rows, size_t columns, size_t depth, double seconds, double each[2]) {
-  float *w = aligned_bytes(columns * depth * 4), *a = aligned_bytes(rows * depth * 4);
-  float *out = aligned_bytes(rows * columns * 4), *packed = aligned_bytes(nt_f32_packed_bytes(columns, depth));
-  for (size_t i = 0; i < columns * depth; i++) w[i] = (float)(next_random() % 1000) * 1e-3f - 0.5f;
-  for (size_t i = 0; i < rows * depth; i++) a[i] = (float)(next_random() % 1000) * 1e-3f - 0.5f;
-  nt_f32_pack(w, NULL, columns, depth, packed);
-  nt_f32_gemm_args args = {.a = a, .weights = packed, .rows = rows, .columns = columns, .depth = depth,
-                           .panel_end = nt_panel_count(columns), .out = out};
-  const nt_kernel_table *kernels = nt_kernel_table_for(isa);
+nt_bench_product *nt_bench_s8_new(nt_isa isa, size_t rows, size_t columns, size_t depth) {
+  nt_bench_product *product = calloc(1, sizeof *product);
+  if (!product) abort();
+  product->kernels = nt_kernel_table_for(isa);
+  product->packed_bytes = nt_s8_packed_bytes(columns, depth);
+  size_t stride = nt_s8_row_stride(depth);
+  int8_t *w = aligned_bytes(columns * depth), *a = aligned_bytes(rows * stride);
+  float *x = random_floats(rows * depth), *scales = random_floats(columns), *row_scales = aligned_bytes(rows * 4);
+  for (size_t i = 0; i < columns * depth; i++) w[i] = (int8_t)((int)(next_random() % 255) - 127);
+  void *packed = aligned_bytes(product->packed_bytes);
+  product->kernels->s8_pack(w, scales, NULL, columns, depth, packed);
+  product->kernels->quantise(x, rows, depth, a, stride, row_scales);
+  product->s8 = (nt_s8_gemm_args){.a = a, .a_stride = stride, .row_scales = row_scales, .weights = packed,
+                                  .columns = columns, .depth = depth, .panel_end = nt_panel_count(columns),
+                                  .out = aligned_bytes(rows * columns * 4), .activation = NT_ACTIVATION_RELU};
+  free(w), free(x), free(scales);
+  return product;
+}
+
+/// Seconds of one int8 product with its epilogue. The time does not depend on the elements, so the
+/// promise that none is below 0 may be given without being kept.
+double nt_bench_s8_run(nt_bench_product *product, size_t rows, bool nonnegative, double seconds) {
+  product->s8.rows = rows;
+  product->s8.a_is_nonnegative = nonnegative;
+  return NT_ROUND(seconds, product->kernels->s8_gemm(&product->s8));
+}
+
+/// Bytes per second of reading the packed weights of an int8 product.
+double nt_bench_s8_read(nt_bench_product *product, double seconds) {
+  return nt_bench_read(product->s8.weights, product->packed_bytes, seconds);
+}
+
+nt_bench_product *nt_bench_f32_new(nt_isa isa, size_t rows, size_t columns, size_t depth) {
+  nt_bench_product *product = calloc(1, sizeof *product);
+  if (!product) abort();
+  product->kernels = nt_kernel_table_for(isa);
+  product->w = random_floats(columns * depth);
+  float *packed = aligned_bytes(nt_f32_packed_bytes(columns, depth));
+  nt_f32_pack(product->w, NULL, columns, depth, packed);
+  product->f32 = (nt_f32_gemm_args){.a = random_floats(rows * depth), .weights = packed, .columns = columns,
+                                    .depth = depth, .panel_end = nt_panel_count(columns),
+                                    .out = aligned_bytes(rows * columns * 4)};
   openblas_set_num_threads(1);
-  each[0] = each[1] = 1e9;
-  for (int turn = 0; turn < 3; turn++) {
-    double ours = NT_BEST(seconds / 6, kernels->f32_gemm(&args));
-    double blas = NT_BEST(seconds / 6, cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)rows, (int)columns,
-                                                   (int)depth, 1, a, (int)depth, w, (int)depth, 0, out, (int)columns));
-    each[0] = ours < each[0] ? ours : each[0];
-    each[1] = blas < each[1] ? blas : each[1];
+  return product;
+}
+
+/// Seconds of one fp32 product.
+double nt_bench_f32_run(nt_bench_product *product, size_t rows, double seconds) {
+  product->f32.rows = rows;
+  return NT_ROUND(seconds, product->kernels->f32_gemm(&product->f32));
+}
+
+/// The same by OpenBLAS on one thread.
+double nt_bench_f32_run_blas(nt_bench_product *product, size_t rows, double seconds) {
+  const nt_f32_gemm_args *args = &product->f32;
+  int m = (int)rows, n = (int)args->columns, k = (int)args->depth;
+  return NT_ROUND(seconds, cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, m, n, k, 1, args->a, k, product->w, k,
+                                       0, args->out, n));
+}
+
+void nt_bench_product_free(nt_bench_product *product) {
+  free((void *)product->s8.a), free((void *)product->s8.row_scales), free((void *)product->s8.weights);
+  free(product->s8.out), free((void *)product->f32.a), free((void *)product->f32.weights), free(product->f32.out);
+  free(product->w), free(product);
+}
+
+// MARK: - row operations
+
+typedef enum nt_bench_row_operation {
+  NT_ROWS_QUANTISE,
+  NT_ROWS_QUANTISE_KNOWN,
+  NT_ROWS_LOGISTIC,
+  NT_ROWS_SOFTMAX,
+  NT_ROWS_ARGMAX,
+  NT_ROWS_TANH,
+  NT_ROWS_GELU,
+} nt_bench_row_operation;
+
+/// Seconds of one row operation on rows × columns.
+double nt_bench_rows(nt_isa isa, nt_bench_row_operation operation, size_t rows, size_t columns, double seconds) {
+  const nt_kernel_table *kernels = nt_kernel_table_for(isa);
+  size_t stride = nt_s8_row_stride(columns);
+  float *x = random_floats(rows * columns), *y = random_floats(rows * columns), *scales = random_floats(rows);
+  int8_t *q = aligned_bytes(rows * stride);
+  uint32_t *magnitudes = aligned_bytes(rows * 4);
+  for (size_t r = 0; r < rows; r++) magnitudes[r] = nt_magnitude(x + r * columns, columns);
+  double each = 0;
+  switch (operation) {
+    case NT_ROWS_QUANTISE:
+      each = NT_ROUND(seconds, kernels->quantise(x, rows, columns, q, stride, scales));
+      break;
+    case NT_ROWS_QUANTISE_KNOWN:
+      each = NT_ROUND(seconds, kernels->quantise_known(x, magnitudes, rows, columns, q, stride, scales));
+      break;
+    case NT_ROWS_LOGISTIC:
+      each = NT_ROUND(seconds, kernels->logistic(x, y, rows * columns));
+      break;
+    case NT_ROWS_SOFTMAX:
+      each = NT_ROUND(seconds, kernels->softmax(x, y, rows, columns));
+      break;
+    case NT_ROWS_ARGMAX:
+      each = NT_ROUND(seconds, kernels->argmax(x, y, rows, columns));
+      break;
+    case NT_ROWS_TANH:
+      each = NT_ROUND(seconds, kernels->bias_activate(x, NULL, rows, columns, NT_ACTIVATION_TANH));
+      break;
+    case NT_ROWS_GELU:
+      each = NT_ROUND(seconds, kernels->bias_activate(x, NULL, rows, columns, NT_ACTIVATION_GELU));
+      break;
   }
-  free(w), free(a), free(out), free(packed);
+  free(x), free(y), free(scales), free(q), free(magnitudes);
+  return each;
 }
 
 // MARK: - plans
 
 enum { layers_max = 8 };
 
-/// An int8 multilayer perceptron as the plan compiler lowers it: quantise, dense, quantise, …
+/// A multilayer perceptron with ReLU between its layers, as the plan compiler lowers it.
 typedef struct nt_bench_mlp {
   nt_step steps[2 * layers_max];
   nt_plan plan;
@@ -199,28 +295,59 @@ typedef struct nt_bench_mlp {
   size_t out_offset;
 } nt_bench_mlp;
 
-nt_bench_mlp *nt_bench_mlp_new(nt_isa isa, size_t rows_max, size_t layers, const uint32_t *widths,
-                               const int8_t *const *weights, const float *const *scales, const float *const *bias) {
+static nt_bench_mlp *mlp_new(nt_isa isa, size_t rows_max, size_t layers, const uint32_t *widths) {
   if (layers > layers_max) abort();
   nt_bench_mlp *mlp = calloc(1, sizeof *mlp);
   if (!mlp) abort();
   size_t widest = 0;
   for (size_t i = 0; i <= layers; i++) widest = widths[i] > widest ? widths[i] : widest;
-  size_t values = nt_s8_row_stride(rows_max * widest * 4), rows = rows_max * nt_s8_row_stride(widest);
+  // One value, another, the quantised rows, their scales and magnitudes.
+  size_t values = rows_max * widest * 4 / NT_ALIGNMENT * NT_ALIGNMENT + NT_ALIGNMENT;
+  size_t rows = rows_max * nt_s8_row_stride(widest);
+  for (size_t i = 0; i < layers; i++) {
+    mlp->out_offset = (i + 1) % 2 * values;
+    mlp->steps[2 * i] = (nt_step){.kind = NT_STEP_QUANTISE, .in_columns = widths[i], .out_columns = widths[i],
+                                  .in_offset = i % 2 * values, .out_offset = 2 * values,
+                                  .scales_offset = 2 * values + rows,
+                                  .magnitudes_offset = 2 * values + rows + 4 * rows_max, .has_magnitudes = i > 0};
+    mlp->steps[2 * i + 1] =
+        (nt_step){.kind = NT_STEP_DENSE_S8, .in_columns = widths[i], .out_columns = widths[i + 1],
+                  .in_offset = 2 * values, .out_offset = mlp->out_offset, .scales_offset = 2 * values + rows,
+                  .magnitudes_offset = 2 * values + rows + 4 * rows_max, .has_magnitudes = i + 1 < layers,
+                  .in_is_nonnegative = i > 0,
+                  .activation = i + 1 < layers ? NT_ACTIVATION_RELU : NT_ACTIVATION_IDENTITY};
+  }
+  mlp->plan = (nt_plan){.kernels = nt_kernel_table_for(isa), .steps = mlp->steps, .step_count = 2 * layers,
+                        .share_rows_min = SIZE_MAX};
+  mlp->arena = aligned_bytes(2 * values + rows + 8 * rows_max);
+  return mlp;
+}
+
+nt_bench_mlp *nt_bench_mlp_new_s8(nt_isa isa, size_t rows_max, size_t layers, const uint32_t *widths,
+                                  const int8_t *const *weights, const float *const *scales, const float *const *bias) {
+  nt_bench_mlp *mlp = mlp_new(isa, rows_max, layers, widths);
   for (size_t i = 0; i < layers; i++) {
     void *packed = aligned_bytes(nt_s8_packed_bytes(widths[i + 1], widths[i]));
-    nt_kernel_table_for(isa)->s8_pack(weights[i], scales[i], bias[i], widths[i + 1], widths[i], packed);
-    size_t in = i % 2 * values, out = (i + 1) % 2 * values;
-    mlp->steps[2 * i] = (nt_step){.kind = NT_STEP_QUANTISE, .in_columns = widths[i], .out_columns = widths[i],
-                                  .in_offset = in, .out_offset = 2 * values, .scales_offset = 2 * values + rows};
-    mlp->steps[2 * i + 1] = (nt_step){.kind = NT_STEP_DENSE_S8, .in_columns = widths[i], .out_columns = widths[i + 1],
-                                      .in_offset = 2 * values, .out_offset = out,
-                                      .scales_offset = 2 * values + rows, .weights = packed,
-                                      .activation = i + 1 < layers ? NT_ACTIVATION_RELU : NT_ACTIVATION_IDENTITY};
-    mlp->out_offset = out;
+    mlp->plan.kernels->s8_pack(weights[i], scales[i], bias[i], widths[i + 1], widths[i], packed);
+    mlp->steps[2 * i + 1].weights = packed;
   }
-  mlp->plan = (nt_plan){.kernels = nt_kernel_table_for(isa), .steps = mlp->steps, .step_count = 2 * layers};
-  mlp->arena = aligned_bytes(2 * values + rows + nt_s8_row_stride(4 * rows_max));
+  return mlp;
+}
+
+nt_bench_mlp *nt_bench_mlp_new_f32(nt_isa isa, size_t rows_max, size_t layers, const uint32_t *widths,
+                                   const float *const *weights, const float *const *bias) {
+  nt_bench_mlp *mlp = mlp_new(isa, rows_max, layers, widths);
+  for (size_t i = 0; i < layers; i++) {
+    float *packed = aligned_bytes(nt_f32_packed_bytes(widths[i + 1], widths[i]));
+    nt_f32_pack(weights[i], bias[i], widths[i + 1], widths[i], packed);
+    nt_step step = mlp->steps[2 * i + 1];
+    step.kind = NT_STEP_DENSE_F32;
+    step.in_offset = mlp->steps[2 * i].in_offset;
+    step.has_magnitudes = false;
+    step.weights = packed;
+    mlp->steps[i] = step;
+  }
+  mlp->plan.step_count = layers;
   return mlp;
 }
 
@@ -229,22 +356,22 @@ nt_bench_mlp *nt_bench_mlp_new(nt_isa isa, size_t rows_max, size_t layers, const
 double nt_bench_mlp_run(nt_bench_mlp *mlp, size_t rows, const float *x, size_t x_bytes, float *y, size_t y_bytes,
                         double seconds) {
   double each =
-      NT_BEST(seconds, (memcpy(mlp->arena, x, x_bytes), nt_plan_run(&mlp->plan, mlp->arena, rows)));
+      NT_ROUND(seconds, (memcpy(mlp->arena, x, x_bytes), nt_plan_run(&mlp->plan, mlp->arena, rows)));
   memcpy(y, mlp->arena + mlp->out_offset, y_bytes);
   return each;
 }
 
 void nt_bench_mlp_free(nt_bench_mlp *mlp) {
-  for (size_t i = 1; i < mlp->plan.step_count; i += 2) free((void *)mlp->steps[i].weights);
+  for (size_t i = 0; i < mlp->plan.step_count; i++) free((void *)mlp->steps[i].weights);
   free(mlp->arena);
   free(mlp);
 }
 
 /// Seconds of a plan without steps: what calling a plan costs.
 double nt_bench_empty_plan(nt_isa isa, double seconds) {
-  nt_plan plan = {.kernels = nt_kernel_table_for(isa)};
+  nt_plan plan = {.kernels = nt_kernel_table_for(isa), .share_rows_min = SIZE_MAX};
   nt_plan *hidden = &plan;
-  return NT_BEST(seconds, ({
+  return NT_ROUND(seconds, ({
                    __asm__ volatile("" : "+r"(hidden)::"memory");
                    nt_plan_run(hidden, NULL, 1);
                  }));

@@ -4,7 +4,8 @@ Usage: compare.py LIBRARY [--json]
 
 The library is bench.c with the kernels. The process pins itself to one core. Ours is called through
 C; what a call of ONNX Runtime's Python binding costs is measured with an identity model and
-subtracted. Both sides take turns and the best round of each counts.
+subtracted. What is compared takes turns, ROUNDS of each, and the medians count: the limits of the CPU
+are measured anew in every round, since a virtual machine's change from minute to minute.
 """
 
 import ctypes
@@ -20,16 +21,32 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-ISAS = {"scalar": 0, "avx2": 1, "avx512vnni": 2, "neon": 3}
-SECONDS = 0.15
-TURNS = 5
+ISAS = {"scalar": 0, "avx2": 1, "avx512vnni": 2, "neon": 3, "neon-i8mm": 4}
+ROUNDS = 7
+PRODUCT_SECONDS = 0.01
+PLAN_SECONDS = 0.06
+# The loops of nt_bench_peak.
+F32, S8, S8_XOR, S8_PSIGNB = range(4)
 
 AS_JSON = "--json" in sys.argv
 lib = ctypes.CDLL(sys.argv[1])
 lib.nt_isa_best.restype = ctypes.c_int
-for function in ("nt_bench_peak", "nt_bench_read", "nt_bench_s8", "nt_bench_mlp_run", "nt_bench_empty_plan"):
+for function in (
+    "nt_bench_peak",
+    "nt_bench_read",
+    "nt_bench_rows",
+    "nt_bench_s8_run",
+    "nt_bench_s8_read",
+    "nt_bench_f32_run",
+    "nt_bench_f32_run_blas",
+    "nt_bench_mlp_run",
+    "nt_bench_empty_plan",
+):
     getattr(lib, function).restype = ctypes.c_double
-lib.nt_bench_mlp_new.restype = ctypes.c_void_p
+for function in ("nt_bench_s8_new", "nt_bench_f32_new", "nt_bench_mlp_new_s8", "nt_bench_mlp_new_f32"):
+    getattr(lib, function).restype = ctypes.c_void_p
+
+LEVELS = {"L1": 16 << 10, "L2": 256 << 10, "L3": 4 << 20, "DRAM": 256 << 20}
 
 size, real = ctypes.c_size_t, ctypes.c_double
 
@@ -51,42 +68,96 @@ def report(name, ours, peer, peer_name, unit, needed):
         print(f"{name:38} {ours:10.2f} {unit:5} {against:34} {shown:>6}  {needed or '':8} {mark}", flush=True)
 
 
-def limits(isa):
-    peaks = {}
-    for name, number in ISAS.items():
-        for kind in ("int8", "fp32"):
-            rate = lib.nt_bench_peak(number, kind == "int8", real(SECONDS))
-            if rate:
-                peaks[name, kind] = rate
-                report(f"peak {kind} {name}", rate / 1e9, None, "", "G/s", None)
-    bandwidth = {}
-    for level, size_bytes in (("L1", 16 << 10), ("L2", 256 << 10), ("L3", 4 << 20), ("DRAM", 256 << 20)):
-        bandwidth[size_bytes] = lib.nt_bench_read(size(size_bytes), real(SECONDS))
-        report(f"read bandwidth {level}", bandwidth[size_bytes] / 1e9, None, "", "GB/s", None)
-    return peaks.get((isa, "int8")), peaks.get((isa, "fp32"))
+def medians(measurements):
+    """The median of each of some named measurements, taken in turns."""
+    found = {name: [] for name in measurements}
+    for _ in range(ROUNDS):
+        for name, measure in measurements.items():
+            found[name].append(measure())
+    return {name: float(np.median(values)) for name, values in found.items()}
 
 
-def products(isa, peak_int8, peak_fp32):
-    number = ISAS[isa]
-    for n, k in ((512, 512), (1024, 1024), (4096, 4096), (384, 1536)):
-        bytes_read = n * k
-        bandwidth = lib.nt_bench_read(size(bytes_read), real(SECONDS))
-        for m in (1, 2, 3, 4, 6, 8, 12, 16, 32, 64):
-            each = lib.nt_bench_s8(number, size(m), size(n), size(k), real(SECONDS))
-            if m == 1 and bandwidth:
-                rate = bytes_read / each
-                report(f"int8 M=1 N={n} K={k}", rate / 1e9, bandwidth / 1e9, "read bandwidth", "GB/s", ">= 0.85")
-            elif peak_int8:
-                rate = m * n * k / each
-                report(f"int8 M={m} N={n} K={k}", rate / 1e9, peak_int8 / 1e9, "peak", "G/s", ">= 0.92")
-    for n, k in ((512, 512), (1024, 512), (1024, 1024)):
-        for m in (1, 2, 4, 6, 8, 16, 32):
-            each = (real * 2)()
-            lib.nt_bench_f32(number, size(m), size(n), size(k), real(4 * SECONDS), each)
-            rates = [m * n * k / seconds / 1e9 for seconds in each]
-            report(f"fp32 M={m} N={n} K={k}", rates[0], rates[1], "OpenBLAS", "G/s", ">= 1")
-            if m >= 4 and peak_fp32:
-                report(f"fp32 M={m} N={n} K={k}", rates[0], peak_fp32 / 1e9, "peak", "G/s", ">= 0.8")
+def peak(number, mix):
+    return lib.nt_bench_peak(number, mix, real(PRODUCT_SECONDS))
+
+
+def limits(number):
+    mixes = {
+        "fp32": F32,
+        "int8": S8,
+        "int8, signs by XOR": S8_XOR,
+        "int8, signs by PSIGNB": S8_PSIGNB,
+    }
+    rates = medians({name: lambda mix=mix: peak(number, mix) for name, mix in mixes.items()})
+    for name, rate in rates.items():
+        if rate:
+            report(f"peak {name}", rate / 1e9, None, "", "G/s", None)
+    memory = {level: np.ones(count, np.uint8) for level, count in LEVELS.items()}
+    rates = medians(
+        {
+            level: lambda bytes=bytes: lib.nt_bench_read(
+                ctypes.c_void_p((bytes.ctypes.data + 63) // 64 * 64), size(bytes.size - 64), real(PRODUCT_SECONDS)
+            )
+            for level, bytes in memory.items()
+        }
+    )
+    for level, rate in rates.items():
+        if rate:
+            report(f"read bandwidth {level}", rate / 1e9, None, "", "GB/s", None)
+
+
+def products_int8(number, n, k, rows):
+    product = ctypes.c_void_p(lib.nt_bench_s8_new(number, size(max(rows)), size(n), size(k)))
+    measurements = {
+        "peak": lambda: peak(number, S8),
+        "bandwidth": lambda: lib.nt_bench_s8_read(product, real(PRODUCT_SECONDS)),
+    }
+    for m in rows:
+        for nonnegative in (False, True):
+            measurements[m, nonnegative] = lambda m=m, nonnegative=nonnegative: lib.nt_bench_s8_run(
+                product, size(m), nonnegative, real(PRODUCT_SECONDS)
+            )
+    found = medians(measurements)
+    for m in rows:
+        for nonnegative in (False, True):
+            name = f"int8 M={m} N={n} K={k}" + (" after ReLU" if nonnegative else "")
+            rate = m * n * k / found[m, nonnegative] / 1e9
+            if m == 1 and found["bandwidth"]:
+                report(name, rate, found["bandwidth"] / 1e9, "read bandwidth", "GB/s", ">= 0.85")
+            elif m > 1 and found["peak"]:
+                report(name, rate, found["peak"] / 1e9, "peak", "G/s", ">= 0.92")
+    lib.nt_bench_product_free(product)
+
+
+def products_fp32(number, n, k, rows):
+    product = ctypes.c_void_p(lib.nt_bench_f32_new(number, size(max(rows)), size(n), size(k)))
+    measurements = {"peak": lambda: peak(number, F32)}
+    for m in rows:
+        measurements[m, "ours"] = lambda m=m: lib.nt_bench_f32_run(product, size(m), real(PRODUCT_SECONDS))
+        measurements[m, "blas"] = lambda m=m: lib.nt_bench_f32_run_blas(product, size(m), real(PRODUCT_SECONDS))
+    found = medians(measurements)
+    for m in rows:
+        ours, blas = (m * n * k / found[m, side] / 1e9 for side in ("ours", "blas"))
+        report(f"fp32 M={m} N={n} K={k}", ours, blas, "OpenBLAS", "G/s", ">= 1")
+        if m >= 4 and found["peak"]:
+            report(f"fp32 M={m} N={n} K={k}", ours, found["peak"] / 1e9, "peak", "G/s", ">= 0.8")
+    lib.nt_bench_product_free(product)
+
+
+def row_operations(number):
+    """Micro-benchmarks of what stands between the products."""
+    names = ("quantise", "quantise, magnitudes known", "logistic", "softmax", "argmax", "tanh", "gelu")
+    rows, columns = 32, 1024
+    found = medians(
+        {
+            name: lambda operation=operation: lib.nt_bench_rows(
+                number, operation, size(rows), size(columns), real(PRODUCT_SECONDS)
+            )
+            for operation, name in enumerate(names)
+        }
+    )
+    for name, each in found.items():
+        report(f"{name}, {rows} × {columns}", rows * columns / each / 1e9, None, "", "G/s", None)
 
 
 def session(model):
@@ -121,23 +192,22 @@ def model_of(nodes, initializers, columns_in, columns_out):
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
 
 
-def best_of_runs(runtime, x):
+def round_of(runtime, x):
     run, feed = runtime.run, {"x": x}
     run(None, feed)
-    best, end = 1e9, time.perf_counter() + SECONDS
-    while time.perf_counter() < end:
-        start = time.perf_counter()
+    calls, start = 0, time.perf_counter()
+    while (spent := time.perf_counter() - start) < PLAN_SECONDS:
         for _ in range(10):
             run(None, feed)
-        best = min(best, (time.perf_counter() - start) / 10)
-    return best
+        calls += 10
+    return spent / calls
 
 
 def pointers(kind, arrays):
     return (kind * len(arrays))(*[array.ctypes.data_as(kind) for array in arrays])
 
 
-def mlp(isa, widths, needed, work):
+def mlp(number, widths, needed, work):
     random = np.random.default_rng(1)
     weights, bias, int8, scales = [], [], [], []
     for columns, outputs in zip(widths, widths[1:]):
@@ -148,49 +218,54 @@ def mlp(isa, widths, needed, work):
         scales.append(scale)
         int8.append(np.round(w / scale[:, None]).astype(np.int8))
     name = "-".join(map(str, widths))
-    fp32 = mlp_model(widths, weights, bias)
-    onnx.save(fp32, f"{work}/fp32.onnx")
+    onnx.save(mlp_model(widths, weights, bias), f"{work}/fp32.onnx")
     quantize_dynamic(f"{work}/fp32.onnx", f"{work}/int8.onnx", weight_type=QuantType.QInt8, per_channel=True)
-    peer = session(f"{work}/int8.onnx")
-    exact = session(f"{work}/fp32.onnx")
     columns = widths[0]
-    identity = session(
-        model_of([helper.make_node("Identity", ["x"], ["y"])], [], columns, columns).SerializeToString()
-    )
-    rows_max = 32
-    plan = ctypes.c_void_p(
-        lib.nt_bench_mlp_new(
-            ISAS[isa],
-            size(rows_max),
-            size(len(weights)),
-            (ctypes.c_uint32 * len(widths))(*widths),
-            pointers(ctypes.POINTER(ctypes.c_int8), int8),
-            pointers(ctypes.POINTER(ctypes.c_float), scales),
-            pointers(ctypes.POINTER(ctypes.c_float), bias),
-        )
-    )
+    identity = model_of([helper.make_node("Identity", ["x"], ["y"])], [], columns, columns)
+    peers = {
+        "int8": session(f"{work}/int8.onnx"),
+        "fp32": session(f"{work}/fp32.onnx"),
+        "binding": session(identity.SerializeToString()),
+    }
+    shape = (number, size(max(needed)), size(len(weights)), (ctypes.c_uint32 * len(widths))(*widths))
+    floats = ctypes.POINTER(ctypes.c_float)
+    plans = {
+        "int8": lib.nt_bench_mlp_new_s8(
+            *shape, pointers(ctypes.POINTER(ctypes.c_int8), int8), pointers(floats, scales), pointers(floats, bias)
+        ),
+        "fp32": lib.nt_bench_mlp_new_f32(*shape, pointers(floats, weights), pointers(floats, bias)),
+    }
+    plans = {kind: ctypes.c_void_p(plan) for kind, plan in plans.items()}
     for rows, bound in needed.items():
         x = random.standard_normal((rows, columns)).astype(np.float32)
-        y = np.empty((rows, widths[-1]), np.float32)
-        ours, theirs, binding = [], [], []
-        for _ in range(TURNS):
-            ours.append(
-                lib.nt_bench_mlp_run(
-                    plan, size(rows), x.ctypes.data_as(ctypes.c_void_p), size(x.nbytes),
-                    y.ctypes.data_as(ctypes.c_void_p), size(y.nbytes), real(SECONDS),
-                )
-            )  # fmt: skip
-            theirs.append(best_of_runs(peer, x))
-            binding.append(best_of_runs(identity, x))
-        reference = exact.run(None, {"x": x})[0]
-        cosine = float((y * reference).sum() / np.linalg.norm(y) / np.linalg.norm(reference))
-        assert cosine > 0.99, f"{name}: the int8 plan's answer has cosine {cosine} to fp32"
-        microseconds = np.median(ours) * 1e6
-        peer_microseconds = (np.median(theirs) - np.median(binding)) * 1e6
-        report(f"MLP {name}, batch {rows}", microseconds, peer_microseconds, "ONNX Runtime int8", "µs", bound)
+        answers = {kind: np.empty((rows, widths[-1]), np.float32) for kind in plans}
+
+        def ours(kind):
+            y = answers[kind]
+            return lib.nt_bench_mlp_run(
+                plans[kind],
+                size(rows),
+                x.ctypes.data_as(ctypes.c_void_p),
+                size(x.nbytes),
+                y.ctypes.data_as(ctypes.c_void_p),
+                size(y.nbytes),
+                real(PLAN_SECONDS),
+            )
+
+        measurements = {("ours", kind): lambda kind=kind: ours(kind) for kind in plans}
+        measurements |= {kind: lambda peer=peer: round_of(peer, x) for kind, peer in peers.items()}
+        found = medians(measurements)
+        reference = peers["fp32"].run(None, {"x": x})[0]
+        for kind, y in answers.items():
+            cosine = float((y * reference).sum() / np.linalg.norm(y) / np.linalg.norm(reference))
+            assert cosine > 0.99, f"{name}: the {kind} plan's answer has cosine {cosine} to fp32"
+            microseconds, theirs = found["ours", kind] * 1e6, (found[kind] - found["binding"]) * 1e6
+            asked = bound if kind == "int8" else None
+            report(f"MLP {name}, {kind}, batch {rows}", microseconds, theirs, f"ONNX Runtime {kind}", "µs", asked)
         if widths[0] == 64 and rows == 1:
-            report(f"MLP {name}, batch 1, time", microseconds, 1.5, "bound", "µs", "<= 1")
-    lib.nt_bench_mlp_free(plan)
+            report(f"MLP {name}, int8, batch 1, time", found["ours", "int8"] * 1e6, 1.5, "bound", "µs", "<= 1")
+    for plan in plans.values():
+        lib.nt_bench_mlp_free(plan)
 
 
 def main():
@@ -200,14 +275,18 @@ def main():
     isa = next(name for name, value in ISAS.items() if value == number)
     if not AS_JSON:
         print(f"kernels: {isa}; onnxruntime {onnxruntime.__version__}; one thread on one core\n")
-    peak_int8, peak_fp32 = limits(isa)
-    empty = lib.nt_bench_empty_plan(number, real(SECONDS))
+    limits(number)
+    empty = medians({"empty": lambda: lib.nt_bench_empty_plan(number, real(PRODUCT_SECONDS))})["empty"]
     report("calling a plan without steps", empty * 1e6, 1.0, "bound", "µs", "<= 1")
-    products(isa, peak_int8, peak_fp32)
+    row_operations(number)
+    for n, k in ((512, 512), (1024, 1024), (4096, 4096), (384, 1536)):
+        products_int8(number, n, k, (1, 2, 3, 4, 6, 8, 12, 16, 32, 64))
+    for n, k in ((512, 512), (1024, 512), (1024, 1024)):
+        products_fp32(number, n, k, (1, 2, 4, 6, 8, 16, 32))
     work = os.path.dirname(os.path.abspath(sys.argv[1]))
-    mlp(isa, [64, 256, 128, 10], {1: None, 8: None, 32: "<= 0.5"}, work)
-    mlp(isa, [512, 1024, 1024, 512, 10], {1: "<= 0.45", 8: "<= 0.72", 32: "<= 0.88"}, work)
-    mlp(isa, [2048, 4096, 4096, 1000], {1: "<= 0.9", 32: "<= 0.82"}, work)
+    mlp(number, [64, 256, 128, 10], {1: None, 8: None, 32: "<= 0.5"}, work)
+    mlp(number, [512, 1024, 1024, 512, 10], {1: "<= 0.45", 8: "<= 0.72", 32: "<= 0.88"}, work)
+    mlp(number, [2048, 4096, 4096, 1000], {1: "<= 0.9", 32: "<= 0.82"}, work)
 
 
 main()
