@@ -20,12 +20,16 @@ public enum Limits {
   /// The same of all connections together: a thousand slow readers must not take a thousand times as much.
   public static let outputBytesTotalMaxDefault = 256 << 20
   public static let connectionsMaxDefault = 16_384
+  /// Between attempts to accept a connection while there are no descriptors: short enough for a backlog
+  /// of hundreds to be taken within a second of descriptors being free again.
+  public static let acceptPauseMilliseconds: Int64 = 100
   /// A client that says nothing for so long is gone.
   public static let idleSecondsDefault = 300
-  /// Half a frame and then silence for so long is a stalled peer.
-  public static let frameSecondsDefault = 10
-  /// Answers wait and the peer reads none of them for so long: its connection is closed.
-  public static let stallSecondsDefault = 10
+  /// Half a frame and then silence for so long is a stalled peer. Connections are looked at once a
+  /// second: with that it is gone within 10 s.
+  public static let frameSecondsDefault = 9
+  /// Answers wait and the peer reads none of them for so long: its connection is closed, as above.
+  public static let stallSecondsDefault = 9
   /// A frame that arrives slower than this, after its `frameSeconds`, is no frame: a client that trickles.
   public static let frameBytesPerSecondMin = 64 << 10
   /// Health, metrics, list and describe calls of one connection that may run at a time.

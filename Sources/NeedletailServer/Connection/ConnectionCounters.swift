@@ -6,6 +6,8 @@ final class ConnectionCounters: Sendable {
   let open: Gauge
   let accepted: Counter
   let refused: Counter
+  /// Of the listening sockets: out of descriptors or memory.
+  let acceptFailures: Counter
   let receivedBytes: Counter
   let sentBytes: Counter
   let emptyFrame: Counter
@@ -27,6 +29,9 @@ final class ConnectionCounters: Sendable {
     accepted = metrics.counter("needletail_connections_total", help: "Connections accepted.")
     refused = metrics.counter(
       "needletail_connections_refused_total", help: "Connections closed at once because there were too many.")
+    acceptFailures = metrics.counter(
+      "needletail_accept_failures_total",
+      help: "Attempts to accept a connection that failed, mostly for want of descriptors.")
     receivedBytes = metrics.counter("needletail_received_bytes_total", help: "Bytes received from clients.")
     sentBytes = metrics.counter("needletail_sent_bytes_total", help: "Bytes of answers handed to sockets.")
     func frameErrors(_ reason: String) -> Counter {

@@ -74,8 +74,8 @@ final class Listener: Service {
       .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
       .serverChannelInitializer { channel in
         channel.eventLoop.makeCompletedFuture {
-          // Out of descriptors: try again in a while instead of spinning.
-          try channel.pipeline.syncOperations.addHandler(AcceptBackoffHandler())
+          try channel.pipeline.syncOperations.addHandler(
+            AcceptPauseHandler(failures: shared.connectionCounters.acceptFailures, logger: shared.logger))
         }
       }
       // A client may end its side and still wait for its answers.
