@@ -16,11 +16,14 @@ struct ServerOptions: ParsableArguments {
   }
 
   /// Runs `body` with a connection and closes it.
-  func withClient<Result>(_ body: (NeedletailClient) async throws -> Result) async throws -> Result {
+  /// - Parameter patience: what is waited at least, where `--timeout` is meant for other calls.
+  func withClient<Result>(
+    patience: Duration = .zero, _ body: (NeedletailClient) async throws -> Result
+  ) async throws -> Result {
     let address = try address()
     var configuration = NeedletailClient.Configuration()
-    configuration.connectTimeout = timeout.duration
-    configuration.defaultTimeout = timeout.duration
+    configuration.connectTimeout = max(timeout.duration, patience)
+    configuration.defaultTimeout = max(timeout.duration, patience)
     let client: NeedletailClient
     do throws(ClientError) {
       client = try await .connect(to: address, configuration: configuration)

@@ -91,7 +91,10 @@ struct BenchCommand: AsyncParsableCommand {
 
   func run() async throws {
     let address = try server.address()
-    let plan = try await server.withClient { try await BenchInput(self).plan(client: $0, address: address) }
+    // --timeout is that of the load; a server still busy with the last one may describe its models later.
+    let plan = try await server.withClient(patience: .seconds(10)) {
+      try await BenchInput(self).plan(client: $0, address: address)
+    }
     if ramp { try await findKnee(plan) } else { try await measure(plan) }
   }
 
