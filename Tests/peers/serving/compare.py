@@ -1,0 +1,291 @@
+"""Server against a bare echo, FastAPI and Triton; the peers take turns with it, medians count.
+
+Usage: compare.py DIRECTORY TRITON-PYTHON [--json]
+
+DIRECTORY holds the compiled echo and takes temporary files; TRITON-PYTHON is the python of an environment
+with nvidia-pytriton, or empty. All serve a multilayer perceptron 64-256-128-10: ours in int8, ONNX Runtime's
+in fp32, which for so small a model is the faster of the two there. Peers' weights are random: their values
+take no time. One processor is the server's, another the load generator's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import statistics
+import struct
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "reliability" / "faults"))
+import wire
+from harness import Server, Workspace, processors
+
+WORK, TRITON, AS_JSON = Path(sys.argv[1]), sys.argv[2], "--json" in sys.argv
+HERE = Path(__file__).resolve().parent
+ROUNDS, SECONDS, ECHO_ROUND_TRIPS, CONNECTIONS = 5, 1, 20_000, 16
+WIDTHS = (64, 256, 128, 10)
+SAMPLE = [float(i % 17) for i in range(WIDTHS[0])]
+HERE_CPU, THERE_CPU = processors()
+
+
+def report(name: str, ours: float, peer: float | None, peer_name: str, unit: str, needed: str | None) -> None:
+    """`needed` is a bound on ours / peer, None where none is asked."""
+    ratio = ours / peer if peer else None
+    holds = None
+    if needed and ratio is not None:
+        bound = float(needed.split()[1])
+        holds = ratio <= bound if needed.startswith("<=") else ratio >= bound
+    if AS_JSON:
+        row = {"name": name, "ours": ours, "peer": peer, "peer_name": peer_name, "unit": unit}
+        print(json.dumps(row | {"ratio": ratio, "needed": needed, "holds": holds}), flush=True)
+        return
+    mark = {True: "holds", False: "misses", None: ""}[holds]
+    against = f"{peer:12,.1f}  {peer_name}" if peer is not None else f"{'':12}  {peer_name}"
+    shown = f"{ratio:8.2f}" if ratio is not None else ""
+    print(f"{name:52} {ours:12,.1f} {unit:5} {against:40} {shown:>8}  {needed or '':8} {mark}".rstrip(), flush=True)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def pinned(cpu: int, *command: Any, **options: Any) -> subprocess.Popen[str]:
+    return subprocess.Popen(["taskset", "-c", str(cpu), *map(str, command)], text=True, **options)
+
+
+def figures(command: subprocess.Popen[str]) -> list[float]:
+    out, complaints = command.communicate()
+    if command.returncode != 0:
+        sys.exit(f"echo: {complaints}")
+    return [float(word) for word in out.split()]
+
+
+class Echo:
+    """A bare echo with the bytes of our call and answer, on the same processor as its client."""
+
+    def __init__(self, work: Workspace, server: Server) -> None:
+        body = wire.predict_body("digits", [SAMPLE])
+        self.request_bytes = len(wire.request(1, body))
+        with socket.create_connection(server.address) as connection:
+            connection.sendall(wire.request(1, body))
+            (length,) = struct.unpack(">I", connection.recv(4, socket.MSG_WAITALL))
+            self.answer_bytes = 4 + len(connection.recv(length, socket.MSG_WAITALL))
+        # The generator writes ids as varints of five bytes: four more.
+        self.request_bytes += 4
+        self.process = pinned(
+            HERE_CPU, WORK / "echo", "serve", self.request_bytes, self.answer_bytes, stdout=subprocess.PIPE
+        )
+        work.children.append(self.process)
+        assert self.process.stdout
+        self.port = int(self.process.stdout.readline())
+
+    def p50(self) -> float:
+        command = (WORK / "echo", "time", self.port, self.request_bytes, self.answer_bytes, ECHO_ROUND_TRIPS)
+        return figures(pinned(HERE_CPU, *command, stdout=subprocess.PIPE, stderr=subprocess.PIPE))[0]
+
+
+class HTTPPeer:
+    """A peer over HTTP, kept busy by a client in C."""
+
+    def __init__(self, work: Workspace, name: str, request: bytes, ready: str, port: int, start: Any) -> None:
+        self.name, self.port = name, port
+        self.request = WORK / f"{port}.http"
+        self.request.write_bytes(request)
+        self.log = WORK / f"{port}.log"
+        with open(self.log, "w") as log:
+            self.process = start(stdout=log, stderr=log)
+        work.children.append(self.process)
+        end = time.monotonic() + 40
+        while True:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}{ready}", timeout=2).read()
+                return
+            except OSError:
+                if self.process.poll() is not None or time.monotonic() > end:
+                    tail = " / ".join(self.log.read_text(errors="replace").splitlines()[-3:])
+                    raise RuntimeError(f"did not start: {tail or 'it said nothing'}") from None
+                time.sleep(0.1)
+
+    def load(self, connections: int) -> tuple[float, float]:
+        """Answers a second, p50 in microseconds."""
+        command = (WORK / "echo", "load", self.port, self.request, connections, SECONDS)
+        rate, p50, _ = figures(pinned(THERE_CPU, *command, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+        return rate, p50
+
+
+def http(path: str, body: bytes, *headers: str) -> bytes:
+    lines = [f"POST {path} HTTP/1.1", "Host: 127.0.0.1", f"Content-Length: {len(body)}", *headers, "", ""]
+    return "\r\n".join(lines).encode() + body
+
+
+def fastapi(work: Workspace, model: Path) -> HTTPPeer:
+    port = free_port()
+    request = http("/predict", json.dumps({"x": [SAMPLE]}).encode(), "Content-Type: application/json")
+    return HTTPPeer(
+        work, "FastAPI, ONNX Runtime", request, "/docs", port,
+        lambda **options: pinned(HERE_CPU, sys.executable, HERE / "fastapi_peer.py", model, port, **options),
+    )  # fmt: skip
+
+
+def triton(work: Workspace, model: Path) -> HTTPPeer:
+    if not TRITON:
+        raise RuntimeError("nvidia-pytriton cannot be installed here: pip told why above")
+    found = subprocess.run(
+        [TRITON, "-c", "import sys, sysconfig; print(sysconfig.get_path('purelib'), '%d.%d' % sys.version_info[:2])"],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    packages, version = found.stdout.split()
+    home = Path(packages) / "pytriton" / "tritonserver"
+    stub = home / "python_backend_stubs" / version / "triton_python_backend_stub"
+    if not stub.exists():
+        raise RuntimeError(f"nvidia-pytriton has no Python backend for Python {version}")
+    backend, repository = WORK / "backends" / "python", WORK / "repository" / "mlp"
+    shutil.copytree(home / "backends" / "python", backend)
+    shutil.copy(stub, backend)
+    (repository / "1").mkdir(parents=True)
+    shutil.copy(HERE / "triton_model.py", repository / "1" / "model.py")
+    (repository / "config.pbtxt").write_text(
+        'backend: "python"\nmax_batch_size: 64\n'
+        f'input [{{ name: "x" data_type: TYPE_FP32 dims: [{WIDTHS[0]}] }}]\n'
+        f'output [{{ name: "y" data_type: TYPE_FP32 dims: [{WIDTHS[-1]}] }}]\n'
+        "instance_group [{ count: 1 kind: KIND_CPU }]\ndynamic_batching {}\n"
+    )
+    environment = os.environ | {
+        "PYTHONPATH": packages,
+        "LD_LIBRARY_PATH": f"{packages}/nvidia_pytriton.libs",
+        "PATH": f"{Path(TRITON).parent}:{os.environ['PATH']}",
+        "PEER_MODEL": str(model),
+    }
+    head = json.dumps(
+        {
+            "inputs": [
+                {
+                    "name": "x", "shape": [1, WIDTHS[0]], "datatype": "FP32",
+                    "parameters": {"binary_data_size": WIDTHS[0] * 4},
+                }
+            ],
+            "outputs": [{"name": "y", "parameters": {"binary_data": True}}],
+        }
+    ).encode()  # fmt: skip
+    port = free_port()
+    return HTTPPeer(
+        work, "Triton, Python backend, ONNX Runtime",
+        http(
+            "/v2/models/mlp/infer", head + struct.pack(f"<{WIDTHS[0]}f", *SAMPLE),
+            f"Inference-Header-Content-Length: {len(head)}", "Content-Type: application/octet-stream",
+        ),
+        "/v2/health/ready", port,
+        lambda **options: pinned(
+            HERE_CPU, home / "bin" / "tritonserver", "--model-repository", WORK / "repository",
+            "--backend-directory", WORK / "backends", "--http-address", "127.0.0.1", "--http-port", port,
+            "--allow-grpc=false", "--allow-metrics=false", env=environment, **options,
+        ),
+    )  # fmt: skip
+
+
+def mlp(path: Path) -> Path:
+    random = np.random.default_rng(1)
+    nodes, initializers, value = [], [], "x"
+    for i, (columns, outputs) in enumerate(zip(WIDTHS, WIDTHS[1:])):
+        weights = (random.standard_normal((columns, outputs)) / np.sqrt(columns)).astype(np.float32)
+        initializers += [
+            numpy_helper.from_array(weights, f"w{i}"), numpy_helper.from_array(np.zeros(outputs, np.float32), f"b{i}"),
+        ]  # fmt: skip
+        nodes.append(helper.make_node("Gemm", [value, f"w{i}", f"b{i}"], [f"a{i}"]))
+        value = f"a{i}"
+        if i + 2 < len(WIDTHS):
+            nodes.append(helper.make_node("Relu", [value], [f"r{i}"]))
+            value = f"r{i}"
+    nodes.append(helper.make_node("Softmax", [value], ["y"]))
+    graph = helper.make_graph(
+        nodes, "mlp", [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["rows", WIDTHS[0]])],
+        [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["rows", WIDTHS[-1]])], initializers,
+    )  # fmt: skip
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), str(path))
+    return path
+
+
+def main() -> None:
+    with Workspace("peers-serving") as work:
+        work.digits()
+        server = work.server("--threads", "1", cpu=HERE_CPU)
+        echo = Echo(work, server)
+        model = mlp(WORK / "mlp.onnx")
+        peers, missing = [], []
+        for name, start in (("FastAPI, ONNX Runtime", fastapi), ("Triton, Python backend", triton)):
+            try:
+                peers.append(start(work, model))
+            except (RuntimeError, OSError, subprocess.CalledProcessError) as error:
+                missing.append((name, str(error)))
+
+        def ours(connections: int, depth: int, cpu: int) -> dict[str, Any]:
+            options = ("--closed", "--connections", str(connections), "--depth", str(depth))
+            times = ("--duration", f"{SECONDS}s", "--warmup", "300ms")
+            return work.bench(server, "digits", *options, *times, cpu=cpu)
+
+        if not AS_JSON:
+            print(
+                f"calls of {echo.request_bytes} bytes, answers of {echo.answer_bytes}; server on processor {HERE_CPU}, "
+                f"generator on {THERE_CPU}; medians of {ROUNDS} rounds, all in turns\n"
+            )
+        alone: list[dict[str, Any]] = []
+        echoes: list[float] = []
+        single: list[dict[str, Any]] = []
+        shallow: list[dict[str, Any]] = []
+        deep: list[dict[str, Any]] = []
+        loads: dict[tuple[str, int], list[tuple[float, float]]] = {}
+        for _ in range(ROUNDS):
+            echoes.append(echo.p50())
+            alone.append(ours(1, 1, HERE_CPU))
+            single.append(ours(1, 1, THERE_CPU))
+            shallow.append(ours(CONNECTIONS, 1, THERE_CPU))
+            deep.append(ours(CONNECTIONS, 16, THERE_CPU))
+            for peer in peers:
+                for connections in (1, CONNECTIONS):
+                    loads.setdefault((peer.name, connections), []).append(peer.load(connections))
+
+        def rate(runs: list[dict[str, Any]]) -> float:
+            return statistics.median(run["goodput_rows"] for run in runs)
+
+        def p50(runs: list[dict[str, Any]]) -> float:
+            return statistics.median(run["latency_us"]["p50"] for run in runs)
+
+        report("p50, batch 1, client on the same processor", p50(alone), statistics.median(echoes), "bare echo", "µs", None)
+        beyond = statistics.median(run["latency_us"]["p50"] - bare for run, bare in zip(alone, echoes))
+        report("the same, beyond the echo", beyond, 6.0, "bound", "µs", "<= 1")
+        report(f"predictions, {CONNECTIONS} connections, depth 1", rate(shallow), 100_000, "bound", "/s", ">= 1")
+        report(f"rows, {CONNECTIONS} connections, depth 16", rate(deep), 400_000, "bound", "/s", ">= 1")
+        for peer in peers:
+            for connections, runs, needed in ((1, single, None), (CONNECTIONS, shallow, ">= 15")):
+                theirs = loads[peer.name, connections]
+                many = f"{connections} connection{'s' if connections > 1 else ''}"
+                report(
+                    f"predictions, {many}", rate(runs), statistics.median(each[0] for each in theirs), peer.name, "/s",
+                    needed,
+                )  # fmt: skip
+                report(
+                    f"p50, {many}", p50(runs), statistics.median(each[1] for each in theirs), peer.name, "µs", None
+                )
+        for name, why in missing:
+            if AS_JSON:
+                row = {"name": f"predictions, {CONNECTIONS} connections", "ours": rate(shallow), "peer": None}
+                print(json.dumps(row | {"peer_name": f"{name}: skipped, {why}", "unit": "/s", "ratio": None,
+                                        "needed": ">= 15", "holds": None}))  # fmt: skip
+            else:
+                print(f"SKIPPED {name}: {why}")
+
+
+main()

@@ -1,0 +1,198 @@
+// A bare echo over epoll, and a client that times it: what the kernel alone costs for the bytes of a call.
+//
+//   echo serve REQUEST-BYTES RESPONSE-BYTES          prints its port, answers until killed
+//   echo time PORT REQUEST-BYTES RESPONSE-BYTES ROUNDS   one connection, one message at a time; prints the
+//                                                    p50 and p99 of a round trip in microseconds
+//
+//   echo load PORT FILE CONNECTIONS SECONDS          sends the HTTP request in FILE over and over, the next one
+//                                                    when an answer is whole; prints answers a second, p50
+//                                                    and p99 in microseconds
+//
+// The server reads until a whole message is there and answers it in one write, as a server of frames must;
+// it never looks at the bytes.
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <netinet/tcp.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { BYTES_MAX = 1 << 20, CONNECTIONS_MAX = 1024 };
+
+static _Noreturn void fail(const char *what) {
+  perror(what);
+  exit(1);
+}
+
+static void no_delay(int connection) {
+  int one = 1;
+  setsockopt(connection, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+}
+
+static void write_all(int connection, const char *bytes, size_t count) {
+  while (count) {
+    ssize_t written = write(connection, bytes, count);
+    if (written < 0) fail("write");
+    bytes += written;
+    count -= (size_t)written;
+  }
+}
+
+static void serve(size_t request_bytes, size_t response_bytes) {
+  static char buffer[BYTES_MAX], answer[BYTES_MAX];
+  static size_t waiting[CONNECTIONS_MAX];
+  int listener = socket(AF_INET, SOCK_STREAM, 0);
+  struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+  socklen_t length = sizeof address;
+  if (bind(listener, (struct sockaddr *)&address, length) || listen(listener, 64)) fail("listen");
+  getsockname(listener, (struct sockaddr *)&address, &length);
+  printf("%d\n", ntohs(address.sin_port));
+  fflush(stdout);
+  int poller = epoll_create1(0);
+  struct epoll_event event = {.events = EPOLLIN, .data.fd = listener};
+  epoll_ctl(poller, EPOLL_CTL_ADD, listener, &event);
+  for (;;) {
+    struct epoll_event events[64];
+    int count = epoll_wait(poller, events, 64, -1);
+    for (int i = 0; i < count; i++) {
+      int connection = events[i].data.fd;
+      if (connection == listener) {
+        connection = accept(listener, NULL, NULL);
+        if (connection < 0 || connection >= CONNECTIONS_MAX) fail("accept");
+        no_delay(connection);
+        waiting[connection] = 0;
+        struct epoll_event added = {.events = EPOLLIN, .data.fd = connection};
+        epoll_ctl(poller, EPOLL_CTL_ADD, connection, &added);
+        continue;
+      }
+      ssize_t found = read(connection, buffer, sizeof buffer);
+      if (found <= 0) {
+        close(connection);
+        continue;
+      }
+      waiting[connection] += (size_t)found;
+      for (; waiting[connection] >= request_bytes; waiting[connection] -= request_bytes)
+        write_all(connection, answer, response_bytes);
+    }
+  }
+}
+
+static int compare(const void *a, const void *b) {
+  double x = *(const double *)a, y = *(const double *)b;
+  return (x > y) - (x < y);
+}
+
+static double microseconds(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (double)now.tv_sec * 1e6 + (double)now.tv_nsec * 1e-3;
+}
+
+static void measure(int port, size_t request_bytes, size_t response_bytes, size_t rounds) {
+  static char buffer[BYTES_MAX];
+  double *times = malloc(rounds * sizeof *times);
+  int connection = socket(AF_INET, SOCK_STREAM, 0);
+  struct sockaddr_in address = {
+      .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons((uint16_t)port)};
+  if (!times || connect(connection, (struct sockaddr *)&address, sizeof address)) fail("connect");
+  no_delay(connection);
+  int poller = epoll_create1(0);
+  struct epoll_event event = {.events = EPOLLIN};
+  epoll_ctl(poller, EPOLL_CTL_ADD, connection, &event);
+  for (size_t round = 0; round < rounds + rounds / 10; round++) {
+    double start = microseconds();
+    write_all(connection, buffer, request_bytes);
+    for (size_t left = response_bytes; left;) {
+      epoll_wait(poller, &event, 1, -1);
+      ssize_t found = read(connection, buffer, left);
+      if (found <= 0) fail("read");
+      left -= (size_t)found;
+    }
+    // The first tenth warms up.
+    if (round >= rounds / 10) times[round - rounds / 10] = microseconds() - start;
+  }
+  qsort(times, rounds, sizeof *times, compare);
+  printf("%.3f %.3f\n", times[rounds / 2], times[rounds * 99 / 100]);
+}
+
+struct caller {
+  int connection;
+  size_t found;
+  double start;
+  char answer[16 << 10];
+};
+
+// Whether an HTTP answer is whole; only those of status 200 and known length are expected.
+static int is_whole(struct caller *caller) {
+  caller->answer[caller->found] = 0;
+  const char *end = strstr(caller->answer, "\r\n\r\n"), *length = strcasestr(caller->answer, "content-length:");
+  if (!end) return 0;
+  if (strncmp(caller->answer, "HTTP/1.1 200", 12) || !length || length > end) {
+    fprintf(stderr, "not an answer: %.200s\n", caller->answer);
+    exit(1);
+  }
+  return caller->found >= (size_t)(end + 4 - caller->answer) + strtoul(length + 15, NULL, 10);
+}
+
+static void load(int port, const char *path, size_t callers_count, double seconds) {
+  enum { TIMES_MAX = 4 << 20 };
+  static char request[BYTES_MAX];
+  FILE *file = fopen(path, "rb");
+  size_t request_bytes = file ? fread(request, 1, sizeof request, file) : 0, answers = 0;
+  struct caller *callers = calloc(callers_count, sizeof *callers);
+  double *times = malloc(TIMES_MAX * sizeof *times);
+  if (!request_bytes || !callers || !times) fail(path);
+  int poller = epoll_create1(0);
+  struct sockaddr_in address = {
+      .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons((uint16_t)port)};
+  for (size_t i = 0; i < callers_count; i++) {
+    callers[i].connection = socket(AF_INET, SOCK_STREAM, 0);
+    if (connect(callers[i].connection, (struct sockaddr *)&address, sizeof address)) fail("connect");
+    no_delay(callers[i].connection);
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = &callers[i]};
+    epoll_ctl(poller, EPOLL_CTL_ADD, callers[i].connection, &event);
+    callers[i].start = microseconds();
+    write_all(callers[i].connection, request, request_bytes);
+  }
+  // The first tenth warms up.
+  double began = microseconds() + seconds * 1e5, end = began + seconds * 1e6, now = began;
+  while (now < end && answers < TIMES_MAX) {
+    struct epoll_event events[64];
+    int count = epoll_wait(poller, events, 64, 1000);
+    for (int i = 0; i < count; i++) {
+      struct caller *caller = events[i].data.ptr;
+      ssize_t found = read(caller->connection, caller->answer + caller->found, sizeof caller->answer - 1 - caller->found);
+      if (found <= 0) fail("read");
+      caller->found += (size_t)found;
+      if (!is_whole(caller)) continue;
+      now = microseconds();
+      if (now >= began && answers < TIMES_MAX) times[answers++] = now - caller->start;
+      caller->found = 0;
+      caller->start = now;
+      write_all(caller->connection, request, request_bytes);
+    }
+    now = microseconds();
+  }
+  if (!answers) fail("no answers");
+  qsort(times, answers, sizeof *times, compare);
+  printf("%.1f %.3f %.3f\n", (double)answers / ((now - began) * 1e-6), times[answers / 2], times[answers * 99 / 100]);
+}
+
+int main(int count, char **arguments) {
+  if (count == 4 && !strcmp(arguments[1], "serve")) {
+    serve((size_t)atoi(arguments[2]), (size_t)atoi(arguments[3]));
+  } else if (count == 6 && !strcmp(arguments[1], "time")) {
+    measure(atoi(arguments[2]), (size_t)atoi(arguments[3]), (size_t)atoi(arguments[4]), (size_t)atoi(arguments[5]));
+    return 0;
+  } else if (count == 6 && !strcmp(arguments[1], "load")) {
+    load(atoi(arguments[2]), arguments[3], (size_t)atoi(arguments[4]), atof(arguments[5]));
+    return 0;
+  }
+  fprintf(stderr, "usage: echo serve|time|load …, as the head of echo.c tells\n");
+  return 2;
+}
