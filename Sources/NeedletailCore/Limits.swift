@@ -139,6 +139,9 @@ public enum Limits {
   public static let guardMinRequestsDefault = 100
   /// How often the counters of guarded models are read: well within the shortest window.
   public static let guardIntervalMilliseconds = 100
+  /// Digests of one model and key that rollback protection remembers at least: how far a way back is
+  /// known after a restart.
+  public static let acceptedDigestsMin = 16
 
   // MARK: traffic
 

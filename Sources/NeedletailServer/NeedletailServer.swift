@@ -192,6 +192,7 @@ public final class NeedletailServer: Sendable {
     settings.allowUnsigned = configuration.allowUnsigned
     settings.rescanInterval = configuration.rescan
     settings.keep = configuration.keep
+    settings.memoryBytesMax = configuration.memoryMax == 0 ? nil : UInt64(configuration.memoryMax)
     settings.state = try makeState(configuration)
     settings.planOptions.rowsMax = configuration.planRowsMax
     settings.planOptions.relaxed = configuration.relaxed

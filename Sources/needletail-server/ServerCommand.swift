@@ -46,6 +46,9 @@ struct ServerCommand: AsyncParsableCommand {
   @Flag(help: help("allow_unsigned"))
   var allowUnsigned = false
 
+  @Option(help: help("memory_max", "bytes"))
+  var memoryMax: String?
+
   @Option(help: help("threads", "n"))
   var threads: String?
 
@@ -74,6 +77,7 @@ struct ServerCommand: AsyncParsableCommand {
     flags["trust"] = trust
     flags["state_directory"] = stateDirectory
     flags["allow_unsigned"] = allowUnsigned ? "true" : nil
+    flags["memory_max"] = memoryMax
     flags["threads"] = threads
     flags["plaintext"] = plaintext ? "true" : nil
     flags["log.level"] = logLevel

@@ -358,6 +358,56 @@ struct ModelStoreTests {
     }
   }
 
+  @Test func refusesAnOlderVersionThatSomebodyPutsBackAfterARestart() async throws {
+    let files = try TemporaryStore()
+    let state = try TemporaryDirectory()
+    let old = try TemporaryStore.line("m", 2, weight: 2)
+    try await RunningStore.run(on: files) { files, configuration in
+      configuration.state = try StateDirectory(creating: state.file("state"))
+      try files.publish("m", 3)
+      try files.publish("m", 4)
+    } _: { running in
+      try await running.waitUntilServing(4)
+      try await running.waitUntil(3, is: .live)
+    }
+    try files.remove("m/4.ntb")
+    try files.write(old, to: "m/2.ntb")
+    try await RunningStore.run(on: files) { _, configuration in
+      configuration.state = try StateDirectory(creating: state.file("state"))
+    } _: { running in
+      try await running.waitUntil(2, is: .rejected)
+      #expect(try running.answer() == (3, 3), "which was accepted before")
+      #expect(running.metric("needletail_bundles_rejected_total{model=\"m\",reason=\"rollback\"}") == 1)
+    }
+  }
+
+  @Test func startsWithAnAlarmWhereItsRecordIsSpoilt() async throws {
+    let state = try TemporaryDirectory()
+    try state.write(Array("{\"models\": 7}".utf8), to: "accepted-versions.json")
+    try await RunningStore.run { files, configuration in
+      configuration.state = try StateDirectory(creating: state.path)
+      try files.publish("m", 1)
+    } _: { running in
+      try await running.waitUntilServing(1)
+      let alarms = running.store.eventLog.last(100).events.filter { $0.kind == .alarm }
+      #expect(alarms.map(\.message) == ["accepted versions unknown: rollback protection begins anew"])
+    }
+  }
+
+  // MARK: memory
+
+  @Test func aModelThatDoesNotFitIsRefusedBeforeItIsRead() async throws {
+    try await RunningStore.run { files, configuration in
+      configuration.memoryBytesMax = 1
+      try files.publish("m", 1)
+    } _: { running in
+      try await running.waitUntil(1, is: .rejected)
+      #expect(running.version(1)?.reason.contains("memory_max 1, of which") == true)
+      #expect(running.metric("needletail_bundles_rejected_total{model=\"m\",reason=\"memory\"}") == 1)
+      #expect(running.metric("needletail_bundle_load_seconds_count{phase=\"read\"}") == 0)
+    }
+  }
+
   @Test func doesNotStartWithoutItsTrustFile() throws {
     let files = try TemporaryStore()
     #expect(throws: BundleError.self) {

@@ -41,12 +41,15 @@ struct RunningStore {
 
   /// Runs a store until `body` is done.
   ///
-  /// - Parameter prepare: what lies in the directory, and how it is configured, before the store starts.
+  /// - Parameters:
+  ///   - files: the directory of an earlier store, for one that starts again.
+  ///   - prepare: what lies in the directory, and how it is configured, before the store starts.
   static func run(
+    on files: TemporaryStore? = nil,
     prepare: (TemporaryStore, inout StoreConfiguration) throws -> Void = { _, _ in },
     _ body: (RunningStore) async throws -> Void
   ) async throws {
-    let files = try TemporaryStore()
+    let files = try files ?? TemporaryStore()
     var configuration = StoreConfiguration(directory: files.path, trust: .policy(BundleFixtures.trust))
     // Far away: what these tests see happens because of events, or because they ask for a scan.
     configuration.rescanInterval = .seconds(3600)

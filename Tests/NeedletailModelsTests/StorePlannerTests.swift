@@ -214,6 +214,33 @@ struct StorePlannerTests {
     }
   }
 
+  @Test func triesWhatLackedMemoryAsSoonAsSomeIsFree() {
+    var driver = PlannerDriver(keep: 0)
+    driver.put(1)
+    driver.settle()
+    driver.put(2)
+    driver.settle()
+    driver.put(3)
+    _ = driver.scan()
+    _ = driver.refuse(3, label: Rejection.memoryLabel, isTransient: true)
+    #expect(driver.scan().loads.isEmpty)
+    let actions = driver.planner.released(PlannerDriver.key(1), now: driver.now)
+    #expect(actions.loads.map(\.key.version.number) == [3])
+  }
+
+  @Test func aPassingFaultOfTheMachineIsNoVerdictOnTheFileOfALiveVersion() {
+    var driver = PlannerDriver()
+    driver.put(1)
+    driver.settle()
+    driver.put(1)
+    _ = driver.scan()
+    let actions = driver.inspect(1, .rejected(Rejection(label: "io", message: "read", isTransient: true)))
+    #expect(actions.isEmpty)
+    #expect(driver.version(1)?.reason == "")
+    driver.advance(milliseconds: 1000)
+    #expect(driver.scan().inspections.count == 1)
+  }
+
   @Test func refusesWhatIsNoBundleWithoutLoadingIt() {
     var driver = PlannerDriver()
     driver.put(1, "m", .notABundle(BundleError(.badMagic, "magic: expected a bundle's")))

@@ -30,21 +30,38 @@ actor BundleLoader {
   private let limits: BundleLimits
   private let metrics: MetricsRegistry
   private let durations: LoadDurations
+  private let budget: MemoryBudget
+  private let eventLog: EventLog
+  private let state: StateDirectory
+  private var accepted: AcceptanceLedger
+  /// What files needed that there was no room for: one that did not change need not be read again to
+  /// find that out again.
+  private var unmetNeeds: [FileFingerprint: UInt64] = [:]
 
   nonisolated var unownedExecutor: UnownedSerialExecutor { executor.asUnownedSerialExecutor() }
 
   /// A file younger than this could be written to without its timestamps moving: the kernel's clock for
   /// files ticks every 1 to 10 ms.
   private static let timestampTickMilliseconds: Int64 = 10
-  /// A bundle needs this many times its size while it is loaded: the private copy, the decoded weights,
-  /// the packed plan.
-  private static let memoryPerFileByte: UInt64 = 3
+  private static let unmetNeedsMax = 256
 
-  init(configuration: StoreConfiguration, metrics: MetricsRegistry) {
+  init(configuration: StoreConfiguration, metrics: MetricsRegistry, eventLog: EventLog) {
     planOptions = configuration.planOptions
     limits = configuration.limits
     self.metrics = metrics
     durations = LoadDurations(metrics)
+    budget = MemoryBudget(bytesMax: configuration.memoryBytesMax)
+    self.eventLog = eventLog
+    state = configuration.state
+    var known: AcceptedVersions?
+    do throws(StateError) {
+      known = try state.read(AcceptedVersions.self, from: AcceptanceLedger.fileName)
+    } catch {
+      eventLog.emit(
+        .alarm, .error, "accepted versions unknown: rollback protection begins anew",
+        [.init("reason", error.message)])
+    }
+    accepted = AcceptanceLedger(known ?? AcceptedVersions(), keep: configuration.keep)
   }
 
   /// - Parameters:
@@ -93,15 +110,23 @@ actor BundleLoader {
     let bundle = try verify(request, trust: trust)
     let key = request.key
     let identity = StorePlanner.Identity(digest: bundle.directory.digest, signer: bundle.signer)
+    let keyID = bundle.signingKey?.publicKey.keyID ?? ""
     progress(Progress(key: key, state: .loading, identity: identity))
+    if let rejection = accepted.refusal(of: key, digest: identity.digest, keyID: keyID, isLate: request.isLate) {
+      throw .rejected(rejection)
+    }
+    try reserve(LoadCost.decoding(bundle.directory), for: "decoding", of: request)
     let contents = try step(durations.decode) { () throws(BundleError) in try bundle.decode() }
+    try reserve(LoadCost.packing(contents.definition.graph), for: "packed weights", of: request)
     let compiled = try step(durations.compile) { () throws(PlanError) in
       try CompiledModel(contents.definition, options: planOptions)
     }
     progress(Progress(key: key, state: .checking, identity: nil))
     try step(durations.check) { () throws(GoldenFailure) in try GoldenCheck.run(contents.golden, on: compiled) }
     progress(Progress(key: key, state: .warming, identity: nil))
+    try reserve(UInt64(clamping: compiled.plan.workspaceBytes), for: "scratch", of: request)
     let warmUp = try step(durations.warm) { () throws(BundleError) in WarmUp.run(compiled) }
+    remember(key, digest: identity.digest, keyID: keyID)
     let model = LiveModel(
       model: key.model, version: key.version, compiled: compiled, digest: identity.digest, signer: identity.signer,
       createdMilliseconds: bundle.directory.createdMilliseconds, trainingMetrics: contents.metrics,
@@ -112,8 +137,8 @@ actor BundleLoader {
   }
 
   private func verify(_ request: StorePlanner.LoadRequest, trust: TrustPolicy) throws(Stop) -> VerifiedBundle {
-    let fingerprint = try settledFingerprint(request.path)
-    try checkMemory(for: fingerprint.bytes)
+    let fingerprint = try settledFingerprint(request)
+    try reserve(unmetNeeds[fingerprint] ?? fingerprint.bytes, for: "a file of \(fingerprint.bytes)", of: request)
     do throws(Stop) {
       let file = try step(durations.read) { () throws(BundleError) in
         try BundleFile.open(path: request.path, limits: limits)
@@ -131,8 +156,10 @@ actor BundleLoader {
   }
 
   /// Waits until a change of the file could not go unnoticed any more.
-  private func settledFingerprint(_ path: String) throws(Stop) -> FileFingerprint {
-    guard case .file(let fingerprint) = FileFingerprint.of(path: path) else { throw .changed }
+  /// - Throws: `.changed` if the file is not the one that was scanned: it may be growing again.
+  private func settledFingerprint(_ request: StorePlanner.LoadRequest) throws(Stop) -> FileFingerprint {
+    let fingerprint = request.fingerprint
+    guard case .file(fingerprint) = FileFingerprint.of(path: request.path) else { throw .changed }
     var time = timespec()
     clock_gettime(CLOCK_REALTIME, &time)
     let now = Int64(time.tv_sec) &* 1_000_000_000 &+ Int64(time.tv_nsec)
@@ -141,19 +168,41 @@ actor BundleLoader {
     // A timestamp from the future tells nothing about age.
     guard (0..<tick).contains(age) else { return fingerprint }
     usleep(UInt32((tick - age) / 1000) + 1)
-    guard case .file(fingerprint) = FileFingerprint.of(path: path) else { throw .changed }
+    guard case .file(fingerprint) = FileFingerprint.of(path: request.path) else { throw .changed }
     return fingerprint
   }
 
-  private func checkMemory(for fileBytes: UInt64) throws(Stop) {
-    guard let available = SystemMemory.availableBytes() else { return }
-    let (needed, overflow) = fileBytes.multipliedReportingOverflow(by: Self.memoryPerFileByte)
-    guard overflow || needed > available else { return }
-    throw .rejected(
-      Rejection(
-        label: "memory",
-        message: "memory: expected \(needed) bytes for a file of \(fileBytes), found \(available) available",
-        isTransient: true))
+  /// Makes sure that there is room for what the next step allocates.
+  private func reserve(
+    _ bytes: UInt64, for what: String, of request: StorePlanner.LoadRequest
+  ) throws(Stop) {
+    var refusal = budget.refusal(of: bytes, for: what)
+    if refusal != nil {
+      // What was freed may not have been given back yet.
+      AllocatorTrim.run()
+      refusal = budget.refusal(of: bytes, for: what)
+    }
+    guard let refusal else {
+      unmetNeeds[request.fingerprint] = nil
+      return
+    }
+    if unmetNeeds.count >= Self.unmetNeedsMax { unmetNeeds.removeAll() }
+    // With the file's own bytes, which are given back until the next try.
+    unmetNeeds[request.fingerprint] = max(
+      unmetNeeds[request.fingerprint] ?? 0, bytes.addingReportingOverflow(request.fingerprint.bytes).partialValue)
+    throw .rejected(refusal)
+  }
+
+  /// A record that cannot be written does not keep a good version from serving.
+  private func remember(_ key: VersionKey, digest: String, keyID: String) {
+    guard accepted.accept(key, digest: digest, keyID: keyID) else { return }
+    do throws(StateError) {
+      try state.write(accepted.accepted, to: AcceptanceLedger.fileName)
+    } catch {
+      eventLog.emit(
+        .alarm, .error, "accepted version not recorded: after a restart an older one could be put back",
+        model: key.model, version: key.version, [.init("reason", error.message)])
+    }
   }
 
   /// Runs one phase and records how long it took, whatever came of it.

@@ -11,6 +11,9 @@ package struct Rejection: Error, Equatable, Sendable {
   /// The fault may lie with the machine and not with the file: worth another try without a change.
   package let isTransient: Bool
 
+  /// The label of a refusal that ends when memory is freed.
+  package static let memoryLabel = "memory"
+
   package init(label: String, message: String, isTransient: Bool = false) {
     self.label = label
     self.message = message

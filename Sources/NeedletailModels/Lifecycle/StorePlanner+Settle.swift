@@ -95,14 +95,19 @@ extension StorePlanner {
   }
 
   mutating func reject(_ key: VersionKey, _ rejection: Rejection, now: Moment, _ actions: inout [Action]) {
-    if rejection.isTransient, let record = records[key] {
-      let doubled = Limits.loadRetryMillisecondsMin << min(record.retries, 16)
-      let delay = min(doubled, Limits.loadRetryMillisecondsMax)
-      records[key]?.retryAt = now.instant.advanced(byMicroseconds: UInt64(delay) * 1000)
-      records[key]?.retries += 1
-    }
+    if rejection.isTransient { records[key]?.pause(now: now) }
+    records[key]?.lacksMemory = rejection.label == Rejection.memoryLabel
     actions.append(.count(rejected: rejection, of: key))
     enter(.rejected, key, reason: rejection.message, now: now, &actions)
+  }
+
+  /// Memory came free: no need to wait for the next try.
+  mutating func retryWhatLackedMemory(now: Moment) {
+    for (key, record) in records where record.lacksMemory && record.lifecycle.state == .rejected {
+      records[key]?.lacksMemory = false
+      records[key]?.attempted = nil
+      records[key]?.retryAt = nil
+    }
   }
 
   /// Back to waiting: what was read is not what is there.
@@ -141,7 +146,10 @@ extension StorePlanner {
           enter(.retired, key, reason: "not loaded: \(reason)", now: now, &actions)
         }
       }
-      for key in keys.sorted() where records[key]?.needsInspection == true { queue.append((2, key)) }
+      // What is let go in this very step need not be looked at any more.
+      for key in keys.sorted() where records[key]?.needsInspection == true && !decision.retire.contains(key.version) {
+        queue.append((2, key))
+      }
     }
     publish(decisions, retired: retired, now: now, &actions)
     dispatch(queue.sorted { ($0.rank, $0.key) < ($1.rank, $1.key) }.first?.key, now: now, &actions)
@@ -196,10 +204,10 @@ extension StorePlanner {
   }
 
   private mutating func dispatch(_ key: VersionKey?, now: Moment, _ actions: inout [Action]) {
-    guard inFlight == nil, let key, let file = records[key]?.file else { return }
+    guard inFlight == nil, let key, let record = records[key], let file = record.file else { return }
     inFlight = key
     records[key]?.attempted = file.fingerprint
-    let request = LoadRequest(key: key, path: file.path, fingerprint: file.fingerprint)
+    let request = LoadRequest(key: key, path: file.path, fingerprint: file.fingerprint, isLate: record.isLate)
     if records[key]?.lifecycle.state == .live {
       actions.append(.inspect(request))
     } else {

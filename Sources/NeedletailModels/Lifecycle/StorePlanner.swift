@@ -35,6 +35,8 @@ package struct StorePlanner: Sendable {
     package let path: String
     /// The file as it was scanned; the loader may find another.
     package let fingerprint: FileFingerprint
+    /// It appeared when a newer version was serving already.
+    package let isLate: Bool
   }
 
   package enum LoadOutcome: Sendable, Equatable {
@@ -202,6 +204,9 @@ package struct StorePlanner: Sendable {
         let rejection = Rejection.replaced(key, serving: identity.digest, found: digest)
         actions.append(.count(rejected: rejection, of: key))
         remark(key, rejection.message, now: now, &actions)
+      case .rejected(let rejection) where rejection.isTransient:
+        // No verdict on the file: the machine's fault.
+        records[key]?.pause(now: now)
       case .rejected(let rejection):
         actions.append(.count(rejected: rejection, of: key))
         remark(key, "file in the store refused: \(rejection.message); still serving", now: now, &actions)
@@ -227,6 +232,8 @@ package struct StorePlanner: Sendable {
       records[key]?.distrust = nil
       enter(.rejected, key, reason: distrust.message, now: now, &actions)
     }
+    retryWhatLackedMemory(now: now)
+    settle(now: now, &actions)
     return actions
   }
 }

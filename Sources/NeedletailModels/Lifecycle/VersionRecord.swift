@@ -22,6 +22,8 @@ struct VersionRecord: Sendable {
   var awaitsScan = false
   /// It appeared when a newer version was serving already.
   var isLate: Bool
+  /// It was refused for want of memory.
+  var lacksMemory = false
   /// Refusals in a row whose cause may pass.
   var retries = 0
   /// When to look at an unchanged file again.
@@ -79,6 +81,13 @@ struct VersionRecord: Sendable {
     guard let distrust else { return remark }
     let alarm = "no longer trusted: \(distrust.message); serving until another version is live"
     return remark.isEmpty ? alarm : alarm + "; " + remark
+  }
+
+  /// Leaves an unchanged file alone for a while, longer each time.
+  mutating func pause(now: Moment) {
+    let doubled = Limits.loadRetryMillisecondsMin << min(retries, 16)
+    retryAt = now.instant.advanced(byMicroseconds: UInt64(min(doubled, Limits.loadRetryMillisecondsMax)) * 1000)
+    retries += 1
   }
 
   /// Forgets the verdict on the file. What the header alone refuses stays refused.

@@ -38,7 +38,7 @@ public final class ModelStore: Service {
     trustPolicy = try trustSource.load()
     self.trustSource = trustSource
     watcher = StoreWatcher(configuration: configuration, logger: logger)
-    loader = BundleLoader(configuration: configuration, metrics: metrics)
+    loader = BundleLoader(configuration: configuration, metrics: metrics, eventLog: eventLog)
     storeMetrics = StoreMetrics(metrics)
     policy = VersionPolicy(keep: configuration.keep)
     var rollouts = RolloutKeeper(state: configuration.state, metrics: metrics, eventLog: eventLog)

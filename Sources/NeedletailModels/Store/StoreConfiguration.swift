@@ -22,6 +22,9 @@ public struct StoreConfiguration: Sendable {
   public var limits = BundleLimits()
   /// Previous versions that stay live beside the serving one, for an instant way back.
   public var keep = 1
+  /// Bytes of memory that the process may have at most, as far as loading goes; nil: as many as the
+  /// control group and the machine give.
+  public var memoryBytesMax: UInt64?
   /// Where the store keeps what must outlive the process.
   public var state = StateDirectory.inMemory
 

@@ -40,6 +40,8 @@ public struct ServerConfiguration: Sendable {
   public var rescan: Duration = .milliseconds(Limits.rescanMillisecondsDefault)
   /// Previous versions that stay resident.
   public var keep = 1
+  /// Bytes; 0: what control group and machine leave.
+  public var memoryMax = 0
   public var planRowsMax = 256
   public var relaxed = false
   public var limits = ConnectionLimits()
@@ -77,6 +79,7 @@ public struct ServerConfiguration: Sendable {
     stopLimit = try values.seconds(.stopLimit)
     rescan = .milliseconds(try values.integer(.rescan))
     keep = try values.integer(.keep)
+    memoryMax = try values.integer(.memory)
     planRowsMax = try values.integer(.planRows)
     relaxed = try values.flag(.relaxed)
     limits.frameBytesMax = try values.integer(.frameBytes)

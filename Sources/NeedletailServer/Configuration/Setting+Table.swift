@@ -5,7 +5,7 @@ extension Setting {
   /// Every setting of the server, in the order in which `--print-config` shows them.
   public static let all: [Setting] = [
     store, stateDirectory, listen, unix, plaintext, admin, trust, allowUnsigned, threads,
-    logLevel, logFormat, grace, stopLimit, rescan, keep, planRows, relaxed,
+    logLevel, logFormat, grace, stopLimit, rescan, keep, memory, planRows, relaxed,
     frameBytes, connections, callsInFlight, outputBytes, outputBytesTotal, idle, frameTimeout, stall, batchRows,
     bundleBytes, bundleRawBytes,
   ]
@@ -61,6 +61,9 @@ extension Setting {
     "How often the store is read whole, whatever inotify said")
   static let keep = Setting(
     "models.keep", .integer(0...64), default: "1", "Previous versions that stay in memory for a rollback")
+  static let memory = Setting(
+    "memory_max", .integer(0...(1 << 50)), default: "0", flag: "memory-max",
+    "Bytes that the process may have when a model is loaded; 0 leaves it to the control group and the machine")
   static let planRows = Setting(
     "models.plan_rows_max", .integer(1...65_536), default: "256", "Rows that one run of a plan computes")
   static let relaxed = Setting(

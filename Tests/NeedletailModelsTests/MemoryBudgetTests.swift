@@ -1,0 +1,83 @@
+import NeedletailBundle
+import NeedletailCore
+import NeedletailModels
+import NeedletailTestSupport
+import Testing
+
+@Suite("Memory budget")
+struct MemoryBudgetTests {
+  private let files: TemporaryStore
+
+  init() throws {
+    files = try TemporaryStore()
+    try write("proc/self/statm", "9999 100 5 1 0 1 0")
+    try write("proc/meminfo", "MemTotal: 9 kB\nMemAvailable:    4000000 kB\n")
+  }
+
+  private func write(_ place: String, _ text: String) throws {
+    try files.write(Array(text.utf8), to: place)
+  }
+
+  private func room(max: UInt64? = nil) -> UInt64? {
+    MemoryBudget(bytesMax: max, proc: files.file("proc"), controlGroups: files.file("cgroup")).room()?.bytes
+  }
+
+  @Test func isWhatTheMachineHasWithoutAnyLimit() { #expect(room() == 4_000_000 * 1024) }
+
+  @Test func anOperatorsLimitCountsWhatTheProcessHasAlready() {
+    // 100 pages of 4 KiB.
+    #expect(room(max: 1_000_000) == 1_000_000 - 409_600)
+    #expect(room(max: 400_000) == 0)
+  }
+
+  @Test func theTightestControlGroupOnTheWayUpCounts() throws {
+    try write("proc/self/cgroup", "0::/pod/container\n")
+    try write("cgroup/pod/container/memory.max", "max\n")
+    try write("cgroup/pod/container/memory.current", "500\n")
+    try write("cgroup/pod/memory.max", "2000000\n")
+    try write("cgroup/pod/memory.current", "1500000\n")
+    try write("cgroup/pod/memory.stat", "anon 7\ninactive_file 100000\n")
+    #expect(room() == 600_000, "the page cache goes when memory is asked for")
+  }
+
+  @Test func readsTheFirstVersionOfControlGroupsToo() throws {
+    try write("proc/self/cgroup", "4:cpu,memory:/x\n2:cpuset:/\n")
+    try write("cgroup/memory/x/memory.limit_in_bytes", "1000000\n")
+    try write("cgroup/memory/x/memory.usage_in_bytes", "300000\n")
+    #expect(room() == 700_000)
+  }
+
+  @Test func insideAContainerTheRootIsTheGroup() throws {
+    try write("proc/self/cgroup", "0::/kubepods/of/the/outside\n")
+    try write("cgroup/memory.max", "1000000\n")
+    try write("cgroup/memory.current", "900000\n")
+    #expect(room() == 100_000)
+  }
+
+  @Test func hostileNumbersDoNotTrap() throws {
+    try write("proc/self/cgroup", "0::/\nnonsense\n::\n")
+    try write("cgroup/memory.max", "-5\n")
+    try write("cgroup/memory.current", "99999999999999999999999999\n")
+    try write("proc/meminfo", "MemAvailable: 18446744073709551615 kB\n")
+    #expect(room() != nil)
+  }
+
+  @Test func refusalsNameNeedRoomAndBound() {
+    let budget = MemoryBudget(bytesMax: 1_000_000, proc: files.file("proc"), controlGroups: files.file("cgroup"))
+    #expect(budget.refusal(of: 590_400, for: "a file") == nil)
+    let refusal = budget.refusal(of: 590_401, for: "a file")
+    #expect(refusal?.label == "memory" && refusal?.isTransient == true)
+    #expect(
+      refusal?.message
+        == "memory: expected room for 590401 bytes for a file, found 590400 (memory_max 1000000, of which 409600 are used)"
+    )
+  }
+
+  @Test func layersThatShareATensorAreCountedEach() {
+    var graph = BundleFixtures.classifier().graph
+    let once = LoadCost.packing(graph)
+    graph.nodes += graph.nodes
+    #expect(LoadCost.packing(graph) == 2 * once)
+    #expect(once > 0)
+  }
+}
