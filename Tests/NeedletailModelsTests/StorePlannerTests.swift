@@ -422,6 +422,20 @@ struct StorePlannerTests {
     #expect(driver.state(2) == .verifying, "trusted again, it may come back")
   }
 
+  @Test func judgesTheFileThatReplacedAVersionNoLongerTrusted() {
+    var driver = PlannerDriver()
+    for version in 1...2 as ClosedRange<UInt64> {
+      driver.put(version)
+      driver.settle()
+    }
+    driver.put(2)
+    _ = driver.scan()
+    _ = driver.inspect(2, .verified(digest: "another"))
+    _ = driver.trustChanged(refusing: [2])
+    let actions = driver.planner.released(PlannerDriver.key(2), now: driver.now)
+    #expect(actions.loads.map(\.key.version.number) == [2], "it is another bundle, and may be trusted")
+  }
+
   @Test func servesTheOnlyVersionOnWithAnAlarmAndLooksForAnother() {
     var driver = PlannerDriver()
     driver.put(2)

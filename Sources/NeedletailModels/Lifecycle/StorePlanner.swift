@@ -228,9 +228,14 @@ package struct StorePlanner: Sendable {
       records[key] = nil
       actions.append(.forget(key))
     } else if let distrust = record.distrust {
-      // The same file need not be read again to be refused again.
       records[key]?.distrust = nil
-      enter(.rejected, key, reason: distrust.message, now: now, &actions)
+      records[key]?.remark = ""
+      if record.remark.isEmpty {
+        // The same file need not be read again to be refused again.
+        enter(.rejected, key, reason: distrust.message, now: now, &actions)
+      } else {
+        records[key]?.reopen()
+      }
     }
     retryWhatLackedMemory(now: now)
     settle(now: now, &actions)

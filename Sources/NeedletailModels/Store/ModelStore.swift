@@ -61,7 +61,8 @@ public final class ModelStore: Service {
       }
     }
     var loop = ControlLoop(
-      planner: StorePlanner(policy: policy, memories: memories), trust: trustPolicy, registry: registry, loader: loader, board: board,
+      planner: StorePlanner(policy: policy, memories: memories), trust: trustPolicy, registry: registry, loader: loader,
+      board: board,
       metrics: storeMetrics, rollouts: rollouts, eventLog: eventLog, inbox: inbox)
     await withTaskCancellationOrGracefulShutdownHandler {
       for await message in messages { loop.handle(message) }

@@ -168,7 +168,7 @@ struct StoreSimulation {
           rejection.label != "truncated", "\(key) refused for being short, which a file that grows is")
       case .distrust(let key, let rejection):
         if rejection == nil { alarms.remove(key) } else { alarms.insert(key) }
-      case .report, .swapped, .forget: break
+      case .report, .swapped, .forget, .rollout: break
       }
     }
     try check()
@@ -237,7 +237,10 @@ struct StoreSimulation {
       try require((entry?.live.count ?? 0) <= 1 + Self.keep, "\(model) keeps \(entry?.live ?? [])")
       let (sure, possible) = best(of: model)
       let serving = entry?.serving?.number ?? 0
-      guard possible > 0 || serving == 0 else { continue }  // what is not trusted serves on alone
+      // What is no longer trusted serves on where nothing else surely can.
+      if sure == 0, let alone = entry?.serving, revoked.contains(live[VersionKey(model, alone)]?.signer ?? "") {
+        continue
+      }
       try require(
         (sure...possible).contains(serving), "\(model) serves \(serving), best are \(sure) to \(possible)")
     }

@@ -11,7 +11,7 @@ struct StoreSimulationTests {
 
   @Test func noHistoryBreaksAnInvariant() async throws {
     if let seed = Self.number("NEEDLETAIL_SEED") { return Self.run(seed, isTelling: true) }
-    let count = Self.number("NEEDLETAIL_SEEDS") ?? 1000
+    let count = Self.number("NEEDLETAIL_SEEDS") ?? 500
     let lanes = UInt64(ProcessInfo.processInfo.activeProcessorCount)
     let violations = await withTaskGroup(of: Int.self) { group in
       for lane in 0..<lanes {
