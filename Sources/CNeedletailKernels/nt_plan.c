@@ -159,6 +159,11 @@ void nt_plan_run(const nt_plan *plan, void *arena, size_t rows) {
   if (shares) nt_pool_leave();
 }
 
+void nt_plan_run_alone(const nt_plan *plan, void *arena, size_t rows) {
+  assert(rows <= NT_PLAN_ROWS_MAX);
+  for (size_t i = 0; i < plan->step_count; i++) run_step(plan, &plan->steps[i], arena, rows, false);
+}
+
 void nt_plan_run_timed(const nt_plan *plan, void *arena, size_t rows, uint64_t *step_nanoseconds) {
   assert(rows <= NT_PLAN_ROWS_MAX);
   bool shares = rows >= plan->share_rows_min && nt_pool_threads() > 1;

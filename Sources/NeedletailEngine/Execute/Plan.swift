@@ -132,6 +132,15 @@ public final class Plan: Sendable {
     precondition(rows >= 1 && rows <= rowsMax, "rows out of range")
     nt_plan_run(kernelPlan, workspace.memory, rows)
   }
+
+  /// The same on the caller's thread only, whatever the pool could do: for a loader, which must not take
+  /// the pool's threads from those who serve. The outputs are the same.
+  /// - Parameter rows: 1 … `rowsMax`.
+  public func runAlone(_ workspace: borrowing Workspace, rows: Int) {
+    precondition(workspace.plan === self, "a workspace runs only the plan it was made for")
+    precondition(rows >= 1 && rows <= rowsMax, "rows out of range")
+    nt_plan_run_alone(kernelPlan, workspace.memory, rows)
+  }
 }
 
 extension nt_step {

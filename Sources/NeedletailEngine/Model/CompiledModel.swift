@@ -49,7 +49,7 @@ public final class CompiledModel: Sendable {
       for (offset, cells) in chunk.enumerated() {
         try binder.bind(cells, row: start + offset, into: workspace.input + offset * plan.inputColumns)
       }
-      plan.run(workspace, rows: chunk.count)
+      plan.runAlone(workspace, rows: chunk.count)
       for (index, output) in plan.outputs.enumerated() {
         let values = UnsafeBufferPointer(start: workspace.output(index), count: chunk.count * output.columns)
         switch output.kind {

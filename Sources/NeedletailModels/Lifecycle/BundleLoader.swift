@@ -25,7 +25,7 @@ actor BundleLoader {
     case changed
   }
 
-  private let executor = ThreadExecutor(name: "nt-loader", niceness: 10)
+  private let executor = ThreadExecutor(name: "nt-loader", niceness: 15)
   private let planOptions: PlanOptions
   private let limits: BundleLimits
   private let metrics: MetricsRegistry
