@@ -5,6 +5,11 @@
 
 NT_DECLARE_KERNELS(avx2)
 
+NT_TARGET_AVX2 NT_SHARED void epilogue(const nt_f32_gemm_args *args, float *tile, const float *bias, size_t row,
+                                       size_t rows, size_t panel) {
+  nt_f32_epilogue(args, tile, bias, row, rows, panel);
+}
+
 /// R rows × P panels of 16 columns: 2·R·P accumulators of 8 floats.
 NT_TARGET_AVX2 NT_INLINE void tile(const nt_f32_gemm_args *args, size_t row, size_t panel, const int R, const int P) {
   size_t panel_floats = nt_f32_panel_floats(args->depth);
@@ -33,7 +38,7 @@ NT_TARGET_AVX2 NT_INLINE void tile(const nt_f32_gemm_args *args, size_t row, siz
       _mm256_store_ps(stored + r * NT_PANEL_COLUMNS + 8, sums[i + 1]);
     }
     const float *bias = w + (size_t)p * panel_floats + args->depth * NT_PANEL_COLUMNS;
-    nt_f32_epilogue(args, stored, bias, row, (size_t)R, panel + (size_t)p);
+    epilogue(args, stored, bias, row, (size_t)R, panel + (size_t)p);
   }
 }
 

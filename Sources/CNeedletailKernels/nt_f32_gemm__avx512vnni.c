@@ -11,6 +11,11 @@
 
 NT_DECLARE_KERNELS(avx512vnni)
 
+NT_TARGET_AVX512VNNI NT_SHARED void epilogue(const nt_f32_gemm_args *args, float *tile, const float *bias,
+                                             size_t row, size_t rows, size_t panel) {
+  nt_f32_epilogue(args, tile, bias, row, rows, panel);
+}
+
 /// R rows × P panels of 16 columns: R·P accumulators of 16 floats.
 NT_TARGET_AVX512VNNI NT_INLINE void tile(const nt_f32_gemm_args *args, size_t row, size_t panel, const int R,
                                          const int P) {
@@ -31,7 +36,7 @@ NT_TARGET_AVX512VNNI NT_INLINE void tile(const nt_f32_gemm_args *args, size_t ro
     _Alignas(64) float stored[8 * NT_PANEL_COLUMNS];
     for (int r = 0; r < R; r++) _mm512_store_ps(stored + r * NT_PANEL_COLUMNS, sums[r * P + p]);
     const float *bias = w + (size_t)p * panel_floats + args->depth * NT_PANEL_COLUMNS;
-    nt_f32_epilogue(args, stored, bias, row, (size_t)R, panel + (size_t)p);
+    epilogue(args, stored, bias, row, (size_t)R, panel + (size_t)p);
   }
 }
 

@@ -8,6 +8,11 @@ NT_DECLARE_KERNELS(neon)
 
 enum { tile_rows_max = 6 };
 
+NT_SHARED void epilogue(const nt_f32_gemm_args *args, float *tile, const float *bias, size_t row, size_t rows,
+                        size_t panel) {
+  nt_f32_epilogue(args, tile, bias, row, rows, panel);
+}
+
 /// R rows × P panels: 4·R·P sums of 4 floats, by fused multiply-adds in ascending depth.
 NT_INLINE void tile(const nt_f32_gemm_args *args, size_t row, size_t panel, const int R, const int P) {
   size_t panel_floats = nt_f32_panel_floats(args->depth);
@@ -33,7 +38,7 @@ NT_INLINE void tile(const nt_f32_gemm_args *args, size_t row, size_t panel, cons
   for (int p = 0; p < P; p++) {
     for (int i = 0; i < 4 * R; i++) vst1q_f32(stored + 4 * i, sums[4 * p * R + i]);
     const float *bias = w + (size_t)p * panel_floats + args->depth * NT_PANEL_COLUMNS;
-    nt_f32_epilogue(args, stored, bias, row, (size_t)R, panel + (size_t)p);
+    epilogue(args, stored, bias, row, (size_t)R, panel + (size_t)p);
   }
 }
 

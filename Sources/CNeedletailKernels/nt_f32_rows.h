@@ -1,6 +1,7 @@
 // Row operations, written once. A file per instruction set defines NT_ISA and NT_TARGET and includes
 // this; loops over columns are elementwise, or reduce in 16 fixed lanes, so vectorising them changes
-// no bit. NT_WEIGHT_OFFSET: what packing adds to every int8 weight, taken off again by the rows. NT_OWN_QUANTISE_KNOWN: the instruction set has quantise_known in a file of its own.
+// no bit. NT_WEIGHT_OFFSET: what packing adds to every int8 weight, taken off again by the rows.
+// NT_OWN_QUANTISE_KNOWN: the instruction set has quantise_known in a file of its own.
 
 #include "nt_math.h"
 

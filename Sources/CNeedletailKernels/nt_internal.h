@@ -7,6 +7,8 @@
 #include "nt_kernels.h"
 
 #define NT_INLINE static inline __attribute__((always_inline))
+/// For what every shape of tile ends in: one copy per instruction set, not one per shape.
+#define NT_SHARED static __attribute__((noinline))
 
 #if defined(__x86_64__)
 #define NT_X86 1

@@ -30,6 +30,11 @@ NT_DECLARE_KERNELS(avx2)
 
 enum { tile_rows_max = 4 };
 
+NT_TARGET_AVX2 NT_SHARED void epilogue(const nt_s8_gemm_args *args, const int32_t *sums,
+                                       const nt_s8_panel_tail *tail, size_t row, size_t rows, size_t panel) {
+  nt_s8_epilogue(args, sums, tail, row, rows, panel);
+}
+
 NT_TARGET_AVX2 NT_INLINE __m256i broadcast_four(const uint8_t *at) {
   int32_t four;
   memcpy(&four, at, sizeof four);
@@ -77,7 +82,7 @@ NT_TARGET_AVX2 NT_INLINE void finish(const nt_s8_gemm_args *args, const __m256i 
   }
   _Alignas(64) int32_t stored[tile_rows_max * NT_PANEL_COLUMNS];
   for (int i = 0; i < 2 * R; i++) _mm256_store_si256((__m256i *)(stored + 8 * i), sums[i]);
-  nt_s8_epilogue(args, stored, tail, row, (size_t)R, panel);
+  epilogue(args, stored, tail, row, (size_t)R, panel);
 }
 
 /// R rows × P panels: 2·R·P accumulators of 8 int32.

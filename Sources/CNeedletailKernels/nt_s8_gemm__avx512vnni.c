@@ -21,6 +21,11 @@ NT_DECLARE_KERNELS(avx512vnni)
 
 enum { tile_rows_max = 8 };
 
+NT_TARGET_AVX512VNNI NT_SHARED void epilogue(const nt_s8_gemm_args *args, const int32_t *sums,
+                                             const nt_s8_panel_tail *tail, size_t row, size_t rows, size_t panel) {
+  nt_s8_epilogue(args, sums, tail, row, rows, panel);
+}
+
 NT_TARGET_AVX512VNNI NT_INLINE __m512i broadcast_four(const int8_t *at) {
   int32_t four;
   memcpy(&four, at, sizeof four);
@@ -31,7 +36,7 @@ NT_TARGET_AVX512VNNI NT_INLINE void finish(const nt_s8_gemm_args *args, const __
                                            const int R) {
   _Alignas(64) int32_t stored[tile_rows_max * NT_PANEL_COLUMNS];
   for (int r = 0; r < R; r++) _mm512_store_si512(stored + r * NT_PANEL_COLUMNS, sums[r]);
-  nt_s8_epilogue(args, stored, nt_s8_tail_of_panel(args, panel), row, (size_t)R, panel);
+  epilogue(args, stored, nt_s8_tail_of_panel(args, panel), row, (size_t)R, panel);
 }
 
 /// R rows × P panels: R·P sums of 16 int32.

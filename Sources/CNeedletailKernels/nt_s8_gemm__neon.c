@@ -8,6 +8,11 @@ NT_DECLARE_KERNELS(neon)
 
 enum { tile_rows_max = 6 };
 
+NT_TARGET_DOTPROD NT_SHARED void epilogue(const nt_s8_gemm_args *args, const int32_t *sums,
+                                          const nt_s8_panel_tail *tail, size_t row, size_t rows, size_t panel) {
+  nt_s8_epilogue(args, sums, tail, row, rows, panel);
+}
+
 /// R rows × P panels: 4·R·P sums of 4 int32. SDOT is signed × signed, so nothing needs compensation,
 /// and takes its activations from one lane: eight steps of depth per load.
 NT_TARGET_DOTPROD NT_INLINE void tile(const nt_s8_gemm_args *args, size_t row, size_t panel, const int R,
@@ -35,7 +40,7 @@ NT_TARGET_DOTPROD NT_INLINE void tile(const nt_s8_gemm_args *args, size_t row, s
   _Alignas(64) int32_t stored[tile_rows_max * NT_PANEL_COLUMNS];
   for (int p = 0; p < P; p++) {
     for (int i = 0; i < 4 * R; i++) vst1q_s32(stored + 4 * i, sums[4 * p * R + i]);
-    nt_s8_epilogue(args, stored, nt_s8_tail_of_panel(args, panel + (size_t)p), row, (size_t)R, panel + (size_t)p);
+    epilogue(args, stored, nt_s8_tail_of_panel(args, panel + (size_t)p), row, (size_t)R, panel + (size_t)p);
   }
 }
 

@@ -8,6 +8,11 @@ NT_DECLARE_KERNELS(neon_i8mm)
 
 enum { tile_rows_max = 6 };
 
+NT_TARGET_I8MM NT_SHARED void epilogue(const nt_s8_gemm_args *args, const int32_t *sums,
+                                       const nt_s8_panel_tail *tail, size_t row, size_t rows, size_t panel) {
+  nt_s8_epilogue(args, sums, tail, row, rows, panel);
+}
+
 /// R rows × one panel. SMMLA multiplies two rows of eight by two columns of eight into 2 × 2 sums: a
 /// pair of rows takes eight of them for the panel's sixteen columns. An odd last row is multiplied by
 /// itself, and the copy is left out.
@@ -38,7 +43,7 @@ NT_TARGET_I8MM NT_INLINE void tile(const nt_s8_gemm_args *args, size_t row, size
       if (2 * i + 1 < R) vst1_s32(upper + NT_PANEL_COLUMNS, vget_high_s32(sums[8 * i + c]));
     }
   }
-  nt_s8_epilogue(args, stored, nt_s8_tail_of_panel(args, panel), row, (size_t)R, panel);
+  epilogue(args, stored, nt_s8_tail_of_panel(args, panel), row, (size_t)R, panel);
 }
 
 NT_TARGET_I8MM void nt_s8_gemm__neon_i8mm(const nt_s8_gemm_args *args) {

@@ -64,7 +64,7 @@ static void find_tables(void) {
   }
   printf("instruction sets against scalar:");
   for (size_t i = 0; i < table_count; i++) printf(" %s", tables[i]->name);
-  printf("\n");
+  printf("; chosen: %s\n", nt_kernel_table_for(nt_isa_best())->name);
 }
 
 /// How the operands of an int8 product are chosen.
@@ -372,7 +372,7 @@ static void check_accuracy(const char *name, float (*found)(float), double (*exa
                            bool relative, double bound) {
   double worst = 0;
   float at = 0;
-  const int steps = 2000000;
+  const int steps = 500000;
   for (int i = 0; i <= steps; i++) {
     float x = from + (float)i / (float)steps * (to - from);
     double expected = exact_value(x);
@@ -411,10 +411,48 @@ static void check_math(void) {
         "NaN stays NaN");
 }
 
-int main(void) {
-  find_tables();
+/// The sums of 1 to `rows_max` rows, each against the first rows of the scalar twin's, which check_s8
+/// compares with plain loops.
+static void check_cube(size_t rows_max, size_t n, size_t k, int8_t *w, int8_t *a, const float *scales) {
+  size_t stride = nt_s8_row_stride(k);
+  for (size_t i = 0; i < n * k; i++) w[i] = fill(FILL_RANDOM);
+  for (size_t i = 0; i < rows_max * k; i++) a[i] = fill(FILL_RANDOM);
+  for (size_t r = 0; r < rows_max; r++) a[r * k + next_random() % k] = 127;
+  int32_t *expected = exact(rows_max * n * 4), *sums = exact(rows_max * n * 4);
+  void *packed = aligned(nt_s8_packed_bytes(n, k));
+  for (size_t t = 0; t <= table_count; t++) {
+    const nt_kernel_table *table = t == 0 ? nt_kernel_table_for(NT_ISA_SCALAR) : tables[t - 1];
+    int8_t *rows = quantised(table, a, rows_max, k);
+    table->s8_pack(w, scales, NULL, n, k, packed);
+    nt_s8_gemm_args args = {.a = rows, .a_stride = stride, .weights = packed, .columns = n, .depth = k,
+                            .panel_end = nt_panel_count(n), .accumulators = t == 0 ? expected : sums};
+    for (args.rows = t == 0 ? rows_max : 1; args.rows <= rows_max; args.rows++) {
+      table->s8_gemm(&args);
+      CHECK(t == 0 || !memcmp(sums, expected, args.rows * n * 4), "s8 %s sums, m %zu n %zu k %zu", table->name,
+            args.rows, n, k);
+    }
+    free(rows);
+  }
+  free(expected), free(sums), free(packed);
+}
+
+/// The cube of 1 to 70 rows, 1 to 130 columns and 1 to 130 of depth: all of it, or with every depth
+/// `pairs` of the widths, a different few for each.
+static void check_cubes(size_t pairs) {
+  enum { rows_max = 70, side = 130 };
+  int8_t *w = exact(side * side), *a = exact(rows_max * side);
+  float *scales = exact(side * 4);
+  for (size_t i = 0; i < side; i++) scales[i] = 1;
+  for (size_t k = 1; k <= side; k++) {
+    for (size_t i = 0; i < pairs; i++) check_cube(rows_max, 1 + (k * 37 + i * 61) % side, k, w, a, scales);
+  }
+  free(w), free(a), free(scales);
+}
+
+static void check_all(size_t pairs) {
+  check_cubes(pairs);
   for (size_t m = 1; m <= 20; m++) {
-    for (int i = 0; i < 12; i++) {
+    for (int i = 0; i < 4; i++) {
       size_t n = 1 + next_random() % 130, k = 1 + next_random() % 130;
       check_s8(m, n, k, i % 2 ? FILL_RANDOM : FILL_NONNEGATIVE);
       check_f32(m, n, k);
@@ -422,11 +460,11 @@ int main(void) {
     check_s8(m, 1 + next_random() % 40, 1 + next_random() % 130, FILL_EXTREME);
   }
   for (size_t k = 1; k <= 130; k++) {
-    check_s8(1 + k % 9, 1 + k * 7 % 130, k, FILL_EXTREME);
-    check_s8(1 + k % 9, k, 131 - k, FILL_RANDOM);
+    check_s8(1 + k % 9, 1 + k * 7 % 130, k, k % 2 ? FILL_EXTREME : FILL_NONNEGATIVE);
     check_f32(1 + k % 9, k, 131 - k);
   }
   check_s8(33, 257, 1023, FILL_RANDOM);
+  check_s8(70, 131, 515, FILL_NONNEGATIVE);
   check_s8(5, 130, 4097, FILL_FILLS);
   check_s8(1, 300, 20001, FILL_EXTREME);
   check_s8(3, 17, NT_S8_DEPTH_MAX, FILL_FILLS);
@@ -439,6 +477,17 @@ int main(void) {
   }
   check_quantise_by_hand();
   check_math();
+}
+
+/// The argument: widths of the cube to take with every depth, 1 to 130, or 0 for a few products only.
+int main(int count, char **arguments) {
+  long pairs = count > 1 ? strtol(arguments[1], NULL, 10) : 1;
+  find_tables();
+  if (pairs > 0) {
+    check_all((size_t)pairs);
+  } else {
+    for (size_t m = 1; m <= 9; m++) check_s8(m, 33, 70 + m, FILL_RANDOM);
+  }
   printf("%d passed, %d failed\n", passed, failed);
   return failed != 0;
 }
