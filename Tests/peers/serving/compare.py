@@ -34,6 +34,7 @@ from harness import Server, Workspace, processors
 WORK, TRITON, AS_JSON = Path(sys.argv[1]), sys.argv[2], "--json" in sys.argv
 HERE = Path(__file__).resolve().parent
 ROUNDS, SECONDS, ECHO_ROUND_TRIPS, CONNECTIONS = 5, 1, 20_000, 16
+TIMEOUT_US = 10_000_000
 WIDTHS = (64, 256, 128, 10)
 SAMPLE = [float(i % 17) for i in range(WIDTHS[0])]
 HERE_CPU, THERE_CPU = processors()
@@ -78,13 +79,12 @@ class Echo:
 
     def __init__(self, work: Workspace, server: Server) -> None:
         body = wire.predict_body("digits", [SAMPLE])
-        self.request_bytes = len(wire.request(1, body))
+        # As the generator sends it: with its timeout, and ids as varints of five bytes.
+        self.request_bytes = len(wire.request(1, body, TIMEOUT_US)) + 4
         with socket.create_connection(server.address) as connection:
             connection.sendall(wire.request(1, body))
             (length,) = struct.unpack(">I", connection.recv(4, socket.MSG_WAITALL))
             self.answer_bytes = 4 + len(connection.recv(length, socket.MSG_WAITALL))
-        # The generator writes ids as varints of five bytes: four more.
-        self.request_bytes += 4
         self.process = pinned(
             HERE_CPU, WORK / "echo", "serve", self.request_bytes, self.answer_bytes, stdout=subprocess.PIPE
         )
@@ -233,7 +233,7 @@ def main() -> None:
 
         def ours(connections: int, depth: int, cpu: int) -> dict[str, Any]:
             options = ("--closed", "--connections", str(connections), "--depth", str(depth))
-            times = ("--duration", f"{SECONDS}s", "--warmup", "300ms")
+            times = ("--duration", f"{SECONDS}s", "--warmup", "300ms", "--timeout", f"{TIMEOUT_US // 1_000_000}s")
             return work.bench(server, "digits", *options, *times, cpu=cpu)
 
         if not AS_JSON:
