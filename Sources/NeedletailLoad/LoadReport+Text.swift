@@ -136,6 +136,21 @@ public enum Figures {
     return decimals(min(99.99, Double(part) / Double(all) * 100), 2) + " %"
   }
 
+  /// As many of `parts` as stand on one line of so many columns, two spaces apart; the first in any case.
+  ///
+  /// A part comes with what makes it coloured, which takes no columns.
+  public static func fitting(_ parts: [(text: String, styled: String)], columns: Int) -> String {
+    var line = ""
+    var used = 0
+    for part in parts {
+      let needed = part.text.count + (used == 0 ? 0 : 2)
+      guard used == 0 || used + needed <= columns else { break }
+      line += (used == 0 ? "" : "  ") + part.styled
+      used += needed
+    }
+    return line
+  }
+
   /// `1 connection`, `16 connections`.
   public static func counted(_ number: Int, _ noun: String) -> String { "\(number) \(noun)\(number == 1 ? "" : "s")" }
 

@@ -94,6 +94,14 @@ import Testing
     }
   }
 
+  @Test func aLineOfProgressNeverWraps() {
+    let parts = [("━━━━", "\u{1b}[32m━━━━\u{1b}[0m"), ("10 req/s", "10 req/s"), ("3 lost", "3 lost")]
+    // Colours take no columns.
+    #expect(Figures.fitting(parts, columns: 22) == "\u{1b}[32m━━━━\u{1b}[0m  10 req/s  3 lost")
+    #expect(Figures.fitting(parts, columns: 21) == "\u{1b}[32m━━━━\u{1b}[0m  10 req/s")
+    #expect(Figures.fitting(parts, columns: 1) == "\u{1b}[32m━━━━\u{1b}[0m")
+  }
+
   @Test func figuresReadWell() {
     #expect(Figures.grouped(1_234_567) == "1,234,567")
     #expect(Figures.time(0.85) == "850 ns")

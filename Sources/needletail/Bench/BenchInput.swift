@@ -76,7 +76,8 @@ struct BenchInput {
     let microseconds = command.server.timeout.duration.wholeNanoseconds / 1000
     do {
       try frames.append(
-        RequestEncoder.Predict(model: reference.model, selector: reference.selector, inputs: inputs),
+        RequestEncoder.Predict(
+          model: reference.model, selector: reference.selector, inputs: inputs, priority: command.priority.priority),
         rows: rows.count, model: index, firstRow: rows.lowerBound,
         timeoutMicroseconds: UInt32(clamping: microseconds))
     } catch {

@@ -24,11 +24,12 @@ struct ProgressLine {
 
   mutating func show(_ progress: LoadProgress) {
     guard isTerminal || !isQuiet else { return }
-    let text = figures(progress)
     if isTerminal {
-      write("\r\u{1b}[2K" + bar(progress) + "  " + text)
+      // A line that wraps could not be rewritten.
+      write("\r\u{1b}[2K" + Figures.fitting([bar(progress)] + figures(progress), columns: Self.columns - 1))
     } else {
-      write("\(time(progress))  \(text)\n")
+      let words = [time(progress)] + figures(progress).map(\.text)
+      write(words.joined(separator: "  ") + "\n")
     }
   }
 
@@ -43,36 +44,49 @@ struct ProgressLine {
     (title.isEmpty ? "" : "\(title)  ") + "\(Int(progress.elapsed.inSeconds.rounded())) s"
   }
 
-  private func figures(_ progress: LoadProgress) -> String {
+  /// Most important first: what has no room is left out.
+  private func figures(_ progress: LoadProgress) -> [(text: String, styled: String)] {
+    func plain(_ text: String) -> (text: String, styled: String) { (text, text) }
     switch progress.phase {
-    case .warmingUp: return "warming up"
-    case .draining: return "waiting for the last answers"
+    case .warmingUp: return [plain("warming up")]
+    case .draining: return [plain("waiting for the last answers")]
     case .measuring: break
     }
     let interval = progress.interval
     let seconds = max(progress.intervalSeconds, 1e-3)
-    var parts = ["\(Figures.rate(Double(interval.sent) / seconds)) req/s"]
-    parts.append(styled("\(Figures.rate(Double(interval.goodRows) / seconds)) rows/s good", "32"))
-    if let p50 = LoadStatistics.microseconds(interval.latency, 50),
-      let p99 = LoadStatistics.microseconds(interval.latency, 99)
-    {
-      parts.append("p50 \(Figures.time(p50))  p99 \(Figures.time(p99))")
-    }
+    let good = "\(Figures.rate(Double(interval.goodRows) / seconds)) rows/s good"
+    var parts = [plain("\(Figures.rate(Double(interval.sent) / seconds)) req/s"), (good, styled(good, "32"))]
     let faults = [
       ("rejected", interval.refused), ("lost", interval.lost + interval.unanswered + interval.expired),
       ("wrong", interval.wrong + interval.mixed),
     ]
-    for (name, count) in faults where count > 0 { parts.append(styled("\(Figures.grouped(count)) \(name)", "31")) }
-    return parts.joined(separator: "  ")
+    for (name, count) in faults where count > 0 {
+      let text = "\(Figures.grouped(count)) \(name)"
+      parts.append((text, styled(text, "31")))
+    }
+    if let p50 = LoadStatistics.microseconds(interval.latency, 50),
+      let p99 = LoadStatistics.microseconds(interval.latency, 99)
+    {
+      parts += [plain("p50 \(Figures.time(p50))"), plain("p99 \(Figures.time(p99))")]
+    }
+    return parts
   }
 
-  private func bar(_ progress: LoadProgress) -> String {
+  private func bar(_ progress: LoadProgress) -> (text: String, styled: String) {
     let elapsed = min(progress.elapsed.inSeconds, total)
     let full = Int((elapsed / total * Double(Self.barCells)).rounded(.down))
-    let head = title.isEmpty ? "" : styled("\(title)  ", "1")
-    return head + styled(String(repeating: "━", count: full), progress.phase == .measuring ? "32" : "33")
-      + styled(String(repeating: "━", count: Self.barCells - full), "2")
-      + " \(Int(elapsed.rounded()))/\(Figures.seconds(total.rounded()))"
+    let head = title.isEmpty ? "" : "\(title)  "
+    let done = String(repeating: "━", count: full)
+    let left = String(repeating: "━", count: Self.barCells - full)
+    let clock = " \(Int(elapsed.rounded()))/\(Figures.seconds(total.rounded()))"
+    let colour = progress.phase == .measuring ? "32" : "33"
+    return (head + done + left + clock, styled(head, "1") + styled(done, colour) + styled(left, "2") + clock)
+  }
+
+  /// Of the terminal, now: people resize it.
+  private static var columns: Int {
+    var size = winsize()
+    return ioctl(STDERR_FILENO, UInt(TIOCGWINSZ), &size) == 0 && size.ws_col > 0 ? Int(size.ws_col) : 80
   }
 
   private func styled(_ text: String, _ code: String) -> String {

@@ -49,6 +49,9 @@ struct BenchCommand: AsyncParsableCommand {
   @Option(help: ArgumentHelp("Rows of one request.", valueName: "n"))
   var batch = 1
 
+  @Option(help: ArgumentHelp("Of all calls.", valueName: "level"))
+  var priority = PriorityKind.interactive
+
   @Option(help: ArgumentHelp("Threads that send, one core each.", valueName: "n"))
   var threads = 1
 
@@ -157,6 +160,14 @@ enum ArrivalKind: String, ExpressibleByArgument, CaseIterable {
   case constant
 
   var arrivals: ArrivalSchedule.Arrivals { self == .poisson ? .poisson : .constant }
+}
+
+/// Who goes first where calls have to wait, as an option.
+enum PriorityKind: String, ExpressibleByArgument, CaseIterable {
+  case interactive
+  case bulk
+
+  var priority: CallPriority { self == .bulk ? .bulk : .interactive }
 }
 
 /// `MODEL[@…][:WEIGHT]`.
