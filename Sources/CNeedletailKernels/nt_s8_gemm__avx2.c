@@ -28,7 +28,11 @@ NT_DECLARE_KERNELS(avx2)
 // entries fill before the multipliers are fed. Mask and magnitude side by side, unrolling by four and
 // software pipelining by hand changed it by less than 3 %.
 
-enum { tile_rows_max = 4 };
+//
+// N = K = 4,096, 16 MiB of weights: fetching 2 KiB ahead of the weights takes 4 rows from 61 to 72 and,
+// for a ≥ 0, from 62 to 90; fetching the panel behind instead, to 70 and 90. In cache it costs nothing.
+
+enum { tile_rows_max = 4, prefetch_bytes = 2048 };
 
 NT_TARGET_AVX2 NT_SHARED void epilogue(const nt_s8_gemm_args *args, const int32_t *sums,
                                        const nt_s8_panel_tail *tail, size_t row, size_t rows, size_t panel) {
@@ -103,6 +107,10 @@ NT_TARGET_AVX2 NT_INLINE void tile(const nt_s8_gemm_args *args, size_t row, size
   // Groups come in pairs.
   for (size_t pair = 0; pair < groups; pair += 2) {
     for (size_t g = pair; g < pair + 2; g++) {
+      for (int p = 0; p < P; p++) {
+        const uint8_t *at = w + (size_t)p * panel_bytes + g * NT_K_GROUP * NT_PANEL_COLUMNS;
+        _mm_prefetch((const char *)((uintptr_t)at + prefetch_bytes), _MM_HINT_T0);
+      }
       for (int r = 0; r < R; r++) {
         const uint8_t *at = a + (size_t)r * stride + g * NT_K_GROUP;
         __m256i magnitudes = broadcast_four(at);
