@@ -86,7 +86,7 @@ class Checker(threading.Thread):
         self.first_fault = self.first_fault or reason
         time.sleep(0.01)
 
-    def wait(self, version: int, seconds: float = 10) -> float:
+    def wait(self, version: int, seconds: float = 30) -> float:
         """Until this version has answered. Returns how long that took."""
         began = time.monotonic()
         end = began + seconds
