@@ -159,6 +159,7 @@ let package = Package(
       name: "needletail",
       dependencies: [
         "NeedletailClient", "NeedletailLoad", "NeedletailBundle", "NeedletailEngine", "NeedletailCore",
+        "NeedletailModels",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: swiftSettings),

@@ -147,6 +147,22 @@ public final class NeedletailClient: Sendable {
     return report
   }
 
+  /// How requests of a model find their version.
+  public func rollout(_ model: String, timeout: Duration? = nil) async throws(ClientError) -> RolloutReport {
+    guard case .rollout(let report) = try await call(.rollout(model: model, isUndo: false), timeout: timeout) else {
+      throw Self.wrongAnswer("Rollout")
+    }
+    return report
+  }
+
+  /// Takes one step of a model's rollout back; in force when this returns.
+  public func undoRollout(of model: String, timeout: Duration? = nil) async throws(ClientError) -> RolloutReport {
+    guard case .rollout(let report) = try await call(.rollout(model: model, isUndo: true), timeout: timeout) else {
+      throw Self.wrongAnswer("Rollout")
+    }
+    return report
+  }
+
   /// Ends the connection; calls in flight fail with `.closed`.
   public func close() async {
     channel.eventLoop.execute { [connection] in connection.value.close() }

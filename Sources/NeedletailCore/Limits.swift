@@ -137,6 +137,11 @@ public enum Limits {
   public static let guardWindowMillisecondsMax = 3_600_000
   /// Below, one slow request would be a rate.
   public static let guardMinRequestsDefault = 100
+  /// Rows that a loop hands to a shadow at a time.
+  public static let shadowRowsMax = 256
+  /// Of one processor, for all shadows together.
+  public static let shadowProcessorPercent = 25
+  public static let shadowPauseMicrosecondsMax = 100_000
   /// How often the counters of guarded models are read: well within the shortest window.
   public static let guardIntervalMilliseconds = 100
   /// Digests of one model and key that rollback protection remembers at least: how far a way back is

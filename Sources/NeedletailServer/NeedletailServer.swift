@@ -61,7 +61,8 @@ public final class NeedletailServer: Sendable {
     let shared = SharedServices(
       logger: logger, control: control, metrics: metrics,
       gate: ConnectionGate(connectionsMax: configuration.limits.connectionsMax), outputBudget: outputBudget,
-      connectionCounters: ConnectionCounters(metrics: metrics), servingCounters: ServingCounters(metrics: metrics))
+      connectionCounters: ConnectionCounters(metrics: metrics), servingCounters: ServingCounters(metrics: metrics),
+      shadows: ShadowRunner(metrics: metrics))
 
     let serving = MultiThreadedEventLoopGroup(numberOfThreads: threads)
     let housekeeping = MultiThreadedEventLoopGroup(numberOfThreads: 1)

@@ -11,6 +11,7 @@ final class ModelBatch<Encoder: AnyObject> {
   let encoder: Encoder
   let workspace: Workspace
   let pointers: OutputPointers
+  private var copies = ShadowCopies()
   /// Bytes that one row of each output takes in an answer, at most.
   private let answerBytesPerRow: [Int]
   /// Outputs of a call of more rows than one run takes.
@@ -36,6 +37,24 @@ final class ModelBatch<Encoder: AnyObject> {
     }
     jobs.reserveCapacity(64)
   }
+
+  /// Connects with the version that is to get copies, or cuts the connection.
+  func connect(shadow: LiveModel?, _ runner: ShadowRunner) { copies.connect(model, to: shadow, runner) }
+
+  /// Computes what was bound.
+  func compute(shard: Int) {
+    copies.takeInput(workspace, rows: rows, shard: shard)
+    plan.run(workspace, rows: rows)
+  }
+
+  /// Keeps what was answered for the shadow version: after the answers, before the next run.
+  func keepForShadow() { copies.takeOutputs(workspace) }
+
+  /// Hands over what was kept.
+  func sendToShadow() { copies.send() }
+
+  /// A call that was computed by itself goes without.
+  func skipShadow(rows: Int, shard: Int) { copies.skip(rows: rows, shard: shard) }
 
   /// Rows that still fit.
   var room: Int { plan.rowsMax - rows }

@@ -17,6 +17,7 @@ public final class TickBatcher<Sink: AnswerSink> {
   private let counters: ServingCounters
   private let shard: Int
   private let rowsMax: Int
+  private let shadows: ShadowRunner?
   /// Held from a tick's first call to its end.
   private var lease: ModelLease?
   private var batches: [ModelBatch<Sink.Encoder>] = []
@@ -31,7 +32,11 @@ public final class TickBatcher<Sink: AnswerSink> {
   ///   - reader: this loop's own.
   ///   - shard: of the metrics, this loop's own.
   ///   - rowsMax: rows of one call.
-  public init(reader: RegistryReader, counters: ServingCounters, shard: Int, rowsMax: Int) {
+  ///   - shadows: runs copies for shadow versions; nil: nobody does.
+  public init(
+    reader: RegistryReader, counters: ServingCounters, shard: Int, rowsMax: Int, shadows: ShadowRunner? = nil
+  ) {
+    self.shadows = shadows
     self.reader = reader
     self.counters = counters
     self.shard = shard
@@ -94,8 +99,8 @@ public final class TickBatcher<Sink: AnswerSink> {
       named: call.model, selector: call.selector, routingKey: call.routingKey)
     for batch in batches where Unmanaged.passUnretained(batch.model).toOpaque() == wanted.toOpaque() { return batch }
     let model = wanted.takeUnretainedValue()
-    let batch = ModelBatch(
-      model, encoder: sink.makeEncoder(for: model))
+    let batch = ModelBatch(model, encoder: sink.makeEncoder(for: model))
+    if let shadows { batch.connect(shadow: lease!.shadow(of: model), shadows) }
     batches.append(batch)
     return batch
   }
@@ -121,6 +126,12 @@ public final class TickBatcher<Sink: AnswerSink> {
   /// Whether ``sent(at:)`` is owed.
   public var hasUnsent: Bool { !unsent.isEmpty }
 
+  /// Hands copies of what was computed to shadow versions: after the answers have gone out.
+  public func feedShadows() {
+    guard shadows != nil else { return }
+    for batch in batches { batch.sendToShadow() }
+  }
+
   /// Drops scratch of versions that have left the table, and what large calls left behind; between ticks,
   /// so that an idle loop holds no memory of a retired version.
   public func sweep() {
@@ -138,6 +149,7 @@ public final class TickBatcher<Sink: AnswerSink> {
       batches.removeAll { batch in
         !table.entries.contains { $0.model == batch.model.model && $0.live.contains { $0 === batch.model } }
       }
+      if let shadows { for batch in batches { batch.connect(shadow: table.shadow(of: batch.model), shadows) } }
       sweptGeneration = table.generation
     }
     self.lease = consume lease
@@ -151,7 +163,7 @@ public final class TickBatcher<Sink: AnswerSink> {
     }
     let rows = batch.rows
     guard rows > 0 else { return }
-    batch.plan.run(batch.workspace, rows: rows)
+    batch.compute(shard: shard)
     let end = sink.now()
     let computeMicroseconds = end.microseconds(since: start)
     batch.countNonFinite(rows: rows, shard: shard)
@@ -167,6 +179,7 @@ public final class TickBatcher<Sink: AnswerSink> {
         job.address, batch.encoder, rows: job.rows,
         values: batch.pointers.point(at: batch.workspace, row: job.firstRow), selection: job.selection, timing: timing)
     }
+    batch.keepForShadow()
     batch.removeAll()
   }
 
@@ -194,6 +207,7 @@ public final class TickBatcher<Sink: AnswerSink> {
       computeMicroseconds: end.microseconds(since: start), batchRows: UInt32(clamping: rows))
     count(batch.model.counters, calls: 1, rows: rows, timing.computeMicroseconds, end: end)
     count(batch.model.counters, received: call.receiveMicroseconds, timing)
+    batch.skipShadow(rows: rows, shard: shard)
     sink.answer(
       call.address, batch.encoder, rows: rows,
       values: batch.pointers.point(at: room, rows: rows, selection: selection), selection: selection, timing: timing)

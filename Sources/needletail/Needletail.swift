@@ -12,6 +12,6 @@ struct Needletail: AsyncParsableCommand {
     version: needletailVersion,
     subcommands: [
       PredictCommand.self, ModelsCommand.self, HealthCommand.self, MetricsCommand.self, BenchCommand.self,
-      BundleCommand.self,
+      RolloutCommand.self, BundleCommand.self,
     ])
 }

@@ -88,6 +88,7 @@ extension RequestView {
       .describeModel(String(decoding: describe.model, as: UTF8.self), VersionSelector(describe.selector))
     case .authenticate(let key): .authenticate(key: String(decoding: key, as: UTF8.self))
     case .events(let after, let limit): .events(after: after, limit: limit)
+    case .rollout(let model, let isUndo): .rollout(model: String(decoding: model, as: UTF8.self), isUndo: isUndo)
     case .none: nil
     }
   }
@@ -128,6 +129,7 @@ extension ResponseMessage {
     case .description(let description): ResponseEncoder.appendDescription(id: id, description, to: &buffer)
     case .authenticated(let principal): ResponseEncoder.appendAuthenticated(id: id, principal: principal, to: &buffer)
     case .events(let report): ResponseEncoder.appendEvents(id: id, report, to: &buffer)
+    case .rollout(let report): ResponseEncoder.appendRollout(id: id, report, to: &buffer)
     case .goAway(let lastID): ResponseEncoder.appendGoAway(lastID: lastID, to: &buffer)
     case .failed(let error): ResponseEncoder.appendError(id: id, error, to: &buffer)
     case .none: break

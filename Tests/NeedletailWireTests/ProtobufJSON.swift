@@ -40,6 +40,8 @@ enum ProtobufJSON {
     case .authenticate(let key): object["authenticate"] = Self.object(["api_key": text(key)])
     case .events(let after, let limit):
       object["events"] = Self.object(["after": long(after), "limit": int(limit)])
+    case .rollout(let model, let isUndo):
+      object["rollout"] = Self.object(["model": text(model), "action": isUndo ? "ROLLOUT_UNDO" : nil])
     case .none: break
     }
     return object
@@ -93,6 +95,7 @@ enum ProtobufJSON {
     case .description(let description): object["describe_model"] = of(description)
     case .authenticated(let principal): object["authenticate"] = Self.object(["principal": text(principal)])
     case .events(let report): object["events"] = of(report)
+    case .rollout(let report): object["rollout"] = of(report)
     case .goAway(let lastID): object["go_away"] = Self.object(["last_id": long(lastID)])
     case .failed(let error):
       object["status"] = Self.object([
@@ -153,6 +156,35 @@ enum ProtobufJSON {
       "recent_rows": long(traffic.recentRows), "window_ms": int(traffic.windowMilliseconds),
       "share_ppm": int(traffic.shareMillionths), "p50_us": int(traffic.p50Microseconds),
       "p99_us": int(traffic.p99Microseconds),
+    ])
+  }
+
+  private static func of(_ report: RolloutReport) -> Object {
+    object([
+      "model": text(report.model), "serving_version": long(report.servingVersion),
+      "arms": list(
+        report.arms.map { arm in
+          object([
+            "version": long(arm.version), "labels": list(arm.labels), "share_ppm": int(arm.shareMillionths),
+            "requests": long(arm.requests), "failed": long(arm.failed), "rows": long(arm.rows),
+            "nan_outputs": long(arm.nonFinite), "compute_ns": long(arm.computeNanoseconds),
+          ])
+        }),
+      "set_aside": list(
+        report.setAside.map {
+          object([
+            "version": long($0.version), "cause": text($0.cause), "reason": text($0.reason),
+            "since_ms": long($0.sinceMilliseconds),
+          ])
+        }),
+      "shadow": report.shadow.map {
+        object([
+          "version": long($0.version), "rows": long($0.rows), "flips": long($0.flips), "skipped": long($0.skipped),
+          "nan_outputs": long($0.nonFinite), "max_difference": $0.maxDifference == 0 ? nil : $0.maxDifference,
+          "compute_ns": long($0.computeNanoseconds),
+        ])
+      },
+      "file": text(report.file), "problem": text(report.problem), "durable": flag(report.isDurable),
     ])
   }
 

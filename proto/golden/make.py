@@ -96,6 +96,8 @@ REQUESTS = {
     "describe-model-label": dict(id=15, describe_model=dict(model="wine", label="stable")),
     "events": dict(id=18, events=dict(after=U64, limit=U32)),
     "events-all": dict(id=19, events={}),
+    "rollout": dict(id=20, rollout=dict(model="wine")),
+    "rollout-undo": dict(id=21, rollout=dict(model="wine", action="ROLLOUT_UNDO")),
     "authenticate": dict(id=16, authenticate=dict(api_key="secret")),
     "no-call": dict(id=17),
 }
@@ -147,6 +149,17 @@ RESPONSES = {
         {},
     ])),
     "events-answer-default": dict(id=19, events={}),
+    "rollout-answer": dict(id=20, rollout=dict(
+        model="wine", serving_version=3, arms=[
+            dict(version=4, labels=["canary", "next"], share_ppm=50_000, requests=U64, failed=3, rows=9, nan_outputs=1,
+                 compute_ns=12_345),
+            dict(version=3, labels=["stable"], share_ppm=950_000),
+            {},
+        ], set_aside=[
+            dict(version=5, cause="guard_nan", reason="nan_rate: \"0\"", since_ms=1_790_000_000_000), {}],
+        shadow=dict(version=4, rows=U64, flips=2, skipped=7, nan_outputs=1, max_difference=1e-300, compute_ns=9),
+        file="serve: 3\n", problem="rollout.yaml:1: not YAML", durable=True)),
+    "rollout-answer-default": dict(id=21, rollout=dict(shadow={})),
     "authenticate-answer": dict(id=16, authenticate=dict(principal="ci")),
     "go-away": dict(go_away=dict(last_id=41)),
     "go-away-zero": dict(go_away={}),

@@ -65,7 +65,7 @@ private final class JobQueue: Sendable {
 }
 
 /// A thread outside of Swift's pool.
-enum NativeThread {
+package enum NativeThread {
   private final class Body: Sendable {
     let name: String
     let niceness: Int32
@@ -79,7 +79,7 @@ enum NativeThread {
   }
 
   /// Starts a detached thread that ends when `run` returns.
-  static func start(name: String, niceness: Int32, run: @escaping @Sendable () -> Void) {
+  package static func start(name: String, niceness: Int32, run: @escaping @Sendable () -> Void) {
     let body = Unmanaged.passRetained(Body(name: name, niceness: niceness, run: run)).toOpaque()
     #if canImport(Glibc)
       var thread = pthread_t()

@@ -76,6 +76,9 @@ public struct ModelLease: ~Copyable {
     try table.model(named: name, selector: selector)
   }
 
+  /// The version that gets copies of what `model` answers, if another does.
+  public func shadow(of model: LiveModel) -> LiveModel? { table.shadow(of: model) }
+
   public var table: ModelTable { borrowed.takeUnretainedValue() }
 
   /// Ends the lease.

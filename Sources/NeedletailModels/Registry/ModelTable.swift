@@ -184,6 +184,14 @@ public final class ModelTable: @unchecked Sendable {
     return try found.get()
   }
 
+  /// The version that gets copies of what `model` answers, if another does.
+  public func shadow(of model: LiveModel) -> LiveModel? {
+    guard let shadow = entries.first(where: { $0.model == model.model })?.shadowModel, shadow !== model else {
+      return nil
+    }
+    return shadow
+  }
+
   private func equals(_ label: UnsafeRawBufferPointer, _ bytes: Range<Int>) -> Bool {
     guard label.count == bytes.count else { return false }
     for offset in 0..<label.count where labelBytes[bytes.lowerBound + offset] != label[offset] { return false }

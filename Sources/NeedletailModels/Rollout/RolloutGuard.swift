@@ -32,7 +32,7 @@ package struct RolloutGuard: Sendable {
 
     var errorRate: Double { requests == 0 ? 0 : Double(failures) / Double(requests) }
     var nanRate: Double { numbers == 0 ? 0 : Double(nonFinite) / Double(numbers) }
-    var meanMicroseconds: Double { computed == 0 ? 0 : computeMicroseconds / Double(computed) }
+    package var meanMicroseconds: Double { computed == 0 ? 0 : computeMicroseconds / Double(computed) }
   }
 
   /// A version and what it is compared with.
@@ -120,8 +120,9 @@ package struct RolloutGuard: Sendable {
         "error_rate: expected at most \(limit) above the \(Self.rounded(baseline.errorRate)) of version \(watch.baseline), found \(Self.rounded(found.errorRate))"
       )
     }
-    if let limit = limits.latencyRatio, baseline.meanMicroseconds > 0, found.computed > 0 {
-      let ratio = found.meanMicroseconds / baseline.meanMicroseconds
+    if let limit = limits.latencyRatio, baseline.computed > 0, found.computed > 0 {
+      // Less than a microsecond is told as none.
+      let ratio = found.meanMicroseconds / max(1, baseline.meanMicroseconds)
       if ratio > limit {
         return verdict(
           .guardLatency,

@@ -139,7 +139,8 @@ struct RolloutKeeper {
 }
 
 extension RolloutGuard.Counts {
-  init(_ model: LiveModel) {
+  /// - Complexity: one pass over the shards of each counter.
+  package init(_ model: LiveModel) {
     self.init()
     let counters = model.counters
     // A client's mistake counts too: a version that no longer takes what its callers send fails like that.

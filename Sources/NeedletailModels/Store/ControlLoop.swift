@@ -32,6 +32,8 @@ struct ControlLoop {
   private var isReclaiming = false
   private var rollouts: RolloutKeeper
   private var isWatching = false
+  /// Told once the status that they ask for is posted.
+  private var replies: [(reply: OrderReply, result: Result<Bool, ServingError>)] = []
   /// Something was decided that must not be forgotten.
   private var isRolloutNew = false
   private let registry: ModelRegistry
@@ -114,6 +116,8 @@ struct ControlLoop {
     board.post(post)
     for event in events { board.post(event) }
     events.removeAll()
+    for (reply, result) in replies { reply.answer(result) }
+    replies.removeAll()
   }
 
   private mutating func outcome(_ key: VersionKey, _ result: BundleLoader.Result) -> StorePlanner.LoadOutcome {
@@ -210,9 +214,9 @@ struct ControlLoop {
   private mutating func undo(_ model: ModelID, _ reply: OrderReply, now: Moment) {
     do throws(ServingError) {
       perform(try planner.undo(model, now: now))
-      reply.answer(.success(rollouts.remember(planner.rollouts)))
+      replies.append((reply, .success(rollouts.remember(planner.rollouts))))
     } catch {
-      reply.answer(.failure(error))
+      replies.append((reply, .failure(error)))
     }
   }
 

@@ -43,6 +43,7 @@ public final class ModelStore: Service {
     policy = VersionPolicy(keep: configuration.keep)
     var rollouts = RolloutKeeper(state: configuration.state, metrics: metrics, eventLog: eventLog)
     memories = rollouts.recall()
+    isStateDurable = configuration.state.isDurable
     self.rollouts = rollouts
     (messages, inbox) = AsyncStream.makeStream()
   }
@@ -93,6 +94,9 @@ public final class ModelStore: Service {
     // Fails only when the store or the caller stops, and then there is nothing left to wait for.
     try? await board.wait { $0.settledRequest >= request }
   }
+
+  /// Whether what is undone or set aside outlives the process.
+  public let isStateDurable: Bool
 
   /// Takes one step of a model's rollout back: a swap of one pointer, done when this returns.
   /// - Returns: whether that outlives the process.

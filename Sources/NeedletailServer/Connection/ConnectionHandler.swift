@@ -177,6 +177,8 @@ final class ConnectionHandler: ChannelDuplexHandler {
     case .describeModel(let describe):
       control(request.id, .describeModel(ModelReference(describe)))
     case .events(let after, let limit): control(request.id, .events(after: after, limit: limit))
+    case .rollout(let model, let isUndo):
+      control(request.id, .rollout(ModelReference.text(model), isUndo: isUndo))
     case .authenticate:
       refuse(id: request.id, .unimplemented("authenticate: this server has no authentication"))
     case .none:

@@ -58,7 +58,8 @@ final class ServingLoop: AnswerSink, @unchecked Sendable {
     allocations = LoopAllocations(metrics: shared.metrics, shard: shard)
     time = .now()
     batcher = TickBatcher(
-      reader: reader, counters: shared.servingCounters, shard: shard, rowsMax: limits.batchRowsMax)
+      reader: reader, counters: shared.servingCounters, shard: shard, rowsMax: limits.batchRowsMax,
+      shadows: shared.shadows)
     tick = { [unowned self] in runTick() }
   }
 
@@ -142,6 +143,7 @@ final class ServingLoop: AnswerSink, @unchecked Sendable {
     for handler in flushing { handler.flush() }
     flushing.removeAll(keepingCapacity: true)
     if batcher.hasUnsent { batcher.sent(at: now()) }
+    batcher.feedShadows()
     allocations?.count()
   }
 

@@ -11,4 +11,5 @@ struct SharedServices: Sendable {
   let outputBudget: OutputBudget
   let connectionCounters: ConnectionCounters
   let servingCounters: ServingCounters
+  let shadows: ShadowRunner
 }

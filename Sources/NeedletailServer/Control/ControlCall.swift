@@ -19,17 +19,18 @@ struct ModelReference: Sendable {
   }
 
   init(_ view: DescribeView) {
-    // Longer names and labels exist nowhere; what is cut off cannot make one of them fit.
-    func text(_ bytes: UnsafeRawBufferPointer) -> String {
-      String(decoding: bytes.prefix(Limits.modelNameBytesMax + 1), as: UTF8.self)
-    }
-    model = text(view.model)
+    model = Self.text(view.model)
     selector =
       switch view.selector {
       case .serving: .serving
       case .version(let number): .version(number)
-      case .label(let label): .label(text(label))
+      case .label(let label): .label(Self.text(label))
       }
+  }
+
+  /// Longer names and labels exist nowhere; what is cut off cannot make one of them fit.
+  static func text(_ bytes: UnsafeRawBufferPointer) -> String {
+    String(decoding: bytes.prefix(Limits.modelNameBytesMax + 1), as: UTF8.self)
   }
 }
 
@@ -40,6 +41,7 @@ enum ControlCall: Sendable {
   case listModels
   case describeModel(ModelReference)
   case events(after: UInt64, limit: UInt32)
+  case rollout(String, isUndo: Bool)
 }
 
 /// What a control call is answered with.
@@ -49,6 +51,7 @@ enum ControlAnswer: Sendable {
   case models(ModelListReport)
   case description(ModelDescription)
   case events(EventListReport)
+  case rollout(RolloutReport)
   case error(ServingError)
 
   func append(id: UInt64, to buffer: inout ByteBuffer) {
@@ -58,6 +61,7 @@ enum ControlAnswer: Sendable {
     case .models(let report): ResponseEncoder.appendModels(id: id, report, to: &buffer)
     case .description(let description): ResponseEncoder.appendDescription(id: id, description, to: &buffer)
     case .events(let report): ResponseEncoder.appendEvents(id: id, report, to: &buffer)
+    case .rollout(let report): ResponseEncoder.appendRollout(id: id, report, to: &buffer)
     case .error(let error): ResponseEncoder.appendError(id: id, error, to: &buffer)
     }
   }

@@ -6,9 +6,9 @@ internal import NeedletailWire
 /// Answers everything but predictions. Ordinary code for any thread: it makes text and takes locks.
 final class ControlPlane: Sendable {
   let readiness: Readiness
-  private let store: ModelStore
-  private let registry: ModelRegistry
-  private let metrics: MetricsRegistry
+  let store: ModelStore
+  let registry: ModelRegistry
+  let metrics: MetricsRegistry
   private let traffic: TrafficService
 
   init(
@@ -28,6 +28,12 @@ final class ControlPlane: Sendable {
     case .metrics: return .metrics(metricsText)
     case .listModels: return .models(models)
     case .events(let after, let limit): return .events(events(after: after, limit: limit))
+    case .rollout(let model, let isUndo):
+      do throws(ServingError) {
+        return .rollout(try await isUndo ? undoRollout(of: model) : rollout(of: model))
+      } catch {
+        return .error(error)
+      }
     case .describeModel(let reference):
       do throws(ServingError) {
         return .description(try describe(reference))

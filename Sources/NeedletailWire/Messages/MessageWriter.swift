@@ -24,6 +24,13 @@ struct MessageWriter {
 
   mutating func bool(_ number: Int, _ value: Bool) { uint(number, value ? 1 : 0) }
 
+  mutating func double(_ number: Int, _ value: Double) {
+    // Minus zero is no default.
+    guard value.bitPattern != 0 else { return }
+    varint(UInt64(number) << 3 | 1)
+    withUnsafeBytes(of: value.bitPattern.littleEndian) { bytes.append(contentsOf: $0) }
+  }
+
   mutating func string(_ number: Int, _ text: String) {
     guard !text.isEmpty else { return }
     element(number, text)

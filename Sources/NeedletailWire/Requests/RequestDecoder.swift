@@ -29,6 +29,7 @@ public enum RequestDecoder {
       case .describeModel: .describeModel(try describe(frame, from: envelope.callOffset))
       case .authenticate: .authenticate(try authenticate(frame, from: envelope.callOffset))
       case .events: try events(frame, from: envelope.callOffset)
+      case .rollout: try rollout(frame, from: envelope.callOffset)
       case nil: .none
       }
     return RequestView(id: envelope.id, timeoutMicroseconds: envelope.timeoutMicroseconds, call: call)
@@ -93,6 +94,29 @@ public enum RequestDecoder {
     }
     return .events(after: after, limit: limit)
   }
+
+  /// - Throws: `.invalidArgument` for an action that this server does not know: doing another is worse.
+  private static func rollout(
+    _ frame: UnsafeRawBufferPointer, from offset: Int
+  ) throws(ServingError) -> RequestView.Call {
+    var model = UnsafeRawBufferPointer(start: nil, count: 0)
+    var action: UInt64 = 0
+    var calls = CallPayloads(frame, from: offset, call: .rollout)
+    while let payload = try calls.next() {
+      var fields = FieldReader(payload, of: "RolloutRequest")
+      while let field = try fields.next() {
+        switch (field.number, field.value) {
+        case (1, .bytes(let name)): model = name
+        case (2, .varint(let value)): action = value
+        default: break
+        }
+      }
+    }
+    guard action <= 1 else {
+      throw .invalidArgument("action: expected ROLLOUT_SHOW or ROLLOUT_UNDO, found \(action)")
+    }
+    return .rollout(model: model, isUndo: action == 1)
+  }
 }
 
 /// Field numbers of the calls in `Request`.
@@ -104,6 +128,7 @@ enum CallNumber: UInt32 {
   case describeModel = 7
   case authenticate = 8
   case events = 9
+  case rollout = 10
 }
 
 /// The fields of a `Request` itself.

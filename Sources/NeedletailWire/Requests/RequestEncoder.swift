@@ -19,6 +19,7 @@ public enum RequestEncoder {
     case describeModel(String, VersionSelector)
     case authenticate(key: String)
     case events(after: UInt64, limit: UInt32)
+    case rollout(model: String, isUndo: Bool)
   }
 
   public struct Predict: Sendable {
@@ -68,6 +69,11 @@ public enum RequestEncoder {
       request.message(9) {
         $0.uint(1, after)
         $0.uint(2, UInt64(limit))
+      }
+    case .rollout(let model, let isUndo):
+      request.message(10) {
+        $0.string(1, model)
+        $0.bool(2, isUndo)
       }
     }
     guard request.bytes.count <= frameBytesMax else {

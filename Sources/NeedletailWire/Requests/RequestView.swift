@@ -12,6 +12,8 @@ public struct RequestView {
     case authenticate(UnsafeRawBufferPointer)
     /// At most `limit` events after a sequence number; 0: all.
     case events(after: UInt64, limit: UInt32)
+    /// Name of the model as sent; take one step back, or only tell.
+    case rollout(model: UnsafeRawBufferPointer, isUndo: Bool)
     /// No call, or one that this server does not know: `UNIMPLEMENTED`.
     case none
   }

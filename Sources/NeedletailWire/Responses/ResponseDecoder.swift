@@ -30,6 +30,7 @@ public enum ResponseDecoder {
       case (8, .bytes(let message)): result = .authenticated(principal: try text(message, of: "AuthenticateResponse"))
       case (9, .bytes(let message)): result = .goAway(lastID: try lastID(message))
       case (10, .bytes(let message)): result = .events(try EventListReport(decoding: message))
+      case (11, .bytes(let message)): result = .rollout(try RolloutReport(decoding: message))
       default: break
       }
     }

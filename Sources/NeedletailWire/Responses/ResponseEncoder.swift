@@ -72,6 +72,12 @@ public enum ResponseEncoder {
     }
   }
 
+  public static func appendRollout(id: UInt64, _ report: RolloutReport, to buffer: inout ByteBuffer) {
+    append(id: id, to: &buffer) { response in
+      response.message(11) { $0.write(report) }
+    }
+  }
+
   /// Calls with an id above `lastID` were not executed and are safe to retry elsewhere.
   public static func appendGoAway(lastID: UInt64, to buffer: inout ByteBuffer) {
     append(id: 0, to: &buffer) { response in
@@ -126,6 +132,45 @@ extension MessageWriter {
       $0.uint(9, UInt64(traffic.p50Microseconds))
       $0.uint(10, UInt64(traffic.p99Microseconds))
     }
+  }
+
+  fileprivate mutating func write(_ report: RolloutReport) {
+    string(1, report.model)
+    uint(2, report.servingVersion)
+    for arm in report.arms {
+      message(3) {
+        $0.uint(1, arm.version)
+        $0.strings(2, arm.labels)
+        $0.uint(3, UInt64(arm.shareMillionths))
+        $0.uint(4, arm.requests)
+        $0.uint(5, arm.failed)
+        $0.uint(6, arm.rows)
+        $0.uint(7, arm.nonFinite)
+        $0.uint(8, arm.computeNanoseconds)
+      }
+    }
+    for aside in report.setAside {
+      message(4) {
+        $0.uint(1, aside.version)
+        $0.string(2, aside.cause)
+        $0.string(3, aside.reason)
+        $0.uint(4, aside.sinceMilliseconds)
+      }
+    }
+    if let shadow = report.shadow {
+      message(5) {
+        $0.uint(1, shadow.version)
+        $0.uint(2, shadow.rows)
+        $0.uint(3, shadow.flips)
+        $0.uint(4, shadow.skipped)
+        $0.uint(5, shadow.nonFinite)
+        $0.double(6, shadow.maxDifference)
+        $0.uint(7, shadow.computeNanoseconds)
+      }
+    }
+    string(6, report.file)
+    string(7, report.problem)
+    bool(8, report.isDurable)
   }
 
   fileprivate mutating func write(_ event: EventReport) {

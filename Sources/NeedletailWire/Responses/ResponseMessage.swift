@@ -11,6 +11,7 @@ public struct ResponseMessage: Sendable, Equatable {
     case authenticated(principal: String)
     case goAway(lastID: UInt64)
     case events(EventListReport)
+    case rollout(RolloutReport)
     /// The call failed: `error` tells why.
     case failed(ServingError)
     /// No result, or one that this client does not know.

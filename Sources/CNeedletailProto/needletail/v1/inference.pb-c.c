@@ -1144,6 +1144,231 @@ void   needletail__v1__events_response__free_unpacked
   assert(message->base.descriptor == &needletail__v1__events_response__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   needletail__v1__rollout_request__init
+                     (Needletail__V1__RolloutRequest         *message)
+{
+  static const Needletail__V1__RolloutRequest init_value = NEEDLETAIL__V1__ROLLOUT_REQUEST__INIT;
+  *message = init_value;
+}
+size_t needletail__v1__rollout_request__get_packed_size
+                     (const Needletail__V1__RolloutRequest *message)
+{
+  assert(message->base.descriptor == &needletail__v1__rollout_request__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t needletail__v1__rollout_request__pack
+                     (const Needletail__V1__RolloutRequest *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &needletail__v1__rollout_request__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t needletail__v1__rollout_request__pack_to_buffer
+                     (const Needletail__V1__RolloutRequest *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &needletail__v1__rollout_request__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Needletail__V1__RolloutRequest *
+       needletail__v1__rollout_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Needletail__V1__RolloutRequest *)
+     protobuf_c_message_unpack (&needletail__v1__rollout_request__descriptor,
+                                allocator, len, data);
+}
+void   needletail__v1__rollout_request__free_unpacked
+                     (Needletail__V1__RolloutRequest *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &needletail__v1__rollout_request__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   needletail__v1__rollout_response__init
+                     (Needletail__V1__RolloutResponse         *message)
+{
+  static const Needletail__V1__RolloutResponse init_value = NEEDLETAIL__V1__ROLLOUT_RESPONSE__INIT;
+  *message = init_value;
+}
+size_t needletail__v1__rollout_response__get_packed_size
+                     (const Needletail__V1__RolloutResponse *message)
+{
+  assert(message->base.descriptor == &needletail__v1__rollout_response__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t needletail__v1__rollout_response__pack
+                     (const Needletail__V1__RolloutResponse *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &needletail__v1__rollout_response__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t needletail__v1__rollout_response__pack_to_buffer
+                     (const Needletail__V1__RolloutResponse *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &needletail__v1__rollout_response__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Needletail__V1__RolloutResponse *
+       needletail__v1__rollout_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Needletail__V1__RolloutResponse *)
+     protobuf_c_message_unpack (&needletail__v1__rollout_response__descriptor,
+                                allocator, len, data);
+}
+void   needletail__v1__rollout_response__free_unpacked
+                     (Needletail__V1__RolloutResponse *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &needletail__v1__rollout_response__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   needletail__v1__rollout_arm__init
+                     (Needletail__V1__RolloutArm         *message)
+{
+  static const Needletail__V1__RolloutArm init_value = NEEDLETAIL__V1__ROLLOUT_ARM__INIT;
+  *message = init_value;
+}
+size_t needletail__v1__rollout_arm__get_packed_size
+                     (const Needletail__V1__RolloutArm *message)
+{
+  assert(message->base.descriptor == &needletail__v1__rollout_arm__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t needletail__v1__rollout_arm__pack
+                     (const Needletail__V1__RolloutArm *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &needletail__v1__rollout_arm__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t needletail__v1__rollout_arm__pack_to_buffer
+                     (const Needletail__V1__RolloutArm *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &needletail__v1__rollout_arm__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Needletail__V1__RolloutArm *
+       needletail__v1__rollout_arm__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Needletail__V1__RolloutArm *)
+     protobuf_c_message_unpack (&needletail__v1__rollout_arm__descriptor,
+                                allocator, len, data);
+}
+void   needletail__v1__rollout_arm__free_unpacked
+                     (Needletail__V1__RolloutArm *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &needletail__v1__rollout_arm__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   needletail__v1__rollout_set_aside__init
+                     (Needletail__V1__RolloutSetAside         *message)
+{
+  static const Needletail__V1__RolloutSetAside init_value = NEEDLETAIL__V1__ROLLOUT_SET_ASIDE__INIT;
+  *message = init_value;
+}
+size_t needletail__v1__rollout_set_aside__get_packed_size
+                     (const Needletail__V1__RolloutSetAside *message)
+{
+  assert(message->base.descriptor == &needletail__v1__rollout_set_aside__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t needletail__v1__rollout_set_aside__pack
+                     (const Needletail__V1__RolloutSetAside *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &needletail__v1__rollout_set_aside__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t needletail__v1__rollout_set_aside__pack_to_buffer
+                     (const Needletail__V1__RolloutSetAside *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &needletail__v1__rollout_set_aside__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Needletail__V1__RolloutSetAside *
+       needletail__v1__rollout_set_aside__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Needletail__V1__RolloutSetAside *)
+     protobuf_c_message_unpack (&needletail__v1__rollout_set_aside__descriptor,
+                                allocator, len, data);
+}
+void   needletail__v1__rollout_set_aside__free_unpacked
+                     (Needletail__V1__RolloutSetAside *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &needletail__v1__rollout_set_aside__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   needletail__v1__rollout_shadow__init
+                     (Needletail__V1__RolloutShadow         *message)
+{
+  static const Needletail__V1__RolloutShadow init_value = NEEDLETAIL__V1__ROLLOUT_SHADOW__INIT;
+  *message = init_value;
+}
+size_t needletail__v1__rollout_shadow__get_packed_size
+                     (const Needletail__V1__RolloutShadow *message)
+{
+  assert(message->base.descriptor == &needletail__v1__rollout_shadow__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t needletail__v1__rollout_shadow__pack
+                     (const Needletail__V1__RolloutShadow *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &needletail__v1__rollout_shadow__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t needletail__v1__rollout_shadow__pack_to_buffer
+                     (const Needletail__V1__RolloutShadow *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &needletail__v1__rollout_shadow__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Needletail__V1__RolloutShadow *
+       needletail__v1__rollout_shadow__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Needletail__V1__RolloutShadow *)
+     protobuf_c_message_unpack (&needletail__v1__rollout_shadow__descriptor,
+                                allocator, len, data);
+}
+void   needletail__v1__rollout_shadow__free_unpacked
+                     (Needletail__V1__RolloutShadow *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &needletail__v1__rollout_shadow__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 void   needletail__v1__authenticate_request__init
                      (Needletail__V1__AuthenticateRequest         *message)
 {
@@ -1234,7 +1459,7 @@ void   needletail__v1__authenticate_response__free_unpacked
   assert(message->base.descriptor == &needletail__v1__authenticate_response__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
-static const ProtobufCFieldDescriptor needletail__v1__request__field_descriptors[9] =
+static const ProtobufCFieldDescriptor needletail__v1__request__field_descriptors[10] =
 {
   {
     "id",
@@ -1344,6 +1569,18 @@ static const ProtobufCFieldDescriptor needletail__v1__request__field_descriptors
     0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "rollout",
+    10,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Needletail__V1__Request, call_case),
+    offsetof(Needletail__V1__Request, rollout),
+    &needletail__v1__rollout_request__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned needletail__v1__request__field_indices_by_name[] = {
   7,   /* field[7] = authenticate */
@@ -1354,12 +1591,13 @@ static const unsigned needletail__v1__request__field_indices_by_name[] = {
   5,   /* field[5] = list_models */
   4,   /* field[4] = metrics */
   2,   /* field[2] = predict */
+  9,   /* field[9] = rollout */
   1,   /* field[1] = timeout_us */
 };
 static const ProtobufCIntRange needletail__v1__request__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 9 }
+  { 0, 10 }
 };
 const ProtobufCMessageDescriptor needletail__v1__request__descriptor =
 {
@@ -1369,14 +1607,14 @@ const ProtobufCMessageDescriptor needletail__v1__request__descriptor =
   "Needletail__V1__Request",
   "needletail.v1",
   sizeof(Needletail__V1__Request),
-  9,
+  10,
   needletail__v1__request__field_descriptors,
   needletail__v1__request__field_indices_by_name,
   1,  needletail__v1__request__number_ranges,
   (ProtobufCMessageInit) needletail__v1__request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor needletail__v1__response__field_descriptors[10] =
+static const ProtobufCFieldDescriptor needletail__v1__response__field_descriptors[11] =
 {
   {
     "id",
@@ -1498,6 +1736,18 @@ static const ProtobufCFieldDescriptor needletail__v1__response__field_descriptor
     0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "rollout",
+    11,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Needletail__V1__Response, result_case),
+    offsetof(Needletail__V1__Response, rollout),
+    &needletail__v1__rollout_response__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned needletail__v1__response__field_indices_by_name[] = {
   7,   /* field[7] = authenticate */
@@ -1509,12 +1759,13 @@ static const unsigned needletail__v1__response__field_indices_by_name[] = {
   5,   /* field[5] = list_models */
   4,   /* field[4] = metrics */
   2,   /* field[2] = predict */
+  10,   /* field[10] = rollout */
   1,   /* field[1] = status */
 };
 static const ProtobufCIntRange needletail__v1__response__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 10 }
+  { 0, 11 }
 };
 const ProtobufCMessageDescriptor needletail__v1__response__descriptor =
 {
@@ -1524,7 +1775,7 @@ const ProtobufCMessageDescriptor needletail__v1__response__descriptor =
   "Needletail__V1__Response",
   "needletail.v1",
   sizeof(Needletail__V1__Response),
-  10,
+  11,
   needletail__v1__response__field_descriptors,
   needletail__v1__response__field_indices_by_name,
   1,  needletail__v1__response__number_ranges,
@@ -3409,6 +3660,508 @@ const ProtobufCMessageDescriptor needletail__v1__events_response__descriptor =
   (ProtobufCMessageInit) needletail__v1__events_response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
+static const ProtobufCFieldDescriptor needletail__v1__rollout_request__field_descriptors[2] =
+{
+  {
+    "model",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__RolloutRequest, model),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "action",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_ENUM,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__RolloutRequest, action),
+    &needletail__v1__rollout_action__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned needletail__v1__rollout_request__field_indices_by_name[] = {
+  1,   /* field[1] = action */
+  0,   /* field[0] = model */
+};
+static const ProtobufCIntRange needletail__v1__rollout_request__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor needletail__v1__rollout_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "needletail.v1.RolloutRequest",
+  "RolloutRequest",
+  "Needletail__V1__RolloutRequest",
+  "needletail.v1",
+  sizeof(Needletail__V1__RolloutRequest),
+  2,
+  needletail__v1__rollout_request__field_descriptors,
+  needletail__v1__rollout_request__field_indices_by_name,
+  1,  needletail__v1__rollout_request__number_ranges,
+  (ProtobufCMessageInit) needletail__v1__rollout_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor needletail__v1__rollout_response__field_descriptors[8] =
+{
+  {
+    "model",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__RolloutResponse, model),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "serving_version",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__RolloutResponse, serving_version),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "arms",
+    3,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Needletail__V1__RolloutResponse, n_arms),
+    offsetof(Needletail__V1__RolloutResponse, arms),
+    &needletail__v1__rollout_arm__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "set_aside",
+    4,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Needletail__V1__RolloutResponse, n_set_aside),
+    offsetof(Needletail__V1__RolloutResponse, set_aside),
+    &needletail__v1__rollout_set_aside__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "shadow",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__RolloutResponse, shadow),
+    &needletail__v1__rollout_shadow__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "file",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__RolloutResponse, file),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "problem",
+    7,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__RolloutResponse, problem),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "durable",
+    8,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__RolloutResponse, durable),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned needletail__v1__rollout_response__field_indices_by_name[] = {
+  2,   /* field[2] = arms */
+  7,   /* field[7] = durable */
+  5,   /* field[5] = file */
+  0,   /* field[0] = model */
+  6,   /* field[6] = problem */
+  1,   /* field[1] = serving_version */
+  3,   /* field[3] = set_aside */
+  4,   /* field[4] = shadow */
+};
+static const ProtobufCIntRange needletail__v1__rollout_response__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 8 }
+};
+const ProtobufCMessageDescriptor needletail__v1__rollout_response__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "needletail.v1.RolloutResponse",
+  "RolloutResponse",
+  "Needletail__V1__RolloutResponse",
+  "needletail.v1",
+  sizeof(Needletail__V1__RolloutResponse),
+  8,
+  needletail__v1__rollout_response__field_descriptors,
+  needletail__v1__rollout_response__field_indices_by_name,
+  1,  needletail__v1__rollout_response__number_ranges,
+  (ProtobufCMessageInit) needletail__v1__rollout_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor needletail__v1__rollout_arm__field_descriptors[8] =
+{
+  {
+    "version",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__RolloutArm, version),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "labels",
+    2,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_STRING,
+    offsetof(Needletail__V1__RolloutArm, n_labels),
+    offsetof(Needletail__V1__RolloutArm, labels),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "share_ppm",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__RolloutArm, share_ppm),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "requests",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__RolloutArm, requests),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "failed",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__RolloutArm, failed),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "rows",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__RolloutArm, rows),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "nan_outputs",
+    7,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__RolloutArm, nan_outputs),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "compute_ns",
+    8,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__RolloutArm, compute_ns),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned needletail__v1__rollout_arm__field_indices_by_name[] = {
+  7,   /* field[7] = compute_ns */
+  4,   /* field[4] = failed */
+  1,   /* field[1] = labels */
+  6,   /* field[6] = nan_outputs */
+  3,   /* field[3] = requests */
+  5,   /* field[5] = rows */
+  2,   /* field[2] = share_ppm */
+  0,   /* field[0] = version */
+};
+static const ProtobufCIntRange needletail__v1__rollout_arm__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 8 }
+};
+const ProtobufCMessageDescriptor needletail__v1__rollout_arm__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "needletail.v1.RolloutArm",
+  "RolloutArm",
+  "Needletail__V1__RolloutArm",
+  "needletail.v1",
+  sizeof(Needletail__V1__RolloutArm),
+  8,
+  needletail__v1__rollout_arm__field_descriptors,
+  needletail__v1__rollout_arm__field_indices_by_name,
+  1,  needletail__v1__rollout_arm__number_ranges,
+  (ProtobufCMessageInit) needletail__v1__rollout_arm__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor needletail__v1__rollout_set_aside__field_descriptors[4] =
+{
+  {
+    "version",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__RolloutSetAside, version),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "cause",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__RolloutSetAside, cause),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "reason",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__RolloutSetAside, reason),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "since_ms",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__RolloutSetAside, since_ms),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned needletail__v1__rollout_set_aside__field_indices_by_name[] = {
+  1,   /* field[1] = cause */
+  2,   /* field[2] = reason */
+  3,   /* field[3] = since_ms */
+  0,   /* field[0] = version */
+};
+static const ProtobufCIntRange needletail__v1__rollout_set_aside__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 4 }
+};
+const ProtobufCMessageDescriptor needletail__v1__rollout_set_aside__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "needletail.v1.RolloutSetAside",
+  "RolloutSetAside",
+  "Needletail__V1__RolloutSetAside",
+  "needletail.v1",
+  sizeof(Needletail__V1__RolloutSetAside),
+  4,
+  needletail__v1__rollout_set_aside__field_descriptors,
+  needletail__v1__rollout_set_aside__field_indices_by_name,
+  1,  needletail__v1__rollout_set_aside__number_ranges,
+  (ProtobufCMessageInit) needletail__v1__rollout_set_aside__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor needletail__v1__rollout_shadow__field_descriptors[7] =
+{
+  {
+    "version",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__RolloutShadow, version),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "rows",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__RolloutShadow, rows),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "flips",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__RolloutShadow, flips),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "skipped",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__RolloutShadow, skipped),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "nan_outputs",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__RolloutShadow, nan_outputs),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "max_difference",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_DOUBLE,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__RolloutShadow, max_difference),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "compute_ns",
+    7,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__RolloutShadow, compute_ns),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned needletail__v1__rollout_shadow__field_indices_by_name[] = {
+  6,   /* field[6] = compute_ns */
+  2,   /* field[2] = flips */
+  5,   /* field[5] = max_difference */
+  4,   /* field[4] = nan_outputs */
+  1,   /* field[1] = rows */
+  3,   /* field[3] = skipped */
+  0,   /* field[0] = version */
+};
+static const ProtobufCIntRange needletail__v1__rollout_shadow__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 7 }
+};
+const ProtobufCMessageDescriptor needletail__v1__rollout_shadow__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "needletail.v1.RolloutShadow",
+  "RolloutShadow",
+  "Needletail__V1__RolloutShadow",
+  "needletail.v1",
+  sizeof(Needletail__V1__RolloutShadow),
+  7,
+  needletail__v1__rollout_shadow__field_descriptors,
+  needletail__v1__rollout_shadow__field_indices_by_name,
+  1,  needletail__v1__rollout_shadow__number_ranges,
+  (ProtobufCMessageInit) needletail__v1__rollout_shadow__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
 static const ProtobufCFieldDescriptor needletail__v1__authenticate_request__field_descriptors[1] =
 {
   {
@@ -3643,5 +4396,33 @@ const ProtobufCEnumDescriptor needletail__v1__version_state__descriptor =
   needletail__v1__version_state__enum_values_by_name,
   1,
   needletail__v1__version_state__value_ranges,
+  NULL,NULL,NULL,NULL   /* reserved[1234] */
+};
+static const ProtobufCEnumValue needletail__v1__rollout_action__enum_values_by_number[2] =
+{
+  { "ROLLOUT_SHOW", "NEEDLETAIL__V1__ROLLOUT_ACTION__ROLLOUT_SHOW", 0 },
+  { "ROLLOUT_UNDO", "NEEDLETAIL__V1__ROLLOUT_ACTION__ROLLOUT_UNDO", 1 },
+};
+static const ProtobufCIntRange needletail__v1__rollout_action__value_ranges[] = {
+{0, 0},{0, 2}
+};
+static const ProtobufCEnumValueIndex needletail__v1__rollout_action__enum_values_by_name[2] =
+{
+  { "ROLLOUT_SHOW", 0 },
+  { "ROLLOUT_UNDO", 1 },
+};
+const ProtobufCEnumDescriptor needletail__v1__rollout_action__descriptor =
+{
+  PROTOBUF_C__ENUM_DESCRIPTOR_MAGIC,
+  "needletail.v1.RolloutAction",
+  "RolloutAction",
+  "Needletail__V1__RolloutAction",
+  "needletail.v1",
+  2,
+  needletail__v1__rollout_action__enum_values_by_number,
+  2,
+  needletail__v1__rollout_action__enum_values_by_name,
+  1,
+  needletail__v1__rollout_action__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };

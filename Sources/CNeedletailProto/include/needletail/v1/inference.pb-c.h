@@ -42,6 +42,11 @@ typedef struct Needletail__V1__EventsRequest Needletail__V1__EventsRequest;
 typedef struct Needletail__V1__Event Needletail__V1__Event;
 typedef struct Needletail__V1__EventFact Needletail__V1__EventFact;
 typedef struct Needletail__V1__EventsResponse Needletail__V1__EventsResponse;
+typedef struct Needletail__V1__RolloutRequest Needletail__V1__RolloutRequest;
+typedef struct Needletail__V1__RolloutResponse Needletail__V1__RolloutResponse;
+typedef struct Needletail__V1__RolloutArm Needletail__V1__RolloutArm;
+typedef struct Needletail__V1__RolloutSetAside Needletail__V1__RolloutSetAside;
+typedef struct Needletail__V1__RolloutShadow Needletail__V1__RolloutShadow;
 typedef struct Needletail__V1__AuthenticateRequest Needletail__V1__AuthenticateRequest;
 typedef struct Needletail__V1__AuthenticateResponse Needletail__V1__AuthenticateResponse;
 
@@ -134,6 +139,18 @@ typedef enum _Needletail__V1__VersionState {
   NEEDLETAIL__V1__VERSION_STATE__REJECTED = 9
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(NEEDLETAIL__V1__VERSION_STATE)
 } Needletail__V1__VersionState;
+typedef enum _Needletail__V1__RolloutAction {
+  /*
+   * Only tell.
+   */
+  NEEDLETAIL__V1__ROLLOUT_ACTION__ROLLOUT_SHOW = 0,
+  /*
+   * One step back: from the arms of a split to the version they are compared with, else from the version
+   * that serves to the one that served before. Takes effect before the answer is sent.
+   */
+  NEEDLETAIL__V1__ROLLOUT_ACTION__ROLLOUT_UNDO = 1
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(NEEDLETAIL__V1__ROLLOUT_ACTION)
+} Needletail__V1__RolloutAction;
 
 /* --- messages --- */
 
@@ -145,7 +162,8 @@ typedef enum {
   NEEDLETAIL__V1__REQUEST__CALL_LIST_MODELS = 6,
   NEEDLETAIL__V1__REQUEST__CALL_DESCRIBE_MODEL = 7,
   NEEDLETAIL__V1__REQUEST__CALL_AUTHENTICATE = 8,
-  NEEDLETAIL__V1__REQUEST__CALL_EVENTS = 9
+  NEEDLETAIL__V1__REQUEST__CALL_EVENTS = 9,
+  NEEDLETAIL__V1__REQUEST__CALL_ROLLOUT = 10
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(NEEDLETAIL__V1__REQUEST__CALL__CASE)
 } Needletail__V1__Request__CallCase;
 
@@ -169,6 +187,7 @@ struct  Needletail__V1__Request
     Needletail__V1__DescribeModelRequest *describe_model;
     Needletail__V1__AuthenticateRequest *authenticate;
     Needletail__V1__EventsRequest *events;
+    Needletail__V1__RolloutRequest *rollout;
   };
 };
 #define NEEDLETAIL__V1__REQUEST__INIT \
@@ -185,7 +204,8 @@ typedef enum {
   NEEDLETAIL__V1__RESPONSE__RESULT_DESCRIBE_MODEL = 7,
   NEEDLETAIL__V1__RESPONSE__RESULT_AUTHENTICATE = 8,
   NEEDLETAIL__V1__RESPONSE__RESULT_GO_AWAY = 9,
-  NEEDLETAIL__V1__RESPONSE__RESULT_EVENTS = 10
+  NEEDLETAIL__V1__RESPONSE__RESULT_EVENTS = 10,
+  NEEDLETAIL__V1__RESPONSE__RESULT_ROLLOUT = 11
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(NEEDLETAIL__V1__RESPONSE__RESULT__CASE)
 } Needletail__V1__Response__ResultCase;
 
@@ -213,6 +233,7 @@ struct  Needletail__V1__Response
      */
     Needletail__V1__GoAway *go_away;
     Needletail__V1__EventsResponse *events;
+    Needletail__V1__RolloutResponse *rollout;
   };
 };
 #define NEEDLETAIL__V1__RESPONSE__INIT \
@@ -722,6 +743,146 @@ struct  Needletail__V1__EventsResponse
     , 0, 0, 0,NULL, 0 }
 
 
+struct  Needletail__V1__RolloutRequest
+{
+  ProtobufCMessage base;
+  char *model;
+  Needletail__V1__RolloutAction action;
+};
+#define NEEDLETAIL__V1__ROLLOUT_REQUEST__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__rollout_request__descriptor) \
+    , (char *)protobuf_c_empty_string, NEEDLETAIL__V1__ROLLOUT_ACTION__ROLLOUT_SHOW }
+
+
+/*
+ * How requests of one model find their version.
+ */
+struct  Needletail__V1__RolloutResponse
+{
+  ProtobufCMessage base;
+  char *model;
+  /*
+   * Answers requests without a selector, or what of them no other arm answers; 0 if there is none.
+   */
+  uint64_t serving_version;
+  /*
+   * Every live version, newest first.
+   */
+  size_t n_arms;
+  Needletail__V1__RolloutArm **arms;
+  /*
+   * Versions that get no traffic, whatever the file says.
+   */
+  size_t n_set_aside;
+  Needletail__V1__RolloutSetAside **set_aside;
+  /*
+   * Absent while no version gets copies of requests.
+   */
+  Needletail__V1__RolloutShadow *shadow;
+  /*
+   * Text of the rollout.yaml in force; empty: none.
+   */
+  char *file;
+  /*
+   * Why the file in the store is not in force; empty if it is.
+   */
+  char *problem;
+  /*
+   * What was undone or set aside is remembered across restarts.
+   */
+  protobuf_c_boolean durable;
+};
+#define NEEDLETAIL__V1__ROLLOUT_RESPONSE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__rollout_response__descriptor) \
+    , (char *)protobuf_c_empty_string, 0, 0,NULL, 0,NULL, NULL, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0 }
+
+
+struct  Needletail__V1__RolloutArm
+{
+  ProtobufCMessage base;
+  uint64_t version;
+  size_t n_labels;
+  char **labels;
+  /*
+   * Of the requests without a selector, in millionths.
+   */
+  uint32_t share_ppm;
+  /*
+   * Predict calls since the version is live; failed: for a reason that may lie with the version.
+   */
+  uint64_t requests;
+  uint64_t failed;
+  uint64_t rows;
+  /*
+   * Numbers in answers that were NaN or infinite.
+   */
+  uint64_t nan_outputs;
+  /*
+   * Mean of the batches that its requests were computed in.
+   */
+  uint64_t compute_ns;
+};
+#define NEEDLETAIL__V1__ROLLOUT_ARM__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__rollout_arm__descriptor) \
+    , 0, 0,NULL, 0, 0, 0, 0, 0, 0 }
+
+
+struct  Needletail__V1__RolloutSetAside
+{
+  ProtobufCMessage base;
+  uint64_t version;
+  /*
+   * undo, guard_errors, guard_nan or guard_latency; more may come.
+   */
+  char *cause;
+  char *reason;
+  /*
+   * Unix time in milliseconds.
+   */
+  uint64_t since_ms;
+};
+#define NEEDLETAIL__V1__ROLLOUT_SET_ASIDE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__rollout_set_aside__descriptor) \
+    , 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0 }
+
+
+/*
+ * What a version would have answered.
+ */
+struct  Needletail__V1__RolloutShadow
+{
+  ProtobufCMessage base;
+  uint64_t version;
+  /*
+   * Rows compared.
+   */
+  uint64_t rows;
+  /*
+   * Rows with another class.
+   */
+  uint64_t flips;
+  /*
+   * Rows left out, because the server had better to do or the features differ.
+   */
+  uint64_t skipped;
+  /*
+   * Numbers that were NaN or infinite.
+   */
+  uint64_t nan_outputs;
+  /*
+   * The largest absolute difference of two numbers.
+   */
+  double max_difference;
+  /*
+   * Mean of the batches computed.
+   */
+  uint64_t compute_ns;
+};
+#define NEEDLETAIL__V1__ROLLOUT_SHADOW__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__rollout_shadow__descriptor) \
+    , 0, 0, 0, 0, 0, 0, 0 }
+
+
 struct  Needletail__V1__AuthenticateRequest
 {
   ProtobufCMessage base;
@@ -1223,6 +1384,101 @@ Needletail__V1__EventsResponse *
 void   needletail__v1__events_response__free_unpacked
                      (Needletail__V1__EventsResponse *message,
                       ProtobufCAllocator *allocator);
+/* Needletail__V1__RolloutRequest methods */
+void   needletail__v1__rollout_request__init
+                     (Needletail__V1__RolloutRequest         *message);
+size_t needletail__v1__rollout_request__get_packed_size
+                     (const Needletail__V1__RolloutRequest   *message);
+size_t needletail__v1__rollout_request__pack
+                     (const Needletail__V1__RolloutRequest   *message,
+                      uint8_t             *out);
+size_t needletail__v1__rollout_request__pack_to_buffer
+                     (const Needletail__V1__RolloutRequest   *message,
+                      ProtobufCBuffer     *buffer);
+Needletail__V1__RolloutRequest *
+       needletail__v1__rollout_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   needletail__v1__rollout_request__free_unpacked
+                     (Needletail__V1__RolloutRequest *message,
+                      ProtobufCAllocator *allocator);
+/* Needletail__V1__RolloutResponse methods */
+void   needletail__v1__rollout_response__init
+                     (Needletail__V1__RolloutResponse         *message);
+size_t needletail__v1__rollout_response__get_packed_size
+                     (const Needletail__V1__RolloutResponse   *message);
+size_t needletail__v1__rollout_response__pack
+                     (const Needletail__V1__RolloutResponse   *message,
+                      uint8_t             *out);
+size_t needletail__v1__rollout_response__pack_to_buffer
+                     (const Needletail__V1__RolloutResponse   *message,
+                      ProtobufCBuffer     *buffer);
+Needletail__V1__RolloutResponse *
+       needletail__v1__rollout_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   needletail__v1__rollout_response__free_unpacked
+                     (Needletail__V1__RolloutResponse *message,
+                      ProtobufCAllocator *allocator);
+/* Needletail__V1__RolloutArm methods */
+void   needletail__v1__rollout_arm__init
+                     (Needletail__V1__RolloutArm         *message);
+size_t needletail__v1__rollout_arm__get_packed_size
+                     (const Needletail__V1__RolloutArm   *message);
+size_t needletail__v1__rollout_arm__pack
+                     (const Needletail__V1__RolloutArm   *message,
+                      uint8_t             *out);
+size_t needletail__v1__rollout_arm__pack_to_buffer
+                     (const Needletail__V1__RolloutArm   *message,
+                      ProtobufCBuffer     *buffer);
+Needletail__V1__RolloutArm *
+       needletail__v1__rollout_arm__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   needletail__v1__rollout_arm__free_unpacked
+                     (Needletail__V1__RolloutArm *message,
+                      ProtobufCAllocator *allocator);
+/* Needletail__V1__RolloutSetAside methods */
+void   needletail__v1__rollout_set_aside__init
+                     (Needletail__V1__RolloutSetAside         *message);
+size_t needletail__v1__rollout_set_aside__get_packed_size
+                     (const Needletail__V1__RolloutSetAside   *message);
+size_t needletail__v1__rollout_set_aside__pack
+                     (const Needletail__V1__RolloutSetAside   *message,
+                      uint8_t             *out);
+size_t needletail__v1__rollout_set_aside__pack_to_buffer
+                     (const Needletail__V1__RolloutSetAside   *message,
+                      ProtobufCBuffer     *buffer);
+Needletail__V1__RolloutSetAside *
+       needletail__v1__rollout_set_aside__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   needletail__v1__rollout_set_aside__free_unpacked
+                     (Needletail__V1__RolloutSetAside *message,
+                      ProtobufCAllocator *allocator);
+/* Needletail__V1__RolloutShadow methods */
+void   needletail__v1__rollout_shadow__init
+                     (Needletail__V1__RolloutShadow         *message);
+size_t needletail__v1__rollout_shadow__get_packed_size
+                     (const Needletail__V1__RolloutShadow   *message);
+size_t needletail__v1__rollout_shadow__pack
+                     (const Needletail__V1__RolloutShadow   *message,
+                      uint8_t             *out);
+size_t needletail__v1__rollout_shadow__pack_to_buffer
+                     (const Needletail__V1__RolloutShadow   *message,
+                      ProtobufCBuffer     *buffer);
+Needletail__V1__RolloutShadow *
+       needletail__v1__rollout_shadow__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   needletail__v1__rollout_shadow__free_unpacked
+                     (Needletail__V1__RolloutShadow *message,
+                      ProtobufCAllocator *allocator);
 /* Needletail__V1__AuthenticateRequest methods */
 void   needletail__v1__authenticate_request__init
                      (Needletail__V1__AuthenticateRequest         *message);
@@ -1344,6 +1600,21 @@ typedef void (*Needletail__V1__EventFact_Closure)
 typedef void (*Needletail__V1__EventsResponse_Closure)
                  (const Needletail__V1__EventsResponse *message,
                   void *closure_data);
+typedef void (*Needletail__V1__RolloutRequest_Closure)
+                 (const Needletail__V1__RolloutRequest *message,
+                  void *closure_data);
+typedef void (*Needletail__V1__RolloutResponse_Closure)
+                 (const Needletail__V1__RolloutResponse *message,
+                  void *closure_data);
+typedef void (*Needletail__V1__RolloutArm_Closure)
+                 (const Needletail__V1__RolloutArm *message,
+                  void *closure_data);
+typedef void (*Needletail__V1__RolloutSetAside_Closure)
+                 (const Needletail__V1__RolloutSetAside *message,
+                  void *closure_data);
+typedef void (*Needletail__V1__RolloutShadow_Closure)
+                 (const Needletail__V1__RolloutShadow *message,
+                  void *closure_data);
 typedef void (*Needletail__V1__AuthenticateRequest_Closure)
                  (const Needletail__V1__AuthenticateRequest *message,
                   void *closure_data);
@@ -1360,6 +1631,7 @@ extern const ProtobufCEnumDescriptor    needletail__v1__status_code__descriptor;
 extern const ProtobufCEnumDescriptor    needletail__v1__data_type__descriptor;
 extern const ProtobufCEnumDescriptor    needletail__v1__priority__descriptor;
 extern const ProtobufCEnumDescriptor    needletail__v1__version_state__descriptor;
+extern const ProtobufCEnumDescriptor    needletail__v1__rollout_action__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__request__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__response__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__status__descriptor;
@@ -1387,6 +1659,11 @@ extern const ProtobufCMessageDescriptor needletail__v1__events_request__descript
 extern const ProtobufCMessageDescriptor needletail__v1__event__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__event_fact__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__events_response__descriptor;
+extern const ProtobufCMessageDescriptor needletail__v1__rollout_request__descriptor;
+extern const ProtobufCMessageDescriptor needletail__v1__rollout_response__descriptor;
+extern const ProtobufCMessageDescriptor needletail__v1__rollout_arm__descriptor;
+extern const ProtobufCMessageDescriptor needletail__v1__rollout_set_aside__descriptor;
+extern const ProtobufCMessageDescriptor needletail__v1__rollout_shadow__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__authenticate_request__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__authenticate_response__descriptor;
 

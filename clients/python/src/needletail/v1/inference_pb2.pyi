@@ -29,6 +29,8 @@ PERMISSION_DENIED: StatusCode
 REJECTED: VersionState
 RETIRED: VersionState
 RETIRING: VersionState
+ROLLOUT_SHOW: RolloutAction
+ROLLOUT_UNDO: RolloutAction
 STRING: DataType
 UINT8: DataType
 UNAUTHENTICATED: StatusCode
@@ -243,7 +245,7 @@ class PredictResponse(_message.Message):
     def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., outputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ...) -> None: ...
 
 class Request(_message.Message):
-    __slots__ = ["authenticate", "describe_model", "events", "health", "id", "list_models", "metrics", "predict", "timeout_us"]
+    __slots__ = ["authenticate", "describe_model", "events", "health", "id", "list_models", "metrics", "predict", "rollout", "timeout_us"]
     AUTHENTICATE_FIELD_NUMBER: _ClassVar[int]
     DESCRIBE_MODEL_FIELD_NUMBER: _ClassVar[int]
     EVENTS_FIELD_NUMBER: _ClassVar[int]
@@ -252,6 +254,7 @@ class Request(_message.Message):
     LIST_MODELS_FIELD_NUMBER: _ClassVar[int]
     METRICS_FIELD_NUMBER: _ClassVar[int]
     PREDICT_FIELD_NUMBER: _ClassVar[int]
+    ROLLOUT_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_US_FIELD_NUMBER: _ClassVar[int]
     authenticate: AuthenticateRequest
     describe_model: DescribeModelRequest
@@ -261,11 +264,12 @@ class Request(_message.Message):
     list_models: ListModelsRequest
     metrics: MetricsRequest
     predict: PredictRequest
+    rollout: RolloutRequest
     timeout_us: int
-    def __init__(self, id: _Optional[int] = ..., timeout_us: _Optional[int] = ..., predict: _Optional[_Union[PredictRequest, _Mapping]] = ..., health: _Optional[_Union[HealthRequest, _Mapping]] = ..., metrics: _Optional[_Union[MetricsRequest, _Mapping]] = ..., list_models: _Optional[_Union[ListModelsRequest, _Mapping]] = ..., describe_model: _Optional[_Union[DescribeModelRequest, _Mapping]] = ..., authenticate: _Optional[_Union[AuthenticateRequest, _Mapping]] = ..., events: _Optional[_Union[EventsRequest, _Mapping]] = ...) -> None: ...
+    def __init__(self, id: _Optional[int] = ..., timeout_us: _Optional[int] = ..., predict: _Optional[_Union[PredictRequest, _Mapping]] = ..., health: _Optional[_Union[HealthRequest, _Mapping]] = ..., metrics: _Optional[_Union[MetricsRequest, _Mapping]] = ..., list_models: _Optional[_Union[ListModelsRequest, _Mapping]] = ..., describe_model: _Optional[_Union[DescribeModelRequest, _Mapping]] = ..., authenticate: _Optional[_Union[AuthenticateRequest, _Mapping]] = ..., events: _Optional[_Union[EventsRequest, _Mapping]] = ..., rollout: _Optional[_Union[RolloutRequest, _Mapping]] = ...) -> None: ...
 
 class Response(_message.Message):
-    __slots__ = ["authenticate", "describe_model", "events", "go_away", "health", "id", "list_models", "metrics", "predict", "status"]
+    __slots__ = ["authenticate", "describe_model", "events", "go_away", "health", "id", "list_models", "metrics", "predict", "rollout", "status"]
     AUTHENTICATE_FIELD_NUMBER: _ClassVar[int]
     DESCRIBE_MODEL_FIELD_NUMBER: _ClassVar[int]
     EVENTS_FIELD_NUMBER: _ClassVar[int]
@@ -275,6 +279,7 @@ class Response(_message.Message):
     LIST_MODELS_FIELD_NUMBER: _ClassVar[int]
     METRICS_FIELD_NUMBER: _ClassVar[int]
     PREDICT_FIELD_NUMBER: _ClassVar[int]
+    ROLLOUT_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     authenticate: AuthenticateResponse
     describe_model: DescribeModelResponse
@@ -285,8 +290,87 @@ class Response(_message.Message):
     list_models: ListModelsResponse
     metrics: MetricsResponse
     predict: PredictResponse
+    rollout: RolloutResponse
     status: Status
-    def __init__(self, id: _Optional[int] = ..., status: _Optional[_Union[Status, _Mapping]] = ..., predict: _Optional[_Union[PredictResponse, _Mapping]] = ..., health: _Optional[_Union[HealthResponse, _Mapping]] = ..., metrics: _Optional[_Union[MetricsResponse, _Mapping]] = ..., list_models: _Optional[_Union[ListModelsResponse, _Mapping]] = ..., describe_model: _Optional[_Union[DescribeModelResponse, _Mapping]] = ..., authenticate: _Optional[_Union[AuthenticateResponse, _Mapping]] = ..., go_away: _Optional[_Union[GoAway, _Mapping]] = ..., events: _Optional[_Union[EventsResponse, _Mapping]] = ...) -> None: ...
+    def __init__(self, id: _Optional[int] = ..., status: _Optional[_Union[Status, _Mapping]] = ..., predict: _Optional[_Union[PredictResponse, _Mapping]] = ..., health: _Optional[_Union[HealthResponse, _Mapping]] = ..., metrics: _Optional[_Union[MetricsResponse, _Mapping]] = ..., list_models: _Optional[_Union[ListModelsResponse, _Mapping]] = ..., describe_model: _Optional[_Union[DescribeModelResponse, _Mapping]] = ..., authenticate: _Optional[_Union[AuthenticateResponse, _Mapping]] = ..., go_away: _Optional[_Union[GoAway, _Mapping]] = ..., events: _Optional[_Union[EventsResponse, _Mapping]] = ..., rollout: _Optional[_Union[RolloutResponse, _Mapping]] = ...) -> None: ...
+
+class RolloutArm(_message.Message):
+    __slots__ = ["compute_ns", "failed", "labels", "nan_outputs", "requests", "rows", "share_ppm", "version"]
+    COMPUTE_NS_FIELD_NUMBER: _ClassVar[int]
+    FAILED_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    NAN_OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    SHARE_PPM_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    compute_ns: int
+    failed: int
+    labels: _containers.RepeatedScalarFieldContainer[str]
+    nan_outputs: int
+    requests: int
+    rows: int
+    share_ppm: int
+    version: int
+    def __init__(self, version: _Optional[int] = ..., labels: _Optional[_Iterable[str]] = ..., share_ppm: _Optional[int] = ..., requests: _Optional[int] = ..., failed: _Optional[int] = ..., rows: _Optional[int] = ..., nan_outputs: _Optional[int] = ..., compute_ns: _Optional[int] = ...) -> None: ...
+
+class RolloutRequest(_message.Message):
+    __slots__ = ["action", "model"]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    action: RolloutAction
+    model: str
+    def __init__(self, model: _Optional[str] = ..., action: _Optional[_Union[RolloutAction, str]] = ...) -> None: ...
+
+class RolloutResponse(_message.Message):
+    __slots__ = ["arms", "durable", "file", "model", "problem", "serving_version", "set_aside", "shadow"]
+    ARMS_FIELD_NUMBER: _ClassVar[int]
+    DURABLE_FIELD_NUMBER: _ClassVar[int]
+    FILE_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    SERVING_VERSION_FIELD_NUMBER: _ClassVar[int]
+    SET_ASIDE_FIELD_NUMBER: _ClassVar[int]
+    SHADOW_FIELD_NUMBER: _ClassVar[int]
+    arms: _containers.RepeatedCompositeFieldContainer[RolloutArm]
+    durable: bool
+    file: str
+    model: str
+    problem: str
+    serving_version: int
+    set_aside: _containers.RepeatedCompositeFieldContainer[RolloutSetAside]
+    shadow: RolloutShadow
+    def __init__(self, model: _Optional[str] = ..., serving_version: _Optional[int] = ..., arms: _Optional[_Iterable[_Union[RolloutArm, _Mapping]]] = ..., set_aside: _Optional[_Iterable[_Union[RolloutSetAside, _Mapping]]] = ..., shadow: _Optional[_Union[RolloutShadow, _Mapping]] = ..., file: _Optional[str] = ..., problem: _Optional[str] = ..., durable: bool = ...) -> None: ...
+
+class RolloutSetAside(_message.Message):
+    __slots__ = ["cause", "reason", "since_ms", "version"]
+    CAUSE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    SINCE_MS_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    cause: str
+    reason: str
+    since_ms: int
+    version: int
+    def __init__(self, version: _Optional[int] = ..., cause: _Optional[str] = ..., reason: _Optional[str] = ..., since_ms: _Optional[int] = ...) -> None: ...
+
+class RolloutShadow(_message.Message):
+    __slots__ = ["compute_ns", "flips", "max_difference", "nan_outputs", "rows", "skipped", "version"]
+    COMPUTE_NS_FIELD_NUMBER: _ClassVar[int]
+    FLIPS_FIELD_NUMBER: _ClassVar[int]
+    MAX_DIFFERENCE_FIELD_NUMBER: _ClassVar[int]
+    NAN_OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    SKIPPED_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    compute_ns: int
+    flips: int
+    max_difference: float
+    nan_outputs: int
+    rows: int
+    skipped: int
+    version: int
+    def __init__(self, version: _Optional[int] = ..., rows: _Optional[int] = ..., flips: _Optional[int] = ..., skipped: _Optional[int] = ..., nan_outputs: _Optional[int] = ..., max_difference: _Optional[float] = ..., compute_ns: _Optional[int] = ...) -> None: ...
 
 class Status(_message.Message):
     __slots__ = ["code", "message", "retry_after_us"]
@@ -400,4 +484,7 @@ class Priority(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = []
 
 class VersionState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = []
+
+class RolloutAction(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = []

@@ -1,0 +1,162 @@
+internal import ArgumentParser
+internal import Foundation
+internal import NeedletailBundle
+internal import NeedletailClient
+internal import NeedletailCore
+internal import NeedletailModels
+
+struct RolloutCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "rollout",
+    abstract: "Show, change or undo which versions of a model answer.",
+    subcommands: [RolloutShow.self, RolloutSet.self, RolloutUndo.self])
+}
+
+struct RolloutShow: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "show", abstract: "Show shares, labels, shadow and what was set aside, with counts per version.")
+
+  @Argument(help: ArgumentHelp("Name of the model.", valueName: "MODEL"))
+  var model: String
+
+  @Flag(help: "Print JSON.")
+  var json = false
+
+  @OptionGroup var server: ServerOptions
+
+  func run() async throws {
+    let report = try await server.withClient { try await $0.rollout(model) }
+    if json { return try printJSON(RolloutJSON(report)) }
+    RolloutPrinter(report).print()
+  }
+}
+
+struct RolloutUndo: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "undo", abstract: "Take one step back: a swap of one pointer, in force when this returns.",
+    discussion: """
+      From the arms of a split to the version they are compared with, else from the version that serves to \
+      the one that served before. What is left gets no traffic until `rollout set` says so.
+      """)
+
+  @Argument(help: ArgumentHelp("Name of the model.", valueName: "MODEL"))
+  var model: String
+
+  @Flag(help: "Print JSON.")
+  var json = false
+
+  @OptionGroup var server: ServerOptions
+
+  func run() async throws {
+    let report = try await server.withClient { try await $0.undoRollout(of: model) }
+    if json { return try printJSON(RolloutJSON(report)) }
+    let left = report.setAside.filter { $0.cause == SetAsideCause.undo.rawValue }.map { String($0.version) }
+    print(
+      TerminalTable.styled("undone", .good)
+        + ": \(model)@\(report.servingVersion) answers, set aside: \(left.joined(separator: ", "))")
+    if !report.isDurable {
+      notice("a restart of the server forgets this: it has no state_directory; `needletail rollout set` would last")
+    }
+  }
+}
+
+struct RolloutSet: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "set", abstract: "Write a model's rollout.yaml into the store, whole or not at all.",
+    discussion: """
+      What is not named stays as it is in the file; comments are not kept. A server sees the file within \
+      two seconds. Whatever was set aside, by undo or by a guard, may serve again.
+      """)
+
+  @Argument(help: ArgumentHelp("Name of the model.", valueName: "MODEL"))
+  var model: String
+
+  @Option(help: ArgumentHelp("Directory of models.", valueName: "dir"))
+  var store: String
+
+  @Option(help: ArgumentHelp("What answers requests without a selector.", valueName: "latest|N|N,M"))
+  var serve: String?
+
+  @Option(help: ArgumentHelp("Labels, all of them, or none.", valueName: "NAME=VERSION,…"))
+  var labels: String?
+
+  @Option(help: ArgumentHelp("Percent of the requests, or none.", valueName: "NAME=PERCENT,…"))
+  var split: String?
+
+  @Option(help: ArgumentHelp("The version that gets copies of requests, or none.", valueName: "LABEL|VERSION"))
+  var shadow: String?
+
+  @Option(
+    name: .customLong("guard"),
+    help: ArgumentHelp("Limits of automatic rollback, or none.", valueName: "nan_rate=0,window=30s,…"))
+  var limits: String?
+
+  @Option(help: ArgumentHelp("Previous versions that stay in memory.", valueName: "n"))
+  var keep: Int?
+
+  @Flag(help: "Start from an empty file.")
+  var reset = false
+
+  func run() async throws {
+    let name: ModelID
+    do throws(ServingError) { name = try ModelID(model) } catch { throw Failure(error.message) }
+    let directory = "\(store)/\(name)"
+    var isDirectory: ObjCBool = false
+    guard FileManager.default.fileExists(atPath: directory, isDirectory: &isDirectory), isDirectory.boolValue else {
+      throw Failure("\(directory): expected the directory of the model, found none")
+    }
+    let path = "\(directory)/\(RolloutFile.name)"
+    var keys: [String: String] = [:]
+    if !reset, let text = try? String(contentsOfFile: path, encoding: .utf8) {
+      keys = Self.keys(of: try Self.parse(text, hint: "; --reset starts anew").policy)
+    }
+    for (key, value) in [
+      ("serve", serve.map { $0.contains(",") ? "[\($0)]" : $0 }), ("labels", labels.map(Self.mapping)),
+      ("split", split.map(Self.mapping)), ("shadow", shadow), ("guard", limits.map(Self.mapping)),
+      ("keep", keep.map(String.init)),
+    ] {
+      guard let value else { continue }
+      keys[key] = value == "none" ? nil : value
+    }
+    guard !keys.isEmpty else { throw Failure("rollout set: expected --serve or another option, found none") }
+    let order = ["serve", "labels", "split", "shadow", "guard", "keep"]
+    // The time makes it a new file, even if it says what the last one said: a word that was given again.
+    let text =
+      "# needletail rollout set, \(UnixTime.text(milliseconds: UnixTime.nowMilliseconds()))\n"
+      + order.compactMap { key in keys[key].map { "\(key): \($0)\n" } }.joined()
+    let file = try Self.parse(text, hint: "")
+    do throws(BundleError) {
+      try AtomicFile.write(Array(file.text.utf8), to: path, replace: true)
+    } catch {
+      throw Failure(error.message)
+    }
+    print("\(path):\n" + file.policy.yaml, terminator: "")
+  }
+
+  /// `a=1,b=2` as a mapping of YAML.
+  private static func mapping(_ text: String) -> String {
+    guard text != "none" else { return text }
+    let pairs = text.split(separator: ",").map { pair in
+      pair.split(separator: "=", maxSplits: 1).map { $0.trimmingCharacters(in: .whitespaces) }.joined(separator: ": ")
+    }
+    return "{\(pairs.joined(separator: ", "))}"
+  }
+
+  /// The lines of a policy by their keys.
+  private static func keys(of policy: RolloutPolicy) -> [String: String] {
+    var keys: [String: String] = [:]
+    for line in policy.yaml.split(separator: "\n") {
+      let parts = line.split(separator: ":", maxSplits: 1)
+      keys[String(parts[0])] = String(parts[1]).trimmingCharacters(in: .whitespaces)
+    }
+    return keys
+  }
+
+  private static func parse(_ text: String, hint: String) throws -> RolloutFile {
+    do throws(RolloutFileError) {
+      return try RolloutFile(parsing: text)
+    } catch {
+      throw Failure("\(error)\(hint)")
+    }
+  }
+}

@@ -1,0 +1,361 @@
+import Foundation
+import NeedletailBundle
+import NeedletailClient
+import NeedletailCore
+import NeedletailModels
+import NeedletailTestSupport
+import Synchronization
+import Testing
+
+@testable import NeedletailServer
+
+/// Rollout files dropped beside the bundles of a live server, judged by what its clients are answered.
+@Suite("Rollouts", .serialized, .timeLimit(.minutes(3)))
+struct RolloutTests {
+  static let calls = ProcessInfo.processInfo.environment["NEEDLETAIL_ROLLOUT_CALLS"].flatMap { Int($0) } ?? 2000
+
+  // MARK: split and shadow
+
+  @Test func aSplitAnswersTheShareItNamesAndAKeyKeepsItsVersion() async throws {
+    try await TestServer.with(models: ["m": ModelFixtures.constant(1)]) { test in
+      try test.publish(ModelFixtures.constant(2), "m", 2)
+      try test.writeRollout("labels: {stable: 1, canary: 2}\nsplit: {stable: 90, canary: 10}", "m")
+      try await test.waitForRollout("m") { $0.routing.shares.count == 2 }
+      let callers = Callers(count: Self.calls, key: { "user-\($0)" })
+      let first = try await callers.run(test)
+      let again = try await callers.run(test)
+      let drawn = try await Callers(count: Self.calls, key: { _ in "" }).run(test)
+      #expect(first == again, "a key meets the same version again")
+      for (name, answers) in [("by key", first), ("drawn", drawn)] {
+        let canary = answers.filter { $0 == 2 }.count
+        let bound = Self.binomialBound(Self.calls, 0.1)
+        print("split \(name): \(canary) of \(answers.count) calls met the canary, expected \(bound)")
+        #expect(bound.contains(canary))
+        #expect(answers.allSatisfy { $0 == 1 || $0 == 2 })
+      }
+      let counted = try await test.metric("needletail_requests_total", ["model": "m", "version": "2", "status": "OK"])
+      #expect(counted == Double((first + again + drawn).filter { $0 == 2 }.count))
+      #expect(try await test.metric("needletail_traffic_share", ["version": "2"]) == 0.1)
+    }
+  }
+
+  /// Six standard deviations of a binomial: wrong once in 500 million runs.
+  private static func binomialBound(_ count: Int, _ share: Double) -> ClosedRange<Int> {
+    let mean = Double(count) * share
+    let deviation = (mean * (1 - share)).squareRoot()
+    return Int(mean - 6 * deviation)...Int(mean + 6 * deviation)
+  }
+
+  @Test func aShadowComputesWhatOthersAnswerAndAnswersNothing() async throws {
+    try await TestServer.with(models: ["m": ModelFixtures.constant(1)]) { test in
+      try test.publish(ModelFixtures.constant(1.5), "m", 2)
+      try test.writeRollout("serve: 1\nshadow: 2", "m")
+      try await test.waitForRollout("m") { $0.routing.shadow?.number == 2 }
+      let answers = try await Callers(count: Self.calls, key: { _ in "" }).run(test)
+      #expect(answers.allSatisfy { $0 == 1 })
+      func shadowed(_ name: String) async throws -> Double { try await test.metric(name, ["version": "2"]) }
+      var compared = 0.0
+      var skipped = 0.0
+      for _ in 0..<500 {
+        compared = try await shadowed("needletail_shadow_rows_total")
+        skipped = try await shadowed("needletail_shadow_rows_skipped_total")
+        if compared + skipped == Double(Self.calls) { break }
+        try await Task.sleep(for: .milliseconds(10))
+      }
+      print("shadow: \(Int(compared)) of \(Self.calls) rows compared, \(Int(skipped)) left out")
+      #expect(compared + skipped == Double(Self.calls), "every row is compared or counted as left out")
+      #expect(compared > 0)
+      #expect(try await shadowed("needletail_shadow_max_difference") == 0.5)
+      #expect(try await shadowed("needletail_requests_total") == 0)
+    }
+  }
+
+  // MARK: guard
+
+  /// Versions that are whole, well signed and pass their golden samples, and are bad all the same.
+  enum Fault: String, CaseIterable, Sendable {
+    /// 3e38 · 10 − 3e38 · 10: infinity minus infinity.
+    case nan = "nan_rate"
+    case slow = "latency_ratio"
+    /// It asks for a feature that callers do not send.
+    case errors = "error_rate"
+
+    var contents: BundleContents {
+      switch self {
+      case .nan:
+        BundleContents(
+          definition: ModelFixtures.linearRegression(weights: [3e38, -3e38], bias: 0),
+          golden: [
+            GoldenSample(
+              name: "small", cells: [.number(0.5), .number(0.25)],
+              expectation: .answers([("prediction", .numbers([7.5e37]))]), tolerance: 1e-3)
+          ])
+      case .slow: BundleContents(definition: ModelFixtures.mlp(widths: [2, 1024, 1024, 2]), golden: [])
+      case .errors: BundleContents(definition: ModelFixtures.linearRegression(weights: [1, 1, 1], bias: 0), golden: [])
+      }
+    }
+  }
+
+  @Test(arguments: Fault.allCases)
+  func theGuardTakesTheTrafficFromABadVersion(_ fault: Fault) async throws {
+    let good = ModelFixtures.linearRegression(weights: [1, 1], bias: 0)
+    let windowSeconds = 2.0
+    try await TestServer.with(models: ["m": good]) { test in
+      try test.writeRollout(
+        "guard: {error_rate: 0.05, nan_rate: 0, latency_ratio: 5, window: 2s, min_requests: 50}", "m")
+      try await test.waitForRollout("m") { $0.limits != nil }
+      let traffic = GuardedTraffic()
+      try await withThrowingTaskGroup(of: Void.self) { group in
+        for _ in 0..<2 {
+          let client = try await test.client()
+          group.addTask { await traffic.run(client) }
+        }
+        // Enough of the good version to compare with.
+        try await traffic.wait { $0.good >= 200 }
+        let bundle = try BundleFixtures.bundle(model: "m", version: 2, fault.contents, keys: [])
+        _ = try Publisher.publish(bundle, model: ModelID("m"), version: ModelVersion(2)!, store: test.store)
+        try await traffic.wait { $0.bad > 0 }
+        try await test.waitForRollout("m") { $0.setAside.map(\.version.number) == [2] }
+        let after = traffic.counts.good
+        try await traffic.wait { $0.good >= after + 200 }
+        traffic.stop()
+        try await group.waitForAll()
+      }
+      let counts = traffic.counts
+      print(
+        "guard, \(fault.rawValue): \(counts.bad) calls met the bad version within",
+        String(format: "%.0f ms;", counts.badSeconds * 1000), "\(counts.good) right answers, \(counts.wrong) wrong")
+      #expect(counts.wrong == 0, "the good version's answers are untouched")
+      #expect(counts.badSeconds <= windowSeconds)
+      let aside = try #require(test.server.modelStore.status.model("m")?.rollout.setAside.first)
+      #expect(aside.reason.hasPrefix(fault.rawValue), "\(aside.reason)")
+      #expect(try await test.metric("needletail_rollbacks_total", ["cause": aside.cause.rawValue]) == 1)
+      #expect(
+        test.server.modelStore.eventLog.last(100).events.contains { $0.kind == .alarm && $0.version?.number == 2 })
+      // A version that comes later is none of this one's business.
+      try test.publish(ModelFixtures.linearRegression(weights: [1, 1], bias: 0), "m", 3)
+      try await test.waitUntilServing("m", 3)
+    }
+  }
+
+  // MARK: labels and pins
+
+  @Test func labelsAndPinsChangeByDroppingAFile() async throws {
+    try await TestServer.with(models: ["m": ModelFixtures.constant(1)]) { test in
+      try test.publish(ModelFixtures.constant(2), "m", 2)
+      try await test.waitUntilServing("m", 2)
+      let client = try await test.client()
+      let inputs = [InputTensor.features([0], columns: 1)]
+      func answer(_ selector: VersionSelector = .serving) async throws -> UInt64 {
+        try await client.predict("m", selector: selector, inputs: inputs).version
+      }
+      try test.writeRollout("serve: 1\nlabels: {next: 2}", "m")
+      try await test.waitUntilServing("m", 1)
+      #expect(try await answer() == 1)
+      #expect(try await answer(.label("next")) == 2)
+      await #expect(throws: ClientError.self) { try await answer(.label("nxt")) }
+
+      // What is not understood changes nothing, and says where.
+      try test.writeRollout("serve: 2\nsplti: {next: 5}", "m")
+      try await test.waitForRollout("m") { !$0.problem.isEmpty }
+      #expect(try await answer() == 1)
+      let problem = try await client.listModels().problems.first
+      #expect(problem?.path == "m/rollout.yaml")
+      #expect(
+        problem?.reason.hasPrefix("rollout.yaml:2: rollout: unknown key \"splti\", did you mean \"split\"?") == true)
+      #expect(try await test.metric("needletail_rollout_file_invalid", ["model": "m"]) == 1)
+
+      try test.writeRollout("labels: {next: 1}", "m")
+      try await test.waitUntilServing("m", 2)
+      #expect(try await answer(.label("next")) == 1)
+      #expect(try await test.metric("needletail_rollout_file_invalid", ["model": "m"]) == 0)
+      try FileManager.default.removeItem(atPath: "\(test.store)/m/rollout.yaml")
+      try await test.waitForRollout("m") { $0.routing.labels.isEmpty }
+      await #expect(throws: ClientError.self) { try await answer(.label("next")) }
+      await client.close()
+    }
+  }
+
+  // MARK: undo
+
+  @Test func undoIsASwapThatOutlivesSIGKILL() async throws {
+    let directory = try TemporaryDirectory()
+    let store = directory.file("store")
+    for version in 1...2 as ClosedRange<UInt64> {
+      let bytes = try BundleFixtures.bundle(
+        model: "m", version: version,
+        BundleContents(definition: ModelFixtures.constant(Float(version)), golden: []), keys: [])
+      try FileManager.default.createDirectory(atPath: store, withIntermediateDirectories: true)
+      _ = try Publisher.publish(bytes, model: ModelID("m"), version: ModelVersion(version)!, store: store)
+    }
+    let inputs = [InputTensor.features([0], columns: 1)]
+    var server = try ServerProcessFixture(directory)
+    var client = try await server.client(servingModel: "m")
+    // Both live, so that there is a way back.
+    while try await client.rollout("m").arms.count < 2 { try await Task.sleep(for: .milliseconds(10)) }
+    #expect(try await client.predict("m", inputs: inputs).version == 2)
+    let start = Instant.now()
+    let report = try await client.undoRollout(of: "m")
+    let microseconds = Instant.now().microseconds(since: start)
+    print("undo: answered and on the disk after \(microseconds) µs")
+    #expect(report.servingVersion == 1)
+    #expect(report.isDurable)
+    #expect(report.setAside.map(\.version) == [2])
+    #expect(try await client.predict("m", inputs: inputs).version == 1)
+    #expect(microseconds < 1_000_000)
+    await #expect(throws: ClientError.self, "nothing is left to go back to") { try await client.undoRollout(of: "m") }
+
+    server.kill()
+    await client.close()
+    server = try ServerProcessFixture(directory)
+    client = try await server.client(servingModel: "m")
+    #expect(try await client.predict("m", inputs: inputs).version == 1, "still undone")
+    #expect(try await client.rollout("m").setAside.map(\.cause) == ["undo"])
+
+    try directory.write(Array("serve: latest".utf8), to: "store/m/rollout.yaml")
+    let deadline = Instant.now()
+    while try await client.predict("m", inputs: inputs).version != 2 {
+      guard Instant.now().microseconds(since: deadline) < 10_000_000 else {
+        Issue.record("a newer rollout file lets version 2 back in")
+        break
+      }
+      try await Task.sleep(for: .milliseconds(20))
+    }
+    await client.close()
+    server.kill()
+  }
+}
+
+extension TestServer {
+  /// Replaces the file as an operator should: by a rename.
+  func writeRollout(_ text: String, _ model: String) throws {
+    try Data(text.utf8).write(to: URL(fileURLWithPath: "\(store)/\(model)/rollout.yaml"), options: .atomic)
+  }
+
+  func waitForRollout(_ model: String, _ condition: @escaping @Sendable (RolloutStatus) -> Bool) async throws {
+    await server.modelStore.rescan()
+    try await server.modelStore.wait { $0.model(model).map { condition($0.rollout) } ?? false }
+  }
+}
+
+/// Many calls on a few connections.
+private struct Callers {
+  let count: Int
+  let key: @Sendable (Int) -> String
+
+  /// - Returns: the version that answered each call; an answer whose value is another's is 0.
+  func run(_ test: TestServer) async throws -> [UInt64] {
+    let connections = 4
+    return try await withThrowingTaskGroup(of: [(Int, UInt64)].self) { group in
+      for connection in 0..<connections {
+        let client = try await test.client()
+        group.addTask {
+          var answers: [(Int, UInt64)] = []
+          for index in stride(from: connection, to: count, by: connections) {
+            let answer = try await client.predict(
+              "m", inputs: [.features([0], columns: 1)], routingKey: key(index))
+            answers.append((index, answer.floats("prediction") == [Float(answer.version)] ? answer.version : 0))
+          }
+          await client.close()
+          return answers
+        }
+      }
+      var versions = [UInt64](repeating: 0, count: count)
+      for try await answers in group {
+        for (index, version) in answers { versions[index] = version }
+      }
+      return versions
+    }
+  }
+}
+
+/// Clients that ask for (10, 10) without pause, and tell right answers from what a bad version gives.
+private final class GuardedTraffic: Sendable {
+  struct Counts: Sendable {
+    var good = 0
+    /// Answered, or refused, by the bad version.
+    var bad = 0
+    /// Of a good version, and not 20.
+    var wrong = 0
+    /// From the first to the last call that met the bad version.
+    var badSeconds = 0.0
+  }
+
+  private struct State {
+    var counts = Counts()
+    var firstBad: Instant?
+    var isStopped = false
+  }
+
+  private let state = Mutex(State())
+
+  var counts: Counts { state.withLock { $0.counts } }
+
+  func stop() { state.withLock { $0.isStopped = true } }
+
+  func run(_ client: NeedletailClient) async {
+    let inputs = [InputTensor.features([10, 10], columns: 2)]
+    while !state.withLock({ $0.isStopped }) {
+      let answer = try? await client.predict("m", inputs: inputs)
+      let now = Instant.now()
+      state.withLock { state in
+        if let answer, answer.version == 1 {
+          state.counts.good += 1
+          if answer.floats("prediction") != [20] { state.counts.wrong += 1 }
+        } else {
+          state.counts.bad += 1
+          let first = state.firstBad ?? now
+          state.firstBad = first
+          state.counts.badSeconds = Double(now.microseconds(since: first)) / 1e6
+        }
+      }
+    }
+    await client.close()
+  }
+
+  func wait(until condition: @Sendable (Counts) -> Bool) async throws {
+    while !condition(counts) { try await Task.sleep(for: .milliseconds(5)) }
+  }
+}
+
+/// The server as a process of its own, on a Unix socket.
+private final class ServerProcessFixture {
+  private let process = Process()
+  private let socket: String
+
+  init(_ directory: TemporaryDirectory) throws {
+    socket = directory.file("s")
+    // Programs stand beside the tests.
+    let tests = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
+    process.executableURL = URL(fileURLWithPath: tests).deletingLastPathComponent()
+      .appendingPathComponent("needletail-server")
+    process.arguments = [
+      "--store", directory.file("store"), "--state-directory", directory.file("state"), "--allow-unsigned",
+      "--listen", "none", "--admin", "none", "--unix", socket, "--threads", "1", "--log-level", "warning",
+    ]
+    try process.run()
+  }
+
+  deinit { kill() }
+
+  /// A connection, once the server listens and the model answers.
+  func client(servingModel model: String) async throws -> NeedletailClient {
+    for _ in 0..<1000 {
+      if let client = try? await NeedletailClient.connect(to: .unix(path: socket)) {
+        while true {
+          let models = try await client.listModels().models
+          if models.contains(where: { $0.model == model && $0.servingVersion > 0 }) { return client }
+          try await Task.sleep(for: .milliseconds(10))
+        }
+      }
+      try await Task.sleep(for: .milliseconds(10))
+    }
+    throw CancellationError()
+  }
+
+  func kill() {
+    guard process.isRunning else { return }
+    Foundation.kill(process.processIdentifier, SIGKILL)
+    process.waitUntilExit()
+  }
+}
