@@ -40,10 +40,7 @@ struct ModelStoreTests {
   }
 
   @Test func swapsToANewVersionAndKeepsTheOldOne() async throws {
-    try await RunningStore.run { files, _ in
-      try files.publish("m", 1)
-    } _: { running in
-      try await running.waitUntilServing(1)
+    try await RunningStore.serving { running in
       try running.files.publish("m", 2)
       try await running.waitUntilServing(2)
       #expect(try running.answer() == (2, 2))
@@ -92,10 +89,7 @@ struct ModelStoreTests {
   }
 
   @Test func waitsForASlowCopyInPlace() async throws {
-    try await RunningStore.run { files, _ in
-      try files.publish("m", 1)
-    } _: { running in
-      try await running.waitUntilServing(1)
+    try await RunningStore.serving { running in
       let bytes = try TemporaryStore.line("m", 2, weight: 2)
       try running.files.write(bytes.prefix(40), to: "m/2.ntb")
       try await running.waitUntil(2, is: .incomplete)
@@ -130,10 +124,7 @@ struct ModelStoreTests {
   // MARK: refusals
 
   @Test func aCorruptDropIsRejectedWhileTheOldVersionServesOn() async throws {
-    try await RunningStore.run { files, _ in
-      try files.publish("m", 1)
-    } _: { running in
-      try await running.waitUntilServing(1)
+    try await RunningStore.serving { running in
       var bytes = try TemporaryStore.line("m", 2, weight: 2)
       bytes[bytes.count - 1] ^= 1
       try running.files.write(bytes, to: "m/2.ntb")
@@ -163,10 +154,7 @@ struct ModelStoreTests {
       (17, "bad_magic", Array(repeating: 65, count: 500)),
       (18, "expired", try BundleFixtures.bundle(model: "m", version: 18, notAfterMilliseconds: 1)),
     ]
-    try await RunningStore.run { files, _ in
-      try files.publish("m", 1)
-    } _: { running in
-      try await running.waitUntilServing(1)
+    try await RunningStore.serving { running in
       for drop in drops {
         try running.files.write(drop.bytes, to: "m/\(drop.version).ntb")
         try await running.waitUntil(drop.version, is: .rejected)
@@ -196,10 +184,7 @@ struct ModelStoreTests {
   // MARK: files that change
 
   @Test func aVersionStaysWhatItWasWhenItsFileIsReplaced() async throws {
-    try await RunningStore.run { files, _ in
-      try files.publish("m", 1)
-    } _: { running in
-      try await running.waitUntilServing(1)
+    try await RunningStore.serving { running in
       let digest = running.version(1)?.digest
       try running.files.publish("m", 1, weight: 9, replace: true)
       try await running.store.wait { $0.model("m")?.version(1)?.reason.hasPrefix("file replaced") == true }
@@ -210,10 +195,7 @@ struct ModelStoreTests {
   }
 
   @Test func theSameBundleInANewFileIsNoReplacement() async throws {
-    try await RunningStore.run { files, _ in
-      try files.publish("m", 1)
-    } _: { running in
-      try await running.waitUntilServing(1)
+    try await RunningStore.serving { running in
       try running.files.publish("m", 1, replace: true)
       await running.store.rescan()
       #expect(running.version(1)?.reason == "")
@@ -222,10 +204,7 @@ struct ModelStoreTests {
   }
 
   @Test func servesOnWhenItsFileIsDeleted() async throws {
-    try await RunningStore.run { files, _ in
-      try files.publish("m", 1)
-    } _: { running in
-      try await running.waitUntilServing(1)
+    try await RunningStore.serving { running in
       try running.files.remove("m")
       try await running.store.wait {
         $0.model("m")?.version(1)?.reason == "file removed from the store; still serving"
@@ -235,10 +214,7 @@ struct ModelStoreTests {
   }
 
   @Test func servesOnWhenItsFileIsCutOff() async throws {
-    try await RunningStore.run { files, _ in
-      try files.publish("m", 1)
-    } _: { running in
-      try await running.waitUntilServing(1)
+    try await RunningStore.serving { running in
       try running.files.write([UInt8](), to: "m/1.ntb")
       await running.store.rescan()
       #expect(try running.answer() == (1, 1))
@@ -270,10 +246,7 @@ struct ModelStoreTests {
   }
 
   @Test func fiftyQuickSwapsLeaveTheNewestServingAndNothingBehind() async throws {
-    try await RunningStore.run { files, _ in
-      try files.publish("m", 1)
-    } _: { running in
-      try await running.waitUntilServing(1)
+    try await RunningStore.serving { running in
       for version in 2...51 as ClosedRange<UInt64> {
         try running.files.publish("m", version)
         try await running.waitUntilServing(version)
@@ -421,10 +394,7 @@ struct ModelStoreTests {
 
   @Test func stopsWithoutTakingAnythingFromService() async throws {
     var kept: RunningStore?
-    try await RunningStore.run { files, _ in
-      try files.publish("m", 1)
-    } _: { running in
-      try await running.waitUntilServing(1)
+    try await RunningStore.serving { running in
       kept = running
     }
     let running = try #require(kept)

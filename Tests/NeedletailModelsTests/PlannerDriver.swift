@@ -18,6 +18,16 @@ struct PlannerDriver {
     planner = StorePlanner(policy: VersionPolicy(keep: keep))
   }
 
+  /// One that brought these versions of `m` up, one after the other.
+  static func live(_ versions: ClosedRange<UInt64>, keep: Int = 1) -> PlannerDriver {
+    var driver = PlannerDriver(keep: keep)
+    for version in versions {
+      driver.put(version)
+      driver.settle()
+    }
+    return driver
+  }
+
   static func key(_ version: UInt64, _ model: String = "m") -> VersionKey {
     VersionKey(try! ModelID(model), ModelVersion(version)!)
   }

@@ -39,6 +39,16 @@ struct RunningStore {
       .flatMap { Double($0.dropFirst(series.count + 1)) }
   }
 
+  /// Runs a store until `body` is done, from the moment that it serves version 1 of `m`.
+  static func serving(_ body: (RunningStore) async throws -> Void) async throws {
+    try await run { files, _ in
+      try files.publish("m", 1)
+    } _: { running in
+      try await running.waitUntilServing(1)
+      try await body(running)
+    }
+  }
+
   /// Runs a store until `body` is done.
   ///
   /// - Parameters:

@@ -26,9 +26,7 @@ struct StorePlannerTests {
   }
 
   @Test func doesNothingWhenNothingChanged() {
-    var driver = PlannerDriver()
-    driver.put(1)
-    driver.settle()
+    var driver = PlannerDriver.live(1...1)
     driver.advance(milliseconds: 60_000)
     #expect(driver.scan().isEmpty)
     driver.put(2)
@@ -70,9 +68,7 @@ struct StorePlannerTests {
   // MARK: swapping
 
   @Test func servesTheOldVersionUntilTheNewOneIsLiveAndKeepsItAfter() {
-    var driver = PlannerDriver(keep: 1)
-    driver.put(1)
-    driver.settle()
+    var driver = PlannerDriver.live(1...1, keep: 1)
     driver.put(2)
     _ = driver.scan()
     #expect(driver.serving() == 1)
@@ -84,11 +80,7 @@ struct StorePlannerTests {
   }
 
   @Test func retiresWhatIsNotKeptAndWaitsForItsMemory() {
-    var driver = PlannerDriver(keep: 1)
-    for version in 1...3 as ClosedRange<UInt64> {
-      driver.put(version)
-      driver.settle()
-    }
+    var driver = PlannerDriver.live(1...3, keep: 1)
     #expect(driver.state(1) == .retiring)
     #expect(driver.version(1)?.residentBytes == 10)
     #expect(driver.planner.table.first?.live.map(\.number) == [3, 2])
@@ -99,9 +91,7 @@ struct StorePlannerTests {
   }
 
   @Test func retiresAfterPublishingAndReleasesLast() throws {
-    var driver = PlannerDriver(keep: 0)
-    driver.put(1)
-    driver.settle()
+    var driver = PlannerDriver.live(1...1, keep: 0)
     driver.put(2)
     _ = driver.scan()
     let actions = driver.succeed(2)
@@ -112,9 +102,7 @@ struct StorePlannerTests {
   }
 
   @Test func doesNotLoadALowerVersionThatIsDroppedLater() {
-    var driver = PlannerDriver(keep: 1)
-    driver.put(5)
-    driver.settle()
+    var driver = PlannerDriver.live(5...5, keep: 1)
     driver.put(3)
     let actions = driver.scan()
     #expect(actions.loads.isEmpty)
@@ -123,9 +111,7 @@ struct StorePlannerTests {
   }
 
   @Test func skipsVersionsThatWereOvertakenBeforeTheyWereLoaded() {
-    var driver = PlannerDriver(keep: 1)
-    driver.put(4)
-    driver.settle()
+    var driver = PlannerDriver.live(4...4, keep: 1)
     driver.put(5)
     #expect(driver.scan().loads.map(\.key.version.number) == [5])
     driver.put(6)
@@ -142,9 +128,7 @@ struct StorePlannerTests {
   // MARK: refusals
 
   @Test func aRejectedVersionChangesNothingForTheServingOne() {
-    var driver = PlannerDriver()
-    driver.put(1)
-    driver.settle()
+    var driver = PlannerDriver.live(1...1)
     driver.put(2)
     _ = driver.scan()
     let actions = driver.refuse(2, label: "untrusted")
@@ -215,9 +199,7 @@ struct StorePlannerTests {
   }
 
   @Test func triesWhatLackedMemoryAsSoonAsSomeIsFree() {
-    var driver = PlannerDriver(keep: 0)
-    driver.put(1)
-    driver.settle()
+    var driver = PlannerDriver.live(1...1, keep: 0)
     driver.put(2)
     driver.settle()
     driver.put(3)
@@ -229,9 +211,7 @@ struct StorePlannerTests {
   }
 
   @Test func aPassingFaultOfTheMachineIsNoVerdictOnTheFileOfALiveVersion() {
-    var driver = PlannerDriver()
-    driver.put(1)
-    driver.settle()
+    var driver = PlannerDriver.live(1...1)
     driver.put(1)
     _ = driver.scan()
     let actions = driver.inspect(1, .rejected(Rejection(label: "io", message: "read", isTransient: true)))
@@ -317,9 +297,7 @@ struct StorePlannerTests {
   // MARK: files that go or are replaced
 
   @Test func servesOnWhenTheFileOfALiveVersionIsRemovedAndSaysSo() {
-    var driver = PlannerDriver()
-    driver.put(1)
-    driver.settle()
+    var driver = PlannerDriver.live(1...1)
     driver.take(1)
     let actions = driver.scan()
     #expect(actions.reasons == ["file removed from the store; still serving"])
@@ -331,9 +309,7 @@ struct StorePlannerTests {
   }
 
   @Test func forgetsOtherVersionsWithTheirFiles() {
-    var driver = PlannerDriver()
-    driver.put(1)
-    driver.settle()
+    var driver = PlannerDriver.live(1...1)
     driver.put(2)
     _ = driver.scan()
     _ = driver.refuse(2)
@@ -358,9 +334,7 @@ struct StorePlannerTests {
   }
 
   @Test func refusesToReplaceAVersionThatIsLive() {
-    var driver = PlannerDriver()
-    driver.put(1)
-    driver.settle()
+    var driver = PlannerDriver.live(1...1)
     driver.put(1)
     #expect(driver.scan().inspections.count == 1)
     let actions = driver.inspect(1, .verified(digest: "another"))
@@ -376,9 +350,7 @@ struct StorePlannerTests {
   }
 
   @Test func acceptsTheSameBundleInAnotherFile() {
-    var driver = PlannerDriver()
-    driver.put(1)
-    driver.settle()
+    var driver = PlannerDriver.live(1...1)
     driver.put(1)
     _ = driver.scan()
     #expect(driver.inspect(1, .verified(digest: "digest-1")).isEmpty)
@@ -386,9 +358,7 @@ struct StorePlannerTests {
   }
 
   @Test func servesOnWhenTheFileOfALiveVersionIsSpoiled() {
-    var driver = PlannerDriver()
-    driver.put(1)
-    driver.settle()
+    var driver = PlannerDriver.live(1...1)
     driver.put(1)
     _ = driver.scan()
     let actions = driver.inspect(1, .rejected(Rejection(label: "bad_hash", message: "hash of weights")))
@@ -403,11 +373,7 @@ struct StorePlannerTests {
   // MARK: trust that is withdrawn
 
   @Test func fallsBackAtOnceWhenTheServingVersionIsNoLongerTrusted() throws {
-    var driver = PlannerDriver()
-    for version in 1...2 as ClosedRange<UInt64> {
-      driver.put(version)
-      driver.settle()
-    }
+    var driver = PlannerDriver.live(1...2)
     let actions = driver.trustChanged(refusing: [2])
     #expect(actions.alarms == [2])
     #expect(actions.rejections == ["revoked"])
@@ -423,11 +389,7 @@ struct StorePlannerTests {
   }
 
   @Test func judgesTheFileThatReplacedAVersionNoLongerTrusted() {
-    var driver = PlannerDriver()
-    for version in 1...2 as ClosedRange<UInt64> {
-      driver.put(version)
-      driver.settle()
-    }
+    var driver = PlannerDriver.live(1...2)
     driver.put(2)
     _ = driver.scan()
     _ = driver.inspect(2, .verified(digest: "another"))
@@ -437,9 +399,7 @@ struct StorePlannerTests {
   }
 
   @Test func servesTheOnlyVersionOnWithAnAlarmAndLooksForAnother() {
-    var driver = PlannerDriver()
-    driver.put(2)
-    driver.settle()
+    var driver = PlannerDriver.live(2...2)
     driver.put(1)
     #expect(driver.scan().loads.isEmpty)
     let actions = driver.trustChanged(refusing: [2])
@@ -457,9 +417,7 @@ struct StorePlannerTests {
   }
 
   @Test func endsTheAlarmWhenTrustComesBack() {
-    var driver = PlannerDriver()
-    driver.put(1)
-    driver.settle()
+    var driver = PlannerDriver.live(1...1)
     _ = driver.trustChanged(refusing: [1])
     driver.take(1)
     _ = driver.scan()
@@ -474,9 +432,7 @@ struct StorePlannerTests {
   }
 
   @Test func knowsNothingOfFilesInADirectoryThatCannotBeRead() {
-    var driver = PlannerDriver()
-    driver.put(1)
-    driver.settle()
+    var driver = PlannerDriver.live(1...1)
     driver.put(2)
     _ = driver.scan()
     _ = driver.refuse(2)
@@ -511,9 +467,7 @@ struct StorePlannerTests {
   }
 
   @Test func ignoresReportsOnWhatIsNotBeingLoaded() {
-    var driver = PlannerDriver()
-    driver.put(1)
-    driver.settle()
+    var driver = PlannerDriver.live(1...1)
     #expect(driver.succeed(1).isEmpty)
     #expect(driver.refuse(9).isEmpty)
     #expect(driver.planner.released(PlannerDriver.key(9), now: driver.now).isEmpty)

@@ -25,7 +25,7 @@ actor BundleLoader {
     case changed
   }
 
-  private let executor = ThreadExecutor(name: "nt-loader", niceness: 15)
+  private let executor = ThreadExecutor(name: "nt-loader", niceness: 10)
   private let planOptions: PlanOptions
   private let limits: BundleLimits
   private let metrics: MetricsRegistry
@@ -156,10 +156,11 @@ actor BundleLoader {
   }
 
   /// Waits until a change of the file could not go unnoticed any more.
-  /// - Throws: `.changed` if the file is not the one that was scanned: it may be growing again.
+  /// - Throws: `.changed` if somebody wrote to the file since it was scanned: it may be growing again.
   private func settledFingerprint(_ request: StorePlanner.LoadRequest) throws(Stop) -> FileFingerprint {
-    let fingerprint = request.fingerprint
-    guard case .file(fingerprint) = FileFingerprint.of(path: request.path) else { throw .changed }
+    guard case .file(let fingerprint) = FileFingerprint.of(path: request.path),
+      fingerprint.hasContents(of: request.fingerprint)
+    else { throw .changed }
     var time = timespec()
     clock_gettime(CLOCK_REALTIME, &time)
     let now = Int64(time.tv_sec) &* 1_000_000_000 &+ Int64(time.tv_nsec)

@@ -43,6 +43,7 @@ struct ControlLoop {
   private let eventLog: EventLog
   private let inbox: AsyncStream<Message>.Continuation
 
+  private static let trimDelay: Duration = .milliseconds(20)
   /// A lease lasts one batch: a table that is still held is looked at again this much later.
   private static let reclaimInterval: Duration = .milliseconds(2)
 
@@ -85,7 +86,11 @@ struct ControlLoop {
       perform(planner.inspected(key, outcome, now: now))
     case .released(let key):
       perform(planner.released(key, now: now))
-      Task { [loader] in await loader.trimMemory() }
+      Task { [loader] in
+        // Told as the last reference goes; the memory itself goes a moment later.
+        try? await Task.sleep(for: Self.trimDelay)
+        await loader.trimMemory()
+      }
     case .reclaim:
       isReclaiming = false
       reclaim()

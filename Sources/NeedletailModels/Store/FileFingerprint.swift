@@ -23,6 +23,13 @@ package struct FileFingerprint: Hashable, Sendable {
     self.changedNanoseconds = changedNanoseconds
   }
 
+  /// Whether nobody wrote to the file since: its name, links or permissions may have changed, as they do
+  /// when a publisher takes its temporary name away.
+  package func hasContents(of other: FileFingerprint) -> Bool {
+    device == other.device && inode == other.inode && bytes == other.bytes
+      && modifiedNanoseconds == other.modifiedNanoseconds
+  }
+
   /// Kind of thing behind a path, symbolic links followed.
   package enum Kind: Sendable, Equatable {
     case file(FileFingerprint)
