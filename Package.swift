@@ -96,7 +96,8 @@ let package = Package(
     .target(
       name: "NeedletailServer",
       dependencies: [
-        "CNeedletailAllocations", "NeedletailCore", "NeedletailMetrics", "NeedletailWire", "NeedletailBundle", "NeedletailEngine",
+        "CNeedletailAllocations", "NeedletailCore", "NeedletailMetrics", "NeedletailWire", "NeedletailBundle",
+        "NeedletailEngine",
         "NeedletailModels", "NeedletailServing",
         .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOPosix", package: "swift-nio"),
@@ -207,7 +208,7 @@ package.targets += [
     name: "NeedletailTestSupport",
     dependencies: ["CNeedletailAllocations", "NeedletailCore", "NeedletailBundle", "NeedletailEngine"],
     path: "Tests/NeedletailTestSupport",
-    swiftSettings: swiftSettings),
+    swiftSettings: swiftSettings)
 ]
 
 package.targets += testedModules.map { module in
