@@ -67,6 +67,16 @@ let package = Package(
       ],
       swiftSettings: swiftSettings),
 
+    // Who may ask for what, and how much of it.
+    .target(
+      name: "NeedletailSecurity",
+      dependencies: [
+        "NeedletailCore",
+        .product(name: "Crypto", package: "swift-crypto"),
+        .product(name: "Yams", package: "Yams"),
+      ],
+      swiftSettings: swiftSettings),
+
     // Graph to answer.
     .target(
       name: "NeedletailEngine",
@@ -97,11 +107,11 @@ let package = Package(
       name: "NeedletailServer",
       dependencies: [
         "CNeedletailAllocations", "NeedletailCore", "NeedletailMetrics", "NeedletailWire", "NeedletailBundle",
-        "NeedletailEngine",
-        "NeedletailModels", "NeedletailServing",
+        "NeedletailEngine", "NeedletailModels", "NeedletailSecurity", "NeedletailServing",
         .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOPosix", package: "swift-nio"),
         .product(name: "NIOSSL", package: "swift-nio-ssl"),
+        .product(name: "NIOTLS", package: "swift-nio"),
         .product(name: "Hummingbird", package: "hummingbird"),
         .product(name: "Configuration", package: "swift-configuration"),
         .product(name: "Yams", package: "Yams"),
@@ -118,6 +128,7 @@ let package = Package(
         .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOPosix", package: "swift-nio"),
         .product(name: "NIOSSL", package: "swift-nio-ssl"),
+        .product(name: "NIOTLS", package: "swift-nio"),
       ],
       swiftSettings: swiftSettings),
 
@@ -159,8 +170,8 @@ let package = Package(
     .executableTarget(
       name: "needletail",
       dependencies: [
-        "NeedletailClient", "NeedletailLoad", "NeedletailBundle", "NeedletailEngine", "NeedletailCore",
-        "NeedletailModels",
+        "NeedletailClient", "NeedletailLoad", "NeedletailBundle", "NeedletailEngine", "NeedletailSecurity",
+        "NeedletailCore", "NeedletailModels",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: swiftSettings),
@@ -174,6 +185,7 @@ let testedModules: [(name: String, extra: [Target.Dependency])] = [
   ("NeedletailMetrics", []),
   ("NeedletailWire", ["CNeedletailProto", .product(name: "NIOCore", package: "swift-nio")]),
   ("NeedletailBundle", ["CNeedletailProto", .product(name: "Crypto", package: "swift-crypto")]),
+  ("NeedletailSecurity", []),
   ("NeedletailEngine", ["CNeedletailKernels"]),
   (
     "NeedletailModels",
@@ -186,7 +198,7 @@ let testedModules: [(name: String, extra: [Target.Dependency])] = [
     "NeedletailServer",
     [
       "NeedletailClient", "NeedletailWire", "NeedletailModels", "NeedletailBundle", "NeedletailEngine",
-      "needletail-server",
+      "NeedletailSecurity", "needletail-server",
       .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),
       .product(name: "Logging", package: "swift-log"),
       .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),

@@ -13,6 +13,13 @@ public enum Limits {
   /// unknown fields and empty sub-messages amplify 60-fold otherwise.
   public static let arenaBytesPerFrameByte = 4
   public static let arenaBytesBase = 64 << 10
+  /// A connection that is not through its TLS handshake, or has not authenticated where it must, after
+  /// so long is closed.
+  public static let handshakeSecondsDefault = 10
+  /// Wrong keys of one connection before it is closed.
+  public static let authenticationFailuresMax = 5
+  /// Longer ones are hashed as far as this only; the product's own have 47.
+  public static let apiKeyBytesMax = 256
   /// Calls of one connection that are accepted and not yet answered.
   public static let callsInFlightMaxDefault = 4096
   /// Answers waiting for a peer that does not read, per connection, before its connection is closed.
@@ -63,6 +70,21 @@ public enum Limits {
   public static let tensorRankMax = 8
   public static let outputNamesMax = 64
   public static let routingKeyBytesMax = 256
+
+  // MARK: keys
+
+  /// Of a key file, 200 bytes for each of its keys.
+  public static let keyFileBytesMax = 1 << 20
+  /// Every one is compared with, whichever was shown: some ten microseconds once a connection.
+  public static let keysMax = 4096
+  /// A DNS name has 253; a SPIFFE URI at most 2048.
+  public static let certificateNameBytesMax = 2048
+  /// Above this a second's share of one request is less than a nanosecond.
+  public static let keyRateMax = 1_000_000_000
+  /// What a key may use at once of what it may use in this time.
+  public static let keyBurstSeconds = 1
+  /// Default of `reload_milliseconds`: five `stat`s.
+  public static let reloadMillisecondsDefault = 1000
 
   // MARK: bundles
 

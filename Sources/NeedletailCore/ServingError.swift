@@ -18,6 +18,8 @@ public struct ServingError: Error, Equatable, Sendable, CustomStringConvertible 
 
   public static func invalidArgument(_ message: String) -> ServingError { .init(.invalidArgument, message) }
   public static func notFound(_ message: String) -> ServingError { .init(.notFound, message) }
+  public static func unauthenticated(_ message: String) -> ServingError { .init(.unauthenticated, message) }
+  public static func permissionDenied(_ message: String) -> ServingError { .init(.permissionDenied, message) }
   public static func unavailable(_ message: String) -> ServingError { .init(.unavailable, message) }
   public static func deadlineExceeded(_ message: String) -> ServingError { .init(.deadlineExceeded, message) }
   public static func unimplemented(_ message: String) -> ServingError { .init(.unimplemented, message) }

@@ -164,3 +164,21 @@ struct CodeTests {
     #expect(ServingError.notFound("model \"x\": not found").description == "NOT_FOUND: model \"x\": not found")
   }
 }
+
+@Suite("Name patterns")
+struct NamePatternTests {
+  @Test(arguments: [
+    ("wine", "wine", true), ("wine", "wines", false), ("*", "", true), ("*", "anything", true), ("w*e", "wine", true),
+    ("w*e", "we", true), ("w*e", "win", false), ("?ine", "wine", true), ("?ine", "ine", false), ("**", "a", true),
+    ("a*b*c", "aXbXbXc", true), ("a*b*c", "aXbXbX", false), ("", "", true), ("", "a", false),
+    ("*-eu", "fraud-eu", true),
+  ])
+  func starsAndQuestionMarks(pattern: String, name: String, matches: Bool) {
+    #expect(NamePattern(pattern).matches(name) == matches)
+  }
+
+  @Test func aHostilePatternAndNameStayCheap() {
+    let pattern = NamePattern(String(repeating: "a*", count: 60) + "b")
+    #expect(!pattern.matches(String(repeating: "a", count: 128)))
+  }
+}

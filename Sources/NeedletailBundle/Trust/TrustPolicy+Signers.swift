@@ -50,7 +50,7 @@ extension TrustPolicy {
         .revoked, "version: expected at least \(minimum) of model \(model.quotedForMessage), found \(directory.version)"
       )
     }
-    if let key = signers.first(where: { key in key.models.contains { Glob.matches($0, model) } }) {
+    if let key = signers.first(where: { key in key.models.contains { NamePattern($0).matches(model) } }) {
       return key
     }
     guard let key = signers.first, !allowUnsigned else { return nil }
@@ -58,33 +58,5 @@ extension TrustPolicy {
       .untrusted,
       "model: expected one of \(key.models.map(\.quotedForMessage).joined(separator: ", ")) for key \(key.name.quotedForMessage), found \(model.quotedForMessage)"
     )
-  }
-}
-
-/// Patterns of model names: `*` stands for any run of characters, `?` for one.
-enum Glob {
-  /// - Complexity: O(pattern × name); backtracks to the last star only.
-  static func matches(_ pattern: String, _ name: String) -> Bool {
-    let pattern = Array(pattern.utf8)
-    let name = Array(name.utf8)
-    var p = 0
-    var n = 0
-    var star: (pattern: Int, name: Int)?
-    while n < name.count {
-      if p < pattern.count, pattern[p] == UInt8(ascii: "*") {
-        star = (p, n)
-        p += 1
-      } else if p < pattern.count, pattern[p] == UInt8(ascii: "?") || pattern[p] == name[n] {
-        p += 1
-        n += 1
-      } else if let last = star {
-        star = (last.pattern, last.name + 1)
-        p = last.pattern + 1
-        n = last.name + 1
-      } else {
-        return false
-      }
-    }
-    return pattern[p...].allSatisfy { $0 == UInt8(ascii: "*") }
   }
 }
