@@ -5,6 +5,7 @@
 #endif
 internal import NIOCore
 internal import NIOPosix
+internal import NIOSSL
 internal import Synchronization
 @_exported public import NeedletailCore
 @_exported public import NeedletailWire
@@ -26,6 +27,10 @@ public final class NeedletailClient: Sendable {
     public var connectTimeout: Duration = .seconds(5)
     /// Budget of calls that name none; nil: wait for ever.
     public var defaultTimeout: Duration? = .seconds(10)
+    /// Nil: calls travel unencrypted.
+    public var tls: ClientTLS?
+    /// Shown when the connection is made; nil: none.
+    public var apiKey: String?
     /// Longest answer accepted.
     public var frameBytesMax: Int = Limits.frameBytesHardCap
 
@@ -47,16 +52,53 @@ public final class NeedletailClient: Sendable {
     channel.close(promise: nil)
   }
 
-  /// - Throws: a `.connect` error that names the address and the reason.
+  /// - Throws: a `.connect` error that names the address and the reason; the server's own where it does
+  ///   not accept the key.
   public static func connect(
     to address: ServerAddress, configuration: Configuration = Configuration()
   ) async throws(ClientError) -> NeedletailClient {
+    let client = try await open(address, configuration)
+    guard let key = configuration.apiKey else { return client }
+    do throws(ClientError) {
+      _ = try await client.authenticate(key: key, timeout: configuration.connectTimeout)
+    } catch {
+      await client.close()
+      throw error
+    }
+    return client
+  }
+
+  private static func open(
+    _ address: ServerAddress, _ configuration: Configuration
+  ) async throws(ClientError) -> NeedletailClient {
+    let tls: (context: NIOSSLContext, hostname: String?)?
+    if let settings = configuration.tls {
+      guard case .tcp(let host, _) = address else {
+        throw ClientError(
+          .invalidArgument, origin: .invalidInput,
+          "TLS: expected a TCP address, found \(address): calls over Unix sockets are not encrypted")
+      }
+      tls = (try settings.context(), settings.hostname(for: host))
+    } else {
+      tls = nil
+    }
+    let attempts = Attempts()
     let bootstrap = ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
       .connectTimeout(TimeAmount(configuration.connectTimeout))
       .channelInitializer { channel in
         channel.eventLoop.makeCompletedFuture {
-          try channel.pipeline.syncOperations.addHandler(
-            ClientConnection(frameBytesMax: configuration.frameBytesMax))
+          var handshake: ClientHandshake?
+          if let tls {
+            let awaited = ClientHandshake(on: channel.eventLoop, within: TimeAmount(configuration.connectTimeout))
+            try channel.pipeline.syncOperations.addHandlers(
+              NIOSSLClientHandler(context: tls.context, serverHostname: tls.hostname), awaited)
+            handshake = awaited
+          }
+          let connection = ClientConnection(frameBytesMax: configuration.frameBytesMax)
+          try channel.pipeline.syncOperations.addHandler(connection)
+          attempts.add(
+            .init(connection: NIOLoopBound(connection, eventLoop: channel.eventLoop), handshake: handshake?.done),
+            of: channel)
         }
       }
     do {
@@ -70,11 +112,11 @@ public final class NeedletailClient: Sendable {
       case .unix(let path):
         channel = try await bootstrap.connect(unixDomainSocketPath: path).get()
       }
-      let connection = try await channel.eventLoop.submit {
-        NIOLoopBound(
-          try channel.pipeline.syncOperations.handler(type: ClientConnection.self), eventLoop: channel.eventLoop)
-      }.get()
-      return NeedletailClient(channel: channel, connection: connection, configuration: configuration)
+      let attempt = attempts.attempt(of: channel)
+      try await attempt.handshake?.get()
+      return NeedletailClient(channel: channel, connection: attempt.connection, configuration: configuration)
+    } catch let error as ClientError {
+      throw error
     } catch {
       throw ClientError(
         .unavailable, origin: .connect, "cannot connect to \(address): \(ConnectFailure.reason(of: error))",
@@ -83,6 +125,17 @@ public final class NeedletailClient: Sendable {
   }
 
   // MARK: calls
+
+  /// Shows a key; `connect` does so where its configuration has one. Another key may be shown at any
+  /// time, and counts from the next call on.
+  /// - Returns: the key's name at the server.
+  @discardableResult
+  public func authenticate(key: String, timeout: Duration? = nil) async throws(ClientError) -> String {
+    guard case .authenticated(let principal) = try await call(.authenticate(key: key), timeout: timeout) else {
+      throw Self.wrongAnswer("Authenticate")
+    }
+    return principal
+  }
 
   /// Asks a model for an answer.
   /// - Parameters:
@@ -197,7 +250,9 @@ public final class NeedletailClient: Sendable {
 /// Says in words why no connection was made.
 private enum ConnectFailure {
   static func reason(of error: any Error) -> String {
+    if let sentence = TLSReason.sentence(of: error) { return sentence }
     switch error {
+    case ChannelError.eof: return "the server closed the connection"
     case let error as NIOConnectionError:
       if let dns = error.dnsAError ?? error.dnsAAAAError, error.connectionErrors.isEmpty {
         return "the host is not known (\(dns))"

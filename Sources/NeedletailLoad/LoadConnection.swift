@@ -76,6 +76,12 @@ struct LoadConnection: ~Copyable {
     RequestFrames.patch(id: lastID, at: start)
   }
 
+  /// Queues what goes before every call; its answer answers none of them.
+  mutating func greet(_ bytes: [UInt8]) {
+    bytes.withUnsafeBytes { _ = output.append($0) }
+    abandoned += 1
+  }
+
   /// Ends the call `id`.
   /// - Returns: nil if no such call is in flight.
   @inline(__always)

@@ -26,6 +26,8 @@ public struct LoadPlan: Sendable {
   /// Requests of this time are sent, but not counted.
   public var warmup: Duration = .seconds(1)
   public var duration: Duration = .seconds(10)
+  /// Sent on every connection before its first call, e.g. a key; empty: nothing.
+  public var greeting: [UInt8] = []
   public var frames: RequestFrames
   public var mix: ModelMix
   /// By model; nil: not checked.

@@ -237,6 +237,11 @@ struct LoadThread: ~Copyable {
     connections[index].state = .open
     wasBlocked = false
     setWaiting(index, false)
+    if !plan.greeting.isEmpty {
+      connections[index].greet(plan.greeting)
+      flush(index)
+      guard case .open = connections[index].state else { return }
+    }
     if schedule == nil, now >= times.start, now < times.end { fill(index, source) }
   }
 

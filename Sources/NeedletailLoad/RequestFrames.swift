@@ -33,6 +33,15 @@ public struct RequestFrames: Sendable {
 
   public init() {}
 
+  /// The frame that shows an API key, under an id that no call has.
+  public static func authentication(key: String) throws(RequestEncoder.TooLong) -> [UInt8] {
+    var buffer = ByteBuffer()
+    try RequestEncoder.append(
+      id: .max, timeoutMicroseconds: 0, .authenticate(key: key), frameBytesMax: Limits.frameBytesMaxUnauthenticated,
+      to: &buffer)
+    return Array(buffer.readableBytesView)
+  }
+
   /// - Throws: if the call exceeds what any server accepts.
   public mutating func append(
     _ call: RequestEncoder.Predict, rows: Int, model: Int, firstRow: Int, timeoutMicroseconds: UInt32

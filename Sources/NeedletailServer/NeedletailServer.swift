@@ -1,3 +1,4 @@
+internal import NeedletailSecurity
 public import Logging
 internal import NIOCore
 internal import NIOPosix
@@ -29,6 +30,8 @@ public final class NeedletailServer: Sendable {
   private let logger: Logger
   private let store: ModelStore
   private let listener: Listener
+  private let tls: TLSSource?
+  private let keys: KeySource?
   private let control: ControlPlane
   private let serving: MultiThreadedEventLoopGroup
   private let housekeeping: MultiThreadedEventLoopGroup
@@ -54,6 +57,8 @@ public final class NeedletailServer: Sendable {
     let traffic = TrafficService(registry: registry)
     let control = ControlPlane(
       readiness: Readiness(store: store), store: store, registry: registry, metrics: metrics, traffic: traffic)
+    let tls = try configuration.tls.map { files throws(ConfigurationError) in try TLSSource(files) }
+    let keys = try configuration.apiKeys.map { path throws(ConfigurationError) in try KeySource(path: path) }
     let outputBudget = OutputBudget(bytesMax: configuration.limits.outputBytesTotalMax)
     metrics.sampled(
       "needletail_output_waiting_bytes", kind: .gauge, help: "Bytes of answers that wait for peers that do not read."
@@ -62,14 +67,16 @@ public final class NeedletailServer: Sendable {
       logger: logger, control: control, metrics: metrics,
       gate: ConnectionGate(connectionsMax: configuration.limits.connectionsMax), outputBudget: outputBudget,
       connectionCounters: ConnectionCounters(metrics: metrics), servingCounters: ServingCounters(metrics: metrics),
-      shadows: ShadowRunner(metrics: metrics))
+      shadows: ShadowRunner(metrics: metrics), accessCounters: AccessCounters(metrics: metrics),
+      tlsCounters: TLSCounters(metrics: metrics), keys: keys)
 
     let serving = MultiThreadedEventLoopGroup(numberOfThreads: threads)
     let housekeeping = MultiThreadedEventLoopGroup(numberOfThreads: 1)
     let listener: Listener
     do {
       listener = try await Listener(
-        configuration: configuration, group: serving, acceptGroup: housekeeping, registry: registry, shared: shared)
+        configuration: configuration, group: serving, acceptGroup: housekeeping, registry: registry,
+        tls: tls, shared: shared)
     } catch {
       try? await serving.shutdownGracefully()
       try? await housekeeping.shutdownGracefully()
@@ -82,6 +89,8 @@ public final class NeedletailServer: Sendable {
     self.serving = serving
     self.housekeeping = housekeeping
     self.listener = listener
+    self.tls = tls
+    self.keys = keys
     let admin = BoundAddress()
     self.admin = admin
     // Stopped from the last to the first: the admin port tells "not ready" while calls are drained.
@@ -92,6 +101,12 @@ public final class NeedletailServer: Sendable {
           logger.info("admin listening", metadata: ["address": "\(bound)"])
           admin.set(bound)
         })
+    }
+    if tls != nil || keys != nil {
+      parts.append(
+        SecurityReloader(
+          tls: tls, keys: keys, interval: configuration.reload, metrics: metrics, logger: logger,
+          onKeys: listener.setKeys))
     }
     parts.append(listener)
     var quiet = logger
@@ -154,12 +169,18 @@ public final class NeedletailServer: Sendable {
     if configuration.stateDirectory == nil {
       logger.notice("no state_directory: what was undone or set aside is forgotten when the server stops")
     }
+    if let tls, tls.notAfter <= TLSSource.unixSeconds {
+      logger.warning(
+        "the certificate has expired: clients will refuse it", metadata: ["file": "\(tls.files.certificate)"])
+    }
     var metadata: Logger.Metadata = [
       "version": "\(needletailVersion)", "isa": "\(InstructionSet.selected.rawValue)",
       "threads": "\(loops)", "store": "\(configuration.store)",
     ]
     if let tcp = listener.tcpAddress { metadata["address"] = "\(tcp)" }
     if let unix = configuration.unix { metadata["unix"] = "\(unix)" }
+    if let tls = configuration.tls { metadata["tls"] = tls.clientCA == nil ? "yes" : "mutual" }
+    if let keys { metadata["keys"] = "\(keys.ring.grants.count)" }
     logger.info("listening", metadata: metadata)
   }
 

@@ -43,6 +43,18 @@ struct ServerCommand: AsyncParsableCommand {
   @Option(help: help("state_directory", "dir"))
   var stateDirectory: String?
 
+  @Option(help: help("tls_certificate", "file"))
+  var tlsCertificate: String?
+
+  @Option(help: help("tls_key", "file"))
+  var tlsKey: String?
+
+  @Option(name: .customLong("tls-client-ca"), help: help("tls_client_ca", "file"))
+  var tlsClientCA: String?
+
+  @Option(name: .customLong("api-keys"), help: help("api_keys", "file"))
+  var apiKeys: String?
+
   @Flag(help: help("allow_unsigned"))
   var allowUnsigned = false
 
@@ -76,6 +88,10 @@ struct ServerCommand: AsyncParsableCommand {
     flags["admin"] = admin
     flags["trust"] = trust
     flags["state_directory"] = stateDirectory
+    flags["tls_certificate"] = tlsCertificate
+    flags["tls_key"] = tlsKey
+    flags["tls_client_ca"] = tlsClientCA
+    flags["api_keys"] = apiKeys
     flags["allow_unsigned"] = allowUnsigned ? "true" : nil
     flags["memory_max"] = memoryMax
     flags["threads"] = threads

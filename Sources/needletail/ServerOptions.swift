@@ -10,9 +10,67 @@ struct ServerOptions: ParsableArguments {
   @Option(help: ArgumentHelp("Give up after this time, e.g. 250ms, 5s or 1m.", valueName: "time"))
   var timeout = TimeSpan(duration: .seconds(10), text: "10s")
 
+  @Flag(help: "Encrypt, and trust the CAs of the system; the options below imply it.")
+  var tls = false
+
+  @Option(
+    name: .customLong("tls-ca"),
+    help: ArgumentHelp("CA (PEM) that issued the server's certificate [NEEDLETAIL_TLS_CA].", valueName: "file"))
+  var tlsCA: String?
+
+  @Option(help: ArgumentHelp("Own certificate (PEM), for a server that asks for one.", valueName: "file"))
+  var tlsCertificate: String?
+
+  @Option(help: ArgumentHelp("Private key (PEM) of the own certificate.", valueName: "file"))
+  var tlsKey: String?
+
+  @Option(help: ArgumentHelp("Name in the server's certificate, if not that of --server.", valueName: "name"))
+  var tlsName: String?
+
+  @Option(
+    name: .customLong("api-key"),
+    help: ArgumentHelp(
+      "API key; others on this machine see it in the list of processes [NEEDLETAIL_API_KEY].", valueName: "key"))
+  var apiKey: String?
+
+  @Option(
+    name: .customLong("api-key-file"),
+    help: ArgumentHelp("File with the API key [NEEDLETAIL_API_KEY_FILE].", valueName: "file"))
+  var apiKeyFile: String?
+
   func address() throws -> ServerAddress {
     let text = server ?? ProcessInfo.processInfo.environment["NEEDLETAIL_SERVER"] ?? ""
     return text.isEmpty ? .standard : try ServerAddress(text)
+  }
+
+  /// How to encrypt; nil: not at all.
+  var encryption: ClientTLS? {
+    let ca = tlsCA ?? Self.environment("NEEDLETAIL_TLS_CA")
+    guard tls || ca != nil || tlsCertificate != nil || tlsKey != nil || tlsName != nil else { return nil }
+    return ClientTLS(ca: ca, certificate: tlsCertificate, key: tlsKey, serverName: tlsName)
+  }
+
+  /// The API key; flags win over the environment.
+  func key() throws -> String? {
+    guard apiKey == nil || apiKeyFile == nil else {
+      throw ValidationError("--api-key and --api-key-file: expected one of them, found both")
+    }
+    if let apiKey { return apiKey }
+    if let apiKeyFile { return try Self.key(inFile: apiKeyFile) }
+    if let key = Self.environment("NEEDLETAIL_API_KEY") { return key }
+    return try Self.environment("NEEDLETAIL_API_KEY_FILE").map(Self.key(inFile:))
+  }
+
+  private static func key(inFile path: String) throws -> String {
+    let text = (try? String(contentsOfFile: path, encoding: .utf8)) ?? ""
+    guard let line = text.split(whereSeparator: \.isNewline).first else {
+      throw Failure("API key file \(path): expected a line with a key, found none")
+    }
+    return line.trimmingCharacters(in: .whitespaces)
+  }
+
+  private static func environment(_ name: String) -> String? {
+    ProcessInfo.processInfo.environment[name].flatMap { $0.isEmpty ? nil : $0 }
   }
 
   /// Runs `body` with a connection and closes it.
@@ -22,12 +80,15 @@ struct ServerOptions: ParsableArguments {
   ) async throws -> Result {
     let address = try address()
     var configuration = NeedletailClient.Configuration()
+    configuration.tls = encryption
+    configuration.apiKey = try key()
     configuration.connectTimeout = max(timeout.duration, patience)
     configuration.defaultTimeout = max(timeout.duration, patience)
     let client: NeedletailClient
     do throws(ClientError) {
       client = try await .connect(to: address, configuration: configuration)
     } catch {
+      guard error.origin == .connect else { throw error }
       throw Failure("\(error.message); start one with `needletail-server --store DIR`, or name yours with --server")
     }
     do {

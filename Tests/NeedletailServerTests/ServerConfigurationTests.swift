@@ -78,6 +78,9 @@ struct ServerConfigurationTests {
     (flags: ["allow_unsigned": "true"], says: ["--store", "NEEDLETAIL_STORE"]),
     (flags: base.merging(["trust": "t"]) { $1 }, says: ["contradict"]),
     (flags: base.merging(["listen": "0.0.0.0:1"]) { $1 }, says: ["0.0.0.0:1", "--plaintext"]),
+    (flags: base.merging(["tls_certificate": "c"]) { $1 }, says: ["--tls-certificate only"]),
+    (flags: base.merging(["tls_key": "k"]) { $1 }, says: ["--tls-key only"]),
+    (flags: base.merging(["tls_client_ca": "c"]) { $1 }, says: ["--tls-client-ca", "--tls-certificate"]),
     (flags: base.merging(["admin": "10.0.0.1:1"]) { $1 }, says: ["10.0.0.1:1", "--plaintext"]),
     (flags: base.merging(["listen": "none"]) { $1 }, says: ["--listen", "--unix"]),
     (flags: base.merging(["listen": "6470"]) { $1 }, says: ["--listen", "HOST:PORT", "\"6470\""]),
@@ -87,6 +90,20 @@ struct ServerConfigurationTests {
   func valuesThatDoNotFitAreRefused(flags: [String: String], says: [String]) {
     let message = message(flags: flags)
     for word in says { #expect(message.contains(word), "\(message)") }
+  }
+
+  @Test func beyondLoopbackCallsAreEncryptedOrSaidToBePlain() throws {
+    let everywhere = Self.base.merging(["listen": "0.0.0.0:1"]) { $1 }
+    let encrypted = everywhere.merging(["tls_certificate": "c", "tls_key": "k"]) { $1 }
+    #expect(try configuration(flags: encrypted).tls == TLSFiles(certificate: "c", key: "k"))
+    // Whoever reaches it may call: said, not forbidden.
+    #expect(try configuration(flags: encrypted).warnings.contains { $0.contains("--api-keys") })
+    #expect(try configuration(flags: encrypted.merging(["api_keys": "f"]) { $1 }).warnings.isEmpty)
+    #expect(try configuration(flags: encrypted.merging(["tls_client_ca": "f"]) { $1 }).warnings.isEmpty)
+    let plain = everywhere.merging(["plaintext": "true", "api_keys": "f"]) { $1 }
+    #expect(try configuration(flags: plain).warnings.contains { $0.contains("unencrypted") })
+    #expect(try configuration(flags: Self.base.merging(["api_keys": "f"]) { $1 }).warnings.isEmpty)
+    #expect(message(flags: everywhere.merging(["api_keys": "f"]) { $1 }).contains("--plaintext"))
   }
 
   @Test func aMistypedVariableIsAWarningAndAForeignOneIsNone() throws {

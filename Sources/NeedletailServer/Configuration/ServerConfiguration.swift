@@ -15,6 +15,7 @@ public struct ServerConfiguration: Sendable {
     public var idle: Duration = .seconds(Limits.idleSecondsDefault)
     public var frame: Duration = .seconds(Limits.frameSecondsDefault)
     public var stall: Duration = .seconds(Limits.stallSecondsDefault)
+    public var handshake: Duration = .seconds(Limits.handshakeSecondsDefault)
     public var batchRowsMax = Limits.batchRowsMaxDefault
 
     public init() {}
@@ -28,6 +29,12 @@ public struct ServerConfiguration: Sendable {
   public var unix: String?
   /// Nil: no admin HTTP.
   public var admin: ListenAddress? = ListenAddress(host: "127.0.0.1", port: 6471)
+  /// Nil: calls are not encrypted.
+  public var tls: TLSFiles?
+  /// Path of the key file; nil: everybody may call.
+  public var apiKeys: String?
+  /// How often certificates and keys are looked at for changes.
+  public var reload: Duration = .milliseconds(Limits.reloadMillisecondsDefault)
   /// Path of the trust file; nil where unsigned bundles are allowed.
   public var trust: String?
   public var allowUnsigned = false
@@ -70,6 +77,9 @@ public struct ServerConfiguration: Sendable {
     listen = try values.address(.listen)
     unix = try values.path(.unix)
     admin = try values.address(.admin)
+    tls = try Self.tlsFiles(values)
+    apiKeys = try values.path(.apiKeys)
+    reload = .milliseconds(try values.integer(.reload))
     trust = try values.path(.trust)
     allowUnsigned = try values.flag(.allowUnsigned)
     threads = try values.integer(.threads)
@@ -90,11 +100,44 @@ public struct ServerConfiguration: Sendable {
     limits.idle = try values.seconds(.idle)
     limits.frame = try values.seconds(.frameTimeout)
     limits.stall = try values.seconds(.stall)
+    limits.handshake = try values.seconds(.handshake)
     limits.batchRowsMax = try values.integer(.batchRows)
     bundleBytesMax = try values.integer(.bundleBytes)
     bundleRawBytesMax = try values.integer(.bundleRawBytes)
     warnings = resolver.warnings
     try checkTogether(plaintext: try values.flag(.plaintext))
+    warnings += securityWarnings
+  }
+
+  private static func tlsFiles(_ values: SettingValues) throws(ConfigurationError) -> TLSFiles? {
+    let certificate = try values.path(.tlsCertificate)
+    let key = try values.path(.tlsKey)
+    let clientCA = try values.path(.tlsClientCA)
+    if let certificate, let key { return TLSFiles(certificate: certificate, key: key, clientCA: clientCA) }
+    guard certificate == nil, key == nil else {
+      throw ConfigurationError(
+        "--tls-certificate and --tls-key: expected both or neither, found \(key == nil ? "--tls-certificate" : "--tls-key") only"
+      )
+    }
+    guard clientCA == nil else {
+      throw ConfigurationError("--tls-client-ca: expected --tls-certificate and --tls-key beside it, found neither")
+    }
+    return nil
+  }
+
+  /// What is allowed and may be a mistake.
+  private var securityWarnings: [String] {
+    guard let listen, !listen.isLoopback else { return [] }
+    var warnings: [String] = []
+    if tls == nil, apiKeys != nil {
+      warnings.append(
+        "--listen \(listen): API keys beyond loopback travel unencrypted, and whoever reads one can use it")
+    }
+    if apiKeys == nil, tls?.clientCA == nil {
+      warnings.append(
+        "--listen \(listen): whoever reaches this address may call; --api-keys or --tls-client-ca says who may")
+    }
+    return warnings
   }
 
   /// Rules that concern more than one setting.
@@ -110,9 +153,10 @@ public struct ServerConfiguration: Sendable {
     if listen == nil && unix == nil {
       throw ConfigurationError("nowhere to listen: expected --listen HOST:PORT or --unix PATH, found neither")
     }
-    if let listen, !listen.isLoopback, !plaintext {
+    if let listen, !listen.isLoopback, tls == nil, !plaintext {
       throw ConfigurationError(
-        "--listen \(listen): calls beyond loopback travel unencrypted; expected a loopback address or --plaintext")
+        "--listen \(listen): calls beyond loopback travel unencrypted; expected a loopback address, --tls-certificate or --plaintext"
+      )
     }
     if let admin, !admin.isLoopback, !plaintext {
       throw ConfigurationError(

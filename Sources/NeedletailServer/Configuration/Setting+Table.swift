@@ -4,9 +4,11 @@ internal import NeedletailCore
 extension Setting {
   /// Every setting of the server, in the order in which `--print-config` shows them.
   public static let all: [Setting] = [
-    store, stateDirectory, listen, unix, plaintext, admin, trust, allowUnsigned, threads,
+    store, stateDirectory, listen, unix, plaintext, admin, tlsCertificate, tlsKey, tlsClientCA, apiKeys, reload,
+    trust, allowUnsigned, threads,
     logLevel, logFormat, grace, stopLimit, rescan, keep, memory, planRows, relaxed,
-    frameBytes, connections, callsInFlight, outputBytes, outputBytesTotal, idle, frameTimeout, stall, batchRows,
+    frameBytes, connections, callsInFlight, outputBytes, outputBytesTotal, idle, frameTimeout, stall, handshake,
+    batchRows,
     bundleBytes, bundleRawBytes,
   ]
 
@@ -32,6 +34,19 @@ extension Setting {
   static let admin = Setting(
     "admin", .address, default: "127.0.0.1:6471", flag: "admin",
     "Address for /metrics, /livez and /readyz over HTTP, or none")
+  static let tlsCertificate = Setting(
+    "tls_certificate", .path, flag: "tls-certificate",
+    "Certificate chain (PEM): calls over TCP are encrypted. Reloaded when it changes")
+  static let tlsKey = Setting("tls_key", .path, flag: "tls-key", "Private key (PEM) of the certificate")
+  static let tlsClientCA = Setting(
+    "tls_client_ca", .path, flag: "tls-client-ca",
+    "Certificates (PEM) of whom clients' certificates must be issued by: mutual TLS")
+  static let apiKeys = Setting(
+    "api_keys", .path, flag: "api-keys",
+    "File of API keys and what each may do; without one everybody may call. Reloaded when it changes")
+  static let reload = Setting(
+    "reload_milliseconds", .integer(10...3_600_000), default: "\(Limits.reloadMillisecondsDefault)",
+    "How often certificates and API keys are looked at for changes")
   static let trust = Setting("trust", .path, flag: "trust", "File of keys whose signatures count")
   static let allowUnsigned = Setting(
     "allow_unsigned", .flag, default: "false", flag: "allow-unsigned", "Load bundles that nobody signed")
@@ -96,6 +111,9 @@ extension Setting {
   static let stall = Setting(
     "limits.stall_seconds", .seconds(0.001...86_400), default: "\(Limits.stallSecondsDefault)",
     "A connection that takes no answer for so long is closed")
+  static let handshake = Setting(
+    "limits.handshake_seconds", .seconds(0.001...3600), default: "\(Limits.handshakeSecondsDefault)",
+    "A connection whose TLS handshake, or whose key, is not there after so long is closed")
   static let batchRows = Setting(
     "limits.batch_rows_max", .integer(1...1_000_000), default: "\(Limits.batchRowsMaxDefault)",
     "Rows of one request")

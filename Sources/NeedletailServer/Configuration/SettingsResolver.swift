@@ -90,10 +90,15 @@ public struct SettingsResolver: Sendable {
     return text.isEmpty ? nil : text
   }
 
+  /// What the clients read, close to some of ours.
+  private static let clientNames = [
+    "NEEDLETAIL_SERVER", "NEEDLETAIL_API_KEY", "NEEDLETAIL_API_KEY_FILE", "NEEDLETAIL_TLS_CA",
+  ]
+
   /// A variable that no setting reads may be a typing mistake, or belong to somebody else: container
   /// platforms put `NEEDLETAIL_PORT` and the like into the environment of every neighbour.
   private static func warnings(about environment: [String: String]) -> [String] {
-    let known = Setting.all.map(\.environmentName) + ["NEEDLETAIL_CONFIG", "NEEDLETAIL_ISA"]
+    let known = Setting.all.map(\.environmentName) + ["NEEDLETAIL_CONFIG", "NEEDLETAIL_ISA"] + clientNames
     return environment.keys.filter { $0.hasPrefix("NEEDLETAIL_") && !known.contains($0) }.sorted().compactMap { name in
       Suggestion.nearest(to: name, among: known).map {
         "environment variable \(name) is no setting, did you mean \($0)?"

@@ -23,6 +23,7 @@ final class ConnectionCounters: Sendable {
   private let evictedSlowReader: Counter
   private let evictedOutputBytesTotal: Counter
   private let evictedLingering: Counter
+  private let evictedUnauthenticated: Counter
 
   init(metrics: MetricsRegistry) {
     open = metrics.gauge("needletail_connections", help: "Open connections.")
@@ -54,6 +55,7 @@ final class ConnectionCounters: Sendable {
     evictedSlowReader = evicted(.slowReader)
     evictedOutputBytesTotal = evicted(.outputBytesTotal)
     evictedLingering = evicted(.lingering)
+    evictedUnauthenticated = evicted(.unauthenticated)
   }
 
   func frameError(_ error: FrameError) -> Counter {
@@ -70,6 +72,7 @@ final class ConnectionCounters: Sendable {
     case .slowReader: evictedSlowReader
     case .outputBytesTotal: evictedOutputBytesTotal
     case .lingering: evictedLingering
+    case .unauthenticated: evictedUnauthenticated
     }
   }
 }

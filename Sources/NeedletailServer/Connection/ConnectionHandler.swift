@@ -2,6 +2,7 @@ internal import Logging
 internal import NIOCore
 internal import NeedletailCore
 internal import NeedletailMetrics
+internal import NeedletailSecurity
 internal import NeedletailServing
 internal import NeedletailWire
 
@@ -13,8 +14,10 @@ final class ConnectionHandler: ChannelDuplexHandler {
   typealias OutboundIn = ByteBuffer
   typealias OutboundOut = ByteBuffer
 
-  private let loop: ServingLoop
-  private var state: ConnectionStateMachine
+  let loop: ServingLoop
+  var state: ConnectionStateMachine
+  /// Who calls, and what it may call.
+  var access: ConnectionAccess
   private var output = ByteBuffer()
   private var context: ChannelHandlerContext?
   /// Where the loop keeps this connection; answers come back by it.
@@ -37,7 +40,8 @@ final class ConnectionHandler: ChannelDuplexHandler {
 
   init(loop: ServingLoop) {
     self.loop = loop
-    state = ConnectionStateMachine(bounds: loop.bounds, now: loop.now())
+    access = ConnectionAccess(isRequired: loop.keys != nil)
+    state = ConnectionStateMachine(bounds: loop.bounds, isAuthenticated: loop.keys == nil, now: loop.now())
   }
 
   // MARK: events of the channel
@@ -136,7 +140,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
         guard state.callsInFlight < loop.bounds.callsInFlightMax else { return }
       case .fail(let error):
         loop.counters.frameError(error).add(shard: loop.shard)
-        refuse(id: 0, .invalidArgument(error.description))
+        refuse(id: 0, fault(of: error))
         return
       case .wait: return
       }
@@ -163,6 +167,9 @@ final class ConnectionHandler: ChannelDuplexHandler {
   private func dispatch(_ request: RequestView, of frame: ConnectionStateMachine.ArrivedFrame) {
     switch request.call {
     case .predict(let predict):
+      // Whatever a call declares beyond this, it fails when it is bound.
+      let rows = predict.tensors.first?.shape.first ?? 0
+      guard isAdmitted(request.id, .predict, model: predict.model, rows: rows, now: frame.arrived) else { return }
       state.accept(id: request.id)
       loop.admit(
         PredictCall(
@@ -171,16 +178,25 @@ final class ConnectionHandler: ChannelDuplexHandler {
           timeoutMicroseconds: request.timeoutMicroseconds, model: predict.model, selector: predict.selector,
           tensors: predict.tensors, outputs: predict.outputs, routingKey: predict.routingKey,
           priority: predict.priority))
-    case .health: control(request.id, .health)
-    case .metrics: control(request.id, .metrics)
-    case .listModels: control(request.id, .listModels)
+    case .health:
+      guard isAdmitted(request.id, .health, now: frame.arrived) else { return }
+      control(request.id, .health)
+    case .metrics:
+      guard isAdmitted(request.id, .metrics, now: frame.arrived) else { return }
+      control(request.id, .metrics)
+    case .listModels:
+      guard isAdmitted(request.id, .list, now: frame.arrived) else { return }
+      control(request.id, .listModels)
     case .describeModel(let describe):
+      guard isAdmitted(request.id, .describe, model: describe.model, now: frame.arrived) else { return }
       control(request.id, .describeModel(ModelReference(describe)))
-    case .events(let after, let limit): control(request.id, .events(after: after, limit: limit))
+    case .events(let after, let limit):
+      guard isAdmitted(request.id, .list, now: frame.arrived) else { return }
+      control(request.id, .events(after: after, limit: limit))
     case .rollout(let model, let isUndo):
+      guard isAdmitted(request.id, isUndo ? .rollout : .list, model: model, now: frame.arrived) else { return }
       control(request.id, .rollout(ModelReference.text(model), isUndo: isUndo))
-    case .authenticate:
-      refuse(id: request.id, .unimplemented("authenticate: this server has no authentication"))
+    case .authenticate(let key): authenticate(id: request.id, key: key)
     case .none:
       refuse(id: request.id, .unimplemented("call: expected one that this server knows, found none"))
     }
@@ -190,6 +206,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
   private func control(_ id: UInt64, _ call: ControlCall) {
     guard controlCallsInFlight < Limits.controlCallsInFlightMax else {
       let limit = Limits.controlCallsInFlightMax
+      access.settle()
       refuse(
         id: id,
         ServingError(
@@ -200,7 +217,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
     }
     controlCallsInFlight += 1
     state.accept(id: id)
-    loop.runControl(call, for: replyAddress(id))
+    loop.runControl(call, visible: access.visibleModels, for: replyAddress(id))
   }
 
   private func replyAddress(_ id: UInt64) -> ReplyAddress {
@@ -213,6 +230,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
   func settle(_ write: (inout ByteBuffer) -> Void) {
     write(&output)
     state.settle(now: loop.time)
+    access.settle()
     markDirty()
   }
 
@@ -226,10 +244,18 @@ final class ConnectionHandler: ChannelDuplexHandler {
   }
 
   /// A call that was not accepted.
-  private func refuse(id: UInt64, _ error: ServingError) {
+  func refuse(id: UInt64, _ error: ServingError) {
     ResponseEncoder.appendError(id: id, error, to: &output)
     markDirty()
   }
+
+  func answerAuthenticated(id: UInt64, principal: String) {
+    ResponseEncoder.appendAuthenticated(id: id, principal: principal, to: &output)
+    markDirty()
+  }
+
+  /// No further call is taken; what was said goes out, then the connection ends.
+  func giveUp() { state.giveUp(now: loop.now()) }
 
   private func markDirty() {
     guard !isDirty else { return }

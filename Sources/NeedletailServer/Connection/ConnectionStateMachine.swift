@@ -12,6 +12,7 @@ struct ConnectionStateMachine: ~Copyable {
     var idleNanoseconds: UInt64
     var frameNanoseconds: UInt64
     var stallNanoseconds: UInt64
+    var handshakeNanoseconds: UInt64
 
     init(_ limits: ServerConfiguration.ConnectionLimits) {
       frameBytesMax = limits.frameBytesMax
@@ -19,6 +20,7 @@ struct ConnectionStateMachine: ~Copyable {
       idleNanoseconds = UInt64(clamping: limits.idle.nanoseconds)
       frameNanoseconds = UInt64(clamping: limits.frame.nanoseconds)
       stallNanoseconds = UInt64(clamping: limits.stall.nanoseconds)
+      handshakeNanoseconds = UInt64(clamping: limits.handshake.nanoseconds)
     }
   }
 
@@ -65,6 +67,8 @@ struct ConnectionStateMachine: ~Copyable {
     case outputBytesTotal = "output_bytes_total"
     /// Was told everything and does not go.
     case lingering
+    /// Did not say who it is.
+    case unauthenticated
   }
 
   /// What to do about the end of a connection.
@@ -89,13 +93,19 @@ struct ConnectionStateMachine: ~Copyable {
   private var lastReceived: Instant
   /// Since when the socket takes no more bytes; nil while it does.
   private var blockedSince: Instant?
+  /// Since when the peer is to say who it is; nil once it has, and where nobody asks.
+  private var unknownSince: Instant?
   private(set) var callsInFlight = 0
   /// The largest id taken.
   private(set) var lastID: UInt64 = 0
 
-  init(bounds: Bounds, now: Instant) {
+  /// - Parameter isAuthenticated: false if the peer must say who it is before it may send long frames.
+  init(bounds: Bounds, isAuthenticated: Bool = true, now: Instant) {
     self.bounds = bounds
-    decoder = FrameDecoder(frameBytesMax: bounds.frameBytesMax)
+    unknownSince = isAuthenticated ? nil : now
+    decoder = FrameDecoder(
+      frameBytesMax: isAuthenticated
+        ? bounds.frameBytesMax : min(bounds.frameBytesMax, Limits.frameBytesMaxUnauthenticated))
     lastActivity = now
     lastReceived = now
   }
@@ -140,6 +150,17 @@ struct ConnectionStateMachine: ~Copyable {
   }
 
   // MARK: calls
+
+  /// The peer has said who it is.
+  mutating func authenticate() {
+    unknownSince = nil
+    decoder.frameBytesMax = bounds.frameBytesMax
+  }
+
+  /// The peer has tried too often: no further frame is taken.
+  mutating func giveUp(now: Instant) {
+    if takesFrames { phase = .ending(since: now) }
+  }
 
   mutating func accept(id: UInt64) {
     callsInFlight += 1
@@ -205,6 +226,9 @@ struct ConnectionStateMachine: ~Copyable {
       // A long frame over a slow line is no attack as long as it moves.
       let earned = UInt64(decoder.bytesBuffered) * 1_000_000_000 / UInt64(Limits.frameBytesPerSecondMin)
       if Self.hasPassed(bounds.frameNanoseconds + earned, since: frameStart, now: now) { return .stalledFrame }
+    }
+    if let unknownSince, Self.hasPassed(bounds.handshakeNanoseconds, since: unknownSince, now: now) {
+      return .unauthenticated
     }
     guard callsInFlight == 0 else { return nil }
     return Self.hasPassed(bounds.idleNanoseconds, since: lastActivity, now: now) ? .idle : nil

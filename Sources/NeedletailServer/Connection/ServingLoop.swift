@@ -4,6 +4,7 @@ internal import NeedletailCore
 internal import NeedletailEngine
 internal import NeedletailMetrics
 internal import NeedletailModels
+internal import NeedletailSecurity
 internal import NeedletailServing
 internal import NeedletailWire
 
@@ -23,6 +24,12 @@ final class ServingLoop: AnswerSink, @unchecked Sendable {
   let bounds: ConnectionStateMachine.Bounds
   let outputBytesMax: Int
   let counters: ConnectionCounters
+  let accessCounters: AccessCounters
+  let tlsCounters: TLSCounters
+  /// Who may call; nil where everybody may.
+  private(set) var keys: KeyRing?
+  /// Of `keys`; 0 without.
+  private(set) var keysGeneration: UInt64
   let logger: Logger
   let arena = MessageArena()
   private let batcher: TickBatcher<ServingLoop>
@@ -51,6 +58,10 @@ final class ServingLoop: AnswerSink, @unchecked Sendable {
     bounds = ConnectionStateMachine.Bounds(limits)
     outputBytesMax = limits.outputBytesMax
     counters = shared.connectionCounters
+    accessCounters = shared.accessCounters
+    tlsCounters = shared.tlsCounters
+    keys = shared.keys?.ring
+    keysGeneration = keys?.generation ?? 0
     logger = shared.logger
     control = shared.control
     connectionsOpen = shared.gate
@@ -65,7 +76,8 @@ final class ServingLoop: AnswerSink, @unchecked Sendable {
 
   /// Starts the timer that ends patience with silent peers and drops scratch of retired versions.
   func start() {
-    let shortest = min(bounds.idleNanoseconds, bounds.frameNanoseconds, bounds.stallNanoseconds)
+    let shortest = min(
+      bounds.idleNanoseconds, bounds.frameNanoseconds, bounds.stallNanoseconds, bounds.handshakeNanoseconds)
     // An eighth of the shortest limit is near enough; a second suffices for the usual ones.
     timerPeriod = .nanoseconds(Int64(clamping: min(1_000_000_000, max(1_000_000, shortest / 8))))
     armTimer()
@@ -82,6 +94,12 @@ final class ServingLoop: AnswerSink, @unchecked Sendable {
   }
 
   // MARK: connections
+
+  /// From here on calls are held against these keys.
+  func setKeys(_ ring: KeyRing) {
+    keys = ring
+    keysGeneration = ring.generation
+  }
 
   func add(_ handler: ConnectionHandler) -> (index: UInt32, generation: UInt32) {
     counters.open.add(1, shard: shard)
@@ -196,9 +214,10 @@ final class ServingLoop: AnswerSink, @unchecked Sendable {
 
   // MARK: control calls
 
-  func runControl(_ call: ControlCall, for address: ReplyAddress) {
+  /// - Parameter visible: the models that the caller may know of; nil: all.
+  func runControl(_ call: ControlCall, visible: [NamePattern]?, for address: ReplyAddress) {
     Task { [control, self] in
-      let answer = await control.answer(call)
+      let answer = await control.answer(call).showing(visible)
       eventLoop.execute { [self] in
         guard let handler = handler(at: address) else { return }
         handler.settleControl { answer.append(id: address.id, to: &$0) }

@@ -12,4 +12,8 @@ struct SharedServices: Sendable {
   let connectionCounters: ConnectionCounters
   let servingCounters: ServingCounters
   let shadows: ShadowRunner
+  let accessCounters: AccessCounters
+  let tlsCounters: TLSCounters
+  /// Nil: everybody may call.
+  let keys: KeySource?
 }

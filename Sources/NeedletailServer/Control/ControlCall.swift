@@ -54,6 +54,26 @@ enum ControlAnswer: Sendable {
   case rollout(RolloutReport)
   case error(ServingError)
 
+  /// Without the models that the caller may not know of.
+  func showing(_ models: [NamePattern]?) -> ControlAnswer {
+    guard let models else { return self }
+    func isVisible(_ report: ModelStatusReport) -> Bool { models.contains { $0.matches(report.model) } }
+    switch self {
+    case .health(var report):
+      report.models.removeAll { !isVisible($0) }
+      return .health(report)
+    case .models(var report):
+      report.models.removeAll { !isVisible($0) }
+      // Paths of the store name models too.
+      report.problems = []
+      return .models(report)
+    case .events(var report):
+      report.events.removeAll { event in !models.contains { $0.matches(event.model) } }
+      return .events(report)
+    case .metrics, .description, .rollout, .error: return self
+    }
+  }
+
   func append(id: UInt64, to buffer: inout ByteBuffer) {
     switch self {
     case .health(let report): ResponseEncoder.appendHealth(id: id, report, to: &buffer)

@@ -1,9 +1,11 @@
 internal import Logging
 internal import NIOCore
 internal import NIOPosix
+internal import NIOSSL
 internal import NeedletailCore
 internal import NeedletailMetrics
 internal import NeedletailModels
+internal import NeedletailSecurity
 internal import NeedletailWire
 internal import ServiceLifecycle
 
@@ -27,7 +29,7 @@ final class Listener: Service {
   /// - Throws: `ConfigurationError` naming the address that cannot be listened on.
   init(
     configuration: ServerConfiguration, group: MultiThreadedEventLoopGroup, acceptGroup: any EventLoopGroup,
-    registry: ModelRegistry, shared: SharedServices
+    registry: ModelRegistry, tls: TLSSource?, shared: SharedServices
   ) async throws {
     self.configuration = configuration
     self.shared = shared
@@ -41,13 +43,16 @@ final class Listener: Service {
       loops.append(loop)
     }
     self.loops = loops
-    let bootstrap = Self.bootstrap(acceptGroup: acceptGroup, group: group, loops: loops, shared: shared)
+    // What reaches a Unix socket does not leave the machine: it is never encrypted.
+    func bootstrap(_ tls: TLSSource?) -> ServerBootstrap {
+      Self.bootstrap(acceptGroup: acceptGroup, group: group, loops: loops, tls: tls, shared: shared)
+    }
     var channels: [any Channel] = []
     var tcpAddress: ListenAddress?
     do {
       if let address = configuration.listen {
         let channel = try await Self.named("--listen \(address)") {
-          try await bootstrap.bind(host: address.host, port: address.port).get()
+          try await bootstrap(tls).bind(host: address.host, port: address.port).get()
         }
         channels.append(channel)
         tcpAddress = ListenAddress(host: address.host, port: channel.localAddress?.port ?? address.port)
@@ -55,7 +60,7 @@ final class Listener: Service {
       if let path = configuration.unix {
         try await UnixSocketFile.prepare(path, group: acceptGroup)
         channels.append(
-          try await Self.named("--unix \(path)") { try await bootstrap.bind(unixDomainSocketPath: path).get() })
+          try await Self.named("--unix \(path)") { try await bootstrap(nil).bind(unixDomainSocketPath: path).get() })
       }
     } catch {
       for channel in channels { try? await channel.close() }
@@ -67,7 +72,8 @@ final class Listener: Service {
   }
 
   private static func bootstrap(
-    acceptGroup: any EventLoopGroup, group: MultiThreadedEventLoopGroup, loops: [ServingLoop], shared: SharedServices
+    acceptGroup: any EventLoopGroup, group: MultiThreadedEventLoopGroup, loops: [ServingLoop], tls: TLSSource?,
+    shared: SharedServices
   ) -> ServerBootstrap {
     ServerBootstrap(group: acceptGroup, childGroup: group)
       .serverChannelOption(.backlog, value: 1024)
@@ -93,11 +99,18 @@ final class Listener: Service {
             if channel.localAddress?.port != nil {
               try channel.syncOptions?.setOption(.tcpOption(.tcp_nodelay), value: 1)
             }
-            try channel.pipeline.syncOperations.addHandler(ConnectionHandler(loop: loop))
+            let connection = ConnectionHandler(loop: loop)
+            if let tls {
+              let encryption = NIOSSLServerHandler(context: tls.context)
+              try channel.pipeline.syncOperations.addHandlers(
+                encryption, HandshakeHandler(tls: encryption, connection: connection, loop: loop))
+            }
+            try channel.pipeline.syncOperations.addHandler(connection)
           } else {
             shared.connectionCounters.refused.add(shard: loop.shard)
+            // A handshake only to say no would cost more than what it protects.
             try channel.pipeline.syncOperations.addHandler(
-              RefusingHandler(connectionsMax: shared.gate.connectionsMax))
+              RefusingHandler(connectionsMax: tls == nil ? shared.gate.connectionsMax : nil))
           }
         }
       }
@@ -116,6 +129,11 @@ final class Listener: Service {
     } catch {
       throw ConfigurationError("\(what): cannot listen: expected an address of this machine, found none")
     }
+  }
+
+  /// Holds calls against these keys from now on.
+  func setKeys(_ ring: KeyRing) {
+    for loop in loops { loop.eventLoop.execute { loop.setKeys(ring) } }
   }
 
   /// Ends what `init` began, where the server does not get as far as running.
@@ -154,11 +172,13 @@ private final class RefusingHandler: ChannelInboundHandler {
   typealias InboundIn = ByteBuffer
   typealias OutboundOut = ByteBuffer
 
-  private let connectionsMax: Int
+  /// Nil: it is not told.
+  private let connectionsMax: Int?
 
-  init(connectionsMax: Int) { self.connectionsMax = connectionsMax }
+  init(connectionsMax: Int?) { self.connectionsMax = connectionsMax }
 
   func channelActive(context: ChannelHandlerContext) {
+    guard let connectionsMax else { return context.close(promise: nil) }
     var buffer = ByteBuffer()
     ResponseEncoder.appendError(
       id: 0,

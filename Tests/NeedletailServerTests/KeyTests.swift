@@ -1,0 +1,265 @@
+import Foundation
+import NeedletailClient
+import NeedletailCore
+import NeedletailSecurity
+import NeedletailTestSupport
+import NeedletailWire
+import Testing
+
+@testable import NeedletailServer
+
+/// A key file that a test writes and changes.
+struct KeyFileFixture {
+  let directory: TemporaryDirectory
+  let path: String
+
+  init(_ yaml: String) throws {
+    directory = try TemporaryDirectory()
+    path = directory.file("keys.yaml")
+    try write(yaml)
+  }
+
+  func write(_ yaml: String) throws { try yaml.write(toFile: path, atomically: true, encoding: .utf8) }
+
+  static func entry(_ name: String, _ key: APIKey, _ more: String = "") -> String {
+    "  - {name: \(name), hash: \"\(key.digest)\"\(more.isEmpty ? "" : ", " + more)}\n"
+  }
+}
+
+@Suite("API keys", .timeLimit(.minutes(1)))
+struct KeyTests {
+  static let models = ["people": ModelFixtures.logistic(), "wide": ModelFixtures.mlp(widths: [1, 4000])]
+  static let key = APIKey()
+
+  private static func client(_ test: TestServer, _ key: APIKey? = key) async throws -> NeedletailClient {
+    var configuration = NeedletailClient.Configuration()
+    configuration.apiKey = key?.text
+    return try await .connect(to: test.address, configuration: configuration)
+  }
+
+  /// The code that a call ends with; `.ok` if it is answered.
+  private static func code(_ body: () async throws(ClientError) -> Void) async -> StatusCode {
+    do throws(ClientError) {
+      try await body()
+      return .ok
+    } catch {
+      return error.code
+    }
+  }
+
+  private static func with(
+    _ yaml: String, configure: @escaping (inout ServerConfiguration) -> Void = { _ in },
+    _ body: (TestServer, KeyFileFixture) async throws -> Void
+  ) async throws {
+    let file = try KeyFileFixture("keys:\n" + yaml)
+    try await TestServer.with(
+      models: models,
+      configure: {
+        $0.apiKeys = file.path
+        $0.reload = .milliseconds(10)
+        configure(&$0)
+      }
+    ) { try await body($0, file) }
+  }
+
+  @Test func onlyTheHolderOfAKeyIsAnswered() async throws {
+    try await Self.with(KeyFileFixture.entry("checkout", Self.key)) { test, _ in
+      let stranger = try await Self.client(test, nil)
+      #expect(await Self.code { () throws(ClientError) in _ = try await stranger.health() } == .unauthenticated)
+      #expect(
+        await Self.code { () throws(ClientError) in _ = try await stranger.predict("people", inputs: BadCall.good) }
+          == .unauthenticated)
+      #expect(
+        await Self.code { () throws(ClientError) in try await stranger.authenticate(key: APIKey().text) }
+          == .unauthenticated)
+      #expect(try await stranger.authenticate(key: Self.key.text) == "checkout")
+      #expect(try await stranger.predict("people", inputs: BadCall.good).version == 1)
+      let metrics = try await stranger.metrics()
+      #expect(TestServer.sum(of: "needletail_authentications_total", ["outcome": "accepted"], in: metrics) == 1)
+      #expect(TestServer.sum(of: "needletail_authentications_total", ["outcome": "unknown_key"], in: metrics) == 1)
+      #expect(TestServer.sum(of: "needletail_calls_refused_total", ["reason": "unauthenticated"], in: metrics) == 2)
+      #expect(TestServer.sum(of: "needletail_api_keys", [:], in: metrics) == 1)
+      await stranger.close()
+    }
+  }
+
+  @Test func connectFailsWithAWrongKey() async throws {
+    try await Self.with(KeyFileFixture.entry("checkout", Self.key)) { test, _ in
+      #expect(
+        await Self.code { () throws(ClientError) in
+          var configuration = NeedletailClient.Configuration()
+          configuration.apiKey = "wrong"
+          _ = try await NeedletailClient.connect(to: test.address, configuration: configuration)
+        } == .unauthenticated)
+    }
+  }
+
+  @Test func aKeyReachesItsModelsAndItsCallsOnly() async throws {
+    let scope = "models: [\"peop*\"], calls: [predict, list, describe]"
+    try await Self.with(KeyFileFixture.entry("checkout", Self.key, scope)) { test, _ in
+      let client = try await Self.client(test)
+      #expect(try await client.predict("people", inputs: BadCall.good).version == 1)
+      do throws(ClientError) {
+        _ = try await client.predict("wide", inputs: BadCall.good)
+        Issue.record("a foreign model answered")
+      } catch {
+        #expect(error.code == .permissionDenied)
+        #expect(error.message == "key \"checkout\" may not use model \"wide\"")
+      }
+      #expect(
+        await Self.code { () throws(ClientError) in _ = try await client.describeModel("wide") } == .permissionDenied)
+      #expect(await Self.code { () throws(ClientError) in _ = try await client.metrics() } == .permissionDenied)
+      #expect(await Self.code { () throws(ClientError) in _ = try await client.health() } == .permissionDenied)
+      // A list shows what the key reaches.
+      #expect(try await client.listModels().models.map(\.model) == ["people"])
+      await client.close()
+    }
+  }
+
+  @Test func aRevokedKeyEndsOnItsOpenConnections() async throws {
+    try await Self.with(KeyFileFixture.entry("checkout", Self.key)) { test, file in
+      let client = try await Self.client(test)
+      _ = try await client.health()
+      try file.write("keys:\n" + KeyFileFixture.entry("checkout", Self.key, "state: revoked"))
+      var last = StatusCode.ok
+      while last == .ok { last = await Self.code { () throws(ClientError) in _ = try await client.health() } }
+      #expect(last == .unauthenticated)
+      #expect(
+        await Self.code { () throws(ClientError) in try await client.authenticate(key: Self.key.text) }
+          == .unauthenticated)
+      await client.close()
+    }
+  }
+
+  @Test func aFileThatIsWrongChangesNothing() async throws {
+    try await Self.with(KeyFileFixture.entry("checkout", Self.key)) { test, file in
+      let client = try await Self.client(test)
+      try file.write("keys:\n  - name: checkout\n    hsah: x\n")
+      while try await TestServer.sum(
+        of: "needletail_api_key_reloads_total", ["outcome": "refused"], in: client.metrics()) == 0
+      { try await Task.sleep(for: .milliseconds(5)) }
+      #expect(try await client.predict("people", inputs: BadCall.good).version == 1)
+      #expect(test.log.lines.contains { $0.contains("keys not reloaded") && $0.contains("keys.yaml:3") })
+      // The next good one counts again.
+      let other = APIKey()
+      try file.write("keys:\n" + KeyFileFixture.entry("other", other))
+      while await Self.code({ () throws(ClientError) in _ = try await client.health() }) == .ok {
+        try await Task.sleep(for: .milliseconds(5))
+      }
+      let second = try await Self.client(test, other)
+      #expect(try await second.health().live)
+      await client.close()
+      await second.close()
+    }
+  }
+
+  @Test func limitsOfAKeyHoldOverAllItsConnections() async throws {
+    try await Self.with(KeyFileFixture.entry("checkout", Self.key, "limits: {requests_per_second: 20}")) { test, _ in
+      let clients = [try await Self.client(test), try await Self.client(test), try await Self.client(test)]
+      var answered = 0
+      var retryAfter: UInt32 = 0
+      let start = ContinuousClock.now
+      for round in 0..<90 {
+        do throws(ClientError) {
+          _ = try await clients[round % 3].predict("people", inputs: BadCall.good)
+          answered += 1
+        } catch {
+          #expect(error.code == .overloaded)
+          retryAfter = max(retryAfter, error.retryAfterMicroseconds)
+        }
+      }
+      let earned = Double((ContinuousClock.now - start) / .seconds(1)) * 20
+      #expect(answered >= 20 && Double(answered) <= 21 + earned, "answered \(answered), earned \(earned)")
+      #expect(retryAfter > 0)
+      for client in clients { await client.close() }
+    }
+  }
+
+  @Test func callsInFlightAreGivenBackByEveryWayOut() async throws {
+    let limits = "limits: {in_flight: 2}"
+    try await Self.with(KeyFileFixture.entry("checkout", Self.key, limits)) { test, _ in
+      let client = try await Self.client(test)
+      for _ in 0..<10 {
+        #expect(try await client.predict("people", inputs: BadCall.good).version == 1)
+        #expect(
+          await Self.code { () throws(ClientError) in _ = try await client.predict("nobody", inputs: BadCall.good) }
+            == .notFound)
+        #expect(try await client.health().live)
+      }
+      // Calls whose connection ends before their answer.
+      for _ in 0..<10 {
+        let raw = try await RawConnection.connect(to: test.address)
+        var bytes = try RawConnection.frame(id: 1, .authenticate(key: Self.key.text))
+        for id in 2...5 as ClosedRange<UInt64> { bytes += try RawConnection.frame(id: id, .metrics) }
+        try await raw.send(bytes)
+        await raw.close()
+      }
+      var last = StatusCode.overloaded
+      while last == .overloaded { last = await Self.code { () throws(ClientError) in _ = try await client.health() } }
+      #expect(last == .ok)
+      await client.close()
+    }
+  }
+
+  @Test func aLongFrameBeforeTheKeyEndsTheConnection() async throws {
+    try await Self.with(KeyFileFixture.entry("checkout", Self.key)) { test, _ in
+      let raw = try await RawConnection.connect(to: test.address)
+      raw.push([0, 0, 0x40, 0x01])
+      let responses = await raw.rest()
+      guard case .failed(let error)? = responses.first?.result else {
+        Issue.record("no word of the refusal")
+        return
+      }
+      #expect(error.code == .unauthenticated && error.message.contains("16384") && error.message.contains("16385"))
+      // The same length after it is a frame like any other.
+      let known = try await RawConnection.connect(to: test.address)
+      try await known.send(id: 1, .authenticate(key: Self.key.text))
+      _ = await known.next()
+      try await known.send([0, 0, 0x40, 0x01])
+      try await known.send([UInt8](repeating: 0, count: 0x4001))
+      guard case .failed(let undecodable)? = await known.next()?.result else {
+        Issue.record("no answer")
+        return
+      }
+      #expect(undecodable.code == .invalidArgument)
+      await known.close()
+    }
+  }
+
+  @Test func whoGuessesIsShownOut() async throws {
+    try await Self.with(KeyFileFixture.entry("checkout", Self.key)) { test, _ in
+      let raw = try await RawConnection.connect(to: test.address)
+      for id in 1...20 as ClosedRange<UInt64> {
+        raw.push(try RawConnection.frame(id: id, .authenticate(key: "guess \(id)")))
+      }
+      #expect(await raw.rest().count == Limits.authenticationFailuresMax)
+    }
+  }
+
+  @Test func whoNeverShowsAKeyIsClosed() async throws {
+    // Long enough that the client which shows its key gets a word in on a busy machine.
+    try await Self.with(
+      KeyFileFixture.entry("checkout", Self.key), configure: { $0.limits.handshake = .seconds(2) }
+    ) { test, _ in
+      let client = try await Self.client(test)
+      let silent = try await RawConnection.connect(to: test.address)
+      #expect(await silent.rest().isEmpty)
+      // One that has shown it stays.
+      let metrics = try await client.metrics()
+      #expect(
+        TestServer.sum(of: "needletail_connections_evicted_total", ["reason": "unauthenticated"], in: metrics) == 1)
+      await client.close()
+    }
+  }
+
+  @Test func aServerWithoutKeysSaysSo() async throws {
+    try await TestServer.with(models: Self.models) { test in
+      #expect(
+        await Self.code { () throws(ClientError) in
+          var configuration = NeedletailClient.Configuration()
+          configuration.apiKey = Self.key.text
+          _ = try await NeedletailClient.connect(to: test.address, configuration: configuration)
+        } == .unimplemented)
+    }
+  }
+}
