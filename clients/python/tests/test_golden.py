@@ -85,6 +85,14 @@ def test_describe_calls_are_encoded_as_the_vectors(name: str) -> None:
     assert call.payload(request.id, request.timeout_us) == payload(name)
 
 
+def test_the_authenticate_call_and_its_answer_are_as_the_vectors() -> None:
+    request = pb.Request.FromString(payload("authenticate"))
+    call = _calls.authenticate(request.authenticate.api_key)
+    assert request.authenticate.api_key == "secret"
+    assert call.payload(request.id, request.timeout_us) == payload("authenticate")
+    assert call.answer(pb.Response.FromString(payload("authenticate-answer"))) == "ci"
+
+
 @pytest.mark.parametrize("name", ["predict-dense", "predict-columns", "predict-label"])
 def test_predict_calls_are_encoded_as_the_vectors(name: str) -> None:
     request = pb.Request.FromString(payload(name))

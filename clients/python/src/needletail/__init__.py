@@ -12,6 +12,7 @@
 Both know the same calls: ``predict``, ``health``, ``models``, ``describe`` and ``metrics``.
 """
 
+from ._settings import TLS
 from ._version import __version__
 from .aio import AsyncClient
 from .client import Client
@@ -67,6 +68,7 @@ __all__ = [
     "RetryPolicy",
     "StatusCode",
     "StoreProblem",
+    "TLS",
     "TensorSpec",
     "Timing",
     "Unauthenticated",

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import time
 from typing import Any, Dict, Optional
 
-from ._address import Address, TCPAddress
+from . import _calls
+from ._address import TCPAddress
 from ._calls import Call
 from ._deadline import Deadline
 from ._frames import encode_frame
 from ._session import Session
-from .errors import ConnectionFailed, ConnectionLost, DeadlineExceeded, NeedletailError
+from ._settings import Settings
+from .errors import ConnectionFailed, ConnectionLost, DeadlineExceeded, NeedletailError, Unauthenticated
 from .v1 import inference_pb2 as pb
 
 
@@ -31,21 +34,37 @@ class AsyncConnection(asyncio.Protocol):
         self._writable.set()
 
     @classmethod
-    async def open(
-        cls, address: Address, deadline: Deadline, connect_timeout: float, frame_bytes_max: int
-    ) -> "AsyncConnection":
-        """Connects.
+    async def open(cls, settings: Settings, deadline: Deadline) -> "AsyncConnection":
+        """Connects, encrypts and shows the key, whatever of it the settings ask for.
 
         Raises:
             ConnectionFailed: if nothing listens there, or ``connect_timeout`` seconds are over.
             DeadlineExceeded: if the call's own deadline is over first.
+            Unauthenticated: if the server knows no such key, or no such certificate.
         """
+        connection = await cls._connect(settings, deadline)
+        if settings.api_key is not None:
+            try:
+                call = _calls.authenticate(settings.api_key)
+                call.answer(await connection.call(call, deadline.within(settings.connect_timeout)))
+            except BaseException:
+                await connection.close()
+                raise
+        return connection
+
+    @classmethod
+    async def _connect(cls, settings: Settings, deadline: Deadline) -> "AsyncConnection":
+        address, connect_timeout = settings.address, settings.connect_timeout
+        frame_bytes_max = settings.frame_bytes_max
         loop = asyncio.get_running_loop()
         remaining = deadline.remaining()
         timeout = connect_timeout if remaining is None else min(remaining, connect_timeout)
         try:
             if isinstance(address, TCPAddress):
-                connecting = loop.create_connection(lambda: cls(frame_bytes_max), address.host, address.port)
+                connecting = loop.create_connection(
+                    lambda: cls(frame_bytes_max), address.host, address.port,
+                    ssl=settings.context, server_hostname=settings.server_name,
+                )  # fmt: skip
             else:
                 connecting = loop.create_unix_connection(lambda: cls(frame_bytes_max), address.path)
             _, connection = await asyncio.wait_for(connecting, timeout)
@@ -131,6 +150,9 @@ class AsyncConnection(asyncio.Protocol):
         self._writable.set()
 
     def connection_lost(self, error: Optional[Exception]) -> None:
+        if isinstance(error, ssl.SSLError):
+            # With TLS 1.3 a server looks at the certificate when the handshake is over for its client.
+            self._fail(Unauthenticated(f"the server refused the connection: {error.reason or error}"))
         what = f"the connection broke ({error})" if error else "the server closed the connection"
         self._fail(ConnectionLost(f"{what} before the answer", sent=True))
         if not self._closed.done():

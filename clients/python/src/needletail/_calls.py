@@ -126,6 +126,14 @@ def describe_model(model: str, *, version: Optional[int], label: Optional[str]) 
     return Call("describe_model", pb.Request(describe_model=request).SerializeToString(), _read_description)
 
 
+def authenticate(api_key: str) -> Call[str]:
+    return Call(
+        "authenticate",
+        pb.Request(authenticate=pb.AuthenticateRequest(api_key=api_key)).SerializeToString(),
+        lambda response: response.authenticate.principal,
+    )
+
+
 def _select(request: Any, version: Optional[int], label: Optional[str]) -> None:
     if version is not None and label is not None:
         raise InvalidArgument(f"selector: expected a version or a label, found both ({version} and {label!r})")

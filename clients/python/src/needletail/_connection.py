@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import time
 from typing import Any, Optional
 
-from ._address import Address, TCPAddress
+from . import _calls
+from ._address import TCPAddress
 from ._calls import Call
 from ._deadline import Deadline
 from ._frames import encode_frame
 from ._session import Outcome, Session
-from .errors import ConnectionFailed, ConnectionLost, DeadlineExceeded, NeedletailError
+from ._settings import Settings
+from .errors import ConnectionFailed, ConnectionLost, DeadlineExceeded, NeedletailError, Unauthenticated
 from .v1 import inference_pb2 as pb
 
 _RECEIVE_BYTES = 1 << 16
@@ -24,13 +27,16 @@ class Connection:
     answer is recognised by its id and ignored.
     """
 
-    def __init__(self, address: Address, deadline: Deadline, connect_timeout: float, frame_bytes_max: int) -> None:
-        """Connects.
+    def __init__(self, settings: Settings, deadline: Deadline) -> None:
+        """Connects, encrypts and shows the key, whatever of it the settings ask for.
 
         Raises:
             ConnectionFailed: if nothing listens there, or ``connect_timeout`` seconds are over.
             DeadlineExceeded: if the call's own deadline is over first.
+            Unauthenticated: if the server knows no such key, or no such certificate.
         """
+        address, connect_timeout = settings.address, settings.connect_timeout
+        frame_bytes_max = settings.frame_bytes_max
         self._frame_bytes_max = frame_bytes_max
         self._session = Session(frame_bytes_max)
         self._is_broken = False
@@ -39,13 +45,20 @@ class Connection:
         if timeout <= 0:
             raise DeadlineExceeded(f"the time was over before connecting to {address}")
         try:
-            self._socket = _connect(address, timeout)
+            self._socket = _connect(settings, timeout)
         except socket.timeout:
             if timeout < connect_timeout:
                 raise DeadlineExceeded(f"the time was over while connecting to {address}") from None
             raise ConnectionFailed(f"could not connect to {address} within {connect_timeout} s") from None
         except OSError as error:
             raise ConnectionFailed(f"could not connect to {address}: {error.strerror or error}") from error
+        if settings.api_key is not None:
+            try:
+                call = _calls.authenticate(settings.api_key)
+                call.answer(self.call(call, deadline.within(connect_timeout)))
+            except BaseException:
+                self.close()
+                raise
 
     def call(self, call: "Call[Any]", deadline: Deadline) -> pb.Response:
         """Sends a request and waits for its answer.
@@ -66,6 +79,9 @@ class Connection:
             except _TimedOut:
                 self._is_broken = self._session.abandon(call_id, time.monotonic())
                 raise DeadlineExceeded("no answer within the time given") from None
+            except ssl.SSLError as error:
+                # With TLS 1.3 a server looks at the certificate when the handshake is over for its client.
+                raise Unauthenticated(f"the server refused the connection: {error.reason or error}") from error
             except OSError as error:
                 raise ConnectionLost(f"the connection broke before the answer: {error.strerror}", sent=True) from error
             if not data:
@@ -92,7 +108,7 @@ class Connection:
                 self._session.receive(data, time.monotonic())
                 if self._session.is_draining:
                     return False
-        except BlockingIOError:
+        except (BlockingIOError, ssl.SSLWantReadError):
             return True
         except (OSError, NeedletailError):
             return False
@@ -153,12 +169,19 @@ def _timed_out(error: OSError) -> Exception:
     return _TimedOut() if error.errno is None else ConnectionResetError(error.errno, error.strerror)
 
 
-def _connect(address: Address, timeout: float) -> socket.socket:
+def _connect(settings: Settings, timeout: float) -> socket.socket:
+    address = settings.address
     if isinstance(address, TCPAddress):
         connected = socket.create_connection((address.host, address.port), timeout=timeout)
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        return connected
+        if settings.context is None:
+            return connected
+        try:
+            return settings.context.wrap_socket(connected, server_hostname=settings.server_name)
+        except BaseException:
+            connected.close()
+            raise
     connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         connected.settimeout(timeout)

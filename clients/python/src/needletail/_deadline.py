@@ -33,6 +33,12 @@ class Deadline:
         """Seconds left, never below 0; None without a deadline."""
         return None if self.is_never else max(0.0, self._at - time.monotonic())
 
+    def within(self, seconds: float) -> "Deadline":
+        """The nearer of this deadline and ``seconds`` from now."""
+        remaining = self.remaining()
+        # A deadline that is over stays one: the call that is given it says so.
+        return Deadline(max(1e-9, seconds if remaining is None else min(seconds, remaining)))
+
     def has_room_for(self, seconds: float) -> bool:
         """Whether the deadline is still ahead ``seconds`` from now."""
         return time.monotonic() + seconds < self._at

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from types import TracebackType
-from typing import Any, Awaitable, Iterable, List, Optional, Type, TypeVar
+from typing import Any, Awaitable, Iterable, List, Optional, Type, TypeVar, Union
 
 from . import _calls
-from ._address import parse_address
 from ._aio_connection import AsyncConnection
 from ._calls import Call
 from ._deadline import Deadline
 from ._frames import FRAME_BYTES_MAX_DEFAULT, check_frame_length
-from .client import DEFAULT_ADDRESS, UNSET, Timeout, Unset, check_settings
+from ._settings import TLS, Settings
+from .client import DEFAULT_ADDRESS, UNSET, Timeout, Unset
 from .errors import DeadlineExceeded, NeedletailError, PoolExhausted
 from .results import Health, ModelDescription, ModelList, Prediction
 from .retry import Attempts, RetryBudget, RetryPolicy
@@ -50,19 +51,19 @@ class AsyncClient:
         connect_timeout: float = 1.0,
         retries: RetryPolicy = RetryPolicy(),
         max_frame_bytes: int = FRAME_BYTES_MAX_DEFAULT,
+        tls: Union[bool, TLS, ssl.SSLContext] = False,
+        api_key: Optional[str] = None,
     ) -> None:
-        check_settings(timeout, connect_timeout, max_frame_bytes)
+        self._settings = Settings.check(
+            address, timeout=timeout, connect_timeout=connect_timeout, frame_bytes_max=max_frame_bytes,
+            retries=retries, tls=tls, api_key=api_key,
+        )  # fmt: skip
         if connections < 1:
             raise ValueError(f"connections: expected at least 1, found {connections}")
         if max_in_flight < 1:
             raise ValueError(f"max_in_flight: expected at least 1, found {max_in_flight}")
-        self._address = parse_address(address)
-        self._timeout = timeout
         self._connections_max = connections
         self._max_in_flight = max_in_flight
-        self._connect_timeout = connect_timeout
-        self._max_frame_bytes = max_frame_bytes
-        self._retries = retries
         self._budget = RetryBudget(retries)
         self._is_closed = False
         self._bound: Optional[_Bound] = None
@@ -127,13 +128,13 @@ class AsyncClient:
         await self.close()
 
     def __repr__(self) -> str:
-        return f"AsyncClient({str(self._address)!r})"
+        return f"AsyncClient({str(self._settings.address)!r})"
 
     async def _run(self, call: "Call[T]", timeout: Timeout) -> T:
-        deadline = Deadline(self._timeout if isinstance(timeout, Unset) else timeout)
+        deadline = Deadline(self._settings.timeout if isinstance(timeout, Unset) else timeout)
         bound = self._bind()
-        check_frame_length(len(call.body), self._max_frame_bytes)
-        attempts = Attempts(self._retries, self._budget, deadline)
+        check_frame_length(len(call.body), self._settings.frame_bytes_max)
+        attempts = Attempts(self._settings.retries, self._budget, deadline)
         await _before(
             deadline,
             bound.turns.acquire(),
@@ -149,7 +150,7 @@ class AsyncClient:
                         await _before(
                             deadline,
                             self._connect(bound, deadline),
-                            DeadlineExceeded(f"the time was over while connecting to {self._address}"),
+                            DeadlineExceeded(f"the time was over while connecting to {self._settings.address}"),
                         )
                         connection = bound.least_busy(self._connections_max)
                     return call.answer(await connection.call(call, deadline))
@@ -177,9 +178,7 @@ class AsyncClient:
             if self._is_closed:
                 raise RuntimeError("the client is closed")
             if bound.least_busy(self._connections_max) is None:
-                connection = await AsyncConnection.open(
-                    self._address, deadline, self._connect_timeout, self._max_frame_bytes
-                )
+                connection = await AsyncConnection.open(self._settings, deadline)
                 if self._is_closed:
                     await connection.close()
                     raise RuntimeError("the client is closed")

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import enum
+import ssl
 import time
 from types import TracebackType
 from typing import Any, Iterable, Optional, Type, TypeVar, Union
 
 from . import _calls
-from ._address import parse_address
 from ._calls import Call
 from ._connection import Connection
 from ._deadline import Deadline
-from ._frames import FRAME_BYTES_HARD_CAP, FRAME_BYTES_MAX_DEFAULT, check_frame_length
+from ._frames import FRAME_BYTES_MAX_DEFAULT, check_frame_length
 from ._pool import ConnectionPool
+from ._settings import TLS, Settings
 from .errors import NeedletailError
 from .results import Health, ModelDescription, ModelList, Prediction
 from .retry import Attempts, RetryBudget, RetryPolicy
@@ -58,6 +59,9 @@ class Client:
             wait for a connection until their deadline.
         connect_timeout: Seconds that making a connection may take.
         retries: What is retried, and how; see :class:`~needletail.RetryPolicy`.
+        tls: True to encrypt and to trust the CAs of the system; a :class:`~needletail.TLS` that names
+            a CA, or the client's own certificate; or an ``ssl.SSLContext``.
+        api_key: Shown on every connection, for servers that ask for one.
         max_frame_bytes: The longest request sent and the longest answer accepted. Raise it
             together with the server's ``limits.frame_bytes_max``.
     """
@@ -71,19 +75,17 @@ class Client:
         connect_timeout: float = 1.0,
         retries: RetryPolicy = RetryPolicy(),
         max_frame_bytes: int = FRAME_BYTES_MAX_DEFAULT,
+        tls: Union[bool, TLS, ssl.SSLContext] = False,
+        api_key: Optional[str] = None,
     ) -> None:
-        check_settings(timeout, connect_timeout, max_frame_bytes)
+        self._settings = Settings.check(
+            address, timeout=timeout, connect_timeout=connect_timeout, frame_bytes_max=max_frame_bytes,
+            retries=retries, tls=tls, api_key=api_key,
+        )  # fmt: skip
         if max_connections < 1:
             raise ValueError(f"max_connections: expected at least 1, found {max_connections}")
-        self._address = parse_address(address)
-        self._timeout = timeout
-        self._max_frame_bytes = max_frame_bytes
-        self._retries = retries
         self._budget = RetryBudget(retries)
-        self._pool = ConnectionPool(
-            max_connections,
-            lambda deadline: Connection(self._address, deadline, connect_timeout, max_frame_bytes),
-        )
+        self._pool = ConnectionPool(max_connections, lambda deadline: Connection(self._settings, deadline))
 
     def predict(
         self,
@@ -163,12 +165,12 @@ class Client:
         self.close()
 
     def __repr__(self) -> str:
-        return f"Client({str(self._address)!r})"
+        return f"Client({str(self._settings.address)!r})"
 
     def _run(self, call: "Call[T]", timeout: Timeout) -> T:
-        deadline = Deadline(self._timeout if isinstance(timeout, Unset) else timeout)
-        check_frame_length(len(call.body), self._max_frame_bytes)
-        attempts = Attempts(self._retries, self._budget, deadline)
+        deadline = Deadline(self._settings.timeout if isinstance(timeout, Unset) else timeout)
+        check_frame_length(len(call.body), self._settings.frame_bytes_max)
+        attempts = Attempts(self._settings.retries, self._budget, deadline)
         while True:
             try:
                 with self._pool.connection(deadline) as connection:
@@ -179,12 +181,3 @@ class Client:
                 if wait is None:
                     raise
             time.sleep(wait)
-
-
-def check_settings(timeout: Optional[float], connect_timeout: float, max_frame_bytes: int) -> None:
-    """Refuses settings that cannot work; shared by both clients."""
-    Deadline(timeout)
-    if connect_timeout <= 0:
-        raise ValueError(f"connect_timeout: expected seconds above 0, found {connect_timeout}")
-    if not 1 <= max_frame_bytes <= FRAME_BYTES_HARD_CAP:
-        raise ValueError(f"max_frame_bytes: expected 1 to {FRAME_BYTES_HARD_CAP}, found {max_frame_bytes}")
