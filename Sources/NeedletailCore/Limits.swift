@@ -112,6 +112,8 @@ public enum Limits {
   public static let graphTensorsMax = 8192
   /// Columns of one value: 65,536 classes, or that many one-hot indicators, times 16.
   public static let columnsMax = 1 << 20
+  /// Columns that an int8 layer may sum before its accumulator could leave int32: (2³¹ − 1) / 127².
+  public static let int8DepthMax = 133_144
   /// Scratch of one plan at its largest batch.
   public static let workspaceBytesMax = 1 << 30
   /// Packed weights and tables of one plan: twice the raw bytes of a whole bundle. Many layers may

@@ -50,6 +50,7 @@ public final class NeedletailServer: Sendable {
     try Self.checkStore(configuration.store)
 
     let threads = configuration.threads == 0 ? Processors.count : configuration.threads
+    EnginePool.start(threads: configuration.engineThreads == 0 ? Processors.count : configuration.engineThreads)
     let metrics = MetricsRegistry(shards: threads)
     Self.addServerMetrics(metrics)
     let registry = ModelRegistry(readers: threads)
@@ -175,7 +176,7 @@ public final class NeedletailServer: Sendable {
     }
     var metadata: Logger.Metadata = [
       "version": "\(needletailVersion)", "isa": "\(InstructionSet.selected.rawValue)",
-      "threads": "\(loops)", "store": "\(configuration.store)",
+      "threads": "\(loops)", "engine_threads": "\(EnginePool.threads)", "store": "\(configuration.store)",
     ]
     if let tcp = listener.tcpAddress { metadata["address"] = "\(tcp)" }
     if let unix = configuration.unix { metadata["unix"] = "\(unix)" }
@@ -218,6 +219,7 @@ public final class NeedletailServer: Sendable {
     settings.state = try makeState(configuration)
     settings.planOptions.rowsMax = configuration.planRowsMax
     settings.planOptions.relaxed = configuration.relaxed
+    settings.precision = configuration.precision
     settings.limits = BundleLimits(
       fileBytesMax: configuration.bundleBytesMax, rawBytesMax: configuration.bundleRawBytesMax)
     do throws(BundleError) {
@@ -242,6 +244,12 @@ public final class NeedletailServer: Sendable {
       "needletail_build_info", help: "1; the labels tell which build serves.",
       labels: [("version", needletailVersion), ("isa", InstructionSet.selected.rawValue)]
     ).set(1)
+    metrics.sampled("needletail_engine_threads", kind: .gauge, help: "Threads that may share one layer.") {
+      Double(EnginePool.threads)
+    }
+    metrics.sampled(
+      "needletail_engine_shared_layers_total", kind: .counter, help: "Layers that more than one thread computed."
+    ) { Double(EnginePool.sharedLayers) }
   }
 }
 

@@ -1,3 +1,4 @@
+import CNeedletailKernels
 import NeedletailCore
 import NeedletailEngine
 import NeedletailTestSupport
@@ -36,11 +37,11 @@ struct HostileGraph: Sendable, CustomTestStringConvertible {
     .init("too many tensors", "expected 0 to 8192 tensors") {
       $0.graph.tensors += Array(repeating: $0.graph.tensors[1], count: 8192)
     },
-    .init("value without columns", "value 1 \"hidden1\": expected 1 to 1048576 columns, found 0") {
+    .init("value without columns", node: "dense1", "value 1 \"hidden1\": expected 1 to 1048576 columns, found 0") {
       $0.graph.values[1].columns = 0
     },
-    .init("value with negative columns", "found -4") { $0.graph.values[1].columns = -4 },
-    .init("value of absurd width", "found \(Int.max)") { $0.graph.values[1].columns = .max },
+    .init("value with negative columns", node: "dense1", "found -4") { $0.graph.values[1].columns = -4 },
+    .init("value of absurd width", node: "dense1", "found \(Int.max)") { $0.graph.values[1].columns = .max },
     .init("row of another width", "expected one column for each of 3 features, found 5") {
       $0.graph.values[0].columns = 5
     },
@@ -84,34 +85,43 @@ struct HostileGraph: Sendable, CustomTestStringConvertible {
     .init("int8 bias", node: "dense1", "expected fp32 of shape [4]") {
       $0.graph.nodes[0].operation = .dense(Dense(weights: 0, bias: 2, activation: .relu))
     },
-    .init("short weights", "expected 12 elements for shape [4, 3], found 11") {
+    .init("short weights", node: "dense1", "expected 12 elements for shape [4, 3], found 11") {
       $0.graph.tensors[0].storage = .int8(Array(repeating: 1, count: 11), scales: [1, 1, 1, 1])
     },
-    .init("shape that overflows", "overflows") { $0.graph.tensors[0].shape = [.max, .max] },
-    .init("shape with zero", "expected a shape of 1 or 2 positive sizes, found [0, 3]") {
+    .init("shape that overflows", node: "dense1", "overflows") { $0.graph.tensors[0].shape = [.max, .max] },
+    .init("shape with zero", node: "dense1", "expected a shape of 1 or 2 positive sizes, found [0, 3]") {
       $0.graph.tensors[0].shape = [0, 3]
     },
-    .init("shape with a negative size", "found [-4, -3]") { $0.graph.tensors[0].shape = [-4, -3] },
-    .init("shape without sizes", "found []") { $0.graph.tensors[0].shape = [] },
-    .init("shape of three sizes", "found [4, 3, 1]") { $0.graph.tensors[0].shape = [4, 3, 1] },
-    .init("missing scale", "one scale a row") {
+    .init("shape with a negative size", node: "dense1", "found [-4, -3]") { $0.graph.tensors[0].shape = [-4, -3] },
+    .init("shape without sizes", node: "dense1", "found []") { $0.graph.tensors[0].shape = [] },
+    .init("shape of three sizes", node: "dense1", "found [4, 3, 1]") { $0.graph.tensors[0].shape = [4, 3, 1] },
+    .init("missing scale", node: "dense1", "one scale a row") {
       $0.graph.tensors[0].storage = .int8(Array(repeating: 1, count: 12), scales: [1, 1, 1])
     },
-    .init("zero scale", "scale 1: expected a finite number above 0, found 0.0") {
+    .init("zero scale", node: "dense1", "scale 1: expected a finite number above 0, found 0.0") {
       $0.graph.tensors[0].storage = .int8(Array(repeating: 1, count: 12), scales: [1, 0, 1, 1])
     },
-    .init("negative scale", "found -1.0") {
+    .init("negative scale", node: "dense1", "found -1.0") {
       $0.graph.tensors[0].storage = .int8(Array(repeating: 1, count: 12), scales: [1, -1, 1, 1])
     },
-    .init("NaN scale", "scale 3: expected a finite number above 0, found nan") {
+    .init("NaN scale", node: "dense1", "scale 3: expected a finite number above 0, found nan") {
       $0.graph.tensors[0].storage = .int8(Array(repeating: 1, count: 12), scales: [1, 1, 1, .nan])
     },
-    .init("weight of −128", "element 5: expected −127 to 127, found −128") {
+    .init("infinite scale", node: "dense1", "scale 0: expected a finite number above 0, found inf") {
+      $0.graph.tensors[0].storage = .int8(Array(repeating: 1, count: 12), scales: [.infinity, 1, 1, 1])
+    },
+    .init("shape whose product overflows to what is there", node: "dense1", "overflows") {
+      $0.graph.tensors[0].shape = [1 << 62, 16]
+    },
+    .init("weights that nothing uses and that are short", "tensor \"spare\": expected 4 elements") {
+      $0.graph.tensors.append(WeightTensor(name: "spare", shape: [2, 2], storage: .float32([1])))
+    },
+    .init("weight of −128", node: "dense1", "element 5: expected −127 to 127, found −128") {
       var elements = [Int8](repeating: 1, count: 12)
       elements[5] = -128
       $0.graph.tensors[0].storage = .int8(elements, scales: [1, 1, 1, 1])
     },
-    .init("infinite weight", "tensor \"bias1\", element 2: expected a finite number, found inf") {
+    .init("infinite weight", node: "dense1", "tensor \"bias1\", element 2: expected a finite number, found inf") {
       $0.graph.tensors[1].storage = .float32([0, 0, .infinity, 0])
     },
     .init("too few fill values", node: "dense1", "expected 3 fill values, found 1") {
@@ -144,7 +154,9 @@ struct HostileGraph: Sendable, CustomTestStringConvertible {
     .init("argmax of two columns", node: "argmax", "expected 1 output columns, found 2") {
       $0.graph.values[4].columns = 2
     },
-    .init("too few labels", "output \"label\": expected a label for each of 2 classes, found 1") { $0.labels = ["a"] },
+    .init("too few labels", node: "argmax", "output \"class\": expected a label for each of 2 classes, found 1") {
+      $0.labels = ["a"]
+    },
     .init("too many labels", "expected at most 65536, found 70000") { $0.labels = Array(repeating: "a", count: 70000) },
     .init("no features", "expected 1 to 65536 features, found 0") { $0.schema.features = [] },
     .init("feature without name", node: "", "expected a name of 1 to 256 bytes, found 0") {
@@ -187,6 +199,35 @@ struct HostileGraph: Sendable, CustomTestStringConvertible {
     options.rowsMax = 4096
     let error = #expect(throws: PlanError.self) { try Plan(graph, inputColumns: 1, options: options) }
     #expect(error?.message.contains("bytes of scratch for 4096 rows") == true)
+  }
+
+  @Test func weightsBeyondTheLimitAreRefusedBeforeAnyIsAllocated() throws {
+    // A layer of one column packs as sixteen: 64 MiB each, of 4 MiB that all share.
+    let columns = Limits.columnsMax
+    var values = [ModelGraph.Value(name: "row", columns: 1)]
+    var nodes: [Node] = []
+    for layer in 1...130 {
+      let wide = values.count
+      values += [.init(name: "wide\(layer)", columns: columns), .init(name: "narrow\(layer)", columns: 1)]
+      nodes.append(Node(name: "encode\(layer)", input: wide - 1, output: wide, operation: .oneHot(widths: [columns])))
+      nodes.append(
+        Node(
+          name: "layer\(layer)", input: wide, output: wide + 1,
+          operation: .dense(Dense(weights: 0, bias: nil, activation: .identity))))
+    }
+    let graph = ModelGraph(
+      task: .regression, values: values, nodes: nodes,
+      outputs: [.init(name: "y", value: values.count - 1, kind: .number)],
+      tensors: [
+        WeightTensor(name: "w", shape: [1, columns], storage: .float32(Array(repeating: 1, count: columns)))
+      ])
+    let error = #expect(throws: PlanError.self) { try Plan(graph, inputColumns: 1) }
+    #expect(error?.node == "layer128")
+    #expect(error?.message.contains("packed weights up to here: expected at most \(Limits.planBytesMax) bytes") == true)
+  }
+
+  @Test func theDepthLimitIsTheKernels() {
+    #expect(Limits.int8DepthMax == Int(NT_S8_DEPTH_MAX))
   }
 
   @Test(arguments: [0, -1, 4097])

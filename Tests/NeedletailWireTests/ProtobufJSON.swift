@@ -221,6 +221,7 @@ enum ProtobufJSON {
       "lineage": description.lineage.isEmpty ? nil : description.lineage, "precision": text(description.precision),
       "isa": text(description.isa), "resident_bytes": long(description.residentBytes), "plan": list(description.plan),
       "status": description.status.map(of),
+      "plan_choice": text(description.planChoice),
     ])
   }
 }

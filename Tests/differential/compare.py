@@ -102,7 +102,7 @@ def main(trainer: str, work: Path) -> int:
     results.append(("digits, MLP", f"accuracy {ours:.4f}, scikit-learn {theirs:.4f}", ours >= theirs - 0.015))
     results.append(("digits, MLP absolute", f"accuracy {ours:.4f} in {run.metrics['precision']}, at least 0.96", ours >= 0.96))
     loss = (run.metrics["test_fp32"]["accuracy"] - ours) * 100
-    results.append(("digits, quantised", f"{loss:.2f} points below fp32, at most 0.5", loss <= 0.5))
+    results.append(("digits, quantised", f"{loss:.2f} points below fp32, at most 0.2", loss <= 0.2))
 
     width = max(len(name) for name, _, _ in results)
     for name, text, passed in results:

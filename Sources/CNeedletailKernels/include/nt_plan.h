@@ -68,6 +68,10 @@ void nt_plan_run_alone(const nt_plan *plan, void *arena, size_t rows);
 /// adds some 20 ns a step.
 void nt_plan_run_timed(const nt_plan *plan, void *arena, size_t rows, uint64_t *step_nanoseconds);
 
+/// Reads `bytes` bytes, a multiple of 64, and returns a word that depends on all of them: how fast
+/// memory can be read.
+uint64_t nt_read_all(const void *memory, size_t bytes);
+
 #ifdef __cplusplus
 }
 #endif

@@ -73,11 +73,34 @@ struct PlanCompiler {
   }
 
   mutating func compile() throws(PlanError) {
+    try checkWeightBytes()
     bufferOfValue[0] = addBuffer(bytesPerRow: 4 * graph.values[0].columns, firstStep: -1)
     for index in graph.nodes.indices where !isFused[index] { try lower(index) }
     // Inputs stay readable, and outputs stay valid, until the next run.
     for value in graph.values.indices where value == 0 || isOutput[value] {
       if let buffer = bufferOfValue[value] { buffers[buffer].lastStep = steps.count }
+    }
+  }
+
+  /// Packed weights are bounded before the first is allocated: many layers may name one tensor, and a
+  /// column alone is packed as sixteen.
+  private func checkWeightBytes() throws(PlanError) {
+    var total = 0
+    for (index, node) in graph.nodes.enumerated() where !isFused[index] {
+      guard case .dense(let dense) = node.operation else { continue }
+      let (columns, depth) = (graph.values[node.output].columns, graph.values[node.input].columns)
+      // At most 4,096 nodes of less than 2⁴³ bytes each: the sum fits.
+      if case .int8 = graph.tensors[dense.weights].storage {
+        total += nt_s8_packed_bytes(columns, depth)
+      } else {
+        total += nt_f32_packed_bytes(columns, depth)
+      }
+      guard total <= Limits.planBytesMax else {
+        throw PlanError(
+          node: node.name,
+          "node \(node.name.quotedForMessage): packed weights up to here: expected at most \(Limits.planBytesMax) bytes, found \(total)"
+        )
+      }
     }
   }
 

@@ -1,3 +1,5 @@
+internal import NeedletailCore
+
 /// Why a graph or a schema cannot be compiled: the node at fault, if one is, and one sentence.
 public struct PlanError: Error, Equatable, Sendable, CustomStringConvertible {
   /// Name of the node (or of the feature) at fault, as the bundle spells it.
@@ -8,6 +10,8 @@ public struct PlanError: Error, Equatable, Sendable, CustomStringConvertible {
     self.node = node
     self.message = message
   }
+
+  init(_ fault: GraphFault) { self.init(node: fault.node, fault.message) }
 
   public var description: String { message }
 }

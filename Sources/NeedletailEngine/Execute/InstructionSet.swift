@@ -24,6 +24,14 @@ public enum InstructionSet: String, Sendable, CaseIterable {
   /// The families this machine can run, slowest first.
   public static var supported: [InstructionSet] { allCases.filter(\.isSupported) }
 
+  /// Those worth timing for a model, the likely fastest first: what `NEEDLETAIL_ISA` asks for, else all
+  /// that this CPU has vector instructions for.
+  public static var candidates: [InstructionSet] {
+    guard getenv(environmentVariable).map({ String(cString: $0).isEmpty }) ?? true else { return [selected] }
+    let vector = supported.reversed().filter { $0 != .scalar && $0 != selected }
+    return [selected] + vector
+  }
+
   /// Refuses a `NEEDLETAIL_ISA` that names no family, or one this CPU cannot run. Call it first thing
   /// in `main`: ``selected`` ignores such a request.
   public static func validateEnvironment() throws(PlanError) {

@@ -49,7 +49,11 @@ public final class Plan: Sendable {
     guard (1...Limits.batchRowsMaxDefault).contains(options.rowsMax) else {
       throw PlanError("rows of a plan: expected 1 to \(Limits.batchRowsMaxDefault), found \(options.rowsMax)")
     }
-    try GraphValidator(graph: graph).validate(inputColumns: inputColumns)
+    do throws(GraphFault) {
+      try graph.check(inputColumns: inputColumns)
+    } catch {
+      throw PlanError(error)
+    }
 
     let storage = PlanStorage()
     var compiler = PlanCompiler(graph, options: options, kernels: kernels, storage: storage)

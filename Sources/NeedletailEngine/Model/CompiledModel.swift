@@ -6,33 +6,31 @@ public final class CompiledModel: Sendable {
   /// them packed.
   public let definition: ModelDefinition
   public let plan: Plan
+  /// The trial behind the plan; nil where nobody asked for one.
+  public let choice: PlanChoice?
   public let binder: FeatureBinder
 
+  /// - Parameter choice: how to compute it, from ``PlanChoice/make(for:policy:isa:)`` for this graph; nil
+  ///   computes what the definition stores, on the kernels of `options`.
   /// - Throws: what is wrong with the schema, the graph or the labels.
-  public init(_ definition: ModelDefinition, options: PlanOptions = PlanOptions()) throws(PlanError) {
+  public init(
+    _ definition: ModelDefinition, options: PlanOptions = PlanOptions(), choice: PlanChoice? = nil
+  ) throws(PlanError) {
+    var options = options
+    if let choice { options.isa = choice.isa }
+    self.choice = choice
     binder = try FeatureBinder(definition.schema)
-    plan = try Plan(definition.graph, inputColumns: definition.schema.features.count, options: options)
-    try Self.checkLabels(definition)
+    plan = try Plan(
+      choice?.dequantises == true ? definition.graph.dequantised : definition.graph,
+      inputColumns: definition.schema.features.count, options: options)
+    do throws(GraphFault) {
+      try definition.checkLabels()
+    } catch {
+      throw PlanError(error)
+    }
     var structure = definition
     structure.graph.tensors = []
     self.definition = structure
-  }
-
-  /// A class index must always find its label.
-  private static func checkLabels(_ definition: ModelDefinition) throws(PlanError) {
-    guard definition.labels.count <= Limits.labelsMax else {
-      throw PlanError("labels: expected at most \(Limits.labelsMax), found \(definition.labels.count)")
-    }
-    let graph = definition.graph
-    for output in graph.outputs where output.kind == .classLabel {
-      guard let node = graph.nodes.first(where: { $0.output == output.value }) else { continue }
-      let classes = graph.values[node.input].columns
-      guard definition.labels.count == classes else {
-        throw PlanError(
-          "output \(output.name.quotedForMessage): expected a label for each of \(classes) classes, found \(definition.labels.count)"
-        )
-      }
-    }
   }
 
   /// Answers raw rows, for tools and tests: chunks by `plan.rowsMax`, allocates.

@@ -21,6 +21,31 @@ public struct GoldenFailure: Error, Equatable, Sendable, CustomStringConvertible
   }
 }
 
+extension CompiledModel {
+  /// The model to serve: this one if its golden samples pass. If they do not, and it computes in another
+  /// precision than its bundle stores, the bundle's own, if that passes.
+  ///
+  /// - Parameters:
+  ///   - definition: what it was compiled from, with all weights.
+  ///   - options: likewise.
+  /// - Throws: the first sample that fails in the bundle's own precision.
+  public func passing(
+    _ samples: [GoldenSample], of definition: ModelDefinition, options: PlanOptions = PlanOptions()
+  ) throws(GoldenFailure) -> CompiledModel {
+    do throws(GoldenFailure) {
+      try GoldenCheck.run(samples, on: self)
+      return self
+    } catch {
+      guard let choice, choice.dequantises,
+        let stored = try? CompiledModel(
+          definition, options: options, choice: choice.storedInstead(because: error.description))
+      else { throw error }
+      try GoldenCheck.run(samples, on: stored)
+      return stored
+    }
+  }
+}
+
 /// Runs a bundle's golden samples on the machine that will serve it.
 public enum GoldenCheck {
   /// - Throws: the first sample whose answer differs by more than its tolerance.

@@ -27,6 +27,7 @@ actor BundleLoader {
 
   private let executor = ThreadExecutor(name: "nt-loader", niceness: 10)
   private let planOptions: PlanOptions
+  private let precision: PrecisionPolicy
   private let limits: BundleLimits
   private let metrics: MetricsRegistry
   private let durations: LoadDurations
@@ -47,6 +48,7 @@ actor BundleLoader {
 
   init(configuration: StoreConfiguration, metrics: MetricsRegistry, eventLog: EventLog) {
     planOptions = configuration.planOptions
+    precision = configuration.precision
     limits = configuration.limits
     self.metrics = metrics
     durations = LoadDurations(metrics)
@@ -117,12 +119,18 @@ actor BundleLoader {
     }
     try reserve(LoadCost.decoding(bundle.directory), for: "decoding", of: request)
     let contents = try step(durations.decode) { () throws(BundleError) in try bundle.decode() }
-    try reserve(LoadCost.packing(contents.definition.graph), for: "packed weights", of: request)
-    let compiled = try step(durations.compile) { () throws(PlanError) in
-      try CompiledModel(contents.definition, options: planOptions)
+    let choice = try step(durations.choose) { () throws(PlanError) in
+      try PlanChoice.make(for: contents.definition.graph, policy: precision, isa: planOptions.isa)
+    }
+    try reserve(
+      LoadCost.packing(contents.definition.graph, dequantised: choice.dequantises), for: "packed weights", of: request)
+    let candidate = try step(durations.compile) { () throws(PlanError) in
+      try CompiledModel(contents.definition, options: planOptions, choice: choice)
     }
     progress(Progress(key: key, state: .checking, identity: nil))
-    try step(durations.check) { () throws(GoldenFailure) in try GoldenCheck.run(contents.golden, on: compiled) }
+    let compiled = try step(durations.check) { () throws(GoldenFailure) in
+      try candidate.passing(contents.golden, of: contents.definition, options: planOptions)
+    }
     progress(Progress(key: key, state: .warming, identity: nil))
     try reserve(UInt64(clamping: compiled.plan.workspaceBytes), for: "scratch", of: request)
     let warmUp = try step(durations.warm) { () throws(BundleError) in WarmUp.run(compiled) }

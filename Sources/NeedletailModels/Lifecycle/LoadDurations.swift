@@ -5,6 +5,7 @@ struct LoadDurations: Sendable {
   let read: Histogram
   let verify: Histogram
   let decode: Histogram
+  let choose: Histogram
   let compile: Histogram
   let check: Histogram
   let warm: Histogram
@@ -18,6 +19,7 @@ struct LoadDurations: Sendable {
     read = phase("read")
     verify = phase("verify")
     decode = phase("decode")
+    choose = phase("choose")
     compile = phase("compile")
     check = phase("check")
     warm = phase("warm")

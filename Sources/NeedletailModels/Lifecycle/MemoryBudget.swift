@@ -85,14 +85,16 @@ package enum LoadCost {
   }
 
   /// The packed weights of a graph: layers may name one tensor many times, and are padded.
-  package static func packing(_ graph: ModelGraph) -> UInt64 {
+  ///
+  /// - Parameter dequantised: int8 weights become fp32: decoded, and packed.
+  package static func packing(_ graph: ModelGraph, dequantised: Bool = false) -> UInt64 {
     graph.nodes.reduce(0) { sum, node in
       guard case .dense(let dense) = node.operation, graph.tensors.indices.contains(dense.weights) else { return sum }
       let tensor = graph.tensors[dense.weights]
       guard tensor.shape.count == 2 else { return sum }
       let rows = UInt64(clamping: tensor.shape[0])
       let padded = (rows.plus(panelColumns - 1)) / panelColumns &* panelColumns
-      let elementBytes: UInt64 = if case .float32 = tensor.storage { 4 } else { 1 }
+      let elementBytes: UInt64 = if case .float32 = tensor.storage { 4 } else { dequantised ? 8 : 1 }
       let (elements, overflow) = padded.multipliedReportingOverflow(by: UInt64(clamping: tensor.shape[1]))
       let (bytes, tooMany) = elements.multipliedReportingOverflow(by: elementBytes)
       // Scales, row sums and bias: some words a column.

@@ -1,5 +1,6 @@
 internal import NeedletailBundle
 internal import NeedletailCore
+internal import NeedletailEngine
 
 /// Performs what the planner orders. Belongs to ``ModelStore/run()``: nobody else touches it, which is
 /// what keeps planner, table and status in step.
@@ -244,9 +245,11 @@ struct ControlLoop {
     var facts = [Event.Fact("state", event.state.description), Event.Fact("reason", event.reason)]
     if event.state == .live, let model = live[key] {
       metrics.showResident(model)
+      metrics.showPlan(model)
       facts += [
         .init("digest", String(model.digest.prefix(12))), .init("signer", model.signer),
         .init("resident_bytes", "\(model.residentBytes)"),
+        .init("plan", model.compiled.choice?.description ?? ""),
       ]
     }
     eventLog.emit(

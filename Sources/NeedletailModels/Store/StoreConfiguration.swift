@@ -19,6 +19,8 @@ public struct StoreConfiguration: Sendable {
   /// Full scans at least this often: file system events are hints only.
   public var rescanInterval: Duration = .milliseconds(Limits.rescanMillisecondsDefault)
   public var planOptions = PlanOptions()
+  /// Whether a version may be computed in another precision than its bundle stores.
+  public var precision = PrecisionPolicy.stored
   public var limits = BundleLimits()
   /// Previous versions that stay live beside the serving one, for an instant way back.
   public var keep = 1

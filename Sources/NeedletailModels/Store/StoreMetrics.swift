@@ -1,5 +1,6 @@
 internal import NeedletailBundle
 internal import NeedletailCore
+internal import NeedletailEngine
 internal import NeedletailMetrics
 
 /// What the store tells Prometheus.
@@ -52,6 +53,28 @@ struct StoreMetrics: Sendable {
     metrics.gauge(
       Self.untrustedName, help: "1 while a version is live whose key, digest or number was withdrawn.", labels: labels
     ).set(1)
+  }
+
+  /// What was chosen for this CPU, and the timings behind that.
+  func showPlan(_ model: LiveModel) {
+    let labels = Self.labels(model.model, model.version)
+    let plan = model.compiled.plan
+    metrics.gauge(
+      "needletail_model_plan_info", help: "1; the labels tell how a live version is computed.",
+      labels: labels + [
+        ("isa", plan.isa.rawValue), ("precision", plan.precision),
+        ("stored", model.compiled.choice?.dequantises == true ? "no" : "yes"),
+      ]
+    ).set(1)
+    for timing in model.compiled.choice?.timings ?? [] {
+      metrics.gauge(
+        "needletail_model_plan_trial_seconds",
+        help: "What the dense layers of a version took when it was loaded, in each way that was timed.",
+        labels: labels + [
+          ("isa", timing.isa.rawValue), ("precision", timing.precision), ("rows", "\(timing.rows)"),
+        ]
+      ).set(timing.microseconds / 1e6)
+    }
   }
 
   func showServing(_ model: ModelID, from old: ModelVersion?, to new: ModelVersion) {

@@ -1,5 +1,6 @@
 public import Logging
 internal import NeedletailCore
+public import NeedletailEngine
 
 /// Everything the server was told, read and checked.
 public struct ServerConfiguration: Sendable {
@@ -51,6 +52,9 @@ public struct ServerConfiguration: Sendable {
   public var memoryMax = 0
   public var planRowsMax = 256
   public var relaxed = false
+  public var precision = PrecisionPolicy.stored
+  /// Threads that may share one large layer; 0: as many as the process may use processors.
+  public var engineThreads = 0
   public var limits = ConnectionLimits()
   public var bundleBytesMax = Limits.bundleBytesMaxDefault
   public var bundleRawBytesMax = Limits.bundleRawBytesMaxDefault
@@ -92,6 +96,8 @@ public struct ServerConfiguration: Sendable {
     memoryMax = try values.integer(.memory)
     planRowsMax = try values.integer(.planRows)
     relaxed = try values.flag(.relaxed)
+    precision = PrecisionPolicy(rawValue: try values.choice(.precision)) ?? .stored
+    engineThreads = try values.integer(.engineThreads)
     limits.frameBytesMax = try values.integer(.frameBytes)
     limits.connectionsMax = try values.integer(.connections)
     limits.callsInFlightMax = try values.integer(.callsInFlight)

@@ -1,12 +1,13 @@
 internal import Logging
 internal import NeedletailCore
+internal import NeedletailEngine
 
 extension Setting {
   /// Every setting of the server, in the order in which `--print-config` shows them.
   public static let all: [Setting] = [
     store, stateDirectory, listen, unix, plaintext, admin, tlsCertificate, tlsKey, tlsClientCA, apiKeys, reload,
     trust, allowUnsigned, threads,
-    logLevel, logFormat, grace, stopLimit, rescan, keep, memory, planRows, relaxed,
+    logLevel, logFormat, grace, stopLimit, rescan, keep, planRows, relaxed, precision, engineThreads, memory,
     frameBytes, connections, callsInFlight, outputBytes, outputBytesTotal, idle, frameTimeout, stall, handshake,
     batchRows,
     bundleBytes, bundleRawBytes,
@@ -80,10 +81,17 @@ extension Setting {
     "memory_max", .integer(0...(1 << 50)), default: "0", flag: "memory-max",
     "Bytes that the process may have when a model is loaded; 0 leaves it to the control group and the machine")
   static let planRows = Setting(
-    "models.plan_rows_max", .integer(1...65_536), default: "256", "Rows that one run of a plan computes")
+    "models.plan_rows_max", .integer(1...Limits.batchRowsMaxDefault), default: "256",
+    "Rows that one run of a plan computes")
   static let relaxed = Setting(
     "models.relaxed", .flag, default: "false",
     "Allow kernels whose last bits depend on the batch, where they are faster")
+  static let precision = Setting(
+    "models.precision", .choice(PrecisionPolicy.allCases.map(\.rawValue)), default: PrecisionPolicy.stored.rawValue,
+    "Compute in what the bundle stores, or, with auto, int8 as fp32 where this CPU is faster that way")
+  static let engineThreads = Setting(
+    "engine.threads", .integer(0...64), default: "0",
+    "Threads that may share one large layer; 0 takes as many as the process may use processors")
 
   // MARK: limits
 

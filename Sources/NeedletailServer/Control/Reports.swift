@@ -65,7 +65,8 @@ extension ModelDescription {
       labels: definition.labels, digest: live.digest, signer: live.signer,
       createdMilliseconds: live.createdMilliseconds, metrics: live.trainingMetrics,
       lineage: live.lineage.map(Self.pairs) ?? [:], precision: plan.precision, isa: plan.isa.rawValue,
-      residentBytes: UInt64(clamping: live.residentBytes), plan: plan.steps.map(\.description))
+      residentBytes: UInt64(clamping: live.residentBytes), plan: plan.steps.map(\.description),
+      planChoice: live.compiled.choice?.description ?? "")
   }
 
   private static func pairs(_ lineage: Lineage) -> [String: String] {

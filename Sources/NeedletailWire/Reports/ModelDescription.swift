@@ -56,13 +56,15 @@ public struct ModelDescription: Sendable, Equatable {
   public var plan: [String]
   /// The same as ``ModelListReport`` tells of this version; nil from servers that do not tell it.
   public var status: VersionReport?
+  /// How the server came to compute it this way, for people.
+  public var planChoice: String
 
   public init(
     model: String, version: UInt64, state: VersionState?, task: String = "", inputs: [TensorSpecReport] = [],
     outputs: [TensorSpecReport] = [], labels: [String] = [], digest: String = "", signer: String = "",
     createdMilliseconds: UInt64 = 0, metrics: [String: Double] = [:], lineage: [String: String] = [:],
     precision: String = "", isa: String = "", residentBytes: UInt64 = 0, plan: [String] = [],
-    status: VersionReport? = nil
+    status: VersionReport? = nil, planChoice: String = ""
   ) {
     self.model = model
     self.version = version
@@ -81,5 +83,6 @@ public struct ModelDescription: Sendable, Equatable {
     self.residentBytes = residentBytes
     self.plan = plan
     self.status = status
+    self.planChoice = planChoice
   }
 }

@@ -43,6 +43,7 @@ extension ModelDescription {
     case 14: isa = text
     case 16: plan.append(text)
     case 17: status = try VersionReport(decoding: bytes)
+    case 18: planChoice = text
     default: break
     }
   }

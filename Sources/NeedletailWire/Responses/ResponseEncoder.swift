@@ -216,5 +216,6 @@ extension MessageWriter {
     uint(15, description.residentBytes)
     strings(16, description.plan)
     if let status = description.status { message(17) { $0.write(status) } }
+    string(18, description.planChoice)
   }
 }

@@ -30,6 +30,7 @@ struct DescriptionPrinter {
       ("created", model.createdMilliseconds > 0 ? ISO8601DateFormatter().string(from: created) : ""),
       ("digest", model.digest), ("signer", model.signer.isEmpty ? "none: not signed" : model.signer),
       ("precision", [model.precision, model.isa].filter { !$0.isEmpty }.joined(separator: " on ")),
+      ("timed", model.planChoice),
       ("memory", model.residentBytes > 0 ? "\((model.residentBytes + 1023) / 1024) KiB" : ""),
       ("labels", Self.list(model.labels)),
     ]

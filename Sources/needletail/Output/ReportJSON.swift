@@ -97,6 +97,7 @@ struct DescriptionJSON: Encodable {
   var isa: String
   var residentBytes: UInt64
   var plan: [String]
+  var planChoice: String
 
   init(_ description: ModelDescription) {
     model = description.model
@@ -115,5 +116,6 @@ struct DescriptionJSON: Encodable {
     isa = description.isa
     residentBytes = description.residentBytes
     plan = description.plan
+    planChoice = description.planChoice
   }
 }

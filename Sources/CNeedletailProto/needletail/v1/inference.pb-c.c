@@ -3106,7 +3106,7 @@ const ProtobufCMessageDescriptor needletail__v1__describe_model_response__lineag
   (ProtobufCMessageInit) needletail__v1__describe_model_response__lineage_entry__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor needletail__v1__describe_model_response__field_descriptors[17] =
+static const ProtobufCFieldDescriptor needletail__v1__describe_model_response__field_descriptors[18] =
 {
   {
     "model",
@@ -3312,6 +3312,18 @@ static const ProtobufCFieldDescriptor needletail__v1__describe_model_response__f
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "plan_choice",
+    18,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__DescribeModelResponse, plan_choice),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned needletail__v1__describe_model_response__field_indices_by_name[] = {
   9,   /* field[9] = created_ms */
@@ -3324,6 +3336,7 @@ static const unsigned needletail__v1__describe_model_response__field_indices_by_
   0,   /* field[0] = model */
   5,   /* field[5] = outputs */
   15,   /* field[15] = plan */
+  17,   /* field[17] = plan_choice */
   12,   /* field[12] = precision */
   14,   /* field[14] = resident_bytes */
   8,   /* field[8] = signer */
@@ -3335,7 +3348,7 @@ static const unsigned needletail__v1__describe_model_response__field_indices_by_
 static const ProtobufCIntRange needletail__v1__describe_model_response__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 17 }
+  { 0, 18 }
 };
 const ProtobufCMessageDescriptor needletail__v1__describe_model_response__descriptor =
 {
@@ -3345,7 +3358,7 @@ const ProtobufCMessageDescriptor needletail__v1__describe_model_response__descri
   "Needletail__V1__DescribeModelResponse",
   "needletail.v1",
   sizeof(Needletail__V1__DescribeModelResponse),
-  17,
+  18,
   needletail__v1__describe_model_response__field_descriptors,
   needletail__v1__describe_model_response__field_indices_by_name,
   1,  needletail__v1__describe_model_response__number_ranges,

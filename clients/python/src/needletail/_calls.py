@@ -190,6 +190,7 @@ def _read_description(response: pb.Response) -> ModelDescription:
         isa=answer.isa,
         resident_bytes=answer.resident_bytes,
         plan=list(answer.plan),
+        plan_choice=answer.plan_choice,
     )
 
 

@@ -184,3 +184,5 @@ class ModelDescription:
     resident_bytes: int
     #: Steps of the compiled plan, for people.
     plan: List[str]
+    #: How the server came to compute it this way, for people.
+    plan_choice: str = ""

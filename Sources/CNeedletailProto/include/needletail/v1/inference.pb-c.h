@@ -653,10 +653,14 @@ struct  Needletail__V1__DescribeModelResponse
    * The same as ListModels tells of this version.
    */
   Needletail__V1__VersionStatus *status;
+  /*
+   * How the server came to compute it this way: what it timed when it loaded the version. For people.
+   */
+  char *plan_choice;
 };
 #define NEEDLETAIL__V1__DESCRIBE_MODEL_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__describe_model_response__descriptor) \
-    , (char *)protobuf_c_empty_string, 0, NEEDLETAIL__V1__VERSION_STATE__VERSION_STATE_UNSPECIFIED, (char *)protobuf_c_empty_string, 0,NULL, 0,NULL, 0,NULL, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0,NULL, 0,NULL, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0,NULL, NULL }
+    , (char *)protobuf_c_empty_string, 0, NEEDLETAIL__V1__VERSION_STATE__VERSION_STATE_UNSPECIFIED, (char *)protobuf_c_empty_string, 0,NULL, 0,NULL, 0,NULL, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0,NULL, 0,NULL, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0,NULL, NULL, (char *)protobuf_c_empty_string }
 
 
 struct  Needletail__V1__EventsRequest

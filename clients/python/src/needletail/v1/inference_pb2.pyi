@@ -63,7 +63,7 @@ class DescribeModelRequest(_message.Message):
     def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., label: _Optional[str] = ...) -> None: ...
 
 class DescribeModelResponse(_message.Message):
-    __slots__ = ["created_ms", "digest", "inputs", "isa", "labels", "lineage", "metrics", "model", "outputs", "plan", "precision", "resident_bytes", "signer", "state", "status", "task", "version"]
+    __slots__ = ["created_ms", "digest", "inputs", "isa", "labels", "lineage", "metrics", "model", "outputs", "plan", "plan_choice", "precision", "resident_bytes", "signer", "state", "status", "task", "version"]
     class LineageEntry(_message.Message):
         __slots__ = ["key", "value"]
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -87,6 +87,7 @@ class DescribeModelResponse(_message.Message):
     METRICS_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    PLAN_CHOICE_FIELD_NUMBER: _ClassVar[int]
     PLAN_FIELD_NUMBER: _ClassVar[int]
     PRECISION_FIELD_NUMBER: _ClassVar[int]
     RESIDENT_BYTES_FIELD_NUMBER: _ClassVar[int]
@@ -105,6 +106,7 @@ class DescribeModelResponse(_message.Message):
     model: str
     outputs: _containers.RepeatedCompositeFieldContainer[TensorSpec]
     plan: _containers.RepeatedScalarFieldContainer[str]
+    plan_choice: str
     precision: str
     resident_bytes: int
     signer: str
@@ -112,7 +114,7 @@ class DescribeModelResponse(_message.Message):
     status: VersionStatus
     task: str
     version: int
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., state: _Optional[_Union[VersionState, str]] = ..., task: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., labels: _Optional[_Iterable[str]] = ..., digest: _Optional[str] = ..., signer: _Optional[str] = ..., created_ms: _Optional[int] = ..., metrics: _Optional[_Mapping[str, float]] = ..., lineage: _Optional[_Mapping[str, str]] = ..., precision: _Optional[str] = ..., isa: _Optional[str] = ..., resident_bytes: _Optional[int] = ..., plan: _Optional[_Iterable[str]] = ..., status: _Optional[_Union[VersionStatus, _Mapping]] = ...) -> None: ...
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., state: _Optional[_Union[VersionState, str]] = ..., task: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., labels: _Optional[_Iterable[str]] = ..., digest: _Optional[str] = ..., signer: _Optional[str] = ..., created_ms: _Optional[int] = ..., metrics: _Optional[_Mapping[str, float]] = ..., lineage: _Optional[_Mapping[str, str]] = ..., precision: _Optional[str] = ..., isa: _Optional[str] = ..., resident_bytes: _Optional[int] = ..., plan: _Optional[_Iterable[str]] = ..., status: _Optional[_Union[VersionStatus, _Mapping]] = ..., plan_choice: _Optional[str] = ...) -> None: ...
 
 class Event(_message.Message):
     __slots__ = ["facts", "kind", "message", "model", "sequence", "severity", "time_ms", "version"]

@@ -1,0 +1,59 @@
+internal import CNeedletailKernels
+
+/// What this CPU can do at most on one thread, measured now: the limits that a plan's steps are held
+/// against.
+public struct Roofline: Sendable, Equatable {
+  /// int8 multiply-adds a second of the engine's own kernel, with operands in the first two caches.
+  public let int8PerSecond: Double
+  /// The same for fp32.
+  public let float32PerSecond: Double
+  /// Bytes read a second from a buffer as large as the plan's weights.
+  public let bytesPerSecond: Double
+
+  /// Takes some 50 ms.
+  /// - Parameter weightBytes: of the plan.
+  /// - Throws: if memory is wanting.
+  public static func measure(weightBytes: Int, isa: InstructionSet) throws(PlanError) -> Roofline {
+    let (rows, columns, depth) = (64, 256, 512)
+    let slice = try LayerSlice(columns: columns, depth: depth, rowsMax: rows)
+    let multiplyAdds = Double(rows * columns * depth)
+    func rate(isInt8: Bool) throws(PlanError) -> Double {
+      1e6 * multiplyAdds
+        / (try slice.time(rows: rows, isInt8: isInt8, quantises: false, isa: isa, for: .milliseconds(15)))
+    }
+    let bytes = max(1 << 14, min(weightBytes, 1 << 28))
+    let storage = PlanStorage()
+    let memory = try storage.allocate(bytes: bytes, for: nil)
+    let best = withExtendedLifetime(storage) {
+      Stopwatch.best(within: .milliseconds(20)) { _ = nt_read_all(memory, bytes) }
+    }
+    return Roofline(
+      int8PerSecond: try rate(isInt8: true), float32PerSecond: try rate(isInt8: false),
+      bytesPerSecond: 1e6 * Double(bytes) / best)
+  }
+
+  /// The least microseconds in which a step could compute `rows` rows, and what holds it.
+  public func limit(of step: PlanStep, rows: Int) -> (microseconds: Double, isArithmetic: Bool)? {
+    guard step.multiplyAddsPerRow > 0 else { return nil }
+    let rate = step.kernel == "s8_gemm" ? int8PerSecond : float32PerSecond
+    let arithmetic = 1e6 * Double(step.multiplyAddsPerRow) * Double(rows) / rate
+    let memory = 1e6 * Double(step.weightBytes) / bytesPerSecond
+    return (max(arithmetic, memory), arithmetic >= memory)
+  }
+}
+
+enum Stopwatch {
+  /// Microseconds of one run: the best of those that fit the budget, at least one after a first.
+  static func best(within budget: Duration, _ body: () -> Void) -> Double {
+    let clock = ContinuousClock()
+    body()
+    var best = Duration.seconds(3600)
+    let end = clock.now + budget
+    repeat { best = min(best, clock.measure(body)) } while clock.now < end
+    return best.microseconds
+  }
+}
+
+extension Duration {
+  var microseconds: Double { 1e6 * Double(components.seconds) + Double(components.attoseconds) / 1e12 }
+}
