@@ -59,6 +59,32 @@ public enum Limits {
   /// From SIGTERM to GoAway: load balancers notice in this time that the server is not ready.
   public static let graceSecondsDefault = 5
 
+  // MARK: queues
+
+  /// Default of `serving.inline_microseconds`: handing a call to another thread and back costs two
+  /// wake-ups, some 20 to 50 µs on a quiet machine; below a few times that, it is quicker done here.
+  public static let inlineNanosecondsMaxDefault: UInt64 = 150_000
+  /// Default of `serving.tick_microseconds`: what a call may wait for those read before it.
+  public static let tickNanosecondsTargetDefault: UInt64 = 5_000_000
+  /// Calls of one version and priority that wait for workers. The bound in time is far below it; this one
+  /// is that of the memory set aside.
+  public static let queuedCallsMax = 4096
+  /// A queue shorter than this in time is not worth refusing anybody for.
+  public static let queueTargetNanosecondsMin: UInt64 = 1_000_000
+  /// A burst may take so long, at least and at most, before it counts as overload.
+  public static let queueIntervalNanosecondsMin: UInt64 = 5_000_000
+  public static let queueIntervalNanosecondsMax: UInt64 = 100_000_000
+  /// A batch is not interrupted: while another model wants the workers too, none takes longer.
+  public static let sharedBatchNanosecondsMax: UInt64 = 5_000_000
+  /// A model that had calls within this time counts as one that wants the workers.
+  public static let laneActiveNanoseconds: UInt64 = 1_000_000_000
+  /// Rows and answers of one loop's calls that are with the workers: 64 MiB. More is refused.
+  public static let queuedFloatsMax = 16 << 20
+  /// Of the same, what a loop without such calls keeps for the next ones: 8 MiB.
+  public static let queuedFloatsKept = 2 << 20
+  /// An overloaded server asks for no sooner retry.
+  public static let overloadRetryMicrosecondsMin: UInt32 = 1000
+
   // MARK: requests
 
   public static let modelNameBytesMax = 128

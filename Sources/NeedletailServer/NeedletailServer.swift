@@ -34,6 +34,7 @@ public final class NeedletailServer: Sendable {
   private let keys: KeySource?
   private let control: ControlPlane
   private let serving: MultiThreadedEventLoopGroup
+  private let workers: WorkerPool
   private let housekeeping: MultiThreadedEventLoopGroup
   private let services: ServiceGroup
   private let admin: BoundAddress
@@ -51,7 +52,8 @@ public final class NeedletailServer: Sendable {
 
     let threads = configuration.threads == 0 ? Processors.count : configuration.threads
     EnginePool.start(threads: configuration.engineThreads == 0 ? Processors.count : configuration.engineThreads)
-    let metrics = MetricsRegistry(shards: threads)
+    let workerThreads = configuration.serving.workers == 0 ? Processors.count : configuration.serving.workers
+    let metrics = MetricsRegistry(shards: threads + workerThreads)
     Self.addServerMetrics(metrics)
     let registry = ModelRegistry(readers: threads)
     let store = try Self.makeStore(configuration, registry: registry, metrics: metrics, logger: logger)
@@ -64,10 +66,17 @@ public final class NeedletailServer: Sendable {
     metrics.sampled(
       "needletail_output_waiting_bytes", kind: .gauge, help: "Bytes of answers that wait for peers that do not read."
     ) { Double(outputBudget.bytesWaiting) }
+    let servingCounters = ServingCounters(metrics: metrics)
+    let workers = WorkerPool(
+      .init(
+        workers: workerThreads,
+        inlineNanosecondsMax: UInt64(clamping: configuration.serving.inlineCost.nanoseconds),
+        queueDelayNanoseconds: UInt64(clamping: configuration.serving.queueDelay.nanoseconds)),
+      counters: servingCounters, firstShard: threads)
     let shared = SharedServices(
       logger: logger, control: control, metrics: metrics,
       gate: ConnectionGate(connectionsMax: configuration.limits.connectionsMax), outputBudget: outputBudget,
-      connectionCounters: ConnectionCounters(metrics: metrics), servingCounters: ServingCounters(metrics: metrics),
+      workers: workers, connectionCounters: ConnectionCounters(metrics: metrics), servingCounters: servingCounters,
       shadows: ShadowRunner(metrics: metrics), accessCounters: AccessCounters(metrics: metrics),
       tlsCounters: TLSCounters(metrics: metrics), keys: keys)
 
@@ -87,6 +96,8 @@ public final class NeedletailServer: Sendable {
     self.store = store
     self.control = control
     self.traffic = traffic
+    workers.start()
+    self.workers = workers
     self.serving = serving
     self.housekeeping = housekeeping
     self.listener = listener
@@ -154,6 +165,7 @@ public final class NeedletailServer: Sendable {
     }
     telling.cancel()
     admin.set(nil)
+    workers.stop()
     try? await serving.shutdownGracefully()
     try? await housekeeping.shutdownGracefully()
     try result.get()

@@ -14,6 +14,11 @@ final class ModelBatch<Encoder: AnyObject> {
   private var copies = ShadowCopies()
   /// Bytes that one row of each output takes in an answer, at most.
   private let answerBytesPerRow: [Int]
+  /// Where its calls wait for workers; nil until one does.
+  private(set) var lane: WorkerLane?
+  private var pool: WorkerPool?
+  /// Calls that are with the workers.
+  var callsOut = 0
   /// Outputs of a call of more rows than one run takes.
   var collected = FloatRoom()
   private(set) var jobs: [PredictJob] = []
@@ -55,6 +60,16 @@ final class ModelBatch<Encoder: AnyObject> {
 
   /// A call that was computed by itself goes without.
   func skipShadow(rows: Int, shard: Int) { copies.skip(rows: rows, shard: shard) }
+
+  deinit {
+    if let lane { pool?.release(lane) }
+  }
+
+  /// Enters the queue of the version's calls for workers.
+  func join(_ lane: WorkerLane, of pool: WorkerPool) {
+    self.lane = lane
+    self.pool = pool
+  }
 
   /// Rows that still fit.
   var room: Int { plan.rowsMax - rows }
@@ -112,10 +127,7 @@ final class ModelBatch<Encoder: AnyObject> {
 
   /// Counts numbers that are none among the outputs just computed.
   func countNonFinite(rows: Int, shard: Int) {
-    var found = 0
-    for index in plan.outputs.indices where plan.outputs[index].kind == .number {
-      found += NonFinite.count(workspace.output(index), count: rows * plan.outputs[index].columns)
-    }
+    let found = plan.nonFiniteOutputs(workspace, rows: rows)
     if found > 0 { model.counters.nonFinite.add(UInt64(found), shard: shard) }
   }
 }

@@ -14,13 +14,20 @@ public import NeedletailModels
 /// loop, and allocation-free once every version was seen.
 public final class TickBatcher<Sink: AnswerSink> {
   private let reader: RegistryReader
-  private let counters: ServingCounters
-  private let shard: Int
+  let counters: ServingCounters
+  let shard: Int
   private let rowsMax: Int
   private let shadows: ShadowRunner?
   /// Held from a tick's first call to its end.
-  private var lease: ModelLease?
+  var lease: ModelLease?
   private var batches: [ModelBatch<Sink.Encoder>] = []
+  /// Nil: every plan runs on the loop.
+  var workers: WorkerAccess?
+  var governor: TickGovernor
+  /// What the rows that are bound and not yet run will cost, by what warming measured.
+  private(set) var pendingNanoseconds: UInt64 = 0
+  /// When the tick began, or the last one did.
+  private(set) var lastTime: Instant
   /// Of the table that `batches` was last compared with.
   private var sweptGeneration: UInt64 = 0
   /// Answers made and not yet handed to sockets.
@@ -33,14 +40,21 @@ public final class TickBatcher<Sink: AnswerSink> {
   ///   - shard: of the metrics, this loop's own.
   ///   - rowsMax: rows of one call.
   ///   - shadows: runs copies for shadow versions; nil: nobody does.
+  ///   - workers: for plans too expensive for the loop, and where their answers arrive.
+  ///   - tickNanosecondsTarget: of ``TickGovernor``.
   public init(
-    reader: RegistryReader, counters: ServingCounters, shard: Int, rowsMax: Int, shadows: ShadowRunner? = nil
+    reader: RegistryReader, counters: ServingCounters, shard: Int, rowsMax: Int, shadows: ShadowRunner? = nil,
+    workers: (pool: WorkerPool, mailbox: Mailbox)? = nil,
+    tickNanosecondsTarget: UInt64 = Limits.tickNanosecondsTargetDefault, now: Instant = .now()
   ) {
     self.shadows = shadows
     self.reader = reader
     self.counters = counters
     self.shard = shard
     self.rowsMax = rowsMax
+    if let workers { self.workers = WorkerAccess(pool: workers.pool, mailbox: workers.mailbox) }
+    governor = TickGovernor(targetNanoseconds: tickNanosecondsTarget, now: now)
+    lastTime = now
     unsent.reserveCapacity(64)
   }
 
@@ -78,6 +92,14 @@ public final class TickBatcher<Sink: AnswerSink> {
       throw .invalidArgument(
         "rows: expected an answer of at most \(Limits.answerBytesMax) bytes, found \(answerBytes) for \(rows) rows")
     }
+    if isForWorkers(batch, rows: rows) {
+      try queue(call, rows: rows, selection: selection, batch)
+      return
+    }
+    if let obstacle = tickObstacle(at: sink.time) {
+      counters.shed(.tick).add(shard: shard)
+      throw obstacle
+    }
     if rows > batch.room { run(batch, into: sink) }
     if rows > batch.room {
       try runAlone(call, rows: rows, selection: selection, batch, sink)
@@ -88,16 +110,16 @@ public final class TickBatcher<Sink: AnswerSink> {
       PredictJob(
         address: call.address, arrival: call.arrival, receiveMicroseconds: call.receiveMicroseconds,
         deadline: call.deadline, selection: selection, firstRow: batch.rows, rows: rows))
-    callsPending += 1
-    counters.inFlight.add(1, shard: shard)
+    pendingNanoseconds &+= batch.model.cost.marginalNanoseconds(rows: rows)
+    callBegan()
   }
 
   /// The loop's scratch for the version that `call` asks for.
   private func batch(for call: PredictCall, sink: Sink) throws(ServingError) -> ModelBatch<Sink.Encoder> {
-    if lease == nil { beginTick() }
+    if lease == nil { beginTick(at: sink.time) }
     let wanted = try lease!.borrowedModel(
       named: call.model, selector: call.selector, routingKey: call.routingKey)
-    for batch in batches where Unmanaged.passUnretained(batch.model).toOpaque() == wanted.toOpaque() { return batch }
+    if let batch = knownBatch(wanted) { return batch }
     let model = wanted.takeUnretainedValue()
     let batch = ModelBatch(model, encoder: sink.makeEncoder(for: model))
     if let shadows { batch.connect(shadow: lease!.shadow(of: model), shadows) }
@@ -105,11 +127,19 @@ public final class TickBatcher<Sink: AnswerSink> {
     return batch
   }
 
+  func knownBatch(_ model: Unmanaged<LiveModel>) -> ModelBatch<Sink.Encoder>? {
+    for batch in batches where Unmanaged.passUnretained(batch.model).toOpaque() == model.toOpaque() { return batch }
+    return nil
+  }
+
   // MARK: ticks
 
   /// Computes all that was admitted since the last run, hands out the answers and ends the tick.
   public func run(into sink: Sink) {
     for batch in batches where batch.rows > 0 { run(batch, into: sink) }
+    pendingNanoseconds = 0
+    submit(into: sink)
+    governor.end(now: sink.time)
     // Ends the lease: versions that left the table may be freed.
     lease = nil
   }
@@ -137,17 +167,26 @@ public final class TickBatcher<Sink: AnswerSink> {
   public func sweep() {
     guard lease == nil else { return }
     sweptGeneration = 0
-    beginTick()
+    takeLease()
     lease = nil
     for batch in batches { batch.collected.trim() }
+    workers?.slab.trim()
   }
 
-  private func beginTick() {
+  func beginTick(at now: Instant) {
+    lastTime = now
+    governor.begin(now: now)
+    takeLease()
+  }
+
+  private func takeLease() {
     let lease = reader.lease()
     let table = lease.table
     if table.generation != sweptGeneration {
+      // Scratch stays while calls are out: the version lives from their admission to their answers.
       batches.removeAll { batch in
-        !table.entries.contains { $0.model == batch.model.model && $0.live.contains { $0 === batch.model } }
+        batch.callsOut == 0
+          && !table.entries.contains { $0.model == batch.model.model && $0.live.contains { $0 === batch.model } }
       }
       if let shadows { for batch in batches { batch.connect(shadow: table.shadow(of: batch.model), shadows) } }
       sweptGeneration = table.generation
@@ -215,15 +254,20 @@ public final class TickBatcher<Sink: AnswerSink> {
 
   // MARK: counting
 
-  private static var expired: ServingError { .deadlineExceeded("timeout_us: the budget was spent before the call ran") }
+  static var expired: ServingError { .deadlineExceeded("timeout_us: the budget was spent before the call ran") }
 
-  private func callsEnded(_ calls: Int) {
+  func callBegan() {
+    callsPending += 1
+    counters.inFlight.add(1, shard: shard)
+  }
+
+  func callsEnded(_ calls: Int) {
     callsPending -= calls
     counters.inFlight.add(-calls, shard: shard)
   }
 
   /// What the calls of a batch have in common, counted once.
-  private func count(
+  func count(
     _ counters: ModelCounters, calls: Int, rows: Int, _ computeMicroseconds: UInt32, end: Instant
   ) {
     counters.requests(.ok).add(UInt64(calls), shard: shard)
@@ -233,14 +277,14 @@ public final class TickBatcher<Sink: AnswerSink> {
     unsent.append(UnsentAnswers(counters: counters, computed: end, calls: calls))
   }
 
-  private func count(_ counters: ModelCounters, received receiveMicroseconds: UInt32, _ timing: AnswerTiming) {
+  func count(_ counters: ModelCounters, received receiveMicroseconds: UInt32, _ timing: AnswerTiming) {
     counters.receiveDuration.record(microseconds: receiveMicroseconds, shard: shard)
     counters.queueDuration.record(microseconds: timing.queueMicroseconds, shard: shard)
     let total = UInt64(timing.queueMicroseconds) + UInt64(timing.computeMicroseconds)
     counters.answerDuration.record(microseconds: UInt32(clamping: total), shard: shard)
   }
 
-  private func refuse(
+  func refuse(
     _ address: ReplyAddress, _ error: ServingError, _ batch: ModelBatch<Sink.Encoder>, _ sink: Sink
   ) {
     batch.model.counters.requests(error.code).add(shard: shard)

@@ -22,6 +22,25 @@ struct HotPathTests {
     }
   }
 
+  @Test func aCallTooExpensiveForItsLoopGetsTheSameAnswerFromAWorker() async throws {
+    let inputs = [InputTensor.features((0..<16).map { Float($0) * 0.1 }, columns: 16)]
+    func answer(_ inlineCost: Duration) async throws -> Prediction {
+      try await TestServer.with(models: Self.models, configure: { $0.serving.inlineCost = inlineCost }) { test in
+        let client = try await test.client()
+        for _ in 0..<50 { _ = try await client.predict("mlp", inputs: inputs) }
+        let answer = try await client.predict("mlp", inputs: inputs)
+        // The limit of the workers' queue exists only where calls went there.
+        let hasQueue = test.server.metricsText.contains("needletail_queue_limit_rows{")
+        #expect(hasQueue == (inlineCost == .zero))
+        await client.close()
+        return answer
+      }
+    }
+    let (onLoop, onWorker) = (try await answer(.seconds(1)), try await answer(.zero))
+    #expect(onLoop.floats("probabilities") == onWorker.floats("probabilities"))
+    #expect(onWorker.floats("probabilities")?.count == 10)
+  }
+
   @Test func everyPhaseOfACallIsRecordedPerModelAndVersion() async throws {
     try await TestServer.with(models: Self.models) { test in
       let client = try await test.client()

@@ -11,22 +11,34 @@ final class BatcherBench {
   let sink = RecordingSink()
   let batcher: TickBatcher<RecordingSink>
 
-  init(rowsMax: Int = 4096) {
+  let workers: WorkerPool?
+
+  /// - Parameters:
+  ///   - workers: threads for expensive plans; 0: there are none.
+  ///   - isStarted: whether they run at once, or when the test starts them.
+  init(rowsMax: Int = 4096, workers: Int = 0, isStarted: Bool = true) {
+    let counters = ServingCounters(metrics: metrics)
+    self.workers = workers == 0 ? nil : WorkerPool(.init(workers: workers), counters: counters, firstShard: 1)
     batcher = TickBatcher(
-      reader: registry.reader(0), counters: ServingCounters(metrics: metrics), shard: 0, rowsMax: rowsMax)
+      reader: registry.reader(0), counters: counters, shard: 0, rowsMax: rowsMax,
+      workers: self.workers.map { ($0, Mailbox {}) }, now: sink.time)
+    if isStarted { self.workers?.start() }
   }
 
+  func stop() { workers?.stop() }
+
   /// - Parameter planRows: rows that one run computes.
-  func live(_ definition: ModelDefinition, model: String = "m", version: UInt64 = 1, planRows: Int = 256) throws
-    -> LiveModel
-  {
+  func live(
+    _ definition: ModelDefinition, model: String = "m", version: UInt64 = 1, planRows: Int = 256,
+    warmUp: [WarmUpRun] = []
+  ) throws -> LiveModel {
     var options = PlanOptions()
     options.rowsMax = planRows
     let id = try ModelID(model)
     let number = ModelVersion(version)!
     return LiveModel(
       model: id, version: number, compiled: try CompiledModel(definition, options: options), digest: "", signer: "",
-      createdMilliseconds: 0, trainingMetrics: [:], lineage: nil, drift: nil, warmUp: [],
+      createdMilliseconds: 0, trainingMetrics: [:], lineage: nil, drift: nil, warmUp: warmUp,
       counters: ModelCounters(model: id, version: number, metrics: metrics))
   }
 
@@ -39,7 +51,8 @@ final class BatcherBench {
   /// A call with one dense matrix.
   func call(
     _ id: UInt64, _ rows: [[Float]], model: String = "m", version: UInt64? = nil, outputs: [String] = [],
-    timeoutMicroseconds: UInt32 = 0, receiveMicroseconds: UInt32 = 0
+    timeoutMicroseconds: UInt32 = 0, receiveMicroseconds: UInt32 = 0,
+    priority: CallPriority = .interactive
   ) {
     let values = rows.flatMap { $0 }
     let shape = [UInt64(rows.count), UInt64(rows.first?.count ?? 0)]
@@ -66,7 +79,7 @@ final class BatcherBench {
                       receiveMicroseconds: receiveMicroseconds, timeoutMicroseconds: timeoutMicroseconds,
                       model: modelName,
                       selector: version.map { .version($0) } ?? .serving,
-                      tensors: UnsafeBufferPointer(start: tensor, count: 1), outputs: names),
+                      tensors: UnsafeBufferPointer(start: tensor, count: 1), outputs: names, priority: priority),
                     into: sink)
                 }
               }

@@ -18,6 +18,11 @@ public struct PlanCost: Equatable, Sendable {
     rowsMax = max(1, runs.last?.rows ?? 1)
   }
 
+  /// What rows add to a batch that runs anyway.
+  public func marginalNanoseconds(rows: Int) -> UInt64 {
+    UInt64(Double(largestNanoseconds) * Double(rows) / Double(rowsMax))
+  }
+
   /// An estimate for any number of rows: on a straight line between the two ends, and beyond the largest
   /// batch as many of those as it takes.
   public func nanoseconds(rows: Int) -> UInt64 {

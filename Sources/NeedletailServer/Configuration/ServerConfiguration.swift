@@ -22,6 +22,20 @@ public struct ServerConfiguration: Sendable {
     public init() {}
   }
 
+  /// Where calls are computed, and how long they may wait.
+  public struct ServingOptions: Sendable {
+    /// Threads for plans too expensive for a loop; 0: as many as the process may use processors.
+    public var workers = 0
+    /// A call that costs no more runs on its loop.
+    public var inlineCost: Duration = .nanoseconds(Int64(Limits.inlineNanosecondsMaxDefault))
+    /// What a call may wait at the workers for others to share its batch.
+    public var queueDelay: Duration = .zero
+    /// What a loop may take on in one wake-up before it refuses calls, where that goes on.
+    public var tickTarget: Duration = .nanoseconds(Int64(Limits.tickNanosecondsTargetDefault))
+
+    public init() {}
+  }
+
   public var store: String
   /// Nil: what the server remembers ends with its process.
   public var stateDirectory: String?
@@ -55,6 +69,7 @@ public struct ServerConfiguration: Sendable {
   public var precision = PrecisionPolicy.stored
   /// Threads that may share one large layer; 0: as many as the process may use processors.
   public var engineThreads = 0
+  public var serving = ServingOptions()
   public var limits = ConnectionLimits()
   public var bundleBytesMax = Limits.bundleBytesMaxDefault
   public var bundleRawBytesMax = Limits.bundleRawBytesMaxDefault
@@ -98,6 +113,10 @@ public struct ServerConfiguration: Sendable {
     relaxed = try values.flag(.relaxed)
     precision = PrecisionPolicy(rawValue: try values.choice(.precision)) ?? .stored
     engineThreads = try values.integer(.engineThreads)
+    serving.workers = try values.integer(.workers)
+    serving.inlineCost = .microseconds(try values.integer(.inlineMicroseconds))
+    serving.queueDelay = .microseconds(try values.integer(.queueDelayMicroseconds))
+    serving.tickTarget = .microseconds(try values.integer(.tickMicroseconds))
     limits.frameBytesMax = try values.integer(.frameBytes)
     limits.connectionsMax = try values.integer(.connections)
     limits.callsInFlightMax = try values.integer(.callsInFlight)

@@ -8,6 +8,7 @@ extension Setting {
     store, stateDirectory, listen, unix, plaintext, admin, tlsCertificate, tlsKey, tlsClientCA, apiKeys, reload,
     trust, allowUnsigned, threads,
     logLevel, logFormat, grace, stopLimit, rescan, keep, planRows, relaxed, precision, engineThreads, memory,
+    workers, inlineMicroseconds, queueDelayMicroseconds, tickMicroseconds,
     frameBytes, connections, callsInFlight, outputBytes, outputBytesTotal, idle, frameTimeout, stall, handshake,
     batchRows,
     bundleBytes, bundleRawBytes,
@@ -92,6 +93,21 @@ extension Setting {
   static let engineThreads = Setting(
     "engine.threads", .integer(0...64), default: "0",
     "Threads that may share one large layer; 0 takes as many as the process may use processors")
+
+  // MARK: serving
+
+  static let workers = Setting(
+    "serving.workers", .integer(0...1024), default: "0",
+    "Threads for plans too expensive for an event loop; 0 takes as many as the process may use processors")
+  static let inlineMicroseconds = Setting(
+    "serving.inline_microseconds", .integer(0...10_000_000), default: "\(Limits.inlineNanosecondsMaxDefault / 1000)",
+    "A call that costs no more, by what loading measured, runs on its event loop")
+  static let queueDelayMicroseconds = Setting(
+    "serving.max_queue_delay_microseconds", .integer(0...1_000_000), default: "0",
+    "How long a call may wait at the workers for others to share its batch")
+  static let tickMicroseconds = Setting(
+    "serving.tick_microseconds", .integer(100...10_000_000), default: "\(Limits.tickNanosecondsTargetDefault / 1000)",
+    "Work that an overloaded event loop takes on in one wake-up before it refuses calls")
 
   // MARK: limits
 

@@ -30,6 +30,8 @@ final class ConnectionHandler: ChannelDuplexHandler {
   private var isFlushing = false
   /// The socket took bytes again while it was being written to.
   private var wasUnblocked = false
+  /// Frames may wait for calls in flight to end.
+  private var isHeldBack = false
   /// NIO asked to read while nothing was wanted.
   private var isReadHeld = false
   private var controlCallsInFlight = 0
@@ -136,8 +138,11 @@ final class ConnectionHandler: ChannelDuplexHandler {
         refuse(id: id, .unavailable("the server is stopping and did not execute this call"))
       case .settle:
         loop.runTick()
-        // Those that are left come back by themselves.
-        guard state.callsInFlight < loop.bounds.callsInFlightMax else { return }
+        // Those that are left are with the workers or the control plane and come back by themselves.
+        guard state.callsInFlight < loop.bounds.callsInFlightMax else {
+          isHeldBack = true
+          return
+        }
       case .fail(let error):
         loop.counters.frameError(error).add(shard: loop.shard)
         refuse(id: 0, fault(of: error))
@@ -151,6 +156,10 @@ final class ConnectionHandler: ChannelDuplexHandler {
 
   private func execute(_ frame: ConnectionStateMachine.ArrivedFrame) {
     frame.bytes.withUnsafeReadableBytes { bytes in
+      if loop.isUnderPressure, let peek = RequestDecoder.peekPredict(bytes), let error = loop.refusal(of: peek) {
+        refuse(id: peek.id, error)
+        return
+      }
       do throws(ServingError) {
         let request = try RequestDecoder.decode(bytes, arena: loop.arena)
         guard request.id != 0 else {
@@ -241,6 +250,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
     settle(write)
     flush()
     takeFrames(now)
+    resumeReading()
   }
 
   /// A call that was not accepted.
@@ -276,8 +286,9 @@ final class ConnectionHandler: ChannelDuplexHandler {
       isFlushing = false
       closeIfTooMuchWaits()
     }
-    if wasUnblocked {
+    if wasUnblocked || (isHeldBack && state.callsInFlight < loop.bounds.callsInFlightMax) {
       wasUnblocked = false
+      isHeldBack = false
       takeFrames(loop.time)
       resumeReading()
     }
@@ -340,6 +351,12 @@ final class ConnectionHandler: ChannelDuplexHandler {
   }
 
   func close() { context?.close(promise: nil) }
+
+  /// Closes as soon as nothing is owed to the peer any more.
+  func leave() {
+    state.leave(now: loop.time)
+    flush()
+  }
 
   /// Called about once a second.
   func checkTime(_ now: Instant) {

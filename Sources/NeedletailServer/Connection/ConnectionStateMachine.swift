@@ -174,8 +174,9 @@ struct ConnectionStateMachine: ~Copyable {
 
   // MARK: the socket
 
-  /// Whether bytes should be read from the socket now.
-  var wantsBytes: Bool { blockedSince == nil }
+  /// Whether bytes should be read from the socket now: neither while the peer takes no answers, nor while
+  /// it has as many calls in flight as it may, for its next ones would only pile up here.
+  var wantsBytes: Bool { blockedSince == nil && callsInFlight < bounds.callsInFlightMax }
 
   /// - Returns: whether frames that waited may go on.
   mutating func writability(_ isWritable: Bool, now: Instant) -> Bool {
@@ -207,6 +208,13 @@ struct ConnectionStateMachine: ~Copyable {
     return isInputEnded ? .close : .endOutput
   }
 
+  /// The server goes: the connection closes once all that was accepted is answered, whatever the peer does.
+  mutating func leave(now: Instant) {
+    guard takesFrames else { return }
+    isInputEnded = true
+    phase = .ending(since: now)
+  }
+
   mutating func close() { phase = .closed }
 
   // MARK: time
@@ -222,7 +230,8 @@ struct ConnectionStateMachine: ~Copyable {
       return callsInFlight == 0 && Self.hasPassed(bounds.stallNanoseconds, since: since, now: now) ? .lingering : nil
     case .open, .draining: break
     }
-    if let frameStart {
+    // While this side does not read, a frame cannot go on.
+    if let frameStart, wantsBytes {
       // A long frame over a slow line is no attack as long as it moves.
       let earned = UInt64(decoder.bytesBuffered) * 1_000_000_000 / UInt64(Limits.frameBytesPerSecondMin)
       if Self.hasPassed(bounds.frameNanoseconds + earned, since: frameStart, now: now) { return .stalledFrame }

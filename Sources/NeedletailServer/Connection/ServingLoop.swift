@@ -51,7 +51,7 @@ final class ServingLoop: AnswerSink, @unchecked Sendable {
 
   init(
     eventLoop: any EventLoop, shard: Int, reader: RegistryReader, limits: ServerConfiguration.ConnectionLimits,
-    shared: SharedServices
+    serving: ServerConfiguration.ServingOptions, shared: SharedServices
   ) {
     self.eventLoop = eventLoop
     self.shard = shard
@@ -68,10 +68,19 @@ final class ServingLoop: AnswerSink, @unchecked Sendable {
     outputBudget = shared.outputBudget
     allocations = LoopAllocations(metrics: shared.metrics, shard: shard)
     time = .now()
+    // The mailbox must exist before the loop does, and its wake-up must find the loop.
+    let doorbell = Doorbell()
+    let mailbox = Mailbox { doorbell.ring() }
     batcher = TickBatcher(
       reader: reader, counters: shared.servingCounters, shard: shard, rowsMax: limits.batchRowsMax,
-      shadows: shared.shadows)
+      shadows: shared.shadows,
+      workers: shared.workers.map { ($0, mailbox) },
+      tickNanosecondsTarget: UInt64(clamping: serving.tickTarget.nanoseconds))
     tick = { [unowned self] in runTick() }
+    doorbell.connect(to: self) { [unowned self] in
+      batcher.collect(into: self)
+      runTick()
+    }
   }
 
   /// Starts the timer that ends patience with silent peers and drops scratch of retired versions.
@@ -138,6 +147,17 @@ final class ServingLoop: AnswerSink, @unchecked Sendable {
   }
 
   // MARK: ticks
+
+  /// Whether it pays to ask ``refusal(of:)`` before a frame is decoded.
+  var isUnderPressure: Bool { batcher.isUnderPressure }
+
+  /// Why a call is refused before its payload is decoded; nil: decode it.
+  func refusal(of peek: PredictPeek) -> ServingError? {
+    // It takes the tick's lease, which the tick's end gives back.
+    armTick()
+    return batcher.refusal(
+      of: peek.model, selector: peek.selector, routingKey: peek.routingKey, priority: peek.priority, into: self)
+  }
 
   func admit(_ call: PredictCall) {
     armTick()
@@ -245,7 +265,9 @@ final class ServingLoop: AnswerSink, @unchecked Sendable {
       promise.succeed()
     } else {
       whenEmpty = promise
-      eventLoop.scheduleTask(in: .milliseconds(Int64(Limits.lingerMilliseconds))) { [self] in closeAll() }
+      eventLoop.scheduleTask(in: .milliseconds(Int64(Limits.lingerMilliseconds))) { [self] in
+        for slot in slots { slot.handler?.leave() }
+      }
     }
     return promise.futureResult
   }

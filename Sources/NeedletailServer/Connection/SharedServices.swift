@@ -9,6 +9,8 @@ struct SharedServices: Sendable {
   let metrics: MetricsRegistry
   let gate: ConnectionGate
   let outputBudget: OutputBudget
+  /// Nil: every plan runs on the loops.
+  let workers: WorkerPool?
   let connectionCounters: ConnectionCounters
   let servingCounters: ServingCounters
   let shadows: ShadowRunner

@@ -37,7 +37,8 @@ final class Listener: Service {
     var loops: [ServingLoop] = []
     for (shard, eventLoop) in group.makeIterator().enumerated() {
       let loop = ServingLoop(
-        eventLoop: eventLoop, shard: shard, reader: registry.reader(shard), limits: configuration.limits, shared: shared
+        eventLoop: eventLoop, shard: shard, reader: registry.reader(shard), limits: configuration.limits,
+        serving: configuration.serving, shared: shared
       )
       try await eventLoop.submit { loop.start() }.get()
       loops.append(loop)

@@ -22,8 +22,7 @@ enum PredictDecoder {
         case (4, .bytes): tensorCount += 1
         case (5, .bytes): outputCount += 1
         case (6, .bytes(let key)): view.routingKey = key
-        // An enum is an int32 on the wire, so bits above are dropped.
-        case (7, .varint(let level)): view.priority = UInt32(truncatingIfNeeded: level) == 0 ? .interactive : .bulk
+        case (7, .varint(let level)): view.priority = priority(level)
         default: break
         }
       }
@@ -38,6 +37,34 @@ enum PredictDecoder {
     view.tensors = UnsafeBufferPointer(tensors)
     view.outputs = UnsafeBufferPointer(outputs)
     return view
+  }
+
+  /// The fields beside tensors and names of outputs.
+  static func peek(
+    _ frame: UnsafeRawBufferPointer, from offset: Int, id: UInt64
+  ) throws(ServingError) -> PredictPeek {
+    let empty = UnsafeRawBufferPointer(start: nil, count: 0)
+    var peek = PredictPeek(id: id, model: empty, selector: .serving, routingKey: empty, priority: .interactive)
+    var calls = CallPayloads(frame, from: offset, call: .predict)
+    while let payload = try calls.next() {
+      var fields = FieldReader(payload, of: "PredictRequest")
+      while let field = try fields.next() {
+        switch (field.number, field.value) {
+        case (1, .bytes(let name)): peek.model = name
+        case (2, .varint(let version)): peek.selector = .version(version)
+        case (3, .bytes(let label)): peek.selector = .label(label)
+        case (6, .bytes(let key)): peek.routingKey = key
+        case (7, .varint(let level)): peek.priority = priority(level)
+        default: break
+        }
+      }
+    }
+    return peek
+  }
+
+  /// An enum is an int32 on the wire, so bits above are dropped.
+  private static func priority(_ level: UInt64) -> CallPriority {
+    UInt32(truncatingIfNeeded: level) == 0 ? .interactive : .bulk
   }
 
   private static func fill(

@@ -44,6 +44,15 @@ public enum RequestDecoder {
     return envelope.id
   }
 
+  /// What a predict call asks for, without a look at its tensors: enough to refuse it. Nil where the
+  /// frame is no predict call, or cannot be read so far.
+  /// - Complexity: O(number of tensors); their bytes are not touched, nothing is kept.
+  public static func peekPredict(_ frame: UnsafeRawBufferPointer) -> PredictPeek? {
+    var envelope = Envelope()
+    guard (try? envelope.read(frame)) != nil, envelope.call == .predict, envelope.id != 0 else { return nil }
+    return try? PredictDecoder.peek(frame, from: envelope.callOffset, id: envelope.id)
+  }
+
   private static func describe(
     _ frame: UnsafeRawBufferPointer, from offset: Int
   ) throws(ServingError) -> DescribeView {

@@ -36,6 +36,15 @@ public struct PredictView {
   public var priority = CallPriority.interactive
 }
 
+/// What of a predict call decides whether it is taken on.
+public struct PredictPeek {
+  public var id: UInt64
+  public var model: UnsafeRawBufferPointer
+  public var selector: ModelSelector
+  public var routingKey: UnsafeRawBufferPointer
+  public var priority: CallPriority
+}
+
 /// A describe call as sent.
 public struct DescribeView {
   public var model: UnsafeRawBufferPointer

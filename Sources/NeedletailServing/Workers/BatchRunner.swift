@@ -1,0 +1,136 @@
+internal import NeedletailCore
+internal import NeedletailEngine
+internal import NeedletailMetrics
+internal import NeedletailModels
+
+/// Runs batches on one worker's thread: rows from the calls into a workspace, answers from there into the
+/// calls. Confined to its worker.
+final class BatchRunner {
+  typealias Call = Unmanaged<QueuedCall>
+
+  private let shard: Int
+  private var posted: [Call] = []
+
+  init(shard: Int) {
+    self.shard = shard
+    posted.reserveCapacity(256)
+  }
+
+  /// - Returns: what it took, of which nothing if every deadline had passed.
+  func run(_ calls: [Call], _ lane: WorkerLane, _ box: WorkspaceBox) -> UInt64 {
+    let start = Instant.now()
+    var rows = 0
+    for call in calls {
+      call._withUnsafeGuaranteedRef { call in
+        // The last look before it is computed.
+        guard !call.deadline.hasPassed(at: start) else {
+          call.outcome = .expired
+          return
+        }
+        call.outcome = .answered
+        guard call.rows <= lane.plan.rowsMax else { return }
+        (box.workspace.input + rows * lane.plan.inputColumns)
+          .update(from: call.input, count: call.rows * lane.plan.inputColumns)
+        rows += call.rows
+      }
+    }
+    if rows > 0 {
+      lane.plan.run(box.workspace, rows: rows)
+      finish(calls, lane, box, rows: rows, start: start)
+    } else if let call = calls.first {
+      let isAnswered = call._withUnsafeGuaranteedRef { call in
+        runAlone(call, lane, box, start: start)
+        return if case .answered = call.outcome { true } else { false }
+      }
+      guard isAnswered else { return 0 }
+    }
+    return Instant.now().nanoseconds - start.nanoseconds
+  }
+
+  private func finish(_ calls: [Call], _ lane: WorkerLane, _ box: WorkspaceBox, rows: Int, start: Instant) {
+    let end = Instant.now()
+    countNonFinite(lane, box, rows: rows)
+    lane.model.counters.batchRows.record(items: rows, shard: shard)
+    var row = 0
+    for call in calls {
+      call._withUnsafeGuaranteedRef { call in
+        guard case .answered = call.outcome else { return }
+        lane.plan.collect(
+          box.workspace, from: row, count: call.rows, selection: call.selection, into: call.output, at: 0,
+          of: call.rows)
+        row += call.rows
+        tell(call, start: start, end: end, batchRows: rows)
+      }
+    }
+  }
+
+  /// A call of more rows than one run takes: a batch of its own, run after run.
+  private func runAlone(_ call: QueuedCall, _ lane: WorkerLane, _ box: WorkspaceBox, start: Instant) {
+    guard case .answered = call.outcome else { return }
+    let columns = lane.plan.inputColumns
+    var row = 0
+    while row < call.rows {
+      guard !call.deadline.hasPassed(at: .now()) else {
+        call.outcome = .expired
+        return
+      }
+      let count = min(lane.plan.rowsMax, call.rows - row)
+      box.workspace.input.update(from: call.input + row * columns, count: count * columns)
+      lane.plan.run(box.workspace, rows: count)
+      countNonFinite(lane, box, rows: count)
+      lane.plan.collect(
+        box.workspace, from: 0, count: count, selection: call.selection, into: call.output, at: row, of: call.rows)
+      row += count
+    }
+    lane.model.counters.batchRows.record(items: call.rows, shard: shard)
+    tell(call, start: start, end: .now(), batchRows: call.rows)
+  }
+
+  private func tell(_ call: QueuedCall, start: Instant, end: Instant, batchRows: Int) {
+    call.computed = end
+    call.timing = AnswerTiming(
+      queueMicroseconds: start.microseconds(since: call.arrival),
+      computeMicroseconds: end.microseconds(since: start), batchRows: UInt32(clamping: batchRows))
+  }
+
+  private func countNonFinite(_ lane: WorkerLane, _ box: WorkspaceBox, rows: Int) {
+    let found = lane.plan.nonFiniteOutputs(box.workspace, rows: rows)
+    if found > 0 { lane.model.counters.nonFinite.add(UInt64(found), shard: shard) }
+  }
+
+  // MARK: back to the loops
+
+  func post(_ dropped: [(ticket: Call, reason: WorkDrop)]) {
+    posted.removeAll(keepingCapacity: true)
+    for call in dropped { posted.append(call.ticket) }
+    post()
+  }
+
+  func post(_ calls: [Call]) {
+    posted.removeAll(keepingCapacity: true)
+    posted.append(contentsOf: calls)
+    post()
+  }
+
+  /// Each mailbox once. After that the calls are the loops' again and must not be looked at.
+  private func post() {
+    while let first = posted.last {
+      let mailbox = first._withUnsafeGuaranteedRef { $0.mailbox }
+      var others = 0
+      var mine = posted.count
+      // Those of this mailbox move to the end.
+      var index = 0
+      while index < mine {
+        if posted[index]._withUnsafeGuaranteedRef({ $0.mailbox === mailbox }) {
+          mine -= 1
+          posted.swapAt(index, mine)
+        } else {
+          index += 1
+          others += 1
+        }
+      }
+      mailbox.post(posted[mine...])
+      posted.removeLast(posted.count - others)
+    }
+  }
+}

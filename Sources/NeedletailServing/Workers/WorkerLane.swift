@@ -1,0 +1,90 @@
+internal import NeedletailCore
+internal import NeedletailEngine
+internal import NeedletailMetrics
+internal import NeedletailModels
+internal import Synchronization
+
+/// One version as the workers know it. Keeps the version alive from the first call's admission to the
+/// last one's answer: every loop that has scratch for it holds the lane, and scratch stays while calls
+/// are out.
+///
+/// `@unchecked Sendable`: `users` and `workspaces` are touched under the pool's lock, the rest is constant
+/// or atomic.
+final class WorkerLane: @unchecked Sendable {
+  let model: LiveModel
+  let plan: Plan
+  /// In the pool's scheduler.
+  let index: Int
+  let limitGauge: Gauge
+  let queuedGauge: Gauge
+  /// Loops that hold it.
+  var users = 0
+  /// Scratch that no worker uses now: at most one a worker was ever made.
+  var workspaces: [WorkspaceBox] = []
+
+  /// Rows admitted by loops and not yet taken by a worker.
+  private let rowsWaiting = Atomic(0)
+  /// Rows that may wait: ``WorkScheduler/LaneStatus/rowsLimit``.
+  private let rowsLimit = Atomic(Int.max)
+  private let rowNanoseconds = Atomic<UInt64>(0)
+
+  init(_ model: LiveModel, index: Int, counters: ServingCounters) {
+    self.model = model
+    plan = model.compiled.plan
+    self.index = index
+    limitGauge = counters.queueLimit(of: model)
+    queuedGauge = counters.queueRows(of: model)
+  }
+
+  /// Nil: the call may wait. Else why not, and when it may be tried again. Bulk calls find half the room.
+  func obstacle(rows: Int, priority: CallPriority) -> ServingError? {
+    let waiting = rowsWaiting.load(ordering: .relaxed)
+    let limit = rowsLimit.load(ordering: .relaxed) / (priority == .bulk ? 2 : 1)
+    // Whatever the limit, an empty queue takes one call.
+    guard waiting > 0, waiting + rows > limit else { return nil }
+    return Self.overloaded(waiting: waiting, limit: limit, retryAfterMicroseconds: drainMicroseconds(waiting))
+  }
+
+  /// For a call that was admitted and not run after all.
+  var shedError: ServingError {
+    let waiting = rowsWaiting.load(ordering: .relaxed)
+    return Self.overloaded(
+      waiting: waiting, limit: rowsLimit.load(ordering: .relaxed), retryAfterMicroseconds: drainMicroseconds(waiting))
+  }
+
+  private static func overloaded(waiting: Int, limit: Int, retryAfterMicroseconds: UInt32) -> ServingError {
+    ServingError(
+      .overloaded, "queue: expected at most \(limit) rows waiting, found \(waiting)",
+      retryAfterMicroseconds: retryAfterMicroseconds)
+  }
+
+  private func drainMicroseconds(_ rows: Int) -> UInt32 {
+    let nanoseconds = Double(rows) * Double(rowNanoseconds.load(ordering: .relaxed))
+    return UInt32(min(1_000_000, max(Double(Limits.overloadRetryMicrosecondsMin), nanoseconds / 1000)))
+  }
+
+  func admitted(rows: Int) { rowsWaiting.add(rows, ordering: .relaxed) }
+
+  func left(rows: Int) { rowsWaiting.subtract(rows, ordering: .relaxed) }
+
+  func publish(_ status: WorkScheduler<Unmanaged<QueuedCall>>.LaneStatus) {
+    rowsLimit.store(status.rowsLimit, ordering: .relaxed)
+    rowNanoseconds.store(status.rowNanoseconds, ordering: .relaxed)
+    limitGauge.set(Double(status.rowsLimit))
+    queuedGauge.set(Double(status.rowsQueued))
+  }
+
+  /// Whether a call of one row would be refused now.
+  var isFull: Bool {
+    let waiting = rowsWaiting.load(ordering: .relaxed)
+    return waiting > 0 && waiting >= rowsLimit.load(ordering: .relaxed) / 2
+  }
+}
+
+/// Holds a workspace in place, for arrays cannot hold what cannot be copied.
+///
+/// `@unchecked Sendable`: handed from thread to thread under the pool's lock, used by one at a time.
+final class WorkspaceBox: @unchecked Sendable {
+  let workspace: Workspace
+  init(_ plan: Plan) { workspace = Workspace(plan) }
+}

@@ -1,0 +1,206 @@
+public import NeedletailCore
+internal import NeedletailEngine
+internal import NeedletailMetrics
+public import NeedletailModels
+internal import Synchronization
+
+/// The threads that run plans too expensive for an event loop, and the queue before them.
+///
+/// Loops submit what a tick brought in under one lock, and workers take and finish batches under it: a
+/// few times a batch, never once a row, and never on the way of a small plan. All decisions are the
+/// ``WorkScheduler``'s.
+///
+/// `@unchecked Sendable`: everything mutable is touched under `signal`'s lock, or atomic.
+public final class WorkerPool: @unchecked Sendable {
+  public struct Configuration: Sendable {
+    public var workers: Int
+    /// A call that costs no more runs on its loop.
+    public var inlineNanosecondsMax: UInt64
+    /// What a call may wait for company.
+    public var queueDelayNanoseconds: UInt64
+
+    public init(
+      workers: Int, inlineNanosecondsMax: UInt64 = Limits.inlineNanosecondsMaxDefault,
+      queueDelayNanoseconds: UInt64 = 0
+    ) {
+      self.workers = workers
+      self.inlineNanosecondsMax = inlineNanosecondsMax
+      self.queueDelayNanoseconds = queueDelayNanoseconds
+    }
+  }
+
+  typealias Call = Unmanaged<QueuedCall>
+
+  public let configuration: Configuration
+  private let counters: ServingCounters
+  private let firstShard: Int
+  private let signal = ThreadSignal()
+  private var scheduler: WorkScheduler<Call>
+  private var lanes: [WorkerLane?] = []
+  /// Workers that wait for a signal.
+  private var idle = 0
+  private var threads = 0
+  private var isStopping = false
+  /// Whether some lane has little or no room: whether it pays to look before a call is decoded.
+  private let hasFullLane = Atomic(false)
+
+  /// - Parameter firstShard: of the metrics, for the first worker: behind those of the loops.
+  public init(_ configuration: Configuration, counters: ServingCounters, firstShard: Int) {
+    self.configuration = configuration
+    self.counters = counters
+    self.firstShard = firstShard
+    scheduler = WorkScheduler(
+      workers: configuration.workers, queueDelayNanoseconds: configuration.queueDelayNanoseconds)
+  }
+
+  /// Starts the threads.
+  public func start() {
+    signal.lock()
+    threads = configuration.workers
+    signal.unlock()
+    for index in 0..<configuration.workers {
+      NativeThread.start(name: "nt-worker-\(index)", niceness: 0) { [self] in runWorker(shard: firstShard + index) }
+    }
+  }
+
+  /// Ends the threads and waits until they have; what still waits is not run.
+  public func stop() {
+    signal.lock()
+    isStopping = true
+    signal.signalAll()
+    while threads > 0 { signal.wait() }
+    signal.unlock()
+  }
+
+  /// Whether it pays to look before a call is decoded. Wait-free.
+  public var isUnderPressure: Bool { hasFullLane.load(ordering: .relaxed) }
+
+  // MARK: loops
+
+  /// The lane of a version, held until ``release(_:)``.
+  func lane(for model: LiveModel) -> WorkerLane {
+    signal.lock()
+    defer { signal.unlock() }
+    if let known = lanes.first(where: { $0?.model === model }), let known {
+      known.users += 1
+      return known
+    }
+    let index = scheduler.addLane(cost: model.cost, rowsMax: model.compiled.plan.rowsMax, now: .now())
+    let lane = WorkerLane(model, index: index, counters: counters)
+    lane.users = 1
+    if index == lanes.count { lanes.append(lane) } else { lanes[index] = lane }
+    lane.publish(scheduler.status(of: index, now: .now()))
+    return lane
+  }
+
+  func release(_ lane: WorkerLane) {
+    signal.lock()
+    defer { signal.unlock() }
+    lane.users -= 1
+    // After the end, calls that were not run may still stand in its queue; nobody takes them any more.
+    guard lane.users == 0, !isStopping else { return }
+    scheduler.removeLane(lane.index)
+    lanes[lane.index] = nil
+  }
+
+  /// Queues what a tick brought in. Calls that find no place come back at once, in `calls`; what was
+  /// queued comes back by its mailbox.
+  func submit(_ calls: inout [Call], now: Instant) {
+    signal.lock()
+    var kept = 0
+    var queued = 0
+    for index in calls.indices {
+      let call = calls[index]
+      let isQueued = call._withUnsafeGuaranteedRef { scheduler.enqueue(call, of: $0, now: now) }
+      if isQueued {
+        queued += 1
+      } else {
+        calls[kept] = call
+        kept += 1
+      }
+    }
+    if queued > 0 {
+      publishAll(now: now)
+      // One wake-up a batch: the worker that takes it wakes the next one if work is left.
+      if idle > 0 { signal.signal() }
+    }
+    signal.unlock()
+    calls.removeLast(calls.count - kept)
+  }
+
+  /// Under the lock.
+  private func publishAll(now: Instant) {
+    var isFull = false
+    for lane in lanes {
+      guard let lane else { continue }
+      lane.publish(scheduler.status(of: lane.index, now: now))
+      if lane.isFull { isFull = true }
+    }
+    hasFullLane.store(isFull, ordering: .relaxed)
+  }
+
+  // MARK: workers
+
+  private func runWorker(shard: Int) {
+    let runner = BatchRunner(shard: shard)
+    var batch = WorkScheduler<Call>.Batch()
+    signal.lock()
+    while !isStopping {
+      let action = scheduler.next(now: .now(), into: &batch)
+      if !batch.dropped.isEmpty || action == .run {
+        let box = action == .run ? takeWorkspace(batch.lane) : nil
+        for call in batch.tickets { call._withUnsafeGuaranteedRef { $0.lane?.left(rows: $0.rows) } }
+        for dropped in batch.dropped { dropped.ticket._withUnsafeGuaranteedRef { $0.lane?.left(rows: $0.rows) } }
+        publishAll(now: .now())
+        if action == .run, idle > 0, scheduler.hasWaiting { signal.signal() }
+        signal.unlock()
+        run(batch, box, with: runner)
+        signal.lock()
+        continue
+      }
+      idle += 1
+      switch action {
+      case .wait(let instant): signal.wait(until: instant)
+      case .run, .rest: signal.wait()
+      }
+      idle -= 1
+    }
+    threads -= 1
+    signal.signalAll()
+    signal.unlock()
+  }
+
+  /// Under the lock.
+  private func takeWorkspace(_ index: Int) -> (lane: WorkerLane, workspace: WorkspaceBox?) {
+    guard let lane = lanes[index] else { preconditionFailure("a batch of a lane that is gone") }
+    return (lane, lane.workspaces.popLast())
+  }
+
+  /// Without the lock.
+  private func run(
+    _ batch: WorkScheduler<Call>.Batch, _ taken: (lane: WorkerLane, workspace: WorkspaceBox?)?, with runner: BatchRunner
+  ) {
+    for dropped in batch.dropped {
+      dropped.ticket._withUnsafeGuaranteedRef { $0.outcome = dropped.reason == .expired ? .expired : .shed }
+    }
+    runner.post(batch.dropped)
+    guard let (lane, spare) = taken else { return }
+    let box = spare ?? WorkspaceBox(lane.plan)
+    let nanoseconds = runner.run(batch.tickets, lane, box)
+    // The batch is finished before its answers are: who is woken by them may release the lane.
+    signal.lock()
+    scheduler.finish(lane: lane.index, rows: batch.rows, nanoseconds: nanoseconds, now: .now())
+    lane.workspaces.append(box)
+    publishAll(now: .now())
+    signal.unlock()
+    runner.post(batch.tickets)
+  }
+}
+
+extension WorkScheduler where Ticket == Unmanaged<QueuedCall> {
+  fileprivate mutating func enqueue(_ ticket: Ticket, of call: QueuedCall, now: Instant) -> Bool {
+    guard let lane = call.lane else { preconditionFailure("a call was submitted without a lane") }
+    return enqueue(
+      ticket, lane: lane.index, rows: call.rows, priority: call.priority, deadline: call.deadline, now: now)
+  }
+}

@@ -1,0 +1,279 @@
+import NeedletailCore
+import NeedletailModels
+import Testing
+
+@testable import NeedletailServing
+
+@Suite("Work scheduler")
+struct WorkSchedulerTests {
+  /// A scheduler with a clock that is moved by hand. A ticket is a number.
+  private struct Bench: ~Copyable {
+    var scheduler: WorkScheduler<Int>
+    var batch = WorkScheduler<Int>.Batch()
+    var now = Instant(nanoseconds: 1_000_000_000_000)
+
+    init(workers: Int = 1, queueDelayMicroseconds: UInt64 = 0) {
+      scheduler = WorkScheduler(workers: workers, queueDelayNanoseconds: queueDelayMicroseconds * 1000)
+    }
+
+    mutating func pass(microseconds: UInt64) { now.nanoseconds += microseconds * 1000 }
+
+    /// A lane whose rows cost so much each, however many run together.
+    mutating func lane(rowMicroseconds: UInt64, rowsMax: Int = 8) -> Int {
+      scheduler.addLane(
+        cost: PlanCost([
+          .init(rows: 1, nanoseconds: rowMicroseconds * 1000),
+          .init(rows: rowsMax, nanoseconds: rowMicroseconds * 1000 * UInt64(rowsMax)),
+        ]), rowsMax: rowsMax, now: now)
+    }
+
+    @discardableResult
+    mutating func call(
+      _ ticket: Int, lane: Int, rows: Int = 1, priority: CallPriority = .interactive, timeoutMicroseconds: UInt32 = 0
+    ) -> Bool {
+      scheduler.enqueue(
+        ticket, lane: lane, rows: rows, priority: priority,
+        deadline: Deadline(arrival: now, timeoutMicroseconds: timeoutMicroseconds), now: now)
+    }
+
+    /// Tickets of the next batch; empty if there is none.
+    mutating func next() -> [Int] { scheduler.next(now: now, into: &batch) == .run ? batch.tickets : [] }
+
+    mutating func dropped() -> [Int] { batch.dropped.map(\.ticket) }
+
+    /// The last batch took so long.
+    mutating func finish(microseconds: UInt64) {
+      pass(microseconds: microseconds)
+      scheduler.finish(lane: batch.lane, rows: batch.rows, nanoseconds: microseconds * 1000, now: now)
+    }
+  }
+
+  // MARK: batches
+
+  @Test func aFreeWorkerTakesAllThatWaitsUpToTheLargestBatch() {
+    var bench = Bench()
+    let lane = bench.lane(rowMicroseconds: 10, rowsMax: 8)
+    for ticket in 1...3 { bench.call(ticket, lane: lane, rows: 3) }
+    #expect(bench.next() == [1, 2], "a third one would make nine rows")
+    #expect(bench.next() == [3])
+    #expect(bench.next() == [])
+  }
+
+  @Test func aCallLargerThanABatchRunsAlone() {
+    var bench = Bench()
+    let lane = bench.lane(rowMicroseconds: 10, rowsMax: 8)
+    bench.call(1, lane: lane)
+    bench.call(2, lane: lane, rows: 20)
+    bench.call(3, lane: lane)
+    #expect(bench.next() == [1])
+    #expect(bench.next() == [2])
+    #expect(bench.next() == [3])
+  }
+
+  @Test func callsWaitForCompanyOnlyAsLongAsTheyAreTold() {
+    var bench = Bench(queueDelayMicroseconds: 200)
+    let lane = bench.lane(rowMicroseconds: 10, rowsMax: 4)
+    let due = bench.now.advanced(byMicroseconds: 200)
+    bench.call(1, lane: lane)
+    #expect(bench.scheduler.next(now: bench.now, into: &bench.batch) == .wait(until: due))
+    bench.pass(microseconds: 150)
+    bench.call(2, lane: lane)
+    #expect(bench.scheduler.next(now: bench.now, into: &bench.batch) == .wait(until: due))
+    bench.pass(microseconds: 50)
+    #expect(bench.next() == [1, 2])
+    for ticket in 3...6 { bench.call(ticket, lane: lane) }
+    #expect(bench.next() == [3, 4, 5, 6], "a full batch waits for nobody")
+  }
+
+  // MARK: deadlines and priorities
+
+  @Test func aCallWhoseDeadlineHasPassedIsNotRun() {
+    var bench = Bench()
+    let lane = bench.lane(rowMicroseconds: 10)
+    bench.call(1, lane: lane, timeoutMicroseconds: 100)
+    bench.call(2, lane: lane, timeoutMicroseconds: 500)
+    bench.pass(microseconds: 100)
+    #expect(bench.next() == [2])
+    #expect(bench.batch.dropped.count == 1)
+    #expect(bench.batch.dropped.first?.ticket == 1 && bench.batch.dropped.first?.reason == .expired)
+  }
+
+  @Test func bulkRunsWhenNothingInteractiveOfItsModelWaits() {
+    var bench = Bench()
+    let lane = bench.lane(rowMicroseconds: 10, rowsMax: 2)
+    bench.call(1, lane: lane, priority: .bulk)
+    for ticket in 2...4 { bench.call(ticket, lane: lane) }
+    #expect(bench.next() == [2, 3])
+    #expect(bench.next() == [4, 1], "there is room beside the last interactive one")
+  }
+
+  // MARK: overload
+
+  /// Twice as much comes as the one worker can do: 10 calls of 1 ms in 5 ms, again and again.
+  @Test func anOverloadedQueueDropsWhatWaitsTooLongAndTakesTheNewestFirst() {
+    var bench = Bench()
+    let lane = bench.lane(rowMicroseconds: 1000, rowsMax: 1)
+    var ticket = 0
+    var started: [Int: UInt64] = [:]
+    var run: [Int] = []
+    var waits: [UInt64] = []
+    for step in 0..<400 {
+      for _ in 0..<2 {
+        ticket += 1
+        started[ticket] = bench.now.nanoseconds
+        bench.call(ticket, lane: lane)
+      }
+      let tickets = bench.next()
+      if step > 100 {
+        run += tickets
+        waits += tickets.compactMap { started[$0].map { bench.now.nanoseconds - $0 } }
+        #expect(bench.scheduler.status(of: lane, now: bench.now).isOverloaded)
+        #expect(bench.batch.dropped.allSatisfy { $0.reason == .waitedTooLong })
+      }
+      bench.finish(microseconds: 1000)
+    }
+    // Goodput is that of the worker, and nobody who was served waited longer than the target, 2 ms.
+    #expect(run.count == 299)
+    #expect(waits.allSatisfy { $0 <= 2_000_000 })
+    #expect(bench.scheduler.status(of: lane, now: bench.now).rowsQueued < 10)
+    #expect(zip(run, run.dropFirst()).allSatisfy { $0 < $1 }, "the newest of each step ran")
+  }
+
+  @Test func aBurstIsServedInOrderAndWhole() {
+    var bench = Bench()
+    let lane = bench.lane(rowMicroseconds: 1000, rowsMax: 1)
+    for ticket in 1...8 { bench.call(ticket, lane: lane) }
+    var run: [Int] = []
+    for _ in 1...8 {
+      run += bench.next()
+      #expect(bench.dropped() == [])
+      bench.finish(microseconds: 1000)
+    }
+    #expect(run == Array(1...8))
+  }
+
+  @Test func anEmptyQueueEndsTheOverload() {
+    var bench = Bench()
+    let lane = bench.lane(rowMicroseconds: 1000, rowsMax: 1)
+    for ticket in 1...60 {
+      bench.call(ticket * 2, lane: lane)
+      bench.call(ticket * 2 + 1, lane: lane)
+      _ = bench.next()
+      bench.finish(microseconds: 1000)
+    }
+    #expect(bench.scheduler.status(of: lane, now: bench.now).isOverloaded)
+    while bench.next() != [] { bench.finish(microseconds: 1000) }
+    #expect(!bench.scheduler.status(of: lane, now: bench.now).isOverloaded)
+  }
+
+  @Test func theLimitFollowsWhatBatchesReallyCost() {
+    var bench = Bench(workers: 2)
+    let lane = bench.lane(rowMicroseconds: 100, rowsMax: 8)
+    let before = bench.scheduler.status(of: lane, now: bench.now).rowsLimit
+    for ticket in 1...60 {
+      bench.call(ticket, lane: lane, rows: 8)
+      _ = bench.next()
+      // The machine has become ten times slower than it was when the model was warmed.
+      bench.finish(microseconds: 8000)
+    }
+    let status = bench.scheduler.status(of: lane, now: bench.now)
+    #expect((990...1000).contains(status.rowNanoseconds / 1000))
+    // The time that may be waited grows with a batch's cost, and what runs in it falls with a row's.
+    #expect(before == 200, "10 ms at 100 µs a row on two workers")
+    #expect((195...205).contains(status.rowsLimit), "100 ms at 1 ms a row on two workers: \(status.rowsLimit)")
+  }
+
+  @Test func aFullLaneTakesNoMore() {
+    var bench = Bench()
+    let lane = bench.lane(rowMicroseconds: 1)
+    for ticket in 1...Limits.queuedCallsMax { #expect(bench.call(ticket, lane: lane) == true) }
+    #expect(bench.call(0, lane: lane) == false)
+    #expect(bench.call(0, lane: lane, priority: .bulk) == true, "bulk has places of its own")
+  }
+
+  // MARK: fairness
+
+  @Test func aSlowModelDoesNotStarveAFastOne() {
+    var bench = Bench()
+    let slow = bench.lane(rowMicroseconds: 4000, rowsMax: 8)
+    let fast = bench.lane(rowMicroseconds: 100, rowsMax: 8)
+    var time: [Int: UInt64] = [slow: 0, fast: 0]
+    var ticket = 0
+    for _ in 0..<400 {
+      // Both always have more than enough to do.
+      for lane in [slow, fast] {
+        while bench.scheduler.status(of: lane, now: bench.now).rowsQueued < 16 {
+          ticket += 1
+          bench.call(ticket, lane: lane)
+        }
+      }
+      guard bench.next() != [] else { continue }
+      let cost = UInt64(bench.batch.rows) * (bench.batch.lane == slow ? 4000 : 100)
+      time[bench.batch.lane, default: 0] += cost
+      bench.finish(microseconds: cost)
+    }
+    let share = Double(time[fast] ?? 0) / Double((time[fast] ?? 0) + (time[slow] ?? 0))
+    #expect((0.45...0.55).contains(share), "the fast one had \(share) of the worker's time")
+  }
+
+  @Test func aBatchIsShortWhileAnotherModelWantsTheWorkers() {
+    var bench = Bench()
+    let slow = bench.lane(rowMicroseconds: 1000, rowsMax: 64)
+    for ticket in 1...64 { bench.call(ticket, lane: slow) }
+    #expect(bench.next().count == 64, "alone it takes all")
+    bench.finish(microseconds: 64_000)
+    let fast = bench.lane(rowMicroseconds: 10)
+    bench.call(100, lane: fast)
+    for ticket in 101...164 { bench.call(ticket, lane: slow) }
+    #expect(bench.next() == [100])
+    bench.finish(microseconds: 10)
+    #expect(bench.next().count == 5, "5 ms at most")
+  }
+
+  @Test func aLaneThatWasIdleHasNoArrearsToClaim() {
+    var bench = Bench()
+    let (one, other) = (bench.lane(rowMicroseconds: 1000, rowsMax: 1), bench.lane(rowMicroseconds: 1000, rowsMax: 1))
+    for ticket in 0..<50 {
+      bench.call(ticket, lane: one)
+      _ = bench.next()
+      bench.finish(microseconds: 1000)
+    }
+    for ticket in 0..<4 {
+      bench.call(100 + ticket, lane: one)
+      bench.call(200 + ticket, lane: other)
+    }
+    var lanes: [Int] = []
+    for _ in 0..<4 {
+      _ = bench.next()
+      lanes.append(bench.batch.lane)
+      bench.finish(microseconds: 1000)
+    }
+    #expect(lanes.filter { $0 == one }.count == 2, "they take turns: \(lanes)")
+  }
+
+  @Test func aRemovedLanesPlaceIsUsedAgain() {
+    var bench = Bench()
+    let one = bench.lane(rowMicroseconds: 1)
+    let two = bench.lane(rowMicroseconds: 1)
+    bench.scheduler.removeLane(one)
+    #expect(bench.lane(rowMicroseconds: 1) == one)
+    bench.call(1, lane: two)
+    #expect(bench.next() == [1] && bench.batch.lane == two)
+  }
+
+  // MARK: the ring
+
+  @Test func aRingGivesItsElementsFromBothEndsAcrossItsSeam() {
+    var ring = BoundedRing<Int>(capacity: 3)
+    for element in 1...3 {
+      let isTaken = ring.append(element)
+      #expect(isTaken)
+    }
+    let isTaken = ring.append(4)
+    #expect(!isTaken)
+    var taken = [ring.popFirst()]
+    _ = ring.append(5)
+    taken += [ring.popLast(), ring.popFirst(), ring.popLast(), ring.popFirst()]
+    #expect(taken == [1, 5, 2, 3, nil])
+  }
+}

@@ -1,0 +1,189 @@
+import Foundation
+import NeedletailCore
+import NeedletailEngine
+import NeedletailMetrics
+import NeedletailModels
+import NeedletailTestSupport
+import Synchronization
+import Testing
+
+@testable import NeedletailServing
+
+/// With real threads: what the scheduler decides is tested without.
+@Suite("Worker pool", .timeLimit(.minutes(1)))
+struct WorkerPoolTests {
+  /// y = 2 a − 3 b + 1, said to cost a millisecond a row, so that it goes to the workers.
+  private static let line = ModelFixtures.linearRegression(weights: [2, -3], bias: 1)
+  private static let expensive = [
+    WarmUpRun(rows: 1, nanoseconds: 1_000_000), WarmUpRun(rows: 4, nanoseconds: 4_000_000),
+  ]
+
+  /// Collects on this thread until `count` calls have ended.
+  private func wait(_ bench: BatcherBench, until count: Int) throws {
+    let deadline = Date().addingTimeInterval(20)
+    while bench.sink.order.count < count {
+      try #require(Date() < deadline, "\(bench.sink.order.count) of \(count) calls came back")
+      bench.batcher.collect(into: bench.sink)
+      usleep(100)
+    }
+  }
+
+  @Test func everyCallGetsItsOwnRowsBack() throws {
+    let bench = BatcherBench(workers: 2)
+    let model = try bench.live(Self.line, planRows: 4, warmUp: Self.expensive)
+    bench.publish(model)
+    bench.sink.time = .now()
+    for id in 1...20 as ClosedRange<UInt64> { bench.call(id, [[Float(id), 0]]) }
+    bench.call(21, (0..<11).map { [Float($0), 1] })
+    #expect(bench.sink.order.isEmpty && bench.batcher.callsPending == 21)
+    bench.run()
+    try wait(bench, until: 21)
+    for id in 1...20 as ClosedRange<UInt64> { #expect(bench.sink.answers[id]?.values == [[Float(id) * 2 + 1]]) }
+    #expect(bench.sink.answers[21]?.values == [(0..<11).map { Float($0) * 2 - 2 }])
+    #expect(bench.batcher.callsPending == 0)
+    #expect(bench.requests(model, .ok) == 21)
+    #expect(model.counters.rows.value == 31)
+    #expect(model.counters.queueDuration.count == 21 && model.counters.computeDuration.count == 21)
+    bench.stop()
+  }
+
+  @Test func smallPlansStayOnTheLoop() throws {
+    let bench = BatcherBench(workers: 1)
+    bench.publish(try bench.live(Self.line, warmUp: [WarmUpRun(rows: 1, nanoseconds: 900)]))
+    bench.call(1, [[1, 0]])
+    bench.run()
+    #expect(bench.sink.answers[1]?.values == [[3]])
+    bench.stop()
+  }
+
+  @Test func aCallThatExpiresWhileItWaitsIsNotComputed() throws {
+    // No worker runs until the deadline has passed.
+    let bench = BatcherBench(workers: 1, isStarted: false)
+    let model = try bench.live(Self.line, planRows: 4, warmUp: Self.expensive)
+    bench.publish(model)
+    bench.sink.time = .now()
+    bench.call(1, [[1, 0]], timeoutMicroseconds: 1000)
+    bench.call(2, [[1, 0]])
+    bench.run()
+    usleep(2000)
+    bench.workers?.start()
+    try wait(bench, until: 2)
+    #expect(bench.sink.errors[1]?.code == .deadlineExceeded)
+    #expect(bench.sink.answers[2]?.values == [[3]])
+    #expect(model.counters.rows.value == 1, "the expired row was not computed")
+    #expect(bench.requests(model, .deadlineExceeded) == 1)
+    bench.stop()
+  }
+
+  @Test func moreThanTheTimeAllowsIsRefusedAndSaidWhenToComeBack() throws {
+    let bench = BatcherBench(workers: 1, isStarted: false)
+    let model = try bench.live(Self.line, planRows: 4, warmUp: Self.expensive)
+    bench.publish(model)
+    bench.sink.time = .now()
+    // 20 ms of 1 ms rows may wait; bulk half of it.
+    for id in 1...30 as ClosedRange<UInt64> { bench.call(id, [[1, 0]]) }
+    bench.call(31, [[1, 0]], priority: .bulk)
+    bench.run()
+    let refused = bench.sink.errors.keys.sorted()
+    #expect(refused == Array(21...31))
+    let error = try #require(bench.sink.errors[30])
+    #expect(error.code == .overloaded && error.message == "queue: expected at most 20 rows waiting, found 20")
+    #expect((15_000...25_000).contains(error.retryAfterMicroseconds), "the queue takes 20 ms")
+    #expect(bench.requests(model, .overloaded) == 11)
+    #expect(bench.batcher.isUnderPressure)
+    let name = Array("m".utf8)
+    let early = name.withUnsafeBytes { name in
+      bench.batcher.refusal(
+        of: name, selector: .serving, routingKey: UnsafeRawBufferPointer(start: nil, count: 0), priority: .interactive,
+        into: bench.sink)
+    }
+    #expect(early?.code == .overloaded, "told without its payload")
+    bench.run()
+    bench.workers?.start()
+    try wait(bench, until: 31)
+    #expect(bench.sink.answers.count + bench.sink.errors.count == 31)
+    bench.stop()
+  }
+
+  @Test func aWrongCallGivesItsRoomBackAndHurtsNobody() throws {
+    let bench = BatcherBench(workers: 1)
+    bench.publish(try bench.live(Self.line, planRows: 4, warmUp: Self.expensive))
+    bench.sink.time = .now()
+    bench.call(1, [[.nan, 0]])
+    bench.call(2, [[1, 0]])
+    #expect(bench.sink.errors[1]?.code == .invalidArgument)
+    bench.run()
+    try wait(bench, until: 2)
+    #expect(bench.sink.answers[2]?.values == [[3]])
+    bench.stop()
+  }
+
+  /// From admission to answer a version stays, however many swaps come in between.
+  @Test func aVersionLivesUntilItsLastCallIsAnswered() throws {
+    let bench = BatcherBench(workers: 1, isStarted: false)
+    weak var old: LiveModel?
+    do {
+      let model = try bench.live(ModelFixtures.constant(1), version: 1, planRows: 4, warmUp: Self.expensive)
+      bench.publish(model)
+      bench.sink.time = .now()
+      bench.call(1, [[0]])
+      bench.run()
+      old = model
+    }
+    bench.publish(try bench.live(ModelFixtures.constant(2), version: 2))
+    bench.batcher.sweep()
+    bench.registry.reclaim()
+    #expect(old != nil, "a call of it waits")
+    bench.workers?.start()
+    try wait(bench, until: 1)
+    #expect(bench.sink.answers[1]?.version == 1)
+    bench.batcher.sweep()
+    bench.registry.reclaim()
+    #expect(old == nil)
+    bench.stop()
+  }
+
+  @Test(.enabled(if: Allocations.areCounted)) func roomOfCallsIsUsedAgain() throws {
+    var slab = CallSlab(mailbox: Mailbox {})
+    let first = slab.take(floats: 3000)
+    let call = try #require(first)
+    #expect(call.capacityFloats == 4096)
+    slab.giveBack(call)
+    let before = Allocations.during {}
+    var second: QueuedCall?
+    let made = Allocations.during { second = slab.take(floats: 4096) }
+    #expect(before == 0 && made == 0)
+    #expect(second === call)
+    // As much as a loop may hold, and no more; but one alone may be of any size.
+    let tooMuch = slab.take(floats: Limits.queuedFloatsMax)
+    #expect(tooMuch == nil)
+    slab.giveBack(call)
+    let alone = slab.take(floats: Limits.queuedFloatsMax * 2)
+    slab.giveBack(try #require(alone))
+    slab.trim()
+    let held = slab.floatsHeld
+    #expect(held == 0)
+  }
+
+  @Test func manyWorkersLoseNoCall() throws {
+    let bench = BatcherBench(workers: 3)
+    let model = try bench.live(
+      Self.line, planRows: 4,
+      warmUp: [WarmUpRun(rows: 1, nanoseconds: 160_000), WarmUpRun(rows: 4, nanoseconds: 160_000)])
+    bench.publish(model)
+    var ended = 0
+    for round in 0..<200 {
+      bench.sink.time = .now()
+      for index in 0..<10 { bench.call(UInt64(round * 10 + index + 1), [[Float(index), 0]]) }
+      bench.run()
+      bench.batcher.collect(into: bench.sink)
+      ended += 10
+    }
+    try wait(bench, until: ended)
+    #expect(bench.sink.answers.count + bench.sink.errors.count == 2000)
+    #expect(bench.sink.answers.allSatisfy { $0.value.values == [[Float(($0.key - 1) % 10) * 2 + 1]] })
+    #expect(bench.sink.errors.values.allSatisfy { $0.code == .overloaded })
+    #expect(bench.batcher.callsPending == 0)
+    bench.stop()
+  }
+}
