@@ -119,6 +119,8 @@ let package = Package(
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
         .product(name: "UnixSignals", package: "swift-service-lifecycle"),
       ],
+      // In the binary: what is installed is one file.
+      resources: [.embedInCode("Admin/Page/status.css"), .embedInCode("Admin/Page/status.js")],
       swiftSettings: swiftSettings),
 
     .target(

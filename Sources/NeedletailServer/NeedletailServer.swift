@@ -59,7 +59,8 @@ public final class NeedletailServer: Sendable {
     let store = try Self.makeStore(configuration, registry: registry, metrics: metrics, logger: logger)
     let traffic = TrafficService(registry: registry)
     let control = ControlPlane(
-      readiness: Readiness(store: store), store: store, registry: registry, metrics: metrics, traffic: traffic)
+      readiness: Readiness(store: store), store: store, registry: registry, metrics: metrics, traffic: traffic,
+      allowsUnsigned: configuration.allowUnsigned)
     let tls = try configuration.tls.map { files throws(ConfigurationError) in try TLSSource(files) }
     let keys = try configuration.apiKeys.map { path throws(ConfigurationError) in try KeySource(path: path) }
     let outputBudget = OutputBudget(bytesMax: configuration.limits.outputBytesTotalMax)

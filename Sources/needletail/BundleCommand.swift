@@ -26,12 +26,7 @@ enum BundleOutput {
 
   /// `1,234,567`.
   static func grouped(_ number: Int) -> String {
-    var text = ""
-    for (index, digit) in String(number.magnitude).reversed().enumerated() {
-      if index > 0, index.isMultiple(of: 3) { text.append(",") }
-      text.append(digit)
-    }
-    return (number < 0 ? "-" : "") + String(text.reversed())
+    (number < 0 ? "-" : "") + Wording.grouped(UInt64(number.magnitude))
   }
 
   /// `1 feature`, `2 features`.

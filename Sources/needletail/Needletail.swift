@@ -13,7 +13,7 @@ struct Needletail: AsyncParsableCommand {
       """,
     version: needletailVersion,
     subcommands: [
-      PredictCommand.self, ModelsCommand.self, HealthCommand.self, MetricsCommand.self, BenchCommand.self,
-      RolloutCommand.self, BundleCommand.self, KeyCommand.self,
+      PredictCommand.self, ModelsCommand.self, HealthCommand.self, MetricsCommand.self, EventsCommand.self,
+      RolloutCommand.self, BenchCommand.self, BundleCommand.self, KeyCommand.self,
     ])
 }

@@ -175,7 +175,7 @@ struct ControlTests {
       #expect(try await get("/livez", admin).body == "live\n")
       let ready = try await get("/readyz", admin)
       #expect(ready.status == 200 && ready.body == "ready\n")
-      #expect(try await get("/", admin).body.contains("/metrics"))
+      #expect(try await get("/", admin).body.contains("href=\"metrics\""))
       #expect(try await get("/nothing", admin).status == 404)
       await client.close()
     }

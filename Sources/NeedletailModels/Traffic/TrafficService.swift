@@ -1,6 +1,6 @@
 package import NeedletailCore
 internal import NeedletailMetrics
-package import ServiceLifecycle
+internal import ServiceLifecycle
 internal import Synchronization
 
 /// Reads the counters of every live version every few seconds, so that people see what versions answer

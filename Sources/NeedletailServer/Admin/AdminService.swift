@@ -1,6 +1,7 @@
 internal import Hummingbird
 internal import Logging
 internal import NIOCore
+internal import NeedletailWire
 internal import ServiceLifecycle
 internal import Synchronization
 
@@ -46,32 +47,26 @@ struct AdminService: Service {
   private var router: Router<BasicRequestContext> {
     let router = Router()
     let control = control
-    router.get("/") { _, _ in Self.text(Self.index) }
-    router.get("/metrics") { _, _ in
-      Self.text(control.metricsText, type: "text/plain; version=0.0.4; charset=utf-8")
+    router.get("/") { _, _ in AdminAnswer.page(StatusPage(control.status).html) }
+    router.get("/status.css") { _, _ in AdminAnswer.file(PackageResources.status_css, type: "text/css") }
+    router.get("/status.js") { _, _ in AdminAnswer.file(PackageResources.status_js, type: "text/javascript") }
+    router.get("/status.json") { _, _ in try AdminAnswer.json(ServerStatusJSON(control.status)) }
+    router.get("/events") { request, _ in
+      let after: UInt64 = try request.number("after", default: 0)
+      let limit: UInt32 = try request.number("limit", default: 0)
+      return try AdminAnswer.json(EventListJSON(control.events(after: after, limit: limit)))
     }
-    router.get("/livez") { _, _ in Self.text("live\n") }
+    router.get("/metrics") { _, _ in
+      AdminAnswer.text(control.metricsText, type: "text/plain; version=0.0.4; charset=utf-8")
+    }
+    router.get("/livez") { _, _ in AdminAnswer.text("live\n") }
     router.get("/readyz") { _, _ in
       if let obstacle = control.readiness.obstacle {
-        Self.text("not ready: \(obstacle)\n", status: .serviceUnavailable)
+        AdminAnswer.text("not ready: \(obstacle)\n", status: .serviceUnavailable)
       } else {
-        Self.text("ready\n")
+        AdminAnswer.text("ready\n")
       }
     }
     return router
-  }
-
-  private static let index = """
-    needletail-server
-    /metrics  Prometheus text
-    /livez    200 while the process runs
-    /readyz   200 while it takes traffic, else 503 and why
-
-    """
-
-  private static func text(
-    _ text: String, status: HTTPResponse.Status = .ok, type: String = "text/plain; charset=utf-8"
-  ) -> Response {
-    Response(status: status, headers: [.contentType: type], body: .init(byteBuffer: ByteBuffer(string: text)))
   }
 }

@@ -1,4 +1,5 @@
 internal import NeedletailCore
+internal import NeedletailEngine
 internal import NeedletailMetrics
 internal import NeedletailModels
 internal import NeedletailWire
@@ -10,15 +11,18 @@ final class ControlPlane: Sendable {
   let registry: ModelRegistry
   let metrics: MetricsRegistry
   private let traffic: TrafficService
+  private let allowsUnsigned: Bool
 
   init(
-    readiness: Readiness, store: ModelStore, registry: ModelRegistry, metrics: MetricsRegistry, traffic: TrafficService
+    readiness: Readiness, store: ModelStore, registry: ModelRegistry, metrics: MetricsRegistry, traffic: TrafficService,
+    allowsUnsigned: Bool
   ) {
     self.readiness = readiness
     self.store = store
     self.registry = registry
     self.metrics = metrics
     self.traffic = traffic
+    self.allowsUnsigned = allowsUnsigned
   }
 
   /// Runs on the concurrent pool, off the event loops.
@@ -50,12 +54,18 @@ final class ControlPlane: Sendable {
     HealthReport(live: true, ready: readiness.obstacle == nil, models: models.models)
   }
 
-  var models: ModelListReport {
-    let status = store.status
-    let traffic = traffic.traffic
-    return ModelListReport(
-      models: status.models.map { ModelStatusReport($0, traffic: traffic) },
-      problems: status.problems.map { StoreProblemReport(path: $0.path, reason: $0.reason) })
+  var models: ModelListReport { ModelListReport(store.status, traffic: traffic.traffic) }
+
+  /// For the status page.
+  var status: ServerStatus {
+    let table = registry.current
+    return ServerStatus(
+      version: needletailVersion, isa: InstructionSet.selected.rawValue, obstacle: readiness.obstacle,
+      nowMilliseconds: Moment.now().milliseconds, startedMilliseconds: store.eventLog.beganMilliseconds,
+      residentBytes: ProcessFigures.residentBytes().map { UInt64(max(0, $0)) }, allowsUnsigned: allowsUnsigned,
+      store: store.status, traffic: traffic.traffic,
+      routing: Dictionary(uniqueKeysWithValues: table.entries.map { ($0.model, $0.routing) }),
+      events: store.eventLog.last(Limits.eventsMax))
   }
 
   /// - Throws: `.notFound`, or `.unavailable` while the version is on its way.

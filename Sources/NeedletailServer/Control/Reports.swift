@@ -3,6 +3,14 @@ internal import NeedletailEngine
 internal import NeedletailModels
 internal import NeedletailWire
 
+extension ModelListReport {
+  init(_ status: StoreStatus, traffic: [VersionKey: VersionTraffic]) {
+    self.init(
+      models: status.models.map { ModelStatusReport($0, traffic: traffic) },
+      problems: status.problems.map { StoreProblemReport(path: $0.path, reason: $0.reason) })
+  }
+}
+
 extension ModelStatusReport {
   init(_ status: ModelStatus, traffic: [VersionKey: VersionTraffic]) {
     self.init(

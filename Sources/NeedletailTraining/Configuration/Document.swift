@@ -1,3 +1,4 @@
+internal import NeedletailCore
 internal import Yams
 
 /// An ordered tree of plain values: a configuration with its defaults, or figures for other programs.
@@ -109,7 +110,7 @@ extension Document {
     case .flag(let value): return value ? "true" : "false"
     case .integer(let value): return String(value)
     case .number(let value): return value.isFinite ? "\(value)" : "null"
-    case .text(let value): return Self.jsonText(value)
+    case .text(let value): return value.jsonQuoted
     case .list(let elements):
       if elements.allSatisfy(\.isScalar) {
         return "[" + elements.map { $0.json(indent: "") }.joined(separator: ", ") + "]"
@@ -119,29 +120,8 @@ extension Document {
     case .section(let entries):
       if entries.isEmpty { return "{}" }
       let inner = indent + "  "
-      let lines = entries.map { inner + Self.jsonText($0.key) + ": " + $0.value.json(indent: inner) }
+      let lines = entries.map { inner + $0.key.jsonQuoted + ": " + $0.value.json(indent: inner) }
       return "{\n" + lines.joined(separator: ",\n") + "\n\(indent)}"
     }
-  }
-
-  private static func jsonText(_ text: String) -> String {
-    var quoted = "\""
-    for scalar in text.unicodeScalars {
-      switch scalar {
-      case "\"": quoted += "\\\""
-      case "\\": quoted += "\\\\"
-      case "\n": quoted += "\\n"
-      case "\r": quoted += "\\r"
-      case "\t": quoted += "\\t"
-      default:
-        if scalar.value < 0x20 {
-          let digits = String(scalar.value, radix: 16)
-          quoted += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
-        } else {
-          quoted.unicodeScalars.append(scalar)
-        }
-      }
-    }
-    return quoted + "\""
   }
 }

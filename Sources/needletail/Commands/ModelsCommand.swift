@@ -5,7 +5,11 @@ internal import NeedletailClient
 struct ModelsCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "models",
-    abstract: "List models and their versions, or describe one.")
+    abstract: "List models and their versions, or describe one.",
+    discussion: """
+      The version marked * answers requests that name none. SHARE, REQ/S and P99 are of the last minute;
+      P99 is from a request's last byte to its answer, in the server.
+      """)
 
   @Argument(help: ArgumentHelp("Describe this model.", valueName: "MODEL[@VERSION|@LABEL]"))
   var model: ModelReference?
@@ -13,9 +17,30 @@ struct ModelsCommand: AsyncParsableCommand {
   @Flag(help: "Print JSON.")
   var json = false
 
+  @Flag(help: "Show the list again and again, until q or Ctrl-C.")
+  var watch = false
+
+  @Option(help: ArgumentHelp("How often --watch asks.", valueName: "time"))
+  var interval = TimeSpan(duration: .seconds(2), text: "2s")
+
+  @Flag(help: "Also print the last events.")
+  var events = false
+
   @OptionGroup var server: ServerOptions
 
+  private static let eventsShown = 12
+
+  func validate() throws {
+    guard model == nil || (!watch && !events) else {
+      throw ValidationError("--watch and --events are about all models: leave MODEL out.")
+    }
+    guard !(json && (watch || events)) else {
+      throw ValidationError("--json goes with neither --watch nor --events; see `needletail events --follow --json`.")
+    }
+  }
+
   func run() async throws {
+    if watch { return try await watchList() }
     guard let model else { return try await list() }
     let description = try await server.withClient {
       try await $0.describeModel(model.model, selector: model.selector)
@@ -28,53 +53,41 @@ struct ModelsCommand: AsyncParsableCommand {
   }
 
   private func list() async throws {
-    let report = try await server.withClient { try await $0.listModels() }
+    let (report, happened) = try await ask()
     if json { return try printJSON(ModelListJSON(report)) }
-    var table = TerminalTable([
-      ("MODEL", .left), ("SERVING", .right), ("VERSION", .right), ("STATE", .left), ("SINCE", .right),
-      ("DIGEST", .left), ("SIGNER", .left), ("REASON", .left),
-    ])
+    for line in lines(report, happened, width: nil) { print(line) }
+  }
+
+  private func ask() async throws -> (ModelListReport, [EventReport]) {
+    try await server.withClient { client in
+      (try await client.listModels(), events ? try await client.events().events : [])
+    }
+  }
+
+  private func lines(_ report: ModelListReport, _ happened: [EventReport], width: Int?) -> [String] {
     let now = UInt64(Date().timeIntervalSince1970 * 1000)
-    for model in report.models {
-      let serving = model.servingVersion > 0 ? String(model.servingVersion) : "-"
-      if model.versions.isEmpty { table.append([model.model, serving, "-", "-", "-", "-", "-", ""]) }
-      for version in model.versions {
-        table.append([
-          (model.model, .plain), (serving, .plain), (String(version.version), .plain),
-          (version.state?.description ?? "unknown", Self.style(version.state)),
-          (RelativeTime.text(since: version.sinceMilliseconds, now: now), .plain),
-          (version.digest.isEmpty ? "-" : String(version.digest.prefix(12)), .plain),
-          (version.signer.isEmpty ? "-" : version.signer, .plain), (version.reason, .plain),
-        ])
+    var lines = ModelsView(report, now: now).lines(width: width)
+    let shown = happened.filter { $0.severity != "debug" }.suffix(Self.eventsShown)
+    if !shown.isEmpty { lines += [""] + shown.map { EventLine($0).text(width: width) } }
+    return lines
+  }
+
+  private func watchList() async throws {
+    let address = try server.address()
+    try await LiveScreen.run(every: interval.duration) { width in
+      let head = TerminalTable.styled(
+        "\(address)  \(EventLine.time(UInt64(Date().timeIntervalSince1970 * 1000)))"
+          + (width == nil ? "" : "  q quits"),
+        .faint)
+      do {
+        let (report, happened) = try await ask()
+        return [head, ""] + lines(report, happened, width: width)
+      } catch let failure as Failure {
+        // A server that restarts is no reason to stop watching.
+        return [head, ""] + TerminalTable.broken(failure.description, width: width)
+      } catch let error as ClientError {
+        return [head, ""] + TerminalTable.broken(error.message, width: width)
       }
-    }
-    if report.models.isEmpty { notice("the store holds no models") } else { table.print() }
-    for problem in report.problems {
-      print(TerminalTable.styled("problem", .bad) + ": \(problem.path): \(problem.reason)")
-    }
-  }
-
-  private static func style(_ state: VersionState?) -> TerminalTable.Style {
-    switch state {
-    case .live: .good
-    case .rejected: .bad
-    case .retired: .faint
-    default: .plain
-    }
-  }
-}
-
-/// Times as people say them.
-enum RelativeTime {
-  static func text(since milliseconds: UInt64, now: UInt64) -> String {
-    guard milliseconds > 0 else { return "-" }
-    // A server's clock may be ahead of ours.
-    let seconds = milliseconds < now ? (now - milliseconds) / 1000 : 0
-    switch seconds {
-    case ..<120: return "\(seconds) s ago"
-    case ..<7200: return "\(seconds / 60) min ago"
-    case ..<172_800: return "\(seconds / 3600) h ago"
-    default: return "\(seconds / 86_400) d ago"
     }
   }
 }

@@ -1,4 +1,5 @@
 internal import Foundation
+internal import NeedletailClient
 
 /// Aligned columns for a terminal. Colours only where standard output is one and NO_COLOR is unset.
 struct TerminalTable {
@@ -9,47 +10,112 @@ struct TerminalTable {
     case good = "32"
     case bad = "31"
     case faint = "2"
+    case strong = "1"
   }
 
-  private let header: [String]
-  private let alignments: [Alignment]
-  private var rows: [[(text: String, style: Style)]] = []
+  struct Column {
+    var name: String
+    var alignment: Alignment
+    /// Cells may be cut down to so many characters where a window is too narrow; nil: never.
+    var charactersMin: Int?
+
+    init(_ name: String, _ alignment: Alignment, charactersMin: Int? = nil) {
+      self.name = name
+      self.alignment = alignment
+      self.charactersMin = charactersMin
+    }
+  }
+
+  private enum Row {
+    case cells([(text: String, style: Style)])
+    /// Text below a row, over all columns.
+    case note(String, Style)
+  }
+
+  private let columns: [Column]
+  private var rows: [Row] = []
 
   static let isColoured =
     isatty(STDOUT_FILENO) == 1 && ProcessInfo.processInfo.environment["NO_COLOR"] == nil
 
+  init(_ columns: [Column]) { self.columns = columns }
+
   init(_ columns: [(name: String, alignment: Alignment)]) {
-    header = columns.map(\.name)
-    alignments = columns.map(\.alignment)
+    self.init(columns.map { Column($0.name, $0.alignment) })
   }
 
-  mutating func append(_ cells: [(text: String, style: Style)]) {
-    rows.append(cells)
-  }
+  mutating func append(_ cells: [(text: String, style: Style)]) { rows.append(.cells(cells)) }
 
-  mutating func append(_ cells: [String]) {
-    append(cells.map { ($0, .plain) })
-  }
+  mutating func append(_ cells: [String]) { append(cells.map { ($0, .plain) }) }
+
+  /// Indented, and broken into lines where a window is narrow.
+  mutating func append(note: String, _ style: Style) { rows.append(.note(note, style)) }
 
   func print() {
-    var widths = header.map(\.count)
+    for line in lines() { Swift.print(line) }
+  }
+
+  /// - Parameter width: of the window; nil: as wide as it gets.
+  func lines(width: Int? = nil) -> [String] {
+    let widths = fit(width)
+    var lines = [line(columns.map { ($0.name, .faint) }, widths: widths)]
     for row in rows {
-      for (column, cell) in row.enumerated() { widths[column] = max(widths[column], cell.text.count) }
+      switch row {
+      case .cells(let cells): lines.append(line(cells, widths: widths))
+      case .note(let text, let style):
+        lines += Self.broken(text, width: width.map { max(16, $0 - 4) }).map { "    " + Self.styled($0, style) }
+      }
     }
-    Swift.print(line(header.map { ($0, .faint) }, widths: widths))
-    for row in rows { Swift.print(line(row, widths: widths)) }
+    return lines
+  }
+
+  /// As wide as the widest cell, then narrower where that is allowed, the widest first.
+  private func fit(_ width: Int?) -> [Int] {
+    var widths = columns.map(\.name.count)
+    for case .cells(let cells) in rows {
+      for (column, cell) in cells.enumerated() { widths[column] = max(widths[column], cell.text.count) }
+    }
+    guard let width else { return widths }
+    while widths.reduce(0, +) + 2 * (columns.count - 1) > width {
+      let candidates = columns.indices.filter { index in
+        columns[index].charactersMin.map { widths[index] > max($0, columns[index].name.count) } ?? false
+      }
+      guard let widest = candidates.max(by: { widths[$0] < widths[$1] }) else { break }
+      widths[widest] -= 1
+    }
+    return widths
   }
 
   private func line(_ cells: [(text: String, style: Style)], widths: [Int]) -> String {
     var line = ""
     for (column, cell) in cells.enumerated() {
-      let padding = String(repeating: " ", count: widths[column] - cell.text.count)
+      let text = Self.cut(cell.text, to: widths[column])
+      let padding = String(repeating: " ", count: widths[column] - text.count)
       let isLast = column == cells.count - 1
-      let text = Self.styled(cell.text, cell.style)
-      line += alignments[column] == .right ? padding + text : text + (isLast ? "" : padding)
+      let styled = Self.styled(text, cell.style)
+      line += columns[column].alignment == .right ? padding + styled : styled + (isLast ? "" : padding)
       if !isLast { line += "  " }
     }
     return line
+  }
+
+  static func cut(_ text: String, to width: Int) -> String {
+    text.count <= width ? text : text.prefix(max(0, width - 1)) + "…"
+  }
+
+  /// Between words where it can.
+  static func broken(_ text: String, width: Int?) -> [String] {
+    guard let width, text.count > width else { return [text] }
+    var lines: [String] = []
+    var rest = Substring(text)
+    while rest.count > width {
+      let head = rest.prefix(width + 1)
+      let end = head.lastIndex(of: " ").flatMap { $0 > head.startIndex ? $0 : nil }
+      lines.append(String(end.map { rest[..<$0] } ?? rest.prefix(width)))
+      rest = end.map { rest[rest.index(after: $0)...] } ?? rest.dropFirst(width)
+    }
+    if !rest.isEmpty { lines.append(String(rest)) }
+    return lines
   }
 
   static func styled(_ text: String, _ style: Style) -> String {

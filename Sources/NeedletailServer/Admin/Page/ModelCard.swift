@@ -1,0 +1,191 @@
+internal import NeedletailCore
+internal import NeedletailModels
+
+/// One model of the status page: what serves, its last minute, its rollout and its versions.
+struct ModelCard {
+  private let model: ModelStatus
+  private let routing: ModelRouting?
+  private let now: UInt64
+  private let traffic: [ModelVersion: VersionTraffic]
+
+  init(_ model: ModelStatus, _ status: ServerStatus) {
+    self.model = model
+    routing = status.routing[model.model]
+    now = status.nowMilliseconds
+    var traffic: [ModelVersion: VersionTraffic] = [:]
+    for version in model.versions {
+      traffic[version.version] = status.traffic[VersionKey(model.model, version.version)]
+    }
+    self.traffic = traffic
+  }
+
+  func write(_ section: inout HTMLWriter) {
+    let name = model.model.name
+    section.element("article", ["class": "model", "id": "model-\(name)", "aria-labelledby": "title-\(name)"]) { card in
+      card.element("h3", ["id": "title-\(name)"]) { heading in
+        heading.element("span", ["class": "name"], name)
+        heading.text(" ")
+        if let serving = model.serving {
+          heading.element("span", ["class": "serves"], "serves version \(serving)")
+        } else {
+          heading.element("span", ["class": "badge bad"], "no version is live")
+        }
+      }
+      writeCurves(&card)
+      if let routing { writeRollout(routing, &card) }
+      writeVersions(&card)
+    }
+  }
+
+  // MARK: the last minute
+
+  private func writeCurves(_ card: inout HTMLWriter) {
+    guard let (rates, latencies, seconds) = history else { return }
+    let busiest = traffic.values.max { $0.recentRequests < $1.recentRequests }
+    let rate = traffic.values.reduce(0) { $0 + $1.requestsPerSecond }
+    card.element("div", ["class": "curves"]) { curves in
+      curve(
+        "requests/s", Wording.rate(rate), "requests a second over the last \(seconds) seconds", rates, isFilled: true,
+        &curves)
+      curve(
+        "p99", busiest?.p99Microseconds.map(Wording.duration) ?? "–",
+        "99 per cent of the answers within this time, over the last \(seconds) seconds", latencies, isFilled: false,
+        &curves)
+    }
+  }
+
+  private func curve(
+    _ name: String, _ figure: String, _ label: String, _ values: [Double?], isFilled: Bool, _ curves: inout HTMLWriter
+  ) {
+    curves.element("figure") { html in
+      html.element("figcaption") { caption in
+        caption.element("span", [:], name)
+        caption.text(" ")
+        caption.element("b", [:], figure)
+      }
+      Sparkline(values: values, room: Limits.trafficIntervalsMax, label: label).write(&html, isFilled: isFilled)
+    }
+  }
+
+  /// Requests of all versions, and the latency of the one that is asked most.
+  private var history: (rates: [Double?], latencies: [Double?], seconds: UInt32)? {
+    guard
+      let busiest = traffic.values.max(by: {
+        ($0.recentRequests, $0.points.count) < ($1.recentRequests, $1.points.count)
+      })
+    else { return nil }
+    let count = traffic.values.map(\.points.count).max() ?? 0
+    guard count > 0 else { return nil }
+    var rates = [Double](repeating: 0, count: count)
+    for version in traffic.values {
+      // Later versions have shorter histories that end now as well.
+      for (index, point) in version.points.enumerated() {
+        rates[count - version.points.count + index] += point.requestsPerSecond
+      }
+    }
+    let seconds = (traffic.values.map(\.windowMilliseconds).max() ?? 0) / 1000
+    return (rates, busiest.points.map { $0.p99Microseconds.map(Double.init) }, seconds)
+  }
+
+  // MARK: rollout
+
+  private func writeRollout(_ routing: ModelRouting, _ card: inout HTMLWriter) {
+    guard !routing.labels.isEmpty || !routing.shares.isEmpty || routing.shadow != nil else { return }
+    card.element("dl", ["class": "rollout"]) { list in
+      if !routing.shares.isEmpty {
+        item(
+          "split",
+          routing.shares.map { "\($0.version): \(Wording.share(Double($0.points) / Double(RoutingPoint.count)))" },
+          &list)
+      }
+      if !routing.labels.isEmpty {
+        item("labels", routing.labels.map { "\($0.name) → \($0.version?.description ?? "none")" }, &list)
+      }
+      if let shadow = routing.shadow { item("shadow", ["\(shadow)"], &list) }
+    }
+  }
+
+  private func item(_ name: String, _ values: [String], _ list: inout HTMLWriter) {
+    list.element("div") { pair in
+      pair.element("dt", [:], name)
+      pair.element("dd") { values_ in
+        for (index, value) in values.enumerated() {
+          if index > 0 { values_.text(" ") }
+          values_.element("span", ["class": "chip"], value)
+        }
+      }
+    }
+  }
+
+  // MARK: versions
+
+  private func writeVersions(_ card: inout HTMLWriter) {
+    card.element("table") { table in
+      table.element("caption", ["class": "unseen"], "Versions of \(model.model.name)")
+      table.element("thead") { head in
+        head.element("tr") { row in
+          for title in [
+            "Version", "State", "Share", "Requests/s", "p50", "p99", "Failed", "Memory", "Since", "Signer", "Digest",
+          ] {
+            row.element("th", ["scope": "col"], title)
+          }
+        }
+      }
+      table.element("tbody") { body in
+        for version in model.versions { writeRow(version, &body) }
+      }
+    }
+  }
+
+  private func writeRow(_ version: VersionStatus, _ body: inout HTMLWriter) {
+    let traffic = traffic[version.version]
+    let isServing = version.version == model.serving
+    let id = "version-\(model.model.name)-\(version.version)"
+    body.element("tr", ["id": id, "class": isServing ? "serving" : ""]) { row in
+      row.element("th", ["scope": "row", "data-label": "Version"], "\(version.version)")
+      row.element("td", ["data-label": "State"]) { cell in
+        cell.element("span", ["class": "badge \(Self.tone(version.state))"], version.state.description)
+        if isServing { cell.element("span", ["class": "unseen"], " serving") }
+      }
+      let asked = (traffic?.recentRequests ?? 0) > 0
+      cell("Share", traffic.map { asked ? Wording.share($0.share) : "–" }, &row)
+      cell("Requests/s", traffic.map { Wording.rate($0.requestsPerSecond) }, &row)
+      cell("p50", traffic?.p50Microseconds.map(Wording.duration), &row)
+      cell("p99", traffic?.p99Microseconds.map(Wording.duration), &row)
+      cell(
+        "Failed", traffic.map { asked ? Wording.share(Double($0.recentFailed) / Double($0.recentRequests)) : "–" }, &row
+      )
+      cell("Memory", version.residentBytes > 0 ? Wording.bytes(UInt64(version.residentBytes)) : nil, &row)
+      row.element("td", ["data-label": "Since"]) { cell in
+        PageTime(milliseconds: version.sinceMilliseconds)
+          .write(Wording.age(since: version.sinceMilliseconds, now: now), &cell)
+      }
+      row.element("td", ["data-label": "Signer"]) { cell in
+        // Only a version that was verified has a signer, or has none for sure.
+        let none = version.digest.isEmpty ? "–" : "unsigned"
+        cell.element("bdi", ["class": "foreign"], version.signer.isEmpty ? none : version.signer)
+      }
+      row.element("td", ["data-label": "Digest", "title": version.digest]) { cell in
+        cell.element("code", [:], version.digest.isEmpty ? "–" : String(version.digest.prefix(12)))
+      }
+    }
+    guard !version.reason.isEmpty else { return }
+    body.element("tr", ["id": id + "-reason", "class": "reason \(Self.tone(version.state))"]) { row in
+      row.element("td", ["colspan": "11"]) { $0.element("bdi", ["class": "foreign"], version.reason) }
+    }
+  }
+
+  private func cell(_ label: String, _ text: String?, _ row: inout HTMLWriter) {
+    row.element("td", ["data-label": label, "class": text == nil || text == "–" ? "num none" : "num"], text ?? "–")
+  }
+
+  private static func tone(_ state: VersionState) -> String {
+    switch state {
+    case .live: "good"
+    case .rejected: "bad"
+    case .incomplete: "warn"
+    case .verifying, .loading, .checking, .warming: "busy"
+    case .retiring, .retired: "plain"
+    }
+  }
+}

@@ -1,0 +1,198 @@
+"""check.py PROGRAM SERVER WORK-DIRECTORY: how the command line client behaves."""
+
+import csv
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+
+program, server, work = sys.argv[1:4]
+failures = []
+ESCAPE = "\x1b"
+
+
+def run(*arguments, text=None, address=server):
+    environment = {**os.environ, "NEEDLETAIL_SERVER": address, "NO_COLOR": "1"}
+    return subprocess.run(
+        [program, *arguments], input=text, capture_output=True, text=True, timeout=30, env=environment)
+
+
+def expect(holds, what, found=""):
+    print(f"{'ok    ' if holds else 'FAILED'}  {what}{'' if holds else f': found {found!r}'}")
+    if not holds:
+        failures.append(what)
+
+
+def mistake(what, *arguments, says, code=1, **more):
+    """A user's mistake: one line on standard error, nothing on standard output, not 0."""
+    done = run(*arguments, **more)
+    lines = done.stderr.strip().splitlines()
+    # The argument parser adds how to use a command; its first line is the error.
+    is_one = len(lines) == 1 or lines[1].startswith(("Usage:", "Help:"))
+    expect(done.returncode == code and is_one and says in lines[0] and not done.stdout, f"mistake: {what}",
+           (done.returncode, done.stdout[:200], done.stderr[:400]))
+
+
+def lines_of(done):
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def check_mistakes():
+    with open(f"{work}/short.csv", "w") as file:
+        file.write("alcohol,magnesium\n1,2\n3\n")
+    with open(f"{work}/quote.csv", "w") as file:
+        file.write('alcohol\n"1\n')
+    with open(f"{work}/bad.json", "w") as file:
+        file.write('{"alcohol": [1, {}]}')
+    mistake("no server there", "models", says="cannot connect to 127.0.0.1:1", address="127.0.0.1:1")
+    mistake("an address that is none", "models", "--server", "nonsense:x", says="nonsense:x")
+    mistake("an unknown model", "models", "vine", says="did you mean \"wine\"?")
+    mistake("an unknown version", "models", "wine@9", says="version 9 not live")
+    mistake("an unknown label", "predict", "wine@canary", "--set", "alcohol=1", says="canary")
+    mistake("a file that is not there", "predict", "wine", "--input", f"{work}/none.csv", says="no such file")
+    mistake("a row that is too short", "predict", "wine", "--input", f"{work}/short.csv", says="line 3")
+    mistake("a quote that never closes", "predict", "wine", "--input", f"{work}/quote.csv", says="line 2")
+    mistake("JSON with an object for a cell", "predict", "wine", "--input", f"{work}/bad.json", says="alcohol")
+    mistake("a feature that is missing", "predict", "wine", "--set", "alcohol=1", says="no column")
+    mistake("an unknown command", "modles", says="modles", code=64)
+    mistake("an unknown option", "models", "--jsn", says="--jsn", code=64)
+    mistake("options that exclude each other", "models", "--watch", "--json", says="--json", code=64)
+    mistake("a time that is none", "models", "--timeout", "soon", says="soon", code=64)
+    mistake("a bundle that is none", "bundle", "inspect", f"{work}/trust.yaml", says="trust.yaml")
+
+
+def check_json():
+    models = {model["model"]: model for [report] in [lines_of(run("models", "--json"))] for model in report["models"]}
+    expect(set(models) == {"wine", "beer"}, "models --json names every model", models)
+    live, rejected = models["wine"]["versions"][0], models["beer"]["versions"][0]
+    expect(set(live) == {"version", "state", "reason", "digest", "signer", "since_ms", "resident_bytes", "traffic"},
+           "models --json tells of a live version what it should", sorted(live))
+    expect({"requests", "failed", "rows", "share", "window_ms", "requests_per_second"} <= set(live["traffic"]),
+           "models --json tells its traffic", sorted(live["traffic"]))
+    expect(rejected["state"] == "rejected" and rejected["reason"] and "traffic" not in rejected,
+           "models --json tells why a version was rejected", rejected)
+    expect(models["wine"]["serving_version"] == 1 and models["beer"]["serving_version"] == 0, "and what serves")
+    [description] = lines_of(run("models", "wine", "--json"))
+    expect({"inputs", "outputs", "labels", "plan", "lineage", "status"} <= set(description), "models MODEL --json")
+    [health] = lines_of(run("health", "--json"))
+    expect(health["live"] and health["ready"], "health --json")
+    events = lines_of(run("events", "--json", "--all"))
+    numbers = [event["sequence"] for event in events]
+    expect(numbers == list(range(numbers[0], numbers[0] + len(numbers))), "events --json --all has no gap", numbers)
+    expect(all({"sequence", "time_ms", "kind", "severity", "message", "facts"} <= set(event) for event in events),
+           "events --json: every event has its fields")
+    expect(any(event.get("model") == "beer" and event["severity"] == "warning" for event in events),
+           "events --json tells of the rejection")
+    expect(all(event["severity"] != "debug" for event in lines_of(run("events", "--json"))),
+           "events leaves steps in between out")
+    expect(len(run("events", "--last", "1").stdout.splitlines()) == 1, "events --last 1 is one line")
+    with open("deploy/examples/wine/wine.csv") as file:
+        rows = list(csv.reader(file))[:3]
+    done = run("predict", "wine", "--input", "-", "--json", "--ignore-extra", text="\n".join(map(",".join, rows)))
+    answers = lines_of(done)
+    expect([a["row"] for a in answers] == [1, 2] and all(a["version"] == 1 and "label" in a for a in answers),
+           "predict --json is a line a row", done.stdout + done.stderr)
+
+
+def check_text():
+    done = run("models")
+    expect(done.returncode == 0 and ESCAPE not in done.stdout, "models in a pipe has no colours", done.stdout)
+    expect("* 1" in done.stdout and "release" in done.stdout, "models marks what serves and names the signer", done.stdout)
+    expect(any(line.startswith("    ") for line in done.stdout.splitlines()), "models tells a reason below its version")
+    expect(run("health").returncode == 0, "health ends with 0 while the server is ready")
+    for command in ("models", "events", "predict", "health", "metrics", "bench", "bundle"):
+        done = run(command, "--help")
+        expect(done.returncode == 0 and "USAGE" in done.stdout, f"{command} --help")
+    expect(run("--version").stdout.strip() != "", "--version")
+
+
+def check_pipe():
+    with subprocess.Popen([program, "models", "--watch", "--interval", "200ms", "--server", server],
+                          stdout=subprocess.PIPE, text=True) as process:
+        seen = [process.stdout.readline() for _ in range(12)]
+        process.terminate()
+    expect(sum("MODEL" in line for line in seen) >= 2 and ESCAPE not in "".join(seen), "models --watch in a pipe repeats", seen)
+
+
+class Screen:
+    """A program on a terminal of its own."""
+
+    def __init__(self, *arguments, columns):
+        self.pid, self.descriptor = pty.fork()
+        if self.pid == 0:
+            os.environ.update(TERM="xterm", NEEDLETAIL_SERVER=server)
+            os.environ.pop("NO_COLOR", None)
+            os.execv(program, [program, *arguments])
+        self.resize(columns)
+        self.text = ""
+
+    def resize(self, columns, rows=24):
+        import fcntl, struct, termios
+        fcntl.ioctl(self.descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def read(self, seconds):
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            if select.select([self.descriptor], [], [], left)[0]:
+                try:
+                    self.text += os.read(self.descriptor, 65536).decode(errors="replace")
+                except OSError:
+                    break
+        return self.text
+
+    def end(self):
+        end = time.monotonic() + 5
+        while time.monotonic() < end:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.read(0.1)
+                return os.waitstatus_to_exitcode(status)
+            self.read(0.1)
+        os.kill(self.pid, signal.SIGKILL)
+        return None
+
+
+def visible(drawing):
+    """Lines of one drawing, without colours."""
+    import re
+    return re.sub(r"\x1b\[[?0-9;]*[A-Za-z]", "", drawing).split("\r\n")
+
+
+def check_terminal():
+    for how, stop in (("q", lambda s: os.write(s.descriptor, b"q")), ("Ctrl-C", lambda s: os.write(s.descriptor, b"\x03"))):
+        screen = Screen("models", "--watch", "--events", "--interval", "300ms", columns=80)
+        text = screen.read(2)
+        drawings = text.split(ESCAPE + "[H")[2:]
+        widest = max((len(line) for drawing in drawings for line in visible(drawing)), default=0)
+        expect(drawings and 0 < widest <= 80, f"models --watch fits 80 columns ({widest})", text[-500:])
+        screen.resize(60)
+        screen.text = ""
+        screen.read(2)
+        later = screen.text.split(ESCAPE + "[H")[2:]
+        widest = max((len(line) for drawing in later for line in visible(drawing)), default=0)
+        expect(later and 0 < widest <= 66, f"models --watch follows the window ({widest})", screen.text[-500:])
+        stop(screen)
+        expect(screen.end() == 0 and screen.text.endswith(ESCAPE + "[?1049l"), f"{how} ends it and restores the screen",
+               screen.text[-60:])
+
+
+def check_follow():
+    with subprocess.Popen([program, "events", "--follow", "--last", "0", "--json", "--server", server],
+                          stdout=subprocess.PIPE, text=True) as process:
+        time.sleep(1)
+        with open(f"{work}/store/beer/2.ntb", "wb") as file:
+            file.write(b"x" * 500)
+        ready = select.select([process.stdout], [], [], 15)[0]
+        event = json.loads(process.stdout.readline()) if ready else {}
+        process.terminate()
+    expect(event.get("model") == "beer" and event.get("version") == 2, "events --follow prints what happens", event)
+
+
+for check in (check_mistakes, check_json, check_text, check_pipe, check_terminal, check_follow):
+    check()
+print(f"command line: {'FAILED: ' + '; '.join(failures) if failures else 'all holds'}")
+sys.exit(1 if failures else 0)
