@@ -152,10 +152,10 @@ public final class NeedletailServer: Sendable {
   /// - Throws: the error of the part that failed.
   public func run() async throws {
     logStart()
-    let telling = Task { [store, logger] in
+    let telling = Task { [store] in
       guard (try? await store.wait(until: { $0.isReady })) != nil else { return }
       let served = store.status.models.map { "\($0.model)@\($0.serving?.description ?? "none")" }
-      logger.info("ready", metadata: ["models": "\(served.joined(separator: ","))"])
+      store.eventLog.emit(.server, .info, "ready", [.init("models", served.joined(separator: ","))])
     }
     let result: Result<Void, any Error>
     do {

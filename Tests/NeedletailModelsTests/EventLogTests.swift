@@ -66,7 +66,7 @@ import Testing
 
   @Test func writesOneLogLineWithItsFactsAndNumber() throws {
     log.emit(
-      .version, .warning, "model version rejected", model: try ModelID("wine"), version: try ModelVersion(7),
+      .version, .warning, "model version rejected", model: try ModelID("wine"), version: ModelVersion(7),
       [.init("state", "rejected"), .init("reason", "")])
     #expect(
       lines.all == ["warning model version rejected event=1 model=wine state=rejected version=7"])

@@ -22,7 +22,16 @@ struct StatusPageTests {
           VersionStatus(
             version: ModelVersion(1)!, state: .live, reason: "", digest: String(repeating: "ab", count: 32),
             signer: Self.hostile, sinceMilliseconds: 61_000, residentBytes: 4096),
-        ])
+        ],
+        rollout: RolloutStatus(
+          problem: Self.hostile,
+          routing: ModelRouting(
+            labels: [.init("stable", ModelVersion(1))],
+            shares: [.init(ModelVersion(1)!, points: 9500), .init(ModelVersion(2)!, points: 500)],
+            shadow: ModelVersion(2)),
+          setAside: [
+            .init(version: ModelVersion(2)!, cause: .undo, reason: Self.hostile, sinceMilliseconds: 1_000)
+          ]))
     ]
     store.problems = [StoreProblem(path: Self.hostile, reason: Self.hostile)]
     var traffic = VersionTraffic()
@@ -41,12 +50,6 @@ struct StatusPageTests {
       version: "1", isa: "avx2", obstacle: nil, nowMilliseconds: 181_000, startedMilliseconds: 1_000,
       residentBytes: 1 << 20, allowsUnsigned: false, store: store,
       traffic: [VersionKey(model, ModelVersion(1)!): traffic],
-      routing: [
-        model: ModelRouting(
-          labels: [.init("stable", ModelVersion(1))],
-          shares: [.init(ModelVersion(1)!, points: 9500), .init(ModelVersion(2)!, points: 500)],
-          shadow: ModelVersion(2))
-      ],
       events: log.last(10))
   }
 
@@ -54,9 +57,9 @@ struct StatusPageTests {
     let html = StatusPage(try status()).html
     #expect(!html.contains("<script>alert"))
     #expect(!html.contains("\u{202E}") && !html.contains("\u{7}"))
-    // In the note, the table, twice of the stray file, the signer, and the event.
+    // In the note, the table, twice of the stray file, the signer, the event, and twice of the rollout.
     let escaped = "&lt;/bdi&gt;&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt;&amp;&quot;\u{FFFD}\u{FFFD}"
-    #expect(html.split(separator: escaped, omittingEmptySubsequences: false).count == 7)
+    #expect(html.split(separator: escaped, omittingEmptySubsequences: false).count == 9)
   }
 
   @Test func tellsWhatAnOperatorAsks() throws {

@@ -47,6 +47,9 @@ final class ControlPlane: Sendable {
     }
   }
 
+  /// For others that have something to tell.
+  var eventLog: EventLog { store.eventLog }
+
   /// Prometheus text format 0.0.4.
   var metricsText: String { metrics.render() }
 
@@ -58,13 +61,11 @@ final class ControlPlane: Sendable {
 
   /// For the status page.
   var status: ServerStatus {
-    let table = registry.current
-    return ServerStatus(
+    ServerStatus(
       version: needletailVersion, isa: InstructionSet.selected.rawValue, obstacle: readiness.obstacle,
       nowMilliseconds: Moment.now().milliseconds, startedMilliseconds: store.eventLog.beganMilliseconds,
       residentBytes: ProcessFigures.residentBytes().map { UInt64(max(0, $0)) }, allowsUnsigned: allowsUnsigned,
       store: store.status, traffic: traffic.traffic,
-      routing: Dictionary(uniqueKeysWithValues: table.entries.map { ($0.model, $0.routing) }),
       events: store.eventLog.last(Limits.eventsMax))
   }
 

@@ -151,7 +151,8 @@ final class Listener: Service {
     let clock = ContinuousClock()
     let start = clock.now
     shared.control.readiness.stop()
-    shared.logger.info("stopping", metadata: ["grace_seconds": "\(configuration.grace.seconds)"])
+    shared.control.eventLog.emit(
+      .server, .info, "stopping", [.init("grace_seconds", "\(configuration.grace.seconds)")])
     // Cancelled only if the process is to end at once.
     try? await clock.sleep(for: configuration.grace)
     for channel in channels { try? await channel.close() }

@@ -77,7 +77,7 @@ enum LiveScreen {
     func show(_ lines: [String], rows: Int) {
       var shown = lines.prefix(rows)
       if lines.count > rows { shown = lines.prefix(rows - 1) + ["… \(lines.count - rows + 1) more lines"] }
-      write("\u{1b}[H" + shown.map { $0 + "\u{1b}[K" }.joined(separator: "\r\n") + "\u{1b}[J")
+      write("\u{1b}[H" + shown.map { $0 + "\u{1b}[K" }.joined(separator: "\n") + "\u{1b}[J")
     }
 
     func wantsToLeave(waitMilliseconds: Int32) -> Bool {

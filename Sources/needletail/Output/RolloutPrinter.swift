@@ -35,7 +35,7 @@ struct RolloutPrinter {
     for aside in report.setAside {
       Swift.print(
         TerminalTable.styled("set aside", .bad)
-          + ": \(aside.version), \(aside.cause), \(RelativeTime.text(since: aside.sinceMilliseconds, now: now)): \(aside.reason)"
+          + ": \(aside.version), \(aside.cause), \(Wording.age(since: aside.sinceMilliseconds, now: now)): \(aside.reason)"
       )
     }
     if !report.problem.isEmpty { Swift.print(TerminalTable.styled("not in force", .bad) + ": " + report.problem) }

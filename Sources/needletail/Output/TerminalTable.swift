@@ -69,29 +69,35 @@ struct TerminalTable {
     return lines
   }
 
-  /// As wide as the widest cell, then narrower where that is allowed, the widest first.
+  /// As wide as the widest cell, then narrower where that is allowed, the widest first; then without the
+  /// last columns, down to three.
   private func fit(_ width: Int?) -> [Int] {
     var widths = columns.map(\.name.count)
     for case .cells(let cells) in rows {
       for (column, cell) in cells.enumerated() { widths[column] = max(widths[column], cell.text.count) }
     }
     guard let width else { return widths }
-    while widths.reduce(0, +) + 2 * (columns.count - 1) > width {
-      let candidates = columns.indices.filter { index in
+    while widths.reduce(0, +) + 2 * (widths.count - 1) > width {
+      let candidates = widths.indices.filter { index in
         columns[index].charactersMin.map { widths[index] > max($0, columns[index].name.count) } ?? false
       }
-      guard let widest = candidates.max(by: { widths[$0] < widths[$1] }) else { break }
-      widths[widest] -= 1
+      if let widest = candidates.max(by: { widths[$0] < widths[$1] }) {
+        widths[widest] -= 1
+      } else if widths.count > 3 {
+        widths.removeLast()
+      } else {
+        break
+      }
     }
     return widths
   }
 
   private func line(_ cells: [(text: String, style: Style)], widths: [Int]) -> String {
     var line = ""
-    for (column, cell) in cells.enumerated() {
+    for (column, cell) in cells.prefix(widths.count).enumerated() {
       let text = Self.cut(cell.text, to: widths[column])
       let padding = String(repeating: " ", count: widths[column] - text.count)
-      let isLast = column == cells.count - 1
+      let isLast = column == widths.count - 1
       let styled = Self.styled(text, cell.style)
       line += columns[column].alignment == .right ? padding + styled : styled + (isLast ? "" : padding)
       if !isLast { line += "  " }

@@ -4,13 +4,11 @@ internal import NeedletailModels
 /// One model of the status page: what serves, its last minute, its rollout and its versions.
 struct ModelCard {
   private let model: ModelStatus
-  private let routing: ModelRouting?
   private let now: UInt64
   private let traffic: [ModelVersion: VersionTraffic]
 
   init(_ model: ModelStatus, _ status: ServerStatus) {
     self.model = model
-    routing = status.routing[model.model]
     now = status.nowMilliseconds
     var traffic: [ModelVersion: VersionTraffic] = [:]
     for version in model.versions {
@@ -32,7 +30,7 @@ struct ModelCard {
         }
       }
       writeCurves(&card)
-      if let routing { writeRollout(routing, &card) }
+      writeRollout(&card)
       writeVersions(&card)
     }
   }
@@ -89,29 +87,37 @@ struct ModelCard {
 
   // MARK: rollout
 
-  private func writeRollout(_ routing: ModelRouting, _ card: inout HTMLWriter) {
-    guard !routing.labels.isEmpty || !routing.shares.isEmpty || routing.shadow != nil else { return }
+  private func writeRollout(_ card: inout HTMLWriter) {
+    let rollout = model.rollout
+    let routing = rollout.routing
+    let isPlain = routing.labels.isEmpty && routing.shares.isEmpty && routing.shadow == nil
+    guard !isPlain || !rollout.setAside.isEmpty || rollout.limits != nil else { return }
     card.element("dl", ["class": "rollout"]) { list in
       if !routing.shares.isEmpty {
-        item(
-          "split",
-          routing.shares.map { "\($0.version): \(Wording.share(Double($0.points) / Double(RoutingPoint.count)))" },
-          &list)
+        item("split", routing.shares.map { "\($0.version): \(Self.percent($0))" }, &list)
       }
       if !routing.labels.isEmpty {
         item("labels", routing.labels.map { "\($0.name) → \($0.version?.description ?? "none")" }, &list)
       }
       if let shadow = routing.shadow { item("shadow", ["\(shadow)"], &list) }
+      if rollout.limits != nil { item("guard", ["on"], &list) }
+      if !rollout.setAside.isEmpty {
+        item("set aside", rollout.setAside.map { "\($0.version): \($0.cause.rawValue), \($0.reason)" }, &list)
+      }
     }
+  }
+
+  private static func percent(_ share: ModelRouting.Share) -> String {
+    Wording.share(Double(share.points) / Double(RoutingPoint.count))
   }
 
   private func item(_ name: String, _ values: [String], _ list: inout HTMLWriter) {
     list.element("div") { pair in
       pair.element("dt", [:], name)
-      pair.element("dd") { values_ in
+      pair.element("dd") { list in
         for (index, value) in values.enumerated() {
-          if index > 0 { values_.text(" ") }
-          values_.element("span", ["class": "chip"], value)
+          if index > 0 { list.text(" ") }
+          list.element("span", ["class": "chip"], value)
         }
       }
     }

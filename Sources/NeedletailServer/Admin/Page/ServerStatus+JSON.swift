@@ -26,10 +26,31 @@ struct ServerStatusJSON: Encodable {
     var p99Us: [UInt32?]
   }
 
+  /// What requests of a model meet, of models that have a rollout.
+  struct Rollout: Encodable {
+    struct SetAside: Encodable {
+      var version: UInt64
+      var cause: String
+      var reason: String
+      var sinceMs: UInt64
+    }
+
+    var model: String
+    /// The version of every label; null while it has none.
+    var labels: [String: UInt64?]
+    /// Part of the requests that name no version, 0 to 1, by version.
+    var split: [String: Double]
+    var shadow: UInt64?
+    /// Why the file in the store is not in force.
+    var problem: String?
+    var setAside: [SetAside]
+  }
+
   var server: Server
   var models: [ModelJSON]
   var problems: [ModelListJSON.Problem]
   var history: [History]
+  var rollouts: [Rollout]
   var events: EventListJSON
 
   init(_ status: ServerStatus) {
@@ -45,6 +66,24 @@ struct ServerStatusJSON: Encodable {
         model: key.model.name, version: key.version.number,
         requestsPerSecond: traffic.points.map(\.requestsPerSecond), p99Us: traffic.points.map(\.p99Microseconds))
     }
+    rollouts = status.store.models.filter { $0.rollout != RolloutStatus() }.map(Rollout.init)
     events = EventListJSON(EventListReport(status.events, beganMilliseconds: status.startedMilliseconds))
+  }
+}
+
+extension ServerStatusJSON.Rollout {
+  init(_ status: ModelStatus) {
+    let routing = status.rollout.routing
+    model = status.model.name
+    labels = Dictionary(routing.labels.map { ($0.name, $0.version?.number) }) { first, _ in first }
+    split = Dictionary(
+      routing.shares.map { ($0.version.description, Double($0.points) / Double(RoutingPoint.count)) }
+    ) { first, _ in first }
+    shadow = routing.shadow?.number
+    problem = status.rollout.problem.isEmpty ? nil : status.rollout.problem
+    setAside = status.rollout.setAside.map {
+      SetAside(
+        version: $0.version.number, cause: $0.cause.rawValue, reason: $0.reason, sinceMs: $0.sinceMilliseconds)
+    }
   }
 }

@@ -1,4 +1,3 @@
-internal import NeedletailCore
 internal import NeedletailModels
 
 /// All that the status page shows, at one moment.
@@ -15,7 +14,5 @@ struct ServerStatus: Sendable {
   var allowsUnsigned: Bool
   var store: StoreStatus
   var traffic: [VersionKey: VersionTraffic]
-  /// How requests find their version, of models that have a rollout.
-  var routing: [ModelID: ModelRouting]
   var events: EventLog.Page
 }

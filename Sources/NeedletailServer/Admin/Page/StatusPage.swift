@@ -94,7 +94,10 @@ struct StatusPage {
       model.versions.filter { $0.state == .rejected || ($0.state == .live && !$0.reason.isEmpty) }
         .map { (model.model, $0) }
     }
-    guard !troubled.isEmpty || !status.store.problems.isEmpty || status.allowsUnsigned else { return }
+    let rollouts = status.store.models.filter { !$0.rollout.problem.isEmpty }
+    guard !troubled.isEmpty || !rollouts.isEmpty || !status.store.problems.isEmpty || status.allowsUnsigned else {
+      return
+    }
     main.element("section", ["id": "attention", "aria-labelledby": "attention-title"]) { section in
       section.element("h2", ["id": "attention-title"], "Needs attention")
       section.element("ul", ["class": "notes"]) { list in
@@ -103,6 +106,13 @@ struct StatusPage {
             item.element("a", ["href": "#model-\(model.name)"], "\(model.name) \(version.version)")
             item.text(version.state == .rejected ? " rejected: " : ": ")
             item.element("bdi", ["class": "foreign"], version.reason)
+          }
+        }
+        for model in rollouts {
+          list.element("li", ["class": "warn"]) { item in
+            item.element("a", ["href": "#model-\(model.model.name)"], model.model.name)
+            item.text(" rollout.yaml is not in force: ")
+            item.element("bdi", ["class": "foreign"], model.rollout.problem)
           }
         }
         for problem in status.store.problems.prefix(Self.problemsMax) {
