@@ -147,6 +147,7 @@ async def main():
         await page.call("Emulation.setScriptExecutionDisabled", {"value": False})
         await page.open(f"http://{admin}/?again")
         await check_contents(page, "with scripts")
+        await page.until("!!document.querySelector('#model-wine .spark .line')")
         await check_accessibility(page)
         await check_liveness(page)
         await check_windows(page)

@@ -5,6 +5,11 @@ package struct VersionTraffic: Sendable, Equatable {
     package var requestsPerSecond: Double
     /// Nil if nothing was answered in it.
     package var p99Microseconds: UInt32?
+
+    package init(requestsPerSecond: Double, p99Microseconds: UInt32? = nil) {
+      self.requestsPerSecond = requestsPerSecond
+      self.p99Microseconds = p99Microseconds
+    }
   }
 
   /// Predict calls that reached it, those that did not end in OK, and rows answered.
@@ -23,6 +28,8 @@ package struct VersionTraffic: Sendable, Equatable {
   package var p99Microseconds: UInt32?
   /// Oldest first.
   package var points: [Point] = []
+
+  package init() {}
 
   /// Recent requests a second.
   package var requestsPerSecond: Double {
