@@ -66,6 +66,12 @@ def check_mistakes():
 
 
 def check_json():
+    # A version has figures from the first reading after it went live, 2 s later at most.
+    for _ in range(50):
+        [report] = lines_of(run("models", "--json"))
+        if any("traffic" in version for model in report["models"] for version in model["versions"]):
+            break
+        time.sleep(0.1)
     models = {model["model"]: model for [report] in [lines_of(run("models", "--json"))] for model in report["models"]}
     expect(set(models) == {"wine", "beer"}, "models --json names every model", models)
     live, rejected = models["wine"]["versions"][0], models["beer"]["versions"][0]
