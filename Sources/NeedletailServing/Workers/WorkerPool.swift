@@ -1,7 +1,7 @@
 public import NeedletailCore
 internal import NeedletailEngine
 internal import NeedletailMetrics
-public import NeedletailModels
+internal import NeedletailModels
 internal import Synchronization
 
 /// The threads that run plans too expensive for an event loop, and the queue before them.
