@@ -187,7 +187,7 @@ struct ControlTests {
       configure: {
         $0.admin = ListenAddress(host: "127.0.0.1", port: 0)
         // Room for a busy machine: all that follows must fit.
-        $0.grace = .seconds(3)
+        $0.grace = .seconds(10)
       })
     try await test.server.waitUntilReady()
     let address = await test.server.adminAddress()
