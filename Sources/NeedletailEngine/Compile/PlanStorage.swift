@@ -1,21 +1,14 @@
-internal import CNeedletailKernels
 internal import NeedletailCore
-
-#if canImport(Glibc)
-  internal import Glibc
-#else
-  internal import Darwin
-#endif
 
 /// Owns what a plan's steps point to: packed weights, tables, the steps themselves.
 ///
 /// Unchecked: written only while the plan is compiled, on one thread; read-only from then on, and
 /// freed when the plan, its only owner, goes.
 final class PlanStorage: @unchecked Sendable {
-  private var blocks: [UnsafeMutableRawPointer] = []
+  private var blocks: [(start: UnsafeMutableRawPointer, bytes: Int)] = []
   private(set) var bytes = 0
 
-  deinit { for block in blocks { free(block) } }
+  deinit { for block in blocks { AlignedMemory.free(block.start, bytes: block.bytes) } }
 
   /// Zeroed memory, aligned for every kernel.
   func allocate(bytes count: Int, for node: String?) throws(PlanError) -> UnsafeMutableRawPointer {
@@ -23,11 +16,10 @@ final class PlanStorage: @unchecked Sendable {
     guard size <= Limits.planBytesMax - bytes else {
       throw PlanError(node: node, "packed weights: expected at most \(Limits.planBytesMax) bytes, found more")
     }
-    guard let block = aligned_alloc(Int(NT_ALIGNMENT), size) else {
+    guard let block = AlignedMemory.allocate(bytes: size) else {
       throw PlanError(node: node, "cannot allocate \(size) bytes for packed weights")
     }
-    memset(block, 0, size)
-    blocks.append(block)
+    blocks.append((block, size))
     bytes += size
     return block
   }

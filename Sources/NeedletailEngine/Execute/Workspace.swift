@@ -1,5 +1,3 @@
-internal import CNeedletailKernels
-
 /// One thread's scratch for one plan, reused from run to run.
 ///
 /// Unchecked: it is never shared, for it cannot be copied; whoever owns it may move it to another
@@ -11,13 +9,14 @@ public struct Workspace: ~Copyable, @unchecked Sendable {
 
   public init(_ plan: Plan) {
     self.plan = plan
-    let bytes = max(plan.workspaceBytes, 1)
-    memory = .allocate(byteCount: bytes, alignment: Int(NT_ALIGNMENT))
-    // Touching the pages here spares the first request their faults.
-    memory.initializeMemory(as: UInt8.self, repeating: 0, count: bytes)
+    guard let memory = AlignedMemory.allocate(bytes: plan.workspaceBytes) else {
+      // As Swift's own allocations end; what a load will need is asked for before it begins.
+      fatalError("no memory for \(plan.workspaceBytes) bytes of scratch")
+    }
+    self.memory = memory
   }
 
-  deinit { memory.deallocate() }
+  deinit { AlignedMemory.free(memory, bytes: plan.workspaceBytes) }
 
   /// `rowsMax × inputColumns`, row-major: bound rows go here.
   public var input: UnsafeMutablePointer<Float> {
