@@ -184,8 +184,12 @@ def _() -> None:
 @check("every metric that an alert names exists or appears on its first event")
 def _() -> None:
     exported = {line.split("{")[0].split(" ")[0] for line in metrics_text().splitlines() if not line.startswith("#")}
+    # Series of what has not happened yet are not there: the name must then be one that the sources write.
+    sources = (Path(__file__).parents[2] / "Sources").rglob("*.swift")
+    written = {name for file in sources for name in re.findall(r'"(needletail_[a-z_]+)"', file.read_text())}
     named = set(re.findall(r"\b(needletail_[a-z_]+|process_[a-z_]+)\b", (directory / "prometheus/alerts.yml").read_text()))
-    expect(not named - exported, f"not exported: {sorted(named - exported)}")
+    unknown = sorted(named - exported - written)
+    expect(not unknown, f"nobody exports: {unknown}")
 
 
 @check("promtool check metrics has nothing to say")
