@@ -107,6 +107,19 @@ public struct ConnectionAccess: ~Copyable {
 
   // MARK: what
 
+  /// Whether a call about `model` is within the grant; nothing is charged. What refuses calls before they
+  /// are decoded asks this first: how busy a model is, and that it exists, is not for strangers.
+  public mutating func reaches(_ call: AccessCalls, model: UnsafeRawBufferPointer) -> Bool {
+    guard calls.contains(call) else { return false }
+    guard !reachesAllModels else { return true }
+    do throws(AccessRefusal) {
+      try checkModel(model)
+      return true
+    } catch {
+      return false
+    }
+  }
+
   /// Lets a call through, and takes its share of the key's limits. Call ``settle()`` when it has ended.
   /// - Parameters:
   ///   - model: empty for calls about no model.

@@ -49,6 +49,19 @@ struct ConnectionAccessTests {
     return try outcome.get()
   }
 
+  @Test func strangersDoNotReachAModelAndAskingIsNotCharged() throws {
+    let ring = KeyRing([Self.grant(models: ["wine*"], bounds: .init(requestsPerSecond: 1))])
+    var access = ConnectionAccess(isRequired: true)
+    func reaches(_ model: String) -> Bool {
+      Array(model.utf8).withUnsafeBytes { access.reaches(.predict, model: $0) }
+    }
+    #expect(!reaches("wine"))
+    _ = try authenticate(&access, ring)
+    for _ in 0..<100 { #expect(reaches("wine")) }
+    #expect(!reaches("digits"))
+    #expect(refusal(&access, ring) == nil)
+  }
+
   @Test func withoutAKeyFileEverythingIsAllowed() {
     var access = ConnectionAccess(isRequired: false)
     let nothing = UnsafeRawBufferPointer(start: nil, count: 0)

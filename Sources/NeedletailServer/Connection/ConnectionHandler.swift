@@ -156,7 +156,9 @@ final class ConnectionHandler: ChannelDuplexHandler {
 
   private func execute(_ frame: ConnectionStateMachine.ArrivedFrame) {
     frame.bytes.withUnsafeReadableBytes { bytes in
-      if loop.isUnderPressure, let peek = RequestDecoder.peekPredict(bytes), let error = loop.refusal(of: peek) {
+      if loop.isUnderPressure, let peek = RequestDecoder.peekPredict(bytes), mayHear(of: peek.model),
+        let error = loop.refusal(of: peek)
+      {
         refuse(id: peek.id, error)
         return
       }

@@ -41,7 +41,7 @@ extension ConnectionHandler {
     _ id: UInt64, _ call: AccessCalls, model: UnsafeRawBufferPointer = .init(start: nil, count: 0), rows: UInt64 = 0,
     now: Instant
   ) -> Bool {
-    if access.generation != loop.keysGeneration, let ring = loop.keys { access.renew(ring) }
+    renewAccess()
     do throws(AccessRefusal) {
       try access.admit(call, model: model, rows: rows, loop.keys, now: now)
       return true
@@ -50,6 +50,17 @@ extension ConnectionHandler {
       refuse(id: id, error.error)
       return false
     }
+  }
+
+  /// Whether a predict call's caller may hear of the model it names.
+  func mayHear(of model: UnsafeRawBufferPointer) -> Bool {
+    renewAccess()
+    return access.reaches(.predict, model: model)
+  }
+
+  /// Keys may have changed since the last call.
+  private func renewAccess() {
+    if access.generation != loop.keysGeneration, let ring = loop.keys { access.renew(ring) }
   }
 
   /// What a frame that cannot be read is answered with.
