@@ -50,6 +50,12 @@ let package = Package(
     .target(name: "NeedletailCore", swiftSettings: swiftSettings),
     .target(name: "NeedletailMetrics", dependencies: ["NeedletailCore"], swiftSettings: swiftSettings),
 
+    // Text to values that know their line.
+    .target(
+      name: "NeedletailYAML",
+      dependencies: ["NeedletailCore", .product(name: "Yams", package: "Yams")],
+      swiftSettings: swiftSettings),
+
     // Bytes to messages and files to models.
     .target(
       name: "NeedletailWire",
@@ -61,9 +67,8 @@ let package = Package(
     .target(
       name: "NeedletailBundle",
       dependencies: [
-        "CNeedletailProto", "CZstd", "NeedletailCore",
+        "CNeedletailProto", "CZstd", "NeedletailCore", "NeedletailYAML",
         .product(name: "Crypto", package: "swift-crypto"),
-        .product(name: "Yams", package: "Yams"),
       ],
       swiftSettings: swiftSettings),
 
@@ -71,9 +76,8 @@ let package = Package(
     .target(
       name: "NeedletailSecurity",
       dependencies: [
-        "NeedletailCore",
+        "NeedletailCore", "NeedletailYAML",
         .product(name: "Crypto", package: "swift-crypto"),
-        .product(name: "Yams", package: "Yams"),
       ],
       swiftSettings: swiftSettings),
 
@@ -87,11 +91,10 @@ let package = Package(
     .target(
       name: "NeedletailModels",
       dependencies: [
-        "NeedletailCore", "NeedletailMetrics", "NeedletailBundle", "NeedletailEngine",
+        "NeedletailCore", "NeedletailMetrics", "NeedletailBundle", "NeedletailEngine", "NeedletailYAML",
         .product(name: "DequeModule", package: "swift-collections"),
         .product(name: "Logging", package: "swift-log"),
         .product(name: "Crypto", package: "swift-crypto"),
-        .product(name: "Yams", package: "Yams"),
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
       ],
       swiftSettings: swiftSettings),
@@ -107,14 +110,13 @@ let package = Package(
       name: "NeedletailServer",
       dependencies: [
         "CNeedletailAllocations", "NeedletailCore", "NeedletailMetrics", "NeedletailWire", "NeedletailBundle",
-        "NeedletailEngine", "NeedletailModels", "NeedletailSecurity", "NeedletailServing",
+        "NeedletailEngine", "NeedletailModels", "NeedletailSecurity", "NeedletailServing", "NeedletailYAML",
         .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOPosix", package: "swift-nio"),
         .product(name: "NIOSSL", package: "swift-nio-ssl"),
         .product(name: "NIOTLS", package: "swift-nio"),
         .product(name: "Hummingbird", package: "hummingbird"),
         .product(name: "Configuration", package: "swift-configuration"),
-        .product(name: "Yams", package: "Yams"),
         .product(name: "Logging", package: "swift-log"),
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
         .product(name: "UnixSignals", package: "swift-service-lifecycle"),
@@ -148,7 +150,7 @@ let package = Package(
     .target(
       name: "NeedletailTraining",
       dependencies: [
-        "COpenBLAS", "NeedletailCore", "NeedletailBundle", "NeedletailEngine",
+        "COpenBLAS", "NeedletailCore", "NeedletailBundle", "NeedletailEngine", "NeedletailYAML",
         .product(name: "Crypto", package: "swift-crypto"),
         .product(name: "Yams", package: "Yams"),
       ],
@@ -173,7 +175,7 @@ let package = Package(
       name: "needletail",
       dependencies: [
         "NeedletailClient", "NeedletailLoad", "NeedletailBundle", "NeedletailEngine", "NeedletailSecurity",
-        "NeedletailCore", "NeedletailModels",
+        "NeedletailCore", "NeedletailModels", "NeedletailYAML",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: swiftSettings),
@@ -185,14 +187,16 @@ let package = Package(
 let testedModules: [(name: String, extra: [Target.Dependency])] = [
   ("NeedletailCore", []),
   ("NeedletailMetrics", []),
+  ("NeedletailYAML", []),
   ("NeedletailWire", ["CNeedletailProto", .product(name: "NIOCore", package: "swift-nio")]),
   ("NeedletailBundle", ["CNeedletailProto", .product(name: "Crypto", package: "swift-crypto")]),
-  ("NeedletailSecurity", []),
+  ("NeedletailSecurity", ["NeedletailYAML"]),
   ("NeedletailEngine", ["CNeedletailKernels"]),
   (
     "NeedletailModels",
     [
-      "NeedletailMetrics", "NeedletailBundle", "NeedletailEngine", .product(name: "Logging", package: "swift-log"),
+      "NeedletailMetrics", "NeedletailBundle", "NeedletailEngine", "NeedletailYAML",
+      .product(name: "Logging", package: "swift-log"),
     ]
   ),
   ("NeedletailServing", ["NeedletailModels", "NeedletailEngine"]),

@@ -85,6 +85,14 @@ public enum Limits {
   /// An overloaded server asks for no sooner retry.
   public static let overloadRetryMicrosecondsMin: UInt32 = 1000
 
+  // MARK: YAML files
+
+  /// Sections within sections: the deepest file that means anything has five.
+  public static let yamlDepthMax = 16
+  /// Of one file. They double with every level that names the one below twice: 32 make at most 100,000
+  /// values.
+  public static let yamlAliasesMax = 32
+
   // MARK: requests
 
   public static let modelNameBytesMax = 128

@@ -136,21 +136,30 @@ struct TrustFileTests {
   func anEmptyFileTrustsNobody(text: String) throws { #expect(try load(text) == TrustPolicy()) }
 
   @Test(arguments: [
-    ("unknown key", "kes: []", #":1: trust file: unknown key "kes", did you mean "keys"?"#),
-    ("unknown key of a key", "keys:\n  - nam: x\n", #"unknown key "nam", did you mean "name"?"#),
+    ("unknown key", "kes: []", #":1: expected a known key, found "kes", did you mean "keys"?"#),
+    (
+      "unknown key of a key", "keys:\n  - nam: x\n",
+      #":2: keys[0]: expected a known key, found "nam", did you mean "name"?"#
+    ),
     (
       "state", "keys:\n  - name: x\n    state: activ\n",
-      #":3: state: expected active, retired, revoked, found "activ", did you mean "active"?"#
+      #":3: keys[0].state: expected one of active, retired, revoked, found "activ", did you mean "active"?"#
     ),
-    ("no name", "keys:\n  - state: active\n", "key: expected a name, found none"),
-    ("no public key", "keys:\n  - name: x\n", #"key "x": expected a public_key, found none"#),
-    ("bad public key", "keys:\n  - name: x\n    public_key: abc\n", ":3: public key: expected text that starts with"),
-    ("short public key", "keys:\n  - name: x\n    public_key: ed25519:AAAA\n", "expected 32 bytes as base64"),
+    ("no name", "keys:\n  - state: active\n", ":2: keys[0]: expected a name, found none"),
+    ("no public key", "keys:\n  - name: x\n", #":2: keys[0]: expected for "x" a public_key, found none"#),
+    (
+      "bad public key", "keys:\n  - name: x\n    public_key: abc\n",
+      ":3: keys[0].public_key: expected ed25519: and 32 bytes as base64"
+    ),
+    (
+      "short public key", "keys:\n  - name: x\n    public_key: ed25519:AAAA\n",
+      ":3: keys[0].public_key: expected ed25519: and 32 bytes as base64"
+    ),
     ("digest", "revoked_digests: [abc]", "expected 64 hexadecimal digits"),
-    ("minimum", "minimum_versions: {wine: -1}", #"expected a number from 1, found "-1""#),
+    ("minimum", "minimum_versions: {wine: -1}", #"minimum_versions.wine: expected a number from 1, found "-1""#),
     ("not a list", "keys: 7", "keys: expected a list"),
-    ("not a mapping", "- 7", "trust file: expected a mapping"),
-    ("not YAML", "keys: [", "expected YAML"),
+    ("not a mapping", "- 7", ":1: expected a mapping"),
+    ("not YAML", "keys: [", ": expected YAML"),
   ])
   func aMistakeIsNamed(name: String, text: String, expected: String) throws {
     let error = #expect(throws: BundleError.self) { try load(text) }

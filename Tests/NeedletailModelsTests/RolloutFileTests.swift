@@ -1,5 +1,6 @@
 import NeedletailCore
 import NeedletailModels
+import NeedletailYAML
 import Testing
 
 @Suite("Rollout file")
@@ -32,39 +33,39 @@ struct RolloutFileTests {
   }
 
   @Test(arguments: [
-    ("serv: 3", "1: rollout: unknown key \"serv\", did you mean \"serve\"?"),
-    ("serve: 3\nserve: 4", "key given twice: serve"),
+    ("serv: 3", "1: expected a known key, found \"serv\", did you mean \"serve\"?"),
+    ("serve: 3\nserve: 4", "1: expected every key once, found \"serve\" twice"),
     (
       "serve: latst",
       "1: serve: expected latest, a version or a list of versions, found \"latst\", did you mean \"latest\"?"
     ),
     ("serve: 0", "1: serve: expected latest, a version"),
     ("serve: []", "1: serve: expected 1 to 16 versions, found 0"),
-    ("serve: [3, 3]", "1: serve: version 3 given twice"),
-    ("keep: 1\nlabels:\n  stable: 3\n  canary: four", "4: label: expected a version, found \"four\""),
+    ("serve: [3, 3]", "1: serve[1]: expected every version once, found 3 twice"),
+    ("keep: 1\nlabels:\n  stable: 3\n  canary: four", "4: labels.canary: expected a version, found \"four\""),
     ("labels: {3: 4}", "1: labels: expected a name of up to 64"),
     ("labels: {latest: 4}", "that is no version, found \"latest\""),
     ("labels: {stable: 3}\nsplit: {stable: 95, canry: 5}", "2: split: expected a label or a version, found \"canry\""),
     ("split: {3: 95, 4: 10}", "1: split: expected shares that sum up to 100, found 105.0"),
-    ("split: {3: 99.999, 4: 0.001}", "expected at most two decimals, found 99.999"),
+    ("split: {3: 99.999, 4: 0.001}", "expected at most two decimals, found \"99.999\""),
     ("split: {3: -5, 4: 105}", "expected a number from 0 to 100, found \"-5\""),
     ("split: {3: nan, 4: 5}", "found \"nan\""),
-    ("labels: {a: 3}\nsplit: {a: 50, 3: 50}", "2: split: version 3 given twice"),
+    ("labels: {a: 3}\nsplit: {a: 50, 3: 50}", "2: split: expected every version once, found 3 twice"),
     ("shadow: canary", "1: shadow: expected a version, found \"canary\""),
     ("guard: {window: 10s}", "1: guard: expected error_rate, nan_rate or latency_ratio, found none"),
-    ("guard: {eror_rate: 1}", "unknown key \"eror_rate\", did you mean \"error_rate\"?"),
-    ("guard: {nan_rate: 0, window: 1ms}", "guard: window: expected a time from 500ms to 60m, found \"1ms\""),
-    ("guard: {nan_rate: 2}", "guard: nan_rate: expected a number from 0 to 1, found \"2\""),
+    ("guard: {eror_rate: 1}", "guard: expected a known key, found \"eror_rate\", did you mean \"error_rate\"?"),
+    ("guard: {nan_rate: 0, window: 1ms}", "guard.window: expected a time from 500ms to 60m, found \"1ms\""),
+    ("guard: {nan_rate: 2}", "guard.nan_rate: expected a number from 0 to 1, found \"2\""),
     ("guard: {nan_rate: 0, min_requests: 0}", "expected a whole number from 1 to 1000000, found \"0\""),
     ("keep: 1.5", "keep: expected a whole number from 0 to 64, found \"1.5\""),
-    ("keep: [1]", "keep: expected one word, found another shape"),
-    ("- 3", "rollout: expected keys with values, found another shape"),
-    ("serve: {", "not YAML"),
+    ("keep: [1]", "keep: expected one value, found a list of 1"),
+    ("- 3", "1: expected a mapping, found a list of 1"),
+    ("serve: {", ": expected YAML"),
     ("", "1: expected a key, found none"),
     ("# nothing yet\n", "1: expected a key, found none"),
   ])
   func whatIsNotUnderstoodIsRefusedWithItsLine(_ text: String, _ message: String) {
-    let error = #expect(throws: RolloutFileError.self) { try RolloutFile(parsing: text) }
+    let error = #expect(throws: YAMLError.self) { try RolloutFile(parsing: text) }
     #expect(error?.description.contains(message) == true, "\(error?.description ?? "")")
     #expect(error?.description.hasPrefix("rollout.yaml:") == true)
   }

@@ -1,4 +1,5 @@
 import NeedletailCore
+import NeedletailYAML
 import Testing
 
 @testable import NeedletailSecurity
@@ -11,7 +12,7 @@ struct KeyFileTests {
     do {
       return "accepted \(try KeyFile.parse(yaml, path: "keys.yaml").count)"
     } catch {
-      return error.message
+      return error.description
     }
   }
 
@@ -73,7 +74,7 @@ struct KeyFileTests {
   }
 
   @Test func aMissingFileIsOneSentence() {
-    #expect(throws: KeyFileError("/no/such: expected a readable file, found none")) {
+    #expect(throws: YAMLError(YAMLPlace("/no/such"), expected: "a readable file", found: "none")) {
       try KeyFile.read(path: "/no/such")
     }
   }

@@ -162,7 +162,8 @@ struct RolloutTests {
       let problem = try await client.listModels().problems.first
       #expect(problem?.path == "m/rollout.yaml")
       #expect(
-        problem?.reason.hasPrefix("rollout.yaml:2: rollout: unknown key \"splti\", did you mean \"split\"?") == true)
+        problem?.reason.hasPrefix("rollout.yaml:2: expected a known key, found \"splti\", did you mean \"split\"?")
+          == true)
       #expect(try await test.metric("needletail_rollout_file_invalid", ["model": "m"]) == 1)
 
       try test.writeRollout("labels: {next: 1}", "m")

@@ -50,13 +50,16 @@ import Testing
   }
 
   @Test(arguments: [
-    ("training.epoch=3", "--set training.epoch: unknown key \"epoch\" in training, did you mean \"epochs\"?"),
+    (
+      "training.epoch=3",
+      "--set training.epoch: training: expected a known key, found \"epoch\", did you mean \"epochs\"?"
+    ),
     (
       "training.epochs=many",
       "--set training.epochs: training.epochs: expected a whole number from 1 to 1000000, found \"many\""
     ),
     ("training.epochs", "--set training.epochs: expected key.key=value, found no \"=\""),
-    ("training=3", "--set training: training: expected a section of keys, found \"3\""),
+    ("training=3", "--set training: training: expected a mapping, found one value"),
     (".a=3", "--set .a: expected keys separated by dots, found \".a\""),
     (
       "model.family=mpl",
@@ -69,10 +72,10 @@ import Testing
   }
 
   @Test(arguments: [
-    ("modle:\n  family: mlp\n", "run.yaml:7: unknown key \"modle\", did you mean \"model\"?"),
+    ("modle:\n  family: mlp\n", "run.yaml:7: expected a known key, found \"modle\", did you mean \"model\"?"),
     (
       "training:\n  epochs: 3\n  learning_rat: 0.1\n",
-      "run.yaml:9: unknown key \"learning_rat\" in training, did you mean \"learning_rate\"?"
+      "run.yaml:9: training: expected a known key, found \"learning_rat\", did you mean \"learning_rate\"?"
     ),
     ("training:\n  epochs: 0\n", "run.yaml:8: training.epochs: expected a whole number from 1 to 1000000, found \"0\""),
     (
@@ -80,7 +83,7 @@ import Testing
       "run.yaml:8: training.optimiser: expected adam | adamw | sgd, found \"adma\", did you mean \"adam\"?"
     ),
     ("split: { train: 0.5 }\n", "run.yaml:7: split: expected fractions that add up to 1, found 0.8"),
-    ("split: 3\n", "run.yaml:7: split: expected a section of keys, found \"3\""),
+    ("split: 3\n", "run.yaml:7: split: expected a mapping, found one value"),
     (
       "publish: { model: \"a b\" }\n",
       "run.yaml:7: publish.model: model name: expected letters, digits, '.', '_', '-', starting with a letter or digit, found \"a b\""
@@ -91,10 +94,10 @@ import Testing
     ),
     (
       "features:\n  columns:\n    size: { typ: bool }\n",
-      "run.yaml:9: unknown key \"typ\" in features.columns.size, did you mean \"type\"?"
+      "run.yaml:9: features.columns.size: expected a known key, found \"typ\", did you mean \"type\"?"
     ),
-    ("training: [1, 2]\n", "run.yaml:7: training: expected a section of keys, found a list of 2"),
-    ("target:\n  column: b\n", "run.yaml: expected YAML, found: line 3: the key \"target\" twice in one section"),
+    ("training: [1, 2]\n", "run.yaml:7: training: expected a mapping, found a list of 2"),
+    ("target:\n  column: b\n", "run.yaml:3: expected every key once, found \"target\" twice"),
   ])
   func refuses(addition: String, message: String) {
     let error = #expect(throws: TrainingError.self) { try load(Self.minimal + "\n" + addition) }
@@ -107,7 +110,7 @@ import Testing
       "model: { family: mlp }\ntarget: { column: x }\n",
       "run.yaml:1: data.files: expected a list, each text, found nothing"
     ),
-    ("data: [\n", "run.yaml: expected YAML, found: line 2: did not find expected node content"),
+    ("data: [\n", "run.yaml:2: expected YAML, found something else: did not find expected node content"),
   ])
   func refusesAnIncompleteFile(yaml: String, message: String) {
     let error = #expect(throws: TrainingError.self) { try load(yaml) }

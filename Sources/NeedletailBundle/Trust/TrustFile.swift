@@ -1,5 +1,5 @@
 internal import NeedletailCore
-internal import Yams
+internal import NeedletailYAML
 
 extension TrustPolicy {
   static let fileBytesMax = 1 << 20
@@ -20,147 +20,79 @@ extension TrustPolicy {
     try parse(SystemCall.readText(path, bytesMax: fileBytesMax, reason: .badTrustFile), path: path)
   }
 
+  /// An empty file trusts nobody.
   /// - Parameter path: of the file, for messages.
   static func parse(_ text: String, path: String) throws(BundleError) -> TrustPolicy {
-    let root: Yams.Node?
-    do {
-      root = try Yams.compose(yaml: text)
+    do throws(YAMLError) {
+      return try TrustPolicy(YAMLNode.parse(text, file: path))
     } catch {
-      throw BundleError(.badTrustFile, "\(path): expected YAML, found: \(error)".singleLine)
+      throw BundleError(.badTrustFile, error.description)
     }
-    // An empty file trusts nobody.
-    guard let root else { return TrustPolicy() }
-    return try TrustFileReader(path: path).policy(root)
   }
-}
 
-/// Reads the nodes of a trust file.
-private struct TrustFileReader {
-  let path: String
-
-  func policy(_ root: Yams.Node) throws(BundleError) -> TrustPolicy {
-    var policy = TrustPolicy()
-    for (key, value) in try mapping(root, "trust file", allowed: ["keys", "revoked_digests", "minimum_versions"]) {
-      switch key {
-      case "keys":
-        for item in try sequence(value, key) { policy.keys.append(try self.key(item)) }
-      case "revoked_digests":
-        for item in try sequence(value, key) { policy.revokedDigests.insert(try digest(item)) }
-      default:
-        for (name, version) in try mapping(value, key, allowed: nil) {
-          policy.minimumVersions[name] = try number(version, "minimum version of \(name.quotedForMessage)")
-        }
-      }
-    }
+  private init(_ file: YAMLNode) throws(YAMLError) {
+    self.init()
     var names = Set<String>()
-    for key in policy.keys where !names.insert(key.name).inserted {
-      throw failure(root, "key \(key.name.quotedForMessage): expected once, found twice")
-    }
-    return policy
-  }
-
-  private func key(_ node: Yams.Node) throws(BundleError) -> TrustedKey {
-    var name: String?
-    var publicKey: PublicKey?
-    var models = ["*"]
-    var state = TrustedKey.State.active
-    for (key, value) in try mapping(node, "key", allowed: ["name", "public_key", "models", "state"]) {
-      switch key {
-      case "name": name = try text(value, key)
-      case "public_key":
-        do {
-          publicKey = try PublicKey(text: try text(value, key))
-        } catch {
-          throw failure(value, error.message)
+    for entry in try file.entries(known: ["keys", "revoked_digests", "minimum_versions"]) {
+      switch entry.word {
+      case "keys":
+        for node in try entry.value.elements() {
+          let key = try TrustedKey(node)
+          guard names.insert(key.name).inserted else {
+            throw node.wrong(expected: "every name once", found: "\(key.name.quotedForMessage) twice")
+          }
+          keys.append(key)
         }
-      case "models":
-        models = []
-        for item in try sequence(value, key) { models.append(try text(item, key)) }
+      case "revoked_digests":
+        for node in try entry.value.elements() { revokedDigests.insert(try Self.digest(node)) }
       default:
-        let word = try text(value, key)
-        guard let known = TrustedKey.State(rawValue: word) else {
-          let words = TrustedKey.State.allCases.map(\.rawValue)
-          throw failure(
-            value,
-            "state: expected \(words.joined(separator: ", ")), found \(word.quotedForMessage)\(Suggestion.clause(for: word, among: words))"
-          )
+        for minimum in try entry.value.entries() {
+          guard let version = ModelVersion(decimal: try minimum.value.text()) else {
+            throw minimum.value.wrong(expected: "a number from 1")
+          }
+          minimumVersions[minimum.word] = version.number
         }
-        state = known
       }
     }
-    guard let name, !name.isEmpty else { throw failure(node, "key: expected a name, found none") }
-    guard let publicKey else {
-      throw failure(node, "key \(name.quotedForMessage): expected a public_key, found none")
-    }
-    return TrustedKey(name: name, publicKey: publicKey, models: models, state: state)
   }
 
-  private func digest(_ node: Yams.Node) throws(BundleError) -> String {
-    let digest = try text(node, "revoked digest").lowercased()
+  private static func digest(_ node: YAMLNode) throws(YAMLError) -> String {
+    let digest = try node.text().lowercased()
     guard digest.utf8.count == 64, digest.allSatisfy({ $0.isHexDigit && $0.isASCII }) else {
-      throw failure(node, "revoked digest: expected 64 hexadecimal digits, found \(digest.quotedForMessage)")
+      throw node.wrong(expected: "64 hexadecimal digits")
     }
     return digest
   }
-
-  private func number(_ node: Yams.Node, _ field: String) throws(BundleError) -> UInt64 {
-    let word = try text(node, field)
-    guard let version = ModelVersion(decimal: word) else {
-      throw failure(node, "\(field): expected a number from 1, found \(word.quotedForMessage)")
-    }
-    return version.number
-  }
-
-  // MARK: Shapes
-
-  private func mapping(
-    _ node: Yams.Node, _ field: String, allowed: [String]?
-  ) throws(BundleError) -> [(key: String, value: Yams.Node)] {
-    if isNull(node) { return [] }
-    guard case .mapping(let mapping) = node else {
-      throw failure(node, "\(field): expected a mapping, found another shape")
-    }
-    var entries: [(key: String, value: Yams.Node)] = []
-    for (keyNode, value) in mapping {
-      let key = try text(keyNode, "\(field): key")
-      if let allowed, !allowed.contains(key) {
-        throw failure(
-          keyNode, "\(field): unknown key \(key.quotedForMessage)\(Suggestion.clause(for: key, among: allowed))")
-      }
-      entries.append((key, value))
-    }
-    return entries
-  }
-
-  private func sequence(_ node: Yams.Node, _ field: String) throws(BundleError) -> [Yams.Node] {
-    if isNull(node) { return [] }
-    guard case .sequence(let sequence) = node else {
-      throw failure(node, "\(field): expected a list, found another shape")
-    }
-    return Array(sequence)
-  }
-
-  private func text(_ node: Yams.Node, _ field: String) throws(BundleError) -> String {
-    guard case .scalar(let scalar) = node else {
-      throw failure(node, "\(field): expected one word, found another shape")
-    }
-    return scalar.string
-  }
-
-  /// `keys:` with nothing behind it.
-  private func isNull(_ node: Yams.Node) -> Bool {
-    guard case .scalar(let scalar) = node else { return false }
-    return scalar.style == .plain && ["", "~", "null"].contains(scalar.string)
-  }
-
-  private func failure(_ node: Yams.Node, _ message: String) -> BundleError {
-    BundleError(.badTrustFile, "\(path)\(node.mark.map { ":\($0.line)" } ?? ""): \(message)")
-  }
 }
 
-extension String {
-  /// A message of another library, without its line breaks and drawings.
-  fileprivate var singleLine: String {
-    split(whereSeparator: { $0.isWhitespace }).joined(separator: " ")
+extension TrustedKey {
+  fileprivate init(_ node: YAMLNode) throws(YAMLError) {
+    var name: String?
+    var publicKey: PublicKey?
+    var models = ["*"]
+    var state = State.active
+    for entry in try node.entries(known: ["name", "public_key", "models", "state"]) {
+      switch entry.word {
+      case "name": name = try entry.value.text()
+      case "public_key": publicKey = try Self.publicKey(entry.value)
+      case "models":
+        models = try entry.value.elements().map { item throws(YAMLError) in try item.text() }
+      default: state = try entry.value.choice()
+      }
+    }
+    guard let name, !name.isEmpty else { throw node.wrong(expected: "a name", found: "none") }
+    guard let publicKey else {
+      throw node.wrong(expected: "for \(name.quotedForMessage) a public_key", found: "none")
+    }
+    self.init(name: name, publicKey: publicKey, models: models, state: state)
+  }
+
+  private static func publicKey(_ node: YAMLNode) throws(YAMLError) -> PublicKey {
+    let text = try node.text()
+    guard let key = try? PublicKey(text: text) else {
+      // Not what was found: somebody may have pasted a private key.
+      throw node.wrong(expected: "ed25519: and 32 bytes as base64", found: "something else")
+    }
+    return key
   }
 }

@@ -1,13 +1,5 @@
 internal import NeedletailCore
-internal import Yams
-
-/// Why a `rollout.yaml` is not used: one sentence with the line.
-public struct RolloutFileError: Error, Equatable, Sendable, CustomStringConvertible {
-  public let line: Int
-  public let message: String
-
-  public var description: String { "rollout.yaml:\(line): \(message)" }
-}
+public import NeedletailYAML
 
 /// A `rollout.yaml` that was read and understood.
 ///
@@ -26,33 +18,17 @@ public struct RolloutFile: Sendable, Equatable {
   public let policy: RolloutPolicy
 
   /// - Throws: the first line that is not understood. Unknown keys are: a mistyped guard must not be none.
-  public init(parsing text: String) throws(RolloutFileError) {
+  public init(parsing text: String) throws(YAMLError) {
     guard text.utf8.count <= Limits.rolloutFileBytesMax else {
-      throw RolloutFileError(
-        line: 1, message: "expected at most \(Limits.rolloutFileBytesMax) bytes, found \(text.utf8.count)")
+      throw YAMLError(
+        YAMLPlace(Self.name, line: 1), expected: "at most \(Limits.rolloutFileBytesMax) bytes",
+        found: "\(text.utf8.count)")
     }
-    let root: Yams.Node?
-    do {
-      root = try Yams.compose(yaml: text)
-    } catch {
-      throw Self.failure(error)
-    }
+    let root = try YAMLNode.parse(text, file: Self.name)
     // What `cp` shows for a moment, before it has written anything.
-    guard let root, root.null == nil else { throw RolloutFileError(line: 1, message: "expected a key, found none") }
+    guard !root.isNull else { throw root.wrong(expected: "a key", found: "none") }
     policy = try RolloutReader().policy(root)
     self.text = text
-  }
-
-  private static func failure(_ error: any Error) -> RolloutFileError {
-    switch error as? YamlError {
-    case .scanner(_, let problem, let mark, _), .parser(_, let problem, let mark, _),
-      .composer(_, let problem, let mark, _):
-      return RolloutFileError(line: mark.line, message: "not YAML: \(problem)")
-    case .duplicatedKeysInMapping(let duplicates, let context):
-      return RolloutFileError(
-        line: context.mark.line, message: "key given twice: \(duplicates.joined(separator: ", "))")
-    default: return RolloutFileError(line: 1, message: "not YAML")
-    }
   }
 }
 
@@ -61,117 +37,108 @@ private struct RolloutReader {
   private static let keys = ["serve", "labels", "split", "shadow", "guard", "keep"]
   private static let guardKeys = ["error_rate", "nan_rate", "latency_ratio", "window", "min_requests"]
 
-  typealias Entry = (key: String, node: Yams.Node, value: Yams.Node)
-
-  func policy(_ root: Yams.Node) throws(RolloutFileError) -> RolloutPolicy {
+  func policy(_ root: YAMLNode) throws(YAMLError) -> RolloutPolicy {
     var policy = RolloutPolicy()
-    let entries = try mapping(root, "rollout", allowed: Self.keys)
+    let entries = try root.entries(known: Self.keys)
     // Labels first, whatever the order of the file: the others refer to them.
-    for entry in entries where entry.key == "labels" { policy.labels = try labels(entry.value) }
+    for entry in entries where entry.word == "labels" { policy.labels = try labels(entry.value) }
     for entry in entries {
-      switch entry.key {
+      switch entry.word {
       case "serve": policy.serve = try serve(entry.value)
-      case "split": policy.split = try split(entry, policy.labels)
-      case "shadow": policy.shadow = try version(try text(entry.value, "shadow"), "shadow", policy.labels, entry.value)
-      case "guard": policy.limits = try limits(entry)
-      case "keep": policy.keep = Int(try number(entry.value, "keep", 0...64, isWhole: true))
+      case "split": policy.split = try split(entry.value, policy.labels)
+      case "shadow": policy.shadow = try version(entry.value, policy.labels)
+      case "guard": policy.limits = try limits(entry.value)
+      case "keep": policy.keep = Int(try number(entry.value, 0...64, isWhole: true))
       default: break
       }
     }
     return policy
   }
 
-  private func serve(_ node: Yams.Node) throws(RolloutFileError) -> RolloutPolicy.Serve {
-    if case .sequence(let items) = node {
+  private func serve(_ node: YAMLNode) throws(YAMLError) -> RolloutPolicy.Serve {
+    if case .list(let items) = node.content {
       var versions: [ModelVersion] = []
       for item in items {
-        let version = try self.version(try text(item, "serve"), "serve", [], item)
-        guard !versions.contains(version) else { throw failure(item, "serve: version \(version) given twice") }
+        let version = try self.version(item)
+        guard !versions.contains(version) else { throw item.twice(version) }
         versions.append(version)
       }
       guard (1...Limits.rolloutVersionsMax).contains(versions.count) else {
-        throw failure(node, "serve: expected 1 to \(Limits.rolloutVersionsMax) versions, found \(versions.count)")
+        throw node.wrong(expected: "1 to \(Limits.rolloutVersionsMax) versions", found: "\(versions.count)")
       }
       return .versions(versions)
     }
-    let word = try text(node, "serve")
+    let word = try node.text()
     if word == "latest" { return .latest }
     guard let version = ModelVersion(decimal: word) else {
-      throw failure(
-        node,
-        "serve: expected latest, a version or a list of versions, found \(word.quotedForMessage)\(Suggestion.clause(for: word, among: ["latest"]))"
-      )
+      throw node.wrong(
+        expected: "latest, a version or a list of versions", hint: Suggestion.clause(for: word, among: ["latest"]))
     }
     return .versions([version])
   }
 
-  private func labels(_ node: Yams.Node) throws(RolloutFileError) -> [RolloutPolicy.Label] {
+  private func labels(_ node: YAMLNode) throws(YAMLError) -> [RolloutPolicy.Label] {
     var labels: [RolloutPolicy.Label] = []
-    for entry in try mapping(node, "labels", allowed: nil) {
+    for entry in try node.entries() {
       // A number would hide a version, and `latest` is a word of this file.
-      guard (try? ModelID(entry.key)) != nil, entry.key.utf8.count <= Limits.rolloutLabelBytesMax,
-        ModelVersion(decimal: entry.key) == nil, entry.key != "latest"
+      guard (try? ModelID(entry.word)) != nil, entry.word.utf8.count <= Limits.rolloutLabelBytesMax,
+        ModelVersion(decimal: entry.word) == nil, entry.word != "latest"
       else {
-        throw failure(
-          entry.node,
-          "labels: expected a name of up to \(Limits.rolloutLabelBytesMax) letters, digits, '.', '_', '-' that is no version, found \(entry.key.quotedForMessage)"
-        )
+        throw entry.key.wrong(
+          expected:
+            "a name of up to \(Limits.rolloutLabelBytesMax) letters, digits, '.', '_', '-' that is no version")
       }
-      labels.append(.init(entry.key, try version(try text(entry.value, "label"), "label", [], entry.value)))
+      labels.append(.init(entry.word, try version(entry.value)))
     }
     guard labels.count <= Limits.rolloutVersionsMax else {
-      throw failure(node, "labels: expected at most \(Limits.rolloutVersionsMax), found \(labels.count)")
+      throw node.wrong(expected: "at most \(Limits.rolloutVersionsMax) labels", found: "\(labels.count)")
     }
     return labels.sorted { $0.name < $1.name }
   }
 
-  private func split(_ entry: Entry, _ labels: [RolloutPolicy.Label]) throws(RolloutFileError) -> [RolloutPolicy.Arm] {
+  private func split(_ node: YAMLNode, _ labels: [RolloutPolicy.Label]) throws(YAMLError) -> [RolloutPolicy.Arm] {
     var arms: [RolloutPolicy.Arm] = []
-    for arm in try mapping(entry.value, "split", allowed: nil) {
-      let version = try self.version(arm.key, "split", labels, arm.node)
-      guard !arms.contains(where: { $0.version == version }) else {
-        throw failure(arm.node, "split: version \(version) given twice")
-      }
-      let percent = try number(arm.value, "split: \(arm.key.quotedForMessage)", 0...100, isWhole: false)
+    for entry in try node.entries() {
+      let version = try self.version(entry.key, labels)
+      guard !arms.contains(where: { $0.version == version }) else { throw entry.key.twice(version) }
+      let percent = try number(entry.value, 0...100, isWhole: false)
       let points = (percent * Double(RoutingPoint.count) / 100).rounded()
       guard abs(points - percent * Double(RoutingPoint.count) / 100) < 1e-6 else {
-        throw failure(arm.value, "split: \(arm.key.quotedForMessage): expected at most two decimals, found \(percent)")
+        throw entry.value.wrong(expected: "at most two decimals")
       }
-      arms.append(.init(arm.key, version, points: Int(points)))
+      arms.append(.init(entry.word, version, points: Int(points)))
     }
     guard (1...Limits.rolloutVersionsMax).contains(arms.count) else {
-      throw failure(entry.node, "split: expected 1 to \(Limits.rolloutVersionsMax) shares, found \(arms.count)")
+      throw node.wrong(expected: "1 to \(Limits.rolloutVersionsMax) shares", found: "\(arms.count)")
     }
     let sum = arms.reduce(0) { $0 + $1.points }
     guard sum == RoutingPoint.count else {
-      throw failure(
-        entry.node, "split: expected shares that sum up to 100, found \(Double(sum) * 100 / Double(RoutingPoint.count))"
-      )
+      throw node.wrong(
+        expected: "shares that sum up to 100", found: "\(Double(sum) * 100 / Double(RoutingPoint.count))")
     }
     return arms
   }
 
-  private func limits(_ entry: Entry) throws(RolloutFileError) -> GuardLimits {
+  private func limits(_ node: YAMLNode) throws(YAMLError) -> GuardLimits {
     var limits = GuardLimits()
-    for entry in try mapping(entry.value, "guard", allowed: Self.guardKeys) {
-      let field = "guard: \(entry.key)"
-      switch entry.key {
-      case "error_rate": limits.errorRate = try number(entry.value, field, 0...1, isWhole: false)
-      case "nan_rate": limits.nanRate = try number(entry.value, field, 0...1, isWhole: false)
-      case "latency_ratio": limits.latencyRatio = try number(entry.value, field, 1...1000, isWhole: false)
-      case "window": limits.windowMilliseconds = try milliseconds(entry.value, field)
-      default: limits.minRequests = Int(try number(entry.value, field, 1...1_000_000, isWhole: true))
+    for entry in try node.entries(known: Self.guardKeys) {
+      switch entry.word {
+      case "error_rate": limits.errorRate = try number(entry.value, 0...1, isWhole: false)
+      case "nan_rate": limits.nanRate = try number(entry.value, 0...1, isWhole: false)
+      case "latency_ratio": limits.latencyRatio = try number(entry.value, 1...1000, isWhole: false)
+      case "window": limits.windowMilliseconds = try milliseconds(entry.value)
+      default: limits.minRequests = Int(try number(entry.value, 1...1_000_000, isWhole: true))
       }
     }
     guard limits.errorRate != nil || limits.nanRate != nil || limits.latencyRatio != nil else {
-      throw failure(entry.node, "guard: expected error_rate, nan_rate or latency_ratio, found none")
+      throw node.wrong(expected: "error_rate, nan_rate or latency_ratio", found: "none")
     }
     return limits
   }
 
   /// `30s`, `500ms`, `2m`, or a number of seconds.
-  private func milliseconds(_ node: Yams.Node, _ field: String) throws(RolloutFileError) -> Int {
-    let word = try text(node, field)
+  private func milliseconds(_ node: YAMLNode) throws(YAMLError) -> Int {
+    let word = try node.text()
     let units: [(suffix: String, milliseconds: Double)] = [("ms", 1), ("s", 1000), ("m", 60_000), ("", 1000)]
     for unit in units where word.hasSuffix(unit.suffix) {
       guard let value = decimal(String(word.dropLast(unit.suffix.count))) else { break }
@@ -181,35 +148,25 @@ private struct RolloutReader {
       else { break }
       return Int(milliseconds)
     }
-    throw failure(node, "\(field): expected a time from 500ms to 60m, found \(word.quotedForMessage)")
+    throw node.wrong(expected: "a time from 500ms to 60m")
   }
 
-  // MARK: shapes
-
   /// A label's version, or a version itself.
-  private func version(
-    _ word: String, _ field: String, _ labels: [RolloutPolicy.Label], _ node: Yams.Node
-  ) throws(RolloutFileError) -> ModelVersion {
+  private func version(_ node: YAMLNode, _ labels: [RolloutPolicy.Label] = []) throws(YAMLError) -> ModelVersion {
+    let word = try node.text()
     if let label = labels.first(where: { $0.name == word }) { return label.version }
     guard let version = ModelVersion(decimal: word) else {
-      let expected = labels.isEmpty ? "a version" : "a label or a version"
-      throw failure(
-        node,
-        "\(field): expected \(expected), found \(word.quotedForMessage)\(Suggestion.clause(for: word, among: labels.map(\.name)))"
-      )
+      throw node.wrong(
+        expected: labels.isEmpty ? "a version" : "a label or a version",
+        hint: Suggestion.clause(for: word, among: labels.map(\.name)))
     }
     return version
   }
 
-  private func number(
-    _ node: Yams.Node, _ field: String, _ range: ClosedRange<Double>, isWhole: Bool
-  ) throws(RolloutFileError) -> Double {
-    let word = try text(node, field)
-    guard let value = decimal(word), range.contains(value), !isWhole || value == value.rounded() else {
+  private func number(_ node: YAMLNode, _ range: ClosedRange<Double>, isWhole: Bool) throws(YAMLError) -> Double {
+    guard let value = decimal(try node.text()), range.contains(value), !isWhole || value == value.rounded() else {
       let bounds = "\(Int(range.lowerBound)) to \(Int(range.upperBound))"
-      throw failure(
-        node,
-        "\(field): expected a \(isWhole ? "whole number" : "number") from \(bounds), found \(word.quotedForMessage)")
+      throw node.wrong(expected: "a \(isWhole ? "whole number" : "number") from \(bounds)")
     }
     return value
   }
@@ -219,33 +176,10 @@ private struct RolloutReader {
     guard !word.isEmpty, word.utf8.allSatisfy({ $0 == UInt8(ascii: ".") || (48...57).contains($0) }) else { return nil }
     return Double(word)
   }
+}
 
-  private func mapping(
-    _ node: Yams.Node, _ field: String, allowed: [String]?
-  ) throws(RolloutFileError) -> [Entry] {
-    guard case .mapping(let mapping) = node else {
-      throw failure(node, "\(field): expected keys with values, found another shape")
-    }
-    var entries: [Entry] = []
-    for (keyNode, value) in mapping {
-      let key = try text(keyNode, "\(field): key")
-      if let allowed, !allowed.contains(key) {
-        throw failure(
-          keyNode, "\(field): unknown key \(key.quotedForMessage)\(Suggestion.clause(for: key, among: allowed))")
-      }
-      entries.append((key, keyNode, value))
-    }
-    return entries
-  }
-
-  private func text(_ node: Yams.Node, _ field: String) throws(RolloutFileError) -> String {
-    guard case .scalar(let scalar) = node else {
-      throw failure(node, "\(field): expected one word, found another shape")
-    }
-    return scalar.string
-  }
-
-  private func failure(_ node: Yams.Node, _ message: String) -> RolloutFileError {
-    RolloutFileError(line: node.mark?.line ?? 1, message: message)
+extension YAMLNode {
+  fileprivate func twice(_ version: ModelVersion) -> YAMLError {
+    wrong(expected: "every version once", found: "\(version) twice")
   }
 }

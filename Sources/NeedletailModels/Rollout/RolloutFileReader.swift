@@ -1,4 +1,5 @@
 internal import NeedletailCore
+internal import NeedletailYAML
 
 #if canImport(Glibc)
   internal import Glibc
@@ -32,7 +33,7 @@ enum RolloutFileReader {
     guard let text = String(validating: bytes[..<count], as: UTF8.self) else {
       return .invalid("expected UTF-8 text, found other bytes")
     }
-    do throws(RolloutFileError) {
+    do throws(YAMLError) {
       return .file(try RolloutFile(parsing: text))
     } catch {
       return .invalid(error.description)

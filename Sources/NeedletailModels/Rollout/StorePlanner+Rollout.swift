@@ -1,4 +1,5 @@
 package import NeedletailCore
+internal import NeedletailYAML
 
 /// What the planner keeps of one model's rollout.
 package struct ModelRollout: Sendable, Equatable {
@@ -14,7 +15,7 @@ package struct ModelRollout: Sendable, Equatable {
   package init(memory: RolloutMemory) {
     self.memory = memory
     guard !memory.file.isEmpty else { return }
-    do throws(RolloutFileError) {
+    do throws(YAMLError) {
       policy = try RolloutFile(parsing: memory.file).policy
     } catch {
       // Another release of this server wrote it: the file in the store is judged anew.

@@ -1,5 +1,5 @@
 internal import NeedletailCore
-internal import Yams
+internal import NeedletailYAML
 
 #if canImport(FoundationEssentials)
   internal import FoundationEssentials
@@ -31,67 +31,38 @@ struct SettingsFile {
 
   init(path: String, yaml: String) throws(ConfigurationError) {
     self.path = path
-    let root: Yams.Node?
-    do {
-      root = try Yams.compose(yaml: yaml)
+    do throws(YAMLError) {
+      try flatten(YAMLNode.parse(yaml, file: path))
     } catch {
-      throw ConfigurationError("\(path)\(Self.place(of: error))")
+      throw ConfigurationError(error.description)
     }
-    // An empty document, or one of comments only, sets nothing.
-    guard let root, root.null == nil else { return }
-    guard let mapping = root.mapping else {
-      throw ConfigurationError("\(path):\(root.mark?.line ?? 1): expected a mapping of settings, found something else")
-    }
-    try flatten(mapping, prefix: "")
   }
 
-  private mutating func flatten(_ mapping: Yams.Node.Mapping, prefix: String) throws(ConfigurationError) {
-    for (keyNode, value) in mapping {
-      let line = keyNode.mark?.line ?? 0
-      guard let word = keyNode.string else {
-        throw ConfigurationError("\(path):\(line): expected a word as key, found something else")
-      }
-      let key = prefix + word
-      if let nested = value.mapping {
-        guard Setting.all.contains(where: { $0.key.hasPrefix(key + ".") }) else {
-          throw unknown(key, line: line)
-        }
-        try flatten(nested, prefix: key + ".")
+  private mutating func flatten(_ node: YAMLNode) throws(YAMLError) {
+    for entry in try node.entries() {
+      let key = entry.value.path
+      if case .mapping = entry.value.content {
+        guard Setting.all.contains(where: { $0.key.hasPrefix(key + ".") }) else { throw unknown(entry) }
+        try flatten(entry.value)
         continue
       }
-      guard Setting.all.contains(where: { $0.key == key }) else { throw unknown(key, line: line) }
-      guard let scalar = value.scalar else {
-        throw ConfigurationError("\(path):\(line): \(key): expected one value, found a list")
-      }
+      guard Setting.all.contains(where: { $0.key == key }) else { throw unknown(entry) }
       // `unix:` and `unix: null` say: not set.
-      if value.null != nil { continue }
-      entries[key] = Entry(text: scalar.string, line: line)
+      if entry.value.isNull { continue }
+      entries[key] = Entry(text: try entry.value.text(), line: entry.key.place.line ?? 0)
     }
   }
 
-  private func unknown(_ key: String, line: Int) -> ConfigurationError {
+  private func unknown(_ entry: YAMLNode.Entry) -> YAMLError {
+    let key = entry.value.path
     let sections = Set(
       Setting.all.compactMap { setting in setting.key.firstIndex(of: ".").map { String(setting.key[..<$0]) } })
-    if sections.contains(key) {
-      return ConfigurationError("\(path):\(line): \(key): expected settings below it, found a value")
-    }
+    if sections.contains(key) { return entry.value.wrong(expected: "settings below it", found: "a value") }
     // A key may be mistyped, or stand under the wrong section: then its last word is known.
-    let word = key.split(separator: ".").last.map(String.init) ?? key
-    let candidates = Setting.all.map(\.key) + sections
-    let moved = Setting.all.first { $0.key.hasSuffix("." + word) }?.key
-    let clause =
-      moved.map { ", did you mean \($0.quotedForMessage)?" } ?? Suggestion.clause(for: key, among: candidates)
-    return ConfigurationError("\(path):\(line): unknown setting \(key.quotedForMessage)\(clause)")
-  }
-
-  private static func place(of error: any Error) -> String {
-    switch error as? YamlError {
-    case .scanner(_, let problem, let mark, _), .parser(_, let problem, let mark, _),
-      .composer(_, let problem, let mark, _):
-      ":\(mark.line): not YAML: \(problem)"
-    case .duplicatedKeysInMapping(let duplicates, let context):
-      ":\(context.mark.line): key given twice: \(duplicates.joined(separator: ", "))"
-    default: ": not YAML"
-    }
+    let moved = Setting.all.first { $0.key.hasSuffix(".\(entry.word)") }?.key
+    let hint =
+      moved.map { ", did you mean \($0.quotedForMessage)?" }
+      ?? Suggestion.clause(for: key, among: Setting.all.map(\.key) + sections)
+    return YAMLError(entry.key.place, expected: "a setting", found: key.quotedForMessage, hint: hint)
   }
 }

@@ -1,5 +1,6 @@
 internal import NeedletailModels
 internal import NeedletailSecurity
+internal import NeedletailYAML
 internal import Synchronization
 
 /// The key file of a server, and the ring of keys that was last read from it well.
@@ -18,10 +19,10 @@ final class KeySource: Sendable {
     self.path = path
     // Taken before reading: a change in between is then seen as one.
     let seen = FileFingerprint.of(path: path)
-    do throws(KeyFileError) {
+    do throws(YAMLError) {
       state = Mutex(State(ring: KeyRing(try KeyFile.read(path: path)), seen: seen))
     } catch {
-      throw ConfigurationError("--api-keys \(error.message)")
+      throw ConfigurationError("--api-keys \(error)")
     }
   }
 
@@ -29,7 +30,7 @@ final class KeySource: Sendable {
 
   /// Reads the file if it has changed. A file that is wrong changes nothing.
   /// - Returns: nil if nothing has changed.
-  func reload() -> Result<KeyRing, KeyFileError>? {
+  func reload() -> Result<KeyRing, YAMLError>? {
     let now = FileFingerprint.of(path: path)
     let previous = state.withLock { state -> KeyRing? in
       guard state.seen != now else { return nil }
@@ -37,7 +38,7 @@ final class KeySource: Sendable {
       return state.ring
     }
     guard let previous else { return nil }
-    do throws(KeyFileError) {
+    do throws(YAMLError) {
       let ring = KeyRing(try KeyFile.read(path: path), continuing: previous)
       state.withLock { $0.ring = ring }
       return .success(ring)

@@ -1,5 +1,6 @@
 internal import Foundation
 public import NeedletailCore
+internal import NeedletailYAML
 
 /// One run, checked and with every default in place.
 public struct RunConfiguration: Sendable {
@@ -69,14 +70,18 @@ public struct RunConfiguration: Sendable {
   ///   - file: for messages, and the model's name if `publish.model` is absent.
   ///   - directory: what relative data paths start from.
   public init(yaml: String, file: String, directory: String, sets: [String] = []) throws(TrainingError) {
-    var node = try LocatedNode.parse(yaml: yaml, file: file)
-    for assignment in sets { try node.set(assignment) }
-    let family = try Self.family(node, file: file)
-    var check = SettingsCheck()
-    document = try check.merge(node, under: RunSettings.all(family: family), path: "", location: "\(file):1")
-    self.family = family
+    do throws(YAMLError) {
+      var node = try YAMLNode.parse(yaml, file: file)
+      for assignment in sets { try node.set(assignment) }
+      family = try Self.family(node)
+      var check = SettingsCheck()
+      document = try check.merge(
+        node, under: RunSettings.all(family: family), path: "", place: YAMLPlace(file, line: 1))
+      locations = check.places.mapValues(\.description)
+    } catch {
+      throw TrainingError(.configuration, error.description)
+    }
     self.file = file
-    locations = check.locations
     let place = { @Sendable [locations] (setting: String) in Self.location(of: setting, in: locations, file: file) }
 
     request = Self.request(document, directory: directory, location: place)
@@ -152,17 +157,15 @@ public struct RunConfiguration: Sendable {
     }
   }
 
-  private static func family(_ node: LocatedNode, file: String) throws(TrainingError) -> any ModelFamily {
-    guard let value = node.value(at: ["model", "family"]), case .scalar(let name, _) = value.content else {
-      throw .configuration(
-        node.value(at: ["model"])?.location ?? "\(file):1",
-        "model.family: expected \(FamilyRegistry.names.joined(separator: " | ")), found nothing")
+  private static func family(_ node: YAMLNode) throws(YAMLError) -> any ModelFamily {
+    let expected = FamilyRegistry.names.joined(separator: " | ")
+    guard let value = node.value(at: ["model", "family"]), case .scalar(let name, _) = value.content, !value.isNull
+    else {
+      throw YAMLError(
+        node.value(at: ["model"])?.place ?? node.place, path: "model.family", expected: expected, found: "nothing")
     }
     guard let family = FamilyRegistry.family(named: name) else {
-      throw .configuration(
-        value.location,
-        "model.family: expected \(FamilyRegistry.names.joined(separator: " | ")), found \(name.quotedForMessage)"
-          + Suggestion.clause(for: name, among: FamilyRegistry.names))
+      throw value.wrong(expected: expected, hint: Suggestion.clause(for: name, among: FamilyRegistry.names))
     }
     return family
   }

@@ -2,6 +2,7 @@ internal import ArgumentParser
 internal import Foundation
 internal import NeedletailCore
 internal import NeedletailSecurity
+internal import NeedletailYAML
 
 /// `needletail key …`: works on keys and key files, needs no server.
 struct KeyCommand: AsyncParsableCommand {
@@ -47,10 +48,10 @@ struct KeyGenerate: AsyncParsableCommand {
     let key = APIKey()
     let entry = entry(for: key)
     // What is printed is what a server would read.
-    do throws(KeyFileError) {
+    do throws(YAMLError) {
       _ = try KeyFile.parse("keys:\n" + entry, path: "")
     } catch {
-      throw Failure(error.message.split(separator: ": ", maxSplits: 1).last.map(String.init) ?? error.message)
+      throw Failure(error.problem)
     }
     print(key.text)
     FileHandle.standardError.write(Data(entry.utf8))
@@ -97,10 +98,10 @@ struct KeyCheck: AsyncParsableCommand {
 
   func run() async throws {
     let grants: [Grant]
-    do throws(KeyFileError) {
+    do throws(YAMLError) {
       grants = try KeyFile.read(path: file)
     } catch {
-      throw Failure(error.message)
+      throw Failure(error.description)
     }
     var table = TerminalTable([
       ("NAME", .left), ("KIND", .left), ("STATE", .left), ("MODELS", .left), ("CALLS", .left), ("LIMITS", .left),

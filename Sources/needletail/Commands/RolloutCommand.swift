@@ -4,6 +4,7 @@ internal import NeedletailBundle
 internal import NeedletailClient
 internal import NeedletailCore
 internal import NeedletailModels
+internal import NeedletailYAML
 
 struct RolloutCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
@@ -153,7 +154,7 @@ struct RolloutSet: AsyncParsableCommand {
   }
 
   private static func parse(_ text: String, hint: String) throws -> RolloutFile {
-    do throws(RolloutFileError) {
+    do throws(YAMLError) {
       return try RolloutFile(parsing: text)
     } catch {
       throw Failure("\(error)\(hint)")
