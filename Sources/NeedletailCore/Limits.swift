@@ -14,8 +14,8 @@ public enum Limits {
   public static let arenaBytesPerFrameByte = 4
   public static let arenaBytesBase = 64 << 10
   /// A connection that is not through its TLS handshake, or has not authenticated where it must, after
-  /// so long is closed.
-  public static let handshakeSecondsDefault = 10
+  /// so long is closed. Like those of stalled peers: gone within 10 s.
+  public static let handshakeSecondsDefault = 9
   /// Wrong keys of one connection before it is closed.
   public static let authenticationFailuresMax = 5
   /// Longer ones are hashed as far as this only; the product's own have 47.
@@ -30,13 +30,21 @@ public enum Limits {
   /// Between attempts to accept a connection while there are no descriptors: short enough for a backlog
   /// of hundreds to be taken within a second of descriptors being free again.
   public static let acceptPauseMilliseconds: Int64 = 100
+  /// For taking those whom the kernel has accepted, before a server that stops closes its sockets; a
+  /// thousand take some ten milliseconds.
+  public static let acceptDrainMilliseconds: Int64 = 250
   /// A client that says nothing for so long is gone.
   public static let idleSecondsDefault = 300
-  /// Half a frame and then silence for so long is a stalled peer. Connections are looked at once a
-  /// second: with that it is gone within 10 s.
+  /// Half a frame and then silence for so long is a stalled peer. It is seen in the round that follows,
+  /// half a second later at most: that leaves another half second to a busy machine before 10 s.
   public static let frameSecondsDefault = 9
   /// Answers wait and the peer reads none of them for so long: its connection is closed, as above.
   public static let stallSecondsDefault = 9
+  /// In which each connection is looked at once, at the latest.
+  public static let patrolRoundNanosecondsMax: UInt64 = 500_000_000
+  /// Connections that are looked at in one go: 40 µs where all of them have been silent, which is no more
+  /// than a call waits for others anyway.
+  public static let patrolSlotsMax = 128
   /// A frame that arrives slower than this, after its `frameSeconds`, is no frame: a client that trickles.
   public static let frameBytesPerSecondMin = 64 << 10
   /// Health, metrics, list and describe calls of one connection that may run at a time.

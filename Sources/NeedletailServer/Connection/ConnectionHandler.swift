@@ -360,7 +360,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
     flush()
   }
 
-  /// Called about once a second.
+  /// Called once in every round of the loop's ``Patrol``.
   func checkTime(_ now: Instant) {
     measureWaiting()
     if let reason = state.overdue(now: now) {

@@ -4,7 +4,7 @@ internal import NeedletailMetrics
 /// Counts what one event loop's thread takes from the heap while it serves.
 ///
 /// Everything between two ticks counts, NIO's share included, so that a new connection costs some and a
-/// steady stream of calls must cost none. What the loop does once a second is left out. Confined to its
+/// steady stream of calls must cost none. What the loop does by its timer is left out. Confined to its
 /// loop; one thread-local load a tick.
 struct LoopAllocations {
   private let counter: Counter

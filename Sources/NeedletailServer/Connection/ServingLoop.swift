@@ -41,7 +41,7 @@ final class ServingLoop: AnswerSink, @unchecked Sendable {
   private var flushing: [ConnectionHandler] = []
   private var isTickArmed = false
   private var timer: Scheduled<Void>?
-  private var timerPeriod = TimeAmount.seconds(1)
+  private var patrol: Patrol
   private var allocations: LoopAllocations?
   let outputBudget: OutputBudget
   private var whenEmpty: EventLoopPromise<Void>?
@@ -56,6 +56,11 @@ final class ServingLoop: AnswerSink, @unchecked Sendable {
     self.eventLoop = eventLoop
     self.shard = shard
     bounds = ConnectionStateMachine.Bounds(limits)
+    let shortest = min(
+      bounds.idleNanoseconds, bounds.frameNanoseconds, bounds.stallNanoseconds, bounds.handshakeNanoseconds)
+    // An eighth of the shortest limit is near enough.
+    patrol = Patrol(
+      roundNanoseconds: Int64(min(Limits.patrolRoundNanosecondsMax, max(1_000_000, shortest / 8))))
     outputBytesMax = limits.outputBytesMax
     counters = shared.connectionCounters
     accessCounters = shared.accessCounters
@@ -84,20 +89,15 @@ final class ServingLoop: AnswerSink, @unchecked Sendable {
   }
 
   /// Starts the timer that ends patience with silent peers and drops scratch of retired versions.
-  func start() {
-    let shortest = min(
-      bounds.idleNanoseconds, bounds.frameNanoseconds, bounds.stallNanoseconds, bounds.handshakeNanoseconds)
-    // An eighth of the shortest limit is near enough; a second suffices for the usual ones.
-    timerPeriod = .nanoseconds(Int64(clamping: min(1_000_000_000, max(1_000_000, shortest / 8))))
-    armTimer()
-  }
+  func start() { armTimer(at: .now()) }
 
   /// Anew each time rather than a repeated task, so that its allocations fall into its own share.
-  private func armTimer() {
-    timer = eventLoop.scheduleTask(in: timerPeriod) { [unowned self] in
+  private func armTimer(at due: NIODeadline) {
+    timer = eventLoop.scheduleTask(deadline: due) { [unowned self] in
       allocations?.count()
       checkTime()
-      armTimer()
+      // From when it should have been: what one step is late must not add up over a round.
+      armTimer(at: max(.now(), due + .nanoseconds(patrol.pauseNanoseconds(over: slots.count))))
       allocations?.skip()
     }
   }
@@ -249,8 +249,9 @@ final class ServingLoop: AnswerSink, @unchecked Sendable {
 
   private func checkTime() {
     let now = now()
-    for slot in slots { slot.handler?.checkTime(now) }
-    batcher.sweep()
+    let turn = patrol.step(over: slots.count)
+    for index in turn { slots[index].handler?.checkTime(now) }
+    if turn.upperBound == slots.count { batcher.sweep() }
   }
 
   /// Finishes what was accepted, tells every connection, and gives clients time to close by themselves.
