@@ -56,12 +56,16 @@ final class Listener: Service {
           try await bootstrap(tls).bind(host: address.host, port: address.port).get()
         }
         channels.append(channel)
+        try await AcceptQueueHandler.start(channel)
         tcpAddress = ListenAddress(host: address.host, port: channel.localAddress?.port ?? address.port)
       }
       if let path = configuration.unix {
         try await UnixSocketFile.prepare(path, group: acceptGroup)
-        channels.append(
-          try await Self.named("--unix \(path)") { try await bootstrap(nil).bind(unixDomainSocketPath: path).get() })
+        let channel = try await Self.named("--unix \(path)") {
+          try await bootstrap(nil).bind(unixDomainSocketPath: path).get()
+        }
+        channels.append(channel)
+        try await AcceptQueueHandler.start(channel)
       }
     } catch {
       for channel in channels { try? await channel.close() }
@@ -79,9 +83,11 @@ final class Listener: Service {
     ServerBootstrap(group: acceptGroup, childGroup: group)
       .serverChannelOption(.backlog, value: 1024)
       .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+      .serverChannelOption(.autoRead, value: false)
       .serverChannelInitializer { channel in
         channel.eventLoop.makeCompletedFuture {
-          try channel.pipeline.syncOperations.addHandler(
+          try channel.pipeline.syncOperations.addHandlers(
+            AcceptQueueHandler(),
             AcceptPauseHandler(failures: shared.connectionCounters.acceptFailures, logger: shared.logger))
         }
       }
@@ -155,7 +161,7 @@ final class Listener: Service {
       .server, .info, "stopping", [.init("grace_seconds", "\(configuration.grace.seconds)")])
     // Cancelled only if the process is to end at once.
     try? await clock.sleep(for: configuration.grace)
-    for channel in channels { try? await channel.close() }
+    for channel in channels { await AcceptQueueHandler.close(channel) }
     if let path = configuration.unix { UnixSocketFile.remove(path) }
     let drained = loops.map { loop in loop.eventLoop.flatSubmit { loop.goAway() } }
     let limit = Task { [loops, configuration] in
