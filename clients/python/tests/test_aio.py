@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import threading
 import time
 from typing import Any, Coroutine, List
@@ -12,7 +13,7 @@ import pytest
 
 import needletail
 from fake_server import FakeServer, Peer, answer_everything, unused_port
-from needletail import AsyncClient, RetryPolicy
+from needletail import AsyncClient, Client, RetryPolicy
 from needletail.v1 import inference_pb2 as pb
 
 ROWS = np.array([[1.0, 2.0]])
@@ -292,3 +293,22 @@ def test_closing_fails_the_calls_under_way() -> None:
 
     with FakeServer(Peer.until_closed) as server:
         run(main())
+
+
+@pytest.mark.parametrize("name", ["predict", "health", "models", "describe", "metrics", "close"])
+def test_both_clients_take_the_same_arguments(name: str) -> None:
+    blocking, asynchronous = getattr(Client, name), getattr(AsyncClient, name)
+    assert inspect.signature(blocking) == inspect.signature(asynchronous)
+    assert inspect.iscoroutinefunction(asynchronous)
+
+
+def test_both_clients_have_the_same_calls_and_settings() -> None:
+    def public(kind: type) -> "set[str]":
+        return {name for name in dir(kind) if not name.startswith("_")}
+
+    def settings(kind: type) -> "dict[str, inspect.Parameter]":
+        own = {"max_connections", "connections", "max_in_flight"}
+        return {name: it for name, it in inspect.signature(kind).parameters.items() if name not in own}
+
+    assert public(Client) == public(AsyncClient)
+    assert settings(Client) == settings(AsyncClient)

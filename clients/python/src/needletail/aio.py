@@ -9,19 +9,19 @@ from typing import Any, Awaitable, Iterable, List, Optional, Type, TypeVar, Unio
 
 from . import _calls
 from ._aio_connection import AsyncConnection
+from ._base import DEFAULT_ADDRESS, UNSET, BaseClient, Timeout
 from ._calls import Call
 from ._deadline import Deadline
-from ._frames import FRAME_BYTES_MAX_DEFAULT, check_frame_length
-from ._settings import TLS, Settings
-from .client import DEFAULT_ADDRESS, UNSET, Timeout, Unset
+from ._frames import FRAME_BYTES_MAX_DEFAULT
+from ._settings import TLS
 from .errors import DeadlineExceeded, NeedletailError, PoolExhausted
 from .results import Health, ModelDescription, ModelList, Prediction
-from .retry import Attempts, RetryBudget, RetryPolicy
+from .retry import RetryPolicy
 
 T = TypeVar("T")
 
 
-class AsyncClient:
+class AsyncClient(BaseClient):
     """A client for asyncio: many calls in flight on few connections, matched by id.
 
     ::
@@ -54,9 +54,9 @@ class AsyncClient:
         tls: Union[bool, TLS, ssl.SSLContext] = False,
         api_key: Optional[str] = None,
     ) -> None:
-        self._settings = Settings.check(
-            address, timeout=timeout, connect_timeout=connect_timeout, frame_bytes_max=max_frame_bytes,
-            retries=retries, tls=tls, api_key=api_key,
+        super().__init__(
+            address, timeout=timeout, connect_timeout=connect_timeout, retries=retries,
+            max_frame_bytes=max_frame_bytes, tls=tls, api_key=api_key,
         )  # fmt: skip
         if connections < 1:
             raise ValueError(f"connections: expected at least 1, found {connections}")
@@ -64,7 +64,6 @@ class AsyncClient:
             raise ValueError(f"max_in_flight: expected at least 1, found {max_in_flight}")
         self._connections_max = connections
         self._max_in_flight = max_in_flight
-        self._budget = RetryBudget(retries)
         self._is_closed = False
         self._bound: Optional[_Bound] = None
 
@@ -127,14 +126,9 @@ class AsyncClient:
     ) -> None:
         await self.close()
 
-    def __repr__(self) -> str:
-        return f"AsyncClient({str(self._settings.address)!r})"
-
     async def _run(self, call: "Call[T]", timeout: Timeout) -> T:
-        deadline = Deadline(self._settings.timeout if isinstance(timeout, Unset) else timeout)
         bound = self._bind()
-        check_frame_length(len(call.body), self._settings.frame_bytes_max)
-        attempts = Attempts(self._settings.retries, self._budget, deadline)
+        deadline, attempts = self._begin(call, timeout)
         await _before(
             deadline,
             bound.turns.acquire(),

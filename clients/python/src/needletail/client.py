@@ -2,39 +2,26 @@
 
 from __future__ import annotations
 
-import enum
 import ssl
 import time
 from types import TracebackType
 from typing import Any, Iterable, Optional, Type, TypeVar, Union
 
 from . import _calls
+from ._base import DEFAULT_ADDRESS, UNSET, BaseClient, Timeout
 from ._calls import Call
 from ._connection import Connection
-from ._deadline import Deadline
-from ._frames import FRAME_BYTES_MAX_DEFAULT, check_frame_length
+from ._frames import FRAME_BYTES_MAX_DEFAULT
 from ._pool import ConnectionPool
-from ._settings import TLS, Settings
+from ._settings import TLS
 from .errors import NeedletailError
 from .results import Health, ModelDescription, ModelList, Prediction
-from .retry import Attempts, RetryBudget, RetryPolicy
+from .retry import RetryPolicy
 
 T = TypeVar("T")
 
-DEFAULT_ADDRESS = "127.0.0.1:6470"
 
-
-class Unset(enum.Enum):
-    """Tells "not given" from None, which for ``timeout`` means no deadline."""
-
-    UNSET = 0
-
-
-UNSET = Unset.UNSET
-Timeout = Union[float, None, Unset]
-
-
-class Client:
+class Client(BaseClient):
     """A client for any number of threads, with a pool of connections.
 
     ::
@@ -78,13 +65,12 @@ class Client:
         tls: Union[bool, TLS, ssl.SSLContext] = False,
         api_key: Optional[str] = None,
     ) -> None:
-        self._settings = Settings.check(
-            address, timeout=timeout, connect_timeout=connect_timeout, frame_bytes_max=max_frame_bytes,
-            retries=retries, tls=tls, api_key=api_key,
+        super().__init__(
+            address, timeout=timeout, connect_timeout=connect_timeout, retries=retries,
+            max_frame_bytes=max_frame_bytes, tls=tls, api_key=api_key,
         )  # fmt: skip
         if max_connections < 1:
             raise ValueError(f"max_connections: expected at least 1, found {max_connections}")
-        self._budget = RetryBudget(retries)
         self._pool = ConnectionPool(max_connections, lambda deadline: Connection(self._settings, deadline))
 
     def predict(
@@ -164,13 +150,8 @@ class Client:
     ) -> None:
         self.close()
 
-    def __repr__(self) -> str:
-        return f"Client({str(self._settings.address)!r})"
-
     def _run(self, call: "Call[T]", timeout: Timeout) -> T:
-        deadline = Deadline(self._settings.timeout if isinstance(timeout, Unset) else timeout)
-        check_frame_length(len(call.body), self._settings.frame_bytes_max)
-        attempts = Attempts(self._settings.retries, self._budget, deadline)
+        deadline, attempts = self._begin(call, timeout)
         while True:
             try:
                 with self._pool.connection(deadline) as connection:
