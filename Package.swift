@@ -51,6 +51,7 @@ let package = Package(
     .target(name: "NeedletailMetrics", dependencies: ["NeedletailCore"], swiftSettings: swiftSettings),
 
     // Text to values that know their line.
+    .target(name: "NeedletailCSV", dependencies: ["NeedletailCore"], swiftSettings: swiftSettings),
     .target(
       name: "NeedletailYAML",
       dependencies: ["NeedletailCore", .product(name: "Yams", package: "Yams")],
@@ -150,7 +151,7 @@ let package = Package(
     .target(
       name: "NeedletailTraining",
       dependencies: [
-        "COpenBLAS", "NeedletailCore", "NeedletailBundle", "NeedletailEngine", "NeedletailYAML",
+        "COpenBLAS", "NeedletailCore", "NeedletailBundle", "NeedletailEngine", "NeedletailCSV", "NeedletailYAML",
         .product(name: "Crypto", package: "swift-crypto"),
         .product(name: "Yams", package: "Yams"),
       ],
@@ -175,7 +176,7 @@ let package = Package(
       name: "needletail",
       dependencies: [
         "NeedletailClient", "NeedletailLoad", "NeedletailBundle", "NeedletailEngine", "NeedletailSecurity",
-        "NeedletailCore", "NeedletailModels", "NeedletailYAML",
+        "NeedletailCore", "NeedletailModels", "NeedletailCSV", "NeedletailYAML",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: swiftSettings),
@@ -187,6 +188,7 @@ let package = Package(
 let testedModules: [(name: String, extra: [Target.Dependency])] = [
   ("NeedletailCore", []),
   ("NeedletailMetrics", []),
+  ("NeedletailCSV", []),
   ("NeedletailYAML", []),
   ("NeedletailWire", ["CNeedletailProto", .product(name: "NIOCore", package: "swift-nio")]),
   ("NeedletailBundle", ["CNeedletailProto", .product(name: "Crypto", package: "swift-crypto")]),

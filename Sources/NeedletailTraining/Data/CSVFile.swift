@@ -1,4 +1,5 @@
 internal import Crypto
+internal import NeedletailCSV
 internal import NeedletailCore
 
 #if canImport(Glibc)
@@ -24,28 +25,22 @@ struct CSVFile {
     header handleHeader: ([String]) throws(TrainingError) -> Void,
     record handleRecord: (CSVRecord) throws(TrainingError) -> Void
   ) throws(TrainingError) {
-    var parser = CSVParser(file: name, delimiter: delimiter)
     var names: [String]?
     var recordCount = 0
-
-    func take(_ record: CSVRecord) throws(TrainingError) {
+    try forEachRecord { (record) throws(TrainingError) in
       guard let names else {
         let found = try headerNames(record)
         names = found
         try handleHeader(found)
-        return
+        return true
       }
-      try check(record, names)
+      do throws(CSVError) { try record.check(against: names) } catch { throw failure(error) }
       recordCount += 1
       try handleRecord(record)
-    }
-
-    try forEachChunk { (chunk) throws(TrainingError) in
-      hash.update(bufferPointer: UnsafeRawBufferPointer(chunk))
-      try parser.push(chunk, take)
       return true
+    } chunk: {
+      hash.update(bufferPointer: UnsafeRawBufferPointer($0))
     }
-    try parser.finish(take)
     guard names != nil else { throw emptyFile }
     guard recordCount > 0 else {
       throw .data(file: name, line: 2, "expected at least one row after the header, found none")
@@ -54,16 +49,12 @@ struct CSVFile {
 
   /// Reads no further than it must.
   func readHeader() throws(TrainingError) -> [String] {
-    var parser = CSVParser(file: name, delimiter: delimiter)
     var names: [String]?
-    func take(_ record: CSVRecord) throws(TrainingError) {
-      if names == nil { names = try headerNames(record) }
+    try forEachRecord { (record) throws(TrainingError) in
+      names = try headerNames(record)
+      return false
+    } chunk: { _ in
     }
-    try forEachChunk { (chunk) throws(TrainingError) in
-      try parser.push(chunk, take)
-      return names == nil
-    }
-    if names == nil { try parser.finish(take) }
     guard let names else { throw emptyFile }
     return names
   }
@@ -72,32 +63,44 @@ struct CSVFile {
     .data(file: name, line: 1, "expected a header line with column names, found an empty file")
   }
 
-  private func check(_ record: CSVRecord, _ names: [String]) throws(TrainingError) {
-    guard record.count == names.count else {
-      throw .data(
-        file: name, line: record.line, column: record.count < names.count ? names[record.count] : nil,
-        "expected \(names.count) fields as in the header, found \(record.count)")
-    }
-    guard record.hasHighBytes else { return }
-    for index in 0..<record.count where String(validating: record.field(index), as: UTF8.self) == nil {
-      throw .data(file: name, line: record.line, column: names[index], "expected UTF-8, found bytes that are not")
-    }
+  private func failure(_ error: CSVError) -> TrainingError {
+    .data(file: name, line: error.line, column: error.column, error.problem)
   }
 
-  /// - Parameter body: returns false to stop.
-  private func forEachChunk(
-    _ body: (UnsafeBufferPointer<UInt8>) throws(TrainingError) -> Bool
+  /// - Parameters:
+  ///   - body: returns false to stop.
+  ///   - handleChunk: takes the bytes before they are read as records.
+  private func forEachRecord(
+    _ body: (CSVRecord) throws(TrainingError) -> Bool, chunk handleChunk: (UnsafeBufferPointer<UInt8>) -> Void
   ) throws(TrainingError) {
     let descriptor = open(path, O_RDONLY | O_CLOEXEC)
     guard descriptor >= 0 else { throw unreadable }
     defer { close(descriptor) }
     let buffer = UnsafeMutableBufferPointer<UInt8>.allocate(capacity: Self.chunkBytes)
     defer { buffer.deallocate() }
+    var parser = CSVParser(delimiter: delimiter)
     while true {
       let count = Glibc.read(descriptor, buffer.baseAddress, buffer.count)
       if count < 0 && errno == EINTR { continue }
       guard count >= 0 else { throw unreadable }
-      guard count > 0, try body(UnsafeBufferPointer(rebasing: buffer[0..<count])) else { return }
+      let chunk = UnsafeBufferPointer(rebasing: buffer[0..<count])
+      handleChunk(chunk)
+      var position = 0
+      while try advance(&parser, chunk, &position) {
+        guard try parser.withRecord(body) else { return }
+      }
+      if count == 0 { return }
+    }
+  }
+
+  /// - Parameter chunk: empty at the end of the file.
+  private func advance(
+    _ parser: inout CSVParser, _ chunk: UnsafeBufferPointer<UInt8>, _ position: inout Int
+  ) throws(TrainingError) -> Bool {
+    do throws(CSVError) {
+      return try chunk.isEmpty ? parser.finish() : parser.next(in: chunk, from: &position)
+    } catch {
+      throw failure(error)
     }
   }
 
@@ -109,11 +112,11 @@ struct CSVFile {
     var names: [String] = []
     var seen: [String: Int] = [:]
     for index in 0..<record.count {
-      guard let raw = String(validating: record.field(index), as: UTF8.self) else {
+      guard let raw = record.text(index) else {
         throw .data(
           file: name, line: record.line, "header field \(index + 1): expected UTF-8, found bytes that are not")
       }
-      let text = record.quoted[index] ? raw : raw.trimmingASCIISpaces
+      let text = record.isQuoted(index) ? raw : raw.trimmingASCIISpaces
       guard !text.isEmpty else {
         throw .data(file: name, line: record.line, "header field \(index + 1): expected a column name, found nothing")
       }

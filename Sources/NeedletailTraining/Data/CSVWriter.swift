@@ -4,9 +4,12 @@ internal import NeedletailCore
 struct CSVWriter {
   private(set) var text = ""
   private var isFirstInRow = true
+  /// True while the row holds nothing, or one empty field: written as such it would be a blank line.
+  private var isBlank = true
 
   mutating func add(_ field: String) {
     if !isFirstInRow { text += "," }
+    isBlank = isFirstInRow && field.isEmpty
     isFirstInRow = false
     if field.utf8.contains(where: { $0 == 0x2C || $0 == 0x22 || $0 == 0x0A || $0 == 0x0D })
       || field.utf8.first == 0x20 || field.utf8.last == 0x20
@@ -38,7 +41,7 @@ struct CSVWriter {
   }
 
   mutating func endRow() {
-    text += "\n"
+    text += isBlank ? "\"\"\n" : "\n"
     isFirstInRow = true
   }
 }

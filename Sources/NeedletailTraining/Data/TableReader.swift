@@ -1,4 +1,5 @@
 internal import Crypto
+internal import NeedletailCSV
 internal import NeedletailCore
 
 /// Reads the files of a run into one data set.

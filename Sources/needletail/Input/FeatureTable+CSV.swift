@@ -1,110 +1,49 @@
+internal import Foundation
+internal import NeedletailCSV
 internal import NeedletailClient
 
 extension FeatureTable {
-  /// Reads CSV with a header (RFC 4180: quotes, doubled quotes, line breaks within quotes; LF or CRLF).
+  /// Reads CSV with a header, as the trainer does.
   /// - Throws: naming the file and the line.
-  init(csv text: String, source: String) throws(Failure) {
-    var reader = CSVReader(text)
+  init(csv data: Data, source: String) throws(Failure) {
+    do throws(CSVError) {
+      let (header, rows, lines) = try Self.records(Array(data))
+      guard let header else { throw CSVError(line: 1, "expected a header, found nothing") }
+      guard !rows.isEmpty else { throw CSVError(line: 2, "expected rows after the header, found none") }
+      self.init(source: source, columns: header, rows: rows) { "line \(lines[$0])" }
+    } catch {
+      throw Failure("\(source): \(error)")
+    }
+  }
+
+  private static func records(
+    _ bytes: [UInt8]
+  ) throws(CSVError) -> (header: [String]?, rows: [[String]], lines: [Int]) {
     var header: [String]?
     var rows: [[String]] = []
     var lines: [Int] = []
-    while let (record, line) = try Self.record(&reader, source: source) {
-      guard let header else {
-        header = record
-        continue
+    var parser = CSVParser()
+    func take(_ record: CSVRecord) throws(CSVError) {
+      if let header { try record.check(against: header) }
+      var cells: [String] = []
+      for index in 0..<record.count {
+        guard let text = record.text(index) else {
+          throw CSVError(line: record.line, "field \(index + 1): expected UTF-8, found bytes that are not")
+        }
+        cells.append(text)
       }
-      guard record.count == header.count else {
-        throw Failure("\(source): line \(line): expected \(header.count) cells as in the header, found \(record.count)")
+      if header == nil {
+        header = cells
+      } else {
+        rows.append(cells)
+        lines.append(record.line)
       }
-      rows.append(record)
-      lines.append(line)
     }
-    guard let header else { throw Failure("\(source): expected a header line, found nothing") }
-    guard !rows.isEmpty else { throw Failure("\(source): expected rows after the header, found none") }
-    let lineNumbers = lines
-    self.init(source: source, columns: header, rows: rows) { "line \(lineNumbers[$0])" }
-  }
-
-  private static func record(
-    _ reader: inout CSVReader, source: String
-  ) throws(Failure) -> (cells: [String], line: Int)? {
-    do {
-      return try reader.next()
-    } catch {
-      throw Failure("\(source): line \(error.line): \(error.fault)")
+    try bytes.withUnsafeBufferPointer { (bytes) throws(CSVError) in
+      var position = 0
+      while try parser.next(in: bytes, from: &position) { try parser.withRecord(take) }
     }
+    if try parser.finish() { try parser.withRecord(take) }
+    return (header, rows, lines)
   }
 }
-
-/// Cuts CSV text into records.
-private struct CSVReader {
-  struct Malformed: Error {
-    var line: Int
-    var fault: String
-  }
-
-  private let bytes: [UInt8]
-  private var position = 0
-  private var line = 1
-
-  init(_ text: String) {
-    bytes = Array(text.utf8)
-    if bytes.starts(with: [0xef, 0xbb, 0xbf]) { position = 3 }
-  }
-
-  /// The next record and the line it begins on; blank lines are skipped.
-  mutating func next() throws(Malformed) -> (cells: [String], line: Int)? {
-    while position < bytes.count, bytes[position] == newline || bytes[position] == carriageReturn {
-      if bytes[position] == newline { line += 1 }
-      position += 1
-    }
-    guard position < bytes.count else { return nil }
-    let start = line
-    var cells = [try cell()]
-    while position < bytes.count, bytes[position] == comma {
-      position += 1
-      cells.append(try cell())
-    }
-    return (cells, start)
-  }
-
-  private mutating func cell() throws(Malformed) -> String {
-    guard position < bytes.count, bytes[position] == quote else {
-      let start = position
-      while position < bytes.count, bytes[position] != comma, bytes[position] != newline { position += 1 }
-      var end = position
-      if end > start, bytes[end - 1] == carriageReturn { end -= 1 }
-      return String(decoding: bytes[start..<end], as: UTF8.self)
-    }
-    let opened = line
-    var content: [UInt8] = []
-    position += 1
-    while position < bytes.count {
-      let byte = bytes[position]
-      position += 1
-      guard byte == quote else {
-        if byte == newline { line += 1 }
-        content.append(byte)
-        continue
-      }
-      guard position < bytes.count, bytes[position] == quote else { return try closed(content) }
-      content.append(quote)
-      position += 1
-    }
-    throw Malformed(line: opened, fault: "a quote is opened and never closed")
-  }
-
-  /// What may follow a closing quote: a comma, the end of the line, the end of the text.
-  private mutating func closed(_ content: [UInt8]) throws(Malformed) -> String {
-    if position < bytes.count, bytes[position] == carriageReturn { position += 1 }
-    guard position == bytes.count || bytes[position] == comma || bytes[position] == newline else {
-      throw Malformed(line: line, fault: "expected a comma after a closing quote")
-    }
-    return String(decoding: content, as: UTF8.self)
-  }
-}
-
-private let comma = UInt8(ascii: ",")
-private let quote = UInt8(ascii: "\"")
-private let newline = UInt8(ascii: "\n")
-private let carriageReturn = UInt8(ascii: "\r")

@@ -15,16 +15,14 @@ extension FeatureTable {
       }
     }
     let source = path == "-" ? "standard input" : path
-    guard let text = String(data: data, encoding: .utf8) else {
-      throw Failure("\(source): expected UTF-8 text")
-    }
+    let first = data.first { !" \t\r\n".utf8.contains($0) }
     let isJSON =
       path.hasSuffix(".json")
-      || (!path.hasSuffix(".csv") && text.first { !$0.isWhitespace }.map { $0 == "{" || $0 == "[" } ?? false)
+      || (!path.hasSuffix(".csv") && (first == UInt8(ascii: "{") || first == UInt8(ascii: "[")))
     if isJSON {
       try self.init(json: data, source: source)
     } else {
-      try self.init(csv: text, source: source)
+      try self.init(csv: data, source: source)
     }
   }
 

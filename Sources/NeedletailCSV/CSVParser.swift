@@ -1,0 +1,230 @@
+internal import NeedletailCore
+
+/// Bytes in, records out: RFC 4180 as a pure state machine over chunks of any size.
+///
+/// Quoted fields with doubled quotes, commas and line ends inside; CRLF, LF or CR; a UTF-8 byte order
+/// mark; blank lines skipped. What is read is read as Python's `csv` reads it; what is not CSV is refused
+/// with its line, and so is a quote inside a field without quotes, which Python takes as it is. Memory is
+/// bounded by one record.
+///
+/// ```swift
+/// var position = 0
+/// while try parser.next(in: chunk, from: &position) { parser.withRecord { … } }
+/// ```
+public struct CSVParser {
+  private enum State {
+    case fieldStart
+    case unquoted
+    case quoted
+    /// After a quote inside a quoted field: a second one is a literal quote, else the field has ended.
+    case quoteInQuoted
+  }
+
+  private static let byteOrderMark: [UInt8] = [0xEF, 0xBB, 0xBF]
+
+  private let delimiter: UInt8
+  private var state = State.fieldStart
+  private var bytes: [UInt8] = []
+  private var ends: [Int] = []
+  private var quoted: [Bool] = []
+  private var isQuoted = false
+  private var hasHighBytes = false
+  private var line = 1
+  private var recordLine = 1
+  private var quoteLine = 1
+  private var lastWasCR = false
+  /// True from a record's end until the next one is asked for.
+  private var isComplete = false
+  /// Bytes of a byte order mark that the file began with; nil once it has begun for good.
+  private var markBytes: Int? = 0
+
+  public init(delimiter: UInt8 = UInt8(ascii: ",")) { self.delimiter = delimiter }
+
+  /// Reads on in a chunk, up to the end of a record or of the chunk.
+  /// - Returns: true if a record is complete: see ``withRecord(_:)``. False: give the next chunk, or ``finish()``.
+  public mutating func next(
+    in chunk: UnsafeBufferPointer<UInt8>, from position: inout Int
+  ) throws(CSVError) -> Bool {
+    clearCompleteRecord()
+    while markBytes != nil, position < chunk.count { try skipMark(chunk, &position) }
+    return try scan(chunk, &position)
+  }
+
+  /// Ends the file: the last record needs no line end.
+  /// - Returns: true if there was one.
+  public mutating func finish() throws(CSVError) -> Bool {
+    clearCompleteRecord()
+    if markBytes != nil { endMark() }
+    if state == .quoted {
+      throw CSVError(
+        line: quoteLine, "expected a closing quote for the field that opens here, found the end of the file")
+    }
+    guard state != .fieldStart || !ends.isEmpty else { return false }
+    return try endRecord()
+  }
+
+  /// The record that is complete.
+  public func withRecord<Result, Failure: Error>(
+    _ body: (CSVRecord) throws(Failure) -> Result
+  ) throws(Failure) -> Result {
+    try bytes.withUnsafeBufferPointer { (bytes) throws(Failure) in
+      try ends.withUnsafeBufferPointer { (ends) throws(Failure) in
+        try quoted.withUnsafeBufferPointer { (quoted) throws(Failure) in
+          try body(CSVRecord(bytes: bytes, ends: ends, quoted: quoted, line: recordLine, hasHighBytes: hasHighBytes))
+        }
+      }
+    }
+  }
+
+  private mutating func skipMark(_ chunk: UnsafeBufferPointer<UInt8>, _ position: inout Int) throws(CSVError) {
+    let matched = markBytes ?? 0
+    // Neither byte occurs in UTF-8.
+    if matched == 0, chunk[position] >= 0xFE {
+      throw CSVError(line: 1, "expected UTF-8, found UTF-16 (byte order mark); convert it with iconv")
+    }
+    guard chunk[position] == Self.byteOrderMark[matched] else { return endMark() }
+    position += 1
+    markBytes = matched == 2 ? nil : matched + 1
+  }
+
+  /// What looked like a mark is the start of the first field.
+  private mutating func endMark() {
+    if let matched = markBytes, matched > 0 {
+      bytes.append(contentsOf: Self.byteOrderMark[..<matched])
+      hasHighBytes = true
+      state = .unquoted
+    }
+    markBytes = nil
+  }
+
+  private mutating func scan(
+    _ chunk: UnsafeBufferPointer<UInt8>, _ position: inout Int
+  ) throws(CSVError) -> Bool {
+    let quote = UInt8(ascii: "\"")
+    let lf = UInt8(ascii: "\n")
+    let cr = UInt8(ascii: "\r")
+    let delimiter = delimiter
+    var index = position
+    defer { position = index }
+    while index < chunk.count {
+      let byte = chunk[index]
+      switch state {
+      case .fieldStart where byte == quote:
+        state = .quoted
+        isQuoted = true
+        quoteLine = line
+        lastWasCR = false
+        index += 1
+      case .fieldStart, .unquoted:
+        if byte == delimiter {
+          try endField()
+          lastWasCR = false
+          index += 1
+        } else if byte == lf && lastWasCR {
+          // The second half of CRLF: the record has ended already.
+          lastWasCR = false
+          recordLine = line
+          index += 1
+        } else if byte == lf || byte == cr {
+          line += 1
+          lastWasCR = byte == cr
+          index += 1
+          if try endRecord() { return true }
+        } else if byte == quote {
+          throw CSVError(
+            line: line,
+            "field \(ends.count + 1): expected a quote only around the whole field, found one inside it")
+        } else {
+          lastWasCR = false
+          state = .unquoted
+          index = try takeRun(chunk, from: index) { $0 == delimiter || $0 == lf || $0 == cr || $0 == quote }
+        }
+      case .quoted:
+        if byte == quote {
+          state = .quoteInQuoted
+          lastWasCR = false
+          index += 1
+        } else {
+          let start = bytes.count
+          index = try takeRun(chunk, from: index) { $0 == quote }
+          for copied in start..<bytes.count {
+            // CRLF is one line end inside quotes too.
+            if bytes[copied] == cr || (bytes[copied] == lf && !lastWasCR) { line += 1 }
+            lastWasCR = bytes[copied] == cr
+          }
+        }
+      case .quoteInQuoted:
+        if byte == quote {
+          bytes.append(quote)
+          state = .quoted
+          index += 1
+        } else if byte == delimiter || byte == lf || byte == cr {
+          state = .unquoted
+        } else {
+          throw CSVError(
+            line: line,
+            "field \(ends.count + 1): expected a comma or a line end after the closing quote, found \(String(decoding: [byte], as: UTF8.self).quotedForMessage)"
+          )
+        }
+      }
+    }
+    return false
+  }
+
+  /// Copies bytes until one stops the run.
+  private mutating func takeRun(
+    _ chunk: UnsafeBufferPointer<UInt8>, from start: Int, until stops: (UInt8) -> Bool
+  ) throws(CSVError) -> Int {
+    var end = start
+    var high: UInt8 = 0
+    var hasZero = false
+    while end < chunk.count, !stops(chunk[end]) {
+      high |= chunk[end]
+      hasZero = hasZero || chunk[end] == 0
+      end += 1
+    }
+    if hasZero {
+      throw CSVError(
+        line: line, "expected text in UTF-8, found a NUL byte (is this UTF-16, or no text at all?)")
+    }
+    if bytes.count + (end - start) > Limits.csvRecordBytesMax {
+      throw CSVError(
+        line: recordLine,
+        "expected at most \(Limits.csvRecordBytesMax) bytes in one record, found more (a quote that never closes?)")
+    }
+    if high >= 0x80 { hasHighBytes = true }
+    bytes.append(contentsOf: UnsafeBufferPointer(rebasing: chunk[start..<end]))
+    return end
+  }
+
+  private mutating func endField() throws(CSVError) {
+    guard ends.count < Limits.featuresMax else {
+      throw CSVError(line: recordLine, "expected at most \(Limits.featuresMax) columns, found more")
+    }
+    ends.append(bytes.count)
+    quoted.append(isQuoted)
+    isQuoted = false
+    state = .fieldStart
+  }
+
+  /// - Returns: false for a blank line, which is no record.
+  private mutating func endRecord() throws(CSVError) -> Bool {
+    try endField()
+    isComplete = true
+    if ends.count == 1, ends[0] == 0, !quoted[0] {
+      clearCompleteRecord()
+      return false
+    }
+    return true
+  }
+
+  private mutating func clearCompleteRecord() {
+    guard isComplete else { return }
+    isComplete = false
+    bytes.removeAll(keepingCapacity: true)
+    ends.removeAll(keepingCapacity: true)
+    quoted.removeAll(keepingCapacity: true)
+    hasHighBytes = false
+    recordLine = line
+  }
+}
