@@ -55,6 +55,9 @@ public enum Limits {
   public static let connectionRetryMicroseconds: UInt32 = 1_000_000
   /// After GoAway, for a client to close by itself before its connection is closed.
   public static let lingerMilliseconds = 1000
+  /// A connection to the admin port that says nothing for so long, within a TLS handshake too, is closed:
+  /// longer than Prometheus waits between two scrapes.
+  public static let adminIdleSeconds: Int64 = 90
   /// Output memory that a quiet connection keeps.
   public static let idleOutputBytesMax = 16 << 10
   /// Answers of one connection are handed to the socket when so many bytes stand ready, and no call of

@@ -110,8 +110,13 @@ public final class NeedletailServer: Sendable {
     var parts: [any Service] = [store, traffic]
     if let address = configuration.admin {
       parts.append(
-        AdminService(address: address, control: control, group: housekeeping, logger: logger) { bound in
-          logger.info("admin listening", metadata: ["address": "\(bound)"])
+        AdminService(
+          address: address, tls: configuration.adminTLS ? tls : nil, control: control, group: housekeeping,
+          logger: logger
+        ) { bound in
+          var metadata: Logger.Metadata = ["address": "\(bound)"]
+          if configuration.adminTLS { metadata["tls"] = configuration.tls?.clientCA == nil ? "yes" : "mutual" }
+          logger.info("admin listening", metadata: metadata)
           admin.set(bound)
         })
     }

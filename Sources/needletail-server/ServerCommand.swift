@@ -37,6 +37,9 @@ struct ServerCommand: AsyncParsableCommand {
   @Option(help: help("admin", "host:port"))
   var admin: String?
 
+  @Flag(name: .customLong("admin-tls"), help: help("admin_tls"))
+  var adminTLS = false
+
   @Option(help: help("trust", "file"))
   var trust: String?
 
@@ -86,6 +89,7 @@ struct ServerCommand: AsyncParsableCommand {
     flags["listen"] = listen
     flags["unix"] = unix
     flags["admin"] = admin
+    flags["admin_tls"] = adminTLS ? "true" : nil
     flags["trust"] = trust
     flags["state_directory"] = stateDirectory
     flags["tls_certificate"] = tlsCertificate

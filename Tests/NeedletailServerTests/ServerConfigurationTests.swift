@@ -82,6 +82,7 @@ struct ServerConfigurationTests {
     (flags: base.merging(["tls_key": "k"]) { $1 }, says: ["--tls-key only"]),
     (flags: base.merging(["tls_client_ca": "c"]) { $1 }, says: ["--tls-client-ca", "--tls-certificate"]),
     (flags: base.merging(["admin": "10.0.0.1:1"]) { $1 }, says: ["10.0.0.1:1", "--plaintext"]),
+    (flags: base.merging(["admin_tls": "true"]) { $1 }, says: ["--admin-tls", "--tls-certificate"]),
     (flags: base.merging(["listen": "none"]) { $1 }, says: ["--listen", "--unix"]),
     (flags: base.merging(["listen": "6470"]) { $1 }, says: ["--listen", "HOST:PORT", "\"6470\""]),
     (flags: base.merging(["stop.grace_seconds": "26"]) { $1 }, says: ["stop.grace_seconds", "25", "26"]),
@@ -104,6 +105,15 @@ struct ServerConfigurationTests {
     #expect(try configuration(flags: plain).warnings.contains { $0.contains("unencrypted") })
     #expect(try configuration(flags: Self.base.merging(["api_keys": "f"]) { $1 }).warnings.isEmpty)
     #expect(message(flags: everywhere.merging(["api_keys": "f"]) { $1 }).contains("--plaintext"))
+  }
+
+  @Test func beyondLoopbackTheAdminPortIsEncryptedOrSaidToBePlain() throws {
+    let everywhere = Self.base.merging(["admin": "0.0.0.0:1", "tls_certificate": "c", "tls_key": "k"]) { $1 }
+    #expect(message(flags: everywhere).contains("--admin-tls"))
+    let encrypted = everywhere.merging(["admin_tls": "true"]) { $1 }
+    #expect(try configuration(flags: encrypted).adminTLS)
+    #expect(try configuration(flags: encrypted).warnings.contains { $0.contains("metrics and events") })
+    #expect(try configuration(flags: encrypted.merging(["tls_client_ca": "f"]) { $1 }).warnings.isEmpty)
   }
 
   @Test func aMistypedVariableIsAWarningAndAForeignOneIsNone() throws {

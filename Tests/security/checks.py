@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import socket
 import ssl
 import subprocess
@@ -12,6 +13,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.request
 import warnings
 from pathlib import Path
 from typing import Any, Callable, List
@@ -85,6 +87,15 @@ class Server:
         self.address: str = events["listening"]["address"]
         host, port = self.address.rsplit(":", 1)
         self.tcp = (host, int(port))
+
+    def admin_port(self) -> int:
+        """Of a server that was given one."""
+        pattern = re.compile(r'"message":"admin listening".*?"address":"127\.0\.0\.1:(\d+)"')
+        end = time.monotonic() + 10
+        while not (found := pattern.search(Path(self._log.name).read_text())):
+            assert time.monotonic() < end, "no admin port"
+            time.sleep(0.02)
+        return int(found[1])
 
     def __enter__(self) -> "Server":
         return self
@@ -365,6 +376,81 @@ def rotation(directory: Path, rows: Any) -> None:
             )  # fmt: skip
 
 
+PROMETHEUS = """
+global: {{scrape_interval: 1s}}
+scrape_configs:
+  - job_name: needletail
+    scheme: https
+    tls_config: {{ca_file: {ca}, cert_file: {certificate}, key_file: {key}}}
+    static_configs: [{{targets: ["localhost:{port}"]}}]
+"""
+
+
+def admin_https(directory: Path, _: Any) -> None:
+    """The admin port within TLS, asked by curl and by Prometheus."""
+    ours, theirs = Authority(directory, "admin-ours"), Authority(directory, "admin-theirs")
+    first, second = ours.issue("admin-server"), theirs.issue("admin-server")
+    client, stranger = ours.issue("scraper"), theirs.issue("stranger")
+
+    def curl(url: str, *flags: object) -> str:
+        done = subprocess.run(["curl", "-sS", "-w", "%{http_code}", *map(str, flags), url], capture_output=True, text=True)
+        return done.stdout[-3:] if done.returncode == 0 else f"refused: {done.stderr.splitlines()[0]}"
+
+    def pair(of: TLS) -> list[object]:
+        return ["--cert", of.certificate, "--key", of.key]
+
+    certificate, key = directory / "admin.pem", directory / "admin.key"
+    certificate.write_text(Path(str(first.certificate)).read_text())
+    key.write_text(Path(str(first.key)).read_text())
+    flags = ["--tls-certificate", str(certificate), "--tls-key", str(key), "--admin", "127.0.0.1:0", "--admin-tls"]
+    with Server(directory, "admin", *flags) as server:
+        base = f"https://localhost:{server.admin_port()}"
+        for path in ("/", "/metrics", "/readyz"):
+            found = curl(base + path, "--cacert", ours.ca)
+            check(f"admin HTTPS, {path}", found == "200", found)
+        found = curl(base + "/metrics", "--cacert", theirs.ca)
+        check("admin HTTPS, a client that trusts another CA", found.startswith("refused"), found)
+        found = curl(base.replace("https", "http") + "/metrics")
+        check("admin HTTPS, plain HTTP", found.startswith("refused"), found)
+        replace(key, Path(str(second.key)).read_text())
+        replace(certificate, Path(str(second.certificate)).read_text())
+        began = time.monotonic()
+        while (found := curl(base + "/metrics", "--cacert", theirs.ca)) != "200" and time.monotonic() - began < 5:
+            time.sleep(0.05)
+        check("admin HTTPS, another certificate", found == "200", f"{found} after {time.monotonic() - began:.2f} s")
+    flags = ["--tls-certificate", first.certificate, "--tls-key", first.key, "--tls-client-ca", ours.ca]
+    with Server(directory, "admin-mtls", *map(str, flags), "--admin", "127.0.0.1:0", "--admin-tls") as server:
+        base = f"https://localhost:{server.admin_port()}"
+        for name, shown, wanted in [("right", pair(client), True), ("none", [], False), ("wrong CA", pair(stranger), False)]:
+            found = curl(base + "/metrics", "--cacert", ours.ca, *shown)
+            check(f"admin mTLS, certificate {name}", (found == "200") == wanted, found)
+        scrape(directory, PROMETHEUS.format(ca=ours.ca, certificate=client.certificate, key=client.key, port=server.admin_port()))
+
+
+def scrape(directory: Path, configuration: str) -> None:
+    path = directory / "prometheus.yml"
+    path.write_text(configuration)
+    command("promtool", "check", "config", path)
+    log = directory / "prometheus.log"
+    with open(log, "w") as output:
+        prometheus = subprocess.Popen(
+            ["prometheus", "--config.file", path, "--storage.tsdb.path", directory / "prometheus", "--web.listen-address", "127.0.0.1:0"],
+            stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    try:
+        up: list[Any] = []
+        end = time.monotonic() + 30
+        while not up and time.monotonic() < end:
+            time.sleep(0.2)
+            if address := re.search(r'msg="Listening on" address=(\S+)', log.read_text()):
+                url = f"http://{address[1]}/api/v1/query?query=needletail_build_info"
+                up = json.loads(urllib.request.urlopen(url, timeout=5).read())["data"]["result"]
+        check("admin mTLS, scraped by Prometheus", len(up) == 1, str(up[0]["metric"] if up else log.read_text()[-500:]))
+    finally:
+        prometheus.terminate()
+        prometheus.wait(30)
+
+
 def main() -> int:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="needletail-security-") as name:
@@ -372,7 +458,7 @@ def main() -> int:
         (directory / "store").mkdir()
         command(BINARIES / "needletail-trainer", "train", EXAMPLE, "--output", directory / "run", "--publish", directory / "store")
         rows = np.loadtxt(directory / "run" / "test.csv", delimiter=",", skiprows=1)[:4]
-        for run in (mutual_tls, api_keys, rotation):
+        for run in (mutual_tls, api_keys, admin_https, rotation):
             started = time.monotonic()
             run(directory, rows)
             print(f"     {run.__name__}: {time.monotonic() - started:.1f} s", flush=True)

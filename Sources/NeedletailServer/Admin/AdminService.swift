@@ -1,6 +1,8 @@
 internal import Hummingbird
+internal import HummingbirdCore
 internal import Logging
 internal import NIOCore
+internal import NeedletailCore
 internal import NeedletailWire
 internal import ServiceLifecycle
 internal import Synchronization
@@ -14,6 +16,8 @@ internal import Synchronization
 /// HTTP for Prometheus, for load balancers and for people, on an address of its own.
 struct AdminService: Service {
   let address: ListenAddress
+  /// Nil: not encrypted.
+  let tls: TLSSource?
   let control: ControlPlane
   let group: any EventLoopGroup
   let logger: Logger
@@ -22,7 +26,8 @@ struct AdminService: Service {
 
   func run() async throws {
     let application = Application(
-      router: router, configuration: ApplicationConfiguration(address: .hostname(address.host, port: address.port)),
+      router: router, server: server,
+      configuration: ApplicationConfiguration(address: .hostname(address.host, port: address.port)),
       onServerRunning: { [address, onBound] channel in
         onBound(ListenAddress(host: address.host, port: channel.localAddress?.port ?? address.port))
       },
@@ -34,6 +39,15 @@ struct AdminService: Service {
       throw ConfigurationError("--admin \(address): \(reason)")
     } catch let error as SocketAddressError {
       throw ConfigurationError("--admin \(address): cannot listen: \(error)")
+    }
+  }
+
+  private var server: HTTPServerBuilder {
+    let idle = TimeAmount.seconds(Limits.adminIdleSeconds)
+    return HTTPServerBuilder { [tls] responder in
+      let plain = HTTP1Channel(responder: responder, configuration: .init(idleTimeout: idle))
+      guard let tls else { return plain }
+      return EncryptedChannel(base: plain, tls: tls)
     }
   }
 

@@ -44,6 +44,8 @@ public struct ServerConfiguration: Sendable {
   public var unix: String?
   /// Nil: no admin HTTP.
   public var admin: ListenAddress? = ListenAddress(host: "127.0.0.1", port: 6471)
+  /// Admin HTTP is met with the certificates of `tls` too.
+  public var adminTLS = false
   /// Nil: calls are not encrypted.
   public var tls: TLSFiles?
   /// Path of the key file; nil: everybody may call.
@@ -96,6 +98,7 @@ public struct ServerConfiguration: Sendable {
     listen = try values.address(.listen)
     unix = try values.path(.unix)
     admin = try values.address(.admin)
+    adminTLS = try values.flag(.adminTLS)
     tls = try Self.tlsFiles(values)
     apiKeys = try values.path(.apiKeys)
     reload = .milliseconds(try values.integer(.reload))
@@ -152,8 +155,12 @@ public struct ServerConfiguration: Sendable {
 
   /// What is allowed and may be a mistake.
   private var securityWarnings: [String] {
-    guard let listen, !listen.isLoopback else { return [] }
     var warnings: [String] = []
+    if let admin, !admin.isLoopback, adminTLS, tls?.clientCA == nil {
+      warnings.append(
+        "--admin \(admin): whoever reaches this address may read metrics and events; --tls-client-ca says who may")
+    }
+    guard let listen, !listen.isLoopback else { return warnings }
     if tls == nil, apiKeys != nil {
       warnings.append(
         "--listen \(listen): API keys beyond loopback travel unencrypted, and whoever reads one can use it")
@@ -183,9 +190,13 @@ public struct ServerConfiguration: Sendable {
         "--listen \(listen): calls beyond loopback travel unencrypted; expected a loopback address, --tls-certificate or --plaintext"
       )
     }
-    if let admin, !admin.isLoopback, !plaintext {
+    if adminTLS, tls == nil {
+      throw ConfigurationError("--admin-tls: expected --tls-certificate and --tls-key beside it, found neither")
+    }
+    if let admin, !admin.isLoopback, !adminTLS, !plaintext {
       throw ConfigurationError(
-        "--admin \(admin): the admin port has no authentication; expected a loopback address or --plaintext")
+        "--admin \(admin): what is read beyond loopback travels unencrypted; expected a loopback address, --admin-tls or --plaintext"
+      )
     }
     if grace > stopLimit {
       throw ConfigurationError(

@@ -5,7 +5,8 @@ internal import NeedletailEngine
 extension Setting {
   /// Every setting of the server, in the order in which `--print-config` shows them.
   public static let all: [Setting] = [
-    store, stateDirectory, listen, unix, plaintext, admin, tlsCertificate, tlsKey, tlsClientCA, apiKeys, reload,
+    store, stateDirectory, listen, unix, plaintext, admin, adminTLS, tlsCertificate, tlsKey, tlsClientCA, apiKeys,
+    reload,
     trust, allowUnsigned, threads,
     logLevel, logFormat, grace, stopLimit, rescan, keep, planRows, relaxed, precision, engineThreads, memory,
     workers, inlineMicroseconds, queueDelayMicroseconds, tickMicroseconds,
@@ -36,6 +37,9 @@ extension Setting {
   static let admin = Setting(
     "admin", .address, default: "127.0.0.1:6471", flag: "admin",
     "Address for /metrics, /livez and /readyz over HTTP, or none")
+  static let adminTLS = Setting(
+    "admin_tls", .flag, default: "false", flag: "admin-tls",
+    "Encrypt admin HTTP with the same certificate, and ask for clients' where calls do")
   static let tlsCertificate = Setting(
     "tls_certificate", .path, flag: "tls-certificate",
     "Certificate chain (PEM): calls over TCP are encrypted. Reloaded when it changes")
