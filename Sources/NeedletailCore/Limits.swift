@@ -210,7 +210,12 @@ public enum Limits {
   public static let shadowRowsMax = 256
   /// Of one processor, for all shadows together.
   public static let shadowProcessorPercent = 25
-  public static let shadowPauseMicrosecondsMax = 100_000
+  /// Above the pause after the largest batch of the largest plans; what waits for the thread meanwhile is
+  /// the memory of a version that was let go.
+  public static let shadowPauseMicrosecondsMax = 2_000_000
+  /// Since the last byte was written to a temporary file that nobody holds a lock on, before another writer
+  /// removes it: far above what any writer pauses.
+  public static let abandonedFileSeconds = 3600
   /// How often the counters of guarded models are read: well within the shortest window.
   public static let guardIntervalMilliseconds = 100
   /// Digests of one model and key that rollback protection remembers at least: how far a way back is

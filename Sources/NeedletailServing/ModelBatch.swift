@@ -55,6 +55,13 @@ final class ModelBatch<Encoder: AnyObject> {
   /// Keeps what was answered for the shadow version: after the answers, before the next run.
   func keepForShadow() { copies.takeOutputs(workspace) }
 
+  /// Keeps a call that a worker computed, with its answer.
+  func keepForShadow(_ call: QueuedCall, shard: Int) {
+    copies.take(
+      input: call.input, outputs: pointers.point(at: call.output, rows: call.rows, selection: call.selection),
+      selection: call.selection, rows: call.rows, shard: shard)
+  }
+
   /// Hands over what was kept.
   func sendToShadow() { copies.send() }
 

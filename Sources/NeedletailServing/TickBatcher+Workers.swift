@@ -116,6 +116,7 @@ extension TickBatcher {
       count(
         batch.model.counters, calls: 1, rows: call.rows, call.timing.computeMicroseconds, end: call.computed)
       count(batch.model.counters, received: call.receiveMicroseconds, call.timing)
+      batch.keepForShadow(call, shard: shard)
       sink.answer(
         call.address, batch.encoder, rows: call.rows,
         values: batch.pointers.point(at: call.output, rows: call.rows, selection: call.selection),

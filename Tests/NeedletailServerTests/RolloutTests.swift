@@ -70,6 +70,29 @@ struct RolloutTests {
     }
   }
 
+  @Test func aShadowThatCannotBeComparedIsRefusedWithAReason() async throws {
+    let answering = ModelFixtures.linearRegression(weights: [1], bias: 0)
+    try await TestServer.with(models: ["m": answering]) { test in
+      try test.publish(ModelFixtures.linearRegression(weights: [1, 1], bias: 0), "m", 2)
+      try test.writeRollout("serve: 1\nshadow: 2", "m")
+      try await test.waitForRollout("m") { $0.routing.shadow?.number == 2 }
+      let client = try await test.client()
+      _ = try await client.predict("m", inputs: [.features([0], columns: 1)])
+      let reason = "given no rows of version 1: feature \"x1\": expected in the calls answered, found none"
+      #expect(try await client.rollout("m").shadow?.problem == reason)
+      #expect(try await test.metric("needletail_shadow_refused", ["model": "m", "version": "2"]) == 1)
+      let event = try await client.events().events.first { $0.message == "shadow refused" }
+      #expect(event?.version == 2 && event?.severity == "warning")
+      #expect(event?.facts.first { $0.name == "reason" }?.value == reason)
+
+      try test.writeRollout("serve: 1", "m")
+      try await test.waitForRollout("m") { $0.routing.shadow == nil }
+      #expect(try await test.metric("needletail_shadow_refused") == 0)
+      #expect(try await client.rollout("m").shadow == nil)
+      await client.close()
+    }
+  }
+
   // MARK: guard
 
   /// Versions that are whole, well signed and pass their golden samples, and are bad all the same.
@@ -173,6 +196,33 @@ struct RolloutTests {
       try FileManager.default.removeItem(atPath: "\(test.store)/m/rollout.yaml")
       try await test.waitForRollout("m") { $0.routing.labels.isEmpty }
       await #expect(throws: ClientError.self) { try await answer(.label("next")) }
+      await client.close()
+    }
+  }
+
+  @Test func labelsOfVersionsThatDoNotAnswerAreShownWithTheirState() async throws {
+    try await TestServer.with(models: ["m": ModelFixtures.constant(1)]) { test in
+      try test.directory.write([UInt8](repeating: 7, count: 500), to: "store/m/2.ntb")
+      try test.publish(ModelFixtures.constant(3), "m", 3)
+      try test.writeRollout(
+        "serve: 1\nlabels: {stable: 1, broken: 2, next: 3, gone: 9}\nshadow: gone", "m")
+      try await test.waitForRollout("m") { $0.routing.labels.contains { $0.version?.number == 3 } }
+      let client = try await test.client()
+      var report = try await client.rollout("m")
+      #expect(report.labels.map(\.name) == ["broken", "gone", "next", "stable"])
+      #expect(report.labels.map(\.version) == [2, 9, 3, 1])
+      #expect(report.labels.map(\.answering) == [0, 0, 3, 1])
+      #expect(report.labels.map(\.state) == [.rejected, nil, .live, .live])
+      #expect(report.labels[0].reason.hasPrefix("rejected: "))
+      #expect(report.labels[1].reason == "not in the store")
+      #expect(report.labels[2].reason.isEmpty && report.labels[3].reason.isEmpty)
+      #expect(report.shadow?.version == 9 && report.shadow?.problem == "given no rows: not in the store")
+
+      try test.writeRollout("serve: 3\nlabels: {stable: 1, next: 3}", "m")
+      try await test.waitUntilServing("m", 3)
+      report = try await client.undoRollout(of: "m")
+      #expect(report.labels.map(\.answering) == [1, 1], "the label of what was set aside leads to what serves")
+      #expect(report.labels.first?.reason == "set aside by undo: undone")
       await client.close()
     }
   }

@@ -18,9 +18,10 @@ final class BatcherBench {
   ///   - isStarted: whether they run at once, or when the test starts them.
   init(rowsMax: Int = 4096, workers: Int = 0, isStarted: Bool = true) {
     let counters = ServingCounters(metrics: metrics)
+    let shadows = ShadowRunner(metrics: metrics)
     self.workers = workers == 0 ? nil : WorkerPool(.init(workers: workers), counters: counters, firstShard: 1)
     batcher = TickBatcher(
-      reader: registry.reader(0), counters: counters, shard: 0, rowsMax: rowsMax,
+      reader: registry.reader(0), counters: counters, shard: 0, rowsMax: rowsMax, shadows: shadows,
       workers: self.workers.map { ($0, Mailbox {}) }, now: sink.time)
     if isStarted { self.workers?.start() }
   }
@@ -46,6 +47,16 @@ final class BatcherBench {
   func publish(_ models: LiveModel...) {
     registry.publish(
       ModelTable([ModelTable.Entry(model: models[0].model, live: models, serving: models[0].version)]))
+  }
+
+  /// Makes two versions live, of which one answers and the other, the newer one, gets copies.
+  func publish(_ answering: LiveModel, shadow: LiveModel) {
+    registry.publish(
+      ModelTable([
+        ModelTable.Entry(
+          model: answering.model, live: [shadow, answering], serving: answering.version,
+          routing: ModelRouting(shadow: shadow.version))
+      ]))
   }
 
   /// A call with one dense matrix.

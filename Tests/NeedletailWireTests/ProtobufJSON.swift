@@ -181,10 +181,17 @@ enum ProtobufJSON {
         object([
           "version": long($0.version), "rows": long($0.rows), "flips": long($0.flips), "skipped": long($0.skipped),
           "nan_outputs": long($0.nonFinite), "max_difference": $0.maxDifference == 0 ? nil : $0.maxDifference,
-          "compute_ns": long($0.computeNanoseconds),
+          "compute_ns": long($0.computeNanoseconds), "problem": text($0.problem),
         ])
       },
       "file": text(report.file), "problem": text(report.problem), "durable": flag(report.isDurable),
+      "labels": list(
+        report.labels.map {
+          object([
+            "name": text($0.name), "version": long($0.version), "answering_version": long($0.answering),
+            "state": $0.state?.description.uppercased(), "reason": text($0.reason),
+          ])
+        }),
     ])
   }
 

@@ -161,6 +161,13 @@ RESPONSES = {
         shadow=dict(version=4, rows=U64, flips=2, skipped=7, nan_outputs=1, max_difference=1e-300, compute_ns=9),
         file="serve: 3\n", problem="rollout.yaml:1: not YAML", durable=True)),
     "rollout-answer-default": dict(id=21, rollout=dict(shadow={})),
+    "rollout-answer-labels": dict(id=22, rollout=dict(
+        model="wine", serving_version=3, shadow=dict(version=4, problem="no rows of version 3: feature \"x\""),
+        labels=[
+            dict(name="canary", version=4, state="REJECTED", reason="golden sample \"0\""),
+            dict(name="stable", version=3, answering_version=3, state="LIVE"),
+            {},
+        ])),
     "authenticate-answer": dict(id=16, authenticate=dict(principal="ci")),
     "go-away": dict(go_away=dict(last_id=41)),
     "go-away-zero": dict(go_away={}),

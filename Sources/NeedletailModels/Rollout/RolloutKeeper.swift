@@ -15,8 +15,11 @@ struct RolloutKeeper {
   private var alarmed: Set<VersionKey> = []
   /// Shares as last shown.
   private var shown: [VersionKey: Double] = [:]
+  /// Shadows that are given no rows of some version, and why.
+  private var refusedShadows: [VersionKey: String] = [:]
 
   static let shareName = "needletail_traffic_share"
+  static let refusedShadowName = "needletail_shadow_refused"
 
   init(state: StateDirectory, metrics: MetricsRegistry, eventLog: EventLog) {
     self.state = state
@@ -111,6 +114,28 @@ struct RolloutKeeper {
       ).set(share)
     }
     shown = shares
+  }
+
+  /// Says once which shadows cannot be compared, and why.
+  mutating func showShadows(_ entries: [ModelTable.Entry]) {
+    var refused: [VersionKey: String] = [:]
+    for entry in entries {
+      guard let shadow = entry.shadowModel else { continue }
+      let obstacle = entry.shadowObstacle
+      if !obstacle.isEmpty { refused[VersionKey(entry.model, shadow.version)] = obstacle }
+    }
+    for key in refusedShadows.keys where refused[key] == nil {
+      metrics.remove(Self.refusedShadowName, labels: Self.labels(key))
+    }
+    for (key, obstacle) in refused where refusedShadows[key] != obstacle {
+      metrics.gauge(
+        Self.refusedShadowName, help: "1 while a shadow version cannot be compared with one that answers.",
+        labels: Self.labels(key)
+      ).set(1)
+      eventLog.emit(
+        .rollout, .warning, "shadow refused", model: key.model, version: key.version, [.init("reason", obstacle)])
+    }
+    refusedShadows = refused
   }
 
   private static func labels(_ key: VersionKey) -> [(String, String)] {

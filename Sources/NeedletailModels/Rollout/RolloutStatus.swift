@@ -25,21 +25,24 @@ public struct RolloutStatus: Sendable, Equatable {
   /// What requests meet now.
   public var routing: ModelRouting
   public var setAside: [SetAside]
-  public var limits: GuardLimits?
+  /// What is in force, as written.
+  public var policy: RolloutPolicy
   /// What served requests without a selector, the last one first.
   public var served: [ModelVersion]
 
   public init(
     file: String = "", problem: String = "", routing: ModelRouting = ModelRouting(), setAside: [SetAside] = [],
-    limits: GuardLimits? = nil, served: [ModelVersion] = []
+    policy: RolloutPolicy = RolloutPolicy(), served: [ModelVersion] = []
   ) {
     self.file = file
     self.problem = problem
     self.routing = routing
     self.setAside = setAside
-    self.limits = limits
+    self.policy = policy
     self.served = served
   }
+
+  public var limits: GuardLimits? { policy.limits }
 
   /// The part of requests without a selector that a version answers, 0 to 1.
   public func share(of version: ModelVersion, serving: ModelVersion?) -> Double {

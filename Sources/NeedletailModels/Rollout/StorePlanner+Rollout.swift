@@ -166,6 +166,6 @@ extension StorePlanner {
           .init(version: $0, cause: aside.cause, reason: aside.reason, sinceMilliseconds: aside.sinceMilliseconds)
         }
       },
-      limits: rollout.policy.limits, served: rollout.memory.servedVersions)
+      policy: rollout.policy, served: rollout.memory.servedVersions)
   }
 }

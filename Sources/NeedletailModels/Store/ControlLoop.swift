@@ -194,14 +194,14 @@ struct ControlLoop {
   }
 
   private mutating func publish() {
-    registry.publish(
-      ModelTable(
-        planner.table.map { entry in
-          ModelTable.Entry(
-            model: entry.model, live: entry.live.compactMap { live[VersionKey(entry.model, $0)] },
-            serving: entry.serving, isLoading: entry.isLoading, routing: entry.routing)
-        }))
+    let entries = planner.table.map { entry in
+      ModelTable.Entry(
+        model: entry.model, live: entry.live.compactMap { live[VersionKey(entry.model, $0)] },
+        serving: entry.serving, isLoading: entry.isLoading, routing: entry.routing)
+    }
+    registry.publish(ModelTable(entries))
     rollouts.show(planner.table)
+    rollouts.showShadows(entries)
     reclaim()
   }
 

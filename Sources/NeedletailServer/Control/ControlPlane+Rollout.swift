@@ -39,7 +39,15 @@ extension RolloutReport {
       return Arm(live, share: share, labels: labels)
     }
     setAside = rollout.setAside.map(SetAside.init)
-    shadow = entry?.shadowModel.map { Shadow($0, ShadowCounters($0, metrics: metrics)) }
+    labels = rollout.policy.labels.map { Label($0, status) }
+    if let live = entry?.shadowModel {
+      shadow = Shadow(live, ShadowCounters(live, metrics: metrics))
+      shadow?.problem = entry?.shadowObstacle ?? ""
+    } else if let wanted = rollout.policy.shadow {
+      shadow = Shadow()
+      shadow?.version = wanted.number
+      shadow?.problem = "given no rows: \(status.reasonNotToShadow(wanted))"
+    }
     file = rollout.file
     problem = rollout.problem
     self.isDurable = isDurable
@@ -58,6 +66,33 @@ extension RolloutReport.Arm {
     rows = live.counters.rows.value
     nonFinite = counts.nonFinite
     computeNanoseconds = UInt64(counts.meanMicroseconds * 1000)
+  }
+}
+
+extension RolloutReport.Label {
+  fileprivate init(_ label: RolloutPolicy.Label, _ status: ModelStatus) {
+    self.init()
+    let answering = status.rollout.routing.labels.first { $0.name == label.name }?.version
+    name = label.name
+    version = label.version.number
+    self.answering = answering?.number ?? 0
+    state = status.version(version)?.state
+    reason = answering == label.version ? "" : status.reasonNotToAnswer(label.version)
+  }
+}
+
+extension ModelStatus {
+  fileprivate func reasonNotToShadow(_ version: ModelVersion) -> String {
+    version == serving ? "it serves" : reasonNotToAnswer(version)
+  }
+
+  /// Why a version that the rollout names is not used.
+  fileprivate func reasonNotToAnswer(_ version: ModelVersion) -> String {
+    if let aside = rollout.setAside.first(where: { $0.version == version }) {
+      return "set aside by \(aside.cause.rawValue): \(aside.reason)"
+    }
+    guard let known = self.version(version.number) else { return "not in the store" }
+    return known.reason.isEmpty ? "\(known.state)" : "\(known.state): \(known.reason)"
   }
 }
 

@@ -1,5 +1,6 @@
 internal import NeedletailCore
 internal import NeedletailEngine
+internal import NeedletailModels
 
 /// How two versions' answers to the same rows differ.
 struct ShadowComparison {
@@ -34,12 +35,10 @@ struct ShadowComparison {
     var numbers: [Numbers] = []
     var classes: Classes?
     for (index, output) in mine.plan.outputs.enumerated() {
-      guard let other = its.plan.outputs.firstIndex(where: { $0.name == output.name }) else { continue }
-      let match = its.plan.outputs[other]
+      guard let other = its.plan.outputs.firstIndex(where: output.isComparable) else { continue }
       if output.kind == .number {
-        guard match.kind == .number, match.columns == output.columns else { continue }
         numbers.append(Numbers(mine: index, its: other, columns: output.columns))
-      } else if match.kind != .number, classes == nil {
+      } else if classes == nil {
         let (from, to) = (mine.definition.labels, its.definition.labels)
         let map = from == to ? [] : from.map { label in Float(to.firstIndex(of: label) ?? -1) }
         classes = Classes(mine: index, its: other, map: map)
@@ -50,16 +49,23 @@ struct ShadowComparison {
     scores = classes == nil ? numbers.first { $0.columns > 1 } : nil
   }
 
-  func compare(_ mine: [UnsafeMutablePointer<Float>], _ its: borrowing Workspace, rows: Int) -> Result {
+  /// - Parameter selection: the outputs of mine that are there, a bit each; numbers of the shadow's others are
+  ///   still looked at.
+  func compare(
+    _ mine: [UnsafeMutablePointer<Float>], _ its: borrowing Workspace, rows: Int, selection: UInt64 = .max
+  ) -> Result {
     var result = Result()
     for pair in numbers {
       let (a, b) = (mine[pair.mine], its.output(pair.its))
+      let isThere = selection.selects(pair.mine)
       for index in 0..<rows * pair.columns {
+        if !b[index].isFinite { result.nonFinite += 1 }
+        guard isThere else { continue }
         let difference = abs(a[index] - b[index])
         if difference.isFinite { result.maxDifference = max(result.maxDifference, difference) }
-        if !b[index].isFinite { result.nonFinite += 1 }
       }
     }
+    guard let index = classes?.mine ?? scores?.mine, selection.selects(index) else { return result }
     for row in 0..<rows where isFlipped(mine, its, row: row) { result.flips += 1 }
     return result
   }

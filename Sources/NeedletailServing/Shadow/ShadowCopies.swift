@@ -38,6 +38,19 @@ struct ShadowCopies: ~Copyable {
 
   func takeOutputs(_ workspace: borrowing Workspace) { mailbox?.takeOutputs(workspace) }
 
+  /// What a worker computed, both at once.
+  func take(
+    input: UnsafePointer<Float>, outputs: UnsafeBufferPointer<UnsafePointer<Float>>, selection: UInt64, rows: Int,
+    shard: Int
+  ) {
+    guard shadow != nil else { return }
+    if let mailbox {
+      mailbox.take(input: input, outputs: outputs, selection: selection, rows: rows, shard: shard)
+    } else {
+      counters?.incompatible.add(UInt64(rows), shard: shard)
+    }
+  }
+
   func send() {
     if mailbox?.send() == true { runner?.wake() }
   }

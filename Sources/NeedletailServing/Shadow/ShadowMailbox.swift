@@ -27,6 +27,7 @@ final class ShadowMailbox: @unchecked Sendable {
   let shadow: LiveModel
   let counters: ShadowCounters
   private let shadowed: LiveModel
+  private let match: ShadowMatch
   private let comparison: ShadowComparison
   private let state = Atomic<Int>(State.empty)
   private let closed = Atomic<Bool>(false)
@@ -35,6 +36,8 @@ final class ShadowMailbox: @unchecked Sendable {
   private let outputs: [UnsafeMutablePointer<Float>]
   private let capacity: Int
   private var rows = 0
+  /// The outputs that were computed, a bit each.
+  private var selection = UInt64.max
   private var phase = Phase.idle
   /// The shadow thread's.
   private var scratch: Scratch?
@@ -45,13 +48,11 @@ final class ShadowMailbox: @unchecked Sendable {
     init(_ plan: Plan) { workspace = Workspace(plan) }
   }
 
-  /// - Returns: nil where the two do not take the same features: a bound row of one means nothing to the other.
+  /// - Returns: nil where a bound row of one can be made no row of the other: see ``ShadowMatch``.
   init?(_ shadowed: LiveModel, shadow: LiveModel, counters: ShadowCounters) {
     let (from, to) = (shadowed.compiled, shadow.compiled)
-    guard from.plan.inputColumns == to.plan.inputColumns,
-      zip(from.definition.schema.features, to.definition.schema.features)
-        .allSatisfy({ $0.name == $1.name && $0.kind == $1.kind && $0.missing == $1.missing })
-    else { return nil }
+    guard let match = try? ShadowMatch(from, shadow: to) else { return nil }
+    self.match = match
     self.shadowed = shadowed
     self.shadow = shadow
     self.counters = counters
@@ -71,22 +72,41 @@ final class ShadowMailbox: @unchecked Sendable {
 
   /// Copies what is about to be computed, if there is room: a plan may write over its input.
   func takeInput(_ workspace: borrowing Workspace, rows: Int, shard: Int) {
+    _ = isTaken(workspace.input, rows: rows, shard: shard)
+  }
+
+  private func isTaken(_ rows0: UnsafePointer<Float>, rows: Int, shard: Int) -> Bool {
     guard state.load(ordering: .acquiring) == State.empty, phase == .idle else {
       counters.busy.add(UInt64(rows), shard: shard)
-      return
+      return false
     }
     self.rows = min(rows, capacity)
     if rows > capacity { counters.busy.add(UInt64(rows - capacity), shard: shard) }
-    input.update(from: workspace.input, count: self.rows * shadowed.compiled.plan.inputColumns)
+    input.update(from: rows0, count: self.rows * shadowed.compiled.plan.inputColumns)
     phase = .inputTaken
+    return true
   }
 
   /// Copies what the answers said of the rows that were taken last.
   func takeOutputs(_ workspace: borrowing Workspace) {
     guard phase == .inputTaken else { return }
     phase = .whole
+    selection = .max
     for (index, output) in shadowed.compiled.plan.outputs.enumerated() {
       outputs[index].update(from: workspace.output(index), count: rows * output.floatsPerRow)
+    }
+  }
+
+  /// Copies a call that a worker answered, if there is room. Outputs that nobody asked for are not compared.
+  func take(
+    input: UnsafePointer<Float>, outputs values: UnsafeBufferPointer<UnsafePointer<Float>>, selection: UInt64,
+    rows: Int, shard: Int
+  ) {
+    guard isTaken(input, rows: rows, shard: shard) else { return }
+    phase = .whole
+    self.selection = selection
+    for (index, output) in shadowed.compiled.plan.outputs.enumerated() where selection.selects(index) {
+      outputs[index].update(from: values[index], count: self.rows * output.floatsPerRow)
     }
   }
 
@@ -113,12 +133,13 @@ final class ShadowMailbox: @unchecked Sendable {
     let plan = shadow.compiled.plan
     let scratch = self.scratch ?? Scratch(plan)
     self.scratch = scratch
-    scratch.workspace.input.update(from: input, count: rows * plan.inputColumns)
+    match.bind(input, rows: rows, into: scratch.workspace.input)
     let start = Instant.now()
-    plan.run(scratch.workspace, rows: rows)
+    // On this thread alone: the others are for those who wait for an answer.
+    plan.runAlone(scratch.workspace, rows: rows)
     let microseconds = Instant.now().microseconds(since: start)
     counters.compute.record(microseconds: microseconds)
-    counters.add(comparison.compare(outputs, scratch.workspace, rows: rows), rows: rows)
+    counters.add(comparison.compare(outputs, scratch.workspace, rows: rows, selection: selection), rows: rows)
     state.store(State.empty, ordering: .releasing)
     return microseconds
   }

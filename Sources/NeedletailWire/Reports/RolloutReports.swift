@@ -1,3 +1,5 @@
+public import NeedletailCore
+
 /// The answer to `Rollout`: how requests of one model find their version.
 public struct RolloutReport: Sendable, Equatable {
   public struct Arm: Sendable, Equatable {
@@ -28,6 +30,21 @@ public struct RolloutReport: Sendable, Equatable {
     public init() {}
   }
 
+  /// A name that requests may use in place of a number.
+  public struct Label: Sendable, Equatable {
+    public var name = ""
+    /// As the file says.
+    public var version: UInt64 = 0
+    /// What requests by this label meet now; 0: they are refused.
+    public var answering: UInt64 = 0
+    /// Of the version that the file says; nil: the store does not hold it.
+    public var state: VersionState?
+    /// Why it does not answer; empty where it does.
+    public var reason = ""
+
+    public init() {}
+  }
+
   /// What a version would have answered.
   public struct Shadow: Sendable, Equatable {
     public var version: UInt64 = 0
@@ -40,6 +57,8 @@ public struct RolloutReport: Sendable, Equatable {
     /// The largest absolute difference of two numbers.
     public var maxDifference = 0.0
     public var computeNanoseconds: UInt64 = 0
+    /// Why it is given nothing, or nothing of some version; empty where it is given all.
+    public var problem = ""
 
     public init() {}
   }
@@ -57,6 +76,8 @@ public struct RolloutReport: Sendable, Equatable {
   public var problem = ""
   /// What was undone or set aside is remembered across restarts.
   public var isDurable = false
+  /// By name, also those whose version is not live.
+  public var labels: [Label] = []
 
   public init() {}
 }

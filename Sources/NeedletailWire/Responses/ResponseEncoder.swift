@@ -166,11 +166,21 @@ extension MessageWriter {
         $0.uint(5, shadow.nonFinite)
         $0.double(6, shadow.maxDifference)
         $0.uint(7, shadow.computeNanoseconds)
+        $0.string(8, shadow.problem)
       }
     }
     string(6, report.file)
     string(7, report.problem)
     bool(8, report.isDurable)
+    for label in report.labels {
+      message(9) {
+        $0.string(1, label.name)
+        $0.uint(2, label.version)
+        $0.uint(3, label.answering)
+        $0.uint(4, UInt64(label.state?.rawValue ?? 0))
+        $0.string(5, label.reason)
+      }
+    }
   }
 
   fileprivate mutating func write(_ event: EventReport) {

@@ -14,6 +14,7 @@ extension RolloutReport {
       case (6, .bytes(let text)): file = String(decoding: text, as: UTF8.self)
       case (7, .bytes(let text)): problem = String(decoding: text, as: UTF8.self)
       case (8, .varint(let value)): isDurable = value != 0
+      case (9, .bytes(let label)): labels.append(try Label(decoding: label))
       default: break
       }
     }
@@ -56,6 +57,23 @@ extension RolloutReport.SetAside {
   }
 }
 
+extension RolloutReport.Label {
+  fileprivate init(decoding message: UnsafeRawBufferPointer) throws(ServingError) {
+    self.init()
+    var fields = FieldReader(message, of: "RolloutLabel")
+    while let field = try fields.next() {
+      switch (field.number, field.value) {
+      case (1, .bytes(let text)): name = String(decoding: text, as: UTF8.self)
+      case (2, .varint(let value)): version = value
+      case (3, .varint(let value)): answering = value
+      case (4, .varint(let value)): state = VersionState(onWire: value)
+      case (5, .bytes(let text)): reason = String(decoding: text, as: UTF8.self)
+      default: break
+      }
+    }
+  }
+}
+
 extension RolloutReport.Shadow {
   fileprivate init(decoding message: UnsafeRawBufferPointer) throws(ServingError) {
     self.init()
@@ -69,6 +87,7 @@ extension RolloutReport.Shadow {
       case (5, .varint(let value)): nonFinite = value
       case (6, .fixed64(let bits)): maxDifference = Double(bitPattern: bits)
       case (7, .varint(let value)): computeNanoseconds = value
+      case (8, .bytes(let text)): problem = String(decoding: text, as: UTF8.self)
       default: break
       }
     }

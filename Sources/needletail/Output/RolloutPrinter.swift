@@ -25,7 +25,16 @@ struct RolloutPrinter {
       ])
     }
     table.print()
-    if let shadow = report.shadow {
+    for label in report.labels where label.answering != label.version {
+      let answer = label.answering == 0 ? "no version answers" : "version \(label.answering) answers"
+      Swift.print(
+        TerminalTable.styled("label \(label.name)", .bad)
+          + ": version \(label.version) is \(BundleOutput.plain(label.reason)); \(answer)")
+    }
+    if let shadow = report.shadow, !shadow.problem.isEmpty {
+      Swift.print(TerminalTable.styled("shadow \(shadow.version)", .bad) + ": \(BundleOutput.plain(shadow.problem))")
+    }
+    if let shadow = report.shadow, shadow.problem.isEmpty || shadow.rows > 0 {
       Swift.print(
         "shadow \(shadow.version): \(shadow.rows) rows compared, \(shadow.skipped) left out, "
           + "\(shadow.flips) other classes, \(shadow.nonFinite) NaN, largest difference \(shadow.maxDifference), "
@@ -86,6 +95,16 @@ struct RolloutJSON: Encodable {
     var sinceMs: UInt64
   }
 
+  struct Label: Encodable {
+    var name: String
+    var version: UInt64
+    /// What answers; 0: nothing does.
+    var answering: UInt64
+    /// Absent where the store does not hold the version.
+    var state: String?
+    var reason: String
+  }
+
   struct Shadow: Encodable {
     var version: UInt64
     var rows: UInt64
@@ -94,11 +113,14 @@ struct RolloutJSON: Encodable {
     var nanOutputs: UInt64
     var maxDifference: Double
     var computeNs: UInt64
+    /// Why it is given nothing, or nothing of some version.
+    var problem: String
   }
 
   var model: String
   var servingVersion: UInt64
   var arms: [Arm]
+  var labels: [Label]
   var setAside: [SetAside]
   var shadow: Shadow?
   var file: String
@@ -115,13 +137,17 @@ struct RolloutJSON: Encodable {
         failed: arm.failed, rows: arm.rows, nanOutputs: arm.nonFinite, computeNs: arm.computeNanoseconds, z: test?.z,
         pValue: test?.pValue)
     }
+    labels = report.labels.map {
+      Label(
+        name: $0.name, version: $0.version, answering: $0.answering, state: $0.state?.description, reason: $0.reason)
+    }
     setAside = report.setAside.map {
       SetAside(version: $0.version, cause: $0.cause, reason: $0.reason, sinceMs: $0.sinceMilliseconds)
     }
     shadow = report.shadow.map {
       Shadow(
         version: $0.version, rows: $0.rows, flips: $0.flips, skipped: $0.skipped, nanOutputs: $0.nonFinite,
-        maxDifference: $0.maxDifference, computeNs: $0.computeNanoseconds)
+        maxDifference: $0.maxDifference, computeNs: $0.computeNanoseconds, problem: $0.problem)
     }
     file = report.file
     problem = report.problem

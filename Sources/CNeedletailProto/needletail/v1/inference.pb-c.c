@@ -1324,6 +1324,51 @@ void   needletail__v1__rollout_set_aside__free_unpacked
   assert(message->base.descriptor == &needletail__v1__rollout_set_aside__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   needletail__v1__rollout_label__init
+                     (Needletail__V1__RolloutLabel         *message)
+{
+  static const Needletail__V1__RolloutLabel init_value = NEEDLETAIL__V1__ROLLOUT_LABEL__INIT;
+  *message = init_value;
+}
+size_t needletail__v1__rollout_label__get_packed_size
+                     (const Needletail__V1__RolloutLabel *message)
+{
+  assert(message->base.descriptor == &needletail__v1__rollout_label__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t needletail__v1__rollout_label__pack
+                     (const Needletail__V1__RolloutLabel *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &needletail__v1__rollout_label__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t needletail__v1__rollout_label__pack_to_buffer
+                     (const Needletail__V1__RolloutLabel *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &needletail__v1__rollout_label__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Needletail__V1__RolloutLabel *
+       needletail__v1__rollout_label__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Needletail__V1__RolloutLabel *)
+     protobuf_c_message_unpack (&needletail__v1__rollout_label__descriptor,
+                                allocator, len, data);
+}
+void   needletail__v1__rollout_label__free_unpacked
+                     (Needletail__V1__RolloutLabel *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &needletail__v1__rollout_label__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 void   needletail__v1__rollout_shadow__init
                      (Needletail__V1__RolloutShadow         *message)
 {
@@ -3724,7 +3769,7 @@ const ProtobufCMessageDescriptor needletail__v1__rollout_request__descriptor =
   (ProtobufCMessageInit) needletail__v1__rollout_request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor needletail__v1__rollout_response__field_descriptors[8] =
+static const ProtobufCFieldDescriptor needletail__v1__rollout_response__field_descriptors[9] =
 {
   {
     "model",
@@ -3822,11 +3867,24 @@ static const ProtobufCFieldDescriptor needletail__v1__rollout_response__field_de
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "labels",
+    9,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Needletail__V1__RolloutResponse, n_labels),
+    offsetof(Needletail__V1__RolloutResponse, labels),
+    &needletail__v1__rollout_label__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned needletail__v1__rollout_response__field_indices_by_name[] = {
   2,   /* field[2] = arms */
   7,   /* field[7] = durable */
   5,   /* field[5] = file */
+  8,   /* field[8] = labels */
   0,   /* field[0] = model */
   6,   /* field[6] = problem */
   1,   /* field[1] = serving_version */
@@ -3836,7 +3894,7 @@ static const unsigned needletail__v1__rollout_response__field_indices_by_name[] 
 static const ProtobufCIntRange needletail__v1__rollout_response__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 8 }
+  { 0, 9 }
 };
 const ProtobufCMessageDescriptor needletail__v1__rollout_response__descriptor =
 {
@@ -3846,7 +3904,7 @@ const ProtobufCMessageDescriptor needletail__v1__rollout_response__descriptor =
   "Needletail__V1__RolloutResponse",
   "needletail.v1",
   sizeof(Needletail__V1__RolloutResponse),
-  8,
+  9,
   needletail__v1__rollout_response__field_descriptors,
   needletail__v1__rollout_response__field_indices_by_name,
   1,  needletail__v1__rollout_response__number_ranges,
@@ -4059,7 +4117,97 @@ const ProtobufCMessageDescriptor needletail__v1__rollout_set_aside__descriptor =
   (ProtobufCMessageInit) needletail__v1__rollout_set_aside__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor needletail__v1__rollout_shadow__field_descriptors[7] =
+static const ProtobufCFieldDescriptor needletail__v1__rollout_label__field_descriptors[5] =
+{
+  {
+    "name",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__RolloutLabel, name),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "version",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__RolloutLabel, version),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "answering_version",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__RolloutLabel, answering_version),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "state",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_ENUM,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__RolloutLabel, state),
+    &needletail__v1__version_state__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "reason",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__RolloutLabel, reason),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned needletail__v1__rollout_label__field_indices_by_name[] = {
+  2,   /* field[2] = answering_version */
+  0,   /* field[0] = name */
+  4,   /* field[4] = reason */
+  3,   /* field[3] = state */
+  1,   /* field[1] = version */
+};
+static const ProtobufCIntRange needletail__v1__rollout_label__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 5 }
+};
+const ProtobufCMessageDescriptor needletail__v1__rollout_label__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "needletail.v1.RolloutLabel",
+  "RolloutLabel",
+  "Needletail__V1__RolloutLabel",
+  "needletail.v1",
+  sizeof(Needletail__V1__RolloutLabel),
+  5,
+  needletail__v1__rollout_label__field_descriptors,
+  needletail__v1__rollout_label__field_indices_by_name,
+  1,  needletail__v1__rollout_label__number_ranges,
+  (ProtobufCMessageInit) needletail__v1__rollout_label__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor needletail__v1__rollout_shadow__field_descriptors[8] =
 {
   {
     "version",
@@ -4145,12 +4293,25 @@ static const ProtobufCFieldDescriptor needletail__v1__rollout_shadow__field_desc
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "problem",
+    8,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__RolloutShadow, problem),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned needletail__v1__rollout_shadow__field_indices_by_name[] = {
   6,   /* field[6] = compute_ns */
   2,   /* field[2] = flips */
   5,   /* field[5] = max_difference */
   4,   /* field[4] = nan_outputs */
+  7,   /* field[7] = problem */
   1,   /* field[1] = rows */
   3,   /* field[3] = skipped */
   0,   /* field[0] = version */
@@ -4158,7 +4319,7 @@ static const unsigned needletail__v1__rollout_shadow__field_indices_by_name[] = 
 static const ProtobufCIntRange needletail__v1__rollout_shadow__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 7 }
+  { 0, 8 }
 };
 const ProtobufCMessageDescriptor needletail__v1__rollout_shadow__descriptor =
 {
@@ -4168,7 +4329,7 @@ const ProtobufCMessageDescriptor needletail__v1__rollout_shadow__descriptor =
   "Needletail__V1__RolloutShadow",
   "needletail.v1",
   sizeof(Needletail__V1__RolloutShadow),
-  7,
+  8,
   needletail__v1__rollout_shadow__field_descriptors,
   needletail__v1__rollout_shadow__field_indices_by_name,
   1,  needletail__v1__rollout_shadow__number_ranges,

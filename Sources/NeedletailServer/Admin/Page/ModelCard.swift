@@ -97,7 +97,7 @@ struct ModelCard {
         item("split", routing.shares.map { "\($0.version): \(Self.percent($0))" }, &list)
       }
       if !routing.labels.isEmpty {
-        item("labels", routing.labels.map { "\($0.name) → \($0.version?.description ?? "none")" }, &list)
+        item("labels", routing.labels.map { "\($0.name) → \(target(of: $0))" }, &list)
       }
       if let shadow = routing.shadow { item("shadow", ["\(shadow)"], &list) }
       if rollout.limits != nil { item("guard", ["on"], &list) }
@@ -105,6 +105,15 @@ struct ModelCard {
         item("set aside", rollout.setAside.map { "\($0.version): \($0.cause.rawValue), \($0.reason)" }, &list)
       }
     }
+  }
+
+  /// What answers requests by a label; where nothing does, the version that the file says and its state.
+  private func target(of label: ModelRouting.Label) -> String {
+    if let version = label.version { return version.description }
+    guard let wanted = model.rollout.policy.labels.first(where: { $0.name == label.name })?.version else {
+      return "none"
+    }
+    return "none (\(wanted) \(model.version(wanted.number)?.state.description ?? "not in the store"))"
   }
 
   private static func percent(_ share: ModelRouting.Share) -> String {

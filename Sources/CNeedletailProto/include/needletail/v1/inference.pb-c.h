@@ -46,6 +46,7 @@ typedef struct Needletail__V1__RolloutRequest Needletail__V1__RolloutRequest;
 typedef struct Needletail__V1__RolloutResponse Needletail__V1__RolloutResponse;
 typedef struct Needletail__V1__RolloutArm Needletail__V1__RolloutArm;
 typedef struct Needletail__V1__RolloutSetAside Needletail__V1__RolloutSetAside;
+typedef struct Needletail__V1__RolloutLabel Needletail__V1__RolloutLabel;
 typedef struct Needletail__V1__RolloutShadow Needletail__V1__RolloutShadow;
 typedef struct Needletail__V1__AuthenticateRequest Needletail__V1__AuthenticateRequest;
 typedef struct Needletail__V1__AuthenticateResponse Needletail__V1__AuthenticateResponse;
@@ -780,7 +781,7 @@ struct  Needletail__V1__RolloutResponse
   size_t n_set_aside;
   Needletail__V1__RolloutSetAside **set_aside;
   /*
-   * Absent while no version gets copies of requests.
+   * Absent unless the file names a version to get copies of requests.
    */
   Needletail__V1__RolloutShadow *shadow;
   /*
@@ -795,10 +796,15 @@ struct  Needletail__V1__RolloutResponse
    * What was undone or set aside is remembered across restarts.
    */
   protobuf_c_boolean durable;
+  /*
+   * By name, also those whose version is not live.
+   */
+  size_t n_labels;
+  Needletail__V1__RolloutLabel **labels;
 };
 #define NEEDLETAIL__V1__ROLLOUT_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__rollout_response__descriptor) \
-    , (char *)protobuf_c_empty_string, 0, 0,NULL, 0,NULL, NULL, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0 }
+    , (char *)protobuf_c_empty_string, 0, 0,NULL, 0,NULL, NULL, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0,NULL }
 
 
 struct  Needletail__V1__RolloutArm
@@ -850,6 +856,32 @@ struct  Needletail__V1__RolloutSetAside
     , 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0 }
 
 
+struct  Needletail__V1__RolloutLabel
+{
+  ProtobufCMessage base;
+  char *name;
+  /*
+   * As the file says.
+   */
+  uint64_t version;
+  /*
+   * What requests by this label meet now; 0: they are refused.
+   */
+  uint64_t answering_version;
+  /*
+   * Of the version that the file says; unspecified: the store does not hold it.
+   */
+  Needletail__V1__VersionState state;
+  /*
+   * Why it does not answer; empty where it does.
+   */
+  char *reason;
+};
+#define NEEDLETAIL__V1__ROLLOUT_LABEL__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__rollout_label__descriptor) \
+    , (char *)protobuf_c_empty_string, 0, 0, NEEDLETAIL__V1__VERSION_STATE__VERSION_STATE_UNSPECIFIED, (char *)protobuf_c_empty_string }
+
+
 /*
  * What a version would have answered.
  */
@@ -881,10 +913,14 @@ struct  Needletail__V1__RolloutShadow
    * Mean of the batches computed.
    */
   uint64_t compute_ns;
+  /*
+   * Why it is given nothing, or nothing of some version; empty where it is given all.
+   */
+  char *problem;
 };
 #define NEEDLETAIL__V1__ROLLOUT_SHADOW__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__rollout_shadow__descriptor) \
-    , 0, 0, 0, 0, 0, 0, 0 }
+    , 0, 0, 0, 0, 0, 0, 0, (char *)protobuf_c_empty_string }
 
 
 struct  Needletail__V1__AuthenticateRequest
@@ -1464,6 +1500,25 @@ Needletail__V1__RolloutSetAside *
 void   needletail__v1__rollout_set_aside__free_unpacked
                      (Needletail__V1__RolloutSetAside *message,
                       ProtobufCAllocator *allocator);
+/* Needletail__V1__RolloutLabel methods */
+void   needletail__v1__rollout_label__init
+                     (Needletail__V1__RolloutLabel         *message);
+size_t needletail__v1__rollout_label__get_packed_size
+                     (const Needletail__V1__RolloutLabel   *message);
+size_t needletail__v1__rollout_label__pack
+                     (const Needletail__V1__RolloutLabel   *message,
+                      uint8_t             *out);
+size_t needletail__v1__rollout_label__pack_to_buffer
+                     (const Needletail__V1__RolloutLabel   *message,
+                      ProtobufCBuffer     *buffer);
+Needletail__V1__RolloutLabel *
+       needletail__v1__rollout_label__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   needletail__v1__rollout_label__free_unpacked
+                     (Needletail__V1__RolloutLabel *message,
+                      ProtobufCAllocator *allocator);
 /* Needletail__V1__RolloutShadow methods */
 void   needletail__v1__rollout_shadow__init
                      (Needletail__V1__RolloutShadow         *message);
@@ -1616,6 +1671,9 @@ typedef void (*Needletail__V1__RolloutArm_Closure)
 typedef void (*Needletail__V1__RolloutSetAside_Closure)
                  (const Needletail__V1__RolloutSetAside *message,
                   void *closure_data);
+typedef void (*Needletail__V1__RolloutLabel_Closure)
+                 (const Needletail__V1__RolloutLabel *message,
+                  void *closure_data);
 typedef void (*Needletail__V1__RolloutShadow_Closure)
                  (const Needletail__V1__RolloutShadow *message,
                   void *closure_data);
@@ -1667,6 +1725,7 @@ extern const ProtobufCMessageDescriptor needletail__v1__rollout_request__descrip
 extern const ProtobufCMessageDescriptor needletail__v1__rollout_response__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__rollout_arm__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__rollout_set_aside__descriptor;
+extern const ProtobufCMessageDescriptor needletail__v1__rollout_label__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__rollout_shadow__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__authenticate_request__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__authenticate_response__descriptor;

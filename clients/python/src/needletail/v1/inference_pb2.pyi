@@ -316,6 +316,20 @@ class RolloutArm(_message.Message):
     version: int
     def __init__(self, version: _Optional[int] = ..., labels: _Optional[_Iterable[str]] = ..., share_ppm: _Optional[int] = ..., requests: _Optional[int] = ..., failed: _Optional[int] = ..., rows: _Optional[int] = ..., nan_outputs: _Optional[int] = ..., compute_ns: _Optional[int] = ...) -> None: ...
 
+class RolloutLabel(_message.Message):
+    __slots__ = ["answering_version", "name", "reason", "state", "version"]
+    ANSWERING_VERSION_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    answering_version: int
+    name: str
+    reason: str
+    state: VersionState
+    version: int
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., answering_version: _Optional[int] = ..., state: _Optional[_Union[VersionState, str]] = ..., reason: _Optional[str] = ...) -> None: ...
+
 class RolloutRequest(_message.Message):
     __slots__ = ["action", "model"]
     ACTION_FIELD_NUMBER: _ClassVar[int]
@@ -325,10 +339,11 @@ class RolloutRequest(_message.Message):
     def __init__(self, model: _Optional[str] = ..., action: _Optional[_Union[RolloutAction, str]] = ...) -> None: ...
 
 class RolloutResponse(_message.Message):
-    __slots__ = ["arms", "durable", "file", "model", "problem", "serving_version", "set_aside", "shadow"]
+    __slots__ = ["arms", "durable", "file", "labels", "model", "problem", "serving_version", "set_aside", "shadow"]
     ARMS_FIELD_NUMBER: _ClassVar[int]
     DURABLE_FIELD_NUMBER: _ClassVar[int]
     FILE_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     PROBLEM_FIELD_NUMBER: _ClassVar[int]
     SERVING_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -337,12 +352,13 @@ class RolloutResponse(_message.Message):
     arms: _containers.RepeatedCompositeFieldContainer[RolloutArm]
     durable: bool
     file: str
+    labels: _containers.RepeatedCompositeFieldContainer[RolloutLabel]
     model: str
     problem: str
     serving_version: int
     set_aside: _containers.RepeatedCompositeFieldContainer[RolloutSetAside]
     shadow: RolloutShadow
-    def __init__(self, model: _Optional[str] = ..., serving_version: _Optional[int] = ..., arms: _Optional[_Iterable[_Union[RolloutArm, _Mapping]]] = ..., set_aside: _Optional[_Iterable[_Union[RolloutSetAside, _Mapping]]] = ..., shadow: _Optional[_Union[RolloutShadow, _Mapping]] = ..., file: _Optional[str] = ..., problem: _Optional[str] = ..., durable: bool = ...) -> None: ...
+    def __init__(self, model: _Optional[str] = ..., serving_version: _Optional[int] = ..., arms: _Optional[_Iterable[_Union[RolloutArm, _Mapping]]] = ..., set_aside: _Optional[_Iterable[_Union[RolloutSetAside, _Mapping]]] = ..., shadow: _Optional[_Union[RolloutShadow, _Mapping]] = ..., file: _Optional[str] = ..., problem: _Optional[str] = ..., durable: bool = ..., labels: _Optional[_Iterable[_Union[RolloutLabel, _Mapping]]] = ...) -> None: ...
 
 class RolloutSetAside(_message.Message):
     __slots__ = ["cause", "reason", "since_ms", "version"]
@@ -357,11 +373,12 @@ class RolloutSetAside(_message.Message):
     def __init__(self, version: _Optional[int] = ..., cause: _Optional[str] = ..., reason: _Optional[str] = ..., since_ms: _Optional[int] = ...) -> None: ...
 
 class RolloutShadow(_message.Message):
-    __slots__ = ["compute_ns", "flips", "max_difference", "nan_outputs", "rows", "skipped", "version"]
+    __slots__ = ["compute_ns", "flips", "max_difference", "nan_outputs", "problem", "rows", "skipped", "version"]
     COMPUTE_NS_FIELD_NUMBER: _ClassVar[int]
     FLIPS_FIELD_NUMBER: _ClassVar[int]
     MAX_DIFFERENCE_FIELD_NUMBER: _ClassVar[int]
     NAN_OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
     ROWS_FIELD_NUMBER: _ClassVar[int]
     SKIPPED_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -369,10 +386,11 @@ class RolloutShadow(_message.Message):
     flips: int
     max_difference: float
     nan_outputs: int
+    problem: str
     rows: int
     skipped: int
     version: int
-    def __init__(self, version: _Optional[int] = ..., rows: _Optional[int] = ..., flips: _Optional[int] = ..., skipped: _Optional[int] = ..., nan_outputs: _Optional[int] = ..., max_difference: _Optional[float] = ..., compute_ns: _Optional[int] = ...) -> None: ...
+    def __init__(self, version: _Optional[int] = ..., rows: _Optional[int] = ..., flips: _Optional[int] = ..., skipped: _Optional[int] = ..., nan_outputs: _Optional[int] = ..., max_difference: _Optional[float] = ..., compute_ns: _Optional[int] = ..., problem: _Optional[str] = ...) -> None: ...
 
 class Status(_message.Message):
     __slots__ = ["code", "message", "retry_after_us"]

@@ -1,0 +1,92 @@
+internal import NeedletailCore
+public import NeedletailEngine
+
+/// Why one version cannot shadow another: one sentence.
+public struct ShadowMismatch: Error, Equatable, Sendable {
+  public let reason: String
+
+  public init(_ reason: String) { self.reason = reason }
+}
+
+/// How rows bound for a version that answers become rows of the one that shadows it: by the names of
+/// their features. The shadow may take fewer of them, in another order.
+public struct ShadowMatch: Sendable, Equatable {
+  /// For each feature of the shadow its place in a row of the other; empty: the rows are the same.
+  private let places: [Int]
+  private let answeringColumns: Int
+  private let shadowColumns: Int
+
+  public init(_ answering: CompiledModel, shadow: CompiledModel) throws(ShadowMismatch) {
+    try self.init(answering.definition.schema.features, shadow: shadow.definition.schema.features)
+    let outputs = answering.plan.outputs
+    guard shadow.plan.outputs.contains(where: { its in outputs.contains { $0.isComparable(with: its) } }) else {
+      let names = shadow.plan.outputs.map(\.name.quotedForMessage).joined(separator: ", ")
+      throw ShadowMismatch("outputs: expected one in common, found only \(names)")
+    }
+  }
+
+  /// - Throws: the first feature of the shadow that a bound row of the other does not tell.
+  init(_ answering: [Feature], shadow: [Feature]) throws(ShadowMismatch) {
+    var places: [Int] = []
+    for feature in shadow {
+      let name = "feature \(feature.name.quotedForMessage)"
+      guard let place = answering.firstIndex(where: { $0.name == feature.name }) else {
+        throw ShadowMismatch("\(name): expected in the calls answered, found none")
+      }
+      let its = answering[place]
+      guard its.kind == feature.kind else {
+        throw ShadowMismatch("\(name): expected the same type and categories, found others")
+      }
+      // Of such a row only a part of the shadow's callers could ask.
+      guard its.missing == .refuse || feature.missing == .impute else {
+        throw ShadowMismatch("\(name): expected never to be missing, found a version that answers without it")
+      }
+      places.append(place)
+    }
+    answeringColumns = answering.count
+    shadowColumns = shadow.count
+    self.places = places == Array(answering.indices) ? [] : places
+  }
+
+  /// Whether the features are the same in the same order.
+  var isIdentity: Bool { places.isEmpty }
+
+  /// - Complexity: O(rows × features of the shadow).
+  public func bind(_ rows0: UnsafePointer<Float>, rows: Int, into shadow0: UnsafeMutablePointer<Float>) {
+    guard !isIdentity else {
+      shadow0.update(from: rows0, count: rows * shadowColumns)
+      return
+    }
+    for row in 0..<rows {
+      let (from, to) = (rows0 + row * answeringColumns, shadow0 + row * shadowColumns)
+      for column in places.indices { to[column] = from[places[column]] }
+    }
+  }
+}
+
+extension PlanOutput {
+  /// Whether answers of two versions can be compared: the same numbers, or the class, however it is told.
+  public func isComparable(with other: PlanOutput) -> Bool {
+    guard name == other.name, (kind == .number) == (other.kind == .number) else { return false }
+    return kind != .number || columns == other.columns
+  }
+}
+
+extension ModelTable.Entry {
+  /// Of which answering versions the shadow is given no rows, and why; empty where it is given those of all.
+  public var shadowObstacle: String {
+    guard let shadow = shadowModel else { return "" }
+    var answering = Set(routing.shares.map(\.version) + routing.labels.compactMap(\.version))
+    if let servingModel { answering.insert(servingModel.version) }
+    let obstacles = live.compactMap { model -> String? in
+      guard model !== shadow, answering.contains(model.version) else { return nil }
+      do throws(ShadowMismatch) {
+        _ = try ShadowMatch(model.compiled, shadow: shadow.compiled)
+        return nil
+      } catch {
+        return "given no rows of version \(model.version): \(error.reason)"
+      }
+    }
+    return obstacles.joined(separator: "; ")
+  }
+}

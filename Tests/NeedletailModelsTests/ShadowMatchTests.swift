@@ -1,0 +1,77 @@
+import NeedletailCore
+import NeedletailEngine
+import NeedletailTestSupport
+import Testing
+
+@testable import NeedletailModels
+
+@Suite("Which versions can shadow which")
+struct ShadowMatchTests {
+  private func numeric(_ name: String, _ missing: Feature.MissingPolicy = .refuse) -> Feature {
+    Feature(name: name, kind: .numeric, missing: missing)
+  }
+
+  private func reason(_ answering: [Feature], _ shadow: [Feature]) -> String? {
+    do throws(ShadowMismatch) {
+      _ = try ShadowMatch(answering, shadow: shadow)
+      return nil
+    } catch {
+      return error.reason
+    }
+  }
+
+  @Test func theSameFeaturesAreTakenAsTheyStand() throws {
+    let features = [numeric("a"), numeric("b", .impute)]
+    #expect(try ShadowMatch(features, shadow: features).isIdentity)
+  }
+
+  @Test func aRowIsPutTogetherByName() throws {
+    let match = try ShadowMatch([numeric("a"), numeric("b"), numeric("c")], shadow: [numeric("c"), numeric("a")])
+    var rows: [Float] = [1, 2, 3, 4, 5, 6]
+    var bound = [Float](repeating: 0, count: 4)
+    match.bind(&rows, rows: 2, into: &bound)
+    #expect(bound == [3, 1, 6, 4])
+  }
+
+  @Test func theFirstFeaturesAloneAreNotTheSameRow() throws {
+    let match = try ShadowMatch([numeric("a"), numeric("b")], shadow: [numeric("a")])
+    var rows: [Float] = [1, 2, 3, 4]
+    var bound = [Float](repeating: 0, count: 2)
+    match.bind(&rows, rows: 2, into: &bound)
+    #expect(bound == [1, 3])
+  }
+
+  @Test func whatCallsDoNotTellIsNamed() {
+    #expect(
+      reason([numeric("a")], [numeric("a"), numeric("z")])
+        == "feature \"z\": expected in the calls answered, found none")
+    let (few, many) = (["red"], ["red", "green"])
+    func colour(_ categories: [String]) -> Feature {
+      Feature(name: "c", kind: .categorical(categories: categories, unknown: .zeros), missing: .refuse)
+    }
+    let other = "feature \"c\": expected the same type and categories, found others"
+    #expect(reason([colour(few)], [colour(many)]) == other)
+    #expect(reason([numeric("c")], [colour(few)]) == other)
+    #expect(reason([colour(few)], [colour(few)]) == nil)
+  }
+
+  @Test func onlyAShadowThatDoesWithoutValuesTakesRowsThatLackThem() {
+    #expect(
+      reason([numeric("a", .impute)], [numeric("a", .refuse)])
+        == "feature \"a\": expected never to be missing, found a version that answers without it")
+    #expect(reason([numeric("a", .refuse)], [numeric("a", .impute)]) == nil)
+  }
+
+  @Test func versionsWithoutACommonOutputCannotBeCompared() throws {
+    let line = try CompiledModel(ModelFixtures.linearRegression(weights: [1, 1]))
+    let classes = try CompiledModel(ModelFixtures.mlp(widths: [2, 3]))
+    let more = try CompiledModel(ModelFixtures.mlp(widths: [2, 4]))
+    do throws(ShadowMismatch) {
+      _ = try ShadowMatch(line, shadow: classes)
+      Issue.record("a class is no number")
+    } catch {
+      #expect(error.reason.hasPrefix("outputs: expected one in common, found only \"probabilities\""))
+    }
+    _ = try ShadowMatch(classes, shadow: more)
+  }
+}
