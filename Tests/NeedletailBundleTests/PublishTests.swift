@@ -59,6 +59,48 @@ struct PublishTests {
     #expect(try store.entries(of: "wine") == ["1.ntb"])
   }
 
+  /// A temporary file as a publisher that was killed leaves it, last written to so long ago.
+  private func leave(_ name: String, secondsAgo: TimeInterval) throws {
+    try store.write([1], to: "wine/\(name)")
+    try FileManager.default.setAttributes(
+      [.modificationDate: Date(timeIntervalSinceNow: -secondsAgo)], ofItemAtPath: store.file("wine/\(name)"))
+  }
+
+  @Test func whatDeadPublishersLeftIsRemovedByTheNextOne() throws {
+    _ = try publish(1)
+    try leave(".2.ntb.tmp-1x8", secondsAgo: 4000)
+    try leave(".rollout.yaml.tmp-abc", secondsAgo: 4000)
+    try leave(".3.ntb.tmp-young", secondsAgo: 3000)
+    _ = try publish(2)
+    #expect(try store.entries(of: "wine") == [".3.ntb.tmp-young", "1.ntb", "2.ntb"])
+  }
+
+  @Test func whatIsBeingWrittenIsNotRemovedHoweverOldItIs() throws {
+    _ = try publish(1)
+    try leave(".2.ntb.tmp-slow", secondsAgo: 100_000)
+    let writer = open(store.file("wine/.2.ntb.tmp-slow"), O_WRONLY)
+    #expect(flock(writer, LOCK_EX) == 0)
+    _ = try publish(2)
+    #expect(try store.entries(of: "wine") == [".2.ntb.tmp-slow", "1.ntb", "2.ntb"])
+    close(writer)
+    _ = try publish(3)
+    #expect(try store.entries(of: "wine") == ["1.ntb", "2.ntb", "3.ntb"])
+  }
+
+  @Test func onlyWhatAPublisherNamesIsRemoved() throws {
+    _ = try publish(1)
+    let others = [
+      ".2.ntb.tmp-", ".2.ntb.tmp-A", ".notes.tmp-1", ".ntb.tmp", "2.ntb.tmp-1", ".2.ntb.tmp-1.bak", ".tmp-1",
+    ]
+    for name in others { try leave(name, secondsAgo: 4000) }
+    let target = try store.write([1], to: "target")
+    try FileManager.default.setAttributes([.modificationDate: Date(timeIntervalSinceNow: -4000)], ofItemAtPath: target)
+    try FileManager.default.createSymbolicLink(atPath: store.file("wine/.4.ntb.tmp-1"), withDestinationPath: target)
+    _ = try publish(2)
+    #expect(try store.entries(of: "wine") == (others + [".4.ntb.tmp-1", "1.ntb", "2.ntb"]).sorted())
+    #expect(FileManager.default.fileExists(atPath: target))
+  }
+
   @Test func aStoreThatIsNotThereIsNamed() throws {
     let error = #expect(throws: BundleError.self) {
       try Publisher.publish(

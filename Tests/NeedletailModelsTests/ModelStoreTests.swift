@@ -63,6 +63,23 @@ struct ModelStoreTests {
     }
   }
 
+  /// The link count moves the inode's timestamp; a publisher may be held up between its two names.
+  @Test(arguments: [0, 1, 3, 6, 9, 15])
+  func aSecondNameThatGoesWhileTheFileIsReadIsNoChangeOfIt(milliseconds: UInt32) async throws {
+    try await RunningStore.serving { running in
+      var events = running.store.events().makeAsyncIterator()
+      try running.files.write(TemporaryStore.line("m", 2, weight: 2), to: "m/.2.ntb.tmp-1")
+      #expect(link(running.files.file("m/.2.ntb.tmp-1"), running.files.file("m/2.ntb")) == 0)
+      usleep(milliseconds * 1000)
+      try FileManager.default.removeItem(atPath: running.files.file("m/.2.ntb.tmp-1"))
+      var states: [VersionState] = []
+      while states.last != .live, let event = await events.next() {
+        if event.version.number == 2 { states.append(event.state) }
+      }
+      #expect(states == [.verifying, .loading, .checking, .warming, .live])
+    }
+  }
+
   @Test func findsANewVersionWithoutEventsToo() async throws {
     try await RunningStore.run { files, configuration in
       configuration.rescanInterval = .milliseconds(20)

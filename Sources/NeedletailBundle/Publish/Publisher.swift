@@ -8,7 +8,8 @@ public import NeedletailCore
 /// Puts bundles into a store so that a reader sees the old state or the new one, nothing between.
 public enum Publisher {
   /// Writes `bytes` to `STORE/<model>/<version>.ntb`: a temporary file in the same directory, fsync,
-  /// rename, fsync of the directory. The temporary file is gone on every failure.
+  /// rename, fsync of the directory. The temporary file is gone on every failure; what a writer that was
+  /// killed left behind, the next one removes after ``Limits/abandonedFileSeconds``.
   ///
   /// - Parameter replace: false refuses to touch a version that is there.
   /// - Returns: the path of the published file.
@@ -72,24 +73,25 @@ package enum AtomicFile {
     let slash = path.lastIndex(of: "/")
     let directory = slash.map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
     let name = slash.map { String(path[path.index(after: $0)...]) } ?? path
-    let random = String(UInt64.random(in: .min ... .max), radix: 36)
     // A leading dot and another ending: a store's scan takes no notice.
-    let temporary = "\(directory)/.\(name).tmp-\(random)"
+    let temporary = "\(directory)/\(AbandonedFiles.temporaryName(for: name))"
     let descriptor = SystemCall.retrying { open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o644) }
     guard descriptor >= 0 else { throw SystemCall.failure("create \(temporary)") }
     var isTemporaryLeft = true
-    defer { if isTemporaryLeft { unlink(temporary) } }
-    do {
-      defer { close(descriptor) }
-      try SystemCall.writeAll(bytes, to: descriptor, path: temporary)
-      guard SystemCall.retrying({ fsync(descriptor) }) == 0 else { throw SystemCall.failure("fsync \(temporary)") }
+    defer {
+      if isTemporaryLeft { unlink(temporary) }
+      close(descriptor)
     }
+    AbandonedFiles.lock(descriptor)
+    try SystemCall.writeAll(bytes, to: descriptor, path: temporary)
+    guard SystemCall.retrying({ fsync(descriptor) }) == 0 else { throw SystemCall.failure("fsync \(temporary)") }
     let isNamed = replace ? false : try isLinked(temporary, path)
     if !isNamed {
       guard rename(temporary, path) == 0 else { throw SystemCall.failure("rename \(temporary) to \(path)") }
       isTemporaryLeft = false
     }
     try SystemCall.synchroniseDirectory(directory)
+    AbandonedFiles.remove(beside: path, in: directory)
   }
 
   /// Gives the file its name, unless another has it: `link` refuses what `rename` would replace.

@@ -45,6 +45,8 @@ actor BundleLoader {
   /// files ticks every 1 to 10 ms.
   private static let timestampTickMilliseconds: Int64 = 10
   private static let unmetNeedsMax = 256
+  /// Whoever goes on touching a file for so many ticks is left to finish first.
+  private static let settlingLooksMax = 8
 
   init(configuration: StoreConfiguration, metrics: MetricsRegistry, eventLog: EventLog) {
     planOptions = configuration.planOptions
@@ -166,19 +168,24 @@ actor BundleLoader {
   /// Waits until a change of the file could not go unnoticed any more.
   /// - Throws: `.changed` if somebody wrote to the file since it was scanned: it may be growing again.
   private func settledFingerprint(_ request: StorePlanner.LoadRequest) throws(Stop) -> FileFingerprint {
-    guard case .file(let fingerprint) = FileFingerprint.of(path: request.path),
-      fingerprint.hasContents(of: request.fingerprint)
-    else { throw .changed }
-    var time = timespec()
-    clock_gettime(CLOCK_REALTIME, &time)
-    let now = Int64(time.tv_sec) &* 1_000_000_000 &+ Int64(time.tv_nsec)
     let tick = Self.timestampTickMilliseconds * 1_000_000
-    let age = now &- max(fingerprint.modifiedNanoseconds, fingerprint.changedNanoseconds)
-    // A timestamp from the future tells nothing about age.
-    guard (0..<tick).contains(age) else { return fingerprint }
-    usleep(UInt32((tick - age) / 1000) + 1)
-    guard case .file(fingerprint) = FileFingerprint.of(path: request.path) else { throw .changed }
-    return fingerprint
+    var last: FileFingerprint?
+    for _ in 0..<Self.settlingLooksMax {
+      guard case .file(let fingerprint) = FileFingerprint.of(path: request.path),
+        fingerprint.hasContents(of: request.fingerprint)
+      else { throw .changed }
+      // Only its links or permissions moved while we waited: a publisher took its temporary name away.
+      guard fingerprint != last else { return fingerprint }
+      var time = timespec()
+      clock_gettime(CLOCK_REALTIME, &time)
+      let now = Int64(time.tv_sec) &* 1_000_000_000 &+ Int64(time.tv_nsec)
+      let age = now &- max(fingerprint.modifiedNanoseconds, fingerprint.changedNanoseconds)
+      // A timestamp from the future tells nothing about age.
+      guard (0..<tick).contains(age) else { return fingerprint }
+      usleep(UInt32((tick - age) / 1000) + 1)
+      last = fingerprint
+    }
+    throw .changed
   }
 
   /// Makes sure that there is room for what the next step allocates.
