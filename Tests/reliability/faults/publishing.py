@@ -10,7 +10,7 @@ from typing import NamedTuple
 from bundles import MODEL, bundle
 from harness import Workspace
 
-CALL = re.compile(r"^\d+ +(?:<\.\.\. )?(\w+)(?:\(| resumed)")
+CALL = re.compile(r"^(\d+) +(?:<\.\.\. )?(\w+)(?:\(| resumed)")
 
 STRACE = ("strace", "-f", "-qq")
 # Those that touch files; of the others, memory and threads, a publish makes many.
@@ -69,15 +69,18 @@ class Publisher:
         return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
     def _calls(self, trace: str) -> list[Call]:
-        """Every call from the first that names the store: those before only start the program."""
-        counts: dict[str, int] = {}
+        """Every call from the first that names the store: those before only start the program. strace counts
+        in each thread by itself, and a kill meets whichever thread comes to that call first."""
+        counts: dict[tuple[str, str], int] = {}
         calls, has_begun = [], False
         for line in trace.splitlines():
             found = CALL.match(line)
             if not found or "resumed" in line:
                 continue
-            counts[found[1]] = counts.get(found[1], 0) + 1
+            thread, name = found[1], found[2]
+            counts[thread, name] = counts.get((thread, name), 0) + 1
             has_begun = has_begun or (f"{self.store}/" in line and "execve" not in line)
-            if has_begun:
-                calls.append(Call(found[1], counts[found[1]]))
+            call = Call(name, counts[thread, name])
+            if has_begun and call not in calls:
+                calls.append(call)
         return calls
