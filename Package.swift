@@ -142,9 +142,12 @@ let package = Package(
     .target(
       name: "NeedletailLoad",
       dependencies: [
-        "CNeedletailLoad", "NeedletailCore", "NeedletailWire",
+        "CNeedletailLoad", "NeedletailCore", "NeedletailWire", "NeedletailClient",
         .product(name: "Histogram", package: "hdrhistogram-swift"),
         .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOEmbedded", package: "swift-nio"),
+        .product(name: "NIOSSL", package: "swift-nio-ssl"),
+        .product(name: "NIOTLS", package: "swift-nio"),
       ],
       swiftSettings: swiftSettings),
 
@@ -217,8 +220,9 @@ let testedModules: [(name: String, extra: [Target.Dependency])] = [
   (
     "NeedletailLoad",
     [
-      "NeedletailWire", .product(name: "Histogram", package: "hdrhistogram-swift"),
+      "NeedletailClient", "NeedletailWire", .product(name: "Histogram", package: "hdrhistogram-swift"),
       .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),
+      .product(name: "NIOSSL", package: "swift-nio-ssl"),
     ]
   ),
   ("NeedletailTraining", ["NeedletailBundle", "NeedletailEngine"]),

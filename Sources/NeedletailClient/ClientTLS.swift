@@ -1,5 +1,5 @@
 internal import NIOCore
-internal import NIOSSL
+package import NIOSSL
 
 /// How a client makes sure of its server, and shows who it is itself.
 ///
@@ -27,7 +27,7 @@ public struct ClientTLS: Sendable, Equatable {
   }
 
   /// - Throws: `.invalidInput`, naming the file that cannot be used.
-  func context() throws(ClientError) -> NIOSSLContext {
+  package func context() throws(ClientError) -> NIOSSLContext {
     var configuration = TLSConfiguration.makeClientConfiguration()
     configuration.minimumTLSVersion = .tlsv12
     if let ca {
@@ -59,7 +59,7 @@ public struct ClientTLS: Sendable, Equatable {
   }
 
   /// What stands in the handshake and is looked for in the certificate; nil: the address that answered.
-  func hostname(for host: String) -> String? {
+  package func hostname(for host: String) -> String? {
     let name = serverName ?? host
     return (try? SocketAddress(ipAddress: name, port: 0)) == nil ? name : nil
   }

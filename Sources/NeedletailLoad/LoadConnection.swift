@@ -5,6 +5,8 @@ internal import NeedletailCore
 struct LoadConnection: ~Copyable {
   enum State {
     case connecting
+    /// Connected; the handshake of TLS is under way.
+    case securing
     case open
     /// Until it is tried again.
     case closed(retryNanoseconds: UInt64)
@@ -33,12 +35,17 @@ struct LoadConnection: ~Copyable {
   private let slotMask: UInt64
   private let slots: UnsafeMutablePointer<Slot>
   private var lastID: UInt64 = 0
+  private var tls: TLSSession?
+  /// Encrypted, on its way out; empty without TLS.
+  private var sealed = ByteQueue(capacity: 0)
   private(set) var output: ByteQueue
   private(set) var input: ByteQueue
 
   /// Bytes waiting for a socket that takes none: more are a server that does not read.
   private static let outputBytesMax = 1 << 20
   private static let receiveBytes = 256 << 10
+  /// Room for one read.
+  private static let readBytes = receiveBytes / 4
 
   init(depth: Int) {
     self.depth = depth
@@ -59,8 +66,18 @@ struct LoadConnection: ~Copyable {
 
   var hasRoom: Bool {
     guard case .open = state else { return false }
-    return inFlight < depth && !isGoingAway && output.count < Self.outputBytesMax
+    return inFlight < depth && !isGoingAway && output.count + sealed.count < Self.outputBytesMax
   }
+
+  /// Begins the handshake of TLS.
+  mutating func secure(_ settings: TLSSession.Settings) throws {
+    tls = try TLSSession(settings)
+    sealed = ByteQueue(capacity: 64 << 10)
+    state = .securing
+  }
+
+  /// Whether the handshake has come to its end.
+  var isSecured: Bool { tls?.isReady ?? true }
 
   /// Queues one call. Needs ``hasRoom``.
   @inline(__always)
@@ -116,24 +133,39 @@ struct LoadConnection: ~Copyable {
   }
 
   mutating func flush() -> Flow {
-    while output.count > 0 {
-      let written = send(descriptor, output.start, output.count, Int32(MSG_NOSIGNAL))
+    guard let tls else { return Self.flush(&output, to: descriptor) }
+    guard (try? tls.seal(&output, into: &sealed)) != nil else { return .failed }
+    return Self.flush(&sealed, to: descriptor)
+  }
+
+  private static func flush(_ queue: inout ByteQueue, to descriptor: Int32) -> Flow {
+    while queue.count > 0 {
+      let written = send(descriptor, queue.start, queue.count, Int32(MSG_NOSIGNAL))
       guard written >= 0 else {
         if errno == EINTR { continue }
         return errno == EAGAIN ? .wouldBlock : .failed
       }
-      output.consume(written)
+      queue.consume(written)
     }
     return .done
   }
 
   /// One read; more makes the poller call again.
   mutating func receive() -> Flow {
-    input.makeRoom(Self.receiveBytes / 4)
+    guard let tls else { return Self.receive(into: &input, from: descriptor) }
+    var arrived = ByteQueue(capacity: Self.readBytes)
+    let flow = Self.receive(into: &arrived, from: descriptor)
+    guard case .done = flow else { return flow }
+    let bytes = UnsafeRawBufferPointer(start: arrived.start, count: arrived.count)
+    return (try? tls.open(bytes, into: &input)) == nil ? .failed : .done
+  }
+
+  private static func receive(into queue: inout ByteQueue, from descriptor: Int32) -> Flow {
+    queue.makeRoom(Self.readBytes)
     while true {
-      let count = recv(descriptor, input.end, input.room, 0)
+      let count = recv(descriptor, queue.end, queue.room, 0)
       if count > 0 {
-        input.produced(count)
+        queue.produced(count)
         return .done
       }
       if count < 0, errno == EINTR { continue }
@@ -171,6 +203,8 @@ struct LoadConnection: ~Copyable {
     abandoned = 0
     output.clear()
     input.clear()
+    tls = nil
+    sealed.clear()
   }
 }
 

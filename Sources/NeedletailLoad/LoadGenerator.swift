@@ -1,4 +1,5 @@
 internal import Foundation
+internal import NeedletailClient
 internal import NeedletailCore
 internal import Synchronization
 
@@ -37,6 +38,7 @@ public struct LoadGenerator: Sendable {
   /// - Throws: where the target cannot be resolved.
   public func run(every: Duration, progress: (LoadProgress) -> Void) async throws(LoadError) -> LoadStatistics {
     let address = try SocketAddress(plan.target)
+    let tls = try plan.tlsSettings()
     let start = Instant.now().nanoseconds + Self.settleNanoseconds
     let measure = start + plan.warmup.wholeNanoseconds
     let end = measure + plan.duration.wholeNanoseconds
@@ -46,7 +48,7 @@ public struct LoadGenerator: Sendable {
     let mailbox = Mailbox(threads: plan.threads)
     for index in 0..<plan.threads {
       let thread = Thread { [plan] in
-        var load = LoadThread(plan, address: address, times: times, index: index)
+        var load = LoadThread(plan, address: address, tls: tls, times: times, index: index)
         load.run(mailbox)
         mailbox.leave()
       }
@@ -78,6 +80,18 @@ public struct LoadGenerator: Sendable {
       try? await Task.sleep(for: .milliseconds(20))
     }
     return total
+  }
+}
+
+extension LoadPlan {
+  /// Read once, for all connections of a run.
+  fileprivate func tlsSettings() throws(LoadError) -> TLSSession.Settings? {
+    guard let tls, case .tcp(let host, _) = target else { return nil }
+    do throws(ClientError) {
+      return TLSSession.Settings(context: try tls.context(), hostname: tls.hostname(for: host))
+    } catch {
+      throw LoadError(error.message)
+    }
   }
 }
 

@@ -1,3 +1,5 @@
+public import NeedletailClient
+
 /// Where the load goes.
 public enum LoadTarget: Sendable, Hashable {
   case tcp(host: String, port: Int)
@@ -15,6 +17,8 @@ public enum LoadPacing: Sendable, Equatable {
 /// One run of load, complete.
 public struct LoadPlan: Sendable {
   public var target: LoadTarget
+  /// How connections over TCP are encrypted; nil: not at all.
+  public var tls: ClientTLS?
   public var pacing: LoadPacing
   public var threads = 1
   /// Of all threads together; at least one a thread.

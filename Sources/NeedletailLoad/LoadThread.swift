@@ -21,6 +21,7 @@ struct LoadThread: ~Copyable {
 
   private let plan: LoadPlan
   private let address: SocketAddress
+  private let tls: TLSSession.Settings?
   private let times: Times
   private let timeout: UInt64
   private let timeoutMicroseconds: UInt64
@@ -46,9 +47,10 @@ struct LoadThread: ~Copyable {
   /// Frames queued before the sockets are served again.
   private static let burstMax = 4096
 
-  init(_ plan: LoadPlan, address: SocketAddress, times: Times, index: Int) {
+  init(_ plan: LoadPlan, address: SocketAddress, tls: TLSSession.Settings?, times: Times, index: Int) {
     self.plan = plan
     self.address = address
+    self.tls = tls
     self.times = times
     timeout = plan.timeout.wholeNanoseconds
     timeoutMicroseconds = timeout / 1000
@@ -234,9 +236,23 @@ struct LoadThread: ~Copyable {
       drop(index)
       return
     }
+    setWaiting(index, false)
+    guard let tls else { return opened(index, source) }
+    guard (try? connections[index].secure(tls)) != nil else { return lose(index) }
+    flush(index)
+  }
+
+  /// Goes on with the handshake of TLS.
+  private mutating func secure(_ index: Int, _ source: Source) {
+    if case .failed = connections[index].receive() { return lose(index) }
+    flush(index)
+    guard case .securing = connections[index].state, connections[index].isSecured else { return }
+    opened(index, source)
+  }
+
+  private mutating func opened(_ index: Int, _ source: Source) {
     connections[index].state = .open
     wasBlocked = false
-    setWaiting(index, false)
     if !plan.greeting.isEmpty {
       connections[index].greet(plan.greeting)
       flush(index)
@@ -247,6 +263,10 @@ struct LoadThread: ~Copyable {
 
   /// The server, or what lies between, ended the connection.
   private mutating func lose(_ index: Int) {
+    if case .securing = connections[index].state {
+      statistics.connectFailures += 1
+      return drop(index)
+    }
     if !connections[index].isGoingAway, now < times.end { statistics.connectionsLost += 1 }
     let measure = times.measure
     var lost: UInt64 = 0
@@ -267,6 +287,10 @@ struct LoadThread: ~Copyable {
     let index = event.token
     if case .connecting = connections[index].state {
       if event.canWrite { connected(index, source) }
+      return
+    }
+    if case .securing = connections[index].state {
+      if event.canRead { secure(index, source) } else if event.canWrite { flush(index) }
       return
     }
     guard case .open = connections[index].state else { return }

@@ -1,3 +1,6 @@
+import NIOSSL
+import NeedletailClient
+import NeedletailTestSupport
 import NeedletailWire
 import Testing
 
@@ -41,6 +44,32 @@ import Testing
     #expect(report.statuses == ["OK": report.sent])
     #expect(report.versions == [.init(model: "wine", version: 1, answers: report.sent)])
     #expect(report.failure == nil)
+    try await server.stop()
+  }
+
+  @Test func withinTLSEveryCallIsAnsweredToo() async throws {
+    let (authority, stranger) = (try Certificates(), try Certificates())
+    let pair = try authority.issue("server")
+    let context = try NIOSSLContext(
+      configuration: .makeServerConfiguration(
+        certificateChain: NIOSSLCertificate.fromPEMFile(pair.certificate).map { .certificate($0) },
+        privateKey: .privateKey(NIOSSLPrivateKey(file: pair.key, format: .pem))))
+    let server = try await TinyServer.start(tls: context)
+    var plan = try Self.plan(server, .closed)
+    plan.connections = 3
+    plan.tls = ClientTLS(ca: authority.ca)
+    let report = try await Self.run(plan)
+    #expect(report.good > 100)
+    #expect(report.good == report.sent)
+    #expect(report.failure == nil)
+    // A server that is not whom the CA vouches for gets no call.
+    plan.tls = ClientTLS(ca: stranger.ca)
+    let refused = try await Self.run(plan)
+    #expect(refused.sent == 0 && refused.connectFailures > 0)
+    plan.tls = ClientTLS(ca: pair.key)
+    await #expect(throws: LoadError.self) { try await Self.run(plan) }
+    // Their files go with them.
+    withExtendedLifetime((authority, stranger)) {}
     try await server.stop()
   }
 

@@ -1,5 +1,6 @@
 import NIOCore
 import NIOPosix
+import NIOSSL
 import NeedletailCore
 import NeedletailWire
 import Synchronization
@@ -27,13 +28,15 @@ final class TinyServer: Sendable {
   var burstMax: Int { seen.burst.load(ordering: .relaxed) }
   var port: Int { channel.localAddress?.port ?? 0 }
 
-  static func start(_ manner: Manner = .answering) async throws -> TinyServer {
+  /// - Parameter tls: nil: not encrypted.
+  static func start(_ manner: Manner = .answering, tls: NIOSSLContext? = nil) async throws -> TinyServer {
     let seen = Seen()
     let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
     let channel = try await ServerBootstrap(group: group)
       .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
       .childChannelInitializer { channel in
         channel.eventLoop.makeCompletedFuture {
+          if let tls { try channel.pipeline.syncOperations.addHandler(NIOSSLServerHandler(context: tls)) }
           try channel.pipeline.syncOperations.addHandler(Handler(manner, seen: seen))
         }
       }
