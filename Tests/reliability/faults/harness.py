@@ -205,11 +205,16 @@ class Server:
                 env=os.environ | (environment or {}),
             )  # fmt: skip
         self.pid = self.process.pid
-        self.port = self._address("listening")
-        self.admin = self._address("admin listening")
-        self.address = ("127.0.0.1", self.port)
-        if wait:
-            until("the server to be ready", self.is_ready)
+        try:
+            self.port = self._address("listening")
+            self.admin = self._address("admin listening")
+            self.address = ("127.0.0.1", self.port)
+            if wait:
+                until("the server to be ready", self.is_ready)
+        except BaseException:
+            # Nobody else knows of it yet.
+            self.kill()
+            raise
 
     def log(self) -> str:
         return self.log_path.read_text(errors="replace")
