@@ -1,8 +1,10 @@
 // A bare echo over epoll, and a client that times it: what the kernel alone costs for the bytes of a call.
 //
 //   echo serve REQUEST-BYTES RESPONSE-BYTES          prints its port, answers until killed
-//   echo time PORT REQUEST-BYTES RESPONSE-BYTES ROUNDS   one connection, one message at a time; prints the
-//                                                    p50 and p99 of a round trip in microseconds
+//   echo time PORT FILE ROUNDS                       sends the call in FILE over one connection, one at a time;
+//                                                    an answer is as long as its first four bytes say. Prints
+//                                                    the p50 and p99 of a round trip in microseconds: of the
+//                                                    echo, or of any server of such frames
 //
 //   echo load PORT FILE CONNECTIONS SECONDS          sends the HTTP request in FILE over and over, the next one
 //                                                    when an answer is whole; prints answers a second, p50
@@ -46,6 +48,8 @@ static void write_all(int connection, const char *bytes, size_t count) {
 static void serve(size_t request_bytes, size_t response_bytes) {
   static char buffer[BYTES_MAX], answer[BYTES_MAX];
   static size_t waiting[CONNECTIONS_MAX];
+  uint32_t word = htonl((uint32_t)response_bytes - 4);
+  memcpy(answer, &word, sizeof word);
   int listener = socket(AF_INET, SOCK_STREAM, 0);
   struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
   socklen_t length = sizeof address;
@@ -93,8 +97,18 @@ static double microseconds(void) {
   return (double)now.tv_sec * 1e6 + (double)now.tv_nsec * 1e-3;
 }
 
-static void measure(int port, size_t request_bytes, size_t response_bytes, size_t rounds) {
-  static char buffer[BYTES_MAX];
+// The content of a small file.
+static size_t contents(const char *path, char *bytes) {
+  FILE *file = fopen(path, "rb");
+  size_t count = file ? fread(bytes, 1, BYTES_MAX, file) : 0;
+  if (!count) fail(path);
+  fclose(file);
+  return count;
+}
+
+static void measure(int port, const char *path, size_t rounds) {
+  static char request[BYTES_MAX], answer[BYTES_MAX];
+  size_t request_bytes = contents(path, request);
   double *times = malloc(rounds * sizeof *times);
   int connection = socket(AF_INET, SOCK_STREAM, 0);
   struct sockaddr_in address = {
@@ -106,12 +120,16 @@ static void measure(int port, size_t request_bytes, size_t response_bytes, size_
   epoll_ctl(poller, EPOLL_CTL_ADD, connection, &event);
   for (size_t round = 0; round < rounds + rounds / 10; round++) {
     double start = microseconds();
-    write_all(connection, buffer, request_bytes);
-    for (size_t left = response_bytes; left;) {
+    write_all(connection, request, request_bytes);
+    for (size_t found = 0, whole = 4; found < whole;) {
       epoll_wait(poller, &event, 1, -1);
-      ssize_t found = read(connection, buffer, left);
-      if (found <= 0) fail("read");
-      left -= (size_t)found;
+      ssize_t count = read(connection, answer + found, sizeof answer - found);
+      if (count <= 0) fail("read");
+      found += (size_t)count;
+      uint32_t word;
+      memcpy(&word, answer, sizeof word);
+      if (found >= 4) whole = 4 + (size_t)ntohl(word);
+      if (whole > sizeof answer) fail("an answer longer than the buffer");
     }
     // The first tenth warms up.
     if (round >= rounds / 10) times[round - rounds / 10] = microseconds() - start;
@@ -142,11 +160,10 @@ static int is_whole(struct caller *caller) {
 static void load(int port, const char *path, size_t callers_count, double seconds) {
   enum { TIMES_MAX = 4 << 20 };
   static char request[BYTES_MAX];
-  FILE *file = fopen(path, "rb");
-  size_t request_bytes = file ? fread(request, 1, sizeof request, file) : 0, answers = 0;
+  size_t request_bytes = contents(path, request), answers = 0;
   struct caller *callers = calloc(callers_count, sizeof *callers);
   double *times = malloc(TIMES_MAX * sizeof *times);
-  if (!request_bytes || !callers || !times) fail(path);
+  if (!callers || !times) fail("memory");
   int poller = epoll_create1(0);
   struct sockaddr_in address = {
       .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons((uint16_t)port)};
@@ -186,8 +203,8 @@ static void load(int port, const char *path, size_t callers_count, double second
 int main(int count, char **arguments) {
   if (count == 4 && !strcmp(arguments[1], "serve")) {
     serve((size_t)atoi(arguments[2]), (size_t)atoi(arguments[3]));
-  } else if (count == 6 && !strcmp(arguments[1], "time")) {
-    measure(atoi(arguments[2]), (size_t)atoi(arguments[3]), (size_t)atoi(arguments[4]), (size_t)atoi(arguments[5]));
+  } else if (count == 5 && !strcmp(arguments[1], "time")) {
+    measure(atoi(arguments[2]), arguments[3], (size_t)atoi(arguments[4]));
     return 0;
   } else if (count == 6 && !strcmp(arguments[1], "load")) {
     load(atoi(arguments[2]), arguments[3], (size_t)atoi(arguments[4]), atof(arguments[5]));
