@@ -5,6 +5,8 @@ public enum Limits {
 
   /// Default of `limits.frame_bytes_max`: 4,096 rows of 1,000 fp32 features fit.
   public static let frameBytesMaxDefault = 16 << 20
+  /// Of an error's sentence; a longer one is cut. None that this server makes is near it.
+  public static let errorMessageBytesMax = 64 << 10
   /// No setting goes beyond: a length word above this is a wrong protocol (`GET `, a TLS record).
   public static let frameBytesHardCap = 64 << 20
   /// Before authentication nothing larger than a key needs to be said.
@@ -77,6 +79,10 @@ public enum Limits {
   public static let inlineNanosecondsMaxDefault: UInt64 = 150_000
   /// Default of `serving.tick_microseconds`: what a call may wait for those read before it.
   public static let tickNanosecondsTargetDefault: UInt64 = 5_000_000
+  /// What a call costs the loop beside its rows, roughly: to read, decode, answer and send it.
+  public static let callNanoseconds: UInt64 = 2_000
+  /// Answers that stand ready do not wait for work that takes longer; a further write costs a tenth of it.
+  public static let readyAnswersWaitNanoseconds: UInt64 = 300_000
   /// Calls of one version and priority that wait for workers. The bound in time is far below it; this one
   /// is that of the memory set aside.
   public static let queuedCallsMax = 4096

@@ -61,4 +61,7 @@ public protocol AnswerSink: AnyObject {
 
   /// One call that gets an error instead.
   func refuse(_ address: ReplyAddress, _ error: ServingError)
+
+  /// Work follows that takes long: what was told so far should not wait for it.
+  func sendReady()
 }

@@ -4,7 +4,7 @@ internal import NeedletailModels
 
 extension TickBatcher {
   /// Whether it pays to ask ``refusal(of:selector:routingKey:priority:into:)`` before a call is decoded: nearly never.
-  public var isUnderPressure: Bool { workers?.pool.isUnderPressure == true || governor.isOverloaded(at: lastTime) }
+  public var isUnderPressure: Bool { workers?.pool.isUnderPressure == true || governor.isOverloaded }
 
   /// Why a call should be refused before its payload is decoded, by what its envelope tells; nil: decode it.
   public func refusal(
@@ -33,10 +33,12 @@ extension TickBatcher {
 
   /// Why this tick takes no more work to be done on the loop; nil while it does.
   func tickObstacle(at now: Instant) -> ServingError? {
-    let excess = governor.excess(now: now, pendingNanoseconds: pendingNanoseconds)
+    let excess = governor.excess(
+      now: now, pendingNanoseconds: pendingNanoseconds, workNanoseconds: tickNanoseconds)
     guard excess > 0 else { return nil }
+    // A constant sentence: with numbers in it, a refusal would cost several times as much.
     return ServingError(
-      .overloaded, "event loop: expected work that fits its tick, found \(excess / 1000) µs too much",
+      .overloaded, "event loop: expected work that fits its tick, found too much",
       retryAfterMicroseconds: UInt32(clamping: max(UInt64(Limits.overloadRetryMicrosecondsMin), excess / 1000)))
   }
 }

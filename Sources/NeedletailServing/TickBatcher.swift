@@ -26,8 +26,8 @@ public final class TickBatcher<Sink: AnswerSink> {
   var governor: TickGovernor
   /// What the rows that are bound and not yet run will cost, by what warming measured.
   private(set) var pendingNanoseconds: UInt64 = 0
-  /// When the tick began, or the last one did.
-  private(set) var lastTime: Instant
+  /// The same of all that the tick has taken on.
+  private(set) var tickNanoseconds: UInt64 = 0
   /// Of the table that `batches` was last compared with.
   private var sweptGeneration: UInt64 = 0
   /// Answers made and not yet handed to sockets.
@@ -54,7 +54,6 @@ public final class TickBatcher<Sink: AnswerSink> {
     self.rowsMax = rowsMax
     if let workers { self.workers = WorkerAccess(pool: workers.pool, mailbox: workers.mailbox) }
     governor = TickGovernor(targetNanoseconds: tickNanosecondsTarget, now: now)
-    lastTime = now
     unsent.reserveCapacity(64)
   }
 
@@ -110,7 +109,9 @@ public final class TickBatcher<Sink: AnswerSink> {
       PredictJob(
         address: call.address, arrival: call.arrival, receiveMicroseconds: call.receiveMicroseconds,
         deadline: call.deadline, selection: selection, firstRow: batch.rows, rows: rows))
-    pendingNanoseconds &+= batch.model.cost.marginalNanoseconds(rows: rows)
+    let nanoseconds = estimate(batch, calls: 1, rows: rows)
+    pendingNanoseconds &+= nanoseconds
+    tickNanoseconds &+= nanoseconds
     callBegan()
   }
 
@@ -139,7 +140,8 @@ public final class TickBatcher<Sink: AnswerSink> {
     for batch in batches where batch.rows > 0 { run(batch, into: sink) }
     pendingNanoseconds = 0
     submit(into: sink)
-    governor.end(now: sink.time)
+    governor.end(now: sink.time, workNanoseconds: tickNanoseconds)
+    tickNanoseconds = 0
     // Ends the lease: versions that left the table may be freed.
     lease = nil
   }
@@ -174,7 +176,6 @@ public final class TickBatcher<Sink: AnswerSink> {
   }
 
   func beginTick(at now: Instant) {
-    lastTime = now
     governor.begin(now: now)
     takeLease()
   }
@@ -194,7 +195,15 @@ public final class TickBatcher<Sink: AnswerSink> {
     self.lease = consume lease
   }
 
+  /// What calls of one version cost, by what warming measured.
+  private func estimate(_ batch: ModelBatch<Sink.Encoder>, calls: Int, rows: Int) -> UInt64 {
+    batch.model.cost.marginalNanoseconds(rows: rows) &+ UInt64(calls) &* Limits.callNanoseconds
+  }
+
   private func run(_ batch: ModelBatch<Sink.Encoder>, into sink: Sink) {
+    let nanoseconds = estimate(batch, calls: batch.jobs.count, rows: batch.rows)
+    if nanoseconds > Limits.readyAnswersWaitNanoseconds { sink.sendReady() }
+    pendingNanoseconds -= min(pendingNanoseconds, nanoseconds)
     let start = sink.now()
     batch.dropExpired(at: start) { job in
       callsEnded(1)

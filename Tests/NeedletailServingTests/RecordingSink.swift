@@ -24,6 +24,8 @@ final class RecordingSink: AnswerSink {
   /// Ids in the order in which they were told.
   private(set) var order: [UInt64] = []
   private(set) var encodersMade = 0
+  /// How many calls had been told when the batcher asked to send what was ready.
+  private(set) var toldAtSends: [Int] = []
 
   func now() -> Instant { time }
 
@@ -67,4 +69,6 @@ final class RecordingSink: AnswerSink {
     errors[address.id] = error
     order.append(address.id)
   }
+
+  func sendReady() { toldAtSends.append(order.count) }
 }

@@ -51,6 +51,19 @@ struct TickBatcherTests {
     #expect(bench.requests(model, .invalidArgument) == 2)
   }
 
+  @Test func refusalsGoOutBeforeWorkThatTakesLong() throws {
+    let bench = BatcherBench()
+    bench.publish(try bench.live(line, warmUp: [WarmUpRun(rows: 1, nanoseconds: 100_000)]))
+    bench.call(1, [[1, 0]])
+    bench.call(2, [[.nan, 0]])
+    bench.run()
+    #expect(bench.sink.toldAtSends.isEmpty, "a tenth of a millisecond is no time to wait for")
+    for id in 3...10 as ClosedRange<UInt64> { bench.call(id, [[1, 0]]) }
+    bench.call(11, [[.nan, 0]])
+    bench.run()
+    #expect(bench.sink.toldAtSends == [3], "what the first tick told, and the refusal of this one")
+  }
+
   @Test func fullScratchRunsAtOnce() throws {
     let bench = BatcherBench()
     bench.publish(try bench.live(line, planRows: 4))

@@ -8,46 +8,79 @@ struct TickGovernorTests {
   private var now = Instant(nanoseconds: 1_000_000_000)
   private var governor = TickGovernor(targetNanoseconds: 5_000_000, now: Instant(nanoseconds: 1_000_000_000))
 
-  private mutating func tick(milliseconds: UInt64) {
+  /// - Parameters:
+  ///   - work: milliseconds of work in it; nil: all of it.
+  ///   - asked: milliseconds of work that stand before a further call, which is refused if it finds no room.
+  private mutating func tick(milliseconds: UInt64, work: UInt64? = nil, asked: Double = 0) {
     governor.begin(now: now)
+    _ = excess(pending: asked)
     now.nanoseconds += milliseconds * Self.millisecond
-    governor.end(now: now)
+    governor.end(now: now, workNanoseconds: (work ?? milliseconds) * Self.millisecond)
   }
+
+  /// In milliseconds.
+  private mutating func excess(pending: Double = 0, work: Double? = nil) -> Double {
+    let millisecond = Double(Self.millisecond)
+    let found = governor.excess(
+      now: now, pendingNanoseconds: UInt64(pending * millisecond),
+      workNanoseconds: UInt64((work ?? pending) * millisecond))
+    return Double(found) / millisecond
+  }
+
+  private mutating func overload() { for _ in 0..<5 { tick(milliseconds: 10) } }
 
   @Test mutating func aLongTickNowAndThenIsABurst() {
     governor.begin(now: now)
-    #expect(governor.excess(now: now, pendingNanoseconds: 100 * Self.millisecond) == 0)
-    #expect(governor.excess(now: now, pendingNanoseconds: 101 * Self.millisecond) == Self.millisecond)
-    governor.end(now: now)
+    #expect(excess(pending: 40) == 0)
+    governor.end(now: now, workNanoseconds: 40 * Self.millisecond)
     tick(milliseconds: 400)
-    tick(milliseconds: 40)
-    #expect(!governor.isOverloaded(at: now))
+    #expect(!governor.isOverloaded)
   }
 
-  @Test mutating func longTicksWithoutARestAreAnOverload() {
-    for _ in 0..<11 { tick(milliseconds: 10) }
-    #expect(governor.isOverloaded(at: now))
+  @Test mutating func aBurstOfMoreThanAnIntervalIsAnOverloadAtOnce() {
     governor.begin(now: now)
-    #expect(governor.excess(now: now, pendingNanoseconds: 5 * Self.millisecond) == 0)
-    #expect(governor.excess(now: now, pendingNanoseconds: 6 * Self.millisecond) == Self.millisecond)
-    let later = Instant(nanoseconds: now.nanoseconds + 4 * Self.millisecond)
-    #expect(governor.excess(now: later, pendingNanoseconds: 3 * Self.millisecond) == 2 * Self.millisecond)
+    #expect(excess(pending: 1, work: 41) == 1, "what the tick has done already counts")
+    #expect(governor.isOverloaded)
+    #expect(excess(pending: 3, work: 41) == 0.5)
   }
 
-  @Test mutating func oneTickWithinItsTargetEndsTheOverload() {
-    for _ in 0..<11 { tick(milliseconds: 10) }
-    tick(milliseconds: 5)
-    #expect(!governor.isOverloaded(at: now))
+  @Test mutating func longTicksInARowAreAnOverloadAndTakeHalfTheTargetAtATime() {
+    overload()
+    #expect(governor.isOverloaded)
+    governor.begin(now: now)
+    #expect(excess(pending: 2.5) == 0)
+    #expect(excess(pending: 3.5) == 1)
+    now.nanoseconds += 2 * Self.millisecond
+    #expect(excess(pending: 1) == 0.5)
+  }
+
+  @Test mutating func longTicksOfLittleWorkAreTheMachinesDoing() {
+    for _ in 0..<20 { tick(milliseconds: 10, work: 2) }
+    #expect(!governor.isOverloaded)
+  }
+
+  @Test mutating func anOverloadLastsWhileCallsAreRefused() {
+    overload()
+    for _ in 0..<40 { tick(milliseconds: 3, asked: 4) }
+    #expect(governor.isOverloaded, "short ticks are short because of the refusals")
+    tick(milliseconds: 3)
+    tick(milliseconds: 3)
+    #expect(governor.isOverloaded, "a tick or two without one may only have begun early")
+    for _ in 0..<12 { tick(milliseconds: 3) }
+    #expect(!governor.isOverloaded)
   }
 
   @Test mutating func aRestEndsTheOverload() {
-    for _ in 0..<11 { tick(milliseconds: 10) }
-    now.nanoseconds += 6 * Self.millisecond
+    overload()
+    now.nanoseconds += 30 * Self.millisecond
     governor.begin(now: now)
-    #expect(!governor.isOverloaded(at: now))
+    #expect(governor.isOverloaded)
+    now.nanoseconds += 11 * Self.millisecond
+    governor.begin(now: now)
+    #expect(!governor.isOverloaded)
   }
 
-  @Test func betweenTicksThereIsNoExcess() {
-    #expect(governor.excess(now: now, pendingNanoseconds: 1 << 40) == 0)
+  @Test mutating func betweenTicksThereIsNoExcess() {
+    #expect(excess(pending: 1000) == 0)
   }
 }

@@ -87,7 +87,7 @@ struct WorkerPoolTests {
     let refused = bench.sink.errors.keys.sorted()
     #expect(refused == Array(21...31))
     let error = try #require(bench.sink.errors[30])
-    #expect(error.code == .overloaded && error.message == "queue: expected at most 20 rows waiting, found 20")
+    #expect(error.code == .overloaded && error.message == "queue: expected room for the call's rows, found it full")
     #expect((15_000...25_000).contains(error.retryAfterMicroseconds), "the queue takes 20 ms")
     #expect(bench.requests(model, .overloaded) == 11)
     #expect(bench.batcher.isUnderPressure)

@@ -275,19 +275,12 @@ final class ConnectionHandler: ChannelDuplexHandler {
     loop.markDirty(self)
   }
 
-  /// Hands to the socket what has gathered. The loop calls it at the end of a tick.
+  /// Hands to the socket what has gathered, and goes on with frames that had to wait. The loop calls it
+  /// at the end of a tick.
   func flush() {
     isDirty = false
-    guard let context, !isFlushing else { return }
-    if output.readableBytes > 0 {
-      isFlushing = true
-      loop.counters.sentBytes.add(UInt64(output.readableBytes), shard: loop.shard)
-      context.writeAndFlush(wrapOutboundOut(output), promise: nil)
-      // NIO lets go of the buffer where the socket took it whole; then its memory is used again.
-      output.clear()
-      isFlushing = false
-      closeIfTooMuchWaits()
-    }
+    guard context != nil, !isFlushing else { return }
+    send()
     if wasUnblocked || (isHeldBack && state.callsInFlight < loop.bounds.callsInFlightMax) {
       wasUnblocked = false
       isHeldBack = false
@@ -295,6 +288,18 @@ final class ConnectionHandler: ChannelDuplexHandler {
       resumeReading()
     }
     closeIfFinished()
+  }
+
+  /// Hands to the socket what has gathered, and takes no frames: the loop calls it amid a tick.
+  func send() {
+    guard let context, !isFlushing, output.readableBytes > 0 else { return }
+    isFlushing = true
+    loop.counters.sentBytes.add(UInt64(output.readableBytes), shard: loop.shard)
+    context.writeAndFlush(wrapOutboundOut(output), promise: nil)
+    // NIO lets go of the buffer where the socket took it whole; then its memory is used again.
+    output.clear()
+    isFlushing = false
+    closeIfTooMuchWaits()
   }
 
   /// Peers that ask and do not read must not fill the server's memory, neither one nor many together.

@@ -232,6 +232,17 @@ final class ServingLoop: AnswerSink, @unchecked Sendable {
     handler.settle { ResponseEncoder.appendError(id: address.id, told, to: &$0) }
   }
 
+  /// Refusals above all: their callers have waited for the last tick, and need not wait for this one.
+  func sendReady() {
+    var index = 0
+    // They stay in the list: the tick's end looks after what else they wait for.
+    while index < dirty.count {
+      dirty[index].send()
+      index += 1
+    }
+    if batcher.hasUnsent { batcher.sent(at: now()) }
+  }
+
   // MARK: control calls
 
   /// - Parameter visible: the models that the caller may know of; nil: all.

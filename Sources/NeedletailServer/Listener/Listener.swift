@@ -93,6 +93,8 @@ final class Listener: Service {
       }
       // A client may end its side and still wait for its answers.
       .childChannelOption(.allowRemoteHalfClosure, value: true)
+      // However much waits in one socket, the others have their turn after one read of it.
+      .childChannelOption(.maxMessagesPerRead, value: 1)
       .childChannelOption(
         .writeBufferWaterMark,
         value: .init(low: Limits.outputBytesHighWater / 4, high: Limits.outputBytesHighWater)

@@ -42,20 +42,17 @@ final class WorkerLane: @unchecked Sendable {
     let limit = rowsLimit.load(ordering: .relaxed) / (priority == .bulk ? 2 : 1)
     // Whatever the limit, an empty queue takes one call.
     guard waiting > 0, waiting + rows > limit else { return nil }
-    return Self.overloaded(waiting: waiting, limit: limit, retryAfterMicroseconds: drainMicroseconds(waiting))
+    return overloaded(waiting: waiting)
   }
 
   /// For a call that was admitted and not run after all.
-  var shedError: ServingError {
-    let waiting = rowsWaiting.load(ordering: .relaxed)
-    return Self.overloaded(
-      waiting: waiting, limit: rowsLimit.load(ordering: .relaxed), retryAfterMicroseconds: drainMicroseconds(waiting))
-  }
+  var shedError: ServingError { overloaded(waiting: rowsWaiting.load(ordering: .relaxed)) }
 
-  private static func overloaded(waiting: Int, limit: Int, retryAfterMicroseconds: UInt32) -> ServingError {
+  /// A constant sentence: with numbers in it, a refusal would cost several times as much.
+  private func overloaded(waiting: Int) -> ServingError {
     ServingError(
-      .overloaded, "queue: expected at most \(limit) rows waiting, found \(waiting)",
-      retryAfterMicroseconds: retryAfterMicroseconds)
+      .overloaded, "queue: expected room for the call's rows, found it full",
+      retryAfterMicroseconds: drainMicroseconds(waiting))
   }
 
   private func drainMicroseconds(_ rows: Int) -> UInt32 {
