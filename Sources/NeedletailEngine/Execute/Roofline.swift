@@ -43,13 +43,20 @@ public struct Roofline: Sendable, Equatable {
 }
 
 enum Stopwatch {
-  /// Microseconds of one run: the best of those that fit the budget, at least one after a first.
+  /// Of one measurement: a single interruption, of the first or the only run, must not decide it.
+  private static let runsMin = 3
+
+  /// Microseconds of one run: the best of those that fit the budget, of at least three after a first.
   static func best(within budget: Duration, _ body: () -> Void) -> Double {
     let clock = ContinuousClock()
     body()
     var best = Duration.seconds(3600)
+    var runs = 0
     let end = clock.now + budget
-    repeat { best = min(best, clock.measure(body)) } while clock.now < end
+    repeat {
+      best = min(best, clock.measure(body))
+      runs += 1
+    } while runs < runsMin || clock.now < end
     return best.microseconds
   }
 }
