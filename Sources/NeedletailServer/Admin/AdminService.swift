@@ -68,7 +68,7 @@ struct AdminService: Service {
     router.get("/events") { request, _ in
       let after: UInt64 = try request.number("after", default: 0)
       let limit: UInt32 = try request.number("limit", default: 0)
-      return try AdminAnswer.json(EventListJSON(control.events(after: after, limit: limit)))
+      return try AdminAnswer.json(control.events(after: after, limit: limit).json)
     }
     router.get("/metrics") { _, _ in
       AdminAnswer.text(control.metricsText, type: "text/plain; version=0.0.4; charset=utf-8")

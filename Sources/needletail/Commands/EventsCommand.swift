@@ -70,7 +70,7 @@ struct EventsCommand: AsyncParsableCommand {
 
   private func print(_ event: EventReport) throws {
     if json {
-      try printJSON(EventJSON(event))
+      try printJSON(event.json)
     } else {
       Swift.print(EventLine(event).text())
     }

@@ -14,7 +14,7 @@ struct HealthCommand: AsyncParsableCommand {
   func run() async throws {
     let report = try await server.withClient { try await $0.health() }
     if json {
-      try printJSON(HealthJSON(report))
+      try printJSON(report.json)
     } else {
       let word = report.ready ? "ready" : "not ready"
       print(TerminalTable.styled(word, report.ready ? .good : .bad) + ": " + Self.summary(report.models))

@@ -46,7 +46,7 @@ struct ModelsCommand: AsyncParsableCommand {
       try await $0.describeModel(model.model, selector: model.selector)
     }
     if json {
-      try printJSON(DescriptionJSON(description))
+      try printJSON(description.json)
     } else {
       DescriptionPrinter(description).print()
     }
@@ -54,7 +54,7 @@ struct ModelsCommand: AsyncParsableCommand {
 
   private func list() async throws {
     let (report, happened) = try await ask()
-    if json { return try printJSON(ModelListJSON(report)) }
+    if json { return try printJSON(report.json) }
     for line in lines(report, happened, width: nil) { print(line) }
   }
 

@@ -27,7 +27,7 @@ struct RolloutShow: AsyncParsableCommand {
 
   func run() async throws {
     let report = try await server.withClient { try await $0.rollout(model) }
-    if json { return try printJSON(RolloutJSON(report)) }
+    if json { return try printJSON(report.json) }
     RolloutPrinter(report).print()
   }
 }
@@ -50,7 +50,7 @@ struct RolloutUndo: AsyncParsableCommand {
 
   func run() async throws {
     let report = try await server.withClient { try await $0.undoRollout(of: model) }
-    if json { return try printJSON(RolloutJSON(report)) }
+    if json { return try printJSON(report.json) }
     let left = report.setAside.filter { $0.cause == SetAsideCause.undo.rawValue }.map { String($0.version) }
     print(
       TerminalTable.styled("undone", .good)

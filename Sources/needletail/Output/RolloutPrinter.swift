@@ -72,85 +72,53 @@ struct RolloutComparison {
   }
 }
 
-/// The shape of `--json`.
-struct RolloutJSON: Encodable {
-  struct Arm: Encodable {
-    var version: UInt64
-    var labels: [String]
-    var share: Double
-    var requests: UInt64
-    var failed: UInt64
-    var rows: UInt64
-    var nanOutputs: UInt64
-    var computeNs: UInt64
-    /// Against the version that serves; absent where there is too little to tell.
-    var z: Double?
-    var pValue: Double?
+extension RolloutReport {
+  /// The shape of `--json`.
+  var json: JSONObject {
+    [
+      "model": model, "serving_version": servingVersion, "arms": arms.map(json), "labels": labels.map(\.json),
+      "set_aside": setAside.map(\.json),
+      "shadow": shadow?.json, "file": file, "problem": problem, "durable": isDurable,
+    ]
   }
 
-  struct SetAside: Encodable {
-    var version: UInt64
-    var cause: String
-    var reason: String
-    var sinceMs: UInt64
+  private func json(_ arm: Arm) -> JSONObject {
+    let test = arm.version == servingVersion ? nil : RolloutComparison(arm, self).test
+    return [
+      "version": arm.version, "labels": arm.labels, "share": Double(arm.shareMillionths) / 1e6,
+      "requests": arm.requests, "failed": arm.failed, "rows": arm.rows, "nan_outputs": arm.nonFinite,
+      "compute_ns": arm.computeNanoseconds,
+      // Against the version that serves; absent where there is too little to tell.
+      "z": test?.z, "p_value": test?.pValue,
+    ]
   }
+}
 
-  struct Label: Encodable {
-    var name: String
-    var version: UInt64
-    /// What answers; 0: nothing does.
-    var answering: UInt64
-    /// Absent where the store does not hold the version.
-    var state: String?
-    var reason: String
+extension RolloutReport.Label {
+  fileprivate var json: JSONObject {
+    [
+      "name": name, "version": version,
+      // What answers; 0: nothing does.
+      "answering": answering,
+      // Absent where the store does not hold the version.
+      "state": state?.description, "reason": reason,
+    ]
   }
+}
 
-  struct Shadow: Encodable {
-    var version: UInt64
-    var rows: UInt64
-    var flips: UInt64
-    var skipped: UInt64
-    var nanOutputs: UInt64
-    var maxDifference: Double
-    var computeNs: UInt64
-    /// Why it is given nothing, or nothing of some version.
-    var problem: String
+extension RolloutReport.SetAside {
+  fileprivate var json: JSONObject {
+    ["version": version, "cause": cause, "reason": reason, "since_ms": sinceMilliseconds]
   }
+}
 
-  var model: String
-  var servingVersion: UInt64
-  var arms: [Arm]
-  var labels: [Label]
-  var setAside: [SetAside]
-  var shadow: Shadow?
-  var file: String
-  var problem: String
-  var durable: Bool
-
-  init(_ report: RolloutReport) {
-    model = report.model
-    servingVersion = report.servingVersion
-    arms = report.arms.map { arm in
-      let test = arm.version == report.servingVersion ? nil : RolloutComparison(arm, report).test
-      return Arm(
-        version: arm.version, labels: arm.labels, share: Double(arm.shareMillionths) / 1e6, requests: arm.requests,
-        failed: arm.failed, rows: arm.rows, nanOutputs: arm.nonFinite, computeNs: arm.computeNanoseconds, z: test?.z,
-        pValue: test?.pValue)
-    }
-    labels = report.labels.map {
-      Label(
-        name: $0.name, version: $0.version, answering: $0.answering, state: $0.state?.description, reason: $0.reason)
-    }
-    setAside = report.setAside.map {
-      SetAside(version: $0.version, cause: $0.cause, reason: $0.reason, sinceMs: $0.sinceMilliseconds)
-    }
-    shadow = report.shadow.map {
-      Shadow(
-        version: $0.version, rows: $0.rows, flips: $0.flips, skipped: $0.skipped, nanOutputs: $0.nonFinite,
-        maxDifference: $0.maxDifference, computeNs: $0.computeNanoseconds, problem: $0.problem)
-    }
-    file = report.file
-    problem = report.problem
-    durable = report.isDurable
+extension RolloutReport.Shadow {
+  fileprivate var json: JSONObject {
+    [
+      "version": version, "rows": rows, "flips": flips, "skipped": skipped, "nan_outputs": nonFinite,
+      "max_difference": maxDifference, "compute_ns": computeNanoseconds,
+      // Why it is given nothing, or nothing of some version.
+      "problem": problem,
+    ]
   }
 }

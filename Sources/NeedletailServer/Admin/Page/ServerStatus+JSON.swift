@@ -47,27 +47,27 @@ struct ServerStatusJSON: Encodable {
   }
 
   var server: Server
-  var models: [ModelJSON]
-  var problems: [ModelListJSON.Problem]
+  var models: [JSONObject]
+  var problems: [JSONObject]
   var history: [History]
   var rollouts: [Rollout]
-  var events: EventListJSON
+  var events: JSONObject
 
   init(_ status: ServerStatus) {
     server = Server(
       version: status.version, isa: status.isa, ready: status.obstacle == nil, obstacle: status.obstacle,
       nowMs: status.nowMilliseconds, startedMs: status.startedMilliseconds, residentBytes: status.residentBytes,
       allowUnsigned: status.allowsUnsigned)
-    let list = ModelListJSON(ModelListReport(status.store, traffic: status.traffic))
-    models = list.models
-    problems = list.problems
+    let list = ModelListReport(status.store, traffic: status.traffic)
+    models = list.models.map(\.json)
+    problems = list.problems.map(\.json)
     history = status.traffic.sorted { $0.key < $1.key }.map { key, traffic in
       History(
         model: key.model.name, version: key.version.number,
         requestsPerSecond: traffic.points.map(\.requestsPerSecond), p99Us: traffic.points.map(\.p99Microseconds))
     }
     rollouts = status.store.models.filter { $0.rollout != RolloutStatus() }.map(Rollout.init)
-    events = EventListJSON(EventListReport(status.events, beganMilliseconds: status.startedMilliseconds))
+    events = EventListReport(status.events, beganMilliseconds: status.startedMilliseconds).json
   }
 }
 
