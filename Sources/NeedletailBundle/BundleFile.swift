@@ -51,19 +51,19 @@ public final class BundleFile: @unchecked Sendable {
     let (descriptor, size) = try openFile(path)
     defer { close(descriptor) }
     guard size <= limits.fileBytesMax else {
-      throw BundleError(.oversized, "file bytes: expected at most \(limits.fileBytesMax), found \(size)")
+      throw BundleError(.oversized, "\(path): expected at most \(limits.fileBytesMax) bytes, found \(size)")
     }
     let file = try BundleFile(count: size)
     let found = try read(descriptor, path, into: UnsafeMutableRawBufferPointer(start: file.memory, count: size))
     guard found == size else {
-      throw BundleError(.truncated, "file: expected \(size) bytes, found \(found): it shrank while it was read")
+      throw BundleError(.truncated, "\(path): expected \(size) bytes, found \(found): it shrank while it was read")
     }
     var extra: UInt8 = 0
     guard
       try withUnsafeMutableBytes(of: &extra, { byte throws(BundleError) in try read(descriptor, path, into: byte) })
         == 0
     else {
-      throw BundleError(.badLength, "file: expected \(size) bytes, found more: it grew while it was read")
+      throw BundleError(.badLength, "\(path): expected \(size) bytes, found more: it grew while it was read")
     }
     return file
   }

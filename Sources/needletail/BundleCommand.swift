@@ -19,6 +19,15 @@ enum BundleOutput {
     return String(decoding: try encoder.encode(value), as: UTF8.self)
   }
 
+  /// Says which file it is that is wrong.
+  static func naming<Result>(_ file: String, _ body: () throws(BundleError) -> Result) throws(BundleError) -> Result {
+    do throws(BundleError) {
+      return try body()
+    } catch {
+      throw BundleError(error.reason, "\(file): \(error.message)")
+    }
+  }
+
   /// Foreign text for a terminal: it moves no cursor and forges no lines.
   static func plain(_ text: String) -> String {
     String(text.quotedForMessage.dropFirst().dropLast()).replacing("\\\"", with: "\"")

@@ -9,7 +9,8 @@ struct BundleInspect: AsyncParsableCommand {
     commandName: "inspect",
     abstract: "Show what a bundle holds, or how it is computed on this machine.",
     discussion: """
-      Checks all hashes on the way, but trusts any signature: ask `bundle verify` about those.
+      Checks all hashes on the way, but trusts any signature: ask `bundle verify` about those. Exits 1 if \
+      the file is no bundle, or a broken one.
 
       With --plan it compiles the model for this CPU and measures each step: what runs in which kernel, \
       which bytes it touches, how long it takes at 1, 8 and 32 rows, and how near that is to what the \
@@ -34,9 +35,11 @@ struct BundleInspect: AsyncParsableCommand {
   }
 
   func run() async throws {
-    let bundle = try VerifiedBundle(
-      BundleFile.open(path: file), trust: .allowingUnsigned, expecting: nil, nowMilliseconds: 0)
-    let contents = try bundle.decode()
+    let found = try BundleFile.open(path: file)
+    let (bundle, contents) = try BundleOutput.naming(file) { () throws(BundleError) in
+      let bundle = try VerifiedBundle(found, trust: .allowingUnsigned, expecting: nil, nowMilliseconds: 0)
+      return (bundle, try bundle.decode())
+    }
     if plan {
       try InstructionSet.validateEnvironment()
       EnginePool.start(threads: threads)

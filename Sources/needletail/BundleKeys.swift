@@ -86,8 +86,11 @@ struct BundleSign: AsyncParsableCommand {
     let key = try SigningKey(file: key)
     let found = try BundleFile.open(path: file)
     // Never sign what is broken.
-    let bundle = try VerifiedBundle(found, trust: .allowingUnsigned, expecting: nil, nowMilliseconds: 0)
-    _ = try bundle.decode()
+    let bundle = try BundleOutput.naming(file) { () throws(BundleError) in
+      let bundle = try VerifiedBundle(found, trust: .allowingUnsigned, expecting: nil, nowMilliseconds: 0)
+      _ = try bundle.decode()
+      return bundle
+    }
     let unsigned = found.bytes
     let signed = try key.sign(unsigned)
     let what = "\(bundle.directory.model) version \(bundle.directory.version), key id \(key.publicKey.keyID)"

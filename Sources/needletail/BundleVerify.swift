@@ -8,7 +8,7 @@ struct BundleVerify: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "verify",
     abstract: "Check a bundle as a server would: signature, hashes, graph, golden samples.",
-    discussion: "Exits 0 only if a server with this trust file would let the bundle go live.")
+    discussion: "Exits 0 only if a server with this trust file would let the bundle go live, else 1.")
 
   @Argument(help: "A bundle file (.ntb).", completion: .file(extensions: ["ntb"]))
   var file: String
@@ -48,17 +48,19 @@ struct BundleVerify: AsyncParsableCommand {
     let file = try BundleFile.open(path: file)
     report.pass("\(BundleOutput.grouped(file.count)) bytes")
     report.begin(VerificationStep.allCases[0].rawValue)
-    let bundle = try VerifiedBundle(
-      file, trust: policy, expecting: nil, nowMilliseconds: UnixTime.nowMilliseconds(),
-      passed: { step in
-        report.pass("")
-        if let next = VerificationStep.allCases.drop(while: { $0 != step }).dropFirst().first {
-          report.begin(next.rawValue)
-        }
-      })
+    let bundle = try BundleOutput.naming(self.file) { () throws(BundleError) in
+      try VerifiedBundle(
+        file, trust: policy, expecting: nil, nowMilliseconds: UnixTime.nowMilliseconds(),
+        passed: { step in
+          report.pass("")
+          if let next = VerificationStep.allCases.drop(while: { $0 != step }).dropFirst().first {
+            report.begin(next.rawValue)
+          }
+        })
+    }
     report.identity(of: bundle)
     report.begin("sections")
-    let contents = try bundle.decode()
+    let contents = try BundleOutput.naming(self.file) { () throws(BundleError) in try bundle.decode() }
     report.pass(BundleOutput.counted(bundle.directory.sections.count, "section"))
     report.begin("plan")
     let model = try CompiledModel(contents.definition)

@@ -62,7 +62,8 @@ def check_mistakes():
     mistake("an unknown option", "models", "--jsn", says="--jsn", code=64)
     mistake("options that exclude each other", "models", "--watch", "--json", says="--json", code=64)
     mistake("a time that is none", "models", "--timeout", "soon", says="soon", code=64)
-    mistake("a bundle that is none", "bundle", "inspect", f"{work}/trust.yaml", says="magic")
+    mistake("a bundle that is none", "bundle", "inspect", f"{work}/trust.yaml",
+            says=f"{work}/trust.yaml: magic: expected 894e54420d0a1a0a")
 
 
 def check_json():

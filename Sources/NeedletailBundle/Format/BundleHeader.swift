@@ -32,11 +32,14 @@ struct BundleHeader: Equatable {
   init(_ bytes: UnsafeRawBufferPointer, limits: BundleLimits) throws(BundleError) {
     let magicFound = bytes.prefix(BundleFormat.magic.count)
     guard magicFound.elementsEqual(BundleFormat.magic.prefix(magicFound.count)) else {
-      throw BundleError(.badMagic, "magic: expected \(Hex.text(BundleFormat.magic)), found \(Hex.text(magicFound))")
+      throw BundleError(
+        .badMagic,
+        "magic: expected \(Hex.text(BundleFormat.magic)), as every bundle begins, found \(Hex.text(magicFound)) "
+          + "(\(String(decoding: magicFound, as: UTF8.self).quotedForMessage))")
     }
     guard bytes.count >= BundleFormat.headerBytes else {
       throw BundleError(
-        .truncated, "file: expected a header of \(BundleFormat.headerBytes) bytes, found \(bytes.count)")
+        .truncated, "file: expected a bundle's header of \(BundleFormat.headerBytes) bytes, found \(bytes.count)")
     }
     func number<Value: FixedWidthInteger>(at offset: Int, as type: Value.Type) -> Value {
       Value(littleEndian: bytes.loadUnaligned(fromByteOffset: offset, as: type))
