@@ -89,33 +89,18 @@ public struct StateDirectory: Sendable {
 
   /// - Returns: nil if there is no such file.
   private static func bytes(of file: String) throws(StateError) -> [UInt8]? {
-    // Neither a link out of the directory nor a pipe that never ends.
-    let descriptor = open(file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)
-    guard descriptor >= 0 else {
-      if errno == ENOENT { return nil }
-      throw StateError(.io, "open \(file): \(SystemFailure(errno).message)")
-    }
-    defer { close(descriptor) }
-    var status = stat()
-    guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
-      throw StateError(.malformed, "\(file): expected a file, found something else")
-    }
-    // One byte more than allowed tells a file that is too long, whatever its size was a moment ago.
-    var bytes = [UInt8](repeating: 0, count: Limits.stateFileBytesMax + 1)
-    var count = 0
-    while count < bytes.count {
-      let received = bytes.withUnsafeMutableBytes {
-        pread(descriptor, $0.baseAddress! + count, $0.count - count, off_t(count))
+    do throws(SmallFile.Failure) {
+      // No link out of the directory.
+      return try SmallFile.read(file, bytesMax: Limits.stateFileBytesMax, followingLinks: false)
+    } catch {
+      switch error {
+      case .missing: return nil
+      case .notAFile: throw StateError(.malformed, "\(file): expected a file, found something else")
+      case .tooLong:
+        throw StateError(.oversized, "\(file): expected at most \(Limits.stateFileBytesMax) bytes, found more")
+      case .system(let code): throw StateError(.io, "read \(file): \(SystemFailure(code).message)")
       }
-      if received < 0 && errno == EINTR { continue }
-      guard received >= 0 else { throw StateError(.io, "read \(file): \(SystemFailure(errno).message)") }
-      if received == 0 { break }
-      count += received
     }
-    guard count <= Limits.stateFileBytesMax else {
-      throw StateError(.oversized, "\(file): expected at most \(Limits.stateFileBytesMax) bytes, found more")
-    }
-    return Array(bytes[..<count])
   }
 
   /// Where a decoder stopped, in one line.

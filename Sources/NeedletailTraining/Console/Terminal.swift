@@ -32,7 +32,6 @@ public struct Terminal: Sendable {
 
   func bold(_ text: String) -> String { paint("1", text) }
   func dim(_ text: String) -> String { paint("2", text) }
-  func green(_ text: String) -> String { paint("32", text) }
   func yellow(_ text: String) -> String { paint("33", text) }
   func cyan(_ text: String) -> String { paint("36", text) }
 

@@ -83,7 +83,4 @@ public enum Metrics {
       ("mae", errors.reduce(0) { $0 + abs($1) } / count),
     ]
   }
-
-  /// True where less is better.
-  static func isLoss(_ name: String) -> Bool { ["log_loss", "mse", "rmse", "mae"].contains(name) }
 }
