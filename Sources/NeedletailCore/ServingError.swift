@@ -29,28 +29,31 @@ public struct ServingError: Error, Equatable, Sendable, CustomStringConvertible 
 extension StringProtocol {
   /// The text in double quotes, control characters escaped, cut after 64 scalars:
   /// foreign text inside a message must neither forge log lines nor flood them.
-  public var quotedForMessage: String {
-    var quoted = "\""
+  public var quotedForMessage: String { "\"\(escaped(quotes: true, scalarsMax: 64))\"" }
+
+  /// The whole text with control characters escaped, for a line of a terminal: it moves no cursor and
+  /// begins no line.
+  package var escapingControls: String { escaped(quotes: false, scalarsMax: .max) }
+
+  private func escaped(quotes: Bool, scalarsMax: Int) -> String {
+    var escaped = ""
     for (position, scalar) in unicodeScalars.enumerated() {
-      guard position < 64 else {
-        quoted += "…"
-        break
-      }
+      guard position < scalarsMax else { return escaped + "…" }
       switch scalar {
-      case "\"": quoted += "\\\""
-      case "\\": quoted += "\\\\"
-      case "\n": quoted += "\\n"
-      case "\r": quoted += "\\r"
-      case "\t": quoted += "\\t"
+      case "\"" where quotes: escaped += "\\\""
+      case "\\" where quotes: escaped += "\\\\"
+      case "\n": escaped += "\\n"
+      case "\r": escaped += "\\r"
+      case "\t": escaped += "\\t"
       default:
         switch scalar.properties.generalCategory {
         case .control, .format, .lineSeparator, .paragraphSeparator, .surrogate, .privateUse, .unassigned:
-          quoted += "\\u{" + String(scalar.value, radix: 16) + "}"
+          escaped += "\\u{" + String(scalar.value, radix: 16) + "}"
         default:
-          quoted.unicodeScalars.append(scalar)
+          escaped.unicodeScalars.append(scalar)
         }
       }
     }
-    return quoted + "\""
+    return escaped
   }
 }

@@ -23,7 +23,8 @@ package enum Wording {
 
   /// `0`, `0.45`, `12.3`, `1,250`.
   package static func rate(_ perSecond: Double) -> String {
-    perSecond < 999.5 ? threeDigits(perSecond) : grouped(UInt64(perSecond.rounded()))
+    // What another server says may be any number.
+    perSecond < 999.5 ? threeDigits(perSecond) : grouped(UInt64(exactly: perSecond.rounded()) ?? .max)
   }
 
   /// `0 %`, `95 %`, `4.7 %`, `<0.1 %`.

@@ -29,9 +29,7 @@ enum BundleOutput {
   }
 
   /// Foreign text for a terminal: it moves no cursor and forges no lines.
-  static func plain(_ text: String) -> String {
-    String(text.quotedForMessage.dropFirst().dropLast()).replacing("\\\"", with: "\"")
-  }
+  static func plain(_ text: String) -> String { text.escapingControls }
 
   /// `1,234,567`.
   static func grouped(_ number: Int) -> String {

@@ -94,6 +94,11 @@ struct QuotingTests {
     #expect(text.quotedForMessage == quoted)
   }
 
+  @Test func aLineOfATerminalIsWholeAndMovesNoCursor() {
+    #expect("a\"b\\c \u{1B}[2J\r\n\u{202E}".escapingControls == "a\"b\\c \\u{1b}[2J\\r\\n\\u{202e}")
+    #expect(String(repeating: "x", count: 1000).escapingControls == String(repeating: "x", count: 1000))
+  }
+
   @Test func cutsLongTexts() {
     #expect(String(repeating: "x", count: 64).quotedForMessage == "\"" + String(repeating: "x", count: 64) + "\"")
     #expect(String(repeating: "x", count: 65).quotedForMessage == "\"" + String(repeating: "x", count: 64) + "…\"")

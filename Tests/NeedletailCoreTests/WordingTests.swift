@@ -25,7 +25,10 @@ import Testing
     #expect(Wording.duration(microseconds: microseconds) == text)
   }
 
-  @Test(arguments: [(0, "0"), (0.05, "0.05"), (9.999, "10"), (12.34, "12.3"), (1250, "1,250"), (1e6, "1,000,000")])
+  @Test(arguments: [
+    (0, "0"), (0.05, "0.05"), (9.999, "10"), (12.34, "12.3"), (1250, "1,250"), (1e6, "1,000,000"),
+    (1e30, "18,446,744,073,709,551,615"),
+  ])
   func saysRates(rate: Double, text: String) {
     #expect(Wording.rate(rate) == text)
   }

@@ -110,6 +110,12 @@ def check_text():
     expect(done.returncode == 0 and ESCAPE not in done.stdout, "models in a pipe has no colours", done.stdout)
     expect("* 1" in done.stdout and "release" in done.stdout, "models marks what serves and names the signer", done.stdout)
     expect(any(line.startswith("    ") for line in done.stdout.splitlines()), "models tells a reason below its version")
+    models = lines_of(run("models", "--json"))[0]["models"]
+    reasons = [version["reason"] for model in models for version in model["versions"] if version["reason"]]
+    expect(reasons and all(reason in done.stdout for reason in reasons), "models tells every reason whole", reasons)
+    pattern = "m" * 100
+    done = run("key", "generate", "long", "--models", pattern)
+    expect(done.returncode == 0 and f'"{pattern}"' in done.stderr, "key generate writes a long pattern whole", done.stderr)
     expect(run("health").returncode == 0, "health ends with 0 while the server is ready")
     for command in ("models", "events", "predict", "health", "metrics", "bench", "bundle"):
         done = run(command, "--help")

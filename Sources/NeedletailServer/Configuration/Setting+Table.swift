@@ -36,7 +36,7 @@ extension Setting {
     "Allow listening beyond loopback without encryption")
   static let admin = Setting(
     "admin", .address, default: "127.0.0.1:6471", flag: "admin",
-    "Address for /metrics, /livez and /readyz over HTTP, or none")
+    "Address for the status page, /metrics, /livez and /readyz over HTTP, or none")
   static let adminTLS = Setting(
     "admin_tls", .flag, default: "false", flag: "admin-tls",
     "Encrypt admin HTTP with the same certificate, and ask for clients' where calls do")

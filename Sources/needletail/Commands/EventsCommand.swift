@@ -1,13 +1,14 @@
 internal import ArgumentParser
 internal import Foundation
 internal import NeedletailClient
+internal import NeedletailCore
 
 struct EventsCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "events",
     abstract: "Print what happened to models, store and server.",
     discussion: """
-      The server keeps the last 2048 events. Steps on the way of a version, of severity debug, are left out
+      The server keeps the last \(Limits.eventsMax) events. Steps on the way of a version, of severity debug, are left out
       unless --all is given.
 
       Examples:
@@ -52,7 +53,7 @@ struct EventsCommand: AsyncParsableCommand {
           notice("the server was restarted")
           report = try await server.withClient { try await $0.events() }
           began = report.beganMilliseconds
-        } else if let first = report.events.first, first.sequence > seen + 1 {
+        } else if let first = report.events.first, first.sequence > seen, first.sequence - seen > 1 {
           notice("\(first.sequence - seen - 1) events are lost: the server keeps no more")
         }
       } catch let error where error is Failure || error is ClientError {

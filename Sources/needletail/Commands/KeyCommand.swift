@@ -59,14 +59,14 @@ struct KeyGenerate: AsyncParsableCommand {
 
   private func entry(for key: APIKey) -> String {
     func list(_ words: String) -> String {
-      let quoted = words.split(separator: ",").map { $0.filter { $0 != " " }.quotedForMessage }
+      let quoted = words.split(separator: ",").map { $0.filter { $0 != " " }.jsonQuoted }
       return "[" + quoted.joined(separator: ", ") + "]"
     }
     let limits = [
       ("requests_per_second", requestsPerSecond), ("rows_per_second", rowsPerSecond), ("in_flight", inFlight),
     ].compactMap { name, limit in limit.map { "\(name): \($0)" } }
     var lines = [
-      "  - name: \(name.quotedForMessage)", "    hash: \(key.digest)", "    models: \(list(models))",
+      "  - name: \(name.jsonQuoted)", "    hash: \(key.digest)", "    models: \(list(models))",
       "    calls: \(list(calls))", "    state: active",
     ]
     if !limits.isEmpty { lines.append("    limits: {\(limits.joined(separator: ", "))}") }
@@ -110,11 +110,11 @@ struct KeyCheck: AsyncParsableCommand {
       let kind =
         switch grant.credential {
         case .key: "key"
-        case .certificate(let subject): "certificate \(subject)"
+        case .certificate(let subject): "certificate \(BundleOutput.plain(subject))"
         }
       table.append([
         (grant.name, .plain), (kind, .plain), (grant.state.rawValue, grant.state == .active ? .good : .bad),
-        (grant.models.map(\.description).joined(separator: " "), .plain),
+        (BundleOutput.plain(grant.models.map(\.description).joined(separator: " ")), .plain),
         (grant.calls.words.joined(separator: " "), .plain), (Self.text(of: grant.bounds), .plain),
       ])
     }

@@ -10,9 +10,10 @@ struct DescriptionPrinter {
   }
 
   func print() {
-    Swift.print("\(model.model) version \(model.version): \(model.task), \(model.state?.description ?? "unknown")")
+    let state = model.state?.description ?? "unknown"
+    print("\(model.model) version \(model.version): \(model.task), \(state)")
     for (name, value) in facts where !value.isEmpty {
-      Swift.print("  " + name.padding(toLength: 11, withPad: " ", startingAt: 0) + value)
+      print("  " + name.padding(toLength: 11, withPad: " ", startingAt: 0) + value)
     }
     section("inputs", model.inputs)
     section("outputs", model.outputs)
@@ -20,9 +21,12 @@ struct DescriptionPrinter {
     // The configuration is a whole file: `--json` shows it.
     pairs("lineage", model.lineage.filter { !$0.value.contains("\n") && !$0.value.isEmpty })
     guard !model.plan.isEmpty else { return }
-    Swift.print("plan")
-    for step in model.plan { Swift.print("  \(step)") }
+    print("plan")
+    for step in model.plan { print("  \(step)") }
   }
+
+  /// Names, labels and texts are whatever the publisher of the bundle wrote.
+  private func print(_ line: String) { Swift.print(BundleOutput.plain(line)) }
 
   private var facts: [(String, String)] {
     let created = Date(timeIntervalSince1970: Double(model.createdMilliseconds) / 1000)
@@ -31,14 +35,17 @@ struct DescriptionPrinter {
       ("digest", model.digest), ("signer", model.signer.isEmpty ? "none: not signed" : model.signer),
       ("precision", [model.precision, model.isa].filter { !$0.isEmpty }.joined(separator: " on ")),
       ("timed", model.planChoice),
-      ("memory", model.residentBytes > 0 ? "\((model.residentBytes + 1023) / 1024) KiB" : ""),
+      (
+        "memory",
+        model.residentBytes > 0 ? "\(model.residentBytes / 1024 + (model.residentBytes % 1024 > 0 ? 1 : 0)) KiB" : ""
+      ),
       ("labels", Self.list(model.labels)),
     ]
   }
 
   private func section(_ title: String, _ specs: [TensorSpecReport]) {
     guard !specs.isEmpty else { return }
-    Swift.print(title)
+    print(title)
     let width = specs.map(\.name.count).max() ?? 0
     for spec in specs {
       let shape = spec.shape.map { $0 == 0 ? "rows" : String($0) }.joined(separator: ", ")
@@ -47,16 +54,16 @@ struct DescriptionPrinter {
       if spec.optional { line += ", may be missing" }
       if !spec.categories.isEmpty { line += ", one of " + Self.list(spec.categories) }
       if !spec.summary.isEmpty { line += "  \(spec.summary)" }
-      Swift.print(line)
+      print(line)
     }
   }
 
   private func pairs(_ title: String, _ values: [String: String]) {
     guard !values.isEmpty else { return }
-    Swift.print(title)
+    print(title)
     let width = values.keys.map(\.count).max() ?? 0
     for (key, value) in values.sorted(by: { $0.key < $1.key }) {
-      Swift.print("  " + key + String(repeating: " ", count: width - key.count) + "  " + value)
+      print("  " + key + String(repeating: " ", count: width - key.count) + "  " + value)
     }
   }
 

@@ -47,7 +47,7 @@ struct PredictionPrinter {
   }
 
   private static func title(_ output: OutputTensor) -> String {
-    output.name == "probabilities" ? "probability" : output.name
+    output.name == "probabilities" ? "probability" : BundleOutput.plain(output.name)
   }
 
   /// Of probabilities the largest: that of the class answered.
@@ -59,7 +59,7 @@ struct PredictionPrinter {
       if output.name == "probabilities", let top = values[range].max() { return String(format: "%.4f", top) }
       return values[range].map { String(format: "%.6g", $0) }.joined(separator: " ")
     case .integers(let values): return values[range].map(String.init).joined(separator: " ")
-    case .strings(let values): return values[range].joined(separator: " ")
+    case .strings(let values): return BundleOutput.plain(values[range].joined(separator: " "))
     }
   }
 }

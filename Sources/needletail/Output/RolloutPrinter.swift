@@ -17,7 +17,8 @@ struct RolloutPrinter {
       let isServing = arm.version == report.servingVersion
       table.append([
         (String(arm.version) + (isServing ? "*" : ""), isServing ? .good : .plain),
-        (arm.labels.joined(separator: ","), .plain), (Self.percent(Double(arm.shareMillionths) / 1e6), .plain),
+        (BundleOutput.plain(arm.labels.joined(separator: ",")), .plain),
+        (Self.percent(Double(arm.shareMillionths) / 1e6), .plain),
         (String(arm.requests), .plain), (String(arm.failed), arm.failed > 0 ? .bad : .plain),
         (String(arm.nonFinite), arm.nonFinite > 0 ? .bad : .plain),
         (String(format: "%.1f µs", Double(arm.computeNanoseconds) / 1000), .plain),
@@ -28,7 +29,7 @@ struct RolloutPrinter {
     for label in report.labels where label.answering != label.version {
       let answer = label.answering == 0 ? "no version answers" : "version \(label.answering) answers"
       Swift.print(
-        TerminalTable.styled("label \(label.name)", .bad)
+        TerminalTable.styled("label \(BundleOutput.plain(label.name))", .bad)
           + ": version \(label.version) is \(BundleOutput.plain(label.reason)); \(answer)")
     }
     if let shadow = report.shadow, !shadow.problem.isEmpty {
@@ -44,11 +45,17 @@ struct RolloutPrinter {
     for aside in report.setAside {
       Swift.print(
         TerminalTable.styled("set aside", .bad)
-          + ": \(aside.version), \(aside.cause), \(Wording.age(since: aside.sinceMilliseconds, now: now)): \(aside.reason)"
+          + ": \(aside.version), \(BundleOutput.plain(aside.cause)), "
+          + "\(Wording.age(since: aside.sinceMilliseconds, now: now)): \(BundleOutput.plain(aside.reason))"
       )
     }
-    if !report.problem.isEmpty { Swift.print(TerminalTable.styled("not in force", .bad) + ": " + report.problem) }
-    if !report.file.isEmpty { Swift.print("rollout.yaml:\n" + report.file, terminator: "") }
+    if !report.problem.isEmpty {
+      Swift.print(TerminalTable.styled("not in force", .bad) + ": " + BundleOutput.plain(report.problem))
+    }
+    if !report.file.isEmpty {
+      Swift.print("rollout.yaml:")
+      for line in report.file.split(whereSeparator: \.isNewline) { Swift.print(BundleOutput.plain(String(line))) }
+    }
   }
 
   static func percent(_ share: Double) -> String { String(format: "%.2f %%", share * 100) }
