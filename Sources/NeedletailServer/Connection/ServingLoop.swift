@@ -96,8 +96,9 @@ final class ServingLoop: AnswerSink, @unchecked Sendable {
     timer = eventLoop.scheduleTask(deadline: due) { [unowned self] in
       allocations?.count()
       checkTime()
-      // From when it should have been: what one step is late must not add up over a round.
-      armTimer(at: max(.now(), due + .nanoseconds(patrol.pauseNanoseconds(over: slots.count))))
+      // From when it should have been, a round ago at most: what steps are late must not add up.
+      let pause = TimeAmount.nanoseconds(patrol.pauseNanoseconds(over: slots.count))
+      armTimer(at: max(.now() - .nanoseconds(patrol.roundNanoseconds), due + pause))
       allocations?.skip()
     }
   }
