@@ -43,14 +43,24 @@ struct ConnectionTests {
     }
   }
 
-  @Test func aPeerThatAsksAndDoesNotReadIsClosedAndOthersDoNotSuffer() async throws {
-    try await TestServer.with(
-      models: Self.models,
-      configure: {
-        $0.limits.stall = .milliseconds(200)
-        $0.limits.outputBytesMax = 1 << 20
-      }
-    ) { test in
+  @Test func aPeerThatLeavesTooManyAnswersUnreadIsClosedAndOthersDoNotSuffer() async throws {
+    // Only the bytes may end it here, and below only the time: both are told as the same reason.
+    try await expectSlowReaderIsClosed {
+      $0.limits.stall = .seconds(3600)
+      $0.limits.outputBytesMax = 1 << 20
+    }
+  }
+
+  @Test func aPeerThatTakesNoAnswerForTooLongIsClosedAndOthersDoNotSuffer() async throws {
+    try await expectSlowReaderIsClosed {
+      $0.limits.stall = .milliseconds(200)
+      $0.limits.outputBytesMax = 1 << 30
+      $0.limits.outputBytesTotalMax = 1 << 30
+    }
+  }
+
+  private func expectSlowReaderIsClosed(configure: @escaping (inout ServerConfiguration) -> Void) async throws {
+    try await TestServer.with(models: Self.models, configure: configure) { test in
       let raw = try await RawConnection.connect(to: test.address, autoRead: false)
       let inputs = [InputTensor.features([Float](repeating: 1, count: 500), columns: 1)]
       // 8 MB an answer: more than any socket buffer takes.
@@ -58,11 +68,14 @@ struct ConnectionTests {
         raw.push(try RawConnection.frame(id: id, .predict(.init(model: "wide", inputs: inputs))))
       }
       let client = try await test.client()
-      while TestServer.sum(
-        of: "needletail_connections_evicted_total", ["reason": "slow_reader"], in: try await client.metrics()) == 0
-      {
+      let start = Instant.now()
+      var evicted = 0.0
+      while evicted == 0, Instant.now().microseconds(since: start) < 20_000_000 {
+        evicted = TestServer.sum(
+          of: "needletail_connections_evicted_total", ["reason": "slow_reader"], in: try await client.metrics())
         #expect(try await client.predict("people", inputs: BadCall.good).version == 1)
       }
+      #expect(evicted == 1)
       await client.close()
       await raw.close()
     }
