@@ -91,6 +91,9 @@ public enum Limits {
   /// A burst may take so long, at least and at most, before it counts as overload.
   public static let queueIntervalNanosecondsMin: UInt64 = 5_000_000
   public static let queueIntervalNanosecondsMax: UInt64 = 100_000_000
+  /// A batch is not interrupted, and what comes meanwhile waits for all of it: it takes no longer unless
+  /// more rows make it much cheaper.
+  public static let batchNanosecondsUseful: UInt64 = 5_000_000
   /// A batch is not interrupted: while another model wants the workers too, none takes longer.
   public static let sharedBatchNanosecondsMax: UInt64 = 5_000_000
   /// A model that had calls within this time counts as one that wants the workers.

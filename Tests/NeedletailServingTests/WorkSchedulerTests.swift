@@ -50,6 +50,35 @@ struct WorkSchedulerTests {
 
   // MARK: batches
 
+  @Test(arguments: [
+    // Rows that cost the same each: as many as take 5 ms.
+    (one: 1_000, largest: 100_000, useful: 5),
+    // Quick ones: the largest batch takes less.
+    (one: 10, largest: 1_000, useful: Int.max),
+    // 900 µs to read the weights, 100 µs a row: at 90 rows that is a tenth.
+    (one: 1_000, largest: 10_900, useful: 90),
+    // A row that takes longer than any batch should: alone.
+    (one: 9_000, largest: 900_000, useful: 1),
+    // Rows that cost nothing.
+    (one: 1_000, largest: 1_000, useful: Int.max),
+  ])
+  func aBatchIsNoLongerThanMakesItCheaper(one: UInt64, largest: UInt64, useful: Int) {
+    let cost = PlanCost([.init(rows: 1, nanoseconds: one * 1000), .init(rows: 100, nanoseconds: largest * 1000)])
+    #expect(cost.usefulRows(within: 5_000_000) == useful)
+    var scheduler = WorkScheduler<Int>(workers: 1)
+    let now = Instant(nanoseconds: 1_000_000_000)
+    let lane = scheduler.addLane(cost: cost, rowsMax: 64, now: now)
+    for ticket in 0..<100 {
+      #expect(
+        scheduler.enqueue(
+          ticket, lane: lane, rows: 1, priority: .interactive, deadline: Deadline(arrival: now, timeoutMicroseconds: 0),
+          now: now))
+    }
+    var batch = WorkScheduler<Int>.Batch()
+    #expect(scheduler.next(now: now, into: &batch) == .run)
+    #expect(batch.rows == min(useful, 64))
+  }
+
   @Test func aFreeWorkerTakesAllThatWaitsUpToTheLargestBatch() {
     var bench = Bench()
     let lane = bench.lane(rowMicroseconds: 10, rowsMax: 8)

@@ -23,6 +23,16 @@ public struct PlanCost: Equatable, Sendable {
     UInt64(Double(largestNanoseconds) * Double(rows) / Double(rowsMax))
   }
 
+  /// Rows of a batch beyond which more only add delay: it takes the time given, or what every batch costs
+  /// whatever its rows, the reading of the weights above all, is less than a tenth of it. `.max`: the largest batch measured was not beyond.
+  public func usefulRows(within nanoseconds: UInt64) -> Int {
+    guard rowsMax > 1, largestNanoseconds > oneRowNanoseconds else { return .max }
+    let perRow = Double(largestNanoseconds - oneRowNanoseconds) / Double(rowsMax - 1)
+    let fixed = max(0, Double(oneRowNanoseconds) - perRow)
+    let rows = max((Double(nanoseconds) - fixed) / perRow, 10 * fixed / perRow)
+    return rows < Double(rowsMax) ? max(1, Int(rows)) : .max
+  }
+
   /// An estimate for any number of rows: on a straight line between the two ends, and beyond the largest
   /// batch as many of those as it takes.
   public func nanoseconds(rows: Int) -> UInt64 {

@@ -6,8 +6,8 @@ public import NeedletailModels
 ///
 /// - Each version has a lane with two priorities. Whoever had the least worker time goes first, so that a
 ///   slow model cannot starve a fast one (start-time fair queueing: P. Goyal, H. Vin, H. Cheng, 1996).
-/// - A batch takes what is there, up to the plan's largest; while another lane has work, no more than
-///   takes a few milliseconds, for a batch is not interrupted.
+/// - A batch takes what is there, as long as rows still make it cheaper or it takes a few milliseconds, for
+///   what comes next waits for all of it; while another lane has work, a few milliseconds at most.
 /// - Waiting is bounded in time: ``QueueDelay``.
 public struct WorkScheduler<Ticket: BitwiseCopyable>: ~Copyable {
   /// What a worker runs. Its arrays are used again.
@@ -51,7 +51,9 @@ public struct WorkScheduler<Ticket: BitwiseCopyable>: ~Copyable {
   // MARK: lanes
 
   public mutating func addLane(cost: PlanCost, rowsMax: Int, now: Instant) -> Int {
-    let box = LaneBox<Ticket>(ModelLane(cost: cost, rowsMax: rowsMax, now: now))
+    let box = LaneBox<Ticket>(
+      ModelLane(
+        cost: cost, rowsMax: min(rowsMax, cost.usefulRows(within: Limits.batchNanosecondsUseful)), now: now))
     if let free = lanes.firstIndex(where: { $0 == nil }) {
       lanes[free] = box
       return free
