@@ -168,6 +168,32 @@ struct WorkSchedulerTests {
     #expect(zip(run, run.dropFirst()).allSatisfy { $0 < $1 }, "the newest of each step ran")
   }
 
+  @Test func anOverloadedQueueThatAdmissionKeepsShortIsServedInOrderAndDropsNobody() {
+    var bench = Bench()
+    let lane = bench.lane(rowMicroseconds: 1000, rowsMax: 1)
+    var ticket = 0
+    var run: [Int] = []
+    for step in 0..<400 {
+      for _ in 0..<2 {
+        let status = bench.scheduler.status(of: lane, now: bench.now)
+        guard status.rowsQueued == 0 || status.rowsQueued < status.rowsLimit else {
+          bench.scheduler.refused(lane: lane, now: bench.now)
+          continue
+        }
+        ticket += 1
+        bench.call(ticket, lane: lane)
+      }
+      let tickets = bench.next()
+      if step > 100 {
+        run += tickets
+        #expect(bench.scheduler.status(of: lane, now: bench.now).isOverloaded)
+        #expect(bench.dropped() == [], "whoever was taken on is served")
+      }
+      bench.finish(microseconds: 1000)
+    }
+    #expect(run.count == 299 && zip(run, run.dropFirst()).allSatisfy { $0 + 1 == $1 })
+  }
+
   @Test func aBurstIsServedInOrderAndWhole() {
     var bench = Bench()
     let lane = bench.lane(rowMicroseconds: 1000, rowsMax: 1)
@@ -181,7 +207,7 @@ struct WorkSchedulerTests {
     #expect(run == Array(1...8))
   }
 
-  @Test func anEmptyQueueEndsTheOverload() {
+  @Test func anIntervalWithoutRefusalsEndsTheOverload() {
     var bench = Bench()
     let lane = bench.lane(rowMicroseconds: 1000, rowsMax: 1)
     for ticket in 1...60 {
@@ -192,6 +218,8 @@ struct WorkSchedulerTests {
     }
     #expect(bench.scheduler.status(of: lane, now: bench.now).isOverloaded)
     while bench.next() != [] { bench.finish(microseconds: 1000) }
+    #expect(bench.scheduler.status(of: lane, now: bench.now).isOverloaded, "it is empty because calls were dropped")
+    bench.pass(microseconds: 21_000)
     #expect(!bench.scheduler.status(of: lane, now: bench.now).isOverloaded)
   }
 

@@ -23,6 +23,8 @@ struct ModelLane<Ticket: BitwiseCopyable>: ~Copyable {
   private(set) var running = 0
   /// Nanoseconds of worker time this lane was given: who had least goes first.
   var virtualTime: UInt64 = 0
+  /// While the batch that is being filled began, calls had waited too long.
+  private var isStale = false
   /// When it last had work.
   private(set) var lastActive = Instant(nanoseconds: 0)
 
@@ -64,6 +66,12 @@ struct ModelLane<Ticket: BitwiseCopyable>: ~Copyable {
     return isQueued
   }
 
+  /// Time passes for an empty queue too.
+  mutating func look(at now: Instant) { if isEmpty { delay.isEmpty(at: now) } }
+
+  /// A call found no room.
+  mutating func refused(at now: Instant) { delay.refused(at: now) }
+
   /// The next call that may run in a batch with `rowsLeft` rows of room, or nil. What may not run any more
   /// goes to `dropped`, without taking room.
   /// - Parameter sharedNanoseconds: what a call may have to wait for a batch of another lane.
@@ -71,7 +79,9 @@ struct ModelLane<Ticket: BitwiseCopyable>: ~Copyable {
     now: Instant, sharedNanoseconds: UInt64, rowsLeft: Int, isFirst: Bool, dropped: (Ticket, WorkDrop) -> Void
   ) -> Entry? {
     let isOverloaded = delay.isOverloaded(at: now)
-    let bound = delay.boundNanoseconds(at: now) &+ sharedNanoseconds
+    // Admission counts what waits; whoever it took on within the bound may have found a batch just begun.
+    let bound = delay.boundNanoseconds(at: now) &+ UInt64(rate.batchNanoseconds) &+ sharedNanoseconds
+    var isStale = !isFirst && isStale
     func next(_ ring: inout BoundedRing<Entry>, _ rowsQueued: inout Int) -> Entry? {
       // Too old: at the front, for age grows towards it. The newest is never too old for a worker that is
       // free: that it waited is then the machine's fault, not the queue's.
@@ -79,14 +89,17 @@ struct ModelLane<Ticket: BitwiseCopyable>: ~Copyable {
         _ = ring.popFirst()
         rowsQueued -= entry.rows
         dropped(entry.ticket, .waitedTooLong)
+        isStale = true
       }
-      // Newest first while overloaded: it has the best chance to be in time, and nobody may be waiting
-      // any more for the oldest.
-      while let entry = isOverloaded ? ring.last : ring.first {
+      // An overloaded queue that admission could not keep short is served newest first: it has the best
+      // chance to be in time, and nobody may be waiting any more for the oldest. One that is short is
+      // served in order: newest first, half of it would wait only to be dropped.
+      let isNewestFirst = isOverloaded && isStale
+      while let entry = isNewestFirst ? ring.last : ring.first {
         let isLate = now.nanoseconds >= entry.deadline
         // A call of more rows than a batch has runs alone.
         guard isLate || isFirst || entry.rows <= rowsLeft else { return nil }
-        _ = isOverloaded ? ring.popLast() : ring.popFirst()
+        _ = isNewestFirst ? ring.popLast() : ring.popFirst()
         rowsQueued -= entry.rows
         guard isLate else { return entry }
         dropped(entry.ticket, .expired)
@@ -96,6 +109,8 @@ struct ModelLane<Ticket: BitwiseCopyable>: ~Copyable {
     var entry = next(&interactive, &rowsQueued)
     if entry == nil, interactive.isEmpty { entry = next(&bulk, &rowsQueued) }
     if isEmpty { delay.isEmpty(at: now) }
+    if isStale { delay.refused(at: now) }
+    self.isStale = isStale
     return entry
   }
 

@@ -86,6 +86,9 @@ public struct WorkScheduler<Ticket: BitwiseCopyable>: ~Copyable {
       priority: priority)
   }
 
+  /// A call found no room there, by ``LaneStatus/rowsLimit``.
+  public mutating func refused(lane: Int, now: Instant) { box(lane).lane.refused(at: now) }
+
   /// Whether a call waits.
   public var hasWaiting: Bool { lanes.contains { $0.map { !$0.lane.isEmpty } ?? false } }
 
@@ -178,6 +181,7 @@ public struct WorkScheduler<Ticket: BitwiseCopyable>: ~Copyable {
 
   public func status(of index: Int, now: Instant) -> LaneStatus {
     let lane = box(index)
+    lane.lane.look(at: now)
     var active = 1
     for other in lanes { if let other, other !== lane, !other.lane.isIdle { active += 1 } }
     return LaneStatus(

@@ -27,6 +27,8 @@ final class WorkerLane: @unchecked Sendable {
   /// Rows that may wait: ``WorkScheduler/LaneStatus/rowsLimit``.
   private let rowsLimit = Atomic(Int.max)
   private let rowNanoseconds = Atomic<UInt64>(0)
+  /// Since the pool last asked.
+  private let hasRefused = Atomic(false)
 
   init(_ model: LiveModel, index: Int, counters: ServingCounters) {
     self.model = model
@@ -42,6 +44,7 @@ final class WorkerLane: @unchecked Sendable {
     let limit = rowsLimit.load(ordering: .relaxed) / (priority == .bulk ? 2 : 1)
     // Whatever the limit, an empty queue takes one call.
     guard waiting > 0, waiting + rows > limit else { return nil }
+    if !hasRefused.load(ordering: .relaxed) { hasRefused.store(true, ordering: .relaxed) }
     return overloaded(waiting: waiting)
   }
 
@@ -59,6 +62,9 @@ final class WorkerLane: @unchecked Sendable {
     let nanoseconds = Double(rows) * Double(rowNanoseconds.load(ordering: .relaxed))
     return UInt32(min(1_000_000, max(Double(Limits.overloadRetryMicrosecondsMin), nanoseconds / 1000)))
   }
+
+  /// Whether a call was refused since the last question.
+  func takeRefusal() -> Bool { hasRefused.exchange(false, ordering: .relaxed) }
 
   func admitted(rows: Int) { rowsWaiting.add(rows, ordering: .relaxed) }
 

@@ -133,6 +133,7 @@ public final class WorkerPool: @unchecked Sendable {
     var isFull = false
     for lane in lanes {
       guard let lane else { continue }
+      if lane.takeRefusal() { scheduler.refused(lane: lane.index, now: now) }
       lane.publish(scheduler.status(of: lane.index, now: now))
       if lane.isFull { isFull = true }
     }
