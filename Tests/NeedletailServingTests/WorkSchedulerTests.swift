@@ -236,7 +236,7 @@ struct WorkSchedulerTests {
     let status = bench.scheduler.status(of: lane, now: bench.now)
     #expect((990...1000).contains(status.rowNanoseconds / 1000))
     // The time that may be waited grows with a batch's cost, and what runs in it falls with a row's.
-    #expect(before == 200, "10 ms at 100 µs a row on two workers")
+    #expect(before == 320, "ten times twice a batch, 16 ms, at 100 µs a row on two workers")
     #expect((195...205).contains(status.rowsLimit), "100 ms at 1 ms a row on two workers: \(status.rowsLimit)")
   }
 

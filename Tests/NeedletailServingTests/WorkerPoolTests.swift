@@ -77,7 +77,7 @@ struct WorkerPoolTests {
 
   @Test func moreThanTheTimeAllowsIsRefusedAndSaidWhenToComeBack() throws {
     let bench = BatcherBench(workers: 1, isStarted: false)
-    let model = try bench.live(Self.line, planRows: 4, warmUp: Self.expensive)
+    let model = try bench.live(Self.line, planRows: 1, warmUp: Self.expensive)
     bench.publish(model)
     bench.sink.time = .now()
     // 20 ms of 1 ms rows may wait; bulk half of it.

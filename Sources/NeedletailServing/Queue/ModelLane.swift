@@ -32,7 +32,13 @@ struct ModelLane<Ticket: BitwiseCopyable>: ~Copyable {
     self.rowsMax = rowsMax
     rate = ServiceRate(cost)
     delay = QueueDelay(targetNanoseconds: Limits.queueTargetNanosecondsMin, now: now)
-    delay.setTarget(serviceNanoseconds: UInt64(rate.batchNanoseconds))
+    setTarget()
+  }
+
+  /// By a full batch, even where batches are shorter now: by those, an overloaded queue would keep its
+  /// batches as short as they happen to be, and short ones cost more.
+  private mutating func setTarget() {
+    delay.setTarget(serviceNanoseconds: max(UInt64(rate.batchNanoseconds), rate.nanoseconds(rows: rowsMax)))
   }
 
   var isEmpty: Bool { interactive.isEmpty && bulk.isEmpty }
@@ -130,7 +136,7 @@ struct ModelLane<Ticket: BitwiseCopyable>: ~Copyable {
     running -= 1
     lastActive = now
     rate.add(rows: rows, nanoseconds: nanoseconds)
-    delay.setTarget(serviceNanoseconds: UInt64(rate.batchNanoseconds))
+    setTarget()
   }
 }
 
