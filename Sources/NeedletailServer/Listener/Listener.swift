@@ -93,8 +93,9 @@ final class Listener: Service {
       }
       // A client may end its side and still wait for its answers.
       .childChannelOption(.allowRemoteHalfClosure, value: true)
-      // However much waits in one socket, the others have their turn after one read of it.
-      .childChannelOption(.maxMessagesPerRead, value: 1)
+      // However much waits in one socket, the others have their turn after two reads of it. Not one: NIO
+      // keeps as many buffers as reads, and the last read's may still hold the bytes of a frame.
+      .childChannelOption(.maxMessagesPerRead, value: 2)
       .childChannelOption(
         .writeBufferWaterMark,
         value: .init(low: Limits.outputBytesHighWater / 4, high: Limits.outputBytesHighWater)
