@@ -1,4 +1,4 @@
-internal import NeedletailCore
+public import NeedletailCore
 
 /// Bytes in, records out: RFC 4180 as a pure state machine over chunks of any size.
 ///
@@ -23,6 +23,7 @@ public struct CSVParser {
   private static let byteOrderMark: [UInt8] = [0xEF, 0xBB, 0xBF]
 
   private let delimiter: UInt8
+  private let recordBytesMax: Int
   private var state = State.fieldStart
   private var bytes: [UInt8] = []
   private var ends: [Int] = []
@@ -38,7 +39,11 @@ public struct CSVParser {
   /// Bytes of a byte order mark that the file began with; nil once it has begun for good.
   private var markBytes: Int? = 0
 
-  public init(delimiter: UInt8 = UInt8(ascii: ",")) { self.delimiter = delimiter }
+  /// - Parameter recordBytesMax: bytes of the fields of one record; more is refused.
+  public init(delimiter: UInt8 = UInt8(ascii: ","), recordBytesMax: Int = Limits.csvRecordBytesMax) {
+    self.delimiter = delimiter
+    self.recordBytesMax = recordBytesMax
+  }
 
   /// Reads on in a chunk, up to the end of a record or of the chunk.
   /// - Returns: true if a record is complete: see ``withRecord(_:)``. False: give the next chunk, or ``finish()``.
@@ -155,6 +160,7 @@ public struct CSVParser {
         }
       case .quoteInQuoted:
         if byte == quote {
+          try checkRoom(for: 1)
           bytes.append(quote)
           state = .quoted
           index += 1
@@ -187,14 +193,18 @@ public struct CSVParser {
       throw CSVError(
         line: line, "expected text in UTF-8, found a NUL byte (is this UTF-16, or no text at all?)")
     }
-    if bytes.count + (end - start) > Limits.csvRecordBytesMax {
-      throw CSVError(
-        line: recordLine,
-        "expected at most \(Limits.csvRecordBytesMax) bytes in one record, found more (a quote that never closes?)")
-    }
+    try checkRoom(for: end - start)
     if high >= 0x80 { hasHighBytes = true }
     bytes.append(contentsOf: UnsafeBufferPointer(rebasing: chunk[start..<end]))
     return end
+  }
+
+  private func checkRoom(for count: Int) throws(CSVError) {
+    guard bytes.count + count <= recordBytesMax else {
+      throw CSVError(
+        line: recordLine,
+        "expected at most \(recordBytesMax) bytes in one record, found more (a quote that never closes?)")
+    }
   }
 
   private mutating func endField() throws(CSVError) {

@@ -56,10 +56,9 @@ final class ModelBatch<Encoder: AnyObject> {
   func keepForShadow() { copies.takeOutputs(workspace) }
 
   /// Keeps a call that a worker computed, with its answer.
-  func keepForShadow(_ call: QueuedCall, shard: Int) {
+  func keepForShadow(_ call: QueuedCall, _ outputs: UnsafeBufferPointer<UnsafePointer<Float>>, shard: Int) {
     copies.take(
-      input: call.input, outputs: pointers.point(at: call.output, rows: call.rows, selection: call.selection),
-      selection: call.selection, rows: call.rows, shard: shard)
+      input: call.input, outputs: outputs, selection: call.selection, rows: call.rows, shard: shard)
   }
 
   /// Hands over what was kept.

@@ -116,11 +116,10 @@ extension TickBatcher {
       count(
         batch.model.counters, calls: 1, rows: call.rows, call.timing.computeMicroseconds, end: call.computed)
       count(batch.model.counters, received: call.receiveMicroseconds, call.timing)
-      batch.keepForShadow(call, shard: shard)
+      let values = batch.pointers.point(at: call.output, rows: call.rows, selection: call.selection)
       sink.answer(
-        call.address, batch.encoder, rows: call.rows,
-        values: batch.pointers.point(at: call.output, rows: call.rows, selection: call.selection),
-        selection: call.selection, timing: call.timing)
+        call.address, batch.encoder, rows: call.rows, values: values, selection: call.selection, timing: call.timing)
+      batch.keepForShadow(call, values, shard: shard)
     case .expired:
       refuse(call.address, Self.expired, batch, sink)
     case .shed, .waiting:

@@ -100,7 +100,10 @@ public final class TickBatcher<Sink: AnswerSink> {
       throw obstacle
     }
     if rows > batch.room { run(batch, into: sink) }
+    let nanoseconds = estimate(batch, calls: 1, rows: rows)
+    tickNanoseconds &+= nanoseconds
     if rows > batch.room {
+      if nanoseconds > Limits.readyAnswersWaitNanoseconds { sink.sendReady() }
       try runAlone(call, rows: rows, selection: selection, batch, sink)
       return
     }
@@ -109,9 +112,7 @@ public final class TickBatcher<Sink: AnswerSink> {
       PredictJob(
         address: call.address, arrival: call.arrival, receiveMicroseconds: call.receiveMicroseconds,
         deadline: call.deadline, selection: selection, firstRow: batch.rows, rows: rows))
-    let nanoseconds = estimate(batch, calls: 1, rows: rows)
     pendingNanoseconds &+= nanoseconds
-    tickNanoseconds &+= nanoseconds
     callBegan()
   }
 

@@ -110,6 +110,18 @@ struct CSVParserTests {
     }
   }
 
+  @Test(arguments: ["aaaaaaaaa", "\"aaaaaaaaa\"", String(repeating: "\"", count: 20), "aaa,aaa,aaa"])
+  func bytesAreBoundedBeforeTheRecordEnds(text: String) {
+    var parser = CSVParser(recordBytesMax: 8)
+    let error = #expect(throws: CSVError.self) {
+      try Array(text.utf8).withUnsafeBufferPointer { text in
+        var position = 0
+        while try parser.next(in: text, from: &position) {}
+      }
+    }
+    #expect(error?.problem.hasPrefix("expected at most 8 bytes in one record") == true)
+  }
+
   @Test func columnsAreBoundedBeforeTheRecordEnds() {
     let commas = [UInt8](repeating: UInt8(ascii: ","), count: Limits.featuresMax + 1)
     #expect(throws: CSVError.self) { try records(commas) }

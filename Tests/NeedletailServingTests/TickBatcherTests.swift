@@ -64,6 +64,17 @@ struct TickBatcherTests {
     #expect(bench.sink.toldAtSends == [3], "what the first tick told, and the refusal of this one")
   }
 
+  @Test func callsLargerThanOneRunCountAsWorkOfTheirTick() throws {
+    let bench = BatcherBench()
+    bench.publish(try bench.live(line, planRows: 4, warmUp: [WarmUpRun(rows: 1, nanoseconds: 5_000_000)]))
+    let large = [[Float]](repeating: [1, 0], count: 9)
+    bench.call(1, large)
+    #expect(bench.sink.answers[1] != nil, "45 ms at once: a burst")
+    bench.call(2, large)
+    #expect(bench.sink.errors[2]?.code == .overloaded, "the second would make it longer than any burst may be")
+    bench.run()
+  }
+
   @Test func fullScratchRunsAtOnce() throws {
     let bench = BatcherBench()
     bench.publish(try bench.live(line, planRows: 4))

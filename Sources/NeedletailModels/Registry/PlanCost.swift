@@ -24,7 +24,8 @@ public struct PlanCost: Equatable, Sendable {
   }
 
   /// Rows of a batch beyond which more only add delay: it takes the time given, or what every batch costs
-  /// whatever its rows, the reading of the weights above all, is less than a tenth of it. `.max`: the largest batch measured was not beyond.
+  /// whatever its rows, the reading of the weights above all, is less than a tenth of it. `.max`: the largest batch
+  /// measured was not beyond.
   public func usefulRows(within nanoseconds: UInt64) -> Int {
     guard rowsMax > 1, largestNanoseconds > oneRowNanoseconds else { return .max }
     let perRow = Double(largestNanoseconds - oneRowNanoseconds) / Double(rowsMax - 1)

@@ -72,8 +72,12 @@ struct ModelLane<Ticket: BitwiseCopyable>: ~Copyable {
     return isQueued
   }
 
-  /// Time passes for an empty queue too.
-  mutating func look(at now: Instant) { if isEmpty { delay.isEmpty(at: now) } }
+  /// How its queue stands: time passes for an empty one too.
+  func delay(at now: Instant) -> QueueDelay {
+    var delay = delay
+    if isEmpty { delay.isEmpty(at: now) }
+    return delay
+  }
 
   /// A call found no room.
   mutating func refused(at now: Instant) { delay.refused(at: now) }

@@ -4,9 +4,10 @@ public import NeedletailCore
 ///
 /// What is read later in a tick waits for all that was read before it. A tick that is longer than its
 /// target now and then is a burst; when several in a row were, or a burst is longer than the interval of
-/// eight targets, the loop is overloaded, and takes no more than half the target at a time, for what comes while a tick computes waits for all of the tick, even
-/// if only to be refused. The overload ends when nobody was refused for an interval: a single tick
-/// without a refusal may only have begun early. Pure.
+/// eight targets, the loop is overloaded. It then takes no more than half the target at a time, for what
+/// comes while a tick computes waits for all of the tick, even if only to be refused. The overload ends
+/// when nobody was refused for an interval: a single tick without a refusal may only have begun early.
+/// Pure.
 public struct TickGovernor {
   private let targetNanoseconds: UInt64
   private var start: Instant?

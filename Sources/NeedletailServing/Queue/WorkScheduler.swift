@@ -181,15 +181,15 @@ public struct WorkScheduler<Ticket: BitwiseCopyable>: ~Copyable {
 
   public func status(of index: Int, now: Instant) -> LaneStatus {
     let lane = box(index)
-    lane.lane.look(at: now)
+    let delay = lane.lane.delay(at: now)
     var active = 1
     for other in lanes { if let other, other !== lane, !other.lane.isIdle { active += 1 } }
     return LaneStatus(
       callsQueued: lane.lane.callsQueued, rowsQueued: lane.lane.rowsQueued,
       rowsLimit: lane.lane.rate.rows(
-        within: lane.lane.delay.boundNanoseconds(at: now) &+ sharedNanoseconds(lane, now: now),
+        within: delay.boundNanoseconds(at: now) &+ sharedNanoseconds(lane, now: now),
         workers: Double(workers) / Double(active)),
-      rowNanoseconds: UInt64(lane.lane.rate.rowNanoseconds), isOverloaded: lane.lane.delay.isOverloaded(at: now))
+      rowNanoseconds: UInt64(lane.lane.rate.rowNanoseconds), isOverloaded: delay.isOverloaded(at: now))
   }
 }
 
