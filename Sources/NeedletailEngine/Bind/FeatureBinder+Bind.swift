@@ -54,6 +54,12 @@ extension FeatureBinder {
   private func bindDenseFloats(
     _ tensor: TensorView, rows: Range<Int>, into row0: UnsafeMutablePointer<Float>
   ) throws(ServingError) {
+    if isNumeric, let data = tensor.data.baseAddress {
+      let elements = rows.count * count
+      UnsafeMutableRawPointer(row0).copyMemory(
+        from: data + rows.lowerBound * count * MemoryLayout<Float>.size, byteCount: elements * MemoryLayout<Float>.size)
+      if NonFinite.count(row0, count: elements) == 0 { return }
+    }
     let exponent: UInt32 = 0x7f80_0000
     for row in rows {
       let to = row0 + (row - rows.lowerBound) * count

@@ -9,12 +9,15 @@ public import NeedletailCore
 public final class FeatureBinder: Sendable {
   public let schema: FeatureSchema
 
-  /// Both lie in memory that only this object owns, written by its initialiser, read-only until its
+  /// All lie in memory that only this object owns, written by its initialiser, read-only until its
   /// end.
   nonisolated(unsafe) let columns: UnsafeMutablePointer<FeatureColumn>
   nonisolated(unsafe) let names: ByteTable
+  nonisolated(unsafe) private let dense = ByteTable([FeatureBinder.denseName])
   /// False where a feature is itself called `features`.
   private let acceptsDense: Bool
+  /// Whether bound rows of finite numbers are the numbers that came.
+  let isNumeric: Bool
 
   var count: Int { schema.features.count }
 
@@ -27,6 +30,7 @@ public final class FeatureBinder: Sendable {
     for (index, feature) in schema.features.enumerated() {
       (columns + index).initialize(to: FeatureColumn(feature))
     }
+    isNumeric = (0..<schema.features.count).allSatisfy { [columns] in !columns[$0].isCategorical }
     acceptsDense = !schema.features.contains { $0.name == Self.denseName }
   }
 
@@ -34,6 +38,7 @@ public final class FeatureBinder: Sendable {
     for index in 0..<count { columns[index].categories.deallocate() }
     columns.deallocate()
     names.deallocate()
+    dense.deallocate()
   }
 
   private static func check(_ schema: FeatureSchema) throws(PlanError) {
@@ -90,7 +95,7 @@ public final class FeatureBinder: Sendable {
     return tensors[0]
   }
 
-  func isDenseName(_ name: UnsafeRawBufferPointer) -> Bool { name.elementsEqual(Self.denseName.utf8) }
+  func isDenseName(_ name: UnsafeRawBufferPointer) -> Bool { dense.matches(name, at: 0) }
 
   /// - Parameter hint: where it stands if features come in schema order.
   func feature(named name: UnsafeRawBufferPointer, hint: Int) -> Int? {
