@@ -15,11 +15,16 @@ final class ConnectionHandler: ChannelDuplexHandler {
   typealias OutboundOut = ByteBuffer
 
   let loop: ServingLoop
+  private let isEncrypted: Bool
   var state: ConnectionStateMachine
   /// Who calls, and what it may call.
   var access: ConnectionAccess
   private var output = ByteBuffer()
   private var context: ChannelHandlerContext?
+  /// Where the output goes first; nil where TLS stands between.
+  private var socket: PlainSocket?
+  /// Writes that the channel has not done with: nothing may overtake them.
+  private var writesWaiting = 0
   /// Where the loop keeps this connection; answers come back by it.
   private var address = ReplyAddress(slot: 0, generation: 0, id: 0)
   /// Whether it stands in the loop's list of connections with something to send.
@@ -40,8 +45,10 @@ final class ConnectionHandler: ChannelDuplexHandler {
   /// This side has ended; the peer has all that it will get.
   private var isOutputClosed = false
 
-  init(loop: ServingLoop) {
+  /// - Parameter isEncrypted: TLS stands between this handler and the socket.
+  init(loop: ServingLoop, isEncrypted: Bool) {
     self.loop = loop
+    self.isEncrypted = isEncrypted
     access = ConnectionAccess(isRequired: loop.keys != nil)
     state = ConnectionStateMachine(bounds: loop.bounds, isAuthenticated: loop.keys == nil, now: loop.now())
   }
@@ -50,6 +57,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
 
   func handlerAdded(context: ChannelHandlerContext) {
     self.context = context
+    if !isEncrypted { socket = PlainSocket(context.channel) }
     let slot = loop.add(self)
     address = ReplyAddress(slot: slot.index, generation: slot.generation, id: 0)
   }
@@ -65,9 +73,12 @@ final class ConnectionHandler: ChannelDuplexHandler {
     var bytes = unwrapInboundIn(data)
     loop.counters.receivedBytes.add(UInt64(bytes.readableBytes), shard: loop.shard)
     let now = loop.now()
+    loop.beginRead()
     state.receive(&bytes, now: now)
     takeFrames(now)
   }
+
+  func channelReadComplete(context: ChannelHandlerContext) { loop.endRead() }
 
   func read(context: ChannelHandlerContext) {
     if state.wantsBytes {
@@ -118,10 +129,13 @@ final class ConnectionHandler: ChannelDuplexHandler {
   private func forget() {
     guard context != nil else { return }
     context = nil
+    socket = nil
     _ = loop.outputBudget.move(by: -bytesWaiting)
     bytesWaiting = 0
     state.close()
     loop.remove(address)
+    // In case the read that ended it is not completed.
+    loop.endRead()
   }
 
   // MARK: calls
@@ -295,11 +309,22 @@ final class ConnectionHandler: ChannelDuplexHandler {
     guard let context, !isFlushing, output.readableBytes > 0 else { return }
     isFlushing = true
     loop.counters.sentBytes.add(UInt64(output.readableBytes), shard: loop.shard)
-    context.writeAndFlush(wrapOutboundOut(output), promise: nil)
+    if let socket, writesWaiting == 0 {
+      output.moveReaderIndex(forwardBy: output.withUnsafeReadableBytes { socket.write($0) })
+    }
+    if output.readableBytes > 0 { write(output, context) }
     // NIO lets go of the buffer where the socket took it whole; then its memory is used again.
     output.clear()
     isFlushing = false
     closeIfTooMuchWaits()
+  }
+
+  private func write(_ bytes: ByteBuffer, _ context: ChannelHandlerContext) {
+    guard socket != nil else { return context.writeAndFlush(wrapOutboundOut(bytes), promise: nil) }
+    writesWaiting += 1
+    let written = context.eventLoop.makePromise(of: Void.self)
+    written.futureResult.assumeIsolated().whenComplete { [self] _ in writesWaiting -= 1 }
+    context.writeAndFlush(wrapOutboundOut(bytes), promise: written)
   }
 
   /// Peers that ask and do not read must not fill the server's memory, neither one nor many together.
@@ -317,9 +342,9 @@ final class ConnectionHandler: ChannelDuplexHandler {
   /// - Returns: whether all connections together are above their bound.
   @discardableResult
   private func measureWaiting() -> Bool {
-    guard let context, bytesWaiting > 0 || !context.channel.isWritable else { return false }
+    guard bytesWaiting > 0 || state.isBlocked, let context else { return false }
     let waiting =
-      context.channel.isWritable ? 0 : (try? context.channel.syncOptions?.getOption(.bufferedWritableBytes)) ?? 0
+      state.isBlocked ? (try? context.channel.syncOptions?.getOption(.bufferedWritableBytes)) ?? 0 : 0
     let change = waiting - bytesWaiting
     bytesWaiting = waiting
     return loop.outputBudget.move(by: change)

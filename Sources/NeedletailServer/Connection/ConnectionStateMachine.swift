@@ -178,6 +178,9 @@ struct ConnectionStateMachine: ~Copyable {
   /// it has as many calls in flight as it may, for its next ones would only pile up here.
   var wantsBytes: Bool { blockedSince == nil && callsInFlight < bounds.callsInFlightMax }
 
+  /// Whether the socket takes no more bytes.
+  var isBlocked: Bool { blockedSince != nil }
+
   /// - Returns: whether frames that waited may go on.
   mutating func writability(_ isWritable: Bool, now: Instant) -> Bool {
     let wasBlocked = blockedSince != nil

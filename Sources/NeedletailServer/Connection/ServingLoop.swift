@@ -39,7 +39,12 @@ final class ServingLoop: AnswerSink, @unchecked Sendable {
   private var freeSlots: [UInt32] = []
   private var dirty: [ConnectionHandler] = []
   private var flushing: [ConnectionHandler] = []
-  private var isTickArmed = false
+  /// A tick has work and is to run.
+  private var isTickDue = false
+  /// It stands in the event loop's queue.
+  private var isTickQueued = false
+  /// A connection is being read: the tick is queued, or run, when that is complete.
+  private var isReading = false
   private var timer: Scheduled<Void>?
   private var patrol: Patrol
   private var allocations: LoopAllocations?
@@ -81,7 +86,10 @@ final class ServingLoop: AnswerSink, @unchecked Sendable {
       shadows: shared.shadows,
       workers: shared.workers.map { ($0, mailbox) },
       tickNanosecondsTarget: UInt64(clamping: serving.tickTarget.nanoseconds))
-    tick = { [unowned self] in runTick() }
+    tick = { [unowned self] in
+      isTickQueued = false
+      if isTickDue { runTick() }
+    }
     doorbell.connect(to: self) { [unowned self] in
       batcher.collect(into: self)
       runTick()
@@ -165,16 +173,37 @@ final class ServingLoop: AnswerSink, @unchecked Sendable {
     batcher.admit(call, into: self)
   }
 
-  /// NIO runs tasks after it has handled every event of a wake-up: then this tick's calls are complete.
+  /// The tick has work.
   private func armTick() {
-    guard !isTickArmed else { return }
-    isTickArmed = true
+    isTickDue = true
+    if !isReading { queueTick() }
+  }
+
+  /// NIO runs tasks after it has handled every event of a wake-up: then this tick's calls are complete.
+  private func queueTick() {
+    guard !isTickQueued else { return }
+    isTickQueued = true
     eventLoop.execute(tick)
+  }
+
+  /// Bytes have come over one connection; ``endRead()`` follows, be it because the connection ends.
+  func beginRead() { isReading = true }
+
+  /// Nothing more of this wake-up comes over this connection. If there is no other, the tick's calls are
+  /// complete, and it need not go through the event loop's queue.
+  func endRead() {
+    isReading = false
+    guard isTickDue, !isTickQueued else { return }
+    if slots.count - freeSlots.count == 1 {
+      runTick()
+    } else {
+      queueTick()
+    }
   }
 
   /// Computes what the wake-up brought in, then hands each connection's answers to its socket at once.
   func runTick() {
-    isTickArmed = false
+    isTickDue = false
     batcher.run(into: self)
     // A flush may wake a connection that was blocked, and that may answer further calls: those go into
     // the other list and the next tick.

@@ -109,7 +109,7 @@ final class Listener: Service {
             if channel.localAddress?.port != nil {
               try channel.syncOptions?.setOption(.tcpOption(.tcp_nodelay), value: 1)
             }
-            let connection = ConnectionHandler(loop: loop)
+            let connection = ConnectionHandler(loop: loop, isEncrypted: tls != nil)
             if let tls {
               let encryption = NIOSSLServerHandler(context: tls.context)
               try channel.pipeline.syncOperations.addHandlers(
