@@ -52,6 +52,26 @@ struct StorePlannerTests {
     #expect(order == ["a2", "b2", "c7", "a1", "b1"])
   }
 
+  @Test func aModelPublishedToWithoutPauseDoesNotKeepOthersFromLoading() {
+    var driver = PlannerDriver(keep: 1)
+    for model in ["a", "b", "c"] { driver.put(1, model) }
+    var actions = driver.scan()
+    while let load = actions.loads.first { actions = driver.succeed(load.key.version.number, load.key.model.name) }
+    for model in ["a", "b", "c"] { driver.put(2, model) }
+    actions = driver.scan()
+    var order: [String] = []
+    for version in UInt64(3)...8 {
+      guard let load = actions.loads.first else { break }
+      order.append("\(load.key.model)\(load.key.version)")
+      // While one loads, the first two are published to again.
+      driver.put(version, "a")
+      driver.put(version, "b")
+      _ = driver.scan()
+      actions = driver.succeed(load.key.version.number, load.key.model.name)
+    }
+    #expect(order == ["a2", "b3", "c2", "a5", "b6", "a7"])
+  }
+
   @Test func fallsBackToTheNextLowerVersionAtStart() {
     var driver = PlannerDriver()
     for version in 1...4 { driver.put(UInt64(version)) }

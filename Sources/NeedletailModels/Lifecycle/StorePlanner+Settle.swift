@@ -152,7 +152,11 @@ extension StorePlanner {
       }
     }
     publish(decisions, retired: retired, now: now, &actions)
-    dispatch(queue.sorted { ($0.rank, $0.key) < ($1.rank, $1.key) }.first?.key, now: now, &actions)
+    // Of those that wait alike, the model whose last turn is longest ago, or one that is published to without
+    // pause would keep the others from ever loading.
+    turns = turns.filter { byModel[$0.key] != nil }
+    let next = queue.min { ($0.rank, turns[$0.key.model] ?? 0) < ($1.rank, turns[$1.key.model] ?? 0) }
+    dispatch(next?.key, now: now, &actions)
     updateReadiness()
   }
 
@@ -206,6 +210,8 @@ extension StorePlanner {
   private mutating func dispatch(_ key: VersionKey?, now: Moment, _ actions: inout [Action]) {
     guard inFlight == nil, let key, let record = records[key], let file = record.file else { return }
     inFlight = key
+    turnsTaken += 1
+    turns[key.model] = turnsTaken
     records[key]?.attempted = file.fingerprint
     let request = LoadRequest(key: key, path: file.path, fingerprint: file.fingerprint, isLate: record.isLate)
     if records[key]?.lifecycle.state == .live {

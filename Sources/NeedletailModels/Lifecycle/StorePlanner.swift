@@ -81,6 +81,9 @@ package struct StorePlanner: Sendable {
   var problems: [StoreProblem] = []
   /// The file the loader has in hand.
   var inFlight: VersionKey?
+  /// When each model had the loader last, counted in turns.
+  var turns: [ModelID: UInt64] = [:]
+  var turnsTaken: UInt64 = 0
   var hasScanned = false
   package internal(set) var isReady = false
   /// As last published.
