@@ -59,6 +59,36 @@ struct ConnectionTests {
     }
   }
 
+  @Test func answersComeWholeAndInOrderWhereTheSocketTakesThemPieceByPiece() async throws {
+    try await TestServer.with(models: Self.models) { test in
+      let raw = try await RawConnection.connect(to: test.address, autoRead: false)
+      let client = try await test.client()
+      // 16 kB a row; 300 answers fill the socket's buffers many times over.
+      func inputs(_ id: UInt64) -> [InputTensor] {
+        [InputTensor.features([Float](repeating: Float(id) / 100, count: Int(id % 5) + 1), columns: 1)]
+      }
+      for id in 1...300 as ClosedRange<UInt64> {
+        raw.push(try RawConnection.frame(id: id, .predict(.init(model: "wide", inputs: inputs(id)))))
+      }
+      // The socket is full before anybody reads.
+      while TestServer.sum(of: "needletail_sent_bytes_total", [:], in: test.server.metricsText) == 0 {
+        await Task.yield()
+      }
+      try await raw.resume()
+      for id in 1...300 as ClosedRange<UInt64> {
+        let response = try #require(await raw.next())
+        guard case .predict(let prediction) = response.result else {
+          Issue.record("call \(id): found \(response.result)")
+          break
+        }
+        let expected = try await client.predict("wide", inputs: inputs(id))
+        #expect(response.id == id && prediction.outputs == expected.outputs)
+      }
+      await client.close()
+      await raw.close()
+    }
+  }
+
   private func expectSlowReaderIsClosed(configure: @escaping (inout ServerConfiguration) -> Void) async throws {
     try await TestServer.with(models: Self.models, configure: configure) { test in
       let raw = try await RawConnection.connect(to: test.address, autoRead: false)

@@ -37,6 +37,11 @@ final class RawConnection {
 
   func send(_ bytes: [UInt8]) async throws { try await channel.writeAndFlush(ByteBuffer(bytes: bytes)) }
 
+  /// Reads from here on, where it was made not to.
+  func resume() async throws {
+    try await channel.setOption(.autoRead, value: true).get()
+  }
+
   /// Hands bytes to the socket without waiting until it took them.
   func push(_ bytes: [UInt8]) { channel.writeAndFlush(ByteBuffer(bytes: bytes), promise: nil) }
 
