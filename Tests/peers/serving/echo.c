@@ -6,9 +6,9 @@
 //                                                    the p50 and p99 of a round trip in microseconds: of the
 //                                                    echo, or of any server of such frames
 //
-//   echo load PORT FILE CONNECTIONS SECONDS          sends the HTTP request in FILE over and over, the next one
-//                                                    when an answer is whole; prints answers a second, p50
-//                                                    and p99 in microseconds
+//   echo load PORT FILE CONNECTIONS SECONDS          sends the call in FILE, of HTTP or a frame, over and over,
+//                                                    the next one when an answer is whole; prints answers a
+//                                                    second, p50 and p99 in microseconds
 //
 // The server reads until a whole message is there and answers it in one write, as a server of frames must;
 // it never looks at the bytes.
@@ -145,8 +145,13 @@ struct caller {
   char answer[16 << 10];
 };
 
-// Whether an HTTP answer is whole; only those of status 200 and known length are expected.
-static int is_whole(struct caller *caller) {
+// Whether an answer is whole. Of HTTP, only those of status 200 and known length are expected.
+static int is_whole(struct caller *caller, int is_http) {
+  if (!is_http) {
+    uint32_t word;
+    memcpy(&word, caller->answer, sizeof word);
+    return caller->found >= 4 && caller->found >= 4 + (size_t)ntohl(word);
+  }
   caller->answer[caller->found] = 0;
   const char *end = strstr(caller->answer, "\r\n\r\n"), *length = strcasestr(caller->answer, "content-length:");
   if (!end) return 0;
@@ -161,6 +166,7 @@ static void load(int port, const char *path, size_t callers_count, double second
   enum { TIMES_MAX = 4 << 20 };
   static char request[BYTES_MAX];
   size_t request_bytes = contents(path, request), answers = 0;
+  int is_http = request_bytes >= 5 && !memcmp(request, "POST ", 5);
   struct caller *callers = calloc(callers_count, sizeof *callers);
   double *times = malloc(TIMES_MAX * sizeof *times);
   if (!callers || !times) fail("memory");
@@ -186,7 +192,7 @@ static void load(int port, const char *path, size_t callers_count, double second
       ssize_t found = read(caller->connection, caller->answer + caller->found, sizeof caller->answer - 1 - caller->found);
       if (found <= 0) fail("read");
       caller->found += (size_t)found;
-      if (!is_whole(caller)) continue;
+      if (!is_whole(caller, is_http)) continue;
       now = microseconds();
       if (now >= began && answers < TIMES_MAX) times[answers++] = now - caller->start;
       caller->found = 0;
