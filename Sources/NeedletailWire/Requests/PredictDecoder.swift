@@ -1,17 +1,18 @@
 internal import NeedletailCore
 
-/// Reads a `PredictRequest`: one pass counts, one pass fills arrays of exactly that size.
+/// Reads a `PredictRequest`: one pass counts, one pass fills arrays of exactly that size. Where there is but
+/// one of what is counted, as mostly, the first pass has seen it already.
 enum PredictDecoder {
-  static func decode(
-    _ frame: UnsafeRawBufferPointer, from offset: Int, arena: MessageArena
-  ) throws(ServingError) -> PredictView {
+  static func decode(_ payloads: CallPayloads, arena: MessageArena) throws(ServingError) -> PredictView {
     let empty = UnsafeRawBufferPointer(start: nil, count: 0)
     var view = PredictView(
       model: empty, selector: .serving, tensors: .init(start: nil, count: 0), outputs: .init(start: nil, count: 0),
       routingKey: empty)
     var tensorCount = 0
     var outputCount = 0
-    var calls = CallPayloads(frame, from: offset, call: .predict)
+    var lastTensor = empty
+    var lastOutput = empty
+    var calls = payloads
     while let payload = try calls.next() {
       var fields = FieldReader(payload, of: "PredictRequest")
       while let field = try fields.next() {
@@ -19,8 +20,12 @@ enum PredictDecoder {
         case (1, .bytes(let name)): view.model = name
         case (2, .varint(let version)): view.selector = .version(version)
         case (3, .bytes(let label)): view.selector = .label(label)
-        case (4, .bytes): tensorCount += 1
-        case (5, .bytes): outputCount += 1
+        case (4, .bytes(let tensor)):
+          lastTensor = tensor
+          tensorCount += 1
+        case (5, .bytes(let output)):
+          lastOutput = output
+          outputCount += 1
         case (6, .bytes(let key)): view.routingKey = key
         case (7, .varint(let level)): view.priority = priority(level)
         default: break
@@ -33,19 +38,22 @@ enum PredictDecoder {
 
     let tensors = try array(of: TensorView.self, count: tensorCount, in: arena)
     let outputs = try array(of: UnsafeRawBufferPointer.self, count: outputCount, in: arena)
-    try fill(tensors, outputs, from: frame, offset: offset, arena: arena)
+    if tensorCount <= 1, outputCount <= 1 {
+      if tensorCount == 1 { tensors.initializeElement(at: 0, to: try tensor(lastTensor, arena: arena)) }
+      if outputCount == 1 { outputs.initializeElement(at: 0, to: lastOutput) }
+    } else {
+      try fill(tensors, outputs, from: payloads, arena: arena)
+    }
     view.tensors = UnsafeBufferPointer(tensors)
     view.outputs = UnsafeBufferPointer(outputs)
     return view
   }
 
   /// The fields beside tensors and names of outputs.
-  static func peek(
-    _ frame: UnsafeRawBufferPointer, from offset: Int, id: UInt64
-  ) throws(ServingError) -> PredictPeek {
+  static func peek(_ payloads: CallPayloads, id: UInt64) throws(ServingError) -> PredictPeek {
     let empty = UnsafeRawBufferPointer(start: nil, count: 0)
     var peek = PredictPeek(id: id, model: empty, selector: .serving, routingKey: empty, priority: .interactive)
-    var calls = CallPayloads(frame, from: offset, call: .predict)
+    var calls = payloads
     while let payload = try calls.next() {
       var fields = FieldReader(payload, of: "PredictRequest")
       while let field = try fields.next() {
@@ -69,11 +77,11 @@ enum PredictDecoder {
 
   private static func fill(
     _ tensors: UnsafeMutableBufferPointer<TensorView>, _ outputs: UnsafeMutableBufferPointer<UnsafeRawBufferPointer>,
-    from frame: UnsafeRawBufferPointer, offset: Int, arena: MessageArena
+    from payloads: CallPayloads, arena: MessageArena
   ) throws(ServingError) {
     var tensorIndex = 0
     var outputIndex = 0
-    var calls = CallPayloads(frame, from: offset, call: .predict)
+    var calls = payloads
     while let payload = try calls.next() {
       var fields = FieldReader(payload, of: "PredictRequest")
       while let field = try fields.next() {
@@ -97,6 +105,8 @@ enum PredictDecoder {
       name: empty, type: nil, shape: .init(start: nil, count: 0), data: empty, strings: .init(start: nil, count: 0))
     var rank = 0
     var stringCount = 0
+    var shapeFields = 0
+    var packedShape = empty
     var fields = FieldReader(message, of: "Tensor")
     while let field = try fields.next() {
       switch (field.number, field.value) {
@@ -104,8 +114,12 @@ enum PredictDecoder {
       // An enum is an int32 on the wire, so bits above are dropped.
       case (2, .varint(let type)):
         view.type = UInt8(exactly: UInt32(truncatingIfNeeded: type)).flatMap(DataType.init(rawValue:))
-      case (3, .varint): rank += 1
+      case (3, .varint):
+        shapeFields += 1
+        rank += 1
       case (3, .bytes(let packed)):
+        shapeFields += 1
+        packedShape = packed
         var dimensions = FieldReader(packed, of: "Tensor.shape")
         while try dimensions.nextPacked() != nil { rank += 1 }
       case (4, .bytes(let data)): view.data = data
@@ -116,10 +130,25 @@ enum PredictDecoder {
     try check("shape", rank, atMost: Limits.tensorRankMax, unit: "dimensions")
     let shape = try array(of: UInt64.self, count: rank, in: arena)
     let strings = try array(of: UnsafeRawBufferPointer.self, count: stringCount, in: arena)
-    try fill(shape, strings, from: message)
+    if stringCount == 0, shapeFields <= 1, rank == 0 || !packedShape.isEmpty {
+      // Nothing but one packed field to fill from.
+      try fill(shape, packed: packedShape)
+    } else {
+      try fill(shape, strings, from: message)
+    }
     view.shape = UnsafeBufferPointer(shape)
     view.strings = UnsafeBufferPointer(strings)
     return view
+  }
+
+  private static func fill(
+    _ shape: UnsafeMutableBufferPointer<UInt64>, packed: UnsafeRawBufferPointer
+  ) throws(ServingError) {
+    var dimensions = FieldReader(packed, of: "Tensor.shape")
+    for index in shape.indices {
+      guard let dimension = try dimensions.nextPacked() else { return }
+      shape.initializeElement(at: index, to: dimension)
+    }
   }
 
   private static func fill(

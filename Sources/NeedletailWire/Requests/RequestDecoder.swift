@@ -22,14 +22,14 @@ public enum RequestDecoder {
     try envelope.read(frame)
     let call: RequestView.Call =
       switch envelope.call {
-      case .predict: .predict(try PredictDecoder.decode(frame, from: envelope.callOffset, arena: arena))
+      case .predict: .predict(try PredictDecoder.decode(envelope.payloads, arena: arena))
       case .health: .health
       case .metrics: .metrics
       case .listModels: .listModels
-      case .describeModel: .describeModel(try describe(frame, from: envelope.callOffset))
-      case .authenticate: .authenticate(try authenticate(frame, from: envelope.callOffset))
-      case .events: try events(frame, from: envelope.callOffset)
-      case .rollout: try rollout(frame, from: envelope.callOffset)
+      case .describeModel: .describeModel(try describe(envelope.payloads))
+      case .authenticate: .authenticate(try authenticate(envelope.payloads))
+      case .events: try events(envelope.payloads)
+      case .rollout: try rollout(envelope.payloads)
       case nil: .none
       }
     return RequestView(id: envelope.id, timeoutMicroseconds: envelope.timeoutMicroseconds, call: call)
@@ -50,14 +50,12 @@ public enum RequestDecoder {
   public static func peekPredict(_ frame: UnsafeRawBufferPointer) -> PredictPeek? {
     var envelope = Envelope()
     guard (try? envelope.read(frame)) != nil, envelope.call == .predict, envelope.id != 0 else { return nil }
-    return try? PredictDecoder.peek(frame, from: envelope.callOffset, id: envelope.id)
+    return try? PredictDecoder.peek(envelope.payloads, id: envelope.id)
   }
 
-  private static func describe(
-    _ frame: UnsafeRawBufferPointer, from offset: Int
-  ) throws(ServingError) -> DescribeView {
+  private static func describe(_ payloads: CallPayloads) throws(ServingError) -> DescribeView {
     var view = DescribeView(model: .init(start: nil, count: 0), selector: .serving)
-    var calls = CallPayloads(frame, from: offset, call: .describeModel)
+    var calls = payloads
     while let payload = try calls.next() {
       var fields = FieldReader(payload, of: "DescribeModelRequest")
       while let field = try fields.next() {
@@ -72,11 +70,9 @@ public enum RequestDecoder {
     return view
   }
 
-  private static func authenticate(
-    _ frame: UnsafeRawBufferPointer, from offset: Int
-  ) throws(ServingError) -> UnsafeRawBufferPointer {
+  private static func authenticate(_ payloads: CallPayloads) throws(ServingError) -> UnsafeRawBufferPointer {
     var key = UnsafeRawBufferPointer(start: nil, count: 0)
-    var calls = CallPayloads(frame, from: offset, call: .authenticate)
+    var calls = payloads
     while let payload = try calls.next() {
       var fields = FieldReader(payload, of: "AuthenticateRequest")
       while let field = try fields.next() {
@@ -86,11 +82,10 @@ public enum RequestDecoder {
     return key
   }
 
-  private static func events(_ frame: UnsafeRawBufferPointer, from offset: Int) throws(ServingError) -> RequestView.Call
-  {
+  private static func events(_ payloads: CallPayloads) throws(ServingError) -> RequestView.Call {
     var after: UInt64 = 0
     var limit: UInt32 = 0
-    var calls = CallPayloads(frame, from: offset, call: .events)
+    var calls = payloads
     while let payload = try calls.next() {
       var fields = FieldReader(payload, of: "EventsRequest")
       while let field = try fields.next() {
@@ -105,12 +100,10 @@ public enum RequestDecoder {
   }
 
   /// - Throws: `.invalidArgument` for an action that this server does not know: doing another is worse.
-  private static func rollout(
-    _ frame: UnsafeRawBufferPointer, from offset: Int
-  ) throws(ServingError) -> RequestView.Call {
+  private static func rollout(_ payloads: CallPayloads) throws(ServingError) -> RequestView.Call {
     var model = UnsafeRawBufferPointer(start: nil, count: 0)
     var action: UInt64 = 0
-    var calls = CallPayloads(frame, from: offset, call: .rollout)
+    var calls = payloads
     while let payload = try calls.next() {
       var fields = FieldReader(payload, of: "RolloutRequest")
       while let field = try fields.next() {
@@ -146,23 +139,28 @@ private struct Envelope {
   var timeoutMicroseconds: UInt32 = 0
   /// The last member of the oneof wins.
   var call: CallNumber?
-  /// Where the call's field begins. Should it stand there more than once, from its first occurrence
-  /// after a different call: protobuf merges those that follow.
-  var callOffset = 0
+  /// Its bytes. Should it stand there more than once, of its first occurrence after a different call:
+  /// protobuf merges those that follow, and they lie in ``rest``.
+  var payload = UnsafeRawBufferPointer(start: nil, count: 0)
+  /// What follows ``payload``, where the call occurs there again; else empty.
+  var rest = UnsafeRawBufferPointer(start: nil, count: 0)
+
+  var payloads: CallPayloads { CallPayloads(first: payload, rest: rest, number: call?.rawValue ?? 0) }
 
   mutating func read(_ frame: UnsafeRawBufferPointer) throws(ServingError) {
     var fields = FieldReader(frame, of: "Request")
-    while true {
-      let offset = fields.offset
-      guard let field = try fields.next() else { return }
+    var end = 0
+    while let field = try fields.next() {
       switch (field.number, field.value) {
       case (1, .varint(let value)): id = value
       case (2, .varint(let value)): timeoutMicroseconds = UInt32(truncatingIfNeeded: value)
-      case (_, .bytes):
+      case (_, .bytes(let bytes)):
         guard let next = CallNumber(rawValue: field.number) else { continue }
         if next != call {
-          call = next
-          callOffset = offset
+          (call, payload, end) = (next, bytes, fields.offset)
+          rest = UnsafeRawBufferPointer(start: nil, count: 0)
+        } else {
+          rest = UnsafeRawBufferPointer(rebasing: frame[end...])
         }
       default: break
       }
@@ -172,17 +170,23 @@ private struct Envelope {
 
 /// The occurrences of one call in a frame whose envelope was read before: nearly always one.
 struct CallPayloads {
-  private var fields: FieldReader
-  private let call: CallNumber
+  private var first: UnsafeRawBufferPointer?
+  private var rest: FieldReader
+  private let number: UInt32
 
-  init(_ frame: UnsafeRawBufferPointer, from offset: Int, call: CallNumber) {
-    fields = FieldReader(frame, of: "Request", from: offset)
-    self.call = call
+  fileprivate init(first: UnsafeRawBufferPointer, rest: UnsafeRawBufferPointer, number: UInt32) {
+    self.first = first
+    self.rest = FieldReader(rest, of: "Request")
+    self.number = number
   }
 
   mutating func next() throws(ServingError) -> UnsafeRawBufferPointer? {
-    while let field = try fields.next() {
-      if field.number == call.rawValue, case .bytes(let payload) = field.value { return payload }
+    if let payload = first {
+      first = nil
+      return payload
+    }
+    while let field = try rest.next() {
+      if field.number == number, case .bytes(let payload) = field.value { return payload }
     }
     return nil
   }
