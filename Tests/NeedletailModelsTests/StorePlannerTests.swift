@@ -418,6 +418,18 @@ struct StorePlannerTests {
     #expect(actions.loads.map(\.key.version.number) == [2], "it is another bundle, and may be trusted")
   }
 
+  @Test(arguments: [true, false])
+  func judgesTheFileThatWasBeingLookedAtWhenItsVersionLostTrust(isReleasedFirst: Bool) {
+    var driver = PlannerDriver.live(1...2)
+    driver.put(2)
+    #expect(driver.scan().inspections.count == 1)
+    _ = driver.trustChanged(refusing: [2])
+    var actions = isReleasedFirst ? driver.planner.released(PlannerDriver.key(2), now: driver.now) : []
+    actions += driver.inspect(2, .verified(digest: "another"))
+    if !isReleasedFirst { actions += driver.planner.released(PlannerDriver.key(2), now: driver.now) }
+    #expect(actions.loads.map(\.key.version.number) == [2], "it is another bundle, and may be trusted")
+  }
+
   @Test func servesTheOnlyVersionOnWithAnAlarmAndLooksForAnother() {
     var driver = PlannerDriver.live(2...2)
     driver.put(1)

@@ -216,6 +216,9 @@ package struct StorePlanner: Sendable {
       case .changed:
         records[key]?.awaitNextScan()
       }
+    } else {
+      // Let go meanwhile: the file that lies there is another than the one that was in memory, and unjudged.
+      records[key]?.attempted = nil
     }
     settle(now: now, &actions)
     return actions
