@@ -430,6 +430,20 @@ struct StorePlannerTests {
     #expect(actions.loads.map(\.key.version.number) == [2], "it is another bundle, and may be trusted")
   }
 
+  @Test func theLoaderGoesOnAfterAVersionThatWasForgottenWhileItWasLookedAt() {
+    var driver = PlannerDriver.live(1...2)
+    driver.put(2)
+    #expect(driver.scan().inspections.count == 1)
+    driver.take(2)
+    _ = driver.scan()
+    _ = driver.trustChanged(refusing: [2])
+    _ = driver.planner.released(PlannerDriver.key(2), now: driver.now)
+    #expect(driver.version(2) == nil)
+    _ = driver.inspect(2, .changed)
+    driver.put(3)
+    #expect(driver.scan().loads.map(\.key.version.number) == [3])
+  }
+
   @Test func servesTheOnlyVersionOnWithAnAlarmAndLooksForAnother() {
     var driver = PlannerDriver.live(2...2)
     driver.put(1)

@@ -197,9 +197,10 @@ package struct StorePlanner: Sendable {
   /// The loader is done with an `inspect`.
   package mutating func inspected(_ key: VersionKey, _ outcome: InspectOutcome, now: Moment) -> [Action] {
     var actions: [Action] = []
-    guard inFlight == key, let record = records[key] else { return [] }
+    guard inFlight == key else { return [] }
     inFlight = nil
-    if record.lifecycle.state == .live, let identity = record.identity, record.file != nil {
+    // It may have been let go and forgotten meanwhile.
+    if let record = records[key], record.lifecycle.state == .live, let identity = record.identity, record.file != nil {
       switch outcome {
       case .verified(let digest) where digest == identity.digest:
         remark(key, "", now: now, &actions)
