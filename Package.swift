@@ -12,7 +12,7 @@ let swiftSettings: [SwiftSetting] =
   ] + (Context.environment["NEEDLETAIL_WARNINGS_AS_ERRORS"] == nil ? [] : [.treatAllWarnings(as: .error)])
 
 /// What runs per call. Its state is confined to event loops, and the tests, being debug builds, hold it to the law
-/// of exclusivity: checking that anew 50 times a call took a sixth of its instructions. Generic code is specialised
+/// of exclusivity: checking that anew 50 times a call took a tenth of its instructions. Generic code is specialised
 /// where another module uses it. `NeedletailClient` does without: unsafe flags keep a package from depending on it.
 let dataPlaneSettings =
   swiftSettings + [

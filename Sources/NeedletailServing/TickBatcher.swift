@@ -101,8 +101,8 @@ public final class TickBatcher<Sink: AnswerSink> {
     }
     if rows > batch.room { run(batch, into: sink) }
     let nanoseconds = estimate(batch, calls: 1, rows: rows)
-    tickNanoseconds &+= nanoseconds
     if rows > batch.room {
+      tickNanoseconds &+= nanoseconds
       if nanoseconds > Limits.readyAnswersWaitNanoseconds { sink.sendReady() }
       try runAlone(call, rows: rows, selection: selection, batch, sink)
       return
@@ -112,7 +112,9 @@ public final class TickBatcher<Sink: AnswerSink> {
       PredictJob(
         address: call.address, arrival: call.arrival, receiveMicroseconds: call.receiveMicroseconds,
         deadline: call.deadline, selection: selection, firstRow: batch.rows, rows: rows))
+    // What is wrong and was refused while binding is no work.
     pendingNanoseconds &+= nanoseconds
+    tickNanoseconds &+= nanoseconds
     callBegan()
   }
 

@@ -54,19 +54,19 @@ extension FeatureBinder {
   private func bindDenseFloats(
     _ tensor: TensorView, rows: Range<Int>, into row0: UnsafeMutablePointer<Float>
   ) throws(ServingError) {
+    // Nearly always nothing is left to look at one by one.
     if isNumeric, let data = tensor.data.baseAddress {
       let elements = rows.count * count
       UnsafeMutableRawPointer(row0).copyMemory(
         from: data + rows.lowerBound * count * MemoryLayout<Float>.size, byteCount: elements * MemoryLayout<Float>.size)
       if NonFinite.count(row0, count: elements) == 0 { return }
     }
-    let exponent: UInt32 = 0x7f80_0000
     for row in rows {
       let to = row0 + (row - rows.lowerBound) * count
       for feature in 0..<count {
         let element = row * count + feature
         let value = tensor.data.loadUnaligned(fromByteOffset: 4 * element, as: Float.self)
-        if value.bitPattern & exponent != exponent, !columns[feature].isCategorical {
+        if value.isFinite, !columns[feature].isCategorical {
           to[feature] = value
         } else {
           to[feature] = try bound(tensor, element: element, columns[feature], feature, row: row)

@@ -9,11 +9,10 @@ public import NeedletailCore
 public final class FeatureBinder: Sendable {
   public let schema: FeatureSchema
 
-  /// All lie in memory that only this object owns, written by its initialiser, read-only until its
+  /// Both lie in memory that only this object owns, written by its initialiser, read-only until its
   /// end.
   nonisolated(unsafe) let columns: UnsafeMutablePointer<FeatureColumn>
   nonisolated(unsafe) let names: ByteTable
-  nonisolated(unsafe) private let dense = ByteTable([FeatureBinder.denseName])
   /// False where a feature is itself called `features`.
   private let acceptsDense: Bool
   /// Whether bound rows of finite numbers are the numbers that came.
@@ -38,7 +37,6 @@ public final class FeatureBinder: Sendable {
     for index in 0..<count { columns[index].categories.deallocate() }
     columns.deallocate()
     names.deallocate()
-    dense.deallocate()
   }
 
   private static func check(_ schema: FeatureSchema) throws(PlanError) {
@@ -69,6 +67,8 @@ public final class FeatureBinder: Sendable {
 
   /// The name of the one tensor that holds all features.
   static let denseName = "features"
+  /// The same for comparison; read-only, for as long as the process lives.
+  nonisolated(unsafe) private static let dense = ByteTable([denseName])
 
   /// Checks names, types, shapes and byte counts, and returns how many rows there are.
   ///
@@ -95,7 +95,7 @@ public final class FeatureBinder: Sendable {
     return tensors[0]
   }
 
-  func isDenseName(_ name: UnsafeRawBufferPointer) -> Bool { dense.matches(name, at: 0) }
+  func isDenseName(_ name: UnsafeRawBufferPointer) -> Bool { Self.dense.matches(name, at: 0) }
 
   /// - Parameter hint: where it stands if features come in schema order.
   func feature(named name: UnsafeRawBufferPointer, hint: Int) -> Int? {

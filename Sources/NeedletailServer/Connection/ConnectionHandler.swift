@@ -134,8 +134,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
     bytesWaiting = 0
     state.close()
     loop.remove(address)
-    // In case the read that ended it is not completed.
-    loop.endRead()
+    loop.dropRead()
   }
 
   // MARK: calls

@@ -186,7 +186,7 @@ final class ServingLoop: AnswerSink, @unchecked Sendable {
     eventLoop.execute(tick)
   }
 
-  /// Bytes have come over one connection; ``endRead()`` follows, be it because the connection ends.
+  /// Bytes have come over one connection; ``endRead()`` follows, or ``dropRead()`` where the connection ends.
   func beginRead() { isReading = true }
 
   /// Nothing more of this wake-up comes over this connection. If there is no other, the tick's calls are
@@ -199,6 +199,12 @@ final class ServingLoop: AnswerSink, @unchecked Sendable {
     } else {
       queueTick()
     }
+  }
+
+  /// A connection has ended, be it within a read, or within the very tick that answered it: no place to run one.
+  func dropRead() {
+    isReading = false
+    if isTickDue { queueTick() }
   }
 
   /// Computes what the wake-up brought in, then hands each connection's answers to its socket at once.

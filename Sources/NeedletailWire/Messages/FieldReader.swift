@@ -21,12 +21,11 @@ struct FieldReader {
   private let message: UnsafeRawBufferPointer
   /// What the message is called in an error.
   private let name: StaticString
-  private(set) var offset: Int
+  private(set) var offset = 0
 
-  init(_ message: UnsafeRawBufferPointer, of name: StaticString, from offset: Int = 0) {
+  init(_ message: UnsafeRawBufferPointer, of name: StaticString) {
     self.message = message
     self.name = name
-    self.offset = offset
   }
 
   /// - Returns: nil at the end of the message.

@@ -74,6 +74,13 @@ def figures(command: subprocess.Popen[str]) -> list[float]:
     return [float(word) for word in out.split()]
 
 
+def load(port: int, call: Path, connections: int) -> tuple[float, float]:
+    """Answers a second and their p50 in microseconds, the client on a processor of its own."""
+    command = (WORK / "echo", "load", port, call, connections, SECONDS)
+    rate, p50, _ = figures(pinned(THERE_CPU, *command, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+    return rate, p50
+
+
 class Echo:
     """A bare echo with the bytes of our call and answer, and the client in C that times it and us alike."""
 
@@ -102,6 +109,12 @@ class Echo:
     def both(self) -> tuple[float, float]:
         return self.p50(self.server.address[1]), self.p50(self.port)
 
+    def rates(self) -> tuple[float, float]:
+        """Answers a second to one client in C, of the server and of the echo."""
+        ports = self.server.address[1], self.port
+        served, echoed = (load(port, self.call, CONNECTIONS)[0] for port in ports)
+        return served, echoed
+
 
 class HTTPPeer:
     """A peer over HTTP, kept busy by a client in C."""
@@ -126,10 +139,7 @@ class HTTPPeer:
                 time.sleep(0.1)
 
     def load(self, connections: int) -> tuple[float, float]:
-        """Answers a second, p50 in microseconds."""
-        command = (WORK / "echo", "load", self.port, self.request, connections, SECONDS)
-        rate, p50, _ = figures(pinned(THERE_CPU, *command, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
-        return rate, p50
+        return load(self.port, self.request, connections)
 
 
 def http(path: str, body: bytes, *headers: str) -> bytes:
@@ -249,12 +259,14 @@ def main() -> None:
             )
         alone: list[dict[str, Any]] = []
         echoes: list[tuple[float, float]] = []
+        rates: list[tuple[float, float]] = []
         single: list[dict[str, Any]] = []
         shallow: list[dict[str, Any]] = []
         deep: list[dict[str, Any]] = []
         loads: dict[tuple[str, int], list[tuple[float, float]]] = {}
         for _ in range(ROUNDS):
             echoes.append(echo.both())
+            rates.append(echo.rates())
             alone.append(ours(1, 1, HERE_CPU))
             single.append(ours(1, 1, THERE_CPU))
             shallow.append(ours(CONNECTIONS, 1, THERE_CPU))
@@ -275,6 +287,8 @@ def main() -> None:
         report("the same, beyond the echo", beyond, 6.0, "bound", "µs", "<= 1")
         report("the same call by needletail bench", p50(alone), None, "its own work included", "µs", None)
         report(f"predictions, {CONNECTIONS} connections, depth 1", rate(shallow), 100_000, "bound", "/s", ">= 1")
+        served, echoed = (statistics.median(each) for each in zip(*rates))
+        report("the same, asked by a client in C", served, echoed, "bare echo, same client", "/s", None)
         report(f"rows, {CONNECTIONS} connections, depth 16", rate(deep), 400_000, "bound", "/s", ">= 1")
         for peer in peers:
             for connections, runs, needed in ((1, single, None), (CONNECTIONS, shallow, ">= 15")):
