@@ -50,7 +50,7 @@ let package = Package(
     // C: kernels and generated messages; system libraries.
     .target(name: "CNeedletailAllocations", cSettings: cSettings),
     .target(name: "CNeedletailKernels", cSettings: cSettings),
-    .target(name: "CNeedletailLoad", cSettings: cSettings),
+    .target(name: "CNeedletailSockets", cSettings: cSettings),
     .target(name: "CNeedletailProto", linkerSettings: [.linkedLibrary("protobuf-c")]),
     .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
     .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
@@ -115,16 +115,27 @@ let package = Package(
       dependencies: ["NeedletailCore", "NeedletailMetrics", "NeedletailEngine", "NeedletailModels"],
       swiftSettings: dataPlaneSettings),
 
-    // Sockets, admin HTTP, configuration.
+    // Waiting for sockets, and TLS above them: of the server and of the load generator.
+    .target(
+      name: "NeedletailSockets",
+      dependencies: [
+        "CNeedletailSockets", "NeedletailCore",
+        .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOEmbedded", package: "swift-nio"),
+        .product(name: "NIOTLS", package: "swift-nio"),
+      ],
+      swiftSettings: dataPlaneSettings),
+
+    // Connections, admin HTTP, configuration.
     .target(
       name: "NeedletailServer",
       dependencies: [
         "CNeedletailAllocations", "NeedletailCore", "NeedletailMetrics", "NeedletailWire", "NeedletailBundle",
-        "NeedletailEngine", "NeedletailModels", "NeedletailSecurity", "NeedletailServing", "NeedletailYAML",
+        "NeedletailEngine", "NeedletailModels", "NeedletailSecurity", "NeedletailServing", "NeedletailSockets",
+        "NeedletailYAML",
         .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOPosix", package: "swift-nio"),
         .product(name: "NIOSSL", package: "swift-nio-ssl"),
-        .product(name: "NIOTLS", package: "swift-nio"),
         .product(name: "Hummingbird", package: "hummingbird"),
         .product(name: "HummingbirdCore", package: "hummingbird"),
         .product(name: "Configuration", package: "swift-configuration"),
@@ -151,12 +162,10 @@ let package = Package(
     .target(
       name: "NeedletailLoad",
       dependencies: [
-        "CNeedletailLoad", "NeedletailCore", "NeedletailWire", "NeedletailClient",
+        "NeedletailCore", "NeedletailWire", "NeedletailSockets", "NeedletailClient",
         .product(name: "Histogram", package: "hdrhistogram-swift"),
         .product(name: "NIOCore", package: "swift-nio"),
-        .product(name: "NIOEmbedded", package: "swift-nio"),
         .product(name: "NIOSSL", package: "swift-nio-ssl"),
-        .product(name: "NIOTLS", package: "swift-nio"),
       ],
       swiftSettings: dataPlaneSettings),
 
@@ -215,6 +224,7 @@ let testedModules: [(name: String, extra: [Target.Dependency])] = [
     ]
   ),
   ("NeedletailServing", ["NeedletailModels", "NeedletailEngine"]),
+  ("NeedletailSockets", [.product(name: "NIOCore", package: "swift-nio")]),
   (
     "NeedletailServer",
     [

@@ -62,6 +62,8 @@ public enum Limits {
   public static let adminIdleSeconds: Int64 = 90
   /// Output memory that a quiet connection keeps.
   public static let idleOutputBytesMax = 16 << 10
+  /// Read from one connection before the others of its loop have their turn: 200 calls of 64 features.
+  public static let receiveBytes = 64 << 10
   /// Answers of one connection are handed to the socket when so many bytes stand ready, and no call of
   /// it is read while as many wait in the socket: bounds what a small request with a large answer costs.
   public static let outputBytesHighWater = 1 << 20

@@ -1,5 +1,8 @@
 internal import Glibc
+internal import NIOCore
+internal import NIOSSL
 internal import NeedletailCore
+internal import NeedletailSockets
 
 /// One connection of a load thread: socket, buffers, calls in flight. Confined to its thread.
 struct LoadConnection: ~Copyable {
@@ -70,8 +73,9 @@ struct LoadConnection: ~Copyable {
   }
 
   /// Begins the handshake of TLS.
-  mutating func secure(_ settings: TLSSession.Settings) throws {
-    tls = try TLSSession(settings)
+  mutating func secure(_ settings: LoadEncryption) throws {
+    tls = try TLSSession(
+      try NIOSSLClientHandler(context: settings.context, serverHostname: settings.hostname))
     sealed = ByteQueue(capacity: 64 << 10)
     state = .securing
   }
@@ -134,8 +138,19 @@ struct LoadConnection: ~Copyable {
 
   mutating func flush() -> Flow {
     guard let tls else { return Self.flush(&output, to: descriptor) }
-    guard (try? tls.seal(&output, into: &sealed)) != nil else { return .failed }
+    guard (try? seal(tls)) != nil else { return .failed }
     return Self.flush(&sealed, to: descriptor)
+  }
+
+  /// Moves the output, encrypted, behind what TLS itself has to say.
+  private mutating func seal(_ tls: TLSSession) throws {
+    if output.count > 0 {
+      let bytes = UnsafeRawBufferPointer(start: output.start, count: output.count)
+      tls.seal(ByteBuffer(bytes: bytes))
+      output.consume(bytes.count)
+    }
+    while let record = try tls.nextSealed() { record.withUnsafeReadableBytes { _ = sealed.append($0) } }
+    try tls.check()
   }
 
   private static func flush(_ queue: inout ByteQueue, to descriptor: Int32) -> Flow {
@@ -157,7 +172,13 @@ struct LoadConnection: ~Copyable {
     let flow = Self.receive(into: &arrived, from: descriptor)
     guard case .done = flow else { return flow }
     let bytes = UnsafeRawBufferPointer(start: arrived.start, count: arrived.count)
-    return (try? tls.open(bytes, into: &input)) == nil ? .failed : .done
+    do {
+      try tls.open(ByteBuffer(bytes: bytes))
+      while let plain = try tls.nextPlain() { plain.withUnsafeReadableBytes { _ = input.append($0) } }
+    } catch {
+      return .failed
+    }
+    return tls.isInputEnded ? .failed : .done
   }
 
   private static func receive(into queue: inout ByteQueue, from descriptor: Int32) -> Flow {

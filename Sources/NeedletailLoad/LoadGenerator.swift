@@ -85,10 +85,10 @@ public struct LoadGenerator: Sendable {
 
 extension LoadPlan {
   /// Read once, for all connections of a run.
-  fileprivate func tlsSettings() throws(LoadError) -> TLSSession.Settings? {
+  fileprivate func tlsSettings() throws(LoadError) -> LoadEncryption? {
     guard let tls, case .tcp(let host, _) = target else { return nil }
     do throws(ClientError) {
-      return TLSSession.Settings(context: try tls.context(), hostname: tls.hostname(for: host))
+      return LoadEncryption(context: try tls.context(), hostname: tls.hostname(for: host))
     } catch {
       throw LoadError(error.message)
     }

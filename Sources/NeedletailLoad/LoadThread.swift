@@ -1,4 +1,5 @@
 internal import NeedletailCore
+internal import NeedletailSockets
 
 /// What a thread hands over while it runs.
 protocol StatisticsSink {
@@ -21,11 +22,11 @@ struct LoadThread: ~Copyable {
 
   private let plan: LoadPlan
   private let address: SocketAddress
-  private let tls: TLSSession.Settings?
+  private let tls: LoadEncryption?
   private let times: Times
   private let timeout: UInt64
   private let timeoutMicroseconds: UInt64
-  private let poller = Poller()
+  private let poller: Poller
   private let connections: UnsafeMutablePointer<LoadConnection>
   private let connectionCount: Int
   private var schedule: ArrivalSchedule?
@@ -47,7 +48,10 @@ struct LoadThread: ~Copyable {
   /// Frames queued before the sockets are served again.
   private static let burstMax = 4096
 
-  init(_ plan: LoadPlan, address: SocketAddress, tls: TLSSession.Settings?, times: Times, index: Int) {
+  init(_ plan: LoadPlan, address: SocketAddress, tls: LoadEncryption?, times: Times, index: Int) {
+    guard let poller = try? Poller() else { preconditionFailure("a load thread needs one descriptor") }
+    Poller.useTimersOnTime()
+    self.poller = poller
     self.plan = plan
     self.address = address
     self.tls = tls
@@ -207,7 +211,7 @@ struct LoadThread: ~Copyable {
   private mutating func setWaiting(_ index: Int, _ isWaiting: Bool) {
     guard connections[index].isWaitingForRoom != isWaiting else { return }
     connections[index].isWaitingForRoom = isWaiting
-    poller.modify(connections[index].descriptor, token: index, wantsRoom: isWaiting)
+    poller.modify(connections[index].descriptor, token: UInt64(index), wantsRoom: isWaiting)
   }
 
   // MARK: connections
@@ -226,7 +230,8 @@ struct LoadThread: ~Copyable {
       connections[index].state = .connecting
       connections[index].isWaitingForRoom = true
       closedConnections -= 1
-      poller.add(descriptor, token: index)
+      // It connects: it has room once that is done.
+      try? poller.add(descriptor, token: UInt64(index), wantsRoom: true)
     }
   }
 
@@ -283,8 +288,8 @@ struct LoadThread: ~Copyable {
 
   // MARK: receiving
 
-  private mutating func handle(_ event: (token: Int, canRead: Bool, canWrite: Bool), _ source: Source) {
-    let index = event.token
+  private mutating func handle(_ event: Poller.Event, _ source: Source) {
+    let index = Int(event.token)
     if case .connecting = connections[index].state {
       if event.canWrite { connected(index, source) }
       return

@@ -33,7 +33,6 @@ public final class NeedletailServer: Sendable {
   private let tls: TLSSource?
   private let keys: KeySource?
   private let control: ControlPlane
-  private let serving: MultiThreadedEventLoopGroup
   private let workers: WorkerPool
   private let housekeeping: MultiThreadedEventLoopGroup
   private let services: ServiceGroup
@@ -81,25 +80,15 @@ public final class NeedletailServer: Sendable {
       shadows: ShadowRunner(metrics: metrics), accessCounters: AccessCounters(metrics: metrics),
       tlsCounters: TLSCounters(metrics: metrics), keys: keys)
 
-    let serving = MultiThreadedEventLoopGroup(numberOfThreads: threads)
+    let listener = try Listener(
+      configuration: configuration, threads: threads, registry: registry, tls: tls, shared: shared)
     let housekeeping = MultiThreadedEventLoopGroup(numberOfThreads: 1)
-    let listener: Listener
-    do {
-      listener = try await Listener(
-        configuration: configuration, group: serving, acceptGroup: housekeeping, registry: registry,
-        tls: tls, shared: shared)
-    } catch {
-      try? await serving.shutdownGracefully()
-      try? await housekeeping.shutdownGracefully()
-      throw error
-    }
 
     self.store = store
     self.control = control
     self.traffic = traffic
     workers.start()
     self.workers = workers
-    self.serving = serving
     self.housekeeping = housekeeping
     self.listener = listener
     self.tls = tls
@@ -172,7 +161,6 @@ public final class NeedletailServer: Sendable {
     telling.cancel()
     admin.set(nil)
     workers.stop()
-    try? await serving.shutdownGracefully()
     try? await housekeeping.shutdownGracefully()
     try result.get()
   }

@@ -2,7 +2,7 @@ internal import NIOCore
 internal import NeedletailCore
 internal import NeedletailWire
 
-/// Where one connection stands. Pure: bytes and time in, orders out; ``ConnectionHandler`` carries them
+/// Where one connection stands. Pure: bytes and time in, orders out; ``Connection`` carries them
 /// out.
 struct ConnectionStateMachine: ~Copyable {
   /// Bounds in the units of the clock.
@@ -126,6 +126,9 @@ struct ConnectionStateMachine: ~Copyable {
     // What comes after the boundary was lost is thrown away: read, so that the peer reads our answer.
     if takesFrames { decoder.append(&bytes) }
   }
+
+  /// The storage of what ``receive(_:now:)`` was given is wanted back.
+  mutating func keepRest() { decoder.keepRest() }
 
   mutating func next(now: Instant) -> NextAction {
     guard takesFrames, blockedSince == nil else { return .wait }

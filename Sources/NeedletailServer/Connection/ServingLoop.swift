@@ -1,24 +1,36 @@
 internal import Logging
 internal import NIOCore
+internal import NIOSSL
 internal import NeedletailCore
 internal import NeedletailEngine
 internal import NeedletailMetrics
 internal import NeedletailModels
 internal import NeedletailSecurity
 internal import NeedletailServing
+internal import NeedletailSockets
 internal import NeedletailWire
 
-/// All state of one event loop: its connections, its batcher, its scratch.
+/// One event loop: a thread that waits for sockets, its connections, its batcher, its scratch.
 ///
-/// `@unchecked Sendable`: everything mutable is touched on `eventLoop` only; other threads hand over
-/// work with `execute`.
+/// `@unchecked Sendable`: everything mutable is touched on that thread only; others leave what they want in
+/// `inbox`.
 final class ServingLoop: AnswerSink, @unchecked Sendable {
   private struct Slot {
     var generation: UInt32 = 0
-    var handler: ConnectionHandler?
+    var connection: Connection?
   }
 
-  let eventLoop: any EventLoop
+  /// What the poller tells of that is no connection: their tokens are slot and generation.
+  private enum Token {
+    static let inbox = UInt64.max
+    static let alarm = UInt64.max - 1
+  }
+
+  let poller: Poller
+  private let inbox: Inbox
+  private let alarm: Alarm
+  /// What a socket was last read into; its memory serves every read of every connection.
+  var arrived = ByteBuffer()
   /// Of the metrics, and of the registry's readers.
   let shard: Int
   let bounds: ConnectionStateMachine.Bounds
@@ -37,28 +49,31 @@ final class ServingLoop: AnswerSink, @unchecked Sendable {
   private let connectionsOpen: ConnectionGate
   private var slots: [Slot] = []
   private var freeSlots: [UInt32] = []
-  private var dirty: [ConnectionHandler] = []
-  private var flushing: [ConnectionHandler] = []
-  /// A tick has work and is to run.
+  private var dirty: [Connection] = []
+  private var flushing: [Connection] = []
+  /// There are calls to compute, or answers to send.
   private var isTickDue = false
-  /// It stands in the event loop's queue.
-  private var isTickQueued = false
-  /// A connection is being read: the tick is queued, or run, when that is complete.
-  private var isReading = false
-  private var timer: Scheduled<Void>?
   private var patrol: Patrol
+  private var nextPatrol: Instant
+  /// When connections that were told to go have had time enough.
+  private var leaveDue: Instant?
   private var allocations: LoopAllocations?
   let outputBudget: OutputBudget
-  private var whenEmpty: EventLoopPromise<Void>?
+  private var whenEmpty: (() -> Void)?
   private(set) var isStopping = false
-  /// Made once: a closure per tick would be an allocation per tick.
-  private var tick: (@Sendable () -> Void)!
+  private var isStopped = false
+  private var whenStopped: (() -> Void)?
 
+  /// - Throws: if there are no descriptors left for it.
   init(
-    eventLoop: any EventLoop, shard: Int, reader: RegistryReader, limits: ServerConfiguration.ConnectionLimits,
+    shard: Int, reader: RegistryReader, limits: ServerConfiguration.ConnectionLimits,
     serving: ServerConfiguration.ServingOptions, shared: SharedServices
-  ) {
-    self.eventLoop = eventLoop
+  ) throws(SocketError) {
+    poller = try Poller()
+    inbox = try Inbox()
+    try inbox.attach(to: poller, token: Token.inbox)
+    alarm = try Alarm(poller, token: Token.alarm)
+    arrived.reserveCapacity(Limits.receiveBytes)
     self.shard = shard
     bounds = ConnectionStateMachine.Bounds(limits)
     let shortest = min(
@@ -77,38 +92,73 @@ final class ServingLoop: AnswerSink, @unchecked Sendable {
     connectionsOpen = shared.gate
     outputBudget = shared.outputBudget
     allocations = LoopAllocations(metrics: shared.metrics, shard: shard)
-    time = .now()
-    // The mailbox must exist before the loop does, and its wake-up must find the loop.
-    let doorbell = Doorbell()
-    let mailbox = Mailbox { doorbell.ring() }
+    let now = Instant.now()
+    time = now
+    nextPatrol = now
+    let mailbox = Mailbox { [inbox] in inbox.ring() }
     batcher = TickBatcher(
       reader: reader, counters: shared.servingCounters, shard: shard, rowsMax: limits.batchRowsMax,
       shadows: shared.shadows,
       workers: shared.workers.map { ($0, mailbox) },
       tickNanosecondsTarget: UInt64(clamping: serving.tickTarget.nanoseconds))
-    tick = { [unowned self] in
-      isTickQueued = false
-      if isTickDue { runTick() }
-    }
-    doorbell.connect(to: self) { [unowned self] in
-      batcher.collect(into: self)
-      runTick()
-    }
   }
 
-  /// Starts the timer that ends patience with silent peers and drops scratch of retired versions.
-  func start() { armTimer(at: .now()) }
+  // MARK: the thread
 
-  /// Anew each time rather than a repeated task, so that its allocations fall into its own share.
-  private func armTimer(at due: NIODeadline) {
-    timer = eventLoop.scheduleTask(deadline: due) { [unowned self] in
-      allocations?.count()
-      checkTime()
-      // From when it should have been, a round ago at most: what steps are late must not add up.
-      let pause = TimeAmount.nanoseconds(patrol.pauseNanoseconds(over: slots.count))
-      armTimer(at: max(.now() - .nanoseconds(patrol.roundNanoseconds), due + pause))
-      allocations?.skip()
+  /// Starts the thread; ``stop()`` ends it.
+  func start() {
+    NativeThread.start(name: "nt-loop-\(shard)", niceness: 0) { [self] in run() }
+  }
+
+  /// Runs `task` on the loop's thread, in the order in which tasks came.
+  func execute(_ task: @escaping @Sendable () -> Void) { inbox.post(task) }
+
+  private func run() {
+    var tasks: [Inbox.Task] = []
+    ring()
+    while !isStopped {
+      let events = !isTickDue && inbox.sleep() ? poller.wait() : poller.look()
+      let isRung = inbox.awake()
+      var isAlarmed = false
+      for index in 0..<events {
+        let event = poller.event(index)
+        switch event.token {
+        case Token.inbox: break
+        case Token.alarm: isAlarmed = true
+        default: connection(at: event.token)?.handle(event)
+        }
+      }
+      if isRung {
+        batcher.collect(into: self)
+        inbox.take(into: &tasks)
+        for task in tasks { task() }
+        tasks.removeAll(keepingCapacity: true)
+        isTickDue = true
+      }
+      if isTickDue { runTick() }
+      if isAlarmed { ring() }
     }
+    for slot in slots { slot.connection?.close() }
+    whenStopped?()
+  }
+
+  /// It is time for something, or for something else.
+  private func ring() {
+    allocations?.count()
+    let now = now()
+    if now >= nextPatrol {
+      checkTime(now)
+      // From when it should have been, a round ago at most: what steps are late must not add up.
+      let round = UInt64(patrol.roundNanoseconds)
+      let pause = UInt64(patrol.pauseNanoseconds(over: slots.count))
+      nextPatrol = Instant(nanoseconds: max(now.nanoseconds &- round, nextPatrol.nanoseconds) &+ pause)
+    }
+    if let due = leaveDue, now >= due {
+      leaveDue = nil
+      for slot in slots { slot.connection?.leave() }
+    }
+    alarm.set(nanoseconds: min(nextPatrol, leaveDue ?? nextPatrol).nanoseconds)
+    allocations?.skip()
   }
 
   // MARK: connections
@@ -119,40 +169,62 @@ final class ServingLoop: AnswerSink, @unchecked Sendable {
     keysGeneration = ring.generation
   }
 
-  func add(_ handler: ConnectionHandler) -> (index: UInt32, generation: UInt32) {
+  /// Serves a socket from now on. Called on the loop's thread.
+  /// - Parameter tls: what to meet it with; nil: in the clear.
+  func adopt(_ descriptor: Int32, tls: NIOSSLContext?) {
+    let index = freeSlots.popLast() ?? UInt32(slots.count)
+    if index == slots.count { slots.append(Slot()) }
+    let generation = slots[Int(index)].generation
     counters.open.add(1, shard: shard)
     counters.accepted.add(shard: shard)
-    if let free = freeSlots.popLast() {
-      slots[Int(free)].handler = handler
-      return (free, slots[Int(free)].generation)
+    let token = UInt64(index) | UInt64(generation) << 32
+    let socket = ConnectionSocket(descriptor, token: token)
+    let address = ReplyAddress(slot: index, generation: generation, id: 0)
+    do {
+      let connection = try Connection(socket, address: address, loop: self, tls: tls, now: now())
+      slots[Int(index)].connection = connection
+      try poller.add(descriptor, token: token)
+      if isStopping { connection.goAway() }
+    } catch {
+      logger.warning("cannot serve a connection", metadata: ["error": "\(error)"])
+      if let connection = slots[Int(index)].connection {
+        connection.close()
+      } else {
+        socket.close()
+        free(index)
+      }
     }
-    slots.append(Slot(handler: handler))
-    return (UInt32(slots.count - 1), 0)
   }
 
-  func remove(_ address: ReplyAddress) {
-    let index = Int(address.slot)
-    guard slots[index].generation == address.generation, slots[index].handler != nil else { return }
-    slots[index].handler = nil
-    slots[index].generation &+= 1
-    freeSlots.append(address.slot)
+  func remove(_ address: ReplyAddress) { free(address.slot) }
+
+  private func free(_ index: UInt32) {
+    slots[Int(index)].connection = nil
+    slots[Int(index)].generation &+= 1
+    freeSlots.append(index)
     counters.open.add(-1, shard: shard)
     connectionsOpen.leave()
     if freeSlots.count == slots.count {
-      whenEmpty?.succeed()
+      whenEmpty?()
       whenEmpty = nil
     }
   }
 
-  /// Nil if the connection has gone since it asked.
-  private func handler(at address: ReplyAddress) -> ConnectionHandler? {
-    let slot = slots[Int(address.slot)]
-    return slot.generation == address.generation ? slot.handler : nil
+  /// Nil if it has gone, with its event still on the way.
+  private func connection(at token: UInt64) -> Connection? {
+    let slot = slots[Int(UInt32(truncatingIfNeeded: token))]
+    return slot.generation == UInt32(truncatingIfNeeded: token >> 32) ? slot.connection : nil
   }
 
-  func markDirty(_ handler: ConnectionHandler) {
-    dirty.append(handler)
-    armTick()
+  /// Nil if the connection has gone since it asked.
+  private func connection(at address: ReplyAddress) -> Connection? {
+    let slot = slots[Int(address.slot)]
+    return slot.generation == address.generation ? slot.connection : nil
+  }
+
+  func markDirty(_ connection: Connection) {
+    dirty.append(connection)
+    isTickDue = true
   }
 
   // MARK: ticks
@@ -163,58 +235,24 @@ final class ServingLoop: AnswerSink, @unchecked Sendable {
   /// Why a call is refused before its payload is decoded; nil: decode it.
   func refusal(of peek: PredictPeek) -> ServingError? {
     // It takes the tick's lease, which the tick's end gives back.
-    armTick()
+    isTickDue = true
     return batcher.refusal(
       of: peek.model, selector: peek.selector, routingKey: peek.routingKey, priority: peek.priority, into: self)
   }
 
   func admit(_ call: PredictCall) {
-    armTick()
-    batcher.admit(call, into: self)
-  }
-
-  /// The tick has work.
-  private func armTick() {
     isTickDue = true
-    if !isReading { queueTick() }
-  }
-
-  /// NIO runs tasks after it has handled every event of a wake-up: then this tick's calls are complete.
-  private func queueTick() {
-    guard !isTickQueued else { return }
-    isTickQueued = true
-    eventLoop.execute(tick)
-  }
-
-  /// Bytes have come over one connection; ``endRead()`` follows, or ``dropRead()`` where the connection ends.
-  func beginRead() { isReading = true }
-
-  /// Nothing more of this wake-up comes over this connection. If there is no other, the tick's calls are
-  /// complete, and it need not go through the event loop's queue.
-  func endRead() {
-    isReading = false
-    guard isTickDue, !isTickQueued else { return }
-    if slots.count - freeSlots.count == 1 {
-      runTick()
-    } else {
-      queueTick()
-    }
-  }
-
-  /// A connection has ended, be it within a read, or within the very tick that answered it: no place to run one.
-  func dropRead() {
-    isReading = false
-    if isTickDue { queueTick() }
+    batcher.admit(call, into: self)
   }
 
   /// Computes what the wake-up brought in, then hands each connection's answers to its socket at once.
   func runTick() {
-    isTickDue = false
     batcher.run(into: self)
+    isTickDue = false
     // A flush may wake a connection that was blocked, and that may answer further calls: those go into
     // the other list and the next tick.
     swap(&dirty, &flushing)
-    for handler in flushing { handler.flush() }
+    for connection in flushing { connection.flush() }
     flushing.removeAll(keepingCapacity: true)
     if batcher.hasUnsent { batcher.sent(at: now()) }
     batcher.feedShadows()
@@ -250,22 +288,22 @@ final class ServingLoop: AnswerSink, @unchecked Sendable {
     _ address: ReplyAddress, _ encoder: PredictResponseEncoder, rows: Int,
     values: UnsafeBufferPointer<UnsafePointer<Float>>, selection: UInt64, timing: AnswerTiming
   ) {
-    guard let handler = handler(at: address) else { return }
+    guard let connection = connection(at: address) else { return }
     let timing = ResponseTiming(
       queueMicroseconds: timing.queueMicroseconds, computeMicroseconds: timing.computeMicroseconds,
       batchRows: timing.batchRows)
-    handler.settle {
+    connection.settle {
       encoder.append(id: address.id, rows: rows, values: values, selection: selection, timing: timing, to: &$0)
     }
   }
 
   func refuse(_ address: ReplyAddress, _ error: ServingError) {
-    guard let handler = handler(at: address) else { return }
+    guard let connection = connection(at: address) else { return }
     // Before the first scan, "not found" may only mean "not yet".
     let told =
       error.code == .notFound && !control.readiness.hasScanned
       ? ServingError.unavailable("the server is still reading its store: \(error.message)") : error
-    handler.settle { ResponseEncoder.appendError(id: address.id, told, to: &$0) }
+    connection.settle { ResponseEncoder.appendError(id: address.id, told, to: &$0) }
   }
 
   /// Refusals above all: their callers have waited for the last tick, and need not wait for this one.
@@ -285,49 +323,52 @@ final class ServingLoop: AnswerSink, @unchecked Sendable {
   func runControl(_ call: ControlCall, visible: [NamePattern]?, for address: ReplyAddress) {
     Task { [control, self] in
       let answer = await control.answer(call).showing(visible)
-      eventLoop.execute { [self] in
-        guard let handler = handler(at: address) else { return }
-        handler.settleControl { answer.append(id: address.id, to: &$0) }
+      inbox.post { [self] in
+        guard let connection = connection(at: address) else { return }
+        connection.settleControl { answer.append(id: address.id, to: &$0) }
       }
     }
   }
 
   // MARK: time and end
 
-  private func checkTime() {
-    let now = now()
+  private func checkTime(_ now: Instant) {
     let turn = patrol.step(over: slots.count)
-    for index in turn { slots[index].handler?.checkTime(now) }
+    for index in turn { slots[index].connection?.checkTime(now) }
     if turn.upperBound == slots.count { batcher.sweep() }
   }
 
-  /// Finishes what was accepted, tells every connection, and gives clients time to close by themselves.
-  /// - Returns: a future that comes true when no connection is left.
-  func goAway() -> EventLoopFuture<Void> {
-    eventLoop.assertInEventLoop()
-    isStopping = true
-    runTick()
-    for slot in slots { slot.handler?.goAway() }
-    let promise = eventLoop.makePromise(of: Void.self)
-    if freeSlots.count == slots.count {
-      promise.succeed()
-    } else {
-      whenEmpty = promise
-      eventLoop.scheduleTask(in: .milliseconds(Int64(Limits.lingerMilliseconds))) { [self] in
-        for slot in slots { slot.handler?.leave() }
+  /// Finishes what was accepted, tells every connection, and gives clients time to close by themselves. Returns
+  /// when no connection is left.
+  func goAway() async {
+    await withCheckedContinuation { continuation in
+      inbox.post { [self] in
+        isStopping = true
+        runTick()
+        for slot in slots { slot.connection?.goAway() }
+        guard freeSlots.count < slots.count else { return continuation.resume() }
+        whenEmpty = { continuation.resume() }
+        leaveDue = now().advanced(byMicroseconds: UInt64(Limits.lingerMilliseconds) * 1000)
+        ring()
       }
     }
-    return promise.futureResult
   }
 
   /// Ends every connection, whatever it still waits for.
   func closeAll() {
-    runTick()
-    for slot in slots { slot.handler?.close() }
+    inbox.post { [self] in
+      runTick()
+      for slot in slots { slot.connection?.close() }
+    }
   }
 
-  func stop() {
-    timer?.cancel()
-    timer = nil
+  /// Ends the thread, and with it every connection that is left. Once, and only after ``start()``.
+  func stop() async {
+    await withCheckedContinuation { continuation in
+      inbox.post { [self] in
+        whenStopped = { continuation.resume() }
+        isStopped = true
+      }
+    }
   }
 }

@@ -1,141 +1,128 @@
 internal import Logging
 internal import NIOCore
-internal import NIOPosix
 internal import NIOSSL
 internal import NeedletailCore
 internal import NeedletailMetrics
 internal import NeedletailModels
 internal import NeedletailSecurity
+internal import NeedletailSockets
 internal import NeedletailWire
 internal import ServiceLifecycle
+internal import Synchronization
 
 #if canImport(Glibc)
   internal import Glibc
 #else
-  internal import Darwin
+  internal import Musl
 #endif
 
 /// Takes connections and drains them when the server stops.
 final class Listener: Service {
   private let configuration: ServerConfiguration
   private let shared: SharedServices
-  private let group: MultiThreadedEventLoopGroup
   private let loops: [ServingLoop]
-  private let channels: [any Channel]
+  private let acceptor: Acceptor
+  private let isEnded = Atomic(false)
   /// Where calls over TCP arrive, port 0 resolved.
   let tcpAddress: ListenAddress?
 
   /// Binds: from here on connections are taken.
+  /// - Parameter threads: event loops.
   /// - Throws: `ConfigurationError` naming the address that cannot be listened on.
   init(
-    configuration: ServerConfiguration, group: MultiThreadedEventLoopGroup, acceptGroup: any EventLoopGroup,
-    registry: ModelRegistry, tls: TLSSource?, shared: SharedServices
-  ) async throws {
+    configuration: ServerConfiguration, threads: Int, registry: ModelRegistry, tls: TLSSource?,
+    shared: SharedServices
+  ) throws(ConfigurationError) {
     self.configuration = configuration
     self.shared = shared
-    self.group = group
-    var loops: [ServingLoop] = []
-    for (shard, eventLoop) in group.makeIterator().enumerated() {
-      let loop = ServingLoop(
-        eventLoop: eventLoop, shard: shard, reader: registry.reader(shard), limits: configuration.limits,
-        serving: configuration.serving, shared: shared
-      )
-      try await eventLoop.submit { loop.start() }.get()
-      loops.append(loop)
-    }
-    self.loops = loops
-    // What reaches a Unix socket does not leave the machine: it is never encrypted.
-    func bootstrap(_ tls: TLSSource?) -> ServerBootstrap {
-      Self.bootstrap(acceptGroup: acceptGroup, group: group, loops: loops, tls: tls, shared: shared)
-    }
-    var channels: [any Channel] = []
-    var tcpAddress: ListenAddress?
     do {
+      let loops = try (0..<threads).map { shard in
+        try ServingLoop(
+          shard: shard, reader: registry.reader(shard), limits: configuration.limits, serving: configuration.serving,
+          shared: shared)
+      }
+      acceptor = try Acceptor(Self.reception(loops, tls: tls, shared: shared))
+      self.loops = loops
+    } catch {
+      throw ConfigurationError("threads: cannot start \(threads) event loops: \(error)")
+    }
+    var sockets: [ListeningSocket] = []
+    var tcpAddress: ListenAddress?
+    do throws(ConfigurationError) {
       if let address = configuration.listen {
-        let channel = try await Self.named("--listen \(address)") {
-          try await bootstrap(tls).bind(host: address.host, port: address.port).get()
+        let socket = try Self.listen("--listen \(address)") {
+          try .makeAddressResolvingHost(address.host, port: address.port)
         }
-        channels.append(channel)
-        try await AcceptQueueHandler.start(channel)
-        tcpAddress = ListenAddress(host: address.host, port: channel.localAddress?.port ?? address.port)
+        sockets.append(socket)
+        tcpAddress = ListenAddress(host: address.host, port: socket.port ?? address.port)
       }
       if let path = configuration.unix {
-        try await UnixSocketFile.prepare(path, group: acceptGroup)
-        let channel = try await Self.named("--unix \(path)") {
-          try await bootstrap(nil).bind(unixDomainSocketPath: path).get()
-        }
-        channels.append(channel)
-        try await AcceptQueueHandler.start(channel)
+        try UnixSocketFile.prepare(path)
+        sockets.append(try Self.listen("--unix \(path)") { try SocketAddress(unixDomainSocketPath: path) })
       }
     } catch {
-      for channel in channels { try? await channel.close() }
-      for loop in loops { try? await loop.eventLoop.submit { loop.stop() }.get() }
+      for socket in sockets { socket.close() }
       throw error
     }
-    self.channels = channels
     self.tcpAddress = tcpAddress
+    for loop in loops { loop.start() }
+    NativeThread.start(name: "nt-accept", niceness: 0) { [acceptor] in acceptor.run() }
+    acceptor.listen(sockets)
   }
 
-  private static func bootstrap(
-    acceptGroup: any EventLoopGroup, group: MultiThreadedEventLoopGroup, loops: [ServingLoop], tls: TLSSource?,
-    shared: SharedServices
-  ) -> ServerBootstrap {
-    ServerBootstrap(group: acceptGroup, childGroup: group)
-      .serverChannelOption(.backlog, value: 1024)
-      .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
-      .serverChannelOption(.autoRead, value: false)
-      .serverChannelInitializer { channel in
-        channel.eventLoop.makeCompletedFuture {
-          try channel.pipeline.syncOperations.addHandlers(
-            AcceptQueueHandler(),
-            AcceptPauseHandler(failures: shared.connectionCounters.acceptFailures, logger: shared.logger))
+  /// Hands connections to the loops, each in its turn; one too many is told so and closed.
+  private static func reception(_ loops: [ServingLoop], tls: TLSSource?, shared: SharedServices) -> Acceptor.Handler {
+    let turn = Atomic(0)
+    return Acceptor.Handler(
+      accepted: { connection, isTCP in
+        // What reaches a Unix socket does not leave the machine: it is never encrypted.
+        let tls = isTCP ? tls : nil
+        guard shared.gate.enter() else {
+          shared.connectionCounters.refused.add(shard: 0)
+          // A handshake only to say no would cost more than what it protects.
+          refuse(connection, connectionsMax: tls == nil ? shared.gate.connectionsMax : nil)
+          return
         }
-      }
-      // A client may end its side and still wait for its answers.
-      .childChannelOption(.allowRemoteHalfClosure, value: true)
-      // However much waits in one socket, the others have their turn after two reads of it. Not one: NIO
-      // keeps as many buffers as reads, and the last read's may still hold the bytes of a frame.
-      .childChannelOption(.maxMessagesPerRead, value: 2)
-      .childChannelOption(
-        .writeBufferWaterMark,
-        value: .init(low: Limits.outputBytesHighWater / 4, high: Limits.outputBytesHighWater)
-      )
-      .childChannelInitializer { channel in
-        channel.eventLoop.makeCompletedFuture {
-          guard let loop = loops.first(where: { $0.eventLoop === channel.eventLoop }) else {
-            preconditionFailure("a connection on a loop that is none of ours")
-          }
-          if shared.gate.enter() {
-            if channel.localAddress?.port != nil {
-              try channel.syncOptions?.setOption(.tcpOption(.tcp_nodelay), value: 1)
-            }
-            let connection = ConnectionHandler(loop: loop, isEncrypted: tls != nil)
-            if let tls {
-              let encryption = NIOSSLServerHandler(context: tls.context)
-              try channel.pipeline.syncOperations.addHandlers(
-                encryption, HandshakeHandler(tls: encryption, connection: connection, loop: loop))
-            }
-            try channel.pipeline.syncOperations.addHandler(connection)
-          } else {
-            shared.connectionCounters.refused.add(shard: loop.shard)
-            // A handshake only to say no would cost more than what it protects.
-            try channel.pipeline.syncOperations.addHandler(
-              RefusingHandler(connectionsMax: tls == nil ? shared.gate.connectionsMax : nil))
-          }
+        if isTCP {
+          var one: Int32 = 1
+          setsockopt(connection, Int32(IPPROTO_TCP), TCP_NODELAY, &one, socklen_t(MemoryLayout<Int32>.size))
         }
-      }
+        let loop = loops[turn.add(1, ordering: .relaxed).oldValue % loops.count]
+        loop.execute { loop.adopt(connection, tls: tls?.context) }
+      },
+      failed: { error, inRow in
+        shared.connectionCounters.acceptFailures.add(shard: 0)
+        guard inRow == 1 else { return }
+        shared.logger.warning("cannot accept connections; trying again", metadata: ["error": "\(error)"])
+      })
+  }
+
+  /// - Parameter connectionsMax: nil: it is not told.
+  private static func refuse(_ connection: Int32, connectionsMax: Int?) {
+    let socket = ConnectionSocket(connection, token: 0)
+    if let connectionsMax {
+      var buffer = ByteBuffer()
+      ResponseEncoder.appendError(
+        id: 0,
+        ServingError(
+          .overloaded, "connections: expected at most \(connectionsMax), found one more",
+          retryAfterMicroseconds: Limits.connectionRetryMicroseconds), to: &buffer)
+      // A socket that was just made has room for it.
+      _ = buffer.withUnsafeReadableBytes { socket.send($0) }
+    }
+    socket.close()
   }
 
   /// Makes of a socket's error a sentence about the setting behind it.
-  private static func named(
-    _ what: String, _ bind: () async throws -> any Channel
-  ) async throws(ConfigurationError) -> any Channel {
+  private static func listen(
+    _ what: String, _ address: () throws -> SocketAddress
+  ) throws(ConfigurationError) -> ListeningSocket {
     do {
-      return try await bind()
-    } catch let error as IOError where error.errnoCode == EADDRINUSE {
+      return try ListeningSocket(try address())
+    } catch let error as SocketError where error.code == EADDRINUSE {
       throw ConfigurationError("\(what): expected a free address, found it in use")
-    } catch let error as IOError {
-      throw ConfigurationError("\(what): cannot listen: \(String(cString: strerror(error.errnoCode)))")
+    } catch let error as SocketError {
+      throw ConfigurationError("\(what): cannot listen: \(error.reason)")
     } catch {
       throw ConfigurationError("\(what): cannot listen: expected an address of this machine, found none")
     }
@@ -143,14 +130,20 @@ final class Listener: Service {
 
   /// Holds calls against these keys from now on.
   func setKeys(_ ring: KeyRing) {
-    for loop in loops { loop.eventLoop.execute { loop.setKeys(ring) } }
+    for loop in loops { loop.execute { loop.setKeys(ring) } }
   }
 
-  /// Ends what `init` began, where the server does not get as far as running.
+  /// Ends what `init` began, where the server does not get as far as running, or fails.
   func abandon() async {
-    for channel in channels { try? await channel.close() }
-    for loop in loops { try? await loop.eventLoop.submit { loop.stop() }.get() }
+    await end()
     if let path = configuration.unix { UnixSocketFile.remove(path) }
+  }
+
+  /// Ends all threads, once.
+  private func end() async {
+    guard !isEnded.exchange(true, ordering: .relaxed) else { return }
+    acceptor.stop()
+    for loop in loops { await loop.stop() }
   }
 
   /// Serves until the server is told to stop, then drains: not ready at once, still answering for the
@@ -164,41 +157,17 @@ final class Listener: Service {
       .server, .info, "stopping", [.init("grace_seconds", "\(configuration.grace.seconds)")])
     // Cancelled only if the process is to end at once.
     try? await clock.sleep(for: configuration.grace)
-    for channel in channels { await AcceptQueueHandler.close(channel) }
+    await acceptor.drain()
     if let path = configuration.unix { UnixSocketFile.remove(path) }
-    let drained = loops.map { loop in loop.eventLoop.flatSubmit { loop.goAway() } }
     let limit = Task { [loops, configuration] in
       try await clock.sleep(until: start + configuration.stopLimit)
-      for loop in loops { loop.eventLoop.execute { loop.closeAll() } }
+      for loop in loops { loop.closeAll() }
     }
-    for future in drained { try await future.get() }
+    await withDiscardingTaskGroup { group in
+      for loop in loops { group.addTask { await loop.goAway() } }
+    }
     limit.cancel()
-    for loop in loops { try await loop.eventLoop.submit { loop.stop() }.get() }
+    await end()
     shared.logger.info("stopped", metadata: ["seconds": "\((clock.now - start).seconds)"])
   }
-}
-
-/// Tells a connection that is one too many so, and closes it.
-private final class RefusingHandler: ChannelInboundHandler {
-  typealias InboundIn = ByteBuffer
-  typealias OutboundOut = ByteBuffer
-
-  /// Nil: it is not told.
-  private let connectionsMax: Int?
-
-  init(connectionsMax: Int?) { self.connectionsMax = connectionsMax }
-
-  func channelActive(context: ChannelHandlerContext) {
-    guard let connectionsMax else { return context.close(promise: nil) }
-    var buffer = ByteBuffer()
-    ResponseEncoder.appendError(
-      id: 0,
-      ServingError(
-        .overloaded, "connections: expected at most \(connectionsMax), found one more",
-        retryAfterMicroseconds: Limits.connectionRetryMicroseconds), to: &buffer)
-    context.writeAndFlush(wrapOutboundOut(buffer), promise: nil)
-    context.close(promise: nil)
-  }
-
-  func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
 }

@@ -1,5 +1,5 @@
 internal import NIOCore
-internal import NIOPosix
+internal import NeedletailSockets
 
 #if canImport(FoundationEssentials)
   internal import FoundationEssentials
@@ -14,7 +14,7 @@ enum UnixSocketFile {
 
   /// Makes room at `path`.
   /// - Throws: if a file of another kind, or a socket that somebody listens on, stands there.
-  static func prepare(_ path: String, group: any EventLoopGroup) async throws(ConfigurationError) {
+  static func prepare(_ path: String) throws(ConfigurationError) {
     guard path.utf8.count <= pathBytesMax else {
       throw ConfigurationError("--unix: expected a path of at most \(pathBytesMax) bytes, found \(path.utf8.count)")
     }
@@ -22,8 +22,7 @@ enum UnixSocketFile {
     guard attributes[.type] as? FileAttributeType == .typeSocket else {
       throw ConfigurationError("--unix \(path): expected no file or a stale socket, found a file of another kind")
     }
-    if let channel = try? await ClientBootstrap(group: group).connect(unixDomainSocketPath: path).get() {
-      try? await channel.close()
+    if let address = try? SocketAddress(unixDomainSocketPath: path), ListeningSocket.isListening(address) {
       throw ConfigurationError("--unix \(path): expected a free path, found a socket that another process listens on")
     }
     do {

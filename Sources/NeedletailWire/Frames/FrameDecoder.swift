@@ -9,6 +9,8 @@ public struct FrameDecoder {
   public var frameBytesMax: Int
 
   private var buffer = ByteBuffer()
+  /// The storage came with ``append(_:)``, whose caller may want it back.
+  private var isBorrowed = false
 
   /// An idle connection holds no more than this.
   private static let idleBytesMax = 64 << 10
@@ -22,12 +24,21 @@ public struct FrameDecoder {
     guard bytes.readableBytes > 0 else { return }
     if buffer.readableBytes == 0 {
       buffer = bytes
+      isBorrowed = true
       bytes.moveReaderIndex(to: bytes.writerIndex)
     } else {
       // Moves the rest of a frame to the front instead of growing for ever.
       if buffer.readerIndex > buffer.readableBytes { buffer.discardReadBytes() }
       buffer.writeBuffer(&bytes)
     }
+  }
+
+  /// Lets go of storage that ``append(_:)`` took over: what is left in it is copied. A caller that then clears
+  /// its buffer can fill the same memory again.
+  public mutating func keepRest() {
+    guard isBorrowed else { return }
+    isBorrowed = false
+    buffer = buffer.readableBytes == 0 ? ByteBuffer() : ByteBuffer(bytes: buffer.readableBytesView)
   }
 
   /// The next whole frame without its length word, or nil until more bytes arrive.

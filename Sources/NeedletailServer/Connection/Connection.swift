@@ -1,140 +1,160 @@
 internal import Logging
 internal import NIOCore
+internal import NIOSSL
 internal import NeedletailCore
 internal import NeedletailMetrics
 internal import NeedletailSecurity
 internal import NeedletailServing
+internal import NeedletailSockets
 internal import NeedletailWire
 
-/// One connection, at the end of its pipeline: carries out what its ``ConnectionStateMachine`` orders.
+/// One connection: carries out what its ``ConnectionStateMachine`` orders.
 ///
-/// Confined to its event loop. Answers gather in one buffer, which goes to the socket once per tick.
-final class ConnectionHandler: ChannelDuplexHandler {
-  typealias InboundIn = ByteBuffer
-  typealias OutboundIn = ByteBuffer
-  typealias OutboundOut = ByteBuffer
-
+/// Confined to its loop. Answers gather in one buffer, which goes to the socket once per tick; what the socket does
+/// not take stays there, in front of later ones.
+final class Connection {
   let loop: ServingLoop
-  private let isEncrypted: Bool
   var state: ConnectionStateMachine
   /// Who calls, and what it may call.
   var access: ConnectionAccess
-  private var output = ByteBuffer()
-  private var context: ChannelHandlerContext?
-  /// Where the output goes first; nil where TLS stands between.
-  private var socket: PlainSocket?
-  /// Writes that the channel has not done with: nothing may overtake them.
-  private var writesWaiting = 0
+  private var socket: ConnectionSocket
   /// Where the loop keeps this connection; answers come back by it.
-  private var address = ReplyAddress(slot: 0, generation: 0, id: 0)
+  private let address: ReplyAddress
+  /// Nil without TLS, and once it has said farewell.
+  private var encryption: EncryptedSession?
+  private let isEncrypted: Bool
+  private var output = ByteBuffer()
+  /// What of the output is encrypted and not sent; unused without TLS.
+  private var sealed = ByteBuffer()
   /// Whether it stands in the loop's list of connections with something to send.
   private var isDirty = false
   /// Frames are being taken: what happens meanwhile must not start to take them again.
   private var isTaking = false
-  /// The output is being handed over: whatever NIO tells meanwhile must not touch it.
-  private var isFlushing = false
-  /// The socket took bytes again while it was being written to.
-  private var wasUnblocked = false
   /// Frames may wait for calls in flight to end.
   private var isHeldBack = false
-  /// NIO asked to read while nothing was wanted.
-  private var isReadHeld = false
   private var controlCallsInFlight = 0
   /// What of the answers the socket does not take, as last told to the budget of all connections.
   private var bytesWaiting = 0
+  /// What is to be done when all has been sent.
+  private var end = ConnectionStateMachine.EndAction.wait
+  /// The peer sends no more.
+  private var isInputEnded = false
   /// This side has ended; the peer has all that it will get.
-  private var isOutputClosed = false
+  private var isOutputEnded = false
+  private var isClosed = false
 
-  /// - Parameter isEncrypted: TLS stands between this handler and the socket.
-  init(loop: ServingLoop, isEncrypted: Bool) {
+  /// - Parameter tls: nil: what arrives is not encrypted.
+  init(
+    _ socket: ConnectionSocket, address: ReplyAddress, loop: ServingLoop, tls: NIOSSLContext?, now: Instant
+  ) throws {
+    self.socket = socket
+    self.address = address
     self.loop = loop
-    self.isEncrypted = isEncrypted
+    isEncrypted = tls != nil
+    encryption = try tls.map { try EncryptedSession($0, now: now) }
     access = ConnectionAccess(isRequired: loop.keys != nil)
-    state = ConnectionStateMachine(bounds: loop.bounds, isAuthenticated: loop.keys == nil, now: loop.now())
+    state = ConnectionStateMachine(bounds: loop.bounds, isAuthenticated: loop.keys == nil, now: now)
   }
 
-  // MARK: events of the channel
+  // MARK: events of the socket
 
-  func handlerAdded(context: ChannelHandlerContext) {
-    self.context = context
-    if !isEncrypted { socket = PlainSocket(context.channel) }
-    let slot = loop.add(self)
-    address = ReplyAddress(slot: slot.index, generation: slot.generation, id: 0)
-  }
-
-  func handlerRemoved(context: ChannelHandlerContext) { forget() }
-
-  func channelActive(context: ChannelHandlerContext) {
-    if loop.isStopping { goAway() }
-    context.fireChannelActive()
-  }
-
-  func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-    var bytes = unwrapInboundIn(data)
-    loop.counters.receivedBytes.add(UInt64(bytes.readableBytes), shard: loop.shard)
-    let now = loop.now()
-    loop.beginRead()
-    state.receive(&bytes, now: now)
-    takeFrames(now)
-  }
-
-  func channelReadComplete(context: ChannelHandlerContext) { loop.endRead() }
-
-  func read(context: ChannelHandlerContext) {
-    if state.wantsBytes {
-      context.read()
-    } else {
-      isReadHeld = true
+  func handle(_ event: Poller.Event) {
+    var hasFailed = event.hasFailed
+    if event.canRead, socket.wantsBytes {
+      // What came before the failure is read first, and reading tells of it.
+      if receive() { hasFailed = false }
     }
+    if event.canWrite, !isClosed, socket.wantsRoom { goOnSending() }
+    if hasFailed { close() }
   }
 
-  func channelWritabilityChanged(context: ChannelHandlerContext) {
+  /// - Returns: false if there was nothing to read.
+  private func receive() -> Bool {
     let now = loop.now()
-    let isUnblocked = state.writability(context.channel.isWritable, now: now)
-    measureWaiting()
-    guard isUnblocked else { return }
-    if isFlushing {
-      wasUnblocked = true
-    } else {
+    switch socket.receive(into: &loop.arrived) {
+    case .bytes(let count):
+      loop.counters.receivedBytes.add(UInt64(count), shard: loop.shard)
+      if isEncrypted { decrypt(now) } else { state.receive(&loop.arrived, now: now) }
       takeFrames(now)
-      resumeReading()
+      state.keepRest()
+      loop.arrived.clear()
+      if let encryption, encryption.isInputEnded { endInput(now) } else { wantMore() }
+    case .end:
+      if let encryption, !encryption.isHandshakeDone {
+        failHandshake(.closed, "the client has gone")
+      } else {
+        endInput(now)
+      }
+    case .nothing: return false
+    // A reset by the peer and the like: nobody is left to answer.
+    case .failure(let error): fail(error)
     }
+    return true
   }
 
-  func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
-    guard let event = event as? ChannelEvent, event == .inputClosed else {
-      context.fireUserInboundEventTriggered(event)
-      return
+  private func decrypt(_ now: Instant) {
+    do {
+      if try encryption?.open(loop.arrived) == true, let names = encryption?.certificateNames {
+        present(certificate: names)
+      }
+      while var plain = try encryption?.nextPlain() { state.receive(&plain, now: now) }
+    } catch {
+      return failSession(error)
     }
-    if state.endInput(now: loop.now()) { loop.counters.torn.add(shard: loop.shard) }
-    if isOutputClosed {
-      context.close(promise: nil)
+    // TLS itself may have something to say.
+    markDirty()
+  }
+
+  private func failSession(_ error: any Error) {
+    // Its reason may still reach the client.
+    encryption?.seal(&output, into: &sealed)
+    if case .bytes(let count) = sealed.withUnsafeReadableBytes({ socket.send($0) }) {
+      loop.counters.sentBytes.add(UInt64(count), shard: loop.shard)
+    }
+    if encryption?.isHandshakeDone == false {
+      failHandshake(TLSFailure(error), TLSFailure.reason(of: error))
     } else {
-      // What was accepted is answered before this side closes too.
-      closeIfFinished()
+      fail(error)
     }
   }
 
-  func channelInactive(context: ChannelHandlerContext) {
-    forget()
-    context.fireChannelInactive()
+  private func failHandshake(_ failure: TLSFailure, _ reason: String) {
+    loop.tlsCounters.failed(failure).add(shard: loop.shard)
+    loop.logger.debug("handshake failed", metadata: ["reason": "\(failure.rawValue)", "error": "\(reason)"])
+    close()
   }
 
-  /// A reset by the peer and the like: nobody is left to answer.
-  func errorCaught(context: ChannelHandlerContext, error: any Error) {
+  private func fail(_ error: any Error) {
+    if let encryption, !encryption.isHandshakeDone { return failHandshake(.closed, "\(error)") }
     loop.logger.debug("connection failed", metadata: ["error": "\(error)"])
-    context.close(promise: nil)
+    close()
   }
 
-  private func forget() {
-    guard context != nil else { return }
-    context = nil
-    socket = nil
+  private func endInput(_ now: Instant) {
+    guard !isClosed, !isInputEnded else { return }
+    isInputEnded = true
+    if state.endInput(now: now) { loop.counters.torn.add(shard: loop.shard) }
+    if isOutputEnded { return close() }
+    wantMore()
+    // What was accepted is answered before this side closes too.
+    closeIfFinished()
+  }
+
+  /// Has the poller tell what this connection waits for now.
+  private func wantMore() {
+    guard !isClosed else { return }
+    socket.want(bytes: state.wantsBytes && !isInputEnded, room: unsentBytes > 0, loop.poller)
+  }
+
+  func close() {
+    guard !isClosed else { return }
+    isClosed = true
+    encryption = nil
     _ = loop.outputBudget.move(by: -bytesWaiting)
     bytesWaiting = 0
     state.close()
+    socket.close()
     loop.remove(address)
-    loop.dropRead()
   }
 
   // MARK: calls
@@ -251,6 +271,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
   // MARK: answers
 
   /// An answer, or an error, to an accepted predict call. Only gathers: the loop flushes.
+  @inline(__always)
   func settle(_ write: (inout ByteBuffer) -> Void) {
     write(&output)
     state.settle(now: loop.time)
@@ -265,7 +286,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
     settle(write)
     flush()
     takeFrames(now)
-    resumeReading()
+    wantMore()
   }
 
   /// A call that was not accepted.
@@ -292,84 +313,88 @@ final class ConnectionHandler: ChannelDuplexHandler {
   /// at the end of a tick.
   func flush() {
     isDirty = false
-    guard context != nil, !isFlushing else { return }
+    guard !isClosed else { return }
     send()
-    if wasUnblocked || (isHeldBack && state.callsInFlight < loop.bounds.callsInFlightMax) {
-      wasUnblocked = false
+    if isHeldBack, state.callsInFlight < loop.bounds.callsInFlightMax {
       isHeldBack = false
       takeFrames(loop.time)
-      resumeReading()
     }
+    wantMore()
     closeIfFinished()
   }
 
   /// Hands to the socket what has gathered, and takes no frames: the loop calls it amid a tick.
   func send() {
-    guard let context, !isFlushing, output.readableBytes > 0 else { return }
-    isFlushing = true
-    loop.counters.sentBytes.add(UInt64(output.readableBytes), shard: loop.shard)
-    if let socket, writesWaiting == 0 {
-      output.moveReaderIndex(forwardBy: output.withUnsafeReadableBytes { socket.write($0) })
-    }
-    if output.readableBytes > 0 { write(output, context) }
-    // NIO lets go of the buffer where the socket took it whole; then its memory is used again.
-    output.clear()
-    isFlushing = false
-    closeIfTooMuchWaits()
+    guard !isClosed else { return }
+    encryption?.seal(&output, into: &sealed)
+    // A socket that is full says when it has room.
+    if !socket.wantsRoom { sendUnsent() }
+    measureUnsent()
   }
 
-  private func write(_ bytes: ByteBuffer, _ context: ChannelHandlerContext) {
-    guard socket != nil else { return context.writeAndFlush(wrapOutboundOut(bytes), promise: nil) }
-    writesWaiting += 1
-    let written = context.eventLoop.makePromise(of: Void.self)
-    written.futureResult.assumeIsolated().whenComplete { [self] _ in writesWaiting -= 1 }
-    context.writeAndFlush(wrapOutboundOut(bytes), promise: written)
+  /// The socket has room again.
+  private func goOnSending() {
+    let now = loop.now()
+    sendUnsent()
+    guard !isClosed else { return }
+    if measureUnsent() { takeFrames(now) }
+    wantMore()
+    closeIfFinished()
+  }
+
+  /// On their way out, and not with the kernel yet.
+  private var unsentBytes: Int { isEncrypted ? sealed.readableBytes : output.readableBytes }
+
+  private func sendUnsent() {
+    if isEncrypted { send(&sealed) } else { send(&output) }
+  }
+
+  private func send(_ bytes: inout ByteBuffer) {
+    guard bytes.readableBytes > 0 else { return }
+    switch bytes.withUnsafeReadableBytes({ socket.send($0) }) {
+    case .failure(let error): fail(error)
+    case .bytes(let count):
+      loop.counters.sentBytes.add(UInt64(count), shard: loop.shard)
+      if count == bytes.readableBytes { return bytes.clear() }
+      bytes.moveReaderIndex(forwardBy: count)
+      // So that what waits takes no more than twice its room.
+      if bytes.readerIndex > bytes.readableBytes { bytes.discardReadBytes() }
+    }
   }
 
   /// Peers that ask and do not read must not fill the server's memory, neither one nor many together.
-  private func closeIfTooMuchWaits() {
-    let isAboveTotal = measureWaiting()
-    if bytesWaiting > loop.outputBytesMax {
+  /// - Returns: whether the peer has taken enough for its frames to go on.
+  @discardableResult
+  private func measureUnsent() -> Bool {
+    let unsent = unsentBytes
+    guard unsent > 0 || bytesWaiting > 0, !isClosed else { return false }
+    let isAboveTotal = loop.outputBudget.move(by: unsent - bytesWaiting)
+    bytesWaiting = unsent
+    if unsent > loop.outputBytesMax {
       evict(.slowReader)
-    } else if isAboveTotal, bytesWaiting > 0 {
+    } else if isAboveTotal, unsent > 0 {
       evict(.outputBytesTotal)
     }
-  }
-
-  /// Tells the budget of all connections what waits in this one's socket; nothing, while the socket takes
-  /// what it is given.
-  /// - Returns: whether all connections together are above their bound.
-  @discardableResult
-  private func measureWaiting() -> Bool {
-    guard bytesWaiting > 0 || state.isBlocked, let context else { return false }
-    let waiting =
-      state.isBlocked ? (try? context.channel.syncOptions?.getOption(.bufferedWritableBytes)) ?? 0 : 0
-    let change = waiting - bytesWaiting
-    bytesWaiting = waiting
-    return loop.outputBudget.move(by: change)
+    // Once above, it must fall far below: the peer is not to be let in for every packet that it takes.
+    let high = Limits.outputBytesHighWater
+    return state.writability(unsent <= (state.isBlocked ? high / 4 : high), now: loop.time)
   }
 
   private func closeIfFinished() {
-    guard let context, output.readableBytes == 0 else { return }
-    let mode: CloseMode
-    switch state.end() {
-    case .wait: return
-    case .endOutput: mode = .output
-    case .close: mode = .all
+    guard !isClosed, output.readableBytes == 0 else { return }
+    if case .wait = end {
+      end = state.end()
+      if case .wait = end { return }
+      encryption?.end(into: &sealed)
+      encryption = nil
+      sendUnsent()
+      wantMore()
     }
-    // Writes complete in order: behind this empty one, everything has gone out.
-    let sent = context.eventLoop.makePromise(of: Void.self)
-    sent.futureResult.assumeIsolated().whenSuccess { [self] in
-      isOutputClosed = true
-      self.context?.close(mode: mode, promise: nil)
-    }
-    context.writeAndFlush(wrapOutboundOut(ByteBuffer()), promise: sent)
-  }
-
-  private func resumeReading() {
-    guard isReadHeld, state.wantsBytes else { return }
-    isReadHeld = false
-    context?.read()
+    guard !isClosed, unsentBytes == 0, !isOutputEnded else { return }
+    if case .close = end { return close() }
+    isOutputEnded = true
+    socket.endOutput()
+    if isInputEnded { close() }
   }
 
   // MARK: orders of the loop
@@ -381,8 +406,6 @@ final class ConnectionHandler: ChannelDuplexHandler {
     flush()
   }
 
-  func close() { context?.close(promise: nil) }
-
   /// Closes as soon as nothing is owed to the peer any more.
   func leave() {
     state.leave(now: loop.time)
@@ -391,11 +414,15 @@ final class ConnectionHandler: ChannelDuplexHandler {
 
   /// Called once in every round of the loop's ``Patrol``.
   func checkTime(_ now: Instant) {
-    measureWaiting()
-    if let reason = state.overdue(now: now) {
+    if let encryption, encryption.isOverdue(loop.bounds.handshakeNanoseconds, now: now) {
+      failHandshake(.timeout, "no end within the time given")
+    } else if let reason = state.overdue(now: now) {
       evict(reason)
-    } else if output.readableBytes == 0, output.capacity > Limits.idleOutputBytesMax, state.isQuiet(now: now) {
+    } else if unsentBytes == 0, output.capacity + sealed.capacity > Limits.idleOutputBytesMax,
+      state.isQuiet(now: now)
+    {
       output = ByteBuffer()
+      sealed = ByteBuffer()
     }
   }
 
@@ -407,6 +434,6 @@ final class ConnectionHandler: ChannelDuplexHandler {
       flush()
     }
     loop.logger.debug("connection evicted", metadata: ["reason": "\(reason.rawValue)"])
-    context?.close(promise: nil)
+    close()
   }
 }

@@ -1,11 +1,10 @@
 internal import Logging
 internal import NeedletailMetrics
-internal import NIOCore
 internal import NeedletailCore
 internal import NeedletailSecurity
 internal import NeedletailWire
 
-extension ConnectionHandler {
+extension Connection {
   /// Takes the key that a client shows, and answers whose it is.
   func authenticate(id: UInt64, key: UnsafeRawBufferPointer) {
     guard let ring = loop.keys else {

@@ -1,0 +1,47 @@
+// epoll and the descriptors that wake it: the Glibc module of Swift does not import these headers.
+#ifndef NT_POLL_H
+#define NT_POLL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define NT_POLL_EVENTS_MAX 256
+
+typedef struct {
+  uint64_t token;
+  bool can_read;
+  bool can_write;
+  // The connection has failed, or both of its sides have ended. Reported whatever is waited for.
+  bool has_failed;
+} nt_poll_event;
+
+// Lets the calling thread's timers fire on time rather than within 50 µs.
+void nt_poll_precise_timers(void);
+
+// These return a descriptor, or -1 with errno.
+int nt_poll_open(void);
+int nt_poll_open_event(void);
+int nt_poll_open_timer(void);
+
+// Takes a connection from a listening socket, non-blocking; -1 with errno, EAGAIN if there is none.
+int nt_accept(int listening);
+
+// Watches `descriptor`. 0, or -1 with errno.
+int nt_poll_add(int poller, int descriptor, uint64_t token, bool wants_bytes, bool wants_room);
+int nt_poll_modify(int poller, int descriptor, uint64_t token, bool wants_bytes, bool wants_room);
+// Watches an event or a timer: each time it rings is told once, and it need not be read.
+int nt_poll_add_bell(int poller, int descriptor, uint64_t token);
+
+// Rings an event.
+void nt_poll_ring(int event);
+// Lets a timer ring at a time of CLOCK_MONOTONIC, also if that has passed.
+void nt_poll_ring_at(int timer, uint64_t nanoseconds);
+
+// Waits up to `nanoseconds` and fills `events`, which has room for NT_POLL_EVENTS_MAX. Returns how many
+// there are; 0 also where a signal came first.
+int nt_poll_wait(int poller, nt_poll_event *events, uint64_t nanoseconds);
+// The same, as long as it takes, or not at all.
+int nt_poll_wait_forever(int poller, nt_poll_event *events);
+int nt_poll_look(int poller, nt_poll_event *events);
+
+#endif

@@ -1,0 +1,59 @@
+import Foundation
+import Synchronization
+import Testing
+
+@testable import NeedletailSockets
+
+@Suite("Inbox", .timeLimit(.minutes(1)))
+struct InboxTests {
+  /// Waits, and does what it is asked to, until it has done `count` tasks.
+  private final class Sleeper: Sendable {
+    let inbox: Inbox
+    let order = Mutex<[Int]>([])
+
+    init() throws { inbox = try Inbox() }
+
+    func run(until count: Int) throws {
+      let poller = try Poller()
+      try inbox.attach(to: poller, token: 7)
+      var tasks: [Inbox.Task] = []
+      while order.withLock({ $0.count < count }) {
+        let events = inbox.sleep() ? poller.wait() : poller.look()
+        for index in 0..<events { #expect(poller.event(index).token == 7) }
+        guard inbox.awake() else { continue }
+        inbox.take(into: &tasks)
+        for task in tasks { task() }
+      }
+    }
+
+    func note(_ number: Int) { order.withLock { $0.append(number) } }
+  }
+
+  @Test func whatIsPostedIsDoneInItsOrderAndNobodyIsLeftAsleep() async throws {
+    let sleeper = try Sleeper()
+    let posted = 20_000
+    async let done: Void = Task.detached { try sleeper.run(until: posted) }.value
+    for number in 0..<posted {
+      sleeper.inbox.post { sleeper.note(number) }
+      // Now it is busy, now it falls asleep.
+      if number % 64 == 0 { usleep(50) }
+    }
+    try await done
+    #expect(sleeper.order.withLock { $0 } == Array(0..<posted))
+  }
+
+  @Test func whoIsAwakeIsNotWokenByTheKernel() throws {
+    let inbox = try Inbox()
+    let poller = try Poller()
+    try inbox.attach(to: poller, token: 0)
+    inbox.ring()
+    #expect(poller.look() == 0)
+    #expect(!inbox.sleep(), "a ring that came before must not be slept through")
+    #expect(inbox.awake())
+    #expect(inbox.sleep())
+    inbox.ring()
+    #expect(poller.look() == 1)
+    #expect(inbox.awake())
+    #expect(poller.look() == 0, "told once")
+  }
+}
