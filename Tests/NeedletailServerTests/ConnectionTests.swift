@@ -35,11 +35,12 @@ struct ConnectionTests {
   }
 
   @Test func aConnectionThatSaysNothingIsClosed() async throws {
-    // Long enough that the client which reads the metric afterwards gets a word in on a busy machine.
-    try await TestServer.with(models: Self.models, configure: { $0.limits.idle = .seconds(1) }) { test in
+    try await TestServer.with(models: Self.models, configure: { $0.limits.idle = .milliseconds(200) }) { test in
       let raw = try await RawConnection.connect(to: test.address)
       #expect(await raw.rest().isEmpty)
-      #expect(try await test.metric("needletail_connections_evicted_total", ["reason": "idle"]) >= 1)
+      // Not by a client, whose connection might end likewise before it gets a word in on a busy machine.
+      let metrics = test.server.metricsText
+      #expect(TestServer.sum(of: "needletail_connections_evicted_total", ["reason": "idle"], in: metrics) >= 1)
     }
   }
 

@@ -8,14 +8,17 @@ struct FrameDecoderTests {
     withUnsafeBytes(of: UInt32(payload.count).bigEndian, Array.init) + payload
   }
 
-  /// Feeds `chunks` one after the other and collects the frames.
+  /// Feeds `chunks` one after the other, all in the same memory, and collects the frames.
   private static func decode(_ chunks: [[UInt8]], frameBytesMax: Int = 1 << 16) throws -> [[UInt8]] {
     var decoder = FrameDecoder(frameBytesMax: frameBytesMax)
     var frames: [[UInt8]] = []
+    var buffer = ByteBuffer()
     for chunk in chunks {
-      var buffer = ByteBuffer(bytes: chunk)
+      buffer.clear()
+      buffer.writeBytes(chunk)
       decoder.append(&buffer)
       while let frame = try decoder.next() { frames.append(Array(frame.readableBytesView)) }
+      decoder.keepRest()
     }
     #expect(!decoder.isMidFrame)
     return frames
@@ -47,6 +50,24 @@ struct FrameDecoderTests {
       start = end
     }
     #expect(try Self.decode(chunks) == payloads)
+  }
+
+  @Test("lets go of the memory that bytes came in, and keeps what is left of them")
+  func borrowedMemory() throws {
+    var decoder = FrameDecoder(frameBytesMax: 100)
+    var buffer = ByteBuffer()
+    buffer.reserveCapacity(64)
+    let memory = buffer.withVeryUnsafeBytes { $0.baseAddress }
+    buffer.writeBytes(Self.frame([7]) + Self.frame([8, 9]).dropLast())
+    decoder.append(&buffer)
+    #expect(try decoder.next() == ByteBuffer(bytes: [7]))
+    #expect(try decoder.next() == nil)
+    decoder.keepRest()
+    buffer.clear()
+    buffer.writeBytes([9])
+    #expect(buffer.withVeryUnsafeBytes { $0.baseAddress } == memory)
+    decoder.append(&buffer)
+    #expect(try decoder.next() == ByteBuffer(bytes: [8, 9]))
   }
 
   @Test("refuses a length of zero")

@@ -29,10 +29,13 @@ enum FuzzFrame {
   private static func decode(_ stream: UnsafeRawBufferPointer, pieceBytes: Int) -> Outcome {
     var decoder = FrameDecoder(frameBytesMax: 4096)
     var outcome = Outcome()
+    var piece = ByteBuffer()
     var start = 0
     while start < stream.count {
       let end = min(stream.count, start + pieceBytes)
-      var piece = ByteBuffer(bytes: stream[start..<end])
+      // The memory of the piece before, as a server reads.
+      piece.clear()
+      piece.writeBytes(stream[start..<end])
       start = end
       decoder.append(&piece)
       precondition(decoder.capacityBytes <= 64 << 10 || decoder.capacityBytes <= 8 * stream.count)
@@ -42,6 +45,7 @@ enum FuzzFrame {
         outcome.error = error
         return outcome
       }
+      decoder.keepRest()
     }
     outcome.bytesLeft = decoder.bytesBuffered
     return outcome
