@@ -1,15 +1,10 @@
 import Dispatch
 import Foundation
+import Glibc
 import NIOCore
 import NeedletailSockets
 import Synchronization
 import Testing
-
-#if canImport(Glibc)
-  import Glibc
-#else
-  import Musl
-#endif
 
 @Suite("Acceptor", .timeLimit(.minutes(1)))
 struct AcceptorTests {

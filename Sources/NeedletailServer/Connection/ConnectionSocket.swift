@@ -1,11 +1,6 @@
+internal import Glibc
 internal import NIOCore
 internal import NeedletailSockets
-
-#if canImport(Glibc)
-  internal import Glibc
-#elseif canImport(Musl)
-  internal import Musl
-#endif
 
 /// The socket of one connection, non-blocking, and what its loop's poller is to tell of it.
 struct ConnectionSocket {
@@ -49,11 +44,7 @@ struct ConnectionSocket {
   }
 
   func send(_ bytes: UnsafeRawBufferPointer) -> Departure {
-    #if canImport(Glibc)
-      let sent = Glibc.send(descriptor, bytes.baseAddress, bytes.count, Int32(MSG_NOSIGNAL))
-    #else
-      let sent = Musl.send(descriptor, bytes.baseAddress, bytes.count, Int32(MSG_NOSIGNAL))
-    #endif
+    let sent = Glibc.send(descriptor, bytes.baseAddress, bytes.count, Int32(MSG_NOSIGNAL))
     if sent >= 0 { return .bytes(sent) }
     let code = errno
     return code == EAGAIN || code == EINTR ? .bytes(0) : .failure(SocketError("send", code: code))
@@ -69,11 +60,5 @@ struct ConnectionSocket {
   /// The peer reads the end of the stream behind what was sent.
   func endOutput() { _ = shutdown(descriptor, Int32(SHUT_WR)) }
 
-  func close() {
-    #if canImport(Glibc)
-      _ = Glibc.close(descriptor)
-    #else
-      _ = Musl.close(descriptor)
-    #endif
-  }
+  func close() { _ = Glibc.close(descriptor) }
 }

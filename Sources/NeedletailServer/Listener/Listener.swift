@@ -1,3 +1,4 @@
+internal import Glibc
 internal import Logging
 internal import NIOCore
 internal import NIOSSL
@@ -9,12 +10,6 @@ internal import NeedletailSockets
 internal import NeedletailWire
 internal import ServiceLifecycle
 internal import Synchronization
-
-#if canImport(Glibc)
-  internal import Glibc
-#else
-  internal import Musl
-#endif
 
 /// Takes connections and drains them when the server stops.
 final class Listener: Service {
