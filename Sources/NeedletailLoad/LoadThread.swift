@@ -231,7 +231,12 @@ struct LoadThread: ~Copyable {
       connections[index].isWaitingForRoom = true
       closedConnections -= 1
       // It connects: it has room once that is done.
-      try? poller.add(descriptor, token: UInt64(index), wantsRoom: true)
+      do throws(SocketError) {
+        try poller.add(descriptor, token: UInt64(index), wantsRoom: true)
+      } catch {
+        statistics.connectFailures += 1
+        drop(index)
+      }
     }
   }
 

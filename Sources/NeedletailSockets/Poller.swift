@@ -39,7 +39,7 @@ public struct Poller: ~Copyable {
     _ = nt_poll_modify(descriptor, socket, token, wantsBytes, wantsRoom)
   }
 
-  /// Watches a ``Bell`` or an ``Alarm``: each time it rings is told once.
+  /// Watches what an ``Inbox`` or an ``Alarm`` rings with: each time it rings is told once.
   func add(bell: Int32, token: UInt64) throws(SocketError) {
     _ = try SocketError.check(nt_poll_add_bell(descriptor, bell, token), "epoll_ctl")
   }

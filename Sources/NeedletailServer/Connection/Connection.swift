@@ -30,7 +30,7 @@ final class Connection {
   private var isDirty = false
   /// Frames are being taken: what happens meanwhile must not start to take them again.
   private var isTaking = false
-  /// Frames may wait for calls in flight to end.
+  /// Frames may wait: for calls in flight to end, or for the peer to take its answers.
   private var isHeldBack = false
   private var controlCallsInFlight = 0
   /// What of the answers the socket does not take, as last told to the budget of all connections.
@@ -64,7 +64,10 @@ final class Connection {
       // What came before the failure is read first, and reading tells of it.
       if receive() { hasFailed = false }
     }
-    if event.canWrite, !isClosed, socket.wantsRoom { goOnSending() }
+    if event.canWrite, !isClosed, socket.wantsRoom {
+      _ = loop.now()
+      flush(hasRoom: true)
+    }
     if hasFailed { close() }
   }
 
@@ -180,7 +183,9 @@ final class Connection {
         loop.counters.frameError(error).add(shard: loop.shard)
         refuse(id: 0, fault(of: error))
         return
-      case .wait: return
+      case .wait:
+        isHeldBack = !state.wantsBytes
+        return
       }
       // Answers much larger than their calls: out with them before the next call is taken.
       if output.readableBytes >= Limits.outputBytesHighWater { flush() }
@@ -282,11 +287,9 @@ final class Connection {
   /// The answer to a control call; sends at once, for no tick may follow.
   func settleControl(_ write: (inout ByteBuffer) -> Void) {
     controlCallsInFlight -= 1
-    let now = loop.now()
+    _ = loop.now()
     settle(write)
     flush()
-    takeFrames(now)
-    wantMore()
   }
 
   /// A call that was not accepted.
@@ -311,11 +314,12 @@ final class Connection {
 
   /// Hands to the socket what has gathered, and goes on with frames that had to wait. The loop calls it
   /// at the end of a tick.
-  func flush() {
+  /// - Parameter hasRoom: the socket was full and has said that it no longer is.
+  func flush(hasRoom: Bool = false) {
     isDirty = false
     guard !isClosed else { return }
-    send()
-    if isHeldBack, state.callsInFlight < loop.bounds.callsInFlightMax {
+    send(hasRoom: hasRoom)
+    if isHeldBack, state.wantsBytes {
       isHeldBack = false
       takeFrames(loop.time)
     }
@@ -324,22 +328,12 @@ final class Connection {
   }
 
   /// Hands to the socket what has gathered, and takes no frames: the loop calls it amid a tick.
-  func send() {
+  func send(hasRoom: Bool = false) {
     guard !isClosed else { return }
     encryption?.seal(&output, into: &sealed)
     // A socket that is full says when it has room.
-    if !socket.wantsRoom { sendUnsent() }
+    if hasRoom || !socket.wantsRoom { sendUnsent() }
     measureUnsent()
-  }
-
-  /// The socket has room again.
-  private func goOnSending() {
-    let now = loop.now()
-    sendUnsent()
-    guard !isClosed else { return }
-    if measureUnsent() { takeFrames(now) }
-    wantMore()
-    closeIfFinished()
   }
 
   /// On their way out, and not with the kernel yet.
@@ -363,21 +357,16 @@ final class Connection {
   }
 
   /// Peers that ask and do not read must not fill the server's memory, neither one nor many together.
-  /// - Returns: whether the peer has taken enough for its frames to go on.
-  @discardableResult
-  private func measureUnsent() -> Bool {
+  private func measureUnsent() {
     let unsent = unsentBytes
-    guard unsent > 0 || bytesWaiting > 0, !isClosed else { return false }
+    guard unsent > 0 || bytesWaiting > 0, !isClosed else { return }
     let isAboveTotal = loop.outputBudget.move(by: unsent - bytesWaiting)
     bytesWaiting = unsent
-    if unsent > loop.outputBytesMax {
-      evict(.slowReader)
-    } else if isAboveTotal, unsent > 0 {
-      evict(.outputBytesTotal)
-    }
+    if unsent > loop.outputBytesMax { return evict(.slowReader) }
+    if isAboveTotal, unsent > 0 { return evict(.outputBytesTotal) }
     // Once above, it must fall far below: the peer is not to be let in for every packet that it takes.
     let high = Limits.outputBytesHighWater
-    return state.writability(unsent <= (state.isBlocked ? high / 4 : high), now: loop.time)
+    state.writability(unsent <= (state.isBlocked ? high / 4 : high), now: loop.time)
   }
 
   private func closeIfFinished() {

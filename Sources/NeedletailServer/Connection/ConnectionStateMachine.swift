@@ -184,11 +184,9 @@ struct ConnectionStateMachine: ~Copyable {
   /// Whether the socket takes no more bytes.
   var isBlocked: Bool { blockedSince != nil }
 
-  /// - Returns: whether frames that waited may go on.
-  mutating func writability(_ isWritable: Bool, now: Instant) -> Bool {
-    let wasBlocked = blockedSince != nil
+  /// While the peer takes no answers, none of its frames is taken.
+  mutating func writability(_ isWritable: Bool, now: Instant) {
     blockedSince = isWritable ? nil : (blockedSince ?? now)
-    return wasBlocked && isWritable
   }
 
   /// The peer will send no more.

@@ -115,7 +115,7 @@ final class ServingLoop: AnswerSink, @unchecked Sendable {
 
   private func run() {
     var tasks: [Inbox.Task] = []
-    ring()
+    handleAlarm()
     while !isStopped {
       let events = !isTickDue && inbox.sleep() ? poller.wait() : poller.look()
       let isRung = inbox.awake()
@@ -136,14 +136,14 @@ final class ServingLoop: AnswerSink, @unchecked Sendable {
         isTickDue = true
       }
       if isTickDue { runTick() }
-      if isAlarmed { ring() }
+      if isAlarmed { handleAlarm() }
     }
     for slot in slots { slot.connection?.close() }
     whenStopped?()
   }
 
-  /// It is time for something, or for something else.
-  private func ring() {
+  /// Does what is due by now, and sets the alarm for what comes next.
+  private func handleAlarm() {
     allocations?.count()
     let now = now()
     if now >= nextPatrol {
@@ -349,7 +349,7 @@ final class ServingLoop: AnswerSink, @unchecked Sendable {
         guard freeSlots.count < slots.count else { return continuation.resume() }
         whenEmpty = { continuation.resume() }
         leaveDue = now().advanced(byMicroseconds: UInt64(Limits.lingerMilliseconds) * 1000)
-        ring()
+        handleAlarm()
       }
     }
   }

@@ -34,12 +34,16 @@ struct EncryptedSession {
       session.seal(plain)
       plain.clear()
     }
-    while var record = try? session.nextSealed() { sealed.writeBuffer(&record) }
+    collect(into: &sealed)
   }
 
   /// Says farewell at the end of `sealed`.
   func end(into sealed: inout ByteBuffer) {
     session.end()
+    collect(into: &sealed)
+  }
+
+  private func collect(into sealed: inout ByteBuffer) {
     while var record = try? session.nextSealed() { sealed.writeBuffer(&record) }
   }
 
