@@ -33,7 +33,9 @@ from harness import Server, Workspace, processors
 
 WORK, TRITON, AS_JSON = Path(sys.argv[1]), sys.argv[2], "--json" in sys.argv
 HERE = Path(__file__).resolve().parent
-ROUNDS, SECONDS, ECHO_ROUND_TRIPS, CONNECTIONS = 5, 1, 20_000, 16
+ROUNDS, SECONDS, CONNECTIONS = 5, 1, 16
+# Of the server and the bare echo, within each round: a turn is some 20 ms.
+TURN_CALLS, TURNS = 1000, 20
 TIMEOUT_US = 10_000_000
 WIDTHS = (64, 256, 128, 10)
 SAMPLE = [float(i % 17) for i in range(WIDTHS[0])]
@@ -101,13 +103,11 @@ class Echo:
         assert self.process.stdout
         self.port = int(self.process.stdout.readline())
 
-    def p50(self, port: int) -> float:
-        """Of a round trip, the client on the server's processor."""
-        command = (WORK / "echo", "time", port, self.call, ECHO_ROUND_TRIPS)
-        return figures(pinned(HERE_CPU, *command, stdout=subprocess.PIPE, stderr=subprocess.PIPE))[0]
-
-    def both(self) -> tuple[float, float]:
-        return self.p50(self.server.address[1]), self.p50(self.port)
+    def both(self) -> list[tuple[float, float]]:
+        """The p50 of a round trip to the server and to the echo, turn by turn, the client on their processor."""
+        command = (WORK / "echo", "time", self.call, TURN_CALLS, TURNS, self.server.address[1], self.port)
+        found = figures(pinned(HERE_CPU, *command, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+        return list(zip(found[::2], found[1::2]))
 
     def rates(self) -> tuple[float, float]:
         """Answers a second to one client in C, of the server and of the echo."""
@@ -265,7 +265,7 @@ def main() -> None:
         deep: list[dict[str, Any]] = []
         loads: dict[tuple[str, int], list[tuple[float, float]]] = {}
         for _ in range(ROUNDS):
-            echoes.append(echo.both())
+            echoes += echo.both()
             rates.append(echo.rates())
             alone.append(ours(1, 1, HERE_CPU))
             single.append(ours(1, 1, THERE_CPU))

@@ -1,10 +1,11 @@
 // A bare echo over epoll, and a client that times it: what the kernel alone costs for the bytes of a call.
 //
 //   echo serve REQUEST-BYTES RESPONSE-BYTES          prints its port, answers until killed
-//   echo time PORT FILE ROUNDS                       sends the call in FILE over one connection, one at a time;
-//                                                    an answer is as long as its first four bytes say. Prints
-//                                                    the p50 and p99 of a round trip in microseconds: of the
-//                                                    echo, or of any server of such frames
+//   echo time FILE CALLS TURNS PORT...               sends the call in FILE over one connection to each port, one
+//                                                    at a time; an answer is as long as its first four bytes
+//                                                    say. The ports take turns of so many calls, so that what
+//                                                    else the machine does troubles all alike. Prints a line a
+//                                                    turn: each port's p50 of a round trip in microseconds
 //
 //   echo load PORT FILE CONNECTIONS SECONDS          sends the call in FILE, of HTTP or a frame, over and over,
 //                                                    the next one when an answer is whole; prints answers a
@@ -106,36 +107,58 @@ static size_t contents(const char *path, char *bytes) {
   return count;
 }
 
-static void measure(int port, const char *path, size_t rounds) {
-  static char request[BYTES_MAX], answer[BYTES_MAX];
-  size_t request_bytes = contents(path, request);
-  double *times = malloc(rounds * sizeof *times);
+static int connected(int port) {
   int connection = socket(AF_INET, SOCK_STREAM, 0);
   struct sockaddr_in address = {
       .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons((uint16_t)port)};
-  if (!times || connect(connection, (struct sockaddr *)&address, sizeof address)) fail("connect");
+  if (connect(connection, (struct sockaddr *)&address, sizeof address)) fail("connect");
   no_delay(connection);
-  int poller = epoll_create1(0);
-  struct epoll_event event = {.events = EPOLLIN};
-  epoll_ctl(poller, EPOLL_CTL_ADD, connection, &event);
-  for (size_t round = 0; round < rounds + rounds / 10; round++) {
-    double start = microseconds();
-    write_all(connection, request, request_bytes);
-    for (size_t found = 0, whole = 4; found < whole;) {
-      epoll_wait(poller, &event, 1, -1);
-      ssize_t count = read(connection, answer + found, sizeof answer - found);
-      if (count <= 0) fail("read");
-      found += (size_t)count;
-      uint32_t word;
-      memcpy(&word, answer, sizeof word);
-      if (found >= 4) whole = 4 + (size_t)ntohl(word);
-      if (whole > sizeof answer) fail("an answer longer than the buffer");
-    }
-    // The first tenth warms up.
-    if (round >= rounds / 10) times[round - rounds / 10] = microseconds() - start;
+  return connection;
+}
+
+// One call on the only connection of `poller`, and its answer.
+static void call(int poller, int connection, const char *request, size_t request_bytes) {
+  static char answer[BYTES_MAX];
+  struct epoll_event event;
+  write_all(connection, request, request_bytes);
+  for (size_t found = 0, whole = 4; found < whole;) {
+    epoll_wait(poller, &event, 1, -1);
+    ssize_t count = read(connection, answer + found, sizeof answer - found);
+    if (count <= 0) fail("read");
+    found += (size_t)count;
+    uint32_t word;
+    memcpy(&word, answer, sizeof word);
+    if (found >= 4) whole = 4 + (size_t)ntohl(word);
+    if (whole > sizeof answer) fail("an answer longer than the buffer");
   }
-  qsort(times, rounds, sizeof *times, compare);
-  printf("%.3f %.3f\n", times[rounds / 2], times[rounds * 99 / 100]);
+}
+
+static void measure(const char *path, size_t calls, size_t turns, int ports_count, char **ports) {
+  enum { PORTS_MAX = 8 };
+  static char request[BYTES_MAX];
+  size_t request_bytes = contents(path, request);
+  double *times = malloc(calls * sizeof *times);
+  int connections[PORTS_MAX], pollers[PORTS_MAX];
+  if (!times || !calls || ports_count > PORTS_MAX) fail("calls or ports");
+  for (int i = 0; i < ports_count; i++) {
+    connections[i] = connected(atoi(ports[i]));
+    pollers[i] = epoll_create1(0);
+    struct epoll_event event = {.events = EPOLLIN};
+    epoll_ctl(pollers[i], EPOLL_CTL_ADD, connections[i], &event);
+  }
+  for (size_t turn = 0; turn < turns; turn++) {
+    for (int i = 0; i < ports_count; i++) {
+      // A tenth more warms up what the last turn pushed out of the caches.
+      for (size_t j = 0; j < calls / 10; j++) call(pollers[i], connections[i], request, request_bytes);
+      for (size_t j = 0; j < calls; j++) {
+        double start = microseconds();
+        call(pollers[i], connections[i], request, request_bytes);
+        times[j] = microseconds() - start;
+      }
+      qsort(times, calls, sizeof *times, compare);
+      printf("%.3f%s", times[calls / 2], i + 1 < ports_count ? " " : "\n");
+    }
+  }
 }
 
 struct caller {
@@ -171,12 +194,8 @@ static void load(int port, const char *path, size_t callers_count, double second
   double *times = malloc(TIMES_MAX * sizeof *times);
   if (!callers || !times) fail("memory");
   int poller = epoll_create1(0);
-  struct sockaddr_in address = {
-      .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons((uint16_t)port)};
   for (size_t i = 0; i < callers_count; i++) {
-    callers[i].connection = socket(AF_INET, SOCK_STREAM, 0);
-    if (connect(callers[i].connection, (struct sockaddr *)&address, sizeof address)) fail("connect");
-    no_delay(callers[i].connection);
+    callers[i].connection = connected(port);
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = &callers[i]};
     epoll_ctl(poller, EPOLL_CTL_ADD, callers[i].connection, &event);
     callers[i].start = microseconds();
@@ -209,8 +228,8 @@ static void load(int port, const char *path, size_t callers_count, double second
 int main(int count, char **arguments) {
   if (count == 4 && !strcmp(arguments[1], "serve")) {
     serve((size_t)atoi(arguments[2]), (size_t)atoi(arguments[3]));
-  } else if (count == 5 && !strcmp(arguments[1], "time")) {
-    measure(atoi(arguments[2]), arguments[3], (size_t)atoi(arguments[4]));
+  } else if (count >= 6 && !strcmp(arguments[1], "time")) {
+    measure(arguments[2], (size_t)atoi(arguments[3]), (size_t)atoi(arguments[4]), count - 5, arguments + 5);
     return 0;
   } else if (count == 6 && !strcmp(arguments[1], "load")) {
     load(atoi(arguments[2]), arguments[3], (size_t)atoi(arguments[4]), atof(arguments[5]));
