@@ -2,33 +2,54 @@ public import NeedletailCore
 internal import NeedletailMetrics
 internal import NeedletailModels
 
+/// What is known of a call before it is decoded.
+public struct EarlyOutlook: Sendable {
+  /// Why the call should be refused; nil: decode it.
+  public var refusal: ServingError?
+  /// How long the peer may then go unread, so that what it sends meanwhile is dealt with together.
+  public var restNanoseconds: UInt64
+
+  /// Decode it, and see.
+  public static let unknown = EarlyOutlook(refusal: nil, restNanoseconds: 0)
+}
+
 extension TickBatcher {
-  /// Whether it pays to ask ``refusal(of:selector:routingKey:priority:into:)`` before a call is decoded: nearly never.
+  /// Whether it pays to ask ``outlook(of:selector:routingKey:priority:rows:into:)`` before a call is decoded: nearly never.
   public var isUnderPressure: Bool { workers?.pool.isUnderPressure == true || governor.isOverloaded }
 
-  /// Why a call should be refused before its payload is decoded, by what its envelope tells; nil: decode it.
-  public func refusal(
+  /// What becomes of a call, by what its envelope tells.
+  public func outlook(
     of model: UnsafeRawBufferPointer, selector: ModelSelector, routingKey: UnsafeRawBufferPointer,
-    priority: CallPriority, into sink: Sink
-  ) -> ServingError? {
+    priority: CallPriority, rows: UInt64, into sink: Sink
+  ) -> EarlyOutlook {
     if lease == nil { beginTick(at: sink.time) }
     // Names that lead nowhere are told so after decoding, with all that there is to say.
     guard let wanted = try? lease?.borrowedModel(named: model, selector: selector, routingKey: routingKey) else {
-      return nil
+      return .unknown
     }
-    guard let batch = knownBatch(wanted) else { return nil }
-    let error: ServingError
-    if isForWorkers(batch, rows: 1) {
-      guard let obstacle = batch.lane?.obstacle(rows: 1, priority: priority) else { return nil }
-      counters.shed(.queue).add(shard: shard)
-      error = obstacle
-    } else {
-      guard let obstacle = tickObstacle(at: sink.time) else { return nil }
-      counters.shed(.tick).add(shard: shard)
-      error = obstacle
+    guard let batch = knownBatch(wanted) else { return .unknown }
+    // More than a call may have is told so after decoding too, if it comes to that.
+    let rows = Int(min(rows, UInt64(rowsMax)))
+    guard isForWorkers(batch, rows: rows) else {
+      // On the loop sockets are the queue: they go unread while it computes, and no longer than that.
+      guard let obstacle = tickObstacle(at: sink.time) else { return .unknown }
+      return refused(obstacle, .tick, batch, restNanoseconds: 0)
     }
+    guard let lane = batch.lane else { return .unknown }
+    // Long before the queue is empty, so that no worker ever waits for the loop.
+    let rest = min(lane.drainNanoseconds / 4, Limits.restNanosecondsMax)
+    guard let obstacle = lane.obstacle(rows: rows, priority: priority) else {
+      return EarlyOutlook(refusal: nil, restNanoseconds: rest)
+    }
+    return refused(obstacle, .queue, batch, restNanoseconds: rest)
+  }
+
+  private func refused(
+    _ error: ServingError, _ reason: ShedReason, _ batch: ModelBatch<Sink.Encoder>, restNanoseconds: UInt64
+  ) -> EarlyOutlook {
+    counters.shed(reason).add(shard: shard)
     batch.model.counters.requests(error.code).add(shard: shard)
-    return error
+    return EarlyOutlook(refusal: error, restNanoseconds: restNanoseconds)
   }
 
   /// Why this tick takes no more work to be done on the loop; nil while it does.

@@ -16,7 +16,7 @@ public final class TickBatcher<Sink: AnswerSink> {
   private let reader: RegistryReader
   let counters: ServingCounters
   let shard: Int
-  private let rowsMax: Int
+  let rowsMax: Int
   private let shadows: ShadowRunner?
   /// Held from a tick's first call to its end.
   var lease: ModelLease?
@@ -219,6 +219,7 @@ public final class TickBatcher<Sink: AnswerSink> {
     let computeMicroseconds = end.microseconds(since: start)
     batch.countNonFinite(rows: rows, shard: shard)
     callsEnded(batch.jobs.count)
+    batch.model.counters.batchRows.record(items: rows, shard: shard)
     count(batch.model.counters, calls: batch.jobs.count, rows: rows, computeMicroseconds, end: end)
     for index in batch.jobs.indices {
       let job = batch.jobs[index]
@@ -256,6 +257,7 @@ public final class TickBatcher<Sink: AnswerSink> {
     let timing = AnswerTiming(
       queueMicroseconds: start.microseconds(since: call.arrival),
       computeMicroseconds: end.microseconds(since: start), batchRows: UInt32(clamping: rows))
+    batch.model.counters.batchRows.record(items: rows, shard: shard)
     count(batch.model.counters, calls: 1, rows: rows, timing.computeMicroseconds, end: end)
     count(batch.model.counters, received: call.receiveMicroseconds, timing)
     batch.skipShadow(rows: rows, shard: shard)
@@ -284,7 +286,6 @@ public final class TickBatcher<Sink: AnswerSink> {
   ) {
     counters.requests(.ok).add(UInt64(calls), shard: shard)
     counters.rows.add(UInt64(rows), shard: shard)
-    counters.batchRows.record(items: rows, shard: shard)
     counters.computeDuration.record(microseconds: computeMicroseconds, count: calls, shard: shard)
     unsent.append(UnsentAnswers(counters: counters, computed: end, calls: calls))
   }

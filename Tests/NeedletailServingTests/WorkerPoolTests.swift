@@ -44,6 +44,7 @@ struct WorkerPoolTests {
     #expect(bench.requests(model, .ok) == 21)
     #expect(model.counters.rows.value == 31)
     #expect(model.counters.queueDuration.count == 21 && model.counters.computeDuration.count == 21)
+    #expect(model.counters.batchRows.sum == 31, "each row stood in one batch")
     bench.stop()
   }
 
@@ -91,17 +92,41 @@ struct WorkerPoolTests {
     #expect((15_000...25_000).contains(error.retryAfterMicroseconds), "the queue takes 20 ms")
     #expect(bench.requests(model, .overloaded) == 11)
     #expect(bench.batcher.isUnderPressure)
-    let name = Array("m".utf8)
-    let early = name.withUnsafeBytes { name in
-      bench.batcher.refusal(
-        of: name, selector: .serving, routingKey: UnsafeRawBufferPointer(start: nil, count: 0), priority: .interactive,
-        into: bench.sink)
-    }
-    #expect(early?.code == .overloaded, "told without its payload")
+    let early = outlook(bench, rows: 1)
+    #expect(early.refusal?.code == .overloaded, "told without its payload")
+    #expect(early.restNanoseconds == Limits.restNanosecondsMax, "the queue lasts longer than that")
+    #expect(outlook(bench, rows: .max).refusal?.code == .overloaded)
     bench.run()
     bench.workers?.start()
     try wait(bench, until: 31)
     #expect(bench.sink.answers.count + bench.sink.errors.count == 31)
+    bench.stop()
+  }
+
+  /// Before a call is decoded.
+  private func outlook(_ bench: BatcherBench, rows: UInt64) -> EarlyOutlook {
+    Array("m".utf8).withUnsafeBytes { name in
+      bench.batcher.outlook(
+        of: name, selector: .serving, routingKey: UnsafeRawBufferPointer(start: nil, count: 0), priority: .interactive,
+        rows: rows, into: bench.sink)
+    }
+  }
+
+  @Test func whetherACallIsRefusedEarlyDependsOnItsRows() throws {
+    let bench = BatcherBench(workers: 1, isStarted: false)
+    // One row is for the loop, four are for the workers.
+    let cost = [WarmUpRun(rows: 1, nanoseconds: 1_000), WarmUpRun(rows: 4, nanoseconds: 4_000_000)]
+    bench.publish(try bench.live(Self.line, planRows: 4, warmUp: cost))
+    bench.sink.time = .now()
+    let four = [[Float]](repeating: [1, 0], count: 4)
+    for id in 1...40 as ClosedRange<UInt64> { bench.call(id, four) }
+    #expect(bench.sink.errors[40]?.code == .overloaded)
+    #expect(outlook(bench, rows: 4).refusal?.code == .overloaded)
+    let single = outlook(bench, rows: 1)
+    #expect(single.refusal == nil && single.restNanoseconds == 0, "it must not wait for those")
+    bench.run()
+    bench.workers?.start()
+    try wait(bench, until: 40)
     bench.stop()
   }
 

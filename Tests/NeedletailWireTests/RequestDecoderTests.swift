@@ -150,6 +150,19 @@ struct RequestDecoderTests {
     #expect(arena.bytesHeld <= 256 << 10)
   }
 
+  @Test("a look at a call tells its rows by the first tensor's shape")
+  func peeksAtRows() throws {
+    func rows(_ payload: [UInt8]) -> UInt64? { payload.withUnsafeBytes { RequestDecoder.peekPredict($0)?.rows } }
+    #expect(try rows(Self.encode([.features([1, 2, 3, 4, 5, 6], columns: 2)])) == 3)
+    #expect(try rows(Self.encode([.column("a", ["x", "y"]), .column("b", [1.5, 2])])) == 2)
+    #expect(try rows(Self.encode([])) == 1)
+    func call(_ tensor: [UInt8]) -> [UInt8] { [0x08, 9] + Self.nested(3, Self.nested(4, tensor)) }
+    #expect(rows(call([0x18, 7, 0x18, 2])) == 7, "not packed")
+    #expect(rows(call(Self.nested(3, [5, 2]))) == 5)
+    #expect(rows(call([])) == 1, "no shape")
+    #expect(rows(call(Self.nested(3, [0xff]))) == nil, "a number that does not end")
+  }
+
   @Test("every truncation of every vector is read or refused, never a trap")
   func truncations() {
     let arena = MessageArena()
@@ -158,6 +171,7 @@ struct RequestDecoderTests {
         vector.payload[..<end].withUnsafeBytes { bytes in
           _ = try? RequestDecoder.decode(bytes, arena: arena)
           _ = RequestDecoder.peekID(bytes)
+          _ = RequestDecoder.peekPredict(bytes)
         }
       }
     }

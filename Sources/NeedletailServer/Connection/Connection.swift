@@ -32,6 +32,12 @@ final class Connection {
   private var isTaking = false
   /// Frames may wait: for calls in flight to end, or for the peer to take its answers.
   private var isHeldBack = false
+  /// How long the peer may go unread, by the calls of the last read; `.max` if none of them told.
+  private var restNanoseconds = UInt64.max
+  /// The peer goes unread; the loop ends it.
+  private var isResting = false
+  /// Rests in a row at whose end there was nothing to read.
+  private var idleRests = 0
   private var controlCallsInFlight = 0
   /// What of the answers the socket does not take, as last told to the budget of all connections.
   private var bytesWaiting = 0
@@ -64,9 +70,10 @@ final class Connection {
       // What came before the failure is read first, and reading tells of it.
       if receive() { hasFailed = false }
     }
-    if event.canWrite, !isClosed, socket.wantsRoom {
+    if event.canWrite, !isClosed, socket.isFull {
+      socket.hasRoom()
       _ = loop.now()
-      flush(hasRoom: true)
+      flush()
     }
     if hasFailed { close() }
   }
@@ -77,10 +84,12 @@ final class Connection {
     switch socket.receive(into: &loop.arrived) {
     case .bytes(let count):
       loop.counters.receivedBytes.add(UInt64(count), shard: loop.shard)
+      restNanoseconds = .max
       if isEncrypted { decrypt(now) } else { state.receive(&loop.arrived, now: now) }
       takeFrames(now)
       state.keepRest()
       loop.arrived.clear()
+      rest()
       if let encryption, encryption.isInputEnded { endInput(now) } else { wantMore() }
     case .end:
       if let encryption, !encryption.isHandshakeDone {
@@ -146,7 +155,29 @@ final class Connection {
   /// Has the poller tell what this connection waits for now.
   private func wantMore() {
     guard !isClosed else { return }
-    socket.want(bytes: state.wantsBytes && !isInputEnded, room: unsentBytes > 0, loop.poller)
+    socket.want(bytes: state.wantsBytes && !isInputEnded && !isResting, loop.poller)
+  }
+
+  /// Leaves the peer unread for a while, as the loop allows.
+  private func rest() {
+    guard restNanoseconds > 0, restNanoseconds < .max, !isClosed, !isResting else { return }
+    isResting = true
+    loop.rest(address, nanoseconds: restNanoseconds)
+  }
+
+  /// Reads what came meanwhile. To look in vain now and then costs less than to be woken for every call.
+  func endRest() {
+    isResting = false
+    guard state.wantsBytes, !isInputEnded else { return wantMore() }
+    if receive() {
+      idleRests = 0
+    } else if idleRests < Limits.idleRestsMax {
+      idleRests += 1
+      rest()
+    } else {
+      idleRests = 0
+      wantMore()
+    }
   }
 
   func close() {
@@ -194,11 +225,14 @@ final class Connection {
 
   private func execute(_ frame: ConnectionStateMachine.ArrivedFrame) {
     frame.bytes.withUnsafeReadableBytes { bytes in
-      if loop.isUnderPressure, let peek = RequestDecoder.peekPredict(bytes), mayHear(of: peek.model),
-        let error = loop.refusal(of: peek)
-      {
-        refuse(id: peek.id, error)
-        return
+      if loop.isUnderPressure {
+        var outlook = EarlyOutlook.unknown
+        if let peek = RequestDecoder.peekPredict(bytes), mayHear(of: peek.model) {
+          outlook = loop.outlook(of: peek)
+          if let error = outlook.refusal { refuse(id: peek.id, error) }
+        }
+        restNanoseconds = min(restNanoseconds, outlook.restNanoseconds)
+        if outlook.refusal != nil { return }
       }
       do throws(ServingError) {
         let request = try RequestDecoder.decode(bytes, arena: loop.arena)
@@ -314,11 +348,10 @@ final class Connection {
 
   /// Hands to the socket what has gathered, and goes on with frames that had to wait. The loop calls it
   /// at the end of a tick.
-  /// - Parameter hasRoom: the socket was full and has said that it no longer is.
-  func flush(hasRoom: Bool = false) {
+  func flush() {
     isDirty = false
     guard !isClosed else { return }
-    send(hasRoom: hasRoom)
+    send()
     if isHeldBack, state.wantsBytes {
       isHeldBack = false
       takeFrames(loop.time)
@@ -328,11 +361,11 @@ final class Connection {
   }
 
   /// Hands to the socket what has gathered, and takes no frames: the loop calls it amid a tick.
-  func send(hasRoom: Bool = false) {
+  func send() {
     guard !isClosed else { return }
     encryption?.seal(&output, into: &sealed)
     // A socket that is full says when it has room.
-    if hasRoom || !socket.wantsRoom { sendUnsent() }
+    if !socket.isFull { sendUnsent() }
     measureUnsent()
   }
 

@@ -22,7 +22,9 @@ struct ConnectionSocket {
   /// What the poller tells with its events.
   let token: UInt64
   private(set) var wantsBytes = true
-  private(set) var wantsRoom = false
+  private var wantsRoom = false
+  /// It took less than it was given, and has not said since that it has room.
+  private(set) var isFull = false
 
   init(_ descriptor: Int32, token: UInt64) {
     self.descriptor = descriptor
@@ -43,18 +45,23 @@ struct ConnectionSocket {
     return code == EAGAIN || code == EINTR ? .nothing : .failure(SocketError("recv", code: code))
   }
 
-  func send(_ bytes: UnsafeRawBufferPointer) -> Departure {
+  mutating func send(_ bytes: UnsafeRawBufferPointer) -> Departure {
     let sent = Glibc.send(descriptor, bytes.baseAddress, bytes.count, Int32(MSG_NOSIGNAL))
+    isFull = sent < bytes.count
     if sent >= 0 { return .bytes(sent) }
     let code = errno
     return code == EAGAIN || code == EINTR ? .bytes(0) : .failure(SocketError("send", code: code))
   }
 
-  mutating func want(bytes: Bool, room: Bool, _ poller: borrowing Poller) {
-    guard bytes != wantsBytes || room != wantsRoom else { return }
+  /// The poller has said so.
+  mutating func hasRoom() { isFull = false }
+
+  /// Has the poller tell of bytes, if they are wanted, and of room, if there is none.
+  mutating func want(bytes: Bool, _ poller: borrowing Poller) {
+    guard bytes != wantsBytes || isFull != wantsRoom else { return }
     wantsBytes = bytes
-    wantsRoom = room
-    poller.modify(descriptor, token: token, wantsBytes: bytes, wantsRoom: room)
+    wantsRoom = isFull
+    poller.modify(descriptor, token: token, wantsBytes: bytes, wantsRoom: isFull)
   }
 
   /// The peer reads the end of the stream behind what was sent.

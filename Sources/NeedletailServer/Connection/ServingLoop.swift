@@ -53,6 +53,10 @@ final class ServingLoop: AnswerSink, @unchecked Sendable {
   private var flushing: [Connection] = []
   /// There are calls to compute, or answers to send.
   private var isTickDue = false
+  /// Connections that are not read until then.
+  private var resting: [ReplyAddress] = []
+  private var rested: [ReplyAddress] = []
+  private var restDue: Instant?
   private var patrol: Patrol
   private var nextPatrol: Instant
   /// When connections that were told to go have had time enough.
@@ -157,8 +161,29 @@ final class ServingLoop: AnswerSink, @unchecked Sendable {
       leaveDue = nil
       for slot in slots { slot.connection?.leave() }
     }
-    alarm.set(nanoseconds: min(nextPatrol, leaveDue ?? nextPatrol).nanoseconds)
     allocations?.skip()
+    if let due = restDue, now >= due { endRest() }
+    setAlarm()
+  }
+
+  private func setAlarm() {
+    alarm.set(nanoseconds: min(nextPatrol, leaveDue ?? nextPatrol, restDue ?? nextPatrol).nanoseconds)
+  }
+
+  /// Has a connection be read again in `nanoseconds`, or sooner: all that rest are read together.
+  func rest(_ address: ReplyAddress, nanoseconds: UInt64) {
+    resting.append(address)
+    guard restDue == nil else { return }
+    restDue = Instant(nanoseconds: time.nanoseconds &+ nanoseconds)
+    setAlarm()
+  }
+
+  private func endRest() {
+    restDue = nil
+    // Most of them will rest again.
+    swap(&resting, &rested)
+    for address in rested { connection(at: address)?.endRest() }
+    rested.removeAll(keepingCapacity: true)
   }
 
   // MARK: connections
@@ -229,15 +254,16 @@ final class ServingLoop: AnswerSink, @unchecked Sendable {
 
   // MARK: ticks
 
-  /// Whether it pays to ask ``refusal(of:)`` before a frame is decoded.
+  /// Whether it pays to ask ``outlook(of:)`` before a frame is decoded.
   var isUnderPressure: Bool { batcher.isUnderPressure }
 
-  /// Why a call is refused before its payload is decoded; nil: decode it.
-  func refusal(of peek: PredictPeek) -> ServingError? {
+  /// What becomes of a call, before its payload is decoded.
+  func outlook(of peek: PredictPeek) -> EarlyOutlook {
     // It takes the tick's lease, which the tick's end gives back.
     isTickDue = true
-    return batcher.refusal(
-      of: peek.model, selector: peek.selector, routingKey: peek.routingKey, priority: peek.priority, into: self)
+    return batcher.outlook(
+      of: peek.model, selector: peek.selector, routingKey: peek.routingKey, priority: peek.priority,
+      rows: peek.rows, into: self)
   }
 
   func admit(_ call: PredictCall) {

@@ -94,7 +94,7 @@ final class Listener: Service {
 
   /// - Parameter connectionsMax: nil: it is not told.
   private static func refuse(_ connection: Int32, connectionsMax: Int?) {
-    let socket = ConnectionSocket(connection, token: 0)
+    var socket = ConnectionSocket(connection, token: 0)
     if let connectionsMax {
       var buffer = ByteBuffer()
       ResponseEncoder.appendError(

@@ -45,22 +45,24 @@ final class WorkerLane: @unchecked Sendable {
     // Whatever the limit, an empty queue takes one call.
     guard waiting > 0, waiting + rows > limit else { return nil }
     if !hasRefused.load(ordering: .relaxed) { hasRefused.store(true, ordering: .relaxed) }
-    return overloaded(waiting: waiting)
+    return overloaded
   }
 
   /// For a call that was admitted and not run after all.
-  var shedError: ServingError { overloaded(waiting: rowsWaiting.load(ordering: .relaxed)) }
+  var shedError: ServingError { overloaded }
 
   /// A constant sentence: with numbers in it, a refusal would cost several times as much.
-  private func overloaded(waiting: Int) -> ServingError {
-    ServingError(
+  private var overloaded: ServingError {
+    let microseconds = UInt32(min(1_000_000, drainNanoseconds / 1000))
+    return ServingError(
       .overloaded, "queue: expected room for the call's rows, found it full",
-      retryAfterMicroseconds: drainMicroseconds(waiting))
+      retryAfterMicroseconds: max(Limits.overloadRetryMicrosecondsMin, microseconds))
   }
 
-  private func drainMicroseconds(_ rows: Int) -> UInt32 {
-    let nanoseconds = Double(rows) * Double(rowNanoseconds.load(ordering: .relaxed))
-    return UInt32(min(1_000_000, max(Double(Limits.overloadRetryMicrosecondsMin), nanoseconds / 1000)))
+  /// Until the workers have done all that waits now.
+  var drainNanoseconds: UInt64 {
+    let rows = max(0, rowsWaiting.load(ordering: .relaxed))
+    return UInt64(rows).multipliedReportingOverflow(by: rowNanoseconds.load(ordering: .relaxed)).partialValue
   }
 
   /// Whether a call was refused since the last question.

@@ -49,10 +49,11 @@ enum PredictDecoder {
     return view
   }
 
-  /// The fields beside tensors and names of outputs.
+  /// The fields beside tensors and names of outputs, and how many rows there are.
   static func peek(_ payloads: CallPayloads, id: UInt64) throws(ServingError) -> PredictPeek {
     let empty = UnsafeRawBufferPointer(start: nil, count: 0)
-    var peek = PredictPeek(id: id, model: empty, selector: .serving, routingKey: empty, priority: .interactive)
+    var peek = PredictPeek(id: id, model: empty, selector: .serving, routingKey: empty, priority: .interactive, rows: 1)
+    var hasTensor = false
     var calls = payloads
     while let payload = try calls.next() {
       var fields = FieldReader(payload, of: "PredictRequest")
@@ -61,6 +62,9 @@ enum PredictDecoder {
         case (1, .bytes(let name)): peek.model = name
         case (2, .varint(let version)): peek.selector = .version(version)
         case (3, .bytes(let label)): peek.selector = .label(label)
+        case (4, .bytes(let tensor)):
+          if !hasTensor { peek.rows = try firstDimension(of: tensor) ?? 1 }
+          hasTensor = true
         case (6, .bytes(let key)): peek.routingKey = key
         case (7, .varint(let level)): peek.priority = priority(level)
         default: break
@@ -68,6 +72,20 @@ enum PredictDecoder {
       }
     }
     return peek
+  }
+
+  private static func firstDimension(of tensor: UnsafeRawBufferPointer) throws(ServingError) -> UInt64? {
+    var fields = FieldReader(tensor, of: "Tensor")
+    while let field = try fields.next() {
+      switch (field.number, field.value) {
+      case (3, .varint(let dimension)): return dimension
+      case (3, .bytes(let packed)):
+        var dimensions = FieldReader(packed, of: "Tensor.shape")
+        if let dimension = try dimensions.nextPacked() { return dimension }
+      default: break
+      }
+    }
+    return nil
   }
 
   /// An enum is an int32 on the wire, so bits above are dropped.

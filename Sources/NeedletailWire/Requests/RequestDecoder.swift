@@ -44,9 +44,9 @@ public enum RequestDecoder {
     return envelope.id
   }
 
-  /// What a predict call asks for, without a look at its tensors: enough to refuse it. Nil where the
+  /// What a predict call asks for, without a look at its numbers: enough to refuse it. Nil where the
   /// frame is no predict call, or cannot be read so far.
-  /// - Complexity: O(number of tensors); their bytes are not touched, nothing is kept.
+  /// - Complexity: O(number of tensors); their data are not touched, nothing is kept.
   public static func peekPredict(_ frame: UnsafeRawBufferPointer) -> PredictPeek? {
     var envelope = Envelope()
     guard (try? envelope.read(frame)) != nil, envelope.call == .predict, envelope.id != 0 else { return nil }

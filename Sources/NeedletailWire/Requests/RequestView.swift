@@ -43,6 +43,8 @@ public struct PredictPeek {
   public var selector: ModelSelector
   public var routingKey: UnsafeRawBufferPointer
   public var priority: CallPriority
+  /// As the first tensor's shape says, whatever else it holds; 1 without one.
+  public var rows: UInt64
 }
 
 /// A describe call as sent.
