@@ -62,7 +62,8 @@ final class WorkerLane: @unchecked Sendable {
   /// Until the workers have done all that waits now.
   var drainNanoseconds: UInt64 {
     let rows = max(0, rowsWaiting.load(ordering: .relaxed))
-    return UInt64(rows).multipliedReportingOverflow(by: rowNanoseconds.load(ordering: .relaxed)).partialValue
+    let product = UInt64(rows).multipliedReportingOverflow(by: rowNanoseconds.load(ordering: .relaxed))
+    return product.overflow ? .max : product.partialValue
   }
 
   /// Whether a call was refused since the last question.
