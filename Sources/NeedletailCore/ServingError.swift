@@ -4,14 +4,32 @@
 /// a path, for it goes to clients.
 public struct ServingError: Error, Equatable, Sendable, CustomStringConvertible {
   public let code: StatusCode
-  public let message: String
+  private let sentence: String
   /// When to try again; only with `.overloaded`.
   public let retryAfterMicroseconds: UInt32
+  /// The model that the caller may have meant. The message asks, unless the caller may not know of it.
+  public let suggestedModel: String?
 
-  public init(_ code: StatusCode, _ message: String, retryAfterMicroseconds: UInt32 = 0) {
+  public init(
+    _ code: StatusCode, _ sentence: String, retryAfterMicroseconds: UInt32 = 0, suggestedModel: String? = nil
+  ) {
     self.code = code
-    self.message = message
+    self.sentence = sentence
     self.retryAfterMicroseconds = retryAfterMicroseconds
+    self.suggestedModel = suggestedModel
+  }
+
+  public var message: String {
+    suggestedModel.map { "\(sentence), did you mean \($0.quotedForMessage)?" } ?? sentence
+  }
+
+  /// The same for a caller that may not know of the model suggested.
+  public var withoutSuggestion: ServingError {
+    ServingError(code, sentence, retryAfterMicroseconds: retryAfterMicroseconds)
+  }
+
+  public static func == (a: ServingError, b: ServingError) -> Bool {
+    a.code == b.code && a.message == b.message && a.retryAfterMicroseconds == b.retryAfterMicroseconds
   }
 
   public var description: String { "\(code): \(message)" }

@@ -116,6 +116,30 @@ struct KeyTests {
     }
   }
 
+  @Test func aTypoIsNotAnsweredWithTheNameOfAForeignModel() async throws {
+    func message(_ call: () async throws(ClientError) -> Void) async -> String {
+      do throws(ClientError) {
+        try await call()
+        return ""
+      } catch {
+        return error.message
+      }
+    }
+    let scope = "models: [\"w*\"], calls: [predict, describe, list]"
+    try await Self.with(KeyFileFixture.entry("checkout", Self.key, scope)) { test, _ in
+      let client = try await Self.client(test)
+      let predicted = await message { () throws(ClientError) in
+        _ = try await client.predict("weople", inputs: BadCall.good)
+      }
+      #expect(predicted == "model \"weople\": not found")
+      let described = await message { () throws(ClientError) in _ = try await client.describeModel("weople") }
+      #expect(described == "model \"weople\": not found")
+      let own = await message { () throws(ClientError) in _ = try await client.describeModel("wde") }
+      #expect(own == "model \"wde\": not found, did you mean \"wide\"?")
+      await client.close()
+    }
+  }
+
   @Test func aRevokedKeyEndsOnItsOpenConnections() async throws {
     try await Self.with(KeyFileFixture.entry("checkout", Self.key)) { test, file in
       let client = try await Self.client(test)

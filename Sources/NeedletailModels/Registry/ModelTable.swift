@@ -202,8 +202,8 @@ public final class ModelTable: @unchecked Sendable {
     guard !name.isEmpty else { return .invalidArgument("model: expected a name, found none") }
     // Foreign bytes may be 64 MiB of nonsense: no more of them than a name can have is looked at.
     let text = String(decoding: name.prefix(Limits.modelNameBytesMax), as: UTF8.self)
-    let candidates = entries.lazy.map(\.model.name)
-    return .notFound("model \(text.quotedForMessage): not found\(Suggestion.clause(for: text, among: candidates))")
+    let nearest = Suggestion.nearest(to: text, among: entries.lazy.map(\.model.name))
+    return ServingError(.notFound, "model \(text.quotedForMessage): not found", suggestedModel: nearest)
   }
 
   private func notLive(_ number: UInt64, in entry: Entry) -> ServingError {

@@ -98,10 +98,9 @@ extension StorePlanner {
   /// version that serves to the one that served before.
   package mutating func undo(_ model: ModelID, now: Moment) throws(ServingError) -> [Action] {
     guard let entry = table.first(where: { $0.model == model }), let serving = entry.serving else {
-      let names = table.lazy.map(\.model.name)
-      throw .notFound(
-        "model \(model.name.quotedForMessage): not found or not live\(Suggestion.clause(for: model.name, among: names))"
-      )
+      let nearest = Suggestion.nearest(to: model.name, among: table.lazy.map(\.model.name))
+      throw ServingError(
+        .notFound, "model \(model.name.quotedForMessage): not found or not live", suggestedModel: nearest)
     }
     var leaving = entry.routing.shares.map(\.version).filter { $0 != serving }
     if leaving.isEmpty { leaving = [serving] }

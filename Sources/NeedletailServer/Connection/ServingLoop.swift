@@ -325,10 +325,11 @@ final class ServingLoop: AnswerSink, @unchecked Sendable {
 
   func refuse(_ address: ReplyAddress, _ error: ServingError) {
     guard let connection = connection(at: address) else { return }
+    var told = connection.told(error)
     // Before the first scan, "not found" may only mean "not yet".
-    let told =
-      error.code == .notFound && !control.readiness.hasScanned
-      ? ServingError.unavailable("the server is still reading its store: \(error.message)") : error
+    if error.code == .notFound, !control.readiness.hasScanned {
+      told = .unavailable("the server is still reading its store: \(told.message)")
+    }
     connection.settle { ResponseEncoder.appendError(id: address.id, told, to: &$0) }
   }
 

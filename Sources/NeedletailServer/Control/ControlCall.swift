@@ -70,7 +70,8 @@ enum ControlAnswer: Sendable {
     case .events(var report):
       report.events.removeAll { event in !models.contains { $0.matches(event.model) } }
       return .events(report)
-    case .metrics, .description, .rollout, .error: return self
+    case .error(let error): return .error(error.showing(models))
+    case .metrics, .description, .rollout: return self
     }
   }
 

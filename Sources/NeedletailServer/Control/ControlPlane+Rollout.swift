@@ -9,9 +9,8 @@ extension ControlPlane {
   func rollout(of name: String) throws(ServingError) -> RolloutReport {
     let status = store.status
     guard let model = status.model(name) else {
-      let names = status.models.lazy.map(\.model.name)
-      throw .notFound(
-        "model \(name.quotedForMessage): not found\(Suggestion.clause(for: name, among: names))")
+      let nearest = Suggestion.nearest(to: name, among: status.models.lazy.map(\.model.name))
+      throw ServingError(.notFound, "model \(name.quotedForMessage): not found", suggestedModel: nearest)
     }
     let entry = registry.current.entries.first { $0.model == model.model }
     return RolloutReport(model, entry, metrics: metrics, isDurable: store.isStateDurable)

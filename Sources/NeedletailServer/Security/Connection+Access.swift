@@ -57,6 +57,9 @@ extension Connection {
     return access.reaches(.predict, model: model)
   }
 
+  /// What the caller may be told of an error.
+  func told(_ error: ServingError) -> ServingError { error.showing(access.visibleModels) }
+
   /// Keys may have changed since the last call.
   private func renewAccess() {
     if access.generation != loop.keysGeneration, let ring = loop.keys { access.renew(ring) }
@@ -68,5 +71,14 @@ extension Connection {
       return .unauthenticated("authenticate: expected an API key before any other call, found a frame: \(error)")
     }
     return .invalidArgument(error.description)
+  }
+}
+
+extension ServingError {
+  /// Without the suggestion of a model that the caller may not know of.
+  /// - Parameter models: those that it may know of; nil: all.
+  func showing(_ models: [NamePattern]?) -> ServingError {
+    guard let suggestedModel, let models, !models.contains(where: { $0.matches(suggestedModel) }) else { return self }
+    return withoutSuggestion
   }
 }
