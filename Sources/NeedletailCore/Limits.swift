@@ -85,9 +85,9 @@ public enum Limits {
   public static let callNanoseconds: UInt64 = 2_000
   /// Answers that stand ready do not wait for work that takes longer; a further write costs a tenth of it.
   public static let readyAnswersWaitNanoseconds: UInt64 = 300_000
-  /// The longest time for which a peer whose calls meet a queue that is nearly full goes unread. A refusal by
-  /// itself costs some 12 µs of processor time, nearly all of them the kernel's; those that were read
-  /// together cost little more than one. It adds to how long a refusal takes.
+  /// The longest time for which a peer whose calls meet a queue that is nearly full goes unread. To read and
+  /// refuse one call by itself takes the kernel some 12 µs of processor time; those that were read together
+  /// take little more than one. It adds to how long a refusal takes.
   public static let restNanosecondsMax: UInt64 = 2_000_000
   /// A peer that was not read, and for which so many looks in a row were in vain, is left to the poller.
   public static let idleRestsMax = 4

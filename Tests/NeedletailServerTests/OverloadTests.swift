@@ -16,7 +16,7 @@ struct OverloadTests {
   @Test(arguments: [false, true])
   func everyCallOfAFloodIsAnsweredOnceAndOthersAreServed(isEndingItsSide: Bool) async throws {
     try await TestServer.with(
-      models: ["slow": ModelFixtures.mlp(widths: [64, 1024, 1024, 2]), "line": Self.line],
+      models: ["slow": ModelFixtures.mlp(widths: [64, 1536, 1536, 2]), "line": Self.line],
       configure: {
         $0.threads = 1
         $0.serving.workers = 1
@@ -24,7 +24,7 @@ struct OverloadTests {
       }
     ) { test in
       let inputs = [InputTensor.features([Float](repeating: 0.5, count: 64 * 4), columns: 64)]
-      let calls = 1500 as UInt64
+      let calls = 600 as UInt64
       var flood: [UInt8] = []
       for id in 1...calls { flood += try RawConnection.frame(id: id, .predict(.init(model: "slow", inputs: inputs))) }
       var peers: [RawConnection] = []

@@ -53,10 +53,9 @@ final class ServingLoop: AnswerSink, @unchecked Sendable {
   private var flushing: [Connection] = []
   /// There are calls to compute, or answers to send.
   private var isTickDue = false
-  /// Connections that are not read until then.
-  private var resting: [ReplyAddress] = []
+  private var resting = RestingConnections()
+  /// Whose rest ends now, while they are read.
   private var rested: [ReplyAddress] = []
-  private var restDue: Instant?
   private var patrol: Patrol
   private var nextPatrol: Instant
   /// When connections that were told to go have had time enough.
@@ -162,28 +161,23 @@ final class ServingLoop: AnswerSink, @unchecked Sendable {
       for slot in slots { slot.connection?.leave() }
     }
     allocations?.skip()
-    if let due = restDue, now >= due { endRest() }
+    if let due = resting.due, now >= due { endRest() }
     setAlarm()
   }
 
   private func setAlarm() {
-    alarm.set(nanoseconds: min(nextPatrol, leaveDue ?? nextPatrol, restDue ?? nextPatrol).nanoseconds)
+    alarm.set(nanoseconds: min(nextPatrol, leaveDue ?? nextPatrol, resting.due ?? nextPatrol).nanoseconds)
   }
 
   /// Has a connection be read again in `nanoseconds`, or sooner: all that rest are read together.
   func rest(_ address: ReplyAddress, nanoseconds: UInt64) {
-    resting.append(address)
-    guard restDue == nil else { return }
-    restDue = Instant(nanoseconds: time.nanoseconds &+ nanoseconds)
-    setAlarm()
+    if resting.add(address, until: Instant(nanoseconds: time.nanoseconds &+ nanoseconds)) { setAlarm() }
   }
 
   private func endRest() {
-    restDue = nil
+    resting.take(into: &rested)
     // Most of them will rest again.
-    swap(&resting, &rested)
     for address in rested { connection(at: address)?.endRest() }
-    rested.removeAll(keepingCapacity: true)
   }
 
   // MARK: connections

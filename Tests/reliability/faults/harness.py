@@ -290,6 +290,15 @@ class Server:
         tasks = Path(f"/proc/{self.pid}/task")
         return sum(int((tasks / task.name / "schedstat").read_text().split()[0]) for task in tasks.iterdir()) / 1e6
 
+    def thread_seconds(self, name: str) -> tuple[float, float]:
+        """Of the threads whose names begin so: processor time of their own, and in the kernel."""
+        user = system = 0
+        for task in Path(f"/proc/{self.pid}/task").iterdir():
+            if (task / "comm").read_text().startswith(name):
+                parts = (task / "stat").read_text().rpartition(")")[2].split()
+                user, system = user + int(parts[11]), system + int(parts[12])
+        return user / os.sysconf("SC_CLK_TCK"), system / os.sysconf("SC_CLK_TCK")
+
     def is_alive(self) -> bool:
         return self.process.poll() is None
 
