@@ -255,7 +255,10 @@ package.targets += [
     swiftSettings: swiftSettings)
 ]
 
-package.targets += testedModules.map { module in
+/// Names of modules, separated by spaces: only their tests are built. Nothing: all tests.
+let testsWanted = Context.environment["NEEDLETAIL_TESTS"]?.split(separator: " ").map(String.init) ?? []
+
+package.targets += testedModules.filter { testsWanted.isEmpty || testsWanted.contains($0.name) }.map { module in
   .testTarget(
     name: module.name + "Tests",
     dependencies: [.target(name: module.name), "NeedletailTestSupport"]
