@@ -2,7 +2,7 @@
 import PackageDescription
 
 /// Targets stand bottom to top: a module imports only what stands above it here.
-/// `Sources/NeedletailServer/NeedletailServer.docc/Architecture.md` tells why.
+/// `Sources/Handbook/Handbook.docc/Architecture.md` tells why.
 
 let swiftSettings: [SwiftSetting] =
   [
@@ -284,4 +284,12 @@ if Context.environment["NEEDLETAIL_FUZZ"] != nil {
       dependencies: ["NeedletailBundle", "NeedletailCore", "NeedletailTestSupport"],
       path: "Tests/fuzz/bundle", swiftSettings: swiftSettings),
   ]
+}
+
+// The handbook, built by Tests/handbook/run only. The package then holds nothing else, so that building the
+// documentation neither fetches the product's dependencies nor compiles the product, and no other build pays for it.
+if Context.environment["NEEDLETAIL_HANDBOOK"] != nil {
+  package.dependencies = [.package(url: "https://github.com/swiftlang/swift-docc-plugin", from: "1.5.0")]
+  package.products = []
+  package.targets = [.target(name: "Handbook", swiftSettings: swiftSettings)]
 }

@@ -1,0 +1,72 @@
+"""Checks the links and file names in every Markdown file of the repository.
+
+A relative link must lead to a file or directory, and its fragment to a heading of that file. A path in a code span
+that begins with a top-level directory, such as `Tests/hot-path/run`, must exist: documentation that names a file
+which has moved is worse than none. Links between the pages of a DocC catalog (`<doc:Page>`) are DocC's to check.
+"""
+
+import pathlib
+import re
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+TOP = ("Sources", "Tests", "deploy", "proto", "clients", ".ci", ".github")
+
+LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+SPAN = re.compile(r"`([^`\n]+)`")
+FENCE = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
+# A path with a placeholder or a pattern names no single file.
+PLACEHOLDER = re.compile(r"[<>*{}$…]|[A-Z]{3,}\b(?!\.md)")
+
+
+def anchors(path):
+    """Names of the headings of a Markdown file, as GitHub makes them."""
+    found = set()
+    for line in path.read_text().splitlines():
+        heading = re.match(r"#{1,6}\s+(.*)", line)
+        if heading:
+            text = re.sub(r"[^\w\- ]", "", heading.group(1).lower())
+            found.add(text.replace(" ", "-"))
+    return found
+
+
+def faults_of(path, tracked):
+    """One sentence for every link or path of a file that leads nowhere."""
+    text = FENCE.sub(lambda fence: "\n" * fence.group(0).count("\n"), path.read_text())
+    catalog = any(parent.suffix == ".docc" for parent in path.parents)
+    for number, line in enumerate(text.splitlines(), 1):
+        for target in LINK.findall(line):
+            if re.match(r"[a-z]+:", target) or catalog:
+                continue
+            name, _, fragment = target.partition("#")
+            file = (path.parent / name).resolve() if name else path
+            if not file.exists():
+                yield f"{number}: link {target}: no such file"
+            elif fragment and file.suffix == ".md" and fragment not in anchors(file):
+                yield f"{number}: link {target}: no such heading"
+        for span in SPAN.findall(line):
+            words = span.split()
+            word = words[0].rstrip("/:,") if words else ""
+            if not word.startswith(tuple(top + "/" for top in TOP)) or PLACEHOLDER.search(word):
+                continue
+            if word not in tracked:
+                yield f"{number}: path `{word}`: no such file or directory"
+
+
+def main():
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    files = [name for name in listed.split("\0") if name and (ROOT / name).exists()]
+    tracked = set(files) | {str(parent) for name in files for parent in pathlib.PurePath(name).parents}
+    pages = [name for name in files if name.endswith(".md")]
+    faults = [f"{name}:{fault}" for name in pages for fault in faults_of(ROOT / name, tracked)]
+    for fault in faults:
+        print(fault, file=sys.stderr)
+    print(f"{len(pages)} Markdown files, {len(faults)} links or paths that lead nowhere")
+    sys.exit(1 if faults else 0)
+
+
+if __name__ == "__main__":
+    main()
