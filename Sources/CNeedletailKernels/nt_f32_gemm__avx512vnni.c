@@ -11,8 +11,8 @@
 
 NT_DECLARE_KERNELS(avx512vnni)
 
-NT_TARGET_AVX512VNNI NT_SHARED void epilogue(const nt_f32_gemm_args *args, float *tile, const float *bias,
-                                             size_t row, size_t rows, size_t panel) {
+NT_TARGET_AVX512VNNI NT_SHARED void epilogue(const nt_f32_gemm_args *args, float *tile, const float *bias, size_t row,
+                                             size_t rows, size_t panel) {
   nt_f32_epilogue(args, tile, bias, row, rows, panel);
 }
 

@@ -17,8 +17,7 @@
 // The AVX-512 files compiled against SIMDe, so that they can be tested on CPUs without AVX-512.
 #define NT_TARGET_AVX512VNNI
 #else
-#define NT_TARGET_AVX512VNNI \
-  __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")))
+#define NT_TARGET_AVX512VNNI __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")))
 #endif
 #elif defined(__aarch64__)
 #define NT_ARM64 1
@@ -34,20 +33,20 @@ extern const nt_kernel_table nt_kernels__neon_i8mm;
 #endif
 
 /// Declares the kernels of one instruction set and defines its table.
-#define NT_DECLARE_KERNELS(isa)                                                                                   \
-  void nt_s8_pack__##isa(const int8_t *w, const float *scales, const float *bias, size_t columns, size_t depth,   \
-                         void *packed);                                                                           \
-  void nt_s8_gemm__##isa(const nt_s8_gemm_args *args);                                                            \
-  void nt_f32_gemm__##isa(const nt_f32_gemm_args *args);                                                          \
-  void nt_f32_quantise__##isa(const float *x, size_t rows, size_t columns, int8_t *q, size_t q_stride,            \
-                              float *row_scales);                                                                 \
-  void nt_f32_quantise_known__##isa(const float *x, const uint32_t *row_magnitudes, size_t rows, size_t columns,  \
-                                    int8_t *q, size_t q_stride, float *row_scales);                               \
-  void nt_f32_preprocess__##isa(const nt_preprocess *p, const float *x, float *y, size_t rows);                   \
-  void nt_f32_bias_activate__##isa(float *x, const float *bias, size_t rows, size_t columns,                      \
-                                   nt_activation activation);                                                     \
-  void nt_f32_logistic__##isa(const float *x, float *y, size_t count);                                            \
-  void nt_f32_softmax__##isa(const float *x, float *y, size_t rows, size_t columns);                              \
+#define NT_DECLARE_KERNELS(isa)                                                                                  \
+  void nt_s8_pack__##isa(const int8_t *w, const float *scales, const float *bias, size_t columns, size_t depth,  \
+                         void *packed);                                                                          \
+  void nt_s8_gemm__##isa(const nt_s8_gemm_args *args);                                                           \
+  void nt_f32_gemm__##isa(const nt_f32_gemm_args *args);                                                         \
+  void nt_f32_quantise__##isa(const float *x, size_t rows, size_t columns, int8_t *q, size_t q_stride,           \
+                              float *row_scales);                                                                \
+  void nt_f32_quantise_known__##isa(const float *x, const uint32_t *row_magnitudes, size_t rows, size_t columns, \
+                                    int8_t *q, size_t q_stride, float *row_scales);                              \
+  void nt_f32_preprocess__##isa(const nt_preprocess *p, const float *x, float *y, size_t rows);                  \
+  void nt_f32_bias_activate__##isa(float *x, const float *bias, size_t rows, size_t columns,                     \
+                                   nt_activation activation);                                                    \
+  void nt_f32_logistic__##isa(const float *x, float *y, size_t count);                                           \
+  void nt_f32_softmax__##isa(const float *x, float *y, size_t rows, size_t columns);                             \
   void nt_f32_argmax__##isa(const float *x, float *y, size_t rows, size_t columns);
 
 /// Groups of NT_K_GROUP in the padded depth: an even number.
@@ -78,9 +77,8 @@ NT_INLINE size_t nt_s8_plane_bytes(size_t depth) { return (depth + NT_ALIGNMENT 
 
 /// What stands behind the planes of a quantised row.
 typedef struct nt_s8_row_tail {
-  _Alignas(NT_ALIGNMENT)
   /// Added to every sum of the row: what the form of its elements, or of the weights, leaves out.
-  int32_t compensation;
+  _Alignas(NT_ALIGNMENT) int32_t compensation;
 } nt_s8_row_tail;
 
 NT_INLINE nt_s8_row_tail *nt_s8_tail_of_row(const void *row, size_t depth) {

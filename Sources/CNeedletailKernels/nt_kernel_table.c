@@ -10,11 +10,11 @@
 
 /// The kernels that every instruction set compiles for itself; packing is named apart, because several
 /// share an order.
-#define NT_TABLE(isa)                                                                                             \
-  .name = #isa, .s8_gemm = nt_s8_gemm__##isa, .f32_gemm = nt_f32_gemm__##isa, .quantise = nt_f32_quantise__##isa, \
-  .quantise_known = nt_f32_quantise_known__##isa, .preprocess = nt_f32_preprocess__##isa,                         \
-  .bias_activate = nt_f32_bias_activate__##isa, .logistic = nt_f32_logistic__##isa,                               \
-  .softmax = nt_f32_softmax__##isa, .argmax = nt_f32_argmax__##isa
+#define NT_TABLE(isa)                                                                                                 \
+  .name = #isa, .s8_gemm = nt_s8_gemm__##isa, .f32_gemm = nt_f32_gemm__##isa, .quantise = nt_f32_quantise__##isa,     \
+  .quantise_known = nt_f32_quantise_known__##isa, .preprocess = nt_f32_preprocess__##isa,                             \
+  .bias_activate = nt_f32_bias_activate__##isa, .logistic = nt_f32_logistic__##isa, .softmax = nt_f32_softmax__##isa, \
+  .argmax = nt_f32_argmax__##isa
 
 NT_DECLARE_KERNELS(scalar)
 const nt_kernel_table nt_kernels__scalar = {NT_TABLE(scalar), .s8_pack = nt_s8_pack__scalar};
@@ -52,16 +52,15 @@ NT_DECLARE_KERNELS(neon_i8mm)
 
 /// NEON is part of the architecture, so the compiler already vectorises the scalar twins of the row
 /// operations with it; products and quantisation have kernels of their own.
-#define NT_TABLE_NEON                                                                                \
-  .f32_gemm = nt_f32_gemm__neon, .quantise = nt_f32_quantise__neon,                                  \
-  .quantise_known = nt_f32_quantise_known__neon, .preprocess = nt_f32_preprocess__scalar,            \
-  .bias_activate = nt_f32_bias_activate__scalar, .logistic = nt_f32_logistic__scalar,                \
-  .softmax = nt_f32_softmax__scalar, .argmax = nt_f32_argmax__scalar
+#define NT_TABLE_NEON                                                                                              \
+  .f32_gemm = nt_f32_gemm__neon, .quantise = nt_f32_quantise__neon, .quantise_known = nt_f32_quantise_known__neon, \
+  .preprocess = nt_f32_preprocess__scalar, .bias_activate = nt_f32_bias_activate__scalar,                          \
+  .logistic = nt_f32_logistic__scalar, .softmax = nt_f32_softmax__scalar, .argmax = nt_f32_argmax__scalar
 
-const nt_kernel_table nt_kernels__neon = {
-    NT_TABLE_NEON, .name = "neon", .s8_gemm = nt_s8_gemm__neon, .s8_pack = nt_s8_pack__scalar};
-const nt_kernel_table nt_kernels__neon_i8mm = {
-    NT_TABLE_NEON, .name = "neon-i8mm", .s8_gemm = nt_s8_gemm__neon_i8mm, .s8_pack = nt_s8_pack__neon_i8mm};
+const nt_kernel_table nt_kernels__neon = {NT_TABLE_NEON, .name = "neon", .s8_gemm = nt_s8_gemm__neon,
+                                          .s8_pack = nt_s8_pack__scalar};
+const nt_kernel_table nt_kernels__neon_i8mm = {NT_TABLE_NEON, .name = "neon-i8mm", .s8_gemm = nt_s8_gemm__neon_i8mm,
+                                               .s8_pack = nt_s8_pack__neon_i8mm};
 
 static bool arm64_supports(nt_isa isa) {
 #if defined(__linux__)

@@ -44,8 +44,8 @@ static void run_panels(const layer *layer, size_t first, size_t end, uint32_t *r
 static void raise(uint32_t *shared, const uint32_t *own, size_t count) {
   for (size_t i = 0; i < count; i++) {
     uint32_t known = __atomic_load_n(&shared[i], __ATOMIC_RELAXED);
-    while (own[i] > known && !__atomic_compare_exchange_n(&shared[i], &known, own[i], true, __ATOMIC_RELAXED,
-                                                          __ATOMIC_RELAXED)) {
+    while (own[i] > known &&
+           !__atomic_compare_exchange_n(&shared[i], &known, own[i], true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
     }
   }
 }
@@ -98,7 +98,8 @@ static void run_step(const nt_plan *plan, const nt_step *step, uint8_t *base, si
       break;
     case NT_STEP_QUANTISE:
       if (magnitudes) {
-        kernels->quantise_known(in, magnitudes, rows, step->in_columns, out, nt_s8_row_stride(step->in_columns), scales);
+        kernels->quantise_known(in, magnitudes, rows, step->in_columns, out, nt_s8_row_stride(step->in_columns),
+                                scales);
       } else {
         kernels->quantise(in, rows, step->in_columns, out, nt_s8_row_stride(step->in_columns), scales);
       }

@@ -34,8 +34,8 @@ NT_DECLARE_KERNELS(avx2)
 
 enum { tile_rows_max = 4, prefetch_bytes = 2048 };
 
-NT_TARGET_AVX2 NT_SHARED void epilogue(const nt_s8_gemm_args *args, const int32_t *sums,
-                                       const nt_s8_panel_tail *tail, size_t row, size_t rows, size_t panel) {
+NT_TARGET_AVX2 NT_SHARED void epilogue(const nt_s8_gemm_args *args, const int32_t *sums, const nt_s8_panel_tail *tail,
+                                       size_t row, size_t rows, size_t panel) {
   nt_s8_epilogue(args, sums, tail, row, rows, panel);
 }
 
@@ -48,8 +48,7 @@ NT_TARGET_AVX2 NT_INLINE __m256i broadcast_four(const uint8_t *at) {
 /// The epilogue of identity and ReLU over a whole panel, without leaving registers: the same
 /// operations in the same order as nt_s8_epilogue.
 NT_TARGET_AVX2 NT_INLINE void finish_in_registers(const nt_s8_gemm_args *args, const __m256i *sums,
-                                                  const nt_s8_panel_tail *tail, size_t row, size_t panel,
-                                                  const int R) {
+                                                  const nt_s8_panel_tail *tail, size_t row, size_t panel, const int R) {
   const __m256i magnitude_bits = _mm256_set1_epi32(0x7fffffff);
   bool is_relu = args->activation == NT_ACTIVATION_RELU;
   for (int r = 0; r < R; r++) {
@@ -61,8 +60,8 @@ NT_TARGET_AVX2 NT_INLINE void finish_in_registers(const nt_s8_gemm_args *args, c
                               _mm256_load_ps(tail->bias + 8 * half));
       // MAXPS gives its second operand for NaN and for −0 against 0, as x < 0 ? 0 : x does.
       if (is_relu) y[half] = _mm256_max_ps(_mm256_setzero_ps(), y[half]);
-      _mm256_storeu_ps(
-          args->out + (row + (size_t)r) * args->columns + panel * NT_PANEL_COLUMNS + 8 * (size_t)half, y[half]);
+      _mm256_storeu_ps(args->out + (row + (size_t)r) * args->columns + panel * NT_PANEL_COLUMNS + 8 * (size_t)half,
+                       y[half]);
     }
     if (args->row_magnitudes) {
       __m256i eight = _mm256_max_epu32(_mm256_and_si256(_mm256_castps_si256(y[0]), magnitude_bits),

@@ -15,8 +15,7 @@ NT_TARGET_DOTPROD NT_SHARED void epilogue(const nt_s8_gemm_args *args, const int
 
 /// R rows × P panels: 4·R·P sums of 4 int32. SDOT is signed × signed, so nothing needs compensation,
 /// and takes its activations from one lane: eight steps of depth per load.
-NT_TARGET_DOTPROD NT_INLINE void tile(const nt_s8_gemm_args *args, size_t row, size_t panel, const int R,
-                                      const int P) {
+NT_TARGET_DOTPROD NT_INLINE void tile(const nt_s8_gemm_args *args, size_t row, size_t panel, const int R, const int P) {
   size_t panel_bytes = nt_s8_panel_bytes(args->depth);
   size_t groups = nt_k_groups(args->depth);
   const int8_t *w = (const int8_t *)args->weights + panel * panel_bytes;

@@ -8,8 +8,8 @@ NT_DECLARE_KERNELS(neon_i8mm)
 
 enum { tile_rows_max = 6 };
 
-NT_TARGET_I8MM NT_SHARED void epilogue(const nt_s8_gemm_args *args, const int32_t *sums,
-                                       const nt_s8_panel_tail *tail, size_t row, size_t rows, size_t panel) {
+NT_TARGET_I8MM NT_SHARED void epilogue(const nt_s8_gemm_args *args, const int32_t *sums, const nt_s8_panel_tail *tail,
+                                       size_t row, size_t rows, size_t panel) {
   nt_s8_epilogue(args, sums, tail, row, rows, panel);
 }
 
@@ -28,7 +28,8 @@ NT_TARGET_I8MM NT_INLINE void tile(const nt_s8_gemm_args *args, size_t row, size
     int8x16_t two_rows[tile_rows_max / 2];
     for (int i = 0; i < pairs; i++) {
       size_t upper = (size_t)(2 * i), lower = 2 * i + 1 < R ? upper + 1 : upper;
-      two_rows[i] = vcombine_s8(vld1_s8(a + upper * args->a_stride + 8 * e), vld1_s8(a + lower * args->a_stride + 8 * e));
+      two_rows[i] =
+          vcombine_s8(vld1_s8(a + upper * args->a_stride + 8 * e), vld1_s8(a + lower * args->a_stride + 8 * e));
     }
     for (int c = 0; c < 8; c++) {
       int8x16_t two_columns = vld1q_s8(w + 8 * NT_PANEL_COLUMNS * e + 16 * (size_t)c);

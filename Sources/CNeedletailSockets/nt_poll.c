@@ -46,8 +46,7 @@ void nt_poll_ring(int event) {
 }
 
 static struct timespec time_of(uint64_t nanoseconds) {
-  return (struct timespec){
-      .tv_sec = (time_t)(nanoseconds / 1000000000u), .tv_nsec = (long)(nanoseconds % 1000000000u)};
+  return (struct timespec){.tv_sec = (time_t)(nanoseconds / 1000000000u), .tv_nsec = (long)(nanoseconds % 1000000000u)};
 }
 
 void nt_poll_ring_at(int timer, uint64_t nanoseconds) {

@@ -69,13 +69,24 @@ static model *make(const uint32_t *widths, size_t layers) {
     void *packed = aligned_bytes(nt_s8_packed_bytes(columns, depth));
     kernels->s8_pack(w, factors, NULL, columns, depth, packed);
     free(w), free(factors);
-    m->steps[2 * i] = (nt_step){.kind = NT_STEP_QUANTISE, .in_columns = widths[i], .out_columns = widths[i],
-                                .in_offset = i % 2 * value, .out_offset = 2 * value, .scales_offset = scales,
-                                .magnitudes_offset = magnitudes, .has_magnitudes = i > 0};
-    m->steps[2 * i + 1] = (nt_step){.kind = NT_STEP_DENSE_S8, .in_columns = widths[i], .out_columns = widths[i + 1],
-                                    .in_offset = 2 * value, .out_offset = (i + 1) % 2 * value,
-                                    .scales_offset = scales, .magnitudes_offset = magnitudes,
-                                    .has_magnitudes = i + 1 < layers, .weights = packed, .in_is_nonnegative = i > 0,
+    m->steps[2 * i] = (nt_step){.kind = NT_STEP_QUANTISE,
+                                .in_columns = widths[i],
+                                .out_columns = widths[i],
+                                .in_offset = i % 2 * value,
+                                .out_offset = 2 * value,
+                                .scales_offset = scales,
+                                .magnitudes_offset = magnitudes,
+                                .has_magnitudes = i > 0};
+    m->steps[2 * i + 1] = (nt_step){.kind = NT_STEP_DENSE_S8,
+                                    .in_columns = widths[i],
+                                    .out_columns = widths[i + 1],
+                                    .in_offset = 2 * value,
+                                    .out_offset = (i + 1) % 2 * value,
+                                    .scales_offset = scales,
+                                    .magnitudes_offset = magnitudes,
+                                    .has_magnitudes = i + 1 < layers,
+                                    .weights = packed,
+                                    .in_is_nonnegative = i > 0,
                                     .activation = i + 1 < layers ? NT_ACTIVATION_RELU : NT_ACTIVATION_IDENTITY};
     size_t worthwhile = (NT_SHARE_MULTIPLY_ADDS_MIN + columns * depth - 1) / (columns * depth);
     if (worthwhile < m->plan.share_rows_min) m->plan.share_rows_min = worthwhile;
@@ -116,10 +127,16 @@ static void run_by_hand(const model *m, uint8_t *arena, size_t rows) {
     } else {
       kernels->quantise(x, rows, quantise->in_columns, q, stride, scales);
     }
-    nt_s8_gemm_args args = {.a = q, .a_stride = stride, .row_scales = scales, .weights = dense->weights, .rows = rows,
-                            .columns = dense->out_columns, .depth = dense->in_columns,
+    nt_s8_gemm_args args = {.a = q,
+                            .a_stride = stride,
+                            .row_scales = scales,
+                            .weights = dense->weights,
+                            .rows = rows,
+                            .columns = dense->out_columns,
+                            .depth = dense->in_columns,
                             .panel_end = nt_panel_count(dense->out_columns),
-                            .out = (float *)(arena + dense->out_offset), .activation = dense->activation,
+                            .out = (float *)(arena + dense->out_offset),
+                            .activation = dense->activation,
                             .row_magnitudes = dense->has_magnitudes ? magnitudes : NULL,
                             .a_is_nonnegative = dense->in_is_nonnegative};
     if (dense->has_magnitudes) memset(magnitudes, 0, rows * sizeof *magnitudes);
@@ -153,8 +170,9 @@ static void measure_call(bool json) {
   if (json) {
     printf("{\"empty_plan_ns\": %.1f, \"run_ns\": %.1f, \"kernels_ns\": %.1f, ", 1e9 * call, 1e9 * run, 1e9 * kernels);
   } else {
-    printf("one call             plan without steps %.1f ns; 64-256-128-10, 1 row: %.0f ns, its kernels by hand %.0f ns\n",
-           1e9 * call, 1e9 * run, 1e9 * kernels);
+    printf(
+        "one call             plan without steps %.1f ns; 64-256-128-10, 1 row: %.0f ns, its kernels by hand %.0f ns\n",
+        1e9 * call, 1e9 * run, 1e9 * kernels);
   }
 }
 
@@ -219,12 +237,15 @@ int main(int count, char **arguments) {
   double one = median(alone, rounds), pooled = median(shared, rounds);
   double few_rate = median(few, rounds), many_rate = median(many, rounds);
   if (json) {
-    printf("\"threads\": %zu, \"alone_us\": %.1f, \"shared_us\": %.1f, \"callers\": %zu, \"runs_per_second\": %.0f, "
-           "\"callers_many\": %zu, \"runs_per_second_many\": %.0f}\n",
-           threads, 1e6 * one, 1e6 * pooled, processors, few_rate, 8 * processors, many_rate);
+    printf(
+        "\"threads\": %zu, \"alone_us\": %.1f, \"shared_us\": %.1f, \"callers\": %zu, \"runs_per_second\": %.0f, "
+        "\"callers_many\": %zu, \"runs_per_second_many\": %.0f}\n",
+        threads, 1e6 * one, 1e6 * pooled, processors, few_rate, 8 * processors, many_rate);
   } else {
-    printf("one caller           512-1024-1024-512-10, 32 rows: %.0f µs on one thread, %.0f µs with a pool of %zu: %.2f times as fast\n",
-           1e6 * one, 1e6 * pooled, threads, one / pooled);
+    printf(
+        "one caller           512-1024-1024-512-10, 32 rows: %.0f µs on one thread, %.0f µs with a pool of %zu: %.2f "
+        "times as fast\n",
+        1e6 * one, 1e6 * pooled, threads, one / pooled);
     printf("many callers         %zu: %.0f runs/s, %zu: %.0f runs/s, %.2f times as many\n", processors, few_rate,
            8 * processors, many_rate, many_rate / few_rate);
   }

@@ -12,18 +12,18 @@
 
 static int passed, failed;
 
-#define CHECK(condition, ...)       \
-  do {                              \
-    if (condition) {                \
-      passed++;                     \
-    } else {                        \
-      failed++;                     \
-      if (failed <= 20) {           \
-        printf("FAILED: ");         \
-        printf(__VA_ARGS__);        \
-        printf("\n");               \
-      }                             \
-    }                               \
+#define CHECK(condition, ...) \
+  do {                        \
+    if (condition) {          \
+      passed++;               \
+    } else {                  \
+      failed++;               \
+      if (failed <= 20) {     \
+        printf("FAILED: ");   \
+        printf(__VA_ARGS__);  \
+        printf("\n");         \
+      }                       \
+    }                         \
   } while (0)
 
 static uint64_t state = 1;
@@ -164,8 +164,12 @@ static void check_s8(size_t m, size_t n, size_t k, fill_kind kind) {
       expected[r * n + c] = sum;
     }
   }
-  nt_s8_gemm_args args = {.a_stride = nt_s8_row_stride(k), .row_scales = row_scales, .rows = m, .columns = n,
-                          .depth = k, .panel_end = nt_panel_count(n),
+  nt_s8_gemm_args args = {.a_stride = nt_s8_row_stride(k),
+                          .row_scales = row_scales,
+                          .rows = m,
+                          .columns = n,
+                          .depth = k,
+                          .panel_end = nt_panel_count(n),
                           .activation = (nt_activation)(next_random() % 5)};
   const nt_kernel_table *scalar = nt_kernel_table_for(NT_ISA_SCALAR);
   void *packed = aligned(nt_s8_packed_bytes(n, k));
@@ -196,8 +200,14 @@ static void check_f32(size_t m, size_t n, size_t k) {
   nt_activation activation = (nt_activation)(next_random() % 5);
   float *out_scalar = exact(m * n * 4), *out = exact(m * n * 4), *alone = exact(n * 4);
   uint32_t *magnitudes = exact(m * 4);
-  nt_f32_gemm_args args = {.a = a, .weights = packed, .rows = m, .columns = n, .depth = k,
-                           .panel_end = nt_panel_count(n), .out = out_scalar, .activation = activation};
+  nt_f32_gemm_args args = {.a = a,
+                           .weights = packed,
+                           .rows = m,
+                           .columns = n,
+                           .depth = k,
+                           .panel_end = nt_panel_count(n),
+                           .out = out_scalar,
+                           .activation = activation};
   nt_kernel_table_for(NT_ISA_SCALAR)->f32_gemm(&args);
   if (activation == NT_ACTIVATION_IDENTITY) {
     double worst = 0;
@@ -226,8 +236,8 @@ static void check_f32(size_t m, size_t n, size_t k) {
     tables[t]->f32_gemm(&shard);
     CHECK(!memcmp(out, out_scalar, m * n * 4), "f32 %s in shards, m %zu n %zu k %zu", tables[t]->name, m, n, k);
     for (size_t r = 0; r < m; r++) {
-      CHECK(magnitudes[r] == nt_magnitude(out + r * n, n), "f32 %s magnitudes, m %zu n %zu k %zu", tables[t]->name, m, n,
-            k);
+      CHECK(magnitudes[r] == nt_magnitude(out + r * n, n), "f32 %s magnitudes, m %zu n %zu k %zu", tables[t]->name, m,
+            n, k);
     }
     size_t row = next_random() % m;
     nt_f32_gemm_args one = args;
@@ -294,12 +304,13 @@ static void check_rows(size_t rows, size_t columns, bool specials) {
     memset(q0, 1, rows * stride), memset(q1, 2, rows * stride);
     scalar->quantise(x, rows, columns, q0, stride, s0);
     table->quantise(x, rows, columns, q1, stride, s1);
-    CHECK(same_quantised(table, q1, q0, rows, columns) && same(s0, s1, rows), "quantise %s, %zu × %zu", table->name, rows, columns);
+    CHECK(same_quantised(table, q1, q0, rows, columns) && same(s0, s1, rows), "quantise %s, %zu × %zu", table->name,
+          rows, columns);
     for (size_t r = 0; r < rows; r++) magnitudes[r] = nt_magnitude(x + r * columns, columns);
     memset(q1, 2, rows * stride), memset(s1, 2, rows * 4);
     table->quantise_known(x, magnitudes, rows, columns, q1, stride, s1);
-    CHECK(same_quantised(table, q1, q0, rows, columns) && same(s0, s1, rows), "quantise_known %s, %zu × %zu", table->name, rows,
-          columns);
+    CHECK(same_quantised(table, q1, q0, rows, columns) && same(s0, s1, rows), "quantise_known %s, %zu × %zu",
+          table->name, rows, columns);
     scalar->softmax(x, y0, rows, columns);
     table->softmax(x, y1, rows, columns);
     CHECK(same(y0, y1, count), "softmax %s, %zu × %zu", table->name, rows, columns);
@@ -406,9 +417,9 @@ static void check_math(void) {
   CHECK(nt_exp(1000) == INFINITY && nt_exp(-1000) == 0, "exp saturates");
   CHECK(nt_exp(INFINITY) == INFINITY && nt_exp(-INFINITY) == 0, "exp of infinities");
   CHECK(nt_tanh(1000) == 1 && nt_tanh(-INFINITY) == -1 && nt_erf(30) == 1 && nt_erf(-INFINITY) == -1, "tails");
-  CHECK(isnan(nt_exp(NAN)) && isnan(nt_tanh(NAN)) && isnan(nt_logistic(NAN)) && isnan(nt_erf(NAN)) &&
-            isnan(nt_gelu(NAN)),
-        "NaN stays NaN");
+  CHECK(
+      isnan(nt_exp(NAN)) && isnan(nt_tanh(NAN)) && isnan(nt_logistic(NAN)) && isnan(nt_erf(NAN)) && isnan(nt_gelu(NAN)),
+      "NaN stays NaN");
 }
 
 /// The sums of 1 to `rows_max` rows, each against the first rows of the scalar twin's, which check_s8
@@ -424,8 +435,13 @@ static void check_cube(size_t rows_max, size_t n, size_t k, int8_t *w, int8_t *a
     const nt_kernel_table *table = t == 0 ? nt_kernel_table_for(NT_ISA_SCALAR) : tables[t - 1];
     int8_t *rows = quantised(table, a, rows_max, k);
     table->s8_pack(w, scales, NULL, n, k, packed);
-    nt_s8_gemm_args args = {.a = rows, .a_stride = stride, .weights = packed, .columns = n, .depth = k,
-                            .panel_end = nt_panel_count(n), .accumulators = t == 0 ? expected : sums};
+    nt_s8_gemm_args args = {.a = rows,
+                            .a_stride = stride,
+                            .weights = packed,
+                            .columns = n,
+                            .depth = k,
+                            .panel_end = nt_panel_count(n),
+                            .accumulators = t == 0 ? expected : sums};
     for (args.rows = t == 0 ? rows_max : 1; args.rows <= rows_max; args.rows++) {
       table->s8_gemm(&args);
       CHECK(t == 0 || !memcmp(sums, expected, args.rows * n * 4), "s8 %s sums, m %zu n %zu k %zu", table->name,

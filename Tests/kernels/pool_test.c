@@ -110,7 +110,7 @@ static void expect_alone_among_many(void) {
   for (int i = 0; i < threads - 2; i++) nt_pool_leave();
   EXPECT(nt_pool_acquire(1) == 1);
   size_t got = nt_pool_acquire(threads);
-  EXPECT(got == threads - 1);  // two callers: the other keeps its processor
+  EXPECT(got == threads - 1);             // two callers: the other keeps its processor
   EXPECT(nt_pool_acquire(threads) == 1);  // taken
   static job job;
   job.spin = 0;

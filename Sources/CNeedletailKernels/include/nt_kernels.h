@@ -122,8 +122,7 @@ typedef struct nt_kernel_table {
   /// Writes nt_s8_packed_bytes(columns, depth) bytes in the order and with the offset that s8_gemm of
   /// this table wants; only that reads them. w: columns × depth, −127 … 127; bias may be null.
   /// `packed` is aligned to NT_ALIGNMENT.
-  void (*s8_pack)(const int8_t *w, const float *scales, const float *bias, size_t columns, size_t depth,
-                  void *packed);
+  void (*s8_pack)(const int8_t *w, const float *scales, const float *bias, size_t columns, size_t depth, void *packed);
   void (*s8_gemm)(const nt_s8_gemm_args *args);
   void (*f32_gemm)(const nt_f32_gemm_args *args);
   /// Symmetric int8 per row: q = round-half-even(x · 127 / max|x|), row_scale = max|x| / 127.

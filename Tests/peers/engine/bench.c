@@ -29,19 +29,19 @@ static uint32_t random_state = 1;
 static uint32_t next_random(void) { return (random_state = random_state * 1664525u + 1013904223u) >> 8; }
 
 /// Seconds of one CALL: the mean over about `seconds`, after one call that warms the caches.
-#define NT_ROUND(seconds, CALL)                                                    \
-  ({                                                                               \
-    CALL;                                                                          \
-    double nt_start = now_seconds(), nt_spent;                                     \
-    size_t nt_calls = 0, nt_batch = 1;                                             \
-    do {                                                                           \
-      for (size_t nt_call = 0; nt_call < nt_batch; nt_call++) CALL;                \
-      nt_calls += nt_batch;                                                        \
-      nt_spent = now_seconds() - nt_start;                                         \
+#define NT_ROUND(seconds, CALL)                                                        \
+  ({                                                                                   \
+    CALL;                                                                              \
+    double nt_start = now_seconds(), nt_spent;                                         \
+    size_t nt_calls = 0, nt_batch = 1;                                                 \
+    do {                                                                               \
+      for (size_t nt_call = 0; nt_call < nt_batch; nt_call++) CALL;                    \
+      nt_calls += nt_batch;                                                            \
+      nt_spent = now_seconds() - nt_start;                                             \
       /* Batches of a quarter of the time: the clock costs as much as a small plan. */ \
-      nt_batch = (size_t)((double)nt_calls * (seconds) / 4 / nt_spent) + 1;        \
-    } while (nt_spent < (seconds));                                                \
-    nt_spent / (double)nt_calls;                                                   \
+      nt_batch = (size_t)((double)nt_calls * (seconds) / 4 / nt_spent) + 1;            \
+    } while (nt_spent < (seconds));                                                    \
+    nt_spent / (double)nt_calls;                                                       \
   })
 
 // MARK: - the machine's limits
@@ -52,17 +52,17 @@ enum { peak_steps = 2000 };
 
 #if defined(NT_X86)
 /// What int8 products are made of, from registers. FACTOR: what stands before maddubs.
-#define NT_PEAK_S8(name, FACTOR)                                                                                    \
-  NT_TARGET_AVX2 static void name(void) {                                                                           \
-    __m256i sums[NT_CHAINS], a = _mm256_set1_epi8(3), w = _mm256_set1_epi8(5), ones = _mm256_set1_epi16(1);         \
-    for (int i = 0; i < NT_CHAINS; i++) sums[i] = _mm256_setzero_si256();                                           \
-    for (int step = 0; step < peak_steps; step++) {                                                                 \
-      for (int i = 0; i < NT_CHAINS; i++) {                                                                         \
-        NT_OPAQUE(a);                                                                                               \
-        sums[i] = _mm256_add_epi32(sums[i], _mm256_madd_epi16(_mm256_maddubs_epi16(a, FACTOR), ones));              \
-        NT_OPAQUE(sums[i]);                                                                                         \
-      }                                                                                                             \
-    }                                                                                                               \
+#define NT_PEAK_S8(name, FACTOR)                                                                            \
+  NT_TARGET_AVX2 static void name(void) {                                                                   \
+    __m256i sums[NT_CHAINS], a = _mm256_set1_epi8(3), w = _mm256_set1_epi8(5), ones = _mm256_set1_epi16(1); \
+    for (int i = 0; i < NT_CHAINS; i++) sums[i] = _mm256_setzero_si256();                                   \
+    for (int step = 0; step < peak_steps; step++) {                                                         \
+      for (int i = 0; i < NT_CHAINS; i++) {                                                                 \
+        NT_OPAQUE(a);                                                                                       \
+        sums[i] = _mm256_add_epi32(sums[i], _mm256_madd_epi16(_mm256_maddubs_epi16(a, FACTOR), ones));      \
+        NT_OPAQUE(sums[i]);                                                                                 \
+      }                                                                                                     \
+    }                                                                                                       \
   }
 
 NT_PEAK_S8(peak_s8__avx2, w)
@@ -181,9 +181,15 @@ nt_bench_product *nt_bench_s8_new(nt_isa isa, size_t rows, size_t columns, size_
   void *packed = aligned_bytes(product->packed_bytes);
   product->kernels->s8_pack(w, scales, NULL, columns, depth, packed);
   product->kernels->quantise(x, rows, depth, a, stride, row_scales);
-  product->s8 = (nt_s8_gemm_args){.a = a, .a_stride = stride, .row_scales = row_scales, .weights = packed,
-                                  .columns = columns, .depth = depth, .panel_end = nt_panel_count(columns),
-                                  .out = aligned_bytes(rows * columns * 4), .activation = NT_ACTIVATION_RELU};
+  product->s8 = (nt_s8_gemm_args){.a = a,
+                                  .a_stride = stride,
+                                  .row_scales = row_scales,
+                                  .weights = packed,
+                                  .columns = columns,
+                                  .depth = depth,
+                                  .panel_end = nt_panel_count(columns),
+                                  .out = aligned_bytes(rows * columns * 4),
+                                  .activation = NT_ACTIVATION_RELU};
   free(w), free(x), free(scales);
   return product;
 }
@@ -208,8 +214,11 @@ nt_bench_product *nt_bench_f32_new(nt_isa isa, size_t rows, size_t columns, size
   product->w = random_floats(columns * depth);
   float *packed = aligned_bytes(nt_f32_packed_bytes(columns, depth));
   nt_f32_pack(product->w, NULL, columns, depth, packed);
-  product->f32 = (nt_f32_gemm_args){.a = random_floats(rows * depth), .weights = packed, .columns = columns,
-                                    .depth = depth, .panel_end = nt_panel_count(columns),
+  product->f32 = (nt_f32_gemm_args){.a = random_floats(rows * depth),
+                                    .weights = packed,
+                                    .columns = columns,
+                                    .depth = depth,
+                                    .panel_end = nt_panel_count(columns),
                                     .out = aligned_bytes(rows * columns * 4)};
   openblas_set_num_threads(1);
   return product;
@@ -306,19 +315,27 @@ static nt_bench_mlp *mlp_new(nt_isa isa, size_t rows_max, size_t layers, const u
   size_t rows = rows_max * nt_s8_row_stride(widest);
   for (size_t i = 0; i < layers; i++) {
     mlp->out_offset = (i + 1) % 2 * values;
-    mlp->steps[2 * i] = (nt_step){.kind = NT_STEP_QUANTISE, .in_columns = widths[i], .out_columns = widths[i],
-                                  .in_offset = i % 2 * values, .out_offset = 2 * values,
+    mlp->steps[2 * i] = (nt_step){.kind = NT_STEP_QUANTISE,
+                                  .in_columns = widths[i],
+                                  .out_columns = widths[i],
+                                  .in_offset = i % 2 * values,
+                                  .out_offset = 2 * values,
                                   .scales_offset = 2 * values + rows,
-                                  .magnitudes_offset = 2 * values + rows + 4 * rows_max, .has_magnitudes = i > 0};
-    mlp->steps[2 * i + 1] =
-        (nt_step){.kind = NT_STEP_DENSE_S8, .in_columns = widths[i], .out_columns = widths[i + 1],
-                  .in_offset = 2 * values, .out_offset = mlp->out_offset, .scales_offset = 2 * values + rows,
-                  .magnitudes_offset = 2 * values + rows + 4 * rows_max, .has_magnitudes = i + 1 < layers,
-                  .in_is_nonnegative = i > 0,
-                  .activation = i + 1 < layers ? NT_ACTIVATION_RELU : NT_ACTIVATION_IDENTITY};
+                                  .magnitudes_offset = 2 * values + rows + 4 * rows_max,
+                                  .has_magnitudes = i > 0};
+    mlp->steps[2 * i + 1] = (nt_step){.kind = NT_STEP_DENSE_S8,
+                                      .in_columns = widths[i],
+                                      .out_columns = widths[i + 1],
+                                      .in_offset = 2 * values,
+                                      .out_offset = mlp->out_offset,
+                                      .scales_offset = 2 * values + rows,
+                                      .magnitudes_offset = 2 * values + rows + 4 * rows_max,
+                                      .has_magnitudes = i + 1 < layers,
+                                      .in_is_nonnegative = i > 0,
+                                      .activation = i + 1 < layers ? NT_ACTIVATION_RELU : NT_ACTIVATION_IDENTITY};
   }
-  mlp->plan = (nt_plan){.kernels = nt_kernel_table_for(isa), .steps = mlp->steps, .step_count = 2 * layers,
-                        .share_rows_min = SIZE_MAX};
+  mlp->plan = (nt_plan){
+      .kernels = nt_kernel_table_for(isa), .steps = mlp->steps, .step_count = 2 * layers, .share_rows_min = SIZE_MAX};
   mlp->arena = aligned_bytes(2 * values + rows + 8 * rows_max);
   return mlp;
 }
@@ -355,8 +372,7 @@ nt_bench_mlp *nt_bench_mlp_new_f32(nt_isa isa, size_t rows_max, size_t layers, c
 /// each time, as a server does, because an even layer's output takes its place.
 double nt_bench_mlp_run(nt_bench_mlp *mlp, size_t rows, const float *x, size_t x_bytes, float *y, size_t y_bytes,
                         double seconds) {
-  double each =
-      NT_ROUND(seconds, (memcpy(mlp->arena, x, x_bytes), nt_plan_run(&mlp->plan, mlp->arena, rows)));
+  double each = NT_ROUND(seconds, (memcpy(mlp->arena, x, x_bytes), nt_plan_run(&mlp->plan, mlp->arena, rows)));
   memcpy(y, mlp->arena + mlp->out_offset, y_bytes);
   return each;
 }
@@ -372,7 +388,7 @@ double nt_bench_empty_plan(nt_isa isa, double seconds) {
   nt_plan plan = {.kernels = nt_kernel_table_for(isa), .share_rows_min = SIZE_MAX};
   nt_plan *hidden = &plan;
   return NT_ROUND(seconds, ({
-                   __asm__ volatile("" : "+r"(hidden)::"memory");
-                   nt_plan_run(hidden, NULL, 1);
-                 }));
+                    __asm__ volatile("" : "+r"(hidden)::"memory");
+                    nt_plan_run(hidden, NULL, 1);
+                  }));
 }

@@ -208,7 +208,8 @@ static void load(int port, const char *path, size_t callers_count, double second
     int count = epoll_wait(poller, events, 64, 1000);
     for (int i = 0; i < count; i++) {
       struct caller *caller = events[i].data.ptr;
-      ssize_t found = read(caller->connection, caller->answer + caller->found, sizeof caller->answer - 1 - caller->found);
+      ssize_t found =
+          read(caller->connection, caller->answer + caller->found, sizeof caller->answer - 1 - caller->found);
       if (found <= 0) fail("read");
       caller->found += (size_t)found;
       if (!is_whole(caller, is_http)) continue;
