@@ -18,7 +18,8 @@ ESCAPE = "\x1b"
 def run(*arguments, text=None, address=server):
     environment = {**os.environ, "NEEDLETAIL_SERVER": address, "NO_COLOR": "1"}
     return subprocess.run(
-        [program, *arguments], input=text, capture_output=True, text=True, timeout=30, env=environment)
+        [program, *arguments], input=text, capture_output=True, text=True, timeout=30, env=environment
+    )
 
 
 def expect(holds, what, found=""):
@@ -33,8 +34,11 @@ def mistake(what, *arguments, says, code=1, **more):
     lines = done.stderr.strip().splitlines()
     # The argument parser adds how to use a command; its first line is the error.
     is_one = len(lines) == 1 or lines[1].startswith(("Usage:", "Help:"))
-    expect(done.returncode == code and is_one and says in lines[0] and not done.stdout, f"mistake: {what}",
-           (done.returncode, done.stdout[:200], done.stderr[:400]))
+    expect(
+        done.returncode == code and is_one and says in lines[0] and not done.stdout,
+        f"mistake: {what}",
+        (done.returncode, done.stdout[:200], done.stderr[:400]),
+    )
 
 
 def lines_of(done):
@@ -50,7 +54,7 @@ def check_mistakes():
         file.write('{"alcohol": [1, {}]}')
     mistake("no server there", "models", says="cannot connect to 127.0.0.1:1", address="127.0.0.1:1")
     mistake("an address that is none", "models", "--server", "nonsense:x", says="nonsense:x")
-    mistake("an unknown model", "models", "vine", says="did you mean \"wine\"?")
+    mistake("an unknown model", "models", "vine", says='did you mean "wine"?')
     mistake("an unknown version", "models", "wine@9", says="version 9 not live")
     mistake("an unknown label", "predict", "wine@canary", "--set", "alcohol=1", says="canary")
     mistake("a file that is not there", "predict", "wine", "--input", f"{work}/none.csv", says="no such file")
@@ -62,8 +66,13 @@ def check_mistakes():
     mistake("an unknown option", "models", "--jsn", says="--jsn", code=64)
     mistake("options that exclude each other", "models", "--watch", "--json", says="--json", code=64)
     mistake("a time that is none", "models", "--timeout", "soon", says="soon", code=64)
-    mistake("a bundle that is none", "bundle", "inspect", f"{work}/trust.yaml",
-            says=f"{work}/trust.yaml: magic: expected 894e54420d0a1a0a")
+    mistake(
+        "a bundle that is none",
+        "bundle",
+        "inspect",
+        f"{work}/trust.yaml",
+        says=f"{work}/trust.yaml: magic: expected 894e54420d0a1a0a",
+    )
 
 
 def check_json():
@@ -76,12 +85,21 @@ def check_json():
     models = {model["model"]: model for [report] in [lines_of(run("models", "--json"))] for model in report["models"]}
     expect(set(models) == {"wine", "beer"}, "models --json names every model", models)
     live, rejected = models["wine"]["versions"][0], models["beer"]["versions"][0]
-    expect(set(live) == {"version", "state", "reason", "digest", "signer", "since_ms", "resident_bytes", "traffic"},
-           "models --json tells of a live version what it should", sorted(live))
-    expect({"requests", "failed", "rows", "share", "window_ms", "requests_per_second"} <= set(live["traffic"]),
-           "models --json tells its traffic", sorted(live["traffic"]))
-    expect(rejected["state"] == "rejected" and rejected["reason"] and "traffic" not in rejected,
-           "models --json tells why a version was rejected", rejected)
+    expect(
+        set(live) == {"version", "state", "reason", "digest", "signer", "since_ms", "resident_bytes", "traffic"},
+        "models --json tells of a live version what it should",
+        sorted(live),
+    )
+    expect(
+        {"requests", "failed", "rows", "share", "window_ms", "requests_per_second"} <= set(live["traffic"]),
+        "models --json tells its traffic",
+        sorted(live["traffic"]),
+    )
+    expect(
+        rejected["state"] == "rejected" and rejected["reason"] and "traffic" not in rejected,
+        "models --json tells why a version was rejected",
+        rejected,
+    )
     expect(models["wine"]["serving_version"] == 1 and models["beer"]["serving_version"] == 0, "and what serves")
     [description] = lines_of(run("models", "wine", "--json"))
     expect({"inputs", "outputs", "labels", "plan", "lineage", "status"} <= set(description), "models MODEL --json")
@@ -90,32 +108,45 @@ def check_json():
     events = lines_of(run("events", "--json", "--all"))
     numbers = [event["sequence"] for event in events]
     expect(numbers == list(range(numbers[0], numbers[0] + len(numbers))), "events --json --all has no gap", numbers)
-    expect(all({"sequence", "time_ms", "kind", "severity", "message", "facts"} <= set(event) for event in events),
-           "events --json: every event has its fields")
-    expect(any(event.get("model") == "beer" and event["severity"] == "warning" for event in events),
-           "events --json tells of the rejection")
-    expect(all(event["severity"] != "debug" for event in lines_of(run("events", "--json"))),
-           "events leaves steps in between out")
+    expect(
+        all({"sequence", "time_ms", "kind", "severity", "message", "facts"} <= set(event) for event in events),
+        "events --json: every event has its fields",
+    )
+    expect(
+        any(event.get("model") == "beer" and event["severity"] == "warning" for event in events),
+        "events --json tells of the rejection",
+    )
+    expect(
+        all(event["severity"] != "debug" for event in lines_of(run("events", "--json"))),
+        "events leaves steps in between out",
+    )
     expect(len(run("events", "--last", "1").stdout.splitlines()) == 1, "events --last 1 is one line")
     with open("deploy/examples/wine/wine.csv") as file:
         rows = list(csv.reader(file))[:3]
     done = run("predict", "wine", "--input", "-", "--json", "--ignore-extra", text="\n".join(map(",".join, rows)))
     answers = lines_of(done)
-    expect([a["row"] for a in answers] == [1, 2] and all(a["version"] == 1 and "label" in a for a in answers),
-           "predict --json is a line a row", done.stdout + done.stderr)
+    expect(
+        [a["row"] for a in answers] == [1, 2] and all(a["version"] == 1 and "label" in a for a in answers),
+        "predict --json is a line a row",
+        done.stdout + done.stderr,
+    )
 
 
 def check_text():
     done = run("models")
     expect(done.returncode == 0 and ESCAPE not in done.stdout, "models in a pipe has no colours", done.stdout)
-    expect("* 1" in done.stdout and "release" in done.stdout, "models marks what serves and names the signer", done.stdout)
+    expect(
+        "* 1" in done.stdout and "release" in done.stdout, "models marks what serves and names the signer", done.stdout
+    )
     expect(any(line.startswith("    ") for line in done.stdout.splitlines()), "models tells a reason below its version")
     models = lines_of(run("models", "--json"))[0]["models"]
     reasons = [version["reason"] for model in models for version in model["versions"] if version["reason"]]
     expect(reasons and all(reason in done.stdout for reason in reasons), "models tells every reason whole", reasons)
     pattern = "m" * 100
     done = run("key", "generate", "long", "--models", pattern)
-    expect(done.returncode == 0 and f'"{pattern}"' in done.stderr, "key generate writes a long pattern whole", done.stderr)
+    expect(
+        done.returncode == 0 and f'"{pattern}"' in done.stderr, "key generate writes a long pattern whole", done.stderr
+    )
     expect(run("health").returncode == 0, "health ends with 0 while the server is ready")
     for command in ("models", "events", "predict", "health", "metrics", "bench", "bundle"):
         done = run(command, "--help")
@@ -124,11 +155,16 @@ def check_text():
 
 
 def check_pipe():
-    with subprocess.Popen([program, "models", "--watch", "--interval", "200ms", "--server", server],
-                          stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [program, "models", "--watch", "--interval", "200ms", "--server", server], stdout=subprocess.PIPE, text=True
+    ) as process:
         seen = [process.stdout.readline() for _ in range(12)]
         process.terminate()
-    expect(sum("MODEL" in line for line in seen) >= 2 and ESCAPE not in "".join(seen), "models --watch in a pipe repeats", seen)
+    expect(
+        sum("MODEL" in line for line in seen) >= 2 and ESCAPE not in "".join(seen),
+        "models --watch in a pipe repeats",
+        seen,
+    )
 
 
 class Screen:
@@ -144,7 +180,10 @@ class Screen:
         self.text = ""
 
     def resize(self, columns, rows=24):
-        import fcntl, struct, termios
+        import fcntl
+        import struct
+        import termios
+
         fcntl.ioctl(self.descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def read(self, seconds):
@@ -172,11 +211,15 @@ class Screen:
 def visible(drawing):
     """Lines of one drawing, without colours."""
     import re
+
     return re.sub(r"\x1b\[[?0-9;]*[A-Za-z]", "", drawing).replace("\r\n", "\n").split("\n")
 
 
 def check_terminal():
-    for how, stop in (("q", lambda s: os.write(s.descriptor, b"q")), ("Ctrl-C", lambda s: os.write(s.descriptor, b"\x03"))):
+    for how, stop in (
+        ("q", lambda s: os.write(s.descriptor, b"q")),
+        ("Ctrl-C", lambda s: os.write(s.descriptor, b"\x03")),
+    ):
         screen = Screen("models", "--watch", "--events", "--interval", "300ms", columns=80)
         text = screen.read(2)
         drawings = text.split(ESCAPE + "[H")[2:]
@@ -189,13 +232,17 @@ def check_terminal():
         widest = max((len(line) for drawing in later for line in visible(drawing)), default=0)
         expect(later and 0 < widest <= 60, f"models --watch follows the window ({widest})", screen.text[-500:])
         stop(screen)
-        expect(screen.end() == 0 and screen.text.endswith(ESCAPE + "[?1049l"), f"{how} ends it and restores the screen",
-               screen.text[-60:])
+        expect(
+            screen.end() == 0 and screen.text.endswith(ESCAPE + "[?1049l"),
+            f"{how} ends it and restores the screen",
+            screen.text[-60:],
+        )
 
 
 def check_follow():
-    with subprocess.Popen([program, "events", "--follow", "--last", "0", "--json", "--server", server],
-                          stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [program, "events", "--follow", "--last", "0", "--json", "--server", server], stdout=subprocess.PIPE, text=True
+    ) as process:
         time.sleep(1)
         with open(f"{work}/store/beer/2.ntb", "wb") as file:
             file.write(b"x" * 500)

@@ -36,8 +36,10 @@ class Run:
         with (self.directory / "predictions.csv").open() as file:
             self.predictions = list(csv.DictReader(file))
         self.features = header[:-1]
-        table = {part: [rows[int(r["row"]) - 1] for r in parts if r["part"] == part]
-                 for part in ("train", "validation", "test")}
+        table = {
+            part: [rows[int(r["row"]) - 1] for r in parts if r["part"] == part]
+            for part in ("train", "validation", "test")
+        }
         self.inputs = {part: np.array([[float(c) for c in row[:-1]] for row in rows]) for part, rows in table.items()}
         self.targets = {part: np.array([row[-1] for row in rows]) for part, rows in table.items()}
         # What the trainer says it predicted for must be the rows we read.
@@ -100,7 +102,9 @@ def main(trainer: str, work: Path) -> int:
     ours, theirs = network_accuracies(run)
     # Two networks of the same shape from different seeds differ by a row or four of 270.
     results.append(("digits, MLP", f"accuracy {ours:.4f}, scikit-learn {theirs:.4f}", ours >= theirs - 0.015))
-    results.append(("digits, MLP absolute", f"accuracy {ours:.4f} in {run.metrics['precision']}, at least 0.96", ours >= 0.96))
+    results.append(
+        ("digits, MLP absolute", f"accuracy {ours:.4f} in {run.metrics['precision']}, at least 0.96", ours >= 0.96)
+    )
     loss = (run.metrics["test_fp32"]["accuracy"] - ours) * 100
     results.append(("digits, quantised", f"{loss:.2f} points below fp32, at most 0.2", loss <= 0.2))
 

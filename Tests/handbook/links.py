@@ -57,7 +57,11 @@ def faults_of(path, tracked):
 def main():
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT, check=True, capture_output=True, text=True).stdout
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
     files = [name for name in listed.split("\0") if name and (ROOT / name).exists()]
     tracked = set(files) | {str(parent) for name in files for parent in pathlib.PurePath(name).parents}
     pages = [name for name in files if name.endswith(".md")]

@@ -14,29 +14,29 @@ import sys
 import time
 import urllib.parse
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 import needletail
 
 SECONDS_MAX = 30
 ROOT = Path(__file__).resolve().parents[2]
 calls, admin, directory, prometheus_pid = sys.argv[1], sys.argv[2], Path(sys.argv[3]), int(sys.argv[4])
-failed = passed = 0
+counts = {"passed": 0, "failed": 0}
 
 
 def check(name: str) -> Callable[[Callable[[], None]], None]:
     """Runs the function at once; an exception is a failed check."""
 
     def run(body: Callable[[], None]) -> None:
-        global failed, passed
         try:
             body()
         except Exception as error:
-            failed += 1
+            counts["failed"] += 1
             print(f"FAILED  {name}: {error}", flush=True)
         else:
-            passed += 1
+            counts["passed"] += 1
             print(f"passed  {name}", flush=True)
 
     return run
@@ -187,7 +187,9 @@ def _() -> None:
     # Series of what has not happened yet are not there: the name must then be one that the sources write.
     sources = (Path(__file__).parents[2] / "Sources").rglob("*.swift")
     written = {name for file in sources for name in re.findall(r'"(needletail_[a-z_]+)"', file.read_text())}
-    named = set(re.findall(r"\b(needletail_[a-z_]+|process_[a-z_]+)\b", (directory / "prometheus/alerts.yml").read_text()))
+    named = set(
+        re.findall(r"\b(needletail_[a-z_]+|process_[a-z_]+)\b", (directory / "prometheus/alerts.yml").read_text())
+    )
     unknown = sorted(named - exported - written)
     expect(not unknown, f"nobody exports: {unknown}")
 
@@ -225,5 +227,5 @@ def _() -> None:
     promtool("test", "rules", str(directory / "prometheus/alerts.test.yml"))
 
 
-print(f"{passed} passed, {failed} failed")
-sys.exit(1 if failed else 0)
+print(f"{counts['passed']} passed, {counts['failed']} failed")
+sys.exit(1 if counts["failed"] else 0)

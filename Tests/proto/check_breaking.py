@@ -4,6 +4,7 @@ Breaking is what makes an old message unreadable: a field or enum value that van
 number being reserved, or whose number, name, type, label, packing or oneof changed; a message that
 vanished. Additions are fine. Names count, for JSON and for clients' code.
 """
+
 import sys
 
 from google.protobuf import descriptor_pb2
@@ -34,8 +35,14 @@ def enums(files):
 def shape(message, field):
     oneof = message.oneof_decl[field.oneof_index].name if field.HasField("oneof_index") else ""
     packed = field.options.packed if field.options.HasField("packed") else None
-    return {"name": field.name, "type": field.type, "type name": field.type_name, "label": field.label,
-            "oneof": oneof, "packed": packed}
+    return {
+        "name": field.name,
+        "type": field.type,
+        "type name": field.type_name,
+        "label": field.label,
+        "oneof": oneof,
+        "packed": packed,
+    }
 
 
 def is_reserved(ranges, number, end_is_inclusive):
@@ -75,6 +82,7 @@ def problems(old, new):
 
 def self_test(path):
     """Breaks the schema in every way that the check knows, one at a time."""
+
     def find(files, name):
         return messages(files)[f"needletail.v1.{name}"]
 

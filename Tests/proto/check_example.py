@@ -3,6 +3,7 @@
 The example is the first block of Python there; it must print the answer of a scripted server that
 knows nothing but frames.
 """
+
 import pathlib
 import re
 import socket
@@ -17,7 +18,8 @@ example = re.search(r"```python\n(.*?)```", readme.read_text(encoding="utf-8"), 
 
 with tempfile.TemporaryDirectory() as directory:
     subprocess.run(
-        ["protoc", f"-I{readme.parent}", f"--python_out={directory}", "needletail/v1/inference.proto"], check=True)
+        ["protoc", f"-I{readme.parent}", f"--python_out={directory}", "needletail/v1/inference.proto"], check=True
+    )
     sys.path.insert(0, directory)
     from needletail.v1 import inference_pb2 as pb
 
@@ -48,7 +50,8 @@ with tempfile.TemporaryDirectory() as directory:
     threading.Thread(target=serve, daemon=True).start()
     script = example.replace("6470", str(listener.getsockname()[1]))
     result = subprocess.run(
-        [sys.executable, "-c", script], cwd=directory, capture_output=True, text=True, timeout=20, check=False)
+        [sys.executable, "-c", script], cwd=directory, capture_output=True, text=True, timeout=20, check=False
+    )
 
 if result.returncode or "class_0" not in result.stdout or not seen or not seen[0].predict.inputs:
     sys.exit(f"example failed: {result.stdout}{result.stderr}")

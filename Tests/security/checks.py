@@ -15,12 +15,12 @@ import threading
 import time
 import urllib.request
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Callable, List
-
-import numpy as np
+from typing import Any
 
 import needletail
+import numpy as np
 from needletail import TLS, Client, RetryPolicy
 
 BINARIES = Path(os.environ["NEEDLETAIL_BIN"])
@@ -29,7 +29,7 @@ ONCE = RetryPolicy(attempts=1, retry_lost=False)
 #: Bytes that a connection which speaks another protocol may cost.
 PREFACE_BYTES_MAX = 64 << 10
 
-failed: List[str] = []
+failed: list[str] = []
 
 
 def check(name: str, good: bool, detail: str) -> None:
@@ -48,7 +48,9 @@ class Authority:
         self._openssl("req", "-x509", *self._key("ca"), "-subj", f"/CN={name}", "-days", "2", "-out", "ca.pem")
 
     def issue(self, name: str, names: str = "DNS:localhost,IP:127.0.0.1", days: int = 2) -> TLS:
-        self._openssl("req", "-new", *self._key(name), "-subj", f"/CN={name}", "-addext", f"subjectAltName={names}", "-out", "csr")
+        self._openssl(
+            "req", "-new", *self._key(name), "-subj", f"/CN={name}", "-addext", f"subjectAltName={names}", "-out", "csr"
+        )
         self._openssl(
             "x509", "-req", "-in", "csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
             "-copy_extensions", "copy", "-days", str(days), "-out", f"{name}.pem",
@@ -56,7 +58,7 @@ class Authority:
         return TLS(certificate=str(self.directory / f"{name}.pem"), key=str(self.directory / f"{name}.key"))
 
     @staticmethod
-    def _key(name: str) -> List[str]:
+    def _key(name: str) -> list[str]:
         return ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", f"{name}.key"]
 
     def _openssl(self, *arguments: str) -> None:
@@ -68,7 +70,7 @@ class Server:
     """A server process on free ports."""
 
     def __init__(self, directory: Path, name: str, *flags: str) -> None:
-        self._log = open(directory / f"{name}.log", "w+")
+        self._log = open(directory / f"{name}.log", "w+")  # noqa: SIM115 (closed when the server has ended)
         environment = dict(os.environ, NEEDLETAIL_RELOAD_MILLISECONDS="50", NEEDLETAIL_LIMITS_HANDSHAKE_SECONDS="3")
         self.process = subprocess.Popen(
             [BINARIES / "needletail-server", "--store", directory / "store", "--allow-unsigned", "--grace", "0",
@@ -97,7 +99,7 @@ class Server:
             time.sleep(0.02)
         return int(found[1])
 
-    def __enter__(self) -> "Server":
+    def __enter__(self) -> Server:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -206,12 +208,24 @@ def api_keys(directory: Path, rows: Any) -> None:
     listing, listing_entry = make_key("listing", "--calls", "list,health")
     slow, slow_entry = make_key("slow", "--requests-per-second", "50")
     keys = directory / "keys.yaml"
-    text = "keys:\n" + entry + revoked_entry.replace("state: active", "state: revoked") + other_entry + listing_entry + slow_entry
+    text = (
+        "keys:\n"
+        + entry
+        + revoked_entry.replace("state: active", "state: revoked")
+        + other_entry
+        + listing_entry
+        + slow_entry
+    )
     keys.write_text(text)
-    check("the key file holds no key", not any(key in text for key in (right, revoked, other, listing, slow)), "hashes only")
+    check(
+        "the key file holds no key",
+        not any(key in text for key in (right, revoked, other, listing, slow)),
+        "hashes only",
+    )
     with Server(directory, "keys", "--api-keys", str(keys)) as server:
         for name, key, wanted in [
-            ("right", right, "answered"), ("none", None, "Unauthenticated"), ("wrong", "ntk_" + "A" * 43, "Unauthenticated"),
+            ("right", right, "answered"), ("none", None, "Unauthenticated"),
+            ("wrong", "ntk_" + "A" * 43, "Unauthenticated"),
             ("revoked", revoked, "Unauthenticated"), ("for another model", other, "PermissionDenied"),
             ("for another call", listing, "PermissionDenied"),
         ]:  # fmt: skip
@@ -224,7 +238,11 @@ def api_keys(directory: Path, rows: Any) -> None:
         answered = found.count("answered")
         refused = [text for text in found if text.startswith("Overloaded")]
         good = 50 <= answered <= 51 + 50 * seconds and answered + len(refused) == 300
-        check("API key over its limit", good, f"{answered} of 300 answered in {seconds:.2f} s at 50/s; {refused[-1] if refused else 'none refused'}")
+        check(
+            "API key over its limit",
+            good,
+            f"{answered} of 300 answered in {seconds:.2f} s at 50/s; {refused[-1] if refused else 'none refused'}",
+        )
         revoke_under_a_connection(server, keys, text, entry, right, rows)
         other_protocols(server, "a plain port")
 
@@ -238,7 +256,11 @@ def revoke_under_a_connection(server: Server, keys: Path, text: str, entry: str,
         while found == "answered" and time.monotonic() - began < 5:
             found = outcome(lambda: client.predict("wine", rows))
         milliseconds = (time.monotonic() - began) * 1000
-        check("a key revoked under its connection", found.startswith("Unauthenticated"), f"{found}, after {milliseconds:.0f} ms")
+        check(
+            "a key revoked under its connection",
+            found.startswith("Unauthenticated"),
+            f"{found}, after {milliseconds:.0f} ms",
+        )
     replace(keys, text.replace("state: active", "state: activ"))
     time.sleep(0.3)
     found = one_call(server.address, rows, api_key=key)
@@ -254,7 +276,12 @@ def other_protocols(server: Server, where: str) -> None:
     """Row 19: what is not ours is closed, and costs next to nothing while it stands."""
     source = random.Random(19)
     client_hello = bytes.fromhex("16030102000100") + b"\x01\xfc\x03\x03" + source.randbytes(500)
-    prefaces = [client_hello, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\xff" * 64]
+    prefaces = [
+        client_hello,
+        b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"\xff" * 64,
+    ]
     # A frame that a stranger may begin is not closed before its time: those are longer than any may be.
     prefaces += [bytes([source.randrange(5, 256)]) + source.randbytes(63) for _ in range(60)]
 
@@ -313,7 +340,7 @@ def rotation(directory: Path, rows: Any) -> None:
     current = [first]
     stop = threading.Event()
     answered, connections = [0], [0]
-    failures: List[str] = []
+    failures: list[str] = []
     lock = threading.Lock()
     flags = ["--tls-certificate", str(mount / "tls.crt"), "--tls-key", str(mount / "tls.key"), "--api-keys", str(keys)]
     with Server(directory, "rotating", *flags) as server:
@@ -393,7 +420,9 @@ def admin_https(directory: Path, _: Any) -> None:
     client, stranger = ours.issue("scraper"), theirs.issue("stranger")
 
     def curl(url: str, *flags: object) -> str:
-        done = subprocess.run(["curl", "-sS", "-w", "%{http_code}", *map(str, flags), url], capture_output=True, text=True)
+        done = subprocess.run(
+            ["curl", "-sS", "-w", "%{http_code}", *map(str, flags), url], capture_output=True, text=True
+        )
         return done.stdout[-3:] if done.returncode == 0 else f"refused: {done.stderr.splitlines()[0]}"
 
     def pair(of: TLS) -> list[object]:
@@ -421,10 +450,17 @@ def admin_https(directory: Path, _: Any) -> None:
     flags = ["--tls-certificate", first.certificate, "--tls-key", first.key, "--tls-client-ca", ours.ca]
     with Server(directory, "admin-mtls", *map(str, flags), "--admin", "127.0.0.1:0", "--admin-tls") as server:
         base = f"https://localhost:{server.admin_port()}"
-        for name, shown, wanted in [("right", pair(client), True), ("none", [], False), ("wrong CA", pair(stranger), False)]:
+        for name, shown, wanted in [
+            ("right", pair(client), True),
+            ("none", [], False),
+            ("wrong CA", pair(stranger), False),
+        ]:
             found = curl(base + "/metrics", "--cacert", ours.ca, *shown)
             check(f"admin mTLS, certificate {name}", (found == "200") == wanted, found)
-        scrape(directory, PROMETHEUS.format(ca=ours.ca, certificate=client.certificate, key=client.key, port=server.admin_port()))
+        scrape(
+            directory,
+            PROMETHEUS.format(ca=ours.ca, certificate=client.certificate, key=client.key, port=server.admin_port()),
+        )
 
 
 def scrape(directory: Path, configuration: str) -> None:
@@ -434,7 +470,8 @@ def scrape(directory: Path, configuration: str) -> None:
     log = directory / "prometheus.log"
     with open(log, "w") as output:
         prometheus = subprocess.Popen(
-            ["prometheus", "--config.file", path, "--storage.tsdb.path", directory / "prometheus", "--web.listen-address", "127.0.0.1:0"],
+            ["prometheus", "--config.file", path, "--storage.tsdb.path", directory / "prometheus",
+             "--web.listen-address", "127.0.0.1:0"],
             stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
         )  # fmt: skip
     try:
@@ -456,13 +493,22 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="needletail-security-") as name:
         directory = Path(name)
         (directory / "store").mkdir()
-        command(BINARIES / "needletail-trainer", "train", EXAMPLE, "--output", directory / "run", "--publish", directory / "store")
+        command(
+            BINARIES / "needletail-trainer",
+            "train",
+            EXAMPLE,
+            "--output",
+            directory / "run",
+            "--publish",
+            directory / "store",
+        )
         rows = np.loadtxt(directory / "run" / "test.csv", delimiter=",", skiprows=1)[:4]
         for run in (mutual_tls, api_keys, admin_https, rotation):
             started = time.monotonic()
             run(directory, rows)
             print(f"     {run.__name__}: {time.monotonic() - started:.1f} s", flush=True)
-    print(f"Tests/security: {'passed' if not failed else 'FAILED: ' + ', '.join(failed)} in {time.monotonic() - began:.0f} s")
+    outcome = "FAILED: " + ", ".join(failed) if failed else "passed"
+    print(f"Tests/security: {outcome} in {time.monotonic() - began:.0f} s")
     return 1 if failed else 0
 
 

@@ -15,12 +15,15 @@ from chromium import Chromium
 admin, work, pictures, server_pid = sys.argv[1], *map(pathlib.Path, sys.argv[2:4]), int(sys.argv[4])
 failures = []
 
-HOSTILE = ["<img src=x onerror=alert(1)>.ntb", "\"><script>alert(2)"]
+HOSTILE = ["<img src=x onerror=alert(1)>.ntb", '"><script>alert(2)']
 
 # Every text against what lies behind it: WCAG 2.2, 1.4.3.
 CONTRAST = """
 (() => {
-  const parse = (text) => { const n = text.match(/[\\d.]+/g).map(Number); return { rgb: n.slice(0, 3), a: n[3] ?? 1 }; };
+  const parse = (text) => {
+    const n = text.match(/[\\d.]+/g).map(Number);
+    return { rgb: n.slice(0, 3), a: n[3] ?? 1 };
+  };
   const luminance = (rgb) => {
     const [r, g, b] = rgb.map((v) => { v /= 255; return v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; });
     return 0.2126 * r + 0.7152 * g + 0.0722 * b;
@@ -80,17 +83,22 @@ def check_http():
 async def check_contents(page, how):
     text = await page.evaluate("document.body.innerText")
     for word in ("wine", "diabetes", "serves version 1", "rejected", "ready", "release"):
-        expect(word in text, f"{how}: says \"{word}\"")
+        expect(word in text, f'{how}: says "{word}"')
     shown = await page.evaluate("[...document.querySelectorAll('.foreign')].map((e) => e.textContent)")
     expect(all(name in shown for name in HOSTILE), f"{how}: hostile names stand there as text")
-    expect(await page.evaluate("document.querySelectorAll('img, script:not([src])').length") == 0,
-           f"{how}: no element came out of a name")
+    expect(
+        await page.evaluate("document.querySelectorAll('img, script:not([src])').length") == 0,
+        f"{how}: no element came out of a name",
+    )
     expect(await page.evaluate("document.querySelectorAll('#events li').length") > 3, f"{how}: lists events")
 
 
 async def check_accessibility(page):
     tree = (await page.call("Accessibility.getFullAXTree"))["nodes"]
-    named = lambda role: [n for n in tree if n.get("role", {}).get("value") == role and not n.get("ignored")]
+
+    def named(role):
+        return [n for n in tree if n.get("role", {}).get("value") == role and not n.get("ignored")]
+
     pictures_ = named("image") + named("img") + named("graphics-document")
     expect(pictures_ and all(n["name"].get("value") for n in pictures_), "curves have names for a screen reader")
     expect(len(named("table")) == 2 and all(n["name"].get("value") for n in named("table")), "tables have captions")
@@ -110,12 +118,18 @@ async def check_liveness(page):
     p99 = await page.evaluate("[...document.querySelectorAll('#model-wine figcaption b')][1].textContent")
     expect(any(unit in p99 for unit in ("µs", "ms")), f"p99 is shown: {p99}")
     # Focus and nodes survive a refresh.
-    await page.evaluate("window.kept = document.querySelector('#model-wine'); document.querySelector('#foot a').focus()")
+    await page.evaluate(
+        "window.kept = document.querySelector('#model-wine'); document.querySelector('#foot a').focus()"
+    )
     shutil.copy(work / "store/wine/1.ntb", work / "store/diabetes/7.ntb")
-    expect(await page.until("!!document.getElementById('version-diabetes-7-reason')", 15),
-           "a version that is dropped and rejected appears without a reload")
-    expect(await page.evaluate("kept.isConnected && document.activeElement === document.querySelector('#foot a')"),
-           "a refresh keeps elements and focus")
+    expect(
+        await page.until("!!document.getElementById('version-diabetes-7-reason')", 15),
+        "a version that is dropped and rejected appears without a reload",
+    )
+    expect(
+        await page.evaluate("kept.isConnected && document.activeElement === document.querySelector('#foot a')"),
+        "a refresh keeps elements and focus",
+    )
     await page.evaluate("document.querySelector('#foot button').click()")
     os.remove(work / "store/diabetes/7.ntb")
     await asyncio.sleep(5)
@@ -126,8 +140,11 @@ async def check_liveness(page):
 
 async def check_windows(page):
     for name, width, height, dark in (
-            ("wide", 1280, 900, False), ("narrow", 360, 780, False), ("dark", 1280, 900, True),
-            ("narrow-dark", 360, 780, True)):
+        ("wide", 1280, 900, False),
+        ("narrow", 360, 780, False),
+        ("dark", 1280, 900, True),
+        ("narrow-dark", 360, 780, True),
+    ):
         await page.window(width, height, dark)
         await asyncio.sleep(0.3)
         reach = await page.evaluate("document.documentElement.scrollWidth")
@@ -153,9 +170,13 @@ async def main():
         await check_windows(page)
         expect(not page.complaints, f"no error, no violation of the policy, no dialog {page.complaints or ''}")
         os.kill(server_pid, signal.SIGTERM)
-        expect(await page.until("document.getElementById('connection').textContent.startsWith('No answer since')", 20),
-               "says when the server is gone")
-        expect(await page.evaluate("document.body.classList.contains('stale')"), "and shows that what stands there is old")
+        expect(
+            await page.until("document.getElementById('connection').textContent.startsWith('No answer since')", 20),
+            "says when the server is gone",
+        )
+        expect(
+            await page.evaluate("document.body.classList.contains('stale')"), "and shows that what stands there is old"
+        )
         await page.window(1280, 900)
         await page.screenshot(pictures / "gone.png")
     print(f"status page: {'FAILED: ' + '; '.join(failures) if failures else 'all holds'}")

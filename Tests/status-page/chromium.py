@@ -16,10 +16,19 @@ class Chromium:
     async def __aenter__(self):
         self._profile = tempfile.mkdtemp(prefix="needletail-chromium.")
         self._process = await asyncio.create_subprocess_exec(
-            shutil.which("chromium") or "chromium", "--headless=new", "--no-sandbox", "--disable-gpu",
-            "--disable-dev-shm-usage", "--no-first-run", "--hide-scrollbars", "--remote-debugging-port=0",
-            f"--user-data-dir={self._profile}", "about:blank",
-            stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE)
+            shutil.which("chromium") or "chromium",
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--no-first-run",
+            "--hide-scrollbars",
+            "--remote-debugging-port=0",
+            f"--user-data-dir={self._profile}",
+            "about:blank",
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )
         address = None
         while address is None:
             line = (await asyncio.wait_for(self._process.stderr.readline(), 30)).decode(errors="replace")
@@ -36,7 +45,8 @@ class Chromium:
         self._reader = asyncio.create_task(self._read())
         target = await self._call("Target.createTarget", {"url": "about:blank"}, session=None)
         attached = await self._call(
-            "Target.attachToTarget", {"targetId": target["targetId"], "flatten": True}, session=None)
+            "Target.attachToTarget", {"targetId": target["targetId"], "flatten": True}, session=None
+        )
         self._session = attached["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network", "Accessibility"):
             await self.call(f"{domain}.enable")
@@ -88,7 +98,8 @@ class Chromium:
     async def evaluate(self, expression):
         """The value of a JavaScript expression, promises awaited; works with the page's own scripts off."""
         answer = await self.call(
-            "Runtime.evaluate", {"expression": expression, "returnByValue": True, "awaitPromise": True})
+            "Runtime.evaluate", {"expression": expression, "returnByValue": True, "awaitPromise": True}
+        )
         if "exceptionDetails" in answer:
             raise RuntimeError(f"{expression}: {answer['exceptionDetails']}")
         return answer["result"].get("value")
@@ -102,21 +113,32 @@ class Chromium:
         return False
 
     async def window(self, width, height, dark=False):
-        await self.call("Emulation.setDeviceMetricsOverride", {
-            "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500})
-        await self.call("Emulation.setEmulatedMedia", {
-            "features": [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]})
+        await self.call(
+            "Emulation.setDeviceMetricsOverride",
+            {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500},
+        )
+        await self.call(
+            "Emulation.setEmulatedMedia",
+            {"features": [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]},
+        )
 
     async def press(self, key):
         for kind in ("keyDown", "keyUp"):
-            await self.call("Input.dispatchKeyEvent", {
-                "type": kind, "key": key, "code": key, "windowsVirtualKeyCode": {"Tab": 9, "Enter": 13}[key]})
+            await self.call(
+                "Input.dispatchKeyEvent",
+                {"type": kind, "key": key, "code": key, "windowsVirtualKeyCode": {"Tab": 9, "Enter": 13}[key]},
+            )
 
     async def screenshot(self, path):
         # The whole page, as far as it reaches.
         size = await self.evaluate("[innerWidth, Math.ceil(document.documentElement.getBoundingClientRect().height)]")
-        picture = await self.call("Page.captureScreenshot", {
-            "format": "png", "captureBeyondViewport": True,
-            "clip": {"x": 0, "y": 0, "width": size[0], "height": min(max(size[1], 1), 4000), "scale": 1}})
+        picture = await self.call(
+            "Page.captureScreenshot",
+            {
+                "format": "png",
+                "captureBeyondViewport": True,
+                "clip": {"x": 0, "y": 0, "width": size[0], "height": min(max(size[1], 1), 4000), "scale": 1},
+            },
+        )
         with open(path, "wb") as file:
             file.write(base64.b64decode(picture["data"]))

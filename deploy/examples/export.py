@@ -40,8 +40,13 @@ def main() -> None:
     write("digits", [snake(n) for n in digits.feature_names], digits.data, "digit", digits.target)
 
     wine = datasets.load_wine()
-    write("wine", [snake(n) for n in wine.feature_names], wine.data, "cultivar",
-          [wine.target_names[t] for t in wine.target])
+    write(
+        "wine",
+        [snake(n) for n in wine.feature_names],
+        wine.data,
+        "cultivar",
+        [wine.target_names[t] for t in wine.target],
+    )
 
     diabetes = datasets.load_diabetes(scaled=False)
     sex = diabetes.feature_names.index("sex")
@@ -49,8 +54,13 @@ def main() -> None:
     write("diabetes", diabetes.feature_names, rows, "progression", [number(t) for t in diabetes.target])
 
     cancer = datasets.load_breast_cancer()
-    write("breast_cancer", [snake(n) for n in cancer.feature_names], cancer.data, "diagnosis",
-          [cancer.target_names[t] for t in cancer.target])
+    write(
+        "breast_cancer",
+        [snake(n) for n in cancer.feature_names],
+        cancer.data,
+        "diagnosis",
+        [cancer.target_names[t] for t in cancer.target],
+    )
 
 
 if __name__ == "__main__":

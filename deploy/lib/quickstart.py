@@ -21,9 +21,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import needletail
+import numpy as np
 
 TOLERANCE = 1e-6
 
@@ -93,7 +92,9 @@ def ready(address: str, versions: list[str]) -> None:
             health = client.health()
             serving = {model.model: str(model.serving_version) for model in health.models}
             if health.ready and all(serving.get(model) == version for model, version in wanted.items()):
-                print("✓ ready: " + ", ".join(f"{model} version {version}" for model, version in sorted(serving.items())))
+                print(
+                    "✓ ready: " + ", ".join(f"{model} version {version}" for model, version in sorted(serving.items()))
+                )
                 return
             if time.monotonic() > deadline:
                 reasons = [f"{m.model} {v.version}: {v.state} {v.reason}" for m in health.models for v in m.versions]

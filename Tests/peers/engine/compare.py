@@ -82,12 +82,7 @@ def peak(number, mix):
 
 
 def limits(number):
-    mixes = {
-        "fp32": F32,
-        "int8": S8,
-        "int8, signs by XOR": S8_XOR,
-        "int8, signs by PSIGNB": S8_PSIGNB,
-    }
+    mixes = {"fp32": F32, "int8": S8, "int8, signs by XOR": S8_XOR, "int8, signs by PSIGNB": S8_PSIGNB}
     rates = medians({name: lambda mix=mix: peak(number, mix) for name, mix in mixes.items()})
     for name, rate in rates.items():
         if rate:
@@ -240,7 +235,7 @@ def mlp(number, widths, needed, work):
         x = random.standard_normal((rows, columns)).astype(np.float32)
         answers = {kind: np.empty((rows, widths[-1]), np.float32) for kind in plans}
 
-        def ours(kind):
+        def ours(kind, rows=rows, x=x, answers=answers):
             y = answers[kind]
             return lib.nt_bench_mlp_run(
                 plans[kind],
@@ -253,7 +248,7 @@ def mlp(number, widths, needed, work):
             )
 
         measurements = {("ours", kind): lambda kind=kind: ours(kind) for kind in plans}
-        measurements |= {kind: lambda peer=peer: round_of(peer, x) for kind, peer in peers.items()}
+        measurements |= {kind: lambda peer=peer, x=x: round_of(peer, x) for kind, peer in peers.items()}
         found = medians(measurements)
         reference = peers["fp32"].run(None, {"x": x})[0]
         for kind, y in answers.items():

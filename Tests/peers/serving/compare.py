@@ -302,9 +302,7 @@ def main() -> None:
                     f"predictions, {many}", rate(runs), statistics.median(each[0] for each in theirs), peer.name, "/s",
                     needed,
                 )  # fmt: skip
-                report(
-                    f"p50, {many}", p50(runs), statistics.median(each[1] for each in theirs), peer.name, "µs", None
-                )
+                report(f"p50, {many}", p50(runs), statistics.median(each[1] for each in theirs), peer.name, "µs", None)
         for name, why in missing:
             if AS_JSON:
                 row = {"name": f"predictions, {CONNECTIONS} connections", "ours": rate(shallow), "peer": None}

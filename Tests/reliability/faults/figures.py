@@ -20,9 +20,7 @@ class Figures:
         if not as_json:
             print(f"{'figure':<52} {'asked':>18} {'seen':>18}   holds", flush=True)
 
-    def row(
-        self, figure: str, asked: str, seen: str, holds: bool | None = None, *, required: bool = False
-    ) -> None:
+    def row(self, figure: str, asked: str, seen: str, holds: bool | None = None, *, required: bool = False) -> None:
         """`holds` None: only told."""
         if holds is False:
             self.failures += required
@@ -37,12 +35,16 @@ class Figures:
     def at_most(
         self, figure: str, seen: float, bound: float, unit: str = "", *, places: int = 0, required: bool = False
     ) -> None:
-        self.row(figure, f"≤ {_text(bound, places)}{unit}", _text(seen, places) + unit, seen <= bound, required=required)
+        self.row(
+            figure, f"≤ {_text(bound, places)}{unit}", _text(seen, places) + unit, seen <= bound, required=required
+        )
 
     def at_least(
         self, figure: str, seen: float, bound: float, unit: str = "", *, places: int = 0, required: bool = False
     ) -> None:
-        self.row(figure, f"≥ {_text(bound, places)}{unit}", _text(seen, places) + unit, seen >= bound, required=required)
+        self.row(
+            figure, f"≥ {_text(bound, places)}{unit}", _text(seen, places) + unit, seen >= bound, required=required
+        )
 
     def told(self, figure: str, seen: str) -> None:
         self.row(figure, "", seen)

@@ -18,8 +18,9 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 from figures import Figures, note
 
@@ -167,8 +168,9 @@ publish: {{ model: {model} }}
 
     def bench_start(self, server: Server, *options: str, cpu: int | None = None) -> subprocess.Popen[str]:
         pinned = [] if cpu is None else ["taskset", "-c", str(cpu)]
+        address = f"127.0.0.1:{server.port}"
         child = subprocess.Popen(
-            [*pinned, self.programs / "needletail", "bench", "--json", "--server", f"127.0.0.1:{server.port}", *options],
+            [*pinned, self.programs / "needletail", "bench", "--json", "--server", address, *options],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_raise_descriptors,
         )  # fmt: skip
         self.children.append(child)

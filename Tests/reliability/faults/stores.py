@@ -7,8 +7,8 @@ import re
 import struct
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable
 
 import wire
 from bundles import MODEL, bundle

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import socket
 import struct
-from typing import Iterator, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 OK, DEADLINE_EXCEEDED, OVERLOADED, UNAVAILABLE = 0, 5, 6, 7
 

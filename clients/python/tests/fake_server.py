@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 import tempfile
@@ -9,10 +10,9 @@ import threading
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Callable, List, Optional, Type
+from typing import Callable
 
 import numpy as np
-
 from needletail.v1 import inference_pb2 as pb
 
 
@@ -24,7 +24,7 @@ class Peer:
         #: 1 for the first connection that the server accepted.
         self.number = number
 
-    def read(self) -> Optional[pb.Request]:
+    def read(self) -> pb.Request | None:
         """The next request; None at the end of the connection."""
         head = self._exactly(4)
         if head is None:
@@ -64,7 +64,7 @@ class Peer:
         while self.socket.recv(1 << 16):
             pass
 
-    def _exactly(self, count: int) -> Optional[bytes]:
+    def _exactly(self, count: int) -> bytes | None:
         data = b""
         while len(data) < count:
             received = self.socket.recv(count - len(data))
@@ -117,9 +117,9 @@ class FakeServer:
     def __init__(self, script: Script = answer_everything, *, unix: bool = False) -> None:
         self._script = script
         self._directory = tempfile.TemporaryDirectory() if unix else None
-        self._peers: List[Peer] = []
-        self._threads: List[threading.Thread] = []
-        self._errors: List[BaseException] = []
+        self._peers: list[Peer] = []
+        self._threads: list[threading.Thread] = []
+        self._errors: list[BaseException] = []
         if self._directory is not None:
             path = str(Path(self._directory.name) / "fake.sock")
             self._listener = socket.socket(socket.AF_UNIX)
@@ -128,22 +128,19 @@ class FakeServer:
             self.address = f"unix:{path}"
         else:
             self._listener = socket.create_server(("127.0.0.1", 0))
-            self.address = "127.0.0.1:%d" % self._listener.getsockname()[1]
+            self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
 
     @property
     def connections(self) -> int:
         """How many were accepted so far."""
         return len(self._peers)
 
-    def __enter__(self) -> "FakeServer":
+    def __enter__(self) -> FakeServer:
         self._spawn(self._accept)
         return self
 
     def __exit__(
-        self,
-        kind: Optional[Type[BaseException]],
-        error: Optional[BaseException],
-        traceback: Optional[TracebackType],
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.stop_listening()
         for peer in self._peers:
@@ -190,10 +187,8 @@ class FakeServer:
 
 
 def _shut(opened: socket.socket) -> None:
-    try:
+    with contextlib.suppress(OSError):
         opened.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass
 
 
 def unused_port() -> int:

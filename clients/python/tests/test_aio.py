@@ -6,12 +6,12 @@ import asyncio
 import inspect
 import threading
 import time
-from typing import Any, Coroutine, List
-
-import numpy as np
-import pytest
+from collections.abc import Coroutine
+from typing import Any
 
 import needletail
+import numpy as np
+import pytest
 from fake_server import FakeServer, Peer, answer_everything, unused_port
 from needletail import AsyncClient, Client, RetryPolicy
 from needletail.v1 import inference_pb2 as pb
@@ -20,7 +20,7 @@ ROWS = np.array([[1.0, 2.0]])
 NO_RETRY = RetryPolicy(attempts=1)
 
 
-def run(main: "Coroutine[Any, Any, None]") -> None:
+def run(main: Coroutine[Any, Any, None]) -> None:
     asyncio.run(asyncio.wait_for(main, 20))
 
 
@@ -283,7 +283,7 @@ def test_a_client_belongs_to_one_loop_and_says_so() -> None:
 def test_closing_fails_the_calls_under_way() -> None:
     async def main() -> None:
         client = AsyncClient(server.address, retries=NO_RETRY)
-        calls: List["asyncio.Future[needletail.Prediction]"] = [
+        calls: list[asyncio.Future[needletail.Prediction]] = [
             asyncio.ensure_future(client.predict("m", ROWS)) for _ in range(3)
         ]
         await asyncio.sleep(0.05)
@@ -303,10 +303,10 @@ def test_both_clients_take_the_same_arguments(name: str) -> None:
 
 
 def test_both_clients_have_the_same_calls_and_settings() -> None:
-    def public(kind: type) -> "set[str]":
+    def public(kind: type) -> set[str]:
         return {name for name in dir(kind) if not name.startswith("_")}
 
-    def settings(kind: type) -> "dict[str, inspect.Parameter]":
+    def settings(kind: type) -> dict[str, inspect.Parameter]:
         own = {"max_connections", "connections", "max_in_flight"}
         return {name: it for name, it in inspect.signature(kind).parameters.items() if name not in own}
 

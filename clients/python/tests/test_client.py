@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any, Dict, List
-
-import numpy as np
-import pytest
+from typing import Any
 
 import needletail
+import numpy as np
+import pytest
 from fake_server import FakeServer, Peer, answer_everything, eventually, unused_port
 from needletail import Client, RetryPolicy
 from needletail.v1 import inference_pb2 as pb
@@ -67,7 +66,7 @@ def test_arguments_that_make_no_sense_are_refused_without_a_server() -> None:
             client.predict("m", ROWS, outputs="label")
         with pytest.raises(ValueError, match="timeout"):
             client.predict("m", ROWS, timeout=0)
-    refused: List[Dict[str, Any]] = [
+    refused: list[dict[str, Any]] = [
         {"max_connections": 0}, {"timeout": -1.0}, {"connect_timeout": 0.0}, {"max_frame_bytes": 1 << 30},
     ]  # fmt: skip
     for settings in refused:
@@ -114,7 +113,11 @@ def test_other_calls() -> None:
         assert models.problems[0].path == "m/x.ntb"
         assert client.metrics() == "up 1\n"
         description = client.describe("m", label="stable")
-        assert (description.task, description.labels, description.metrics) == ("classification", ("no", "yes"), {"accuracy": 0.97})
+        assert (description.task, description.labels, description.metrics) == (
+            "classification",
+            ("no", "yes"),
+            {"accuracy": 0.97},
+        )
         assert (description.inputs[0].type, description.inputs[0].categories) == ("string", ("a", "b"))
         assert (description.outputs[0].type, description.outputs[0].shape) == ("float32", (0, 2))
 
@@ -333,11 +336,10 @@ def test_a_server_that_does_not_read_cannot_hold_a_call_beyond_its_deadline() ->
     def script(peer: Peer) -> None:
         release.wait(5)
 
-    with FakeServer(script) as server:
-        with Client(server.address, retries=NO_RETRY) as client:
-            with pytest.raises(needletail.DeadlineExceeded, match="before the request was sent"):
-                client.predict("m", np.zeros((1000, 2000)), timeout=0.2)
-            release.set()
+    with FakeServer(script) as server, Client(server.address, retries=NO_RETRY) as client:
+        with pytest.raises(needletail.DeadlineExceeded, match="before the request was sent"):
+            client.predict("m", np.zeros((1000, 2000)), timeout=0.2)
+        release.set()
 
 
 # ---------------------------------------------------------------- what is not the protocol

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from needletail import InvalidArgument, ProtocolError
 from needletail._address import TCPAddress, UnixAddress, parse_address
 from needletail._frames import FrameDecoder, encode_frame

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from google.protobuf import descriptor_pb2
-
 from needletail.v1 import inference_pb2 as pb
 
 PROTO = Path(__file__).resolve().parents[3] / "proto"

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any
 
+import needletail
 import numpy as np
 import pytest
 from google.protobuf import json_format
-
-import needletail
 from needletail import _calls
 from needletail._calls import Call
 from needletail._frames import FRAME_BYTES_HARD_CAP, FrameDecoder, encode_frame
@@ -24,7 +23,7 @@ GOLDEN = Path(__file__).resolve().parents[3] / "proto" / "golden"
 if not (GOLDEN / "index.json").exists():
     pytest.skip("the golden vectors stand in the repository, not in the package", allow_module_level=True)
 
-INDEX: List[Dict[str, Any]] = json.loads((GOLDEN / "index.json").read_text())
+INDEX: list[dict[str, Any]] = json.loads((GOLDEN / "index.json").read_text())
 
 
 def vectors(**wanted: object) -> pytest.MarkDecorator:
@@ -44,7 +43,7 @@ def payload(name: str) -> bytes:
 
 
 @vectors(kind="request")
-def test_requests_mean_what_the_index_says(entry: Dict[str, Any]) -> None:
+def test_requests_mean_what_the_index_says(entry: dict[str, Any]) -> None:
     request = pb.Request.FromString(payload(entry["name"]))
     expected = json_format.ParseDict(entry["message"], pb.Request())
     if entry["canonical"]:
@@ -56,14 +55,14 @@ def test_requests_mean_what_the_index_says(entry: Dict[str, Any]) -> None:
 
 
 @vectors(kind="response")
-def test_responses_mean_what_the_index_says(entry: Dict[str, Any]) -> None:
+def test_responses_mean_what_the_index_says(entry: dict[str, Any]) -> None:
     response = pb.Response.FromString(payload(entry["name"]))
     assert response == json_format.ParseDict(entry["message"], pb.Response())
     assert encode_frame(response.SerializeToString(deterministic=True), FRAME_BYTES_HARD_CAP) == load(entry["name"])
 
 
-def _no_selector_call(name: str) -> "Call[Any]":
-    calls: Dict[str, Call[Any]] = {
+def _no_selector_call(name: str) -> Call[Any]:
+    calls: dict[str, Call[Any]] = {
         "health": _calls.health(),
         "metrics": _calls.metrics(),
         "list-models": _calls.list_models(),
@@ -112,7 +111,7 @@ def test_predict_calls_are_encoded_as_the_vectors(name: str) -> None:
 
 
 @vectors(kind="response", canonical=True)
-def test_answers_are_read_and_statuses_are_raised(entry: Dict[str, Any]) -> None:
+def test_answers_are_read_and_statuses_are_raised(entry: dict[str, Any]) -> None:
     message = json_format.ParseDict(entry["message"], pb.Response())
     session = Session(FRAME_BYTES_HARD_CAP)
     call_id = message.id or 7
@@ -151,19 +150,19 @@ def test_answers_are_read_and_statuses_are_raised(entry: Dict[str, Any]) -> None
 
 
 @vectors(kind="malformed", reaction="close")
-def test_frames_with_an_impossible_length_end_the_connection(entry: Dict[str, Any]) -> None:
+def test_frames_with_an_impossible_length_end_the_connection(entry: dict[str, Any]) -> None:
     with pytest.raises(needletail.ProtocolError, match="frame length"):
         FrameDecoder(FRAME_BYTES_HARD_CAP).feed(load(entry["name"]))
 
 
 @vectors(kind="malformed", reaction="wait")
-def test_half_a_frame_is_waited_for(entry: Dict[str, Any]) -> None:
+def test_half_a_frame_is_waited_for(entry: dict[str, Any]) -> None:
     decoder = FrameDecoder(FRAME_BYTES_HARD_CAP)
     assert decoder.feed(load(entry["name"])) == []
     assert decoder.is_mid_frame
 
 
 @vectors(kind="stream")
-def test_a_stream_is_cut_into_its_frames(entry: Dict[str, Any]) -> None:
+def test_a_stream_is_cut_into_its_frames(entry: dict[str, Any]) -> None:
     frames = FrameDecoder(FRAME_BYTES_HARD_CAP).feed(load(entry["name"]))
     assert frames == [payload(name) for name in entry["frames"]]

@@ -8,10 +8,9 @@ import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
+import needletail
 import numpy as np
 import pytest
-
-import needletail
 from fake_server import FakeServer, Peer
 from needletail import Client, RetryPolicy
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from needletail import (
     ConnectionFailed,
     ConnectionLost,
@@ -24,7 +23,7 @@ from needletail.retry import Attempts, RetryBudget
 from needletail.v1 import inference_pb2 as pb
 
 
-def attempts(policy: RetryPolicy, timeout: "float | None" = None) -> Attempts:
+def attempts(policy: RetryPolicy, timeout: float | None = None) -> Attempts:
     return Attempts(policy, RetryBudget(policy), Deadline(timeout))
 
 
@@ -107,7 +106,7 @@ def test_a_retry_without_time_left_does_not_cost_the_budget() -> None:
 @pytest.mark.parametrize(
     "settings", [{"attempts": 0}, {"backoff": 0}, {"backoff": 2, "backoff_max": 1}, {"budget_ratio": -1}]
 )
-def test_policies_that_make_no_sense_are_refused(settings: "dict[str, float]") -> None:
+def test_policies_that_make_no_sense_are_refused(settings: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="expected"):
         RetryPolicy(**settings)  # type: ignore[arg-type]
 

@@ -7,13 +7,12 @@ import ssl
 import subprocess
 import threading
 from pathlib import Path
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable
 
+import needletail
 import numpy as np
 import pytest
 from fake_server import FakeServer, Peer
-
-import needletail
 from needletail import TLS, AsyncClient, Client
 from needletail.v1 import inference_pb2 as pb
 
@@ -70,7 +69,7 @@ def test_the_key_is_shown_before_the_first_call(asked: Callable[..., float]) -> 
 
 @BOTH
 def test_every_connection_shows_it(asked: Callable[..., float]) -> None:
-    seen: List[int] = []
+    seen: list[int] = []
 
     def one_call_each(peer: Peer) -> None:
         request = peer.expect()
@@ -102,7 +101,7 @@ def test_settings_that_cannot_work_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Dict[str, str]:
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """A CA, another one, and a certificate for 127.0.0.1, made by openssl for this run."""
     directory = tmp_path_factory.mktemp("certificates")
 
@@ -111,7 +110,19 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Dict[str, str]:
 
     curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     for name in ("ca", "other"):
-        openssl("req", "-x509", *curve, "-subj", f"/CN={name}", "-days", "2", "-keyout", f"{name}.key", "-out", f"{name}.pem")
+        openssl(
+            "req",
+            "-x509",
+            *curve,
+            "-subj",
+            f"/CN={name}",
+            "-days",
+            "2",
+            "-keyout",
+            f"{name}.key",
+            "-out",
+            f"{name}.pem",
+        )
     openssl(
         "req", "-new", *curve, "-subj", "/CN=server", "-addext", "subjectAltName=IP:127.0.0.1,DNS:db.internal",
         "-keyout", "server.key", "-out", "server.csr",
@@ -123,7 +134,9 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Dict[str, str]:
     return {name: str(directory / name) for name in ("ca.pem", "other.pem", "server.pem", "server.key")}
 
 
-def encrypted(certificates: Dict[str, str], script: Callable[[Peer], None], *, mutual: bool = False) -> Callable[[Peer], None]:
+def encrypted(
+    certificates: dict[str, str], script: Callable[[Peer], None], *, mutual: bool = False
+) -> Callable[[Peer], None]:
     """The same script behind TLS."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificates["server.pem"], certificates["server.key"])
@@ -140,7 +153,7 @@ def encrypted(certificates: Dict[str, str], script: Callable[[Peer], None], *, m
 
 @BOTH
 def test_calls_travel_encrypted_to_the_server_that_was_meant(
-    asked: Callable[..., float], certificates: Dict[str, str]
+    asked: Callable[..., float], certificates: dict[str, str]
 ) -> None:
     with FakeServer(encrypted(certificates, wants_key("k"))) as server:
         assert asked(server.address, tls=TLS(ca=certificates["ca.pem"]), api_key="k") == 3.0
@@ -151,15 +164,22 @@ def test_calls_travel_encrypted_to_the_server_that_was_meant(
 
 
 @BOTH
-def test_a_server_that_asks_for_a_certificate_gets_it(asked: Callable[..., float], certificates: Dict[str, str]) -> None:
+def test_a_server_that_asks_for_a_certificate_gets_it(
+    asked: Callable[..., float], certificates: dict[str, str]
+) -> None:
     own = TLS(ca=certificates["ca.pem"], certificate=certificates["server.pem"], key=certificates["server.key"])
     with FakeServer(encrypted(certificates, wants_key("k"), mutual=True)) as server:
         assert asked(server.address, tls=own, api_key="k") == 3.0
         with pytest.raises(needletail.NeedletailError):
-            asked(server.address, tls=TLS(ca=certificates["ca.pem"]), api_key="k", retries=needletail.RetryPolicy(attempts=1))
+            asked(
+                server.address,
+                tls=TLS(ca=certificates["ca.pem"]),
+                api_key="k",
+                retries=needletail.RetryPolicy(attempts=1),
+            )
 
 
-def test_an_encrypted_connection_is_used_again(certificates: Dict[str, str]) -> None:
+def test_an_encrypted_connection_is_used_again(certificates: dict[str, str]) -> None:
     with FakeServer(encrypted(certificates, wants_key("k"))) as server:
         with Client(server.address, tls=TLS(ca=certificates["ca.pem"]), api_key="k") as client:
             for _ in range(5):

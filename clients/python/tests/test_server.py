@@ -10,14 +10,14 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Dict, Iterator, List
+from typing import Any
 
+import needletail
 import numpy as np
 import pandas as pd
 import pytest
-
-import needletail
 from needletail import AsyncClient, Client
 
 BINARIES = os.environ.get("NEEDLETAIL_BIN", "")
@@ -33,13 +33,21 @@ class Server:
     def __init__(self, directory: Path) -> None:
         (directory / "store").mkdir()
         run = directory / "run"
-        _run("needletail-trainer", "train", EXAMPLES / "wine" / "train.yaml", "--output", run, "--publish", directory / "store")
+        _run(
+            "needletail-trainer",
+            "train",
+            EXAMPLES / "wine" / "train.yaml",
+            "--output",
+            run,
+            "--publish",
+            directory / "store",
+        )
         with open(run / "test.csv", newline="") as file:
             self.names, *cells = csv.reader(file)
         self.rows = np.array(cells, dtype=np.float64)
         with open(run / "predictions.csv", newline="") as file:
             self.labels = [row["label"] for row in csv.DictReader(file)]
-        self._log = open(directory / "server.log", "w+")
+        self._log = open(directory / "server.log", "w+")  # noqa: SIM115 (closed when the server has ended)
         self.unix = f"unix:{directory}/calls.sock"
         self.process = subprocess.Popen(
             [f"{BINARIES}/needletail-server", "--store", str(directory / "store"), "--allow-unsigned", "--grace", "0",
@@ -49,7 +57,7 @@ class Server:
         lines = self._until_ready(directory / "server.log")
         self.address: str = lines["listening"]["address"]
 
-    def _until_ready(self, log: Path) -> Dict[str, Any]:
+    def _until_ready(self, log: Path) -> dict[str, Any]:
         end = time.monotonic() + 30
         while time.monotonic() < end and self.process.poll() is None:
             found = {}
@@ -88,7 +96,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def test_rows_columns_and_frames_give_the_trainers_answers(server: Server) -> None:
     columns = {name: server.rows[:, index] for index, name in enumerate(server.names)}
-    inputs: List[Any] = [
+    inputs: list[Any] = [
         server.rows, server.rows.astype(np.float32), server.rows.tolist(),
         columns, pd.DataFrame(columns), server.rows.astype(str).tolist(),
     ]  # fmt: skip
@@ -151,7 +159,7 @@ def test_many_calls_in_flight_each_get_their_own_answer(server: Server) -> None:
 
 def test_a_server_that_stops_loses_no_call_that_it_accepted(tmp_path: Path) -> None:
     stopping = Server(tmp_path)
-    ended: List[Exception] = []
+    ended: list[Exception] = []
     answered = [0]
 
     def ask() -> None:

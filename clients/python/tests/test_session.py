@@ -5,7 +5,6 @@ from __future__ import annotations
 import struct
 
 import pytest
-
 from needletail import ConnectionLost, InvalidArgument, ProtocolError, Unavailable
 from needletail._session import Session
 from needletail.v1 import inference_pb2 as pb

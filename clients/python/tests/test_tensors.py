@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Any, List
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-
 from needletail import InvalidArgument, ProtocolError
 from needletail._tensors import decode_tensor, encode_inputs
 from needletail.v1 import inference_pb2 as pb
 
 
-def only(tensors: List[pb.Tensor]) -> pb.Tensor:
+def only(tensors: list[pb.Tensor]) -> pb.Tensor:
     assert len(tensors) == 1
     return tensors[0]
 

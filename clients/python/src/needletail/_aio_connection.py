@@ -6,7 +6,7 @@ import asyncio
 import socket
 import ssl
 import time
-from typing import Any, Dict, Optional
+from typing import Any
 
 from . import _calls
 from ._address import TCPAddress
@@ -26,15 +26,15 @@ class AsyncConnection(asyncio.Protocol):
         self._frame_bytes_max = frame_bytes_max
         self._session = Session(frame_bytes_max)
         self._loop = asyncio.get_running_loop()
-        self._futures: Dict[int, "asyncio.Future[pb.Response]"] = {}
-        self._transport: Optional[asyncio.Transport] = None
+        self._futures: dict[int, asyncio.Future[pb.Response]] = {}
+        self._transport: asyncio.Transport | None = None
         self._is_closed = False
-        self._closed: "asyncio.Future[None]" = self._loop.create_future()
+        self._closed: asyncio.Future[None] = self._loop.create_future()
         self._writable = asyncio.Event()
         self._writable.set()
 
     @classmethod
-    async def open(cls, settings: Settings, deadline: Deadline) -> "AsyncConnection":
+    async def open(cls, settings: Settings, deadline: Deadline) -> AsyncConnection:
         """Connects, encrypts and shows the key, whatever of it the settings ask for.
 
         Raises:
@@ -53,7 +53,7 @@ class AsyncConnection(asyncio.Protocol):
         return connection
 
     @classmethod
-    async def _connect(cls, settings: Settings, deadline: Deadline) -> "AsyncConnection":
+    async def _connect(cls, settings: Settings, deadline: Deadline) -> AsyncConnection:
         address, connect_timeout = settings.address, settings.connect_timeout
         frame_bytes_max = settings.frame_bytes_max
         loop = asyncio.get_running_loop()
@@ -86,7 +86,7 @@ class AsyncConnection(asyncio.Protocol):
         """Calls that wait for their answer."""
         return self._session.in_flight
 
-    async def call(self, call: "Call[Any]", deadline: Deadline) -> pb.Response:
+    async def call(self, call: Call[Any], deadline: Deadline) -> pb.Response:
         """Sends a request and waits for its answer."""
         if not self._writable.is_set():
             try:
@@ -98,7 +98,7 @@ class AsyncConnection(asyncio.Protocol):
         call_id = self._session.next_id()
         frame = encode_frame(call.payload(call_id, deadline.timeout_us()), self._frame_bytes_max)
         self._session.begin(call_id, time.monotonic())
-        future: "asyncio.Future[pb.Response]" = self._loop.create_future()
+        future: asyncio.Future[pb.Response] = self._loop.create_future()
         self._futures[call_id] = future
         remaining = deadline.remaining()
         timer = None if remaining is None else self._loop.call_later(remaining, self._time_out, call_id)
@@ -149,7 +149,7 @@ class AsyncConnection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._writable.set()
 
-    def connection_lost(self, error: Optional[Exception]) -> None:
+    def connection_lost(self, error: Exception | None) -> None:
         if isinstance(error, ssl.SSLError):
             # With TLS 1.3 a server looks at the certificate when the handshake is over for its client.
             self._fail(Unauthenticated(f"the server refused the connection: {error.reason or error}"))

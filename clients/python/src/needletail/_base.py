@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import ssl
-from typing import Any, Optional, Tuple, Union
+from typing import Any, Union
 
 from ._calls import Call
 from ._deadline import Deadline
@@ -32,12 +32,12 @@ class BaseClient:
         self,
         address: str,
         *,
-        timeout: Optional[float],
+        timeout: float | None,
         connect_timeout: float,
         retries: RetryPolicy,
         max_frame_bytes: int,
-        tls: Union[bool, TLS, ssl.SSLContext],
-        api_key: Optional[str],
+        tls: bool | TLS | ssl.SSLContext,
+        api_key: str | None,
     ) -> None:
         self._settings = Settings.check(
             address, timeout=timeout, connect_timeout=connect_timeout, frame_bytes_max=max_frame_bytes,
@@ -45,7 +45,7 @@ class BaseClient:
         )  # fmt: skip
         self._budget = RetryBudget(retries)
 
-    def _begin(self, call: "Call[Any]", timeout: Timeout) -> Tuple[Deadline, Attempts]:
+    def _begin(self, call: Call[Any], timeout: Timeout) -> tuple[Deadline, Attempts]:
         """The clock starts here, and what is too long to be sent is refused."""
         deadline = Deadline(self._settings.timeout if isinstance(timeout, Unset) else timeout)
         check_frame_length(len(call.body), self._settings.frame_bytes_max)

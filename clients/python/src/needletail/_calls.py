@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from typing import Any, Callable, Generic, Iterable, Optional, Sequence, Tuple, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import Any, Callable, Generic, TypeVar
 
 from google.protobuf.message import DecodeError
 
@@ -79,20 +80,16 @@ def decode_response(frame: bytes) -> pb.Response:
     try:
         return pb.Response.FromString(frame)
     except DecodeError as error:
-        raise ProtocolError(f"response: expected a needletail.v1.Response of {len(frame)} bytes, found {error}") from None
+        raise ProtocolError(
+            f"response: expected a needletail.v1.Response of {len(frame)} bytes, found {error}"
+        ) from None
 
 
 # ---------------------------------------------------------------- calls
 
 
 def predict(
-    model: str,
-    inputs: Any,
-    *,
-    version: Optional[int],
-    label: Optional[str],
-    outputs: Iterable[str],
-    routing_key: str,
+    model: str, inputs: Any, *, version: int | None, label: str | None, outputs: Iterable[str], routing_key: str
 ) -> Call[Prediction]:
     """``inputs`` as :func:`needletail.Client.predict` tells."""
     if isinstance(outputs, str):
@@ -110,9 +107,7 @@ def health() -> Call[Health]:
 
 def metrics() -> Call[str]:
     return Call(
-        "metrics",
-        pb.Request(metrics=pb.MetricsRequest()).SerializeToString(),
-        lambda response: response.metrics.text,
+        "metrics", pb.Request(metrics=pb.MetricsRequest()).SerializeToString(), lambda response: response.metrics.text
     )
 
 
@@ -120,7 +115,7 @@ def list_models() -> Call[ModelList]:
     return Call("list_models", pb.Request(list_models=pb.ListModelsRequest()).SerializeToString(), _read_models)
 
 
-def describe_model(model: str, *, version: Optional[int], label: Optional[str]) -> Call[ModelDescription]:
+def describe_model(model: str, *, version: int | None, label: str | None) -> Call[ModelDescription]:
     request = pb.DescribeModelRequest(model=model)
     _select(request, version, label)
     return Call("describe_model", pb.Request(describe_model=request).SerializeToString(), _read_description)
@@ -134,7 +129,7 @@ def authenticate(api_key: str) -> Call[str]:
     )
 
 
-def _select(request: Any, version: Optional[int], label: Optional[str]) -> None:
+def _select(request: Any, version: int | None, label: str | None) -> None:
     if version is not None and label is not None:
         raise InvalidArgument(f"selector: expected a version or a label, found both ({version} and {label!r})")
     if version is not None:
@@ -194,7 +189,7 @@ def _read_description(response: pb.Response) -> ModelDescription:
     )
 
 
-def _models(models: Iterable[pb.ModelStatus]) -> Tuple[ModelStatus, ...]:
+def _models(models: Iterable[pb.ModelStatus]) -> tuple[ModelStatus, ...]:
     return tuple(
         ModelStatus(
             model=model.model,
@@ -216,7 +211,7 @@ def _models(models: Iterable[pb.ModelStatus]) -> Tuple[ModelStatus, ...]:
     )
 
 
-def _specs(specs: Sequence[pb.TensorSpec]) -> Tuple[TensorSpec, ...]:
+def _specs(specs: Sequence[pb.TensorSpec]) -> tuple[TensorSpec, ...]:
     return tuple(
         TensorSpec(
             name=spec.name,

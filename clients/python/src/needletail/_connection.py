@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import time
-from typing import Any, Optional
+from typing import Any
 
 from . import _calls
 from ._address import TCPAddress
@@ -60,7 +60,7 @@ class Connection:
                 self.close()
                 raise
 
-    def call(self, call: "Call[Any]", deadline: Deadline) -> pb.Response:
+    def call(self, call: Call[Any], deadline: Deadline) -> pb.Response:
         """Sends a request and waits for its answer.
 
         Raises:
@@ -119,7 +119,7 @@ class Connection:
         self._is_broken = True
         self._socket.close()
 
-    def _send(self, frame: bytes, call_id: int, deadline: Deadline) -> Optional[Outcome]:
+    def _send(self, frame: bytes, call_id: int, deadline: Deadline) -> Outcome | None:
         try:
             self._arm(deadline)
             try:
@@ -147,7 +147,7 @@ class Connection:
         except socket.timeout as error:
             raise _timed_out(error) from None
 
-    def _take(self, data: bytes, call_id: int) -> Optional[Outcome]:
+    def _take(self, data: bytes, call_id: int) -> Outcome | None:
         for answered, outcome in self._session.receive(data, time.monotonic()):
             if answered == call_id:
                 return outcome

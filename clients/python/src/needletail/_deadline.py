@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from typing import Optional
 
 _TIMEOUT_US_MAX = 2**32 - 1
 
@@ -18,7 +17,7 @@ class Deadline:
 
     __slots__ = ("_at",)
 
-    def __init__(self, timeout: Optional[float]) -> None:
+    def __init__(self, timeout: float | None) -> None:
         """Starts the clock: ``timeout`` seconds from now, or no deadline for None."""
         if timeout is not None and (math.isnan(timeout) or timeout <= 0):
             raise ValueError(f"timeout: expected seconds above 0 or None, found {timeout!r}")
@@ -29,11 +28,11 @@ class Deadline:
         """True if there is no deadline."""
         return self._at == math.inf
 
-    def remaining(self) -> Optional[float]:
+    def remaining(self) -> float | None:
         """Seconds left, never below 0; None without a deadline."""
         return None if self.is_never else max(0.0, self._at - time.monotonic())
 
-    def within(self, seconds: float) -> "Deadline":
+    def within(self, seconds: float) -> Deadline:
         """The nearer of this deadline and ``seconds`` from now."""
         remaining = self.remaining()
         # A deadline that is over stays one: the call that is given it says so.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from typing import List
 
 from .errors import InvalidArgument, ProtocolError
 
@@ -53,14 +52,14 @@ class FrameDecoder:
         """True if a frame has begun and is not whole yet."""
         return bool(self._buffer)
 
-    def feed(self, data: bytes) -> List[bytes]:
+    def feed(self, data: bytes) -> list[bytes]:
         """Takes what was received and returns the frames that are whole now.
 
         Raises:
             ProtocolError: for a length of 0 or beyond the limit. The stream cannot be read on.
         """
         self._buffer += data
-        frames: List[bytes] = []
+        frames: list[bytes] = []
         start = 0
         while len(self._buffer) - start >= _LENGTH.size:
             (length,) = _LENGTH.unpack_from(self._buffer, start)

@@ -6,7 +6,8 @@ import contextlib
 import os
 import threading
 import weakref
-from typing import Callable, Iterator, List
+from collections.abc import Iterator
+from typing import Callable
 
 from ._connection import Connection
 from ._deadline import Deadline
@@ -33,7 +34,7 @@ class ConnectionPool:
     def _start_empty(self) -> None:
         # A new lock, too: in a forked child the old one may be held by a thread that is not there.
         self._changed = threading.Condition(threading.Lock())
-        self._idle: List[Connection] = []
+        self._idle: list[Connection] = []
         # Idle, in use, and being made. Replaced, not reset, after a fork: see `connection`.
         self._count = _Count()
 
@@ -91,7 +92,7 @@ class ConnectionPool:
             candidate.close()
             self._forget_one()
 
-    def _release(self, connection: Connection, count: "_Count") -> None:
+    def _release(self, connection: Connection, count: _Count) -> None:
         if count is not self._count:  # a fork happened in between: not ours to keep
             connection.close()
             return
@@ -124,7 +125,7 @@ class _Count:
         self.value = 0
 
 
-_pools: "weakref.WeakSet[ConnectionPool]" = weakref.WeakSet()
+_pools: weakref.WeakSet[ConnectionPool] = weakref.WeakSet()
 
 
 def _after_fork_in_child() -> None:

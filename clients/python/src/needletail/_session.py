@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Dict, List, Tuple, Union
+from typing import Union
 
 from ._calls import decode_response, status_error
 from ._frames import FrameDecoder
@@ -30,8 +30,8 @@ class Session:
         self._decoder = FrameDecoder(frame_bytes_max)
         self._next_id = 1
         # Id to the time it was sent at; ids grow, so that the first entry is the oldest.
-        self._waiting: Dict[int, float] = {}
-        self._abandoned: Dict[int, float] = {}
+        self._waiting: dict[int, float] = {}
+        self._abandoned: dict[int, float] = {}
         self._heard_at = -math.inf
         self._is_draining = False
 
@@ -66,11 +66,9 @@ class Session:
             return False
         self._abandoned[call_id] = sent_at
         oldest = min(next(iter(calls.values())) for calls in (self._waiting, self._abandoned) if calls)
-        return (
-            now - max(oldest, self._heard_at) >= SILENCE_SECONDS_MAX or len(self._abandoned) > ABANDONED_MAX
-        )
+        return now - max(oldest, self._heard_at) >= SILENCE_SECONDS_MAX or len(self._abandoned) > ABANDONED_MAX
 
-    def receive(self, data: bytes, now: float) -> List[Tuple[int, Outcome]]:
+    def receive(self, data: bytes, now: float) -> list[tuple[int, Outcome]]:
         """Takes what came over the connection; returns the calls that are over and how they ended.
 
         Raises:
@@ -78,7 +76,7 @@ class Session:
             ConnectionLost: if the server refused a frame and it cannot be told which.
         """
         self._heard_at = now
-        outcomes: List[Tuple[int, Outcome]] = []
+        outcomes: list[tuple[int, Outcome]] = []
         for frame in self._decoder.feed(data):
             response = decode_response(frame)
             if response.id == 0:
@@ -89,7 +87,7 @@ class Session:
                 raise ProtocolError(f"id: expected that of a call in flight, found {response.id}")
         return outcomes
 
-    def _unsolicited(self, response: pb.Response) -> List[Tuple[int, Outcome]]:
+    def _unsolicited(self, response: pb.Response) -> list[tuple[int, Outcome]]:
         self._is_draining = True
         if response.status.code != pb.OK:
             # The server could not even read the id. With one call in flight it is that one.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import ssl
-from typing import Optional, Union
 
 from ._address import Address, TCPAddress, parse_address
 from ._deadline import Deadline
@@ -23,10 +22,10 @@ class TLS:
         server_name: The name that the server's certificate must carry; None: the host of the address.
     """
 
-    ca: Optional[str] = None
-    certificate: Optional[str] = None
-    key: Optional[str] = None
-    server_name: Optional[str] = None
+    ca: str | None = None
+    certificate: str | None = None
+    key: str | None = None
+    server_name: str | None = None
 
     def context(self) -> ssl.SSLContext:
         """Reads the files.
@@ -48,27 +47,27 @@ class Settings:
     """Shared by a client and its connections."""
 
     address: Address
-    timeout: Optional[float]
+    timeout: float | None
     connect_timeout: float
     frame_bytes_max: int
     retries: RetryPolicy
     #: None: calls travel unencrypted.
-    context: Optional[ssl.SSLContext]
-    server_name: Optional[str]
-    api_key: Optional[str]
+    context: ssl.SSLContext | None
+    server_name: str | None
+    api_key: str | None
 
     @classmethod
     def check(
         cls,
         address: str,
         *,
-        timeout: Optional[float],
+        timeout: float | None,
         connect_timeout: float,
         frame_bytes_max: int,
         retries: RetryPolicy,
-        tls: Union[bool, TLS, ssl.SSLContext],
-        api_key: Optional[str],
-    ) -> "Settings":
+        tls: bool | TLS | ssl.SSLContext,
+        api_key: str | None,
+    ) -> Settings:
         """Refuses settings that cannot work."""
         parsed = parse_address(address)
         Deadline(timeout)
@@ -78,11 +77,13 @@ class Settings:
             raise ValueError(f"max_frame_bytes: expected 1 to {FRAME_BYTES_HARD_CAP}, found {frame_bytes_max}")
         if api_key is not None and not api_key.strip():
             raise ValueError("api_key: expected a key, found an empty text")
-        context: Optional[ssl.SSLContext] = None
-        server_name: Optional[str] = None
+        context: ssl.SSLContext | None = None
+        server_name: str | None = None
         if tls is not False:
             if not isinstance(parsed, TCPAddress):
-                raise ValueError(f"tls: expected a TCP address, found {parsed}: calls over Unix sockets are not encrypted")
+                raise ValueError(
+                    f"tls: expected a TCP address, found {parsed}: calls over Unix sockets are not encrypted"
+                )
             server_name = parsed.host
             if isinstance(tls, ssl.SSLContext):
                 context = tls

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Mapping
-from typing import Any, Dict, List, Sequence, Tuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from .v1 import inference_pb2 as pb
 #: The tensor that holds all features of a row at once.
 DENSE_NAME = "features"
 
-_DTYPE_BY_TYPE: Dict[int, "np.dtype[Any]"] = {
+_DTYPE_BY_TYPE: dict[int, np.dtype[Any]] = {
     pb.FLOAT32: np.dtype("<f4"),
     pb.FLOAT64: np.dtype("<f8"),
     pb.INT8: np.dtype("<i1"),
@@ -28,7 +28,7 @@ _DTYPE_BY_TYPE: Dict[int, "np.dtype[Any]"] = {
 }
 _TYPE_BY_DTYPE = {dtype: data_type for data_type, dtype in _DTYPE_BY_TYPE.items()}
 # Types that the protocol lacks and that a larger one holds exactly.
-_WIDENED: Dict["np.dtype[Any]", "np.dtype[Any]"] = {
+_WIDENED: dict[np.dtype[Any], np.dtype[Any]] = {
     np.dtype("<f2"): np.dtype("<f4"),
     np.dtype("<u2"): np.dtype("<i4"),
     np.dtype("<u4"): np.dtype("<i8"),
@@ -46,7 +46,7 @@ def type_name(data_type: int) -> str:
 # ---------------------------------------------------------------- inputs
 
 
-def encode_inputs(inputs: Any) -> List[pb.Tensor]:
+def encode_inputs(inputs: Any) -> list[pb.Tensor]:
     """Tensors for what ``predict`` takes: rows, a mapping of columns, or a data frame.
 
     Raises:
@@ -73,10 +73,10 @@ def _encode_rows(rows: Any) -> pb.Tensor:
     return _encode_array(DENSE_NAME, array)
 
 
-def _encode_columns(columns: Sequence[Tuple[Any, Any]]) -> List[pb.Tensor]:
+def _encode_columns(columns: Sequence[tuple[Any, Any]]) -> list[pb.Tensor]:
     if not columns:
         raise InvalidArgument("inputs: expected at least one column, found none")
-    tensors: List[pb.Tensor] = []
+    tensors: list[pb.Tensor] = []
     for name, values in columns:
         if not isinstance(name, str):
             raise InvalidArgument(f"inputs: expected column names as text, found {name!r}")
@@ -126,7 +126,9 @@ def _as_array(values: Any, name: str) -> Array:
 
 def _encode_array(name: str, array: Array) -> pb.Tensor:
     if array.ndim == 0 or array.shape[0] == 0 or array.size == 0:
-        raise InvalidArgument(f"{_named(name)}: expected at least one row and one value, found shape {list(array.shape)}")
+        raise InvalidArgument(
+            f"{_named(name)}: expected at least one row and one value, found shape {list(array.shape)}"
+        )
     if array.dtype.kind == "O":
         array = _resolve_objects(name, array)
     tensor = pb.Tensor(name=name, shape=array.shape)
@@ -141,7 +143,7 @@ def _encode_array(name: str, array: Array) -> pb.Tensor:
         tensor.type = pb.STRING
         tensor.strings.extend(array.flat)
         return tensor
-    little: "np.dtype[Any]" = array.dtype.newbyteorder("<")
+    little: np.dtype[Any] = array.dtype.newbyteorder("<")
     dtype = _WIDENED.get(little, little)
     if dtype == np.dtype("<u8"):
         if int(array.max()) >= 2**63:
@@ -171,7 +173,9 @@ def _resolve_objects(name: str, array: Array) -> Array:
                 # Rows of mixed columns: the server reads numbers from text.
                 out[index] = _number_text(name, value).encode()
             else:
-                raise InvalidArgument(f"{_named(name)}: expected text in row {index} like in other rows, found {value!r}")
+                raise InvalidArgument(
+                    f"{_named(name)}: expected text in row {index} like in other rows, found {value!r}"
+                )
         elif missing:
             out[index] = math.nan
         else:
@@ -213,7 +217,8 @@ def decode_tensor(tensor: pb.Tensor) -> Array:
     if tensor.type == pb.STRING:
         if len(tensor.strings) != elements:
             raise ProtocolError(
-                f"output {tensor.name!r}: expected {elements} strings for shape {list(shape)}, found {len(tensor.strings)}"
+                f"output {tensor.name!r}: expected {elements} strings for shape {list(shape)}, "
+                f"found {len(tensor.strings)}"
             )
         try:
             return np.array([value.decode() for value in tensor.strings], dtype=np.str_).reshape(shape)

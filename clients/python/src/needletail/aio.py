@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Awaitable, Iterable
 from types import TracebackType
-from typing import Any, Awaitable, Iterable, List, Optional, Type, TypeVar, Union
+from typing import Any, TypeVar
 
 from . import _calls
 from ._aio_connection import AsyncConnection
@@ -45,14 +46,14 @@ class AsyncClient(BaseClient):
         self,
         address: str = DEFAULT_ADDRESS,
         *,
-        timeout: Optional[float] = 5.0,
+        timeout: float | None = 5.0,
         connections: int = 1,
         max_in_flight: int = 1024,
         connect_timeout: float = 1.0,
         retries: RetryPolicy = RetryPolicy(),
         max_frame_bytes: int = FRAME_BYTES_MAX_DEFAULT,
-        tls: Union[bool, TLS, ssl.SSLContext] = False,
-        api_key: Optional[str] = None,
+        tls: bool | TLS | ssl.SSLContext = False,
+        api_key: str | None = None,
     ) -> None:
         super().__init__(
             address, timeout=timeout, connect_timeout=connect_timeout, retries=retries,
@@ -65,23 +66,21 @@ class AsyncClient(BaseClient):
         self._connections_max = connections
         self._max_in_flight = max_in_flight
         self._is_closed = False
-        self._bound: Optional[_Bound] = None
+        self._bound: _Bound | None = None
 
     async def predict(
         self,
         model: str,
         inputs: Any,
         *,
-        version: Optional[int] = None,
-        label: Optional[str] = None,
+        version: int | None = None,
+        label: str | None = None,
         outputs: Iterable[str] = (),
         routing_key: str = "",
         timeout: Timeout = UNSET,
     ) -> Prediction:
         """Asks a model; see :meth:`needletail.Client.predict`."""
-        call = _calls.predict(
-            model, inputs, version=version, label=label, outputs=outputs, routing_key=routing_key
-        )
+        call = _calls.predict(model, inputs, version=version, label=label, outputs=outputs, routing_key=routing_key)
         return await self._run(call, timeout)
 
     async def health(self, *, timeout: Timeout = UNSET) -> Health:
@@ -93,12 +92,7 @@ class AsyncClient(BaseClient):
         return await self._run(_calls.list_models(), timeout)
 
     async def describe(
-        self,
-        model: str,
-        *,
-        version: Optional[int] = None,
-        label: Optional[str] = None,
-        timeout: Timeout = UNSET,
+        self, model: str, *, version: int | None = None, label: str | None = None, timeout: Timeout = UNSET
     ) -> ModelDescription:
         """Inputs, outputs, labels, signer, lineage and training metrics of a model."""
         return await self._run(_calls.describe_model(model, version=version, label=label), timeout)
@@ -115,18 +109,15 @@ class AsyncClient(BaseClient):
             for connection in open_connections:
                 await connection.close()
 
-    async def __aenter__(self) -> "AsyncClient":
+    async def __aenter__(self) -> AsyncClient:
         return self
 
     async def __aexit__(
-        self,
-        kind: Optional[Type[BaseException]],
-        error: Optional[BaseException],
-        traceback: Optional[TracebackType],
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.close()
 
-    async def _run(self, call: "Call[T]", timeout: Timeout) -> T:
+    async def _run(self, call: Call[T], timeout: Timeout) -> T:
         bound = self._bind()
         deadline, attempts = self._begin(call, timeout)
         await _before(
@@ -156,7 +147,7 @@ class AsyncClient(BaseClient):
         finally:
             bound.turns.release()
 
-    def _bind(self) -> "_Bound":
+    def _bind(self) -> _Bound:
         if self._is_closed:
             raise RuntimeError("the client is closed")
         loop = asyncio.get_running_loop()
@@ -166,7 +157,7 @@ class AsyncClient(BaseClient):
             raise RuntimeError("an AsyncClient belongs to the event loop of its first call; make one per loop")
         return self._bound
 
-    async def _connect(self, bound: "_Bound", deadline: Deadline) -> None:
+    async def _connect(self, bound: _Bound, deadline: Deadline) -> None:
         # One at a time: calls that come meanwhile look whether the new connection will do.
         async with bound.connecting:
             if self._is_closed:
@@ -184,11 +175,11 @@ class _Bound:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, max_in_flight: int) -> None:
         self.loop = loop
-        self.connections: List[AsyncConnection] = []
+        self.connections: list[AsyncConnection] = []
         self.connecting = asyncio.Lock()
         self.turns = asyncio.Semaphore(max_in_flight)
 
-    def least_busy(self, connections_max: int) -> Optional[AsyncConnection]:
+    def least_busy(self, connections_max: int) -> AsyncConnection | None:
         """The connection to use, or None if one more should be made."""
         self.connections = [connection for connection in self.connections if connection.is_usable]
         best = min(self.connections, key=lambda connection: connection.in_flight, default=None)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ssl
 import time
+from collections.abc import Iterable
 from types import TracebackType
-from typing import Any, Iterable, Optional, Type, TypeVar, Union
+from typing import Any, TypeVar
 
 from . import _calls
 from ._base import DEFAULT_ADDRESS, UNSET, BaseClient, Timeout
@@ -57,13 +58,13 @@ class Client(BaseClient):
         self,
         address: str = DEFAULT_ADDRESS,
         *,
-        timeout: Optional[float] = 5.0,
+        timeout: float | None = 5.0,
         max_connections: int = 8,
         connect_timeout: float = 1.0,
         retries: RetryPolicy = RetryPolicy(),
         max_frame_bytes: int = FRAME_BYTES_MAX_DEFAULT,
-        tls: Union[bool, TLS, ssl.SSLContext] = False,
-        api_key: Optional[str] = None,
+        tls: bool | TLS | ssl.SSLContext = False,
+        api_key: str | None = None,
     ) -> None:
         super().__init__(
             address, timeout=timeout, connect_timeout=connect_timeout, retries=retries,
@@ -78,8 +79,8 @@ class Client(BaseClient):
         model: str,
         inputs: Any,
         *,
-        version: Optional[int] = None,
-        label: Optional[str] = None,
+        version: int | None = None,
+        label: str | None = None,
         outputs: Iterable[str] = (),
         routing_key: str = "",
         timeout: Timeout = UNSET,
@@ -107,9 +108,7 @@ class Client(BaseClient):
             client.predict("churn", {"age": [39, 52], "plan": ["basic", None]}, version=4)
             client.predict("churn", data_frame, outputs=["label"], label="canary")
         """
-        call = _calls.predict(
-            model, inputs, version=version, label=label, outputs=outputs, routing_key=routing_key
-        )
+        call = _calls.predict(model, inputs, version=version, label=label, outputs=outputs, routing_key=routing_key)
         return self._run(call, timeout)
 
     def health(self, *, timeout: Timeout = UNSET) -> Health:
@@ -121,12 +120,7 @@ class Client(BaseClient):
         return self._run(_calls.list_models(), timeout)
 
     def describe(
-        self,
-        model: str,
-        *,
-        version: Optional[int] = None,
-        label: Optional[str] = None,
-        timeout: Timeout = UNSET,
+        self, model: str, *, version: int | None = None, label: str | None = None, timeout: Timeout = UNSET
     ) -> ModelDescription:
         """Inputs, outputs, labels, signer, lineage and training metrics of a model."""
         return self._run(_calls.describe_model(model, version=version, label=label), timeout)
@@ -139,18 +133,15 @@ class Client(BaseClient):
         """Closes the connections. Calls that are under way end as they would; later ones fail."""
         self._pool.close()
 
-    def __enter__(self) -> "Client":
+    def __enter__(self) -> Client:
         return self
 
     def __exit__(
-        self,
-        kind: Optional[Type[BaseException]],
-        error: Optional[BaseException],
-        traceback: Optional[TracebackType],
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
 
-    def _run(self, call: "Call[T]", timeout: Timeout) -> T:
+    def _run(self, call: Call[T], timeout: Timeout) -> T:
         deadline, attempts = self._begin(call, timeout)
         while True:
             try:

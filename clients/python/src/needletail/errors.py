@@ -13,7 +13,6 @@ Every error that a call can raise is a :class:`NeedletailError`::
 from __future__ import annotations
 
 import enum
-from typing import Dict, Optional, Type
 
 
 class StatusCode(enum.IntEnum):
@@ -42,7 +41,7 @@ class NeedletailError(Exception):
 
     code: StatusCode = StatusCode.INTERNAL
 
-    def __init__(self, message: str, *, retry_after: Optional[float] = None) -> None:
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.retry_after = retry_after
@@ -131,7 +130,7 @@ class Unimplemented(NeedletailError):
     code = StatusCode.UNIMPLEMENTED
 
 
-_CLASSES: Dict[int, Type[NeedletailError]] = {
+_CLASSES: dict[int, type[NeedletailError]] = {
     StatusCode.INVALID_ARGUMENT: InvalidArgument,
     StatusCode.NOT_FOUND: NotFound,
     StatusCode.UNAUTHENTICATED: Unauthenticated,

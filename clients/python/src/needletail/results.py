@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from typing import Any, Dict, List, Sequence, Tuple, Union, overload
+from collections.abc import Sequence
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +39,7 @@ class Prediction:
     #: The version that answered.
     version: int
     #: float32, int64 or text arrays by output name.
-    outputs: Dict[str, Array]
+    outputs: dict[str, Array]
     timing: Timing
 
     def __getitem__(self, output: str) -> Array:
@@ -99,7 +100,7 @@ class ModelStatus:
     model: str
     #: The version that answers when none is asked for; 0 if there is none.
     serving_version: int
-    versions: Tuple[VersionStatus, ...]
+    versions: tuple[VersionStatus, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +109,7 @@ class Health:
 
     live: bool
     ready: bool
-    models: Tuple[ModelStatus, ...]
+    models: tuple[ModelStatus, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,7 +132,7 @@ class ModelList(Sequence[ModelStatus]):
     def __getitem__(self, index: int) -> ModelStatus: ...
     @overload
     def __getitem__(self, index: slice) -> Sequence[ModelStatus]: ...
-    def __getitem__(self, index: Union[int, slice]) -> Union[ModelStatus, Sequence[ModelStatus]]:
+    def __getitem__(self, index: int | slice) -> ModelStatus | Sequence[ModelStatus]:
         return self._models[index]
 
     def __len__(self) -> int:
@@ -149,9 +150,9 @@ class TensorSpec:
     #: The name of a numpy type, or "string".
     type: str
     #: 0 stands for the rows.
-    shape: Tuple[int, ...]
+    shape: tuple[int, ...]
     #: The known categories of a categorical feature; else empty.
-    categories: Tuple[str, ...]
+    categories: tuple[str, ...]
     #: Whether the feature may be missing.
     optional: bool
     description: str
@@ -166,23 +167,23 @@ class ModelDescription:
     state: str
     #: classification or regression.
     task: str
-    inputs: Tuple[TensorSpec, ...]
-    outputs: Tuple[TensorSpec, ...]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
     #: Label of every class, by class index.
-    labels: Tuple[str, ...]
+    labels: tuple[str, ...]
     digest: str
     signer: str
     created: datetime.datetime
     #: Figures on the test split when the model was trained.
-    metrics: Dict[str, float]
+    metrics: dict[str, float]
     #: Where it came from: trainer version, data hash, seed, parent, configuration.
-    lineage: Dict[str, str]
+    lineage: dict[str, str]
     #: int8, fp32 or mixed.
     precision: str
     #: The instruction set that the server compiled it for.
     isa: str
     resident_bytes: int
     #: Steps of the compiled plan, for people.
-    plan: List[str]
+    plan: list[str]
     #: How the server came to compute it this way, for people.
     plan_choice: str = ""

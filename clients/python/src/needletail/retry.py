@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import random
 import threading
-from typing import Optional
 
 from ._deadline import Deadline
 from .errors import ConnectionLost, NeedletailError, Overloaded, Unavailable
@@ -95,7 +94,7 @@ class Attempts:
         self._failed = 0
         budget.deposit()
 
-    def wait_after(self, error: NeedletailError) -> Optional[float]:
+    def wait_after(self, error: NeedletailError) -> float | None:
         """Seconds to wait before the next attempt, or None: let the error out."""
         self._failed += 1
         if self._failed >= self._policy.attempts or not self._policy.is_retriable(error):
