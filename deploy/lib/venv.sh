@@ -30,7 +30,7 @@ needletail_venv() {
   hash=$(_needletail_venv_hash "$python" "$@") || return 1
   directory="$cache/$name-$hash"
 
-  # Whoever holds the lock makes the environment; all others wait and find it complete.
+  # The holder of the lock makes the environment; all other callers wait and then find it complete.
   (
     exec 9>"$directory.lock"
     flock 9

@@ -69,8 +69,8 @@ class Connection:
         call_id = self._session.next_id()
         frame = encode_frame(call.payload(call_id, deadline.timeout_us()), self._frame_bytes_max)
         self._session.begin(call_id, time.monotonic())
-        # Whatever interrupts what follows, KeyboardInterrupt included, leaves half a frame or an
-        # answer on the way that nobody expects; only the ways out below say otherwise.
+        # An exception from here on, KeyboardInterrupt included, can leave half a frame sent or an
+        # answer unread, so the connection counts as broken until one of the exits below clears this.
         self._is_broken = True
         outcome = self._send(frame, call_id, deadline)
         while outcome is None:
