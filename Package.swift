@@ -213,7 +213,7 @@ let testedModules: [(name: String, extra: [Target.Dependency])] = [
   ("NeedletailCSV", []),
   ("NeedletailYAML", []),
   ("NeedletailWire", ["CNeedletailProto", .product(name: "NIOCore", package: "swift-nio")]),
-  ("NeedletailBundle", ["CNeedletailProto", .product(name: "Crypto", package: "swift-crypto")]),
+  ("NeedletailBundle", ["CNeedletailProto", "NeedletailEngine", .product(name: "Crypto", package: "swift-crypto")]),
   ("NeedletailSecurity", ["NeedletailYAML"]),
   ("NeedletailEngine", ["CNeedletailKernels"]),
   (
