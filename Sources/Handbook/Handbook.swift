@@ -1,5 +1,2 @@
-/// The handbook of the whole product: `Handbook.docc` holds its pages.
-///
-/// DocC builds a catalog only as part of a Swift module, so this module exists and declares nothing else. No other
-/// module imports it, and it is built only for the documentation (`Tests/handbook/run`).
-public enum Handbook {}
+// DocC builds a catalog only as part of a Swift module, so this module exists for the pages in Handbook.docc and
+// declares nothing. It is compiled only for the documentation (`Tests/handbook/run`).

@@ -12,6 +12,7 @@ EXCUSED, and the rule is enforced there from then on. A line that covers no find
 
 import argparse
 import collections
+import itertools
 import pathlib
 import re
 import subprocess
@@ -25,6 +26,7 @@ IMAGERY = r"farewells?|patience|company|bells?|in vain"
 
 LINES_MAX = 400
 SMALL_LINES = 40
+SHARED_LINES = 6
 
 # (rule, part of the tree): why the rule does not hold there yet, or never will.
 EXCUSED = {
@@ -151,6 +153,20 @@ def duplicate_tests(files):
                 yield Finding("duplicate-test", file.path, line, f"{test.group(1)} is also at {first}")
 
 
+def shared_runs(files):
+    """Pairs of Swift or C files in Sources that have a run of SHARED_LINES equal lines of code in common."""
+    places = collections.defaultdict(set)
+    for file in files:
+        if file.kind not in ("swift", "c") or not file.path.startswith("Sources/"):
+            continue
+        lines = [re.sub(r"\s*//.*", "", line).strip() for line in file.text.splitlines()]
+        # Braces, imports and blank lines are alike everywhere.
+        lines = [line for line in lines if re.search(r"\w", line) and not re.match(r"(\w+ )?import\b|#include", line)]
+        for start in range(len(lines) - SHARED_LINES + 1):
+            places[tuple(lines[start : start + SHARED_LINES])].add(file.path)
+    return {pair for paths in places.values() for pair in itertools.combinations(sorted(paths), 2)}
+
+
 def findings_of(files):
     for file in files:
         yield from words_of_comments(file)
@@ -193,6 +209,7 @@ def print_counts(files, findings):
     print()
     for rule, title in titles.items():
         print(f"{totals[rule]:6}  {title}")
+    print(f"{len(shared_runs(files)):6}  pairs of files in Sources that share {SHARED_LINES} or more lines of code")
 
 
 def main():
