@@ -51,12 +51,17 @@ let package = Package(
     .target(name: "CNeedletailAllocations", cSettings: cSettings),
     .target(name: "CNeedletailKernels", cSettings: cSettings),
     .target(name: "CNeedletailSockets", cSettings: cSettings),
+    .target(name: "CNeedletailSystem"),
     .target(name: "CNeedletailProto", linkerSettings: [.linkedLibrary("protobuf-c")]),
     .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
     .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
 
     // Nouns without I/O.
     .target(name: "NeedletailCore", swiftSettings: swiftSettings),
+
+    // What the operating system does: files, threads and waking them.
+    .target(
+      name: "NeedletailSystem", dependencies: ["CNeedletailSystem", "NeedletailCore"], swiftSettings: swiftSettings),
     .target(name: "NeedletailMetrics", dependencies: ["NeedletailCore"], swiftSettings: dataPlaneSettings),
 
     // Text to values that know their line.
@@ -77,7 +82,7 @@ let package = Package(
     .target(
       name: "NeedletailBundle",
       dependencies: [
-        "CNeedletailProto", "CZstd", "NeedletailCore", "NeedletailYAML",
+        "CNeedletailProto", "CZstd", "NeedletailCore", "NeedletailSystem", "NeedletailYAML",
         .product(name: "Crypto", package: "swift-crypto"),
       ],
       swiftSettings: swiftSettings),
@@ -101,7 +106,8 @@ let package = Package(
     .target(
       name: "NeedletailModels",
       dependencies: [
-        "NeedletailCore", "NeedletailMetrics", "NeedletailBundle", "NeedletailEngine", "NeedletailYAML",
+        "NeedletailCore", "NeedletailSystem", "NeedletailMetrics", "NeedletailBundle", "NeedletailEngine",
+        "NeedletailYAML",
         .product(name: "DequeModule", package: "swift-collections"),
         .product(name: "Logging", package: "swift-log"),
         .product(name: "Crypto", package: "swift-crypto"),
@@ -112,14 +118,16 @@ let package = Package(
     // Admission and batches; a simulator can drive it.
     .target(
       name: "NeedletailServing",
-      dependencies: ["NeedletailCore", "NeedletailMetrics", "NeedletailEngine", "NeedletailModels"],
+      dependencies: [
+        "NeedletailCore", "NeedletailSystem", "NeedletailMetrics", "NeedletailEngine", "NeedletailModels",
+      ],
       swiftSettings: dataPlaneSettings),
 
     // Waiting for sockets, and TLS above them: of the server and of the load generator.
     .target(
       name: "NeedletailSockets",
       dependencies: [
-        "CNeedletailSockets", "NeedletailCore",
+        "CNeedletailSockets", "NeedletailCore", "NeedletailSystem",
         .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOEmbedded", package: "swift-nio"),
         .product(name: "NIOTLS", package: "swift-nio"),
@@ -130,7 +138,8 @@ let package = Package(
     .target(
       name: "NeedletailServer",
       dependencies: [
-        "CNeedletailAllocations", "NeedletailCore", "NeedletailMetrics", "NeedletailWire", "NeedletailBundle",
+        "CNeedletailAllocations", "NeedletailCore", "NeedletailSystem", "NeedletailMetrics", "NeedletailWire",
+        "NeedletailBundle",
         "NeedletailEngine", "NeedletailModels", "NeedletailSecurity", "NeedletailServing", "NeedletailSockets",
         "NeedletailYAML",
         .product(name: "NIOCore", package: "swift-nio"),
@@ -162,7 +171,7 @@ let package = Package(
     .target(
       name: "NeedletailLoad",
       dependencies: [
-        "NeedletailCore", "NeedletailWire", "NeedletailSockets", "NeedletailClient",
+        "NeedletailCore", "NeedletailSystem", "NeedletailWire", "NeedletailSockets", "NeedletailClient",
         .product(name: "Histogram", package: "hdrhistogram-swift"),
         .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOSSL", package: "swift-nio-ssl"),
@@ -173,7 +182,8 @@ let package = Package(
     .target(
       name: "NeedletailTraining",
       dependencies: [
-        "COpenBLAS", "NeedletailCore", "NeedletailBundle", "NeedletailEngine", "NeedletailCSV", "NeedletailYAML",
+        "COpenBLAS", "NeedletailCore", "NeedletailSystem", "NeedletailBundle", "NeedletailEngine", "NeedletailCSV",
+        "NeedletailYAML",
         .product(name: "Crypto", package: "swift-crypto"),
         .product(name: "Yams", package: "Yams"),
       ],
@@ -198,7 +208,7 @@ let package = Package(
       name: "needletail",
       dependencies: [
         "NeedletailClient", "NeedletailLoad", "NeedletailBundle", "NeedletailEngine", "NeedletailSecurity",
-        "NeedletailCore", "NeedletailModels", "NeedletailCSV", "NeedletailYAML",
+        "NeedletailCore", "NeedletailSystem", "NeedletailModels", "NeedletailCSV", "NeedletailYAML",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: swiftSettings),
@@ -209,6 +219,7 @@ let package = Package(
 /// Tests mirror the sources; `NeedletailTestSupport` holds the fixtures they share.
 let testedModules: [(name: String, extra: [Target.Dependency])] = [
   ("NeedletailCore", []),
+  ("NeedletailSystem", []),
   ("NeedletailMetrics", []),
   ("NeedletailCSV", []),
   ("NeedletailYAML", []),

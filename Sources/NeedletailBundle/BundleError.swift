@@ -1,3 +1,6 @@
+internal import Glibc
+package import NeedletailSystem
+
 /// Why a bundle, a key or a trust file was refused: a reason for metrics and one sentence for people.
 public struct BundleError: Error, Equatable, Sendable, CustomStringConvertible {
   /// The raw value is the label of `needletail_bundles_rejected_total`.
@@ -45,4 +48,34 @@ public struct BundleError: Error, Equatable, Sendable, CustomStringConvertible {
   }
 
   public var description: String { message }
+}
+
+extension BundleError {
+  /// A system call that failed.
+  package init(_ error: SystemError, reason: Reason = .io) { self.init(reason, error.description) }
+
+  /// A file that could not be read as a whole.
+  init(_ error: FileReadError, path: String) {
+    switch error {
+    case .missing: self.init(SystemError(code: ENOENT, "open \(path)"))
+    case .notARegularFile: self.init(.io, "\(path): expected a regular file, found something else")
+    case .tooLong(let bytesMax): self.init(.oversized, "\(path): expected at most \(bytesMax) bytes, found more")
+    case .system(let error): self.init(error)
+    }
+  }
+}
+
+/// Small text files beside bundles: keys and trust.
+enum TextFile {
+  /// - Throws: `.io`, `.oversized`, or `reason` for bytes that are not UTF-8.
+  static func read(_ path: String, bytesMax: Int, reason: BundleError.Reason) throws(BundleError) -> String {
+    let text: String?
+    do throws(FileReadError) {
+      text = try WholeFile.text(path, bytesMax: bytesMax)
+    } catch {
+      throw BundleError(error, path: path)
+    }
+    guard let text else { throw BundleError(reason, "\(path): expected UTF-8 text, found other bytes") }
+    return text
+  }
 }

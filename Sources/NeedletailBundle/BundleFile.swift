@@ -1,8 +1,5 @@
-#if canImport(Glibc)
-  internal import Glibc
-#else
-  internal import Darwin
-#endif
+internal import Glibc
+internal import NeedletailSystem
 
 /// A private copy of a bundle's bytes, read once: what was verified is what is decoded, whatever
 /// happens to the file meanwhile.
@@ -25,7 +22,7 @@ public final class BundleFile: @unchecked Sendable {
   private init(count: Int) throws(BundleError) {
     let memory = mmap(nil, max(count, 1), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
     guard let memory, memory != MAP_FAILED else {
-      throw SystemCall.failure("map \(count) bytes for a bundle")
+      throw BundleError(SystemError("map \(count) bytes for a bundle"))
     }
     self.memory = memory
     self.count = count
@@ -48,63 +45,42 @@ public final class BundleFile: @unchecked Sendable {
   /// - Throws: `.io`, or `.oversized`, `.truncated` and `.badLength` where the file is larger than
   ///   `limits` allow, shrinks or grows meanwhile.
   public static func open(path: String, limits: BundleLimits = BundleLimits()) throws(BundleError) -> BundleFile {
-    let (descriptor, size) = try openFile(path)
-    defer { close(descriptor) }
+    let descriptor = try openFile(path)
+    let size = try byteCount(descriptor)
     guard size <= limits.fileBytesMax else {
       throw BundleError(.oversized, "\(path): expected at most \(limits.fileBytesMax) bytes, found \(size)")
     }
     let file = try BundleFile(count: size)
-    let found = try read(descriptor, path, into: UnsafeMutableRawBufferPointer(start: file.memory, count: size))
+    let found = try read(descriptor, into: UnsafeMutableRawBufferPointer(start: file.memory, count: size))
     guard found == size else {
       throw BundleError(.truncated, "\(path): expected \(size) bytes, found \(found): it shrank while it was read")
     }
-    var extra: UInt8 = 0
+    var extra: [UInt8] = [0]
     guard
-      try withUnsafeMutableBytes(of: &extra, { byte throws(BundleError) in try read(descriptor, path, into: byte) })
-        == 0
+      try extra.withTypedMutableBytes({ byte throws(BundleError) in try read(descriptor, into: byte) }) == 0
     else {
       throw BundleError(.badLength, "\(path): expected \(size) bytes, found more: it grew while it was read")
     }
     return file
   }
 
-  /// Opens a regular file; never blocks on a pipe of that name.
-  fileprivate static func openFile(_ path: String) throws(BundleError) -> (descriptor: Int32, size: Int) {
-    // `open` is a static method here, too.
-    #if canImport(Glibc)
-      let descriptor = SystemCall.retrying { Glibc.open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) }
-    #else
-      let descriptor = SystemCall.retrying { Darwin.open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) }
-    #endif
-    guard descriptor >= 0 else { throw SystemCall.failure("open \(path)") }
-    var status = stat()
-    guard fstat(descriptor, &status) == 0 else {
-      defer { close(descriptor) }
-      throw SystemCall.failure("stat \(path)")
+  private static func openFile(_ path: String) throws(BundleError) -> FileDescriptor {
+    do throws(FileReadError) {
+      return try FileDescriptor.regularFile(path)
+    } catch {
+      throw BundleError(error, path: path)
     }
-    guard status.st_mode & S_IFMT == S_IFREG else {
-      close(descriptor)
-      throw BundleError(.io, "\(path): expected a regular file, found something else")
-    }
-    return (descriptor, Int(status.st_size))
+  }
+
+  private static func byteCount(_ file: borrowing FileDescriptor) throws(BundleError) -> Int {
+    do throws(SystemError) { return try file.byteCount() } catch { throw BundleError(error) }
   }
 
   /// - Returns: bytes read; fewer than asked for at the end of the file.
-  fileprivate static func read(
-    _ descriptor: Int32, _ path: String, into buffer: UnsafeMutableRawBufferPointer
+  private static func read(
+    _ file: borrowing FileDescriptor, into buffer: UnsafeMutableRawBufferPointer
   ) throws(BundleError) -> Int {
-    var found = 0
-    while found < buffer.count {
-      #if canImport(Glibc)
-        let result = SystemCall.retrying { Glibc.read(descriptor, buffer.baseAddress! + found, buffer.count - found) }
-      #else
-        let result = SystemCall.retrying { Darwin.read(descriptor, buffer.baseAddress! + found, buffer.count - found) }
-      #endif
-      guard result >= 0 else { throw SystemCall.failure("read \(path) at byte \(found)") }
-      guard result > 0 else { break }
-      found += result
-    }
-    return found
+    do throws(SystemError) { return try file.read(into: buffer) } catch { throw BundleError(error) }
   }
 }
 
@@ -123,11 +99,11 @@ extension BundleFile {
   /// Compares the length of a file with its header, reading only that.
   public static func isComplete(path: String, limits: BundleLimits = BundleLimits()) -> Completeness {
     do throws(BundleError) {
-      let (descriptor, size) = try openFile(path)
-      defer { close(descriptor) }
+      let descriptor = try openFile(path)
+      let size = try byteCount(descriptor)
       var bytes = [UInt8](repeating: 0, count: BundleFormat.headerBytes)
       let found = try bytes.withTypedMutableBytes { buffer throws(BundleError) in
-        try read(descriptor, path, into: buffer)
+        try read(descriptor, into: buffer)
       }
       let header = try bytes.withTypedBytes { buffer throws(BundleError) in
         try BundleHeader(UnsafeRawBufferPointer(rebasing: buffer.prefix(found)), limits: limits)
@@ -142,8 +118,6 @@ extension BundleFile {
   }
 
   private static func openedSize(_ path: String) throws(BundleError) -> Int {
-    let (descriptor, size) = try openFile(path)
-    close(descriptor)
-    return size
+    try byteCount(openFile(path))
   }
 }

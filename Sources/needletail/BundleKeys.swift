@@ -2,6 +2,7 @@ internal import ArgumentParser
 internal import FoundationEssentials
 internal import NeedletailBundle
 internal import NeedletailCore
+internal import NeedletailSystem
 
 /// `needletail bundle keygen NAME`.
 struct BundleKeygen: AsyncParsableCommand {

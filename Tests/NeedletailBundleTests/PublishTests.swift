@@ -107,7 +107,7 @@ struct PublishTests {
         BundleFixtures.bundle(), model: model, version: ModelVersion(1)!, store: store.file("nowhere"))
     }
     #expect(error?.reason == .io)
-    #expect(error?.message.contains("nowhere/wine: No such file or directory") == true)
+    #expect(error?.message.contains("nowhere/wine: no such file or directory") == true)
   }
 
   @Test func aBundleOfAnotherNameIsNotPublished() throws {

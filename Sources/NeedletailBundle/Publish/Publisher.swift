@@ -1,9 +1,6 @@
-#if canImport(Glibc)
-  internal import Glibc
-#else
-  internal import Darwin
-#endif
+internal import Glibc
 public import NeedletailCore
+package import NeedletailSystem
 
 /// Puts bundles into a store so that a reader sees the old state or the new one, nothing between.
 public enum Publisher {
@@ -20,10 +17,10 @@ public enum Publisher {
   ) throws(BundleError) -> String {
     try checkIdentity(bytes, model: model, version: version)
     let directory = "\(store)/\(model)"
-    if mkdir(directory, 0o777) == 0 {
-      try SystemCall.synchroniseDirectory(store)
-    } else if errno != EEXIST {
-      throw SystemCall.failure("create directory \(directory)")
+    do throws(SystemError) {
+      if try Directory.create(directory) { try Directory.synchronise(store) }
+    } catch {
+      throw BundleError(error)
     }
     let path = "\(directory)/\(version).ntb"
     var status = stat()
@@ -36,17 +33,16 @@ public enum Publisher {
   public static func nextVersion(of model: ModelID, store: String) throws(BundleError) -> ModelVersion {
     let path = "\(store)/\(model)"
     var highest: UInt64 = 0
-    if let directory = opendir(path) {
-      defer { closedir(directory) }
-      while let entry = readdir(directory) {
-        let name = withUnsafeBytes(of: &entry.pointee.d_name) { bytes in
-          String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+    do throws(SystemError) {
+      try Directory.forEachName(in: path) { name in
+        if name.hasSuffix(".ntb"), let version = ModelVersion(decimal: name.dropLast(4)) {
+          highest = max(highest, version.number)
         }
-        guard name.hasSuffix(".ntb"), let version = ModelVersion(decimal: name.dropLast(4)) else { continue }
-        highest = max(highest, version.number)
+        return true
       }
-    } else if errno != ENOENT {
-      throw SystemCall.failure("open directory \(path)")
+    } catch {
+      // A new model has no directory yet.
+      guard error.code == ENOENT else { throw BundleError(error) }
     }
     let (next, overflow) = highest.addingReportingOverflow(1)
     guard !overflow, let version = ModelVersion(next) else {
@@ -67,46 +63,18 @@ public enum Publisher {
   }
 }
 
-/// A file that appears whole or not at all.
-package enum AtomicFile {
-  package static func write(_ bytes: [UInt8], to path: String, replace: Bool) throws(BundleError) {
-    let slash = path.lastIndex(of: "/")
-    let directory = slash.map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
-    let name = slash.map { String(path[path.index(after: $0)...]) } ?? path
-    // A leading dot and another ending: a store's scan takes no notice.
-    let temporary = "\(directory)/\(AbandonedFiles.temporaryName(for: name))"
-    let descriptor = SystemCall.retrying { open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o644) }
-    guard descriptor >= 0 else { throw SystemCall.failure("create \(temporary)") }
-    var isTemporaryLeft = true
-    defer {
-      if isTemporaryLeft { unlink(temporary) }
-      close(descriptor)
-    }
-    AbandonedFiles.lock(descriptor)
-    try SystemCall.writeAll(bytes, to: descriptor, path: temporary)
-    guard SystemCall.retrying({ fsync(descriptor) }) == 0 else { throw SystemCall.failure("fsync \(temporary)") }
-    let isNamed = replace ? false : try isLinked(temporary, path)
-    if !isNamed {
-      guard rename(temporary, path) == 0 else { throw SystemCall.failure("rename \(temporary) to \(path)") }
-      isTemporaryLeft = false
-    }
-    try SystemCall.synchroniseDirectory(directory)
-    AbandonedFiles.remove(beside: path, in: directory)
-  }
-
-  /// Gives the file its name, unless another has it: `link` refuses what `rename` would replace.
+extension AtomicFile {
+  /// Writes a bundle, or another file of a store or beside one, and removes what killed writers left of such files.
   ///
-  /// - Returns: false on a file system without hard links (vfat, many in user space), where only a look
-  ///   beforehand protects an existing file.
-  private static func isLinked(_ temporary: String, _ path: String) throws(BundleError) -> Bool {
-    guard link(temporary, path) != 0 else { return true }
-    switch errno {
-    case EEXIST: throw Publisher.existing(path)
-    case EPERM, ENOTSUP, EOPNOTSUPP, ENOSYS:
-      var status = stat()
-      guard lstat(path, &status) != 0 else { throw Publisher.existing(path) }
-      return false
-    default: throw SystemCall.failure("link \(temporary) to \(path)")
+  /// - Parameter replace: false refuses to touch a file that is there.
+  /// - Throws: `.exists`, or `.io` naming the call that failed.
+  package static func write(_ bytes: [UInt8], to path: String, replace: Bool) throws(BundleError) {
+    do throws(SystemError) {
+      try write(bytes, to: path, existing: replace ? .replaced : .refused) {
+        $0 == "rollout.yaml" || $0.hasSuffix(".ntb")
+      }
+    } catch {
+      throw error.code == EEXIST ? Publisher.existing(path) : BundleError(error)
     }
   }
 }

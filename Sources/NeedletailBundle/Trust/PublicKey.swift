@@ -40,7 +40,7 @@ enum KeyText {
 
   /// - Returns: the first line of a key file that is neither empty nor a comment.
   static func line(ofFile path: String) throws(BundleError) -> String {
-    let text = try SystemCall.readText(path, bytesMax: fileBytesMax, reason: .badKey)
+    let text = try TextFile.read(path, bytesMax: fileBytesMax, reason: .badKey)
     for line in text.split(whereSeparator: \.isNewline) {
       let line = line.drop(while: \.isWhitespace)
       guard let first = line.first, first != "#" else { continue }

@@ -1,11 +1,7 @@
 internal import Crypto
 internal import FoundationEssentials
-
-#if canImport(Glibc)
-  internal import Glibc
-#else
-  internal import Darwin
-#endif
+internal import Glibc
+internal import NeedletailSystem
 
 /// An Ed25519 private key. It lives with the publisher, never on a server.
 public struct SigningKey: Sendable {
@@ -24,7 +20,7 @@ public struct SigningKey: Sendable {
   /// - Throws: `.badKey` if it is none, or if others may read or write it.
   public init(file path: String) throws(BundleError) {
     var status = stat()
-    guard stat(path, &status) == 0 else { throw SystemCall.failure("open \(path)") }
+    guard stat(path, &status) == 0 else { throw BundleError(SystemError("open \(path)")) }
     let mode = status.st_mode & 0o777
     guard mode & 0o026 == 0 else {
       throw BundleError(
@@ -97,20 +93,13 @@ extension PublicKey {
 
 /// A file that must not exist yet.
 private enum NewFile {
-  static func write(_ bytes: [UInt8], to path: String, mode: mode_t) throws(BundleError) {
-    let descriptor = SystemCall.retrying { open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode) }
-    guard descriptor >= 0 else {
-      throw errno == EEXIST
-        ? BundleError(.exists, "\(path): expected no such file, found one; keys are never overwritten")
-        : SystemCall.failure("create \(path)")
-    }
-    defer { close(descriptor) }
-    do throws(BundleError) {
-      try SystemCall.writeAll(bytes, to: descriptor, path: path)
-      guard SystemCall.retrying({ fsync(descriptor) }) == 0 else { throw SystemCall.failure("fsync \(path)") }
+  static func write(_ bytes: [UInt8], to path: String, mode: UInt32) throws(BundleError) {
+    do throws(SystemError) {
+      try AtomicFile.create(path, bytes, mode: mode)
     } catch {
-      unlink(path)
-      throw error
+      throw error.code == EEXIST
+        ? BundleError(.exists, "\(path): expected no such file, found one; keys are never overwritten")
+        : BundleError(error)
     }
   }
 }

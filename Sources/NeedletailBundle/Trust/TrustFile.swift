@@ -17,7 +17,7 @@ extension TrustPolicy {
   ///
   /// - Throws: `.io`, or `.badTrustFile` naming the line.
   public static func load(path: String) throws(BundleError) -> TrustPolicy {
-    try parse(SystemCall.readText(path, bytesMax: fileBytesMax, reason: .badTrustFile), path: path)
+    try parse(TextFile.read(path, bytesMax: fileBytesMax, reason: .badTrustFile), path: path)
   }
 
   /// An empty file trusts nobody.

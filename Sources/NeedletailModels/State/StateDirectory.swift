@@ -1,5 +1,6 @@
 internal import NeedletailBundle
 internal import NeedletailCore
+internal import NeedletailSystem
 
 #if canImport(FoundationEssentials)
   internal import FoundationEssentials

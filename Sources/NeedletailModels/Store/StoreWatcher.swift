@@ -1,6 +1,7 @@
 internal import Logging
 internal import NeedletailBundle
 internal import NeedletailCore
+internal import NeedletailSystem
 internal import Synchronization
 
 #if canImport(Glibc)

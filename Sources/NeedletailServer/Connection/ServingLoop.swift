@@ -8,6 +8,7 @@ internal import NeedletailModels
 internal import NeedletailSecurity
 internal import NeedletailServing
 internal import NeedletailSockets
+internal import NeedletailSystem
 internal import NeedletailWire
 
 /// One event loop: a thread that waits for sockets, its connections, its batcher, its scratch.

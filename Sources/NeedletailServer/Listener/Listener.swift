@@ -7,6 +7,7 @@ internal import NeedletailMetrics
 internal import NeedletailModels
 internal import NeedletailSecurity
 internal import NeedletailSockets
+internal import NeedletailSystem
 internal import NeedletailWire
 internal import ServiceLifecycle
 internal import Synchronization

@@ -2,6 +2,7 @@ internal import Dispatch
 internal import NeedletailCore
 public import NeedletailMetrics
 internal import NeedletailModels
+internal import NeedletailSystem
 internal import Synchronization
 
 #if canImport(Glibc)

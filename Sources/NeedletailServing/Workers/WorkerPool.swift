@@ -2,6 +2,7 @@ public import NeedletailCore
 internal import NeedletailEngine
 internal import NeedletailMetrics
 internal import NeedletailModels
+internal import NeedletailSystem
 internal import Synchronization
 
 /// The threads that run plans too expensive for an event loop, and the queue before them.

@@ -4,6 +4,7 @@ internal import NeedletailBundle
 internal import NeedletailClient
 internal import NeedletailCore
 internal import NeedletailModels
+internal import NeedletailSystem
 internal import NeedletailYAML
 
 struct RolloutCommand: AsyncParsableCommand {

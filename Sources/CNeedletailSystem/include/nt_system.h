@@ -1,0 +1,30 @@
+// Calls of Linux whose headers Swift's Glibc module does not import, or hides behind _GNU_SOURCE.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+// Waits while `*word` is `expected`, until a time of CLOCK_MONOTONIC at the latest; UINT64_MAX: without limit.
+// Returns on a wake, a signal, a timeout, or at once if the word differs: the caller looks at the word again.
+void nt_futex_wait(uint32_t *word, uint32_t expected, uint64_t deadline_nanoseconds);
+
+// Wakes up to `threads` threads that wait on `word`.
+void nt_futex_wake(uint32_t *word, int32_t threads);
+
+// An event descriptor, non-blocking and closed on exec; -1 with errno.
+int32_t nt_event_open(void);
+
+// Makes an event readable.
+void nt_event_signal(int32_t event);
+
+// Makes an event unreadable again.
+void nt_event_clear(int32_t event);
+
+// Names the calling thread; names over 15 bytes are cut.
+void nt_thread_set_name(const char *name);
+
+// Binds the calling thread to the `count` processors listed. 0, or an errno.
+int32_t nt_thread_set_processors(const uint32_t *processors, size_t count);
+
+// Nanoseconds of processor time that the calling thread has used.
+uint64_t nt_thread_processor_nanoseconds(void);
