@@ -1,1 +1,24 @@
+#ifndef NEEDLETAIL_COPENBLAS_SHIM_H
+#define NEEDLETAIL_COPENBLAS_SHIM_H
+
 #include <cblas.h>
+
+// OpenBLAS contains LAPACK, but the header with its C names (lapacke.h) is another package of Debian. These are
+// the Fortran routines themselves: every argument goes by reference, matrices are stored column by column, and
+// a workspace size of -1 asks for the best size, which the routine then writes into the first workspace element.
+
+/// LQ factorisation of [A B], where A (m x m) is lower triangular and the last l columns of B (m x n) form a
+/// trapezoid (0: B is a full rectangle). A becomes the new triangle, B and T describe the reflections.
+/// https://netlib.org/lapack/explore-html/ (dtplqt)
+extern void dtplqt_(const blasint *m, const blasint *n, const blasint *l, const blasint *block_size, double *a,
+                    const blasint *lda, double *b, const blasint *ldb, double *t, const blasint *ldt, double *work,
+                    blasint *info);
+
+/// Least squares solution of least norm by a singular value decomposition (divide and conquer). Singular values
+/// up to rcond times the largest count as zero.
+/// https://netlib.org/lapack/explore-html/ (dgelsd)
+extern void dgelsd_(const blasint *m, const blasint *n, const blasint *right_hand_sides, double *a, const blasint *lda,
+                    double *b, const blasint *ldb, double *singular_values, const double *rcond, blasint *rank,
+                    double *work, const blasint *work_size, blasint *integer_work, blasint *info);
+
+#endif

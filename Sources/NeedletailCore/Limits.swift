@@ -252,6 +252,9 @@ public enum Limits {
   public static let csvRecordBytesMax = 16 << 20
   /// Categories of one column that the trainer one-hot encodes; more is rather an identifier.
   public static let trainingCategoriesMax = 4096
+  /// Columns of one least squares problem after one-hot encoding: its triangle, and the copy that is solved, then
+  /// take 512 MB each, and solving them minutes.
+  public static let leastSquaresColumnsMax = 8192
   /// Rows that one training run reads, all files together: they are numbered in 32 bits.
   public static let trainingRowsMax = Int(Int32.max)
 }

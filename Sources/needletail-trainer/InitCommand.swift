@@ -15,7 +15,8 @@ struct InitCommand: ParsableCommand {
   var target: String?
 
   @Option(
-    help: ArgumentHelp("linear_regression, logistic_regression or mlp; else chosen by the target.", valueName: "name"))
+    help: ArgumentHelp(
+      "\(FamilyRegistry.all.names.joined(separator: ", ")); else chosen by the target.", valueName: "name"))
   var family: String?
 
   @Option(name: .shortAndLong, help: ArgumentHelp("Where to write; else to the terminal.", valueName: "file"))

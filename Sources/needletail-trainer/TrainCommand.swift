@@ -1,4 +1,5 @@
 import ArgumentParser
+import Foundation
 import NeedletailBundle
 import NeedletailCore
 import NeedletailEngine
@@ -63,7 +64,7 @@ struct TrainCommand: ParsableCommand {
       print(json ? configuration.document.json : configuration.document.yaml, terminator: "")
       return
     }
-    // Found wrong only after an hour of training, a key would be a nuisance.
+    // A key or version that is wrong should show before an hour of training, not after.
     let keys = try Publishing.keys(key)
     let version = try Publishing.version(self.version, of: configuration.model, store: publish)
 
@@ -71,21 +72,60 @@ struct TrainCommand: ParsableCommand {
     let trained = try TrainingRun(configuration, observer: console.observer).run()
     console.finish()
     let bundle = try trained.encode(version: version, signing: keys)
-    let artifacts = RunArtifacts(directory: output ?? "\(configuration.model).out")
+    let files = RunFiles(directory: output ?? "\(configuration.model).out")
     var metrics = trained.metrics(version: version, bundleBytes: bundle.count)
-    try artifacts.write(trained, bundle: bundle, metrics: metrics)
+    try files.write(trained, bundle: bundle, metrics: metrics)
 
-    var paths = [(label: "bundle", path: artifacts.bundlePath + (keys.isEmpty ? " (unsigned)" : ""))]
+    var paths = [(label: "bundle", path: files.bundlePath + (keys.isEmpty ? " (unsigned)" : ""))]
     if let publish {
       let path = try Publishing.publish(bundle, model: configuration.model, version: version, store: publish)
       paths.append((label: "published", path: path))
       metrics = metrics.adding("published", .text(path))
     }
     if json {
-      print(metrics.adding("bundle", .text(artifacts.bundlePath)).json, terminator: "")
+      print(metrics.adding("bundle", .text(files.bundlePath)).json, terminator: "")
     } else if !quiet {
       let table = ResultsTable(terminal: Terminal(descriptor: 1))
       print(table.render(trained, version: version, bundleBytes: bundle.count, paths: paths), terminator: "")
     }
+  }
+}
+
+/// Shows a run's progress on stderr, so that stdout holds nothing but its result. Only the main thread uses it.
+private final class Console {
+  private let isSilent: Bool
+  private let terminal = Terminal(descriptor: 2)
+  private var progress: ProgressDisplay?
+
+  init(isSilent: Bool) { self.isSilent = isSilent }
+
+  var observer: RunObserver {
+    guard !isSilent else { return RunObserver() }
+    return RunObserver(
+      stage: { self.line($0) },
+      epoch: { self.show($0) },
+      warning: { self.line("warning: \($0)") })
+  }
+
+  func finish() {
+    write(progress?.finish() ?? "")
+    progress = nil
+  }
+
+  private func line(_ text: String) {
+    finish()
+    write(text + "\n")
+  }
+
+  private func show(_ report: EpochReport) {
+    let now = Instant.now()
+    var display = progress ?? ProgressDisplay(terminal: terminal, start: now)
+    if let text = display.show(report, now: now) { write(text) }
+    progress = display
+  }
+
+  private func write(_ text: String) {
+    guard !text.isEmpty else { return }
+    FileHandle.standardError.write(Data(text.utf8))
   }
 }

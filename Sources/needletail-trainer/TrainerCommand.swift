@@ -18,7 +18,7 @@ struct TrainerCommand: ParsableCommand {
     subcommands: [InitCommand.self, TrainCommand.self, PublishCommand.self])
 }
 
-/// One clear line on stderr and exit code 1, for whatever a user got wrong.
+/// A mistake of the user: one clear line on stderr, and exit code 1.
 struct UserError: Error, CustomStringConvertible {
   let description: String
 

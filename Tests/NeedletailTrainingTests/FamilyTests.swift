@@ -7,13 +7,13 @@ import Testing
 @Suite struct LinearRegressionTests {
   private let family = LinearRegression()
 
-  private func samples(rows: Int) -> Samples {
+  private func samples(rows: Int) -> Samples<Matrix> {
     let inputs = Synthetic.inputs(rows: rows, columns: 3, seed: 1)
     let targets = (0..<rows).map { 4 + Double(inputs[$0, 0]) * 2 - Double(inputs[$0, 1]) + 0.5 * Double(inputs[$0, 2]) }
     return Samples(inputs: inputs, targets: targets)
   }
 
-  private func fit(_ samples: Samples, l2: Double = 0) throws -> LinearRegression.Fitted {
+  private func fit(_ samples: Samples<Matrix>, l2: Double = 0) throws -> LinearRegression.Fitted {
     let context = FitContext(family, task: .regression, train: samples, model: ["l2": .number(l2)])
     return try #require(try family.fit(context) as? LinearRegression.Fitted)
   }
@@ -33,10 +33,44 @@ import Testing
     #expect(abs(fitted.intercept - 10) < 1e-12)
   }
 
+  @Test func aCategoryOfManyLevelsIsSolvedWithoutOverflow() throws {
+    // 300 levels, one-hot and standardised as f32: every level's own column and rows × levels dependent columns.
+    let levels = 300
+    let rows = 1500
+    var random = RandomSource(seed: 6)
+    let effects = (0..<levels).map { _ in random.normal() }
+    var inputs = Matrix(rows: rows, columns: levels)
+    var targets: [Double] = []
+    for row in 0..<rows {
+      let level = row < levels ? row : random.index(below: levels)
+      inputs[row, level] = 1
+      targets.append(effects[level] + 0.1 * random.normal())
+    }
+    for l2 in [0.0, 1000] {
+      let fitted = try fit(Samples(inputs: inputs, targets: targets), l2: l2)
+      #expect(fitted.weights.allSatisfy { $0.isFinite && abs($0) < 10 })
+      // Without a penalty, a level's prediction is the mean of its targets.
+      if l2 == 0 {
+        let level = 17
+        let own = (0..<rows).filter { inputs[$0, level] == 1 }.map { targets[$0] }
+        let mean = own.reduce(0, +) / Double(own.count)
+        #expect(abs(fitted.weights[level] + fitted.intercept - mean) < 1e-9)
+        #expect(fitted.notes.last == "1 of 300 columns depend on others: solution of least norm")
+      }
+    }
+  }
+
+  @Test func largeNumbersDoNotOverflow() throws {
+    let inputs = Matrix(rows: 4, columns: 2, elements: [1e30, 3, 2e30, 1, 3e30, 4, 5e30, 1])
+    let targets = (0..<4).map { 2e-30 * Double(inputs[$0, 0]) + 1 }
+    let fitted = try fit(Samples(inputs: inputs, targets: targets))
+    #expect(abs(fitted.weights[0] / 2e-30 - 1) < 1e-9)
+  }
+
   @Test func exportsOneLayerThatTheGraphNames() throws {
     var builder = GraphBuilder(inputColumns: 3)
-    let output = try fit(samples(rows: 50)).exportGraph(into: &builder, input: 0)
-    let graph = builder.finish(task: .regression, rawOutputs: output)
+    let head = try fit(samples(rows: 50)).export(into: &builder, input: 0)
+    let graph = builder.finish(head, classCount: 0)
     #expect(graph.outputs == [.init(name: "prediction", value: 1, kind: .number)])
     #expect(graph.tensors[0].shape == [1, 3])
   }
@@ -46,7 +80,7 @@ import Testing
   private let family = LogisticRegression()
 
   private func fit(
-    _ samples: Samples, classes: Int, c: Double = 1
+    _ samples: Samples<Matrix>, classes: Int, c: Double = 1
   ) throws -> (point: [Double], loss: LogisticLoss, notes: [String]) {
     let context = FitContext(
       family, task: .classification, classCount: classes, train: samples, model: ["c": .number(c)])
@@ -54,7 +88,7 @@ import Testing
     return (fitted.point, LogisticLoss(samples: samples, classCount: classes, c: c), fitted.notes)
   }
 
-  private func noisy(rows: Int, classes: Int) -> Samples {
+  private func noisy(rows: Int, classes: Int) -> Samples<Matrix> {
     let inputs = Synthetic.inputs(rows: rows, columns: 4, seed: 7)
     var random = RandomSource(seed: 8)
     let targets = (0..<rows).map { row in

@@ -7,7 +7,7 @@ import Testing
   private let family = MLP()
 
   /// Inside or outside of a circle: no line separates them.
-  private func circle(rows: Int, seed: UInt64) -> Samples {
+  private func circle(rows: Int, seed: UInt64) -> Samples<Matrix> {
     let inputs = Synthetic.inputs(rows: rows, columns: 2, seed: seed)
     let targets = (0..<rows).map { row in
       inputs[row, 0] * inputs[row, 0] + inputs[row, 1] * inputs[row, 1] < 1.4 ? 1.0 : 0.0
@@ -16,9 +16,10 @@ import Testing
   }
 
   private func context(
-    task: ModelGraph.Task = .classification, train: Samples, validation: Samples, model: [String: Document] = [:],
+    task: ModelGraph.Task = .classification, train: Samples<Matrix>, validation: Samples<Matrix>,
+    model: [String: Document] = [:],
     training: [String: Document] = [:], seed: UInt64 = 1, progress: @escaping (EpochReport) -> Void = { _ in }
-  ) -> FitContext {
+  ) -> FitContext<Matrix> {
     var settings: [String: Document] = ["epochs": .integer(40), "learning_rate": .number(0.01)]
     settings.merge(training) { $1 }
     return FitContext(
@@ -44,7 +45,7 @@ import Testing
   }
 
   @Test(arguments: ["relu", "tanh", "gelu", "logistic"])
-  func theGradientIsTheDerivativeOfTheLoss(activation: String) throws {
+  func theNetworksGradientIsTheDerivativeOfItsLoss(activation: String) throws {
     let kinds: [String: Dense.Activation] = ["relu": .relu, "tanh": .tanh, "gelu": .gelu, "logistic": .logistic]
     for isRegression in [false, true] {
       let network = Network(

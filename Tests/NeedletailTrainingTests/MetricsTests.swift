@@ -23,6 +23,17 @@ import Testing
     #expect(value("auc", figures).isNaN)
   }
 
+  @Test func withoutProbabilitiesNothingIsSaidAboutThem() {
+    let figures = Metrics.classification(probabilities: nil, predicted: [0, 1, 1], truth: [0, 1, 0], classCount: 2)
+    #expect(figures.map(\.name) == ["accuracy", "precision_macro", "recall_macro", "f1_macro"])
+  }
+
+  @Test func aConfidentMistakeCostsItsLogarithm() {
+    // Probabilities far below 1e-7 still count as they are.
+    let figures = Metrics.classification(probabilities: [1, 1e-12], predicted: [0], truth: [1], classCount: 2)
+    #expect(abs(value("log_loss", figures) + log(1e-12)) < 1e-6)
+  }
+
   @Test func theAreaUnderTheCurveCountsTiesHalf() {
     #expect(Metrics.areaUnderROC([(0.1, false), (0.4, false), (0.35, true), (0.8, true)]) == 0.75)
     #expect(Metrics.areaUnderROC([(0.5, false), (0.5, true)]) == 0.5)

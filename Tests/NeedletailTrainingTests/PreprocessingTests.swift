@@ -25,7 +25,7 @@ import Testing
   @Test func looksAtTrainingRowsOnly() throws {
     let fitted = try fit("features: { missing: mean, unknown: zeros }")
     // x: 1, 3, and the gap filled with their mean 2: mean 2, variance 2/3. Row 3 (100, 9, late) was never seen.
-    #expect(fitted.fills == [2, 5, 0])
+    #expect(fitted.columnFits.map(\.fill) == [2, 5, 0])
     #expect(fitted.affine?.offset == [2, 5, 0, 0])
     #expect(fitted.affine?.scale == [Float(1.5.squareRoot()), 1, 1, 1])
     #expect(fitted.schema.features[2].kind == .categorical(categories: ["a", "b"], unknown: .zeros))

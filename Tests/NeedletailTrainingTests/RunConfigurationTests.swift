@@ -13,6 +13,8 @@ import Testing
       family: mlp
     """
 
+  private static let families = FamilyRegistry.all.names.joined(separator: " | ")
+
   private func load(_ yaml: String, sets: [String] = []) throws -> RunConfiguration {
     try RunConfiguration(yaml: yaml, file: "run.yaml", directory: "/data", sets: sets)
   }
@@ -63,7 +65,7 @@ import Testing
     (".a=3", "--set .a: expected keys separated by dots, found \".a\""),
     (
       "model.family=mpl",
-      "--set model.family: model.family: expected linear_regression | logistic_regression | mlp, found \"mpl\", did you mean \"mlp\"?"
+      "--set model.family: model.family: expected \(families), found \"mpl\", did you mean \"mlp\"?"
     ),
   ])
   func refusesASet(assignment: String, message: String) {
@@ -105,7 +107,7 @@ import Testing
   }
 
   @Test(arguments: [
-    ("", "run.yaml:1: model.family: expected linear_regression | logistic_regression | mlp, found nothing"),
+    ("", "run.yaml:1: model.family: expected \(families), found nothing"),
     (
       "model: { family: mlp }\ntarget: { column: x }\n",
       "run.yaml:1: data.files: expected a list, each text, found nothing"

@@ -50,14 +50,64 @@ import Testing
     #expect(data.sha256.count == 64)
   }
 
-  @Test func dropsDuplicatesAndUnlabelledRowsAndCountsThem() throws {
+  @Test func dropsDuplicatesOnRequestAndUnlabelledRowsAndCountsThem() throws {
     let csv = "x,c,t\n1,a,p\n1,a,p\n1,,p\n1,,p\n1,b,p\n2,a,\n1,a,q\n"
-    let data = try directory.dataset(csv, target: "t")
+    let data = try directory.dataset(csv, target: "t", dropsDuplicates: true)
     #expect(data.rowsRead == 7)
-    #expect(data.duplicatesDropped == 2)
+    #expect(data.duplicates == 2 && data.duplicatesDropped == 2)
     #expect(data.unlabelledDropped == 1)
     #expect(data.features.rowNumbers == [1, 3, 5, 7])
-    #expect(try directory.dataset(csv, target: "t", keepsDuplicates: true).rowCount == 6)
+  }
+
+  @Test func keepsDuplicatesAndCountsThemUnlessAskedOtherwise() throws {
+    let kept = try directory.dataset("x,t\n1,p\n1,p\n2,q\n", target: "t")
+    #expect(kept.rowCount == 3)
+    #expect(kept.duplicates == 1 && kept.duplicatesDropped == 0)
+  }
+
+  @Test func rowsThatDifferInADroppedColumnAreNoDuplicates() throws {
+    // Two customers of one plan in one month: without their numbers they look alike.
+    let path = try directory.write("id,plan,t\n1,a,yes\n2,a,yes\n2,a,yes\n", to: "data.csv")
+    let data = try TableReader(
+      TableRequest(files: [("data.csv", path)], target: "t", drop: ["id"], dropsDuplicates: true)
+    ).read()
+    #expect(data.features.rowNumbers == [1, 2])
+  }
+
+  @Test func numbersThatRoundToOneDoubleAreNoDuplicates() throws {
+    let rows = (0..<64).map { "\(9_007_199_254_740_992 + $0),p\n" }.joined()
+    let data = try directory.dataset("id,t\n\(rows)", target: "t", dropsDuplicates: true)
+    #expect(data.rowCount == 64)
+  }
+
+  @Test func duplicatesAreFoundAcrossFilesWhoseColumnsStandInAnotherOrder() throws {
+    let a = try directory.write("x,y,t\n1,2,p\n3,4,q\n", to: "a.csv")
+    let b = try directory.write("t,y,x\np,2,1\np,1,2\n", to: "b.csv")
+    let data = try TableReader(
+      TableRequest(files: [("a.csv", a), ("b.csv", b)], target: "t", dropsDuplicates: true)
+    ).read()
+    #expect(data.features.rowNumbers == [1, 2, 4])
+  }
+
+  @Test func textIsTakenByteByByteAsTheServerTakesIt() throws {
+    // The first é is one scalar, the second an e and an accent: strings that compare equal, but other bytes.
+    let data = try directory.dataset("caf\u{E9},t\nr\u{E9},p\nre\u{301},q\n r\u{E9},q\n", target: "t")
+    guard case .categories(let codes, let categories) = data.features.columns[0].values else {
+      Issue.record("expected categories")
+      return
+    }
+    #expect(codes == [0, 1, 2])
+    #expect(categories.map { Array($0.utf8) } == ["r\u{E9}", "re\u{301}", " r\u{E9}"].map { Array($0.utf8) })
+    // A run file may spell the column its own way; clients send the header's.
+    let chosen = try TableReader(
+      TableRequest(files: [("data.csv", directory.file("data.csv"))], target: "t", columns: ["cafe\u{301}"])
+    ).read()
+    #expect(chosen.features.columns.map { Array($0.name.utf8) } == [Array("caf\u{E9}".utf8)])
+  }
+
+  @Test func spacesInAHeaderBelongToTheName() throws {
+    let data = try directory.dataset("x , c,t\n1,2,p\n", target: "t")
+    #expect(data.features.columns.map(\.name) == ["x ", " c"])
   }
 
   @Test func keepsChosenColumnsOnlyAndInTheirOrder() throws {

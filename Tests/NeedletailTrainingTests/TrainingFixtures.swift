@@ -12,13 +12,13 @@ extension TemporaryDirectory {
   /// Writes `data.csv` and reads it with its last column as the target.
   func dataset(
     _ csv: String, target: String, types: [(column: String, type: TableRequest.ColumnType)] = [],
-    use: TableRequest.TargetUse = .automatic, keepsDuplicates: Bool = false
+    use: TableRequest.TargetUse = .automatic, dropsDuplicates: Bool = false
   ) throws -> Dataset {
     let path = try write(csv, to: "data.csv")
     return try TableReader(
       TableRequest(
         files: [("data.csv", path)], target: target, types: types, targetUse: use,
-        dropsDuplicates: !keepsDuplicates)
+        dropsDuplicates: dropsDuplicates)
     ).read()
   }
 }
@@ -59,20 +59,21 @@ enum Synthetic {
   }
 }
 
-extension FitContext {
+extension FitContext<Matrix> {
   /// The family's defaults with some settings of one's own.
   init(
-    _ family: any ModelFamily, task: ModelGraph.Task, classCount: Int = 0, train: Samples,
-    validation: Samples? = nil, model: [String: Document] = [:], training: [String: Document] = [:], seed: UInt64 = 1,
+    _ family: some ModelFamily<Matrix>, task: ModelGraph.Task, classCount: Int = 0, train: Samples<Matrix>,
+    validation: Samples<Matrix>? = nil, model: [String: Document] = [:], training: [String: Document] = [:],
+    seed: UInt64 = 1,
     progress: @escaping (EpochReport) -> Void = { _ in }
   ) {
-    func merged(_ section: Document, _ own: [String: Document]) -> Document {
-      .section(section.entries.map { .init($0.key, own[$0.key] ?? $0.value) })
+    func merged(_ settings: [Setting], _ own: [String: Document]) -> Document {
+      .section(settings.map { .init($0.key, own[$0.key] ?? $0.fallback) })
     }
     self.init(
       task: task, classCount: classCount, train: train,
       validation: validation ?? Samples(inputs: Matrix(rows: 0, columns: train.inputs.columns), targets: []),
-      model: merged(family.defaults.model, model), training: merged(family.defaults.training, training), seed: seed,
+      model: merged(family.modelSettings, model), training: merged(family.trainingSettings, training), seed: seed,
       progress: progress)
   }
 }

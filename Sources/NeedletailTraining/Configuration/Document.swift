@@ -21,12 +21,13 @@ public indirect enum Document: Equatable, Sendable {
     }
   }
 
-  /// The entry under a key of a section; null if there is none.
+  /// Value under a key of a section; null where there is none.
   public subscript(_ key: String) -> Document {
     guard case .section(let entries) = self else { return .null }
     return entries.first { $0.key == key }?.value ?? .null
   }
 
+  /// Entries of a section; empty for anything else.
   public var entries: [Entry] {
     if case .section(let entries) = self { entries } else { [] }
   }
@@ -36,6 +37,7 @@ public indirect enum Document: Equatable, Sendable {
     .section(entries + [Entry(key, value)])
   }
 
+  /// Elements of a list; empty for anything else.
   public var elements: [Document] {
     if case .list(let elements) = self { elements } else { [] }
   }
@@ -44,6 +46,7 @@ public indirect enum Document: Equatable, Sendable {
     if case .integer(let value) = self { value } else { nil }
   }
 
+  /// A number, whole ones included.
   public var number: Double? {
     switch self {
     case .number(let value): value
@@ -62,7 +65,7 @@ public indirect enum Document: Equatable, Sendable {
 }
 
 extension Document {
-  /// Entries in their order; null entries are left out.
+  /// YAML text with entries in their order; null entries are left out.
   public var yaml: String {
     (try? Yams.serialize(node: yamlNode, allowUnicode: true)) ?? ""
   }
@@ -90,6 +93,7 @@ extension Document {
     }
   }
 
+  /// True where the text needs no quotes in YAML to be read as text.
   static func isPlainText(_ text: String) -> Bool {
     guard let first = text.unicodeScalars.first, first.properties.isAlphabetic else { return false }
     let words: Set<String> = ["null", "true", "false", "yes", "no", "on", "off", "y", "n", "nan", "inf"]
@@ -101,7 +105,7 @@ extension Document {
     return "\(value)"
   }
 
-  /// JSON, two spaces an indent; lists of scalars stay on one line. Not-a-number becomes null.
+  /// JSON text, indented by two spaces. Lists of scalars stay on one line; NaN and infinities become null.
   public var json: String { json(indent: "") + "\n" }
 
   private func json(indent: String) -> String {

@@ -2,7 +2,7 @@ internal import Foundation
 public import NeedletailCore
 internal import NeedletailYAML
 
-/// One run, checked and with every default in place.
+/// Settings of one run, checked and with every default in place.
 public struct RunConfiguration: Sendable {
   public enum Scaling: String, Sendable, CaseIterable {
     case standardise
@@ -11,6 +11,8 @@ public struct RunConfiguration: Sendable {
   }
 
   public enum MissingPolicy: String, Sendable, CaseIterable {
+    /// Passed on to the model as NaN; for families that understand it.
+    case keep
     case refuse
     case mean
     case median
@@ -18,9 +20,11 @@ public struct RunConfiguration: Sendable {
     case constant
   }
 
+  /// Settings of one feature column.
   public struct FeaturePolicy: Sendable {
     public var missing: MissingPolicy
     public var unknown: Feature.UnknownPolicy
+    /// Text to fill in where `missing` is `constant`.
     public var constant: String?
     public var summary: String
   }
@@ -33,15 +37,20 @@ public struct RunConfiguration: Sendable {
 
   public struct Quantisation: Sendable {
     public var precision: Precision
+    /// Accuracy or R², times 100, that int8 may cost.
     public var lossPointsMax: Double
+    /// Training rows that int8 is measured on.
     public var calibrationRows: Int
   }
 
   public let request: TableRequest
+  /// Families that could have been chosen.
+  public let families: [any ModelFamily]
   public let family: any ModelFamily
   public let model: ModelID
   public let scaling: Scaling
   public let quantisation: Quantisation
+  /// Shares of the rows; they add up to 1.
   public let splitFractions: (train: Double, validation: Double, test: Double)
   public let splitSeed: UInt64
   public let isStratified: Bool
@@ -54,7 +63,10 @@ public struct RunConfiguration: Sendable {
 
   /// Reads a run file, lays the `--set`s over it, and fills in the family's and the product's defaults.
   ///
-  /// - Throws: the first thing that is wrong, with its line.
+  /// - Parameters:
+  ///   - path: the run file.
+  ///   - sets: assignments `a.b=c`, the last one wins.
+  /// - Throws: `TrainingError` that says the first thing that is wrong, with its line.
   public static func load(path: String, sets: [String] = []) throws(TrainingError) -> RunConfiguration {
     let text: String
     do {
@@ -67,16 +79,24 @@ public struct RunConfiguration: Sendable {
   }
 
   /// - Parameters:
-  ///   - file: for messages, and the model's name if `publish.model` is absent.
-  ///   - directory: what relative data paths start from.
-  public init(yaml: String, file: String, directory: String, sets: [String] = []) throws(TrainingError) {
+  ///   - yaml: text of the run file.
+  ///   - file: its name, for messages, and for the model if `publish.model` is absent.
+  ///   - directory: directory that relative data paths start from.
+  ///   - sets: assignments `a.b=c`, the last one wins.
+  ///   - families: those that `model.family` may name.
+  /// - Throws: `TrainingError` that says the first thing that is wrong, with its line.
+  public init(
+    yaml: String, file: String, directory: String, sets: [String] = [],
+    families: [any ModelFamily] = FamilyRegistry.all
+  ) throws(TrainingError) {
+    self.families = families
     do throws(YAMLError) {
       var node = try YAMLNode.parse(yaml, file: file)
       for assignment in sets { try node.set(assignment) }
-      family = try Self.family(node)
+      family = try Self.family(node, among: families)
       var check = SettingsCheck()
       document = try check.merge(
-        node, under: RunSettings.all(family: family), path: "", place: YAMLPlace(file, line: 1))
+        node, under: RunSettings.all(family: family, among: families), path: "", place: YAMLPlace(file, line: 1))
       locations = check.places.mapValues(\.description)
     } catch {
       throw TrainingError(.configuration, error.description)
@@ -110,7 +130,7 @@ public struct RunConfiguration: Sendable {
     try checkConstants()
   }
 
-  /// `run.yaml:12`: where the user set this, or the nearest section around it.
+  /// Place where the user set this, or of the nearest section around it: `run.yaml:12`.
   public func location(of setting: String) -> String { Self.location(of: setting, in: locations, file: file) }
 
   private static func location(of setting: String, in locations: [String: String], file: String) -> String {
@@ -122,7 +142,7 @@ public struct RunConfiguration: Sendable {
     }
   }
 
-  /// What this column's own settings say, else those for all.
+  /// Settings of a column: its own, else those for all.
   public func policy(for column: String) -> FeaturePolicy {
     let features = document["features"]
     let own = features["columns"][column]
@@ -152,20 +172,22 @@ public struct RunConfiguration: Sendable {
     if document["features"]["missing"].text == "constant" {
       throw .configuration(
         location(of: "features.missing"),
-        "features.missing: expected refuse | mean | median | most_frequent for all columns, found \"constant\"; "
+        "features.missing: expected a policy that fits all columns, found \"constant\"; "
           + "set it per column under features.columns")
     }
   }
 
-  private static func family(_ node: YAMLNode) throws(YAMLError) -> any ModelFamily {
-    let expected = FamilyRegistry.names.joined(separator: " | ")
+  private static func family(
+    _ node: YAMLNode, among families: [any ModelFamily]
+  ) throws(YAMLError) -> any ModelFamily {
+    let expected = families.names.joined(separator: " | ")
     guard let value = node.value(at: ["model", "family"]), case .scalar(let name, _) = value.content, !value.isNull
     else {
       throw YAMLError(
         node.value(at: ["model"])?.place ?? node.place, path: "model.family", expected: expected, found: "nothing")
     }
-    guard let family = FamilyRegistry.family(named: name) else {
-      throw value.wrong(expected: expected, hint: Suggestion.clause(for: name, among: FamilyRegistry.names))
+    guard let family = families.named(name) else {
+      throw value.wrong(expected: expected, hint: Suggestion.clause(for: name, among: families.names))
     }
     return family
   }
@@ -188,6 +210,6 @@ public struct RunConfiguration: Sendable {
       drop: data["drop"].elements.compactMap(\.text), types: types,
       targetUse: TableRequest.TargetUse(rawValue: document["target"]["task"].text ?? "") ?? .automatic,
       missing: data["missing"].elements.compactMap(\.text),
-      dropsDuplicates: data["duplicates"].text != "keep", location: location)
+      dropsDuplicates: data["duplicates"].text == "drop", location: location)
   }
 }

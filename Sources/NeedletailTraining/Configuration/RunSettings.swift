@@ -1,23 +1,29 @@
 internal import NeedletailCore
 
-/// Every key a run file may have. Those of `model` and `training` depend on the model family.
+/// Every key that a run file may have.
 enum RunSettings {
-  static func all(family: any ModelFamily) -> [Setting] {
-    [
+  /// - Parameters:
+  ///   - family: declares the keys of `model` and `training`, and narrows those of `features` and `preprocessing`.
+  ///   - families: all that may be chosen.
+  static func all(family: any ModelFamily, among families: [any ModelFamily]) -> [Setting] {
+    let familySetting = Setting(
+      "family", .choice(families.names), isRequired: true,
+      families.map { "\($0.name): \($0.summary)" }.joined(separator: " "))
+    return [
       Setting("data", .section(data), "Where the rows come from; paths are relative to this file."),
-      Setting("features", .section(features), "What the model gets to see, and what it does with gaps."),
+      Setting(
+        "features", .section(features(family.preprocessing)), "What the model gets to see, and what it does with gaps."),
       Setting("target", .section(target), "What it predicts."),
       Setting("split", .section(split), "Rows for training, for steering it, and for the final judgement."),
-      Setting("preprocessing", .section(preprocessing), "Becomes part of the model: the server runs the same."),
+      Setting(
+        "preprocessing", .section(preprocessing(family.preprocessing)),
+        "Becomes part of the model: the server runs the same."),
       Setting("model", .section([familySetting] + family.modelSettings), "The model family and its shape."),
       Setting("training", .section([seed] + family.trainingSettings), "How it learns."),
       Setting("quantisation", .section(quantisation), "Smaller and faster weights, if the metric allows."),
       Setting("publish", .section(publish), "The name it is served under."),
     ]
   }
-
-  static let familySetting = Setting(
-    "family", .choice(FamilyRegistry.names), isRequired: true, FamilyRegistry.summary)
 
   static let seed = Setting(
     "seed", .integer(0...Int(Int32.max)), .integer(1), "The same seed gives the same model.")
@@ -29,32 +35,38 @@ enum RunSettings {
     Setting(
       "missing", .list(.text), .list(["", "NA", "NaN", "null", "?"].map { .text($0) }),
       "What stands for a missing value."),
-    Setting("duplicates", .choice(["drop", "keep"]), .text("drop"), "Rows that repeat an earlier one."),
+    Setting(
+      "duplicates", .choice(["keep", "drop"]), .text("keep"),
+      "Rows that repeat an earlier one in every column of the files."),
     Setting("delimiter", .choice(["comma", "semicolon", "tab", "pipe"]), .text("comma"), "Between fields."),
   ]
 
-  static let missingPolicy = Setting.Kind.choice(["refuse", "mean", "median", "most_frequent", "constant"])
   static let unknownPolicy = Setting.Kind.choice(["refuse", "zeros", "other"])
 
-  static let features: [Setting] = [
-    Setting(
-      "missing", missingPolicy, .text("refuse"),
-      "A missing value: refuse it, or fill it in (mean and median mean most_frequent for categories)."),
-    Setting(
-      "unknown", unknownPolicy, .text("refuse"),
-      "A category never seen in training: refuse it, encode it as zeros, or as one more category."),
-    Setting(
-      "columns",
-      .sectionPerColumn([
-        Setting(
-          "type", .choice(TableRequest.ColumnType.allCases.map(\.rawValue)), .text("auto"),
-          "What the column holds."),
-        Setting("missing", missingPolicy, "As above, for this column."),
-        Setting("unknown", unknownPolicy, "As above, for this column."),
-        Setting("constant", .text, "What to fill in with missing: constant."),
-        Setting("summary", .text, "One sentence for people who call the model."),
-      ]), "Columns that differ."),
-  ]
+  static func features(_ request: PreprocessingRequest) -> [Setting] {
+    let keep = request.missing == .kept ? ["keep"] : []
+    let missingPolicy = Setting.Kind.choice(keep + ["refuse", "mean", "median", "most_frequent", "constant"])
+    let known = keep.isEmpty ? "refuse it" : "keep it, which the model understands, refuse it"
+    return [
+      Setting(
+        "missing", missingPolicy, .text(request.missing == .kept ? "keep" : "refuse"),
+        "A missing value: \(known), or fill it in (mean and median mean most_frequent for categories)."),
+      Setting(
+        "unknown", unknownPolicy, .text("refuse"),
+        "A category never seen in training: refuse it, encode it as zeros, or as one more category."),
+      Setting(
+        "columns",
+        .sectionPerColumn([
+          Setting(
+            "type", .choice(TableRequest.ColumnType.allCases.map(\.rawValue)), .text("auto"),
+            "What the column holds."),
+          Setting("missing", missingPolicy, "As above, for this column."),
+          Setting("unknown", unknownPolicy, "As above, for this column."),
+          Setting("constant", .text, "What to fill in with missing: constant."),
+          Setting("summary", .text, "One sentence for people who call the model."),
+        ]), "Columns that differ."),
+    ]
+  }
 
   static let target: [Setting] = [
     Setting("column", .text, isRequired: true, "The column to predict."),
@@ -71,11 +83,17 @@ enum RunSettings {
     Setting("stratified", .flag, .flag(true), "Every class in the same proportion in every part."),
   ]
 
-  static let preprocessing: [Setting] = [
-    Setting(
-      "scale", .choice(["standardise", "min_max", "none"]), .text("standardise"),
-      "Mean 0 and deviation 1, or the range 0 to 1; fitted on the training rows only.")
-  ]
+  static func preprocessing(_ request: PreprocessingRequest) -> [Setting] {
+    switch request.numbers {
+    case .scaled:
+      [
+        Setting(
+          "scale", .choice(["standardise", "min_max", "none"]), .text("standardise"),
+          "Mean 0 and deviation 1, or the range 0 to 1; fitted on the training rows only.")
+      ]
+    case .unscaled: [Setting("scale", .choice(["none"]), .text("none"), "This family takes numbers as they are.")]
+    }
+  }
 
   static let quantisation: [Setting] = [
     Setting(

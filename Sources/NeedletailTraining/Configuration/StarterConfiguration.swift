@@ -1,39 +1,42 @@
 internal import NeedletailCore
 
-/// A commented run file for a CSV that nobody has described yet.
+/// A commented run file for a CSV file that has none yet.
 public struct StarterConfiguration {
   private let fileName: String
   private let dataset: Dataset
   private let family: any ModelFamily
 
   /// - Parameters:
-  ///   - name: the file as the run file will name it.
-  ///   - path: where it is now.
-  ///   - target: the column to predict; nil: the last one.
-  ///   - family: nil: a linear model for numbers, a logistic one for classes.
+  ///   - name: the CSV file's name in the run file.
+  ///   - path: its path now.
+  ///   - target: column to predict; nil chooses the last one.
+  ///   - family: name of a family; nil chooses a linear model for numbers, a logistic one for classes.
+  /// - Throws: `TrainingError` that says what is wrong with the file, the target or the family.
   public init(name: String, path: String, target: String?, family: String?) throws(TrainingError) {
     let header = try CSVFile(name: name, path: path, delimiter: UInt8(ascii: ",")).readHeader()
     let request = TableRequest(
-      files: [(name, path)], target: target ?? header[header.count - 1], dropsDuplicates: false,
+      files: [(name, path)], target: target ?? header[header.count - 1],
       location: { $0 == "target.column" ? "--target" : "init" })
     dataset = try TableReader(request).read()
     fileName = name
     let isNumber = if case .numbers = dataset.target.values { true } else { false }
     let wanted = family ?? (isNumber ? "linear_regression" : "logistic_regression")
-    guard let found = FamilyRegistry.family(named: wanted) else {
+    let names = FamilyRegistry.all.names
+    guard let found = FamilyRegistry.all.named(wanted) else {
       throw .configuration(
         "--family",
-        "expected \(FamilyRegistry.names.joined(separator: " | ")), found \(wanted.quotedForMessage)"
-          + Suggestion.clause(for: wanted, among: FamilyRegistry.names))
+        "expected \(names.joined(separator: " | ")), found \(wanted.quotedForMessage)"
+          + Suggestion.clause(for: wanted, among: names))
     }
     self.family = found
   }
 
-  /// The run file: what must be said, what was found, and every other key as a comment with its default.
+  /// Text of the run file: required keys, columns as they were found, and every other key as a comment with its
+  /// default.
   public var yaml: String {
     var text = "# A training run for Needletail: needletail-trainer train THIS_FILE\n"
     text += "# \(Figures.count(dataset.rowsRead)) rows; a line that starts with # shows a default.\n"
-    for section in RunSettings.all(family: family) {
+    for section in RunSettings.all(family: family, among: FamilyRegistry.all) {
       guard case .section(let settings) = section.kind else { continue }
       text += "\n# \(section.summary)\n\(section.key):\n"
       for setting in settings { text += lines(setting, in: section.key) }
@@ -48,7 +51,7 @@ public struct StarterConfiguration {
     case "data.files": return comment + "  files: " + Document.list([.text(fileName)]).inlineYAML + "\n"
     case "target.column": return comment + "  column: " + Document.text(dataset.target.name).inlineYAML + "\n"
     case "model.family":
-      return "  # \(FamilyRegistry.names.joined(separator: " | "))\n  family: \(family.name)\n"
+      return "  # \(FamilyRegistry.all.names.joined(separator: " | "))\n  family: \(family.name)\n"
     case "features.columns": return comment + columns
     case "features.missing" where hasMissing: return comment + "  missing: median\n"
     default: return comment + "  # \(setting.key): \(setting.fallback == .null ? "" : setting.fallback.inlineYAML)\n"
@@ -78,7 +81,7 @@ public struct StarterConfiguration {
 }
 
 extension Document {
-  /// On one line, as a value after a colon.
+  /// The value on one line, as it stands after a colon.
   var inlineYAML: String {
     switch self {
     case .list(let elements): "[" + elements.map(\.inlineYAML).joined(separator: ", ") + "]"

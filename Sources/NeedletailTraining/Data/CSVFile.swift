@@ -1,16 +1,11 @@
 internal import Crypto
+internal import Glibc
 internal import NeedletailCSV
 internal import NeedletailCore
 
-#if canImport(Glibc)
-  internal import Glibc
-#else
-  internal import Darwin
-#endif
-
 /// A CSV file on disk, streamed in chunks.
 struct CSVFile {
-  /// As the user wrote it, for messages.
+  /// Path as the user wrote it, for messages.
   let name: String
   let path: String
   let delimiter: UInt8
@@ -19,7 +14,11 @@ struct CSVFile {
 
   /// Reads the header and every record after it.
   ///
-  /// - Parameter hash: takes every byte of the file, in order.
+  /// - Parameters:
+  ///   - hash: takes every byte of the file, in order.
+  ///   - handleHeader: takes the column names, before any record.
+  ///   - handleRecord: takes a record with as many fields as the header, all of them UTF-8.
+  /// - Throws: `TrainingError` that names the line, or what the handlers throw.
   func read(
     hash: inout SHA256,
     header handleHeader: ([String]) throws(TrainingError) -> Void,
@@ -47,7 +46,7 @@ struct CSVFile {
     }
   }
 
-  /// Reads no further than it must.
+  /// Column names, read without the rest of the file.
   func readHeader() throws(TrainingError) -> [String] {
     var names: [String]?
     try forEachRecord { (record) throws(TrainingError) in
@@ -68,7 +67,7 @@ struct CSVFile {
   }
 
   /// - Parameters:
-  ///   - body: returns false to stop.
+  ///   - body: takes the header and then the records; returns false to stop.
   ///   - handleChunk: takes the bytes before they are read as records.
   private func forEachRecord(
     _ body: (CSVRecord) throws(TrainingError) -> Bool, chunk handleChunk: (UnsafeBufferPointer<UInt8>) -> Void
@@ -93,7 +92,10 @@ struct CSVFile {
     }
   }
 
+  /// Reads up to the end of a record or of the chunk.
+  ///
   /// - Parameter chunk: empty at the end of the file.
+  /// - Returns: true where a record is complete.
   private func advance(
     _ parser: inout CSVParser, _ chunk: UnsafeBufferPointer<UInt8>, _ position: inout Int
   ) throws(TrainingError) -> Bool {
@@ -112,12 +114,12 @@ struct CSVFile {
     var names: [String] = []
     var seen: [String: Int] = [:]
     for index in 0..<record.count {
-      guard let raw = record.text(index) else {
+      guard let text = record.text(index) else {
         throw .data(
           file: name, line: record.line, "header field \(index + 1): expected UTF-8, found bytes that are not")
       }
-      let text = record.isQuoted(index) ? raw : raw.trimmingASCIISpaces
-      guard !text.isEmpty else {
+      // Spaces around a name belong to it, for the server takes names as they are.
+      guard !text.trimmingASCIISpaces.isEmpty else {
         throw .data(file: name, line: record.line, "header field \(index + 1): expected a column name, found nothing")
       }
       guard text.utf8.count <= Limits.featureNameBytesMax else {
@@ -138,6 +140,7 @@ struct CSVFile {
 }
 
 extension String {
+  /// The text without spaces and tabs around it.
   var trimmingASCIISpaces: String {
     var text = self[...]
     while let first = text.first, first == " " || first == "\t" { text.removeFirst() }

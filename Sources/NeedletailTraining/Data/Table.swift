@@ -3,9 +3,9 @@ public struct Table: Equatable, Sendable {
   /// One column: numbers, or categories by code.
   public struct Column: Equatable, Sendable {
     public enum Values: Equatable, Sendable {
-      /// Missing is NaN; nothing else is.
+      /// Finite numbers, and NaN for a missing one.
       case numbers([Double])
-      /// Missing is −1; the others index `categories`, which stand in the order of their first row.
+      /// Indices into `categories`, which stand in the order of their first row; −1 for a missing one.
       case categories(codes: [Int32], categories: [String])
     }
 
@@ -31,7 +31,7 @@ public struct Table: Equatable, Sendable {
       }
     }
 
-    /// The same column with only these rows, in their order.
+    /// A column of these rows only, in their order.
     func selecting(_ rows: [Int]) -> Column {
       switch values {
       case .numbers(let numbers): Column(name: name, values: .numbers(rows.map { numbers[$0] }))
@@ -42,7 +42,7 @@ public struct Table: Equatable, Sendable {
   }
 
   public var columns: [Column]
-  /// Number of each row in the files as read, header lines not counted, from 1, all files in order.
+  /// Number of each row in the files, from 1, counted through all files in order without their header lines.
   public var rowNumbers: [Int]
 
   public init(columns: [Column], rowNumbers: [Int]) {
@@ -52,60 +52,8 @@ public struct Table: Equatable, Sendable {
 
   public var rowCount: Int { rowNumbers.count }
 
+  /// A table of these rows only, in their order.
   func selecting(_ rows: [Int]) -> Table {
     Table(columns: columns.map { $0.selecting(rows) }, rowNumbers: rows.map { rowNumbers[$0] })
-  }
-}
-
-extension Table {
-  /// Rows that equal an earlier one in every column.
-  ///
-  /// A duplicate that lands in training and in test at once makes the test too easy.
-  /// - Complexity: O(rows × columns) expected.
-  func duplicateRows() -> Set<Int> {
-    var firstByHash: [Int: Int] = [:]
-    var nextOfSameHash: [Int: Int] = [:]
-    var duplicates: Set<Int> = []
-    firstByHash.reserveCapacity(rowCount)
-    for row in 0..<rowCount {
-      let hash = hash(of: row)
-      guard let first = firstByHash[hash] else {
-        firstByHash[hash] = row
-        continue
-      }
-      var candidate = first
-      while true {
-        if areEqual(candidate, row) {
-          duplicates.insert(row)
-          break
-        }
-        guard let next = nextOfSameHash[candidate] else {
-          nextOfSameHash[candidate] = row
-          break
-        }
-        candidate = next
-      }
-    }
-    return duplicates
-  }
-
-  private func hash(of row: Int) -> Int {
-    var hasher = Hasher()
-    for column in columns {
-      switch column.values {
-      case .numbers(let numbers): hasher.combine(numbers[row].isNaN ? 0 : numbers[row])
-      case .categories(let codes, _): hasher.combine(codes[row])
-      }
-    }
-    return hasher.finalize()
-  }
-
-  private func areEqual(_ a: Int, _ b: Int) -> Bool {
-    columns.allSatisfy { column in
-      switch column.values {
-      case .numbers(let numbers): numbers[a] == numbers[b] || (numbers[a].isNaN && numbers[b].isNaN)
-      case .categories(let codes, _): codes[a] == codes[b]
-      }
-    }
   }
 }

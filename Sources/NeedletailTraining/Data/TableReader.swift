@@ -2,10 +2,83 @@ internal import Crypto
 internal import NeedletailCSV
 internal import NeedletailCore
 
+/// What to read from which files.
+public struct TableRequest: Sendable {
+  /// How a column's text is understood.
+  public enum ColumnType: String, Sendable, CaseIterable {
+    /// Inferred: numbers if all values are numbers, true/false if all are, else categories.
+    case automatic = "auto"
+    case numeric
+    case categorical
+    /// `true` and `false`, or 1 and 0: numbers to the model.
+    case bool
+  }
+
+  /// What a target column is for.
+  public enum TargetUse: String, Sendable, CaseIterable {
+    /// Inferred: classification for text and for at most 20 different whole numbers, else regression.
+    case automatic = "auto"
+    case classification
+    case regression
+  }
+
+  /// Files by their name in messages and their path.
+  public var files: [(name: String, path: String)]
+  public var delimiter: UInt8
+  /// Feature columns; nil: every column that is neither the target nor dropped.
+  public var columns: [String]?
+  public var drop: [String]
+  public var types: [(column: String, type: ColumnType)]
+  public var target: String
+  public var targetUse: TargetUse
+  /// Cells that mean a missing value, beside empty ones.
+  public var missing: [String]
+  /// True where rows are left out that repeat an earlier one.
+  public var dropsDuplicates: Bool
+  /// Place of a setting in the run file, for messages: `run.yaml:12`.
+  public var location: @Sendable (_ setting: String) -> String
+
+  public init(
+    files: [(name: String, path: String)], target: String, delimiter: UInt8 = UInt8(ascii: ","),
+    columns: [String]? = nil, drop: [String] = [], types: [(column: String, type: ColumnType)] = [],
+    targetUse: TargetUse = .automatic, missing: [String] = ["", "NA", "NaN", "null", "?"],
+    dropsDuplicates: Bool = false, location: @escaping @Sendable (_ setting: String) -> String = { _ in "run" }
+  ) {
+    self.files = files
+    self.target = target
+    self.delimiter = delimiter
+    self.columns = columns
+    self.drop = drop
+    self.types = types
+    self.targetUse = targetUse
+    self.missing = missing
+    self.dropsDuplicates = dropsDuplicates
+    self.location = location
+  }
+}
+
+/// Rows that a run works on, and counts of those that it does not.
+public struct Dataset: Sendable {
+  /// Features only, in the order of the request.
+  public var features: Table
+  public var target: Table.Column
+  public var rowsRead: Int
+  /// Rows read whose text equals that of an earlier row in every column of the files, used or not.
+  public var duplicates: Int
+  /// Number of them left out: all or none.
+  public var duplicatesDropped: Int
+  /// Rows left out because they have no target value to learn from.
+  public var unlabelledDropped: Int
+  /// SHA-256 over all files in their order, lower-case hexadecimal.
+  public var sha256: String
+
+  public var rowCount: Int { features.rowCount }
+}
+
 /// Reads the files of a run into one data set.
 ///
-/// Two passes: the first infers what was not declared, the second keeps the values; a type guessed from
-/// the first rows would be wrong for the last. Neither holds a file in memory.
+/// It takes two passes: the first infers the types that were not declared, the second keeps the values. A type guessed
+/// from the first rows could be wrong for the last. Neither pass holds a file in memory.
 public struct TableReader {
   private let request: TableRequest
   private let missing: [[UInt8]]
@@ -15,7 +88,7 @@ public struct TableReader {
     missing = request.missing.map { Array($0.utf8) }
   }
 
-  /// - Throws: what is wrong with which line and column of which file.
+  /// - Throws: `TrainingError` that says what is wrong with which line and column of which file.
   public func read() throws(TrainingError) -> Dataset {
     guard let first = request.files.first else {
       throw .configuration(request.location("data.files"), "data.files: expected at least one file, found none")
@@ -32,6 +105,7 @@ public struct TableReader {
 
   // MARK: - columns
 
+  /// Feature columns in the order that the model gets them.
   private func chosenColumns(_ header: [String], file: String) throws(TrainingError) -> [String] {
     func check(_ names: [String], _ setting: String) throws(TrainingError) {
       for name in names where !header.contains(name) {
@@ -51,7 +125,10 @@ public struct TableReader {
         "data.columns: expected features only, found the target \(request.target.quotedForMessage)")
     }
     let dropped = Set(request.drop + [request.target])
-    let chosen = (request.columns ?? header).filter { !dropped.contains($0) }
+    // The header's spelling of a name is the one that clients send; a run file may compose its accents otherwise.
+    let chosen = (request.columns ?? header).filter { !dropped.contains($0) }.compactMap { name in
+      header.first { $0 == name }
+    }
     guard !chosen.isEmpty else {
       throw .configuration(
         request.location("data"), "data: expected at least one feature column beside the target, found none")
@@ -59,7 +136,7 @@ public struct TableReader {
     return chosen
   }
 
-  /// Where each of our columns stands in this file's header.
+  /// Position of each of our columns in this file's header.
   private func positions(
     _ names: [String], in header: [String], first: [String], file: String
   ) throws(TrainingError) -> [Int] {
@@ -81,6 +158,7 @@ public struct TableReader {
 
   // MARK: - passes
 
+  /// Type of every column, the target last.
   private func survey(_ names: [String], header: [String]) throws(TrainingError) -> [TableRequest.ColumnType] {
     var types = names.map { name in request.types.first { $0.column == name }?.type ?? .automatic }
     let targetIndex = names.count - 1
@@ -128,16 +206,20 @@ public struct TableReader {
     }
     var hash = SHA256()
     var rowsRead = 0
+    var duplicates = DuplicateRows()
     for entry in request.files {
       var places: [Int] = []
+      var allPlaces: [Int] = []
       try file(entry).read(hash: &hash) { (found) throws(TrainingError) in
         places = try positions(names, in: found, first: header, file: entry.name)
+        allPlaces = try positions(header, in: found, first: header, file: entry.name)
       } record: { (record) throws(TrainingError) in
         guard rowsRead < Limits.trainingRowsMax else {
           throw .data(
             file: entry.name, line: record.line, "expected at most \(Limits.trainingRowsMax) rows, found more")
         }
         rowsRead += 1
+        duplicates.add(record, fields: allPlaces)
         for index in builders.indices {
           try builders[index].add(record.field(places[index]), file: entry.name, line: record.line)
         }
@@ -148,16 +230,17 @@ public struct TableReader {
       let text = String(byte, radix: 16)
       return text.count == 1 ? "0" + text : text
     }
-    return try clean(Table(columns: columns, rowNumbers: Array(1...rowsRead)), sha256: digest.joined())
+    return try clean(
+      Table(columns: columns, rowNumbers: Array(1...rowsRead)), duplicates: duplicates.rows, sha256: digest.joined())
   }
 
-  private func clean(_ table: Table, sha256: String) throws(TrainingError) -> Dataset {
+  /// Leaves out rows without a target, and duplicates if the run asks for it.
+  private func clean(_ table: Table, duplicates: Set<Int>, sha256: String) throws(TrainingError) -> Dataset {
     let rowsRead = table.rowCount
-    let duplicates = request.dropsDuplicates ? table.duplicateRows() : []
     let targetColumn = table.columns[table.columns.count - 1]
     var kept: [Int] = []
     var unlabelled = 0
-    for row in 0..<rowsRead where !duplicates.contains(row) {
+    for row in 0..<rowsRead where !(request.dropsDuplicates && duplicates.contains(row)) {
       if targetColumn.isMissing(row) {
         unlabelled += 1
       } else {
@@ -171,7 +254,42 @@ public struct TableReader {
     var rest = table.selecting(kept)
     let target = rest.columns.removeLast()
     return Dataset(
-      features: rest, target: target, rowsRead: rowsRead, duplicatesDropped: duplicates.count,
-      unlabelledDropped: unlabelled, sha256: sha256)
+      features: rest, target: target, rowsRead: rowsRead, duplicates: duplicates.count,
+      duplicatesDropped: request.dropsDuplicates ? duplicates.count : 0, unlabelledDropped: unlabelled,
+      sha256: sha256)
+  }
+}
+
+/// Rows that repeat an earlier one, by the text of all their fields.
+///
+/// Numbers are not compared, for two identifiers beyond 2⁵³ may be one Double. Only half of each row's SHA-256 is kept:
+/// 16 bytes a row, with less than one chance in 10¹⁹ that two of a billion rows collide.
+private struct DuplicateRows {
+  private var seen: Set<Digest> = []
+  private var count = 0
+  /// Indices of the rows that repeat an earlier one.
+  private(set) var rows: Set<Int> = []
+
+  private struct Digest: Hashable {
+    let high: UInt64
+    let low: UInt64
+  }
+
+  /// Takes the next row.
+  ///
+  /// - Parameter fields: positions of the fields, in an order that all files share.
+  mutating func add(_ record: CSVRecord, fields: [Int]) {
+    var hash = SHA256()
+    for field in fields {
+      let bytes = record.field(field)
+      // The length keeps fields apart: "ab" and "c" are not "a" and "bc".
+      withUnsafeBytes(of: bytes.count) { hash.update(bufferPointer: $0) }
+      hash.update(bufferPointer: UnsafeRawBufferPointer(bytes))
+    }
+    let digest = hash.finalize().withUnsafeBytes {
+      Digest(high: $0.loadUnaligned(as: UInt64.self), low: $0.loadUnaligned(fromByteOffset: 8, as: UInt64.self))
+    }
+    if !seen.insert(digest).inserted { rows.insert(count) }
+    count += 1
   }
 }

@@ -1,20 +1,18 @@
-#if canImport(Glibc)
-  internal import Glibc
-#else
-  internal import Darwin
-#endif
+internal import Glibc
 
-/// How good answers are, by the definitions of scikit-learn.
+/// How good answers are, by the definitions of scikit-learn's `sklearn.metrics`.
 public enum Metrics {
+  /// One figure under the name that `metrics.json` gives it.
   public typealias Figure = (name: String, value: Double)
 
   /// - Parameters:
-  ///   - probabilities: rows × classes.
+  ///   - probabilities: rows × classes; nil for a model that tells none.
   ///   - predicted: class per row, as the model says.
   ///   - truth: class per row.
-  /// - Returns: accuracy, macro precision, recall and F1, log loss; for two classes also the area under the ROC curve.
+  /// - Returns: accuracy, macro precision, recall and F1; with probabilities also the log loss, and for two classes
+  ///   the area under the ROC curve.
   public static func classification(
-    probabilities: [Float], predicted: [Int], truth: [Int], classCount: Int
+    probabilities: [Float]?, predicted: [Int], truth: [Int], classCount: Int
   ) -> [Figure] {
     let count = Double(truth.count)
     let correct = zip(predicted, truth).count { $0 == $1 }
@@ -26,30 +24,32 @@ public enum Metrics {
       truthCounts[t] += 1
       if p == t { truePositives[p] += 1 }
     }
-    // Over the classes that occur in the truth or in the answers; 0 where a ratio has no denominator.
+    // Means go over the classes that occur in the truth or in the answers; a ratio without denominator is 0.
     let present = (0..<classCount).filter { predictedCounts[$0] + truthCounts[$0] > 0 }
     func mean(_ value: (Int) -> Double) -> Double {
       present.isEmpty ? 0 : present.reduce(0) { $0 + value($1) } / Double(present.count)
     }
     func ratio(_ a: Double, _ b: Double) -> Double { b > 0 ? a / b : 0 }
-    var logLoss = 0.0
-    for (row, t) in truth.enumerated() {
-      logLoss -= log(max(Double(probabilities[row * classCount + t]), Double(Float.ulpOfOne)))
-    }
     var figures: [Figure] = [
       ("accuracy", Double(correct) / count),
       ("precision_macro", mean { ratio(truePositives[$0], predictedCounts[$0]) }),
       ("recall_macro", mean { ratio(truePositives[$0], truthCounts[$0]) }),
       ("f1_macro", mean { ratio(2 * truePositives[$0], predictedCounts[$0] + truthCounts[$0]) }),
-      ("log_loss", logLoss / count),
     ]
+    guard let probabilities else { return figures }
+    // A probability of 0 counts as 2⁻⁵², as scikit-learn counts it for numbers in double precision.
+    var logLoss = 0.0
+    for (row, t) in truth.enumerated() {
+      logLoss -= log(max(Double(probabilities[row * classCount + t]), Double.ulpOfOne))
+    }
+    figures.append(("log_loss", logLoss / count))
     if classCount == 2, let auc = areaUnderROC(truth.indices.map { (probabilities[$0 * 2 + 1], truth[$0] == 1) }) {
       figures.append(("auc", auc))
     }
     return figures
   }
 
-  /// The chance that a positive row scores above a negative one, ties counting half (Mann and Whitney).
+  /// Chance that a positive row scores above a negative one, ties counting half (Mann and Whitney, 1947).
   ///
   /// - Returns: nil where one of the two kinds is absent.
   static func areaUnderROC(_ scores: [(score: Float, isPositive: Bool)]) -> Double? {

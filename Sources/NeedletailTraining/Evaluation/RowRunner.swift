@@ -1,15 +1,18 @@
 internal import NeedletailCore
 internal import NeedletailEngine
 
-/// Runs raw rows through a compiled model, chunk by chunk, on one reused workspace: the server's own path
+/// Runs raw rows through a compiled model, chunk by chunk, on one reused workspace. It is the path that a server takes
 /// from cells to answers.
 struct RowRunner {
   let model: CompiledModel
 
   init(_ model: CompiledModel) { self.model = model }
 
-  /// - Parameter cells: the row at an index below `count`.
+  /// - Parameters:
+  ///   - count: number of rows.
+  ///   - cells: the row at an index below `count`, one cell a feature.
   /// - Returns: per output of the plan its values, rows × columns; class outputs hold an index a row.
+  /// - Throws: `TrainingError` for a row that the schema refuses.
   func run(count: Int, cells: (Int) -> [Cell]) throws(TrainingError) -> [[Float]] {
     let plan = model.plan
     let workspace = Workspace(plan)
@@ -39,7 +42,9 @@ struct RowRunner {
     return results
   }
 
-  /// Microseconds of one row alone, bind and run: the median of `repetitions` over the given rows.
+  /// Median time of one row alone, binding and running, in microseconds.
+  ///
+  /// - Parameter rows: taken in turns; 0 is returned without any.
   func microsecondsPerRow(_ rows: [[Cell]], repetitions: Int = 2000) throws(TrainingError) -> Double {
     guard !rows.isEmpty else { return 0 }
     let plan = model.plan

@@ -5,17 +5,23 @@ public struct GraphBuilder: Sendable {
   public private(set) var values: [ModelGraph.Value]
   public private(set) var nodes: [Node] = []
   public private(set) var tensors: [WeightTensor] = []
-  /// The value written last.
+  /// Index of the value written last.
   public var last: Int { values.count - 1 }
 
-  /// - Parameter inputColumns: features of the schema.
+  /// - Parameter inputColumns: number of features in the schema.
   public init(inputColumns: Int) {
     values = [.init(name: "input", columns: inputColumns)]
   }
 
+  /// Width of a value.
   public func columns(of value: Int) -> Int { values[value].columns }
 
-  /// - Returns: the value the new node writes.
+  /// Adds a node that reads one value and writes a new one.
+  ///
+  /// - Parameters:
+  ///   - input: index of the value that it reads.
+  ///   - columns: width of the value that it writes.
+  /// - Returns: index of the value that it writes.
   @discardableResult
   public mutating func add(_ operation: Operation, name: String, from input: Int, columns: Int) -> Int {
     values.append(.init(name: name, columns: columns))
@@ -23,9 +29,13 @@ public struct GraphBuilder: Sendable {
     return last
   }
 
-  /// A fully connected layer.
+  /// Adds a fully connected layer: activation(x · weightsᵀ + bias).
   ///
-  /// - Parameter weights: [output columns, input columns].
+  /// - Parameters:
+  ///   - input: index of the value that it reads.
+  ///   - weights: [output columns, input columns].
+  ///   - bias: one number an output column.
+  /// - Returns: index of the value that it writes.
   @discardableResult
   public mutating func addDense(
     name: String, from input: Int, weights: Matrix, bias: [Float], activation: Dense.Activation
@@ -39,21 +49,54 @@ public struct GraphBuilder: Sendable {
     return add(.dense(dense), name: name, from: input, columns: weights.rows)
   }
 
-  /// Names the answers: `probabilities`, `class` and `label`, or `prediction`.
-  public consuming func finish(task: ModelGraph.Task, rawOutputs: Int) -> ModelGraph {
-    var outputs: [ModelGraph.Output]
-    switch task {
-    case .classification:
-      let probabilities = add(.softmax, name: "probabilities", from: rawOutputs, columns: columns(of: rawOutputs))
-      let index = add(.argMax, name: "class", from: probabilities, columns: 1)
-      outputs = [
-        .init(name: "probabilities", value: probabilities, kind: .number),
+  /// Ends the graph: names what it answers.
+  ///
+  /// - Parameters:
+  ///   - head: how a family's last value is to be read.
+  ///   - classCount: number of classes; 0 for regression.
+  /// - Returns: a graph with the outputs `probabilities` (or `scores`), `class` and `label`, or `prediction`.
+  /// - Precondition: the value is as wide as the head says.
+  public consuming func finish(_ head: OutputHead, classCount: Int) -> ModelGraph {
+    switch head {
+    case .number(let value):
+      precondition(classCount == 0 && columns(of: value) == 1, "a number is one column")
+      return graph(.regression, [.init(name: AnswerNames.number, value: value, kind: .number)])
+    case .logOdds(let value):
+      precondition(classCount == 2 && columns(of: value) == 1, "log-odds are one column for two classes")
+      // softmax(0, z) is the logistic function of z.
+      let logits = addDense(
+        name: "logits", from: value, weights: Matrix(rows: 2, columns: 1, elements: [0, 1]), bias: [0, 0],
+        activation: .identity)
+      return finish(.logits(logits), classCount: classCount)
+    case .logits(let value):
+      let probabilities = add(.softmax, name: AnswerNames.probabilities, from: value, columns: columns(of: value))
+      return finish(.probabilities(probabilities), classCount: classCount)
+    case .probabilities(let value): return classified(by: value, as: AnswerNames.probabilities, classCount)
+    case .scores(let value): return classified(by: value, as: AnswerNames.scores, classCount)
+    }
+  }
+
+  private mutating func classified(by value: Int, as name: String, _ classCount: Int) -> ModelGraph {
+    precondition(classCount >= 2 && columns(of: value) == classCount, "one column for each of \(classCount) classes")
+    let index = add(.argMax, name: "class", from: value, columns: 1)
+    return graph(
+      .classification,
+      [
+        .init(name: name, value: value, kind: .number),
         .init(name: "class", value: index, kind: .classIndex),
         .init(name: "label", value: index, kind: .classLabel),
-      ]
-    case .regression:
-      outputs = [.init(name: "prediction", value: rawOutputs, kind: .number)]
-    }
-    return ModelGraph(task: task, values: values, nodes: nodes, outputs: outputs, tensors: tensors)
+      ])
   }
+
+  private func graph(_ task: ModelGraph.Task, _ outputs: [ModelGraph.Output]) -> ModelGraph {
+    ModelGraph(task: task, values: values, nodes: nodes, outputs: outputs, tensors: tensors)
+  }
+}
+
+/// Names of the outputs that a trained graph's numbers leave under. They say what the numbers mean, which the kind
+/// of an output does not.
+enum AnswerNames {
+  static let probabilities = "probabilities"
+  static let scores = "scores"
+  static let number = "prediction"
 }

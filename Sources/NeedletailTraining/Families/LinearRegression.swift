@@ -1,25 +1,24 @@
 internal import NeedletailCore
 
-/// Ordinary least squares, or ridge regression: solved exactly, nothing is iterated.
+/// Ordinary least squares, or ridge regression. Both are solved exactly; nothing is iterated.
 struct LinearRegression: ModelFamily {
   let name = "linear_regression"
   let summary = "least squares, solved exactly, optionally with an L2 penalty."
   let tasks: Set<ModelGraph.Task> = [.regression]
-  let gainsFromInt8 = false
-  let trainingSettings: [Setting] = []
   let modelSettings = [
     Setting(
       "l2", .number(0...1e12), .number(0),
       "Penalty on the squared weights, as alpha of scikit-learn's Ridge; the intercept is free.")
   ]
 
-  func fit(_ context: FitContext) throws(TrainingError) -> any FittedModel {
+  func fit(_ context: FitContext<Matrix>) throws(TrainingError) -> any FittedModel {
     let inputs = context.train.inputs
     let targets = context.train.targets
     let columns = inputs.columns
     let rows = Double(inputs.rows)
+    var problem = try LeastSquares(columns: columns)
 
-    // Centred, the intercept drops out of the problem and goes unpenalised.
+    // On centred columns the intercept drops out of the problem and goes unpenalised.
     var means = [Double](repeating: 0, count: columns)
     for row in 0..<inputs.rows {
       for column in 0..<columns { means[column] += Double(inputs[row, column]) }
@@ -27,12 +26,12 @@ struct LinearRegression: ModelFamily {
     for column in 0..<columns { means[column] /= rows }
     let targetMean = targets.reduce(0, +) / rows
 
-    var problem = LeastSquares(columns: columns)
     var equation = [Double](repeating: 0, count: columns)
     for row in 0..<inputs.rows {
       for column in 0..<columns { equation[column] = Double(inputs[row, column]) - means[column] }
       problem.add(equation, equals: targets[row] - targetMean)
     }
+    // Ridge regression is least squares with one more equation a column: √l2 · weight = 0.
     let l2 = context.model["l2"].number ?? 0
     if l2 > 0 {
       for column in 0..<columns {
@@ -41,10 +40,10 @@ struct LinearRegression: ModelFamily {
         problem.add(penalty, equals: 0)
       }
     }
-    let (weights, rank) = problem.solve()
+    let (weights, rank) = try problem.solve()
     let intercept = targetMean - zip(weights, means).reduce(0) { $0 + $1.0 * $1.1 }
-    guard weights.allSatisfy(\.isFinite), intercept.isFinite else {
-      throw .fit("linear_regression: expected finite weights, found an overflow; standardise the features")
+    guard (weights + [intercept]).allSatisfy({ Float($0).isFinite }) else {
+      throw .fit("linear_regression: expected weights within ±3.4e38, found an overflow; standardise the features")
     }
     var notes = ["solved exactly"]
     if rank < columns {
@@ -58,11 +57,11 @@ struct LinearRegression: ModelFamily {
     let intercept: Double
     let notes: [String]
 
-    func exportGraph(into graph: inout GraphBuilder, input: Int) -> Int {
-      graph.addDense(
-        name: "linear", from: input,
-        weights: Matrix(rows: 1, columns: weights.count, elements: weights.map { Float($0) }),
-        bias: [Float(intercept)], activation: .identity)
+    func export(into graph: inout GraphBuilder, input: Int) -> OutputHead {
+      let weights = Matrix(rows: 1, columns: weights.count, elements: weights.map { Float($0) })
+      return .number(
+        graph.addDense(
+          name: "linear", from: input, weights: weights, bias: [Float(intercept)], activation: .identity))
     }
   }
 }

@@ -1,21 +1,15 @@
 internal import COpenBLAS
+internal import Glibc
 internal import NeedletailCore
-
-#if canImport(Glibc)
-  internal import Glibc
-#else
-  internal import Darwin
-#endif
 
 /// Binary and multinomial logistic regression with an L2 penalty, minimised to the last digit.
 ///
-/// The objective is scikit-learn's: C · Σ loss + ½‖w‖², the intercepts free; here divided by C · rows,
-/// so that the tolerance does not depend on the number of rows.
+/// The objective is scikit-learn's, C · Σ loss + ½‖w‖² with free intercepts, divided by C · rows, so that the
+/// tolerance does not depend on the number of rows.
 struct LogisticRegression: ModelFamily {
   let name = "logistic_regression"
   let summary = "linear classifier for two or more classes, L2 penalty, exact optimum."
   let tasks: Set<ModelGraph.Task> = [.classification]
-  let gainsFromInt8 = false
   let modelSettings = [
     Setting("c", .number(1e-12...1e12), .number(1), "Inverse strength of the penalty, as C of scikit-learn.")
   ]
@@ -24,7 +18,7 @@ struct LogisticRegression: ModelFamily {
     Setting("tolerance", .number(1e-14...1), .number(1e-8), "Stop when the gradient is below."),
   ]
 
-  func fit(_ context: FitContext) throws(TrainingError) -> any FittedModel {
+  func fit(_ context: FitContext<Matrix>) throws(TrainingError) -> any FittedModel {
     var loss = LogisticLoss(samples: context.train, classCount: context.classCount, c: context.model["c"].number ?? 1)
     var solver = LBFGS()
     solver.iterationsMax = context.training["iterations_max"].integer ?? 10_000
@@ -42,30 +36,31 @@ struct LogisticRegression: ModelFamily {
   }
 
   struct Fitted: FittedModel {
-    /// 1 for two classes: the log-odds of the second.
+    /// Rows of the weights: 1 for two classes (the log-odds of the second), else one a class.
     let outputs: Int
     let columns: Int
     /// Weights [outputs, columns], then intercepts.
     let point: [Double]
     let notes: [String]
 
-    func exportGraph(into graph: inout GraphBuilder, input: Int) -> Int {
+    func export(into graph: inout GraphBuilder, input: Int) -> OutputHead {
       var weights = point[..<(outputs * columns)].map { Float($0) }
       var bias = point[(outputs * columns)...].map { Float($0) }
       if outputs == 1 {
-        // softmax(0, z) is the logistic function of z.
+        // softmax(0, z) is the logistic function of z; a first row of zeros costs less than one more node.
         weights = [Float](repeating: 0, count: columns) + weights
         bias = [0] + bias
       }
-      return graph.addDense(
-        name: "logits", from: input, weights: Matrix(rows: bias.count, columns: columns, elements: weights),
-        bias: bias, activation: .identity)
+      let matrix = Matrix(rows: bias.count, columns: columns, elements: weights)
+      return .logits(
+        graph.addDense(name: "logits", from: input, weights: matrix, bias: bias, activation: .identity))
     }
   }
 }
 
 /// Mean cross-entropy plus penalty, with its gradient.
 struct LogisticLoss {
+  /// Scores a row: 1 for two classes, else one a class.
   let outputCount: Int
   private let rows: Int
   private let columns: Int
@@ -76,7 +71,7 @@ struct LogisticLoss {
 
   var parameterCount: Int { outputCount * (columns + 1) }
 
-  init(samples: Samples, classCount: Int, c: Double) {
+  init(samples: Samples<Matrix>, classCount: Int, c: Double) {
     rows = samples.count
     columns = samples.inputs.columns
     outputCount = classCount == 2 ? 1 : classCount
@@ -86,6 +81,10 @@ struct LogisticLoss {
     scores = [Double](repeating: 0, count: rows * outputCount)
   }
 
+  /// - Parameters:
+  ///   - point: weights [outputCount, columns], then one intercept an output.
+  ///   - gradient: receives the derivative of the result by every element of the point.
+  /// - Returns: mean loss plus penalty at the point.
   mutating func evaluate(_ point: [Double], gradient: inout [Double]) -> Double {
     let weightCount = outputCount * columns
     for row in 0..<rows {
@@ -113,7 +112,9 @@ struct LogisticLoss {
     return loss * scale + 0.5 * penalty * squares
   }
 
-  /// Turns scores into probability − truth; returns the summed loss.
+  /// Turns scores into probability − truth.
+  ///
+  /// - Returns: the summed loss.
   private mutating func binaryLoss() -> Double {
     var loss = 0.0
     for row in 0..<rows {
@@ -127,6 +128,9 @@ struct LogisticLoss {
     return loss
   }
 
+  /// Turns scores into probability − truth, through the softmax of each row.
+  ///
+  /// - Returns: the summed loss.
   private mutating func multinomialLoss() -> Double {
     var loss = 0.0
     scores.withUnsafeMutableBufferPointer { scores in

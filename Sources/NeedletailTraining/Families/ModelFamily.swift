@@ -1,68 +1,93 @@
 public import NeedletailCore
 
-/// A kind of model the trainer can fit: one adapter, one file, listed in ``FamilyRegistry``.
-public protocol ModelFamily: Sendable {
-  /// As `model.family` names it.
-  var name: String { get }
-  /// One sentence for people.
-  var summary: String { get }
-  var tasks: Set<ModelGraph.Task> { get }
-  /// Keys under `model`, with this family's defaults.
-  var modelSettings: [Setting] { get }
-  /// Keys under `training`, with this family's defaults.
-  var trainingSettings: [Setting] { get }
-  /// False where the model has so few weights that int8 would only cost accuracy.
-  var gainsFromInt8: Bool { get }
+/// A kind of model that the trainer can fit.
+///
+/// A new family is one file in this folder and one line in ``FamilyRegistry``. It declares what it is called, which
+/// settings it has, and what it wants done to the columns; it learns from rows in the form of its ``Input``; and
+/// what it learned becomes nodes of the model's graph that end in an ``OutputHead``. Evaluation, quantisation, golden
+/// samples and the drift baseline then follow from the graph.
+public protocol ModelFamily<Input>: Sendable {
+  /// Form of the rows that ``fit(_:)`` gets: ``Matrix`` or ``FeatureColumns``.
+  associatedtype Input: TrainingInput
 
-  /// Learns from the training rows; validation rows may steer it.
+  /// Name under `model.family` in a run file.
+  var name: String { get }
+  /// One sentence for people, without the name.
+  var summary: String { get }
+  /// Tasks that it can learn.
+  var tasks: Set<ModelGraph.Task> { get }
+  /// What becomes of the columns before the family sees them. Default: that of the ``Input``.
+  var preprocessing: PreprocessingRequest { get }
+  /// True where validation rows steer the training, by early stopping for instance. Default: false, and
+  /// ``FitContext/validation`` is empty.
+  var usesValidationRows: Bool { get }
+  /// True where int8 weights make the model faster. Default: false, as for a model of one layer.
+  var gainsFromInt8: Bool { get }
+  /// Keys under `model` with their defaults and bounds. Default: none.
+  var modelSettings: [Setting] { get }
+  /// Keys under `training` with their defaults and bounds. Default: none.
+  var trainingSettings: [Setting] { get }
+
+  /// Learns from the training rows.
   ///
-  /// - Throws: what made learning impossible, with advice.
-  func fit(_ context: FitContext) throws(TrainingError) -> any FittedModel
+  /// - Throws: `TrainingError` of kind `fit` that says what made learning impossible, with advice.
+  func fit(_ context: FitContext<Input>) throws(TrainingError) -> any FittedModel
+}
+
+extension ModelFamily {
+  public var preprocessing: PreprocessingRequest { Input.preprocessing }
+  public var usesValidationRows: Bool { false }
+  public var gainsFromInt8: Bool { false }
+  public var modelSettings: [Setting] { [] }
+  public var trainingSettings: [Setting] { [] }
 }
 
 /// What a family learned.
 public protocol FittedModel: Sendable {
-  /// Adds the layers that lead from the preprocessed row to the raw outputs: one logit a class, or one number.
+  /// Adds the nodes that lead from the preprocessed row to the answers.
   ///
-  /// - Returns: the value that holds them.
-  func exportGraph(into graph: inout GraphBuilder, input: Int) -> Int
+  /// - Parameters:
+  ///   - graph: the graph so far, preprocessing included.
+  ///   - input: the value that holds the preprocessed row.
+  /// - Returns: the value that holds the answers, and how they are to be read.
+  func export(into graph: inout GraphBuilder, input: Int) -> OutputHead
   /// What happened on the way, for the result table: `converged after 34 iterations`.
   var notes: [String] { get }
 }
 
-/// Preprocessed rows with what they should give.
-public struct Samples: Sendable {
-  /// One row a sample, after preprocessing.
-  public var inputs: Matrix
-  /// Class indices for classification, the values themselves for regression.
-  public var targets: [Double]
-
-  public init(inputs: Matrix, targets: [Double]) {
-    precondition(inputs.rows == targets.count)
-    self.inputs = inputs
-    self.targets = targets
-  }
-
-  public var count: Int { targets.count }
+/// How the last value of a family's nodes answers the task. Every case holds the index of that value.
+public enum OutputHead: Equatable, Sendable {
+  /// One column a class; their softmax are the probabilities.
+  case logits(Int)
+  /// One column for two classes: the log-odds of the second. The logistic function makes them probabilities.
+  case logOdds(Int)
+  /// One column a class, adding up to 1.
+  case probabilities(Int)
+  /// One column a class, the largest wins; nothing is said about probabilities.
+  case scores(Int)
+  /// One column: the predicted number.
+  case number(Int)
 }
 
 /// All a family needs to learn.
-public struct FitContext {
+public struct FitContext<Input: TrainingInput> {
   public var task: ModelGraph.Task
-  /// 0 for regression.
+  /// Number of classes; 0 for regression.
   public var classCount: Int
-  public var train: Samples
-  /// May be empty.
-  public var validation: Samples
-  /// The family's own keys under `model` and `training`, defaults merged in.
+  public var train: Samples<Input>
+  /// Rows to steer by; empty unless the family uses them, and perhaps even then.
+  public var validation: Samples<Input>
+  /// The section `model` of the run file, defaults merged in.
   public var model: Document
+  /// The section `training` of the run file, defaults merged in.
   public var training: Document
+  /// Seed for whatever is random.
   public var seed: UInt64
-  /// Called after every epoch.
+  /// Called after every epoch, on the thread that trains.
   public var progress: (EpochReport) -> Void
 
   public init(
-    task: ModelGraph.Task, classCount: Int, train: Samples, validation: Samples, model: Document,
+    task: ModelGraph.Task, classCount: Int, train: Samples<Input>, validation: Samples<Input>, model: Document,
     training: Document, seed: UInt64, progress: @escaping (EpochReport) -> Void = { _ in }
   ) {
     self.task = task
@@ -78,7 +103,7 @@ public struct FitContext {
 
 /// Where an iterative training stands.
 public struct EpochReport: Sendable {
-  /// From 1.
+  /// Number of the epoch, from 1.
   public var epoch: Int
   public var epochCount: Int
   /// Mean over the epoch's training rows.
@@ -88,16 +113,22 @@ public struct EpochReport: Sendable {
   /// Accuracy or R² on the validation rows.
   public var validationMetric: Double?
   public var metricName: String
+  /// Epoch with the smallest validation loss so far, and its metric; 0 and nil without validation rows.
   public var bestEpoch: Int
   public var bestMetric: Double?
 }
 
-extension ModelFamily {
-  /// The family's defaults under `model` and `training`.
-  public var defaults: (model: Document, training: Document) {
-    func section(_ settings: [Setting]) -> Document {
-      .section(settings.map { .init($0.key, $0.fallback) })
-    }
-    return (section(modelSettings), section(trainingSettings))
-  }
+/// The model families by name, in the order in which messages list them.
+public enum FamilyRegistry {
+  public static let all: [any ModelFamily] = [
+    LinearRegression(),
+    LogisticRegression(),
+    MLP(),
+  ]
+}
+
+extension [any ModelFamily] {
+  public var names: [String] { map(\.name) }
+
+  func named(_ name: String) -> (any ModelFamily)? { first { $0.name == name } }
 }

@@ -1,12 +1,13 @@
 /// Limited-memory BFGS for smooth convex functions, in Double.
 ///
-/// Two-loop recursion (Nocedal and Wright, algorithm 7.4) with the line search of Hager and Zhang (2005),
-/// whose approximate Wolfe condition still decides where the function's own digits have run out: that is
-/// what lets the gradient fall to 1e-8 and below.
+/// The direction comes from the two-loop recursion (Nocedal and Wright, algorithm 7.4), the step from the line search
+/// of Hager and Zhang (2005). Their approximate Wolfe condition compares slopes, not values, and so still decides
+/// where differences of the function drown in rounding; the gradient can therefore fall to 1e-8 and below.
 struct LBFGS {
+  /// Steps remembered to estimate curvature.
   var memory = 20
   var iterationsMax = 10_000
-  /// Stops when the largest component of the gradient is below.
+  /// The search stops when no component of the gradient is larger.
   var gradientTolerance = 1e-8
 
   struct Result {
@@ -18,7 +19,9 @@ struct LBFGS {
     var hasConverged: Bool
   }
 
-  /// - Parameter evaluate: writes the gradient at a point and returns the value there.
+  /// - Parameters:
+  ///   - start: any point.
+  ///   - evaluate: writes the gradient at a point and returns the value there.
   func minimise(from start: [Double], _ evaluate: (_ point: [Double], _ gradient: inout [Double]) -> Double) -> Result {
     var x = start
     var gradient = [Double](repeating: 0, count: x.count)
@@ -63,6 +66,7 @@ struct LBFGS {
       hasConverged: value.isFinite && gradientMax <= gradientTolerance)
   }
 
+  /// The gradient times the estimated inverse curvature, negated.
   private func searchDirection(
     _ gradient: [Double], _ steps: [[Double]], _ changes: [[Double]], _ curvatures: [Double]
   ) -> [Double] {
@@ -83,19 +87,22 @@ struct LBFGS {
     return q.map { -$0 }
   }
 
+  /// A point that the line search tries.
   private struct Trial {
     var point: [Double]
     var gradient: [Double]
     var value: Double
   }
 
-  /// Bisection and secant inside a bracket whose left end descends and whose right end ascends or is too high.
+  /// Bisection and secant steps inside a bracket whose left end descends and whose right end ascends or is too high.
+  ///
+  /// - Returns: nil where rounding leaves no better point to find.
   private func lineSearch(
     _ x: [Double], _ value: Double, _ gradient: [Double], _ direction: [Double], _ firstStep: Double,
     _ evaluate: ([Double], inout [Double]) -> Double
   ) -> Trial? {
     let slope0 = Self.dot(gradient, direction)
-    // Rounding of a sum of losses: a value this much above the start counts as equal.
+    // A value this little above the start counts as equal: a sum of losses rounds that much.
     let slack = 1e-12 * max(1, abs(value))
     var low = 0.0
     var lowSlope = slope0

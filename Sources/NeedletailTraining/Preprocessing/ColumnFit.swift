@@ -2,17 +2,23 @@ internal import NeedletailCore
 
 /// What one column's training rows say about how to bind and fill it.
 struct ColumnFit {
+  /// Name, kind and policies as a client sees them.
   let feature: Feature
-  /// For missing values; a category's code for categorical columns.
+  /// What happens to a missing value, as the run file says.
+  let missing: RunConfiguration.MissingPolicy
+  /// Number that a missing value becomes, a category's code for categorical columns. Used only where ``fills``.
   let fill: Float
-  /// Indicator columns; 0 for numbers.
-  let width: Int
-  /// Table code → schema code, −1 for a category without training rows.
+  /// Schema code of each category of the table, −1 for a category without training rows. Empty for numbers.
   let recoding: [Int32]
 
+  /// - Parameters:
+  ///   - rows: the training split.
+  ///   - configuration: names the place of a setting in messages.
+  /// - Throws: `TrainingError` where the policy does not fit the column's values.
   init(
     _ column: Table.Column, rows: [Int], policy: RunConfiguration.FeaturePolicy, _ configuration: RunConfiguration
   ) throws(TrainingError) {
+    self.missing = policy.missing
     let missing = (0..<column.count).count { column.isMissing($0) }
     if policy.missing == .refuse, missing > 0 {
       throw .configuration(
@@ -30,7 +36,6 @@ struct ColumnFit {
     case .numbers(let numbers):
       feature = Feature(name: column.name, kind: .numeric, missing: missingPolicy, summary: policy.summary)
       fill = Float(try Self.fill(present.map { numbers[$0] }, column.name, policy, configuration))
-      width = 0
       recoding = []
     case .categories(let codes, let categories):
       var counts = [Int](repeating: 0, count: categories.count)
@@ -43,7 +48,6 @@ struct ColumnFit {
       feature = Feature(
         name: column.name, kind: .categorical(categories: names, unknown: policy.unknown), missing: missingPolicy,
         summary: policy.summary)
-      width = names.count + (policy.unknown == .other ? 1 : 0)
       let most = seen.indices.max { counts[seen[$0]] < counts[seen[$1]] } ?? 0
       if policy.missing == .constant {
         let text = policy.constant ?? ""
@@ -60,17 +64,18 @@ struct ColumnFit {
     }
   }
 
+  /// Value that stands in for missing ones.
   private static func fill(
     _ values: [Double], _ name: String, _ policy: RunConfiguration.FeaturePolicy, _ configuration: RunConfiguration
   ) throws(TrainingError) -> Double {
     switch policy.missing {
-    case .refuse: return 0
+    case .refuse, .keep: return 0
     case .mean: return values.reduce(0, +) / Double(values.count)
     case .median: return Quantiles.of(values.sorted(), 0.5)
     case .mostFrequent:
       var counts: [Double: Int] = [:]
       for value in values { counts[value, default: 0] += 1 }
-      // The smallest of the most frequent, as scikit-learn decides.
+      // Among equally frequent values the smallest, as scikit-learn decides.
       return counts.max { ($0.value, -$0.key) < ($1.value, -$1.key) }?.key ?? 0
     case .constant:
       let text = policy.constant ?? ""
@@ -83,12 +88,52 @@ struct ColumnFit {
     }
   }
 
-  /// By value if all are numbers, else by their UTF-8 bytes: the same on every machine.
+  /// True where the graph replaces missing values.
+  var fills: Bool { missing != .refuse && missing != .keep }
+
+  /// Number of indicator columns that a one-hot encoding writes; 0 for numbers.
+  var indicatorCount: Int {
+    guard case .categorical(let categories, let unknown) = feature.kind else { return 0 }
+    return categories.count + (unknown == .other ? 1 : 0)
+  }
+
+  /// Number that a cell of the table is bound as, missing ones filled in where the graph does so.
+  ///
+  /// - Precondition: the schema accepts the cell.
+  func bound(_ column: Table.Column, row: Int) -> Float {
+    if column.isMissing(row) { return fills ? fill : .nan }
+    switch column.values {
+    case .numbers(let numbers): return Float(numbers[row])
+    case .categories(let codes, _):
+      let code = recoding[Int(codes[row])]
+      guard code < 0, case .categorical(let categories, .other) = feature.kind else { return Float(code) }
+      return Float(categories.count)
+    }
+  }
+
+  /// Order of categories: by value if all are numbers, else by their UTF-8 bytes, so that it is the same everywhere.
+  ///
+  /// - Parameters:
+  ///   - indices: the categories to order.
+  ///   - names: by index.
   static func sorted(_ indices: [Int], _ names: [String]) -> [Int] {
     let numbers = indices.map { Double(names[$0]) }
     if numbers.allSatisfy({ $0 != nil && $0?.isNaN == false }) {
       return zip(indices, numbers.map { $0 ?? 0 }).sorted { ($0.1, $0.0) < ($1.1, $1.0) }.map(\.0)
     }
     return indices.sorted { names[$0].utf8.lexicographicallyPrecedes(names[$1].utf8) }
+  }
+}
+
+/// Quantiles by linear interpolation between order statistics, as NumPy's default.
+enum Quantiles {
+  /// - Parameters:
+  ///   - sorted: ascending, not empty.
+  ///   - fraction: 0…1.
+  static func of(_ sorted: [Double], _ fraction: Double) -> Double {
+    let position = fraction * Double(sorted.count - 1)
+    let low = Int(position)
+    let high = min(low + 1, sorted.count - 1)
+    return sorted[low] + (position - Double(low)) * (sorted[high] - sorted[low])
   }
 }

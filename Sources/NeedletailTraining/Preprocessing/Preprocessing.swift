@@ -1,67 +1,113 @@
 public import NeedletailCore
 internal import NeedletailEngine
 
-/// What leads from a raw row to the numbers a family learns from: fitted on training rows only, and then
-/// part of the model's graph. The trainer runs it on the engine as the server will.
+/// What a model family wants done to the columns before it learns from them. All of it becomes part of the graph.
+public struct PreprocessingRequest: Equatable, Sendable {
+  /// What becomes of numbers.
+  public enum Numbers: Sendable {
+    /// Brought to a common scale, as `preprocessing.scale` says; standardised by default.
+    case scaled
+    /// Left as they are.
+    case unscaled
+  }
+
+  /// What becomes of categories.
+  public enum Categories: Sendable {
+    /// One column of 0 and 1 a category.
+    case oneHot
+    /// One column that holds the category's code.
+    case codes
+  }
+
+  /// What becomes of missing values where the run file does not say how to fill them in.
+  public enum Missing: Sendable {
+    /// Rows with them are refused, in training and in serving.
+    case refused
+    /// The family gets them as NaN, and its nodes cope with NaN.
+    case kept
+  }
+
+  public var numbers: Numbers
+  public var categories: Categories
+  public var missing: Missing
+
+  public init(numbers: Numbers, categories: Categories, missing: Missing) {
+    self.numbers = numbers
+    self.categories = categories
+    self.missing = missing
+  }
+
+  /// For models that add columns up: linear models and networks.
+  public static let dense = PreprocessingRequest(numbers: .scaled, categories: .oneHot, missing: .refused)
+  /// For models that look at one column at a time: trees.
+  public static let columns = PreprocessingRequest(numbers: .unscaled, categories: .codes, missing: .kept)
+}
+
+/// What leads from a raw row to the numbers a family learns from.
+///
+/// It is fitted on the training rows only and then becomes the first nodes of the model's graph: impute, one-hot,
+/// scale, each only where it has something to do. The trainer runs these nodes on the engine, as the server will.
 public struct Preprocessing: Sendable {
   public let schema: FeatureSchema
-  /// Columns after one-hot encoding.
+  /// Width of the preprocessed row.
   public let columns: Int
-  /// Per feature; only used where the policy is `impute`.
-  let fills: [Float]
-  /// Per feature: 0 for numbers, else the number of indicator columns.
-  let widths: [Int]
+  /// One a feature, in schema order.
+  let columnFits: [ColumnFit]
+  /// Scaling of the preprocessed row; nil where nothing is scaled.
   let affine: Affine?
-  /// Per feature: the table's category code → the schema's.
-  private let recoding: [[Int32]]
+  /// Indicator columns of each feature, 0 for one that passes through.
+  private let widths: [Int]
 
   /// - Parameters:
   ///   - features: all rows; only `rows` are looked at, except to tell whether values are missing.
   ///   - rows: the training split.
   ///   - target: name of the predicted column.
+  /// - Throws: `TrainingError` where a policy does not fit its column, or there are too many columns.
   public init(
     features: Table, rows: [Int], target: String, configuration: RunConfiguration
   ) throws(TrainingError) {
-    var schemaFeatures: [Feature] = []
-    var fills: [Float] = []
-    var widths: [Int] = []
-    var recoding: [[Int32]] = []
+    var fits: [ColumnFit] = []
     for column in features.columns {
-      let fit = try ColumnFit(column, rows: rows, policy: configuration.policy(for: column.name), configuration)
-      schemaFeatures.append(fit.feature)
-      fills.append(fit.fill)
-      widths.append(fit.width)
-      recoding.append(fit.recoding)
+      fits.append(
+        try ColumnFit(column, rows: rows, policy: configuration.policy(for: column.name), configuration))
     }
-    schema = FeatureSchema(features: schemaFeatures, target: target)
-    self.fills = fills
-    self.widths = widths
-    self.recoding = recoding
-    let columns = widths.reduce(0) { $0 + max($1, 1) }
-    self.columns = columns
+    if let kept = fits.first(where: { $0.missing == .keep }), let filled = fits.first(where: \.fills) {
+      // One node fills in gaps, and it leaves none.
+      let path = "features.columns.\(filled.feature.name).missing"
+      throw .configuration(
+        configuration.location(of: path),
+        "\(path): expected keep or refuse, because \(kept.feature.name.quotedForMessage) keeps its missing values, "
+          + "found \(filled.missing.rawValue)")
+    }
+    let isOneHot = configuration.family.preprocessing.categories == .oneHot
+    columnFits = fits
+    widths = fits.map { isOneHot ? $0.indicatorCount : 0 }
+    schema = FeatureSchema(features: fits.map(\.feature), target: target)
+    columns = widths.reduce(0) { $0 + max($1, 1) }
     guard columns <= Limits.columnsMax else {
       throw TrainingError(
         .data, "features: expected at most \(Limits.columnsMax) columns after one-hot encoding, found \(columns)")
     }
-    affine = Self.fitAffine(features, rows: rows, fills: fills, widths: widths, scaling: configuration.scaling)
+    affine = Self.fitAffine(features, rows: rows, fits: fits, widths: widths, scaling: configuration.scaling)
   }
 
   // MARK: - fitting
 
   private static func fitAffine(
-    _ table: Table, rows: [Int], fills: [Float], widths: [Int], scaling: RunConfiguration.Scaling
+    _ table: Table, rows: [Int], fits: [ColumnFit], widths: [Int], scaling: RunConfiguration.Scaling
   ) -> Affine? {
-    guard scaling != .none, widths.contains(0) else { return nil }
+    guard scaling != .none, fits.contains(where: { $0.feature.kind == .numeric }) else { return nil }
     var affine = Affine(scaling: scaling == .minMax ? .minMax : .standardise, offset: [], scale: [])
     for (index, column) in table.columns.enumerated() {
-      guard case .numbers(let numbers) = column.values else {
-        // Indicators are 0 and 1 already.
-        affine.offset += [Float](repeating: 0, count: widths[index])
-        affine.scale += [Float](repeating: 1, count: widths[index])
+      guard case .numbers = column.values else {
+        // Indicators are 0 and 1 already, and codes are names.
+        let width = max(widths[index], 1)
+        affine.offset += [Float](repeating: 0, count: width)
+        affine.scale += [Float](repeating: 1, count: width)
         continue
       }
-      // As the engine will see them: fp32, gaps filled.
-      let seen = rows.map { numbers[$0].isNaN ? Double(fills[index]) : Double(Float(numbers[$0])) }
+      // The numbers as the engine will see them: in fp32, gaps filled, kept gaps left out.
+      let seen = rows.map { Double(fits[index].bound(column, row: $0)) }.filter { !$0.isNaN }
       let (offset, scale) = scaling == .minMax ? minMax(seen) : standardise(seen)
       affine.offset.append(Float(offset))
       affine.scale.append(Float(scale))
@@ -69,8 +115,8 @@ public struct Preprocessing: Sendable {
     return affine
   }
 
-  /// A column that never changed in training becomes 0 throughout: its factor is then 1, and families give it
-  /// no weight.
+  /// A column that never changed in training becomes 0 throughout. Its factor is then 1, and families give it no
+  /// weight.
   private static func standardise(_ values: [Double]) -> (offset: Double, scale: Double) {
     let mean = values.reduce(0, +) / Double(values.count)
     let variance = values.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(values.count)
@@ -86,13 +132,14 @@ public struct Preprocessing: Sendable {
 
   // MARK: - running
 
-  /// Adds Impute → OneHot → Affine, each only where it has something to do.
+  /// Adds the preprocessing to a graph that holds nothing else yet.
   ///
   /// - Returns: the value that holds the preprocessed row.
   func export(into graph: inout GraphBuilder) -> Int {
     var value = 0
-    if schema.features.contains(where: { $0.missing == .impute }) {
-      value = graph.add(.impute(fill: fills), name: "impute", from: value, columns: fills.count)
+    if columnFits.contains(where: \.fills) {
+      value = graph.add(
+        .impute(fill: columnFits.map(\.fill)), name: "impute", from: value, columns: columnFits.count)
     }
     if widths.contains(where: { $0 > 0 }) {
       value = graph.add(.oneHot(widths: widths), name: "one_hot", from: value, columns: columns)
@@ -107,30 +154,36 @@ public struct Preprocessing: Sendable {
   /// A row as a client would send it.
   func cells(of table: Table, row: Int) -> [Cell] {
     table.columns.map { column in
+      if column.isMissing(row) { return .missing }
       switch column.values {
-      case .numbers(let numbers): numbers[row].isNaN ? .missing : .number(numbers[row])
-      case .categories(let codes, let categories): codes[row] < 0 ? .missing : .text(categories[Int(codes[row])])
+      case .numbers(let numbers): return .number(numbers[row])
+      case .categories(let codes, let categories): return .text(categories[Int(codes[row])])
       }
     }
   }
 
   /// False where the row holds a category that training never saw and the schema refuses.
   func accepts(_ table: Table, row: Int) -> Bool {
-    for (index, column) in table.columns.enumerated() {
-      guard case .categories(let codes, _) = column.values,
-        case .categorical(_, .refuse) = schema.features[index].kind
-      else { continue }
-      if codes[row] >= 0, recoding[index][Int(codes[row])] < 0 { return false }
+    for (fit, column) in zip(columnFits, table.columns) {
+      guard case .categories(let codes, _) = column.values, case .categorical(_, .refuse) = fit.feature.kind else {
+        continue
+      }
+      if codes[row] >= 0, fit.recoding[Int(codes[row])] < 0 { return false }
     }
     return true
   }
 
   /// Preprocessed rows, computed by the engine.
+  ///
+  /// - Parameter rows: indices into the table; may be empty.
+  /// - Returns: one row each, ``columns`` wide.
+  /// - Throws: `TrainingError` for a row that the schema refuses.
   func transform(_ table: Table, rows: [Int]) throws(TrainingError) -> Matrix {
+    guard !rows.isEmpty else { return Matrix(rows: 0, columns: columns) }
     var builder = GraphBuilder(inputColumns: schema.features.count)
     var value = export(into: &builder)
     if value == 0 {
-      // A plan needs a step: an affine that changes nothing.
+      // A plan needs a step: a scaling that changes nothing.
       let identity = Affine(
         scaling: .standardise, offset: [Float](repeating: 0, count: columns),
         scale: [Float](repeating: 1, count: columns))

@@ -1,7 +1,108 @@
 internal import NeedletailCore
 
+/// Decides which layers may be int8, so that they cost no more than the run allows.
+///
+/// The gate computes nothing itself: the caller measures on the engine how a set of layers performs. All layers are
+/// tried first. If they cost too much, the last layer goes back to fp32, because its rounding reaches the answers
+/// undamped; then the others follow one by one, the most damaging first.
+struct QuantisationGate {
+  /// How a choice of int8 layers performs, compared with fp32.
+  struct Measurement: Equatable {
+    /// Points lost on validation or on test rows, the larger of the two; negative where int8 is better.
+    var lossPoints: Double
+    /// Mean |difference| of the answers on calibration rows.
+    var deviation: Double
+  }
+
+  struct Decision: Equatable {
+    /// Dense nodes that become int8; empty for fp32.
+    var int8Layers: Set<Int>
+    /// What was measured for them; nil for fp32.
+    var measurement: Measurement?
+    /// One sentence for people and for the lineage.
+    var reason: String
+  }
+
+  /// Weights from which `auto` tries int8: fewer fit in a core's L1 cache (32 KB) either way.
+  static let weightsMinForAutomatic = 4096
+
+  let settings: RunConfiguration.Quantisation
+  /// Whether int8 makes models of the family faster.
+  let familyGains: Bool
+
+  /// - Parameters:
+  ///   - layers: indices of the dense nodes, in their order.
+  ///   - weightCount: number of weights in them.
+  ///   - names: name of a node, for the reason.
+  ///   - measure: how a choice of int8 layers performs.
+  /// - Throws: what `measure` throws.
+  func decide<Failure>(
+    layers: [Int], weightCount: Int, names: (Int) -> String,
+    measure: (Set<Int>) throws(Failure) -> Measurement
+  ) throws(Failure) -> Decision {
+    if settings.precision == .fp32 { return fp32("fp32 as configured") }
+    if layers.isEmpty { return fp32("fp32: no layer to quantise") }
+    if settings.precision == .automatic {
+      if !familyGains { return fp32("fp32: int8 has nothing to gain in a linear model") }
+      if weightCount < Self.weightsMinForAutomatic {
+        return fp32(
+          "fp32: int8 has nothing to gain below \(Figures.count(Self.weightsMinForAutomatic)) weights, found \(weightCount)"
+        )
+      }
+    }
+
+    var chosen = Set(layers)
+    let whole = try measure(chosen)
+    if passes(whole) {
+      return Decision(
+        int8Layers: chosen, measurement: whole, reason: "int8 in all \(layers.count) layers: \(sentence(whole))")
+    }
+    for layer in try fallbackOrder(layers, measure) {
+      chosen.remove(layer)
+      if chosen.isEmpty { break }
+      let found = try measure(chosen)
+      if passes(found) {
+        let kept = layers.filter { !chosen.contains($0) }.map(names).joined(separator: ", ")
+        return Decision(
+          int8Layers: chosen, measurement: found,
+          reason: "int8 in \(chosen.count) of \(layers.count) layers, fp32 in \(kept): \(sentence(found))")
+      }
+    }
+    return Decision(
+      int8Layers: [], measurement: nil, reason: "fp32: int8 \(sentence(whole)), and no choice of layers passed")
+  }
+
+  /// Layers in the order in which they go back to fp32.
+  private func fallbackOrder<Failure>(
+    _ layers: [Int], _ measure: (Set<Int>) throws(Failure) -> Measurement
+  ) throws(Failure) -> [Int] {
+    guard layers.count > 1, let last = layers.last else { return layers }
+    var damages: [(layer: Int, deviation: Double)] = []
+    for layer in layers.dropLast() { damages.append((layer, try measure([layer]).deviation)) }
+    return [last] + damages.sorted { ($0.deviation, $0.layer) > ($1.deviation, $1.layer) }.map(\.layer)
+  }
+
+  private func passes(_ measurement: Measurement) -> Bool {
+    measurement.lossPoints <= settings.lossPointsMax + 1e-9
+  }
+
+  private func sentence(_ measurement: Measurement) -> String {
+    let change =
+      measurement.lossPoints > 0
+      ? "loses \(Figures.fixed(measurement.lossPoints, 2)) points" : "loses nothing"
+    return
+      "\(change) (\(Figures.short(settings.lossPointsMax)) allowed), mean deviation \(Figures.short(measurement.deviation))"
+  }
+
+  private func fp32(_ reason: String) -> Decision {
+    Decision(int8Layers: [], measurement: nil, reason: reason)
+  }
+}
+
 /// Turns fp32 weights into int8: symmetric, one scale per output channel.
 enum Quantiser {
+  /// A copy of the graph with int8 weights.
+  ///
   /// - Parameter layers: indices of dense nodes to quantise; the others keep fp32.
   static func quantise(_ graph: ModelGraph, layers: Set<Int>) -> ModelGraph {
     var result = graph
@@ -12,7 +113,7 @@ enum Quantiser {
     return result
   }
 
-  /// w ≈ q · scale with q in −127…127 and scale = max|w| / 127 of the row.
+  /// w ≈ q · scale with q in −127…127, and scale = max|w| / 127 over the weights of one output channel.
   static func quantise(_ tensor: WeightTensor) -> WeightTensor {
     guard case .float32(let weights) = tensor.storage, tensor.shape.count == 2 else { return tensor }
     let columns = tensor.shape[1]
@@ -33,14 +134,19 @@ enum Quantiser {
     return WeightTensor(name: tensor.name, shape: tensor.shape, storage: .int8(quantised, scales: scales))
   }
 
-  /// Indices of the dense nodes, in their order.
+  /// Indices of the dense nodes that can gain from int8, in their order. A layer with one input column cannot: it has
+  /// no products to add up.
   static func denseLayers(of graph: ModelGraph) -> [Int] {
     graph.nodes.indices.filter { index in
-      if case .dense = graph.nodes[index].operation { true } else { false }
+      if case .dense = graph.nodes[index].operation {
+        graph.values[graph.nodes[index].input].columns > 1
+      } else {
+        false
+      }
     }
   }
 
-  /// Weights in the dense layers, biases not counted.
+  /// Number of weights in these layers, biases not counted.
   static func weightCount(of graph: ModelGraph) -> Int {
     denseLayers(of: graph).reduce(0) { sum, index in
       guard case .dense(let dense) = graph.nodes[index].operation else { return sum }

@@ -2,11 +2,12 @@ internal import NeedletailCore
 
 /// A multilayer perceptron: fully connected layers, trained by mini-batches.
 ///
-/// Deterministic: the same data, settings and seed give the same weights on the same machine.
+/// The same data, settings and seed give the same weights on the same machine.
 struct MLP: ModelFamily {
   let name = "mlp"
   let summary = "neural network of fully connected layers, for classes and numbers."
   let tasks: Set<ModelGraph.Task> = [.classification, .regression]
+  let usesValidationRows = true
   let gainsFromInt8 = true
   let modelSettings = [
     Setting(
@@ -18,12 +19,12 @@ struct MLP: ModelFamily {
   ]
   let trainingSettings = [
     Setting("epochs", .integer(1...1_000_000), .integer(100), "Passes over the training rows at most."),
-    Setting("batch_size", .integer(1...1_000_000), .integer(32), "Rows a step."),
+    Setting("batch_size", .integer(1...1_000_000), .integer(32), "Rows that a step learns from."),
     Setting("optimiser", .choice(["adam", "adamw", "sgd"]), .text("adamw"), "How gradients become steps."),
     Setting("learning_rate", .number(1e-12...1000), .number(0.001), "Size of a step."),
     Setting(
       "schedule", .choice(["constant", "cosine"]), .text("cosine"), "How the learning rate goes over the epochs."),
-    Setting("momentum", .number(0...0.9999), .number(0.9), "Of sgd."),
+    Setting("momentum", .number(0...0.9999), .number(0.9), "Share of the last step that sgd repeats."),
     Setting("weight_decay", .number(0...100), .number(0.01), "Pulls weights (not biases) towards zero."),
     Setting("gradient_clip", .number(0...1e9), .number(5), "Largest norm of a step's gradient; 0: any."),
     Setting(
@@ -31,7 +32,7 @@ struct MLP: ModelFamily {
       "Epochs without a better validation loss before it stops; the best weights are kept. 0: never."),
   ]
 
-  func fit(_ context: FitContext) throws(TrainingError) -> any FittedModel {
+  func fit(_ context: FitContext<Matrix>) throws(TrainingError) -> any FittedModel {
     let training = context.training
     let patience = training["patience"].integer ?? 0
     guard patience == 0 || context.validation.count > 0 else {
@@ -53,7 +54,8 @@ struct MLP: ModelFamily {
 
     var loop = TrainingLoop(network: network, context: context, scale: scale)
     let outcome = try loop.run()
-    return FittedMLP(layers: network.exportLayers(scale: scale), activation: activation, notes: [outcome])
+    return FittedMLP(
+      layers: network.exportLayers(scale: scale), activation: activation, isRegression: isRegression, notes: [outcome])
   }
 
   private static func activation(_ name: String?) -> Dense.Activation {
@@ -66,7 +68,7 @@ struct MLP: ModelFamily {
   }
 }
 
-/// Regression targets are learned at mean 0 and deviation 1; the last layer takes it back.
+/// Scale of a regression's targets. They are learned at mean 0 and deviation 1, and the exported last layer undoes it.
 struct TargetScale {
   let offset: Double
   let scale: Double
@@ -84,11 +86,13 @@ struct TargetScale {
 }
 
 struct FittedMLP: FittedModel {
+  /// Weights [outputs, inputs] and bias of every layer.
   let layers: [(weights: Matrix, bias: [Float])]
   let activation: Dense.Activation
+  let isRegression: Bool
   let notes: [String]
 
-  func exportGraph(into graph: inout GraphBuilder, input: Int) -> Int {
+  func export(into graph: inout GraphBuilder, input: Int) -> OutputHead {
     var value = input
     for (index, layer) in layers.enumerated() {
       let isLast = index == layers.count - 1
@@ -96,6 +100,6 @@ struct FittedMLP: FittedModel {
         name: isLast ? "output" : "hidden\(index + 1)", from: value, weights: layer.weights, bias: layer.bias,
         activation: isLast ? .identity : activation)
     }
-    return value
+    return isRegression ? .number(value) : .logits(value)
   }
 }

@@ -1,19 +1,15 @@
 internal import COpenBLAS
+internal import Glibc
 internal import NeedletailCore
 
-#if canImport(Glibc)
-  internal import Glibc
-#else
-  internal import Darwin
-#endif
-
-/// Parameters, gradients and scratch of a perceptron while it learns. Confined to the thread that trains.
+/// Parameters, gradients and scratch of a perceptron while it learns. Only the thread that trains may use it.
 final class Network {
   struct Layer {
     let inputs: Int
     let outputs: Int
-    /// Offsets into `parameters` and `gradient`: weights [outputs, inputs], then bias.
+    /// Offset of the weights [outputs, inputs] in `parameters` and `gradient`.
     let weights: Int
+    /// Offset of the bias [outputs], likewise.
     let bias: Int
     let activation: Dense.Activation
   }
@@ -23,12 +19,20 @@ final class Network {
   let batchRowsMax: Int
   let parameters: FloatBuffer
   let gradient: FloatBuffer
-  /// Row-major [batchRowsMax, columns]: the batch itself, then each layer's activated outputs.
+  // Row-major [batchRowsMax, columns], one a layer; the first of `activated` and of `deltas` belongs to the batch.
+  /// The batch itself, then what each layer's activation gave.
   private var activated: [FloatBuffer]
+  /// What each layer's activation got: x · Wᵀ + b.
   private var sums: [FloatBuffer]
+  /// Dropout's factors: 0, or what keeps the expectation.
   private var masks: [FloatBuffer]
+  /// Derivatives of the loss by what `activated` holds.
   private var deltas: [FloatBuffer]
 
+  /// - Parameters:
+  ///   - sizes: columns of the batch, of each hidden layer, and of the output.
+  ///   - activation: after each hidden layer; the output has none.
+  ///   - batchRowsMax: rows that ``forward(rows:dropout:random:)`` may get.
   init(sizes: [Int], activation: Dense.Activation, isRegression: Bool, batchRowsMax: Int) {
     var offset = 0
     var layers: [Layer] = []
@@ -52,13 +56,13 @@ final class Network {
     deltas = sizes.map { FloatBuffer(count: $0 * batchRowsMax) }
   }
 
-  /// The batch is written here before ``forward(rows:dropout:random:)``.
+  /// Place for the batch, written before ``forward(rows:dropout:random:)``.
   var input: UnsafeMutablePointer<Float> { activated[0].start }
   /// Raw outputs of the last ``forward(rows:dropout:random:)``.
   var output: UnsafePointer<Float> { UnsafePointer(activated[layers.count].start) }
   var outputColumns: Int { layers[layers.count - 1].outputs }
 
-  /// He for relu and gelu (2015), Glorot for the others (2010).
+  /// Draws the weights: after He (2015) for relu and gelu, after Glorot (2010) for the others. Biases start at 0.
   ///
   /// - Parameter idleInputs: columns that are 0 in every training row. No gradient ever reaches their weights,
   ///   so they start, and stay, at 0: an untrained weight must not act on a value that shows up later.
@@ -77,7 +81,12 @@ final class Network {
     }
   }
 
-  /// - Parameter random: nil while nothing is learned: dropout rests.
+  /// Runs the batch through all layers.
+  ///
+  /// - Parameters:
+  ///   - rows: rows of the batch.
+  ///   - dropout: share of hidden units that are switched off.
+  ///   - random: nil switches nothing off, as for validation.
   func forward(rows: Int, dropout: Float = 0, random: inout RandomSource?) {
     precondition(rows <= batchRowsMax)
     for (index, layer) in layers.enumerated() {
@@ -96,7 +105,7 @@ final class Network {
     }
   }
 
-  /// Inverted dropout: what stays is scaled up, so that serving needs no change.
+  /// Inverted dropout: units that stay are scaled up, so that serving needs no change.
   private func drop(
     _ share: Float, _ values: UnsafeMutablePointer<Float>, mask: UnsafeMutablePointer<Float>, count: Int,
     _ random: inout RandomSource?
@@ -109,9 +118,11 @@ final class Network {
     }
   }
 
-  /// Loss of the rows just run, summed; writes its gradient, per row mean, at the outputs.
+  /// Loss of the rows just run: cross-entropy of softmax for classes, squared error for a number. The derivative of
+  /// its mean by the outputs is kept for ``backward(rows:dropout:)``.
   ///
-  /// Cross-entropy of softmax for classes, squared error for a number.
+  /// - Parameter targets: class indices, or numbers; one a row.
+  /// - Returns: the sum over the rows, and how many classes were right.
   func loss(targets: UnsafePointer<Double>, rows: Int) -> (sum: Double, correct: Int) {
     let columns = outputColumns
     let delta = deltas[layers.count].start
@@ -143,7 +154,7 @@ final class Network {
     return (sum, correct)
   }
 
-  /// Fills `gradient` from the loss just taken.
+  /// Fills `gradient` with the derivative of the loss just taken.
   func backward(rows: Int, dropout: Float) {
     for index in layers.indices.reversed() {
       let layer = layers[index]
@@ -153,8 +164,8 @@ final class Network {
           let mask = masks[index].start
           for i in 0..<(rows * layer.outputs) { delta[i] *= mask[i] }
         }
-        // With dropout `activated` is scaled; the derivative wants the clean value, except for relu and gelu,
-        // which use the sum only.
+        // Dropout has scaled `activated`, and the derivative needs the unscaled value. Those of relu and gelu use
+        // the sum only.
         if dropout > 0, layer.activation == .tanh || layer.activation == .logistic {
           Activations.forward(layer.activation, sums[index].start, activated[index + 1].start, rows * layer.outputs)
         }
@@ -179,7 +190,7 @@ final class Network {
     }
   }
 
-  /// The layers as the graph wants them, the target scale folded into the last.
+  /// The layers as the graph wants them, with the target scale folded into the last.
   func exportLayers(scale: TargetScale) -> [(weights: Matrix, bias: [Float])] {
     layers.enumerated().map { index, layer in
       var weights = (0..<(layer.inputs * layer.outputs)).map { parameters.start[layer.weights + $0] }
@@ -191,4 +202,62 @@ final class Network {
       return (Matrix(rows: layer.outputs, columns: layer.inputs, elements: weights), bias)
     }
   }
+}
+
+/// Formulas of the engine's activations, and their derivatives.
+enum Activations {
+  /// Writes y = f(x), element by element.
+  static func forward(
+    _ activation: Dense.Activation, _ x: UnsafePointer<Float>, _ y: UnsafeMutablePointer<Float>, _ count: Int
+  ) {
+    switch activation {
+    case .identity: y.update(from: x, count: count)
+    case .relu: for i in 0..<count { y[i] = x[i] > 0 ? x[i] : 0 }
+    case .tanh: for i in 0..<count { y[i] = tanhf(x[i]) }
+    case .logistic: for i in 0..<count { y[i] = 1 / (1 + expf(-x[i])) }
+    case .gelu: for i in 0..<count { y[i] = 0.5 * x[i] * (1 + erff(x[i] * 0.707_106_77)) }
+    }
+  }
+
+  /// Multiplies the gradient by f′(x), where y = f(x).
+  static func backward(
+    _ activation: Dense.Activation, _ x: UnsafePointer<Float>, _ y: UnsafePointer<Float>,
+    _ gradient: UnsafeMutablePointer<Float>, _ count: Int
+  ) {
+    switch activation {
+    case .identity: break
+    case .relu: for i in 0..<count { gradient[i] = x[i] > 0 ? gradient[i] : 0 }
+    case .tanh: for i in 0..<count { gradient[i] *= 1 - y[i] * y[i] }
+    case .logistic: for i in 0..<count { gradient[i] *= y[i] * (1 - y[i]) }
+    case .gelu:
+      // The derivative of x · Φ(x) is Φ(x) + x · φ(x).
+      for i in 0..<count {
+        let cumulative = 0.5 * (1 + erff(x[i] * 0.707_106_77))
+        let density = 0.398_942_28 * expf(-0.5 * x[i] * x[i])
+        gradient[i] *= cumulative + x[i] * density
+      }
+    }
+  }
+}
+
+/// Floats at a fixed address, used by one thread. BLAS and the loops around it take pointers, and nothing is allocated
+/// while an epoch runs.
+final class FloatBuffer {
+  let start: UnsafeMutablePointer<Float>
+  let count: Int
+
+  init(count: Int) {
+    self.count = count
+    start = .allocate(capacity: max(count, 1))
+    start.initialize(repeating: 0, count: max(count, 1))
+  }
+
+  deinit { start.deallocate() }
+
+  func copy(from other: FloatBuffer) {
+    precondition(count == other.count)
+    start.update(from: other.start, count: count)
+  }
+
+  func fill(_ value: Float) { start.update(repeating: value, count: count) }
 }

@@ -1,15 +1,10 @@
+internal import Glibc
 internal import NeedletailCore
 
-#if canImport(Glibc)
-  internal import Glibc
-#else
-  internal import Darwin
-#endif
-
-/// Epochs over mini-batches, watched by the validation rows.
+/// Epochs over mini-batches. The validation rows decide which weights are kept, and when to stop.
 struct TrainingLoop {
   private let network: Network
-  private let context: FitContext
+  private let context: FitContext<Matrix>
   private let epochs: Int
   private let batchRows: Int
   private let learningRate: Double
@@ -25,7 +20,7 @@ struct TrainingLoop {
   private let validationTargets: [Double]
   private var batchTargets: [Double]
 
-  init(network: Network, context: FitContext, scale: TargetScale) {
+  init(network: Network, context: FitContext<Matrix>, scale: TargetScale) {
     let training = context.training
     self.network = network
     self.context = context
@@ -48,7 +43,10 @@ struct TrainingLoop {
     batchTargets = [Double](repeating: 0, count: max(batchRows, network.batchRowsMax))
   }
 
-  /// - Returns: what happened, for people. The network then holds the best weights.
+  /// Trains the network, which then holds the weights with the smallest validation loss.
+  ///
+  /// - Returns: what happened, for people.
+  /// - Throws: `TrainingError` where the loss or a gradient is not finite.
   mutating func run() throws(TrainingError) -> String {
     let best = FloatBuffer(count: network.parameters.count)
     var bestLoss = Double.infinity
@@ -104,11 +102,12 @@ struct TrainingLoop {
 
   private func learningRateOf(_ epoch: Int) -> Double {
     guard isCosine, epochs > 1 else { return learningRate }
-    // Down to a hundredth, so that the last epochs still settle.
+    // Half a cosine, down to a hundredth: small last steps let the weights converge.
     let progress = Double(epoch - 1) / Double(epochs - 1)
     return learningRate * (0.01 + 0.99 * 0.5 * (1 + cos(Double.pi * progress)))
   }
 
+  /// Copies rows into the network's batch.
   private mutating func gather(_ inputs: Matrix, _ targets: [Double], _ rows: ArraySlice<Int>) {
     let columns = inputs.columns
     let destination = network.input
@@ -121,6 +120,7 @@ struct TrainingLoop {
     for (position, row) in rows.enumerated() { batchTargets[position] = targets[row] }
   }
 
+  /// Scales the gradient down to the largest norm allowed.
   private func clipGradient(_ epoch: Int, _ batch: Int) throws(TrainingError) {
     let gradient = network.gradient
     var squares = 0.0
@@ -132,7 +132,7 @@ struct TrainingLoop {
     for i in 0..<gradient.count { gradient.start[i] *= factor }
   }
 
-  /// Loss and accuracy (or R²) on the validation rows; nil if there are none.
+  /// Loss and accuracy (or R²) on the validation rows; nil without validation rows.
   private mutating func validate() -> (loss: Double, metric: Double)? {
     let count = validationTargets.count
     guard count > 0 else { return nil }
@@ -162,5 +162,72 @@ struct TrainingLoop {
     return .fit(
       "epoch \(epoch)\(place): expected \(what) to be finite, found \(value); "
         + "lower training.learning_rate (now \(Figures.short(learningRate))) or set training.gradient_clip")
+  }
+}
+
+/// Turns gradients into steps. It keeps one or two numbers for every parameter.
+struct Optimiser {
+  enum Rule: String {
+    /// Adam (Kingma and Ba, 2015). Weight decay adds to the gradient.
+    case adam
+    /// AdamW (Loshchilov and Hutter, 2019). Weight decay acts on the weights themselves.
+    case adamw
+    /// Stochastic gradient descent with heavy-ball momentum.
+    case sgd
+  }
+
+  let rule: Rule
+  let momentum: Float
+  let weightDecay: Float
+  /// Momentum of every parameter.
+  private let first: FloatBuffer
+  /// Mean square of every gradient; empty for sgd.
+  private let second: FloatBuffer
+  private var step = 0
+
+  init(rule: Rule, momentum: Float, weightDecay: Float, parameterCount: Int) {
+    self.rule = rule
+    self.momentum = momentum
+    self.weightDecay = weightDecay
+    first = FloatBuffer(count: parameterCount)
+    second = FloatBuffer(count: rule == .sgd ? 0 : parameterCount)
+  }
+
+  /// Takes one step with all parameters of a network. Biases do not decay.
+  mutating func update(_ network: Network, learningRate: Float) {
+    step += 1
+    for layer in network.layers {
+      let weightCount = layer.inputs * layer.outputs
+      update(network, at: layer.weights, count: weightCount, learningRate: learningRate, decay: weightDecay)
+      update(network, at: layer.bias, count: layer.outputs, learningRate: learningRate, decay: 0)
+    }
+  }
+
+  private func update(_ network: Network, at offset: Int, count: Int, learningRate: Float, decay: Float) {
+    let parameters = network.parameters.start + offset
+    let gradient = network.gradient.start + offset
+    let first = first.start + offset
+    switch rule {
+    case .sgd:
+      for i in 0..<count {
+        first[i] = momentum * first[i] + gradient[i] + decay * parameters[i]
+        parameters[i] -= learningRate * first[i]
+      }
+    case .adam, .adamw:
+      let second = second.start + offset
+      let beta1: Float = 0.9
+      let beta2: Float = 0.999
+      let correction1 = Float(1 - pow(0.9, Double(step)))
+      let correction2 = Float((1 - pow(0.999, Double(step))).squareRoot())
+      let rate = learningRate / correction1
+      let coupled = rule == .adam ? decay : 0
+      let shrink = rule == .adamw ? 1 - learningRate * decay : 1
+      for i in 0..<count {
+        let g = gradient[i] + coupled * parameters[i]
+        first[i] = beta1 * first[i] + (1 - beta1) * g
+        second[i] = beta2 * second[i] + (1 - beta2) * g * g
+        parameters[i] = shrink * parameters[i] - rate * first[i] / (second[i].squareRoot() / correction2 + 1e-8)
+      }
+    }
   }
 }

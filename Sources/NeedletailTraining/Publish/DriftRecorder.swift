@@ -2,11 +2,13 @@ internal import NeedletailCore
 
 /// Summarises how training inputs and answers were distributed, for later comparison.
 enum DriftRecorder {
-  /// Numbers are cut into tenths.
+  /// Bins that numbers are cut into, of about equal counts.
   static let binCount = 10
+  /// Most frequent categories that are kept.
   static let categoriesMax = 1000
 
   /// - Parameters:
+  ///   - features: the table of all rows.
   ///   - rows: the training split.
   ///   - prediction: the model's own answers for these rows.
   static func record(features: Table, rows: [Int], prediction: Table.Column) -> DriftBaseline {
@@ -15,6 +17,7 @@ enum DriftRecorder {
       prediction: column(prediction, rows: Array(0..<prediction.count)))
   }
 
+  /// Distribution of one column over some rows.
   static func column(_ column: Table.Column, rows: [Int]) -> DriftBaseline.Column {
     let missing = rows.count { column.isMissing($0) }
     var baseline = DriftBaseline.Column(
@@ -37,7 +40,7 @@ enum DriftRecorder {
     return baseline
   }
 
-  /// Each bin holds its lower edge; the last holds both.
+  /// Counts per bin. A bin includes its lower edge; the last one includes both.
   private static func counts(_ sorted: [Double], edges: [Double]) -> [Int] {
     guard edges.count > 1 else { return [] }
     var counts = [Int](repeating: 0, count: edges.count - 1)

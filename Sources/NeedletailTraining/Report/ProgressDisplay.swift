@@ -1,15 +1,15 @@
 public import NeedletailCore
 
-/// Turns epoch reports into text: one line redrawn on a terminal, a line now and then elsewhere.
+/// Turns epoch reports into text: one line that is redrawn on a terminal, a line now and then elsewhere.
 ///
-/// Pure: reports and time in, text to write out.
+/// It writes nothing itself: reports and times go in, text to write comes out.
 public struct ProgressDisplay {
   private let terminal: Terminal
   private let start: Instant
   private var lastShown: Instant?
   private var isLineOpen = false
 
-  /// A terminal is redrawn ten times a second at most; a log gets a line every two seconds.
+  /// Shortest time between two drawings on a terminal, and between two lines in a log.
   static let redrawMicroseconds: UInt32 = 100_000
   static let lineMicroseconds: UInt32 = 2_000_000
 
@@ -18,7 +18,7 @@ public struct ProgressDisplay {
     self.start = start
   }
 
-  /// - Returns: what to write, or nil if nothing is due.
+  /// - Returns: text to write; nil while nothing is due.
   public mutating func show(_ report: EpochReport, now: Instant) -> String? {
     let isEdge = report.epoch == 1 || report.epoch == report.epochCount
     let interval = terminal.isInteractive ? Self.redrawMicroseconds : Self.lineMicroseconds
@@ -31,7 +31,7 @@ public struct ProgressDisplay {
     return "\r\u{1B}[2K" + barLine(report, left: left)
   }
 
-  /// Ends a redrawn line, before anything else is written.
+  /// Text that ends a redrawn line, to be written before anything else.
   public mutating func finish() -> String {
     defer { isLineOpen = false }
     return isLineOpen ? "\n" : ""
@@ -59,7 +59,9 @@ public struct ProgressDisplay {
     return "  " + terminal.cyan(Self.bar(share, width: room)) + "  " + facts
   }
 
-  /// Eighths of a cell make it move smoothly.
+  /// Bar of block characters; eighths of a cell make it move smoothly.
+  ///
+  /// - Parameter share: 0…1, beyond it clamped.
   static func bar(_ share: Double, width: Int) -> String {
     let eighths = Int((min(max(share, 0), 1) * Double(width * 8)).rounded())
     let full = eighths / 8

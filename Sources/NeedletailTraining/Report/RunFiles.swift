@@ -1,52 +1,45 @@
 internal import Foundation
-public import NeedletailBundle
+internal import NeedletailBundle
 public import NeedletailCore
 internal import NeedletailEngine
 
-/// What a run produced: a bundle's contents, and the figures behind it.
-public struct TrainedModel {
-  public let configuration: RunConfiguration
-  public let contents: BundleContents
-  let data: PreparedData
-  let fp32: Verdict
-  let chosen: Verdict
-  let decision: QuantisationGate.Decision
-  /// What the family reports about its training.
-  public let notes: [String]
-  public let fitSeconds: Double
+/// Files that a run leaves in its output directory, each written whole or not at all.
+public struct RunFiles {
+  public let directory: String
 
-  /// `int8`, `fp32` or `mixed`.
-  public var precision: String { chosen.compiled.plan.precision }
-  public var testFigures: [Metrics.Figure] { chosen.test.figures }
-  public var fp32TestFigures: [Metrics.Figure] { fp32.test.figures }
-  public var quantisation: String { decision.reason }
-  public var warnings: [String] { data.warnings }
+  public init(directory: String) { self.directory = directory }
 
-  /// The bundle's file, read back and checked against its golden samples before it is handed out.
+  public var bundlePath: String { directory + "/model.ntb" }
+
+  /// Writes `model.ntb`, `metrics.json`, `predictions.csv`, `test.csv` and `split.csv`.
   ///
-  /// - Parameter keys: none leaves it unsigned.
-  public func encode(version: ModelVersion, signing keys: [SigningKey]) throws(TrainingError) -> [UInt8] {
-    let now = UInt64(Date().timeIntervalSince1970 * 1000)
-    let notAfter = configuration.expiresDays.map { now + UInt64($0) * 86_400_000 } ?? 0
-    let writer = BundleWriter(
-      model: configuration.model, version: version, contents: contents, createdMilliseconds: now,
-      notAfterMilliseconds: notAfter)
-    do throws(BundleError) {
-      let bytes = try writer.encode(signing: keys)
-      let bundle = try VerifiedBundle(
-        BundleFile(bytes: bytes), trust: .allowingUnsigned, expecting: (configuration.model, version),
-        nowMilliseconds: now)
-      guard try bundle.decode() == contents else {
-        throw BundleError(.malformed, "bundle: expected what was written, found something else on reading it back")
-      }
-      return bytes
+  /// - Parameters:
+  ///   - bundle: bytes of the bundle, from ``TrainedModel/encode(version:signing:)``.
+  ///   - metrics: figures of the run, from ``TrainedModel/metrics(version:bundleBytes:)``.
+  /// - Throws: `TrainingError` of kind `output`.
+  public func write(_ trained: TrainedModel, bundle: [UInt8], metrics: Document) throws(TrainingError) {
+    do {
+      try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
     } catch {
-      throw TrainingError(error)
+      throw .output("\(directory): expected a directory to write into, found: \(error.localizedDescription)")
     }
+    try write(Data(bundle), to: "model.ntb")
+    try write(Data(metrics.json.utf8), to: "metrics.json")
+    try write(Data(trained.predictionsCSV.utf8), to: "predictions.csv")
+    try write(Data(trained.testCSV.utf8), to: "test.csv")
+    try write(Data(trained.splitCSV.utf8), to: "split.csv")
   }
 
-  // MARK: - files beside the bundle
+  private func write(_ data: Data, to name: String) throws(TrainingError) {
+    do {
+      try data.write(to: URL(fileURLWithPath: directory + "/" + name), options: .atomic)
+    } catch {
+      throw .output("\(directory)/\(name): expected to write it, found: \(error.localizedDescription)")
+    }
+  }
+}
 
+extension TrainedModel {
   /// Raw test rows under their feature names, in schema order: ready to be sent to a server.
   public var testCSV: String {
     var csv = CSVWriter()
@@ -59,7 +52,7 @@ public struct TrainedModel {
     return csv.text
   }
 
-  /// The answers of the bundled model for the rows of ``testCSV``, and the truth. Floats read back exactly.
+  /// Answers of the bundled model for the rows of ``testCSV``, and the truth. Floats read back exactly.
   public var predictionsCSV: String {
     var csv = CSVWriter()
     let labels = contents.definition.labels
@@ -69,20 +62,21 @@ public struct TrainedModel {
     } else {
       csv.add("class")
       csv.add("label")
-      for index in labels.indices { csv.add("p_\(index)") }
+      let prefix = chosen.test.areProbabilities ? "p" : "score"
+      for index in labels.indices { csv.add("\(prefix)_\(index)") }
     }
     csv.add("target")
     csv.endRow()
     for (position, row) in data.split.test.enumerated() {
       csv.add(String(data.dataset.features.rowNumbers[row]))
       if labels.isEmpty {
-        csv.add(chosen.test.scores[position])
+        csv.add(chosen.test.numbers[position])
         csv.add(data.targets[row])
       } else {
         let index = chosen.test.classes[position]
         csv.add(String(index))
         csv.add(labels[index])
-        for column in labels.indices { csv.add(chosen.test.scores[position * labels.count + column]) }
+        for column in labels.indices { csv.add(chosen.test.numbers[position * labels.count + column]) }
         csv.add(labels[Int(data.targets[row])])
       }
       csv.endRow()
@@ -90,7 +84,7 @@ public struct TrainedModel {
     return csv.text
   }
 
-  /// Which row of the files went into which part; rows dropped are absent.
+  /// Part that each row of the files went into; rows left out are absent.
   public var splitCSV: String {
     var csv = CSVWriter()
     csv.add("row")
@@ -135,6 +129,7 @@ public struct TrainedModel {
         "rows",
         .section([
           .init("read", .integer(dataset.rowsRead)),
+          .init("duplicates", .integer(dataset.duplicates)),
           .init("duplicates_dropped", .integer(dataset.duplicatesDropped)),
           .init("unlabelled_dropped", .integer(dataset.unlabelledDropped)),
           .init("train", .integer(data.split.train.count)),
@@ -155,5 +150,51 @@ public struct TrainedModel {
       .init("seed", .integer(Int(configuration.seed))),
       .init("data_sha256", .text(dataset.sha256)),
     ])
+  }
+}
+
+/// CSV text after RFC 4180, with LF line ends and quotes only where they are needed.
+struct CSVWriter {
+  private(set) var text = ""
+  private var isFirstInRow = true
+  /// True while the row holds nothing, or one empty field, which unquoted would be a blank line.
+  private var isBlank = true
+
+  mutating func add(_ field: String) {
+    if !isFirstInRow { text += "," }
+    isBlank = isFirstInRow && field.isEmpty
+    isFirstInRow = false
+    if field.utf8.contains(where: { $0 == 0x2C || $0 == 0x22 || $0 == 0x0A || $0 == 0x0D })
+      || field.utf8.first == 0x20 || field.utf8.last == 0x20
+    {
+      text += "\"" + field.split(separator: "\"", omittingEmptySubsequences: false).joined(separator: "\"\"") + "\""
+    } else {
+      text += field
+    }
+  }
+
+  /// Adds the shortest text that reads back as the same Float.
+  mutating func add(_ number: Float) { add("\(number)") }
+
+  /// Adds the shortest text that reads back as the same Double; whole numbers get no point.
+  mutating func add(_ number: Double) {
+    if let whole = Int(exactly: number), abs(whole) < 1 << 53 {
+      add(String(whole))
+    } else {
+      add("\(number)")
+    }
+  }
+
+  mutating func add(_ cell: Cell) {
+    switch cell {
+    case .number(let number): add(number)
+    case .text(let text): add(text)
+    case .missing: add("")
+    }
+  }
+
+  mutating func endRow() {
+    text += isBlank ? "\"\"\n" : "\n"
+    isFirstInRow = true
   }
 }

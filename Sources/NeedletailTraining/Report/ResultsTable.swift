@@ -1,13 +1,15 @@
 internal import NeedletailBundle
 public import NeedletailCore
 
-/// The end of a run, for people.
+/// Table that a run ends with, for people.
 public struct ResultsTable {
   private let terminal: Terminal
 
   public init(terminal: Terminal) { self.terminal = terminal }
 
-  /// - Parameter paths: what was written where: `("bundle", "out/model.ntb")`.
+  /// - Parameters:
+  ///   - version: version that the bundle was given.
+  ///   - paths: what was written, and where: `("bundle", "out/model.ntb")`.
   public func render(
     _ trained: TrainedModel, version: ModelVersion, bundleBytes: Int, paths: [(label: String, path: String)]
   ) -> String {
@@ -78,7 +80,7 @@ public struct ResultsTable {
     }
   }
 
-  /// The first column to the left, the others to the right.
+  /// Rows padded to columns: the first to the left, the others to the right.
   static func aligned(_ rows: [[String]]) -> [String] {
     let columns = rows.map(\.count).max() ?? 0
     let widths = (0..<columns).map { column in rows.map { $0.count > column ? $0[column].count : 0 }.max() ?? 0 }

@@ -1,11 +1,13 @@
 internal import NeedletailCore
 internal import NeedletailEngine
 
-/// Records what a compiled model answers for rows that a server must answer alike before it goes live:
-/// typical rows, extremes, gaps, unseen categories, and what must be refused.
+/// Records a compiled model's answers for chosen rows. A server must answer them alike before the version goes live.
+///
+/// The rows are typical ones, extremes, rows with gaps or unseen categories, and rows that must be refused.
 struct GoldenRecorder {
   let model: CompiledModel
-  /// Largest difference another instruction set may show.
+  private let layout: AnswerLayout
+  /// Largest difference that another instruction set may show, relative to numbers above 1.
   let tolerance: Double
 
   static let typicalRowsMax = 8
@@ -13,7 +15,8 @@ struct GoldenRecorder {
 
   init(model: CompiledModel) {
     self.model = model
-    // fp32 kernels may sum in another order; in int8 a last bit can move an activation by one step of 1/127.
+    layout = AnswerLayout(model)
+    // Kernels of fp32 may sum in another order. In int8 a last bit can move an activation by one step of 1/127.
     tolerance = model.plan.precision == "fp32" ? 1e-5 : 2e-2
   }
 
@@ -22,6 +25,8 @@ struct GoldenRecorder {
   /// - Parameters:
   ///   - typical: raw rows with their numbers, for instance of the test split.
   ///   - training: raw rows that the extremes are taken from.
+  /// - Throws: `TrainingError` where the model refuses a row that it should answer, or answers one that it should
+  ///   refuse.
   func record(
     typical: [(number: Int, cells: [Cell])], training: [[Cell]]
   ) throws(TrainingError) -> [GoldenSample] {
@@ -89,11 +94,14 @@ struct GoldenRecorder {
     } catch {
       throw .fit("golden sample \(name.quotedForMessage): expected an answer, found \(error)")
     }
-    // Where two classes are nearly tied, only their probabilities are promised.
-    if case .numbers(let probabilities)? = answers.first(where: { $0.name == "probabilities" })?.answer {
-      let sorted = probabilities.sorted(by: >)
-      if sorted.count > 1, sorted[0] - sorted[1] <= 4 * tolerance {
-        answers = answers.filter { $0.name == "probabilities" }
+    // Where two classes are nearly tied, the tolerance may decide which one wins: only the numbers are promised.
+    let numbers = model.plan.outputs[layout.numbers].name
+    if layout.classIndex != nil,
+      case .numbers(let perClass)? = answers.first(where: { $0.name == numbers })?.answer
+    {
+      let sorted = perClass.sorted(by: >)
+      if sorted[0] - sorted[1] <= 4 * tolerance * max(1, abs(sorted[0])) {
+        answers = answers.filter { $0.name == numbers }
       }
     }
     return GoldenSample(name: name, cells: cells, expectation: .answers(answers), tolerance: tolerance)

@@ -1,4 +1,43 @@
 internal import Foundation
+internal import Glibc
+
+/// Abilities of a stream: colours and redrawn lines on a terminal, plain text elsewhere.
+public struct Terminal: Sendable {
+  /// True where a line can be drawn again.
+  public let isInteractive: Bool
+  public let hasColour: Bool
+  /// Columns of the window.
+  public let width: Int
+
+  public init(isInteractive: Bool, hasColour: Bool, width: Int) {
+    self.isInteractive = isInteractive
+    self.hasColour = hasColour
+    self.width = width
+  }
+
+  /// - Parameter descriptor: 1 or 2. `NO_COLOR` and `TERM=dumb` are honoured.
+  public init(descriptor: Int32) {
+    let isTerminal = isatty(descriptor) == 1
+    let isDumb = getenv("TERM").map { String(cString: $0) == "dumb" } ?? true
+    var size = winsize()
+    let hasSize = isTerminal && ioctl(descriptor, UInt(TIOCGWINSZ), &size) == 0 && size.ws_col > 0
+    self.init(
+      isInteractive: isTerminal && !isDumb, hasColour: isTerminal && !isDumb && getenv("NO_COLOR") == nil,
+      width: hasSize ? Int(size.ws_col) : 80)
+  }
+
+  /// A log file or a pipe.
+  public static let plain = Terminal(isInteractive: false, hasColour: false, width: 80)
+
+  func bold(_ text: String) -> String { paint("1", text) }
+  func dim(_ text: String) -> String { paint("2", text) }
+  func yellow(_ text: String) -> String { paint("33", text) }
+  func cyan(_ text: String) -> String { paint("36", text) }
+
+  private func paint(_ code: String, _ text: String) -> String {
+    hasColour ? "\u{1B}[\(code)m\(text)\u{1B}[0m" : text
+  }
+}
 
 /// Numbers as people like to read them.
 enum Figures {
@@ -7,7 +46,7 @@ enum Figures {
   /// Up to four significant digits.
   static func short(_ value: Double) -> String { String(format: "%.4g", value) }
 
-  /// `1,257`.
+  /// Digits in groups of three: `1,257`.
   static func count(_ value: Int) -> String {
     var groups: [String] = []
     var rest = abs(value)
@@ -33,7 +72,7 @@ enum Figures {
     value < 1000 ? fixed(value, value < 10 ? 2 : 1) + " µs" : fixed(value / 1000, 2) + " ms"
   }
 
-  /// `12s`, `3m 05s`, `2h 10m`.
+  /// A time as `12s`, `3m 05s` or `2h 10m`.
   static func duration(_ seconds: Double) -> String {
     guard seconds.isFinite, seconds >= 0 else { return "–" }
     if seconds < 10 { return fixed(seconds, 1) + "s" }

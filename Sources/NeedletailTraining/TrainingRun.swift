@@ -1,0 +1,163 @@
+internal import Foundation
+public import NeedletailBundle
+public import NeedletailCore
+internal import NeedletailEngine
+
+/// One run from the run file to a bundle's contents: read, split, fit, compile, evaluate, quantise, record.
+public struct TrainingRun {
+  public let configuration: RunConfiguration
+  private let observer: RunObserver
+
+  public init(_ configuration: RunConfiguration, observer: RunObserver = RunObserver()) {
+    self.configuration = configuration
+    self.observer = observer
+  }
+
+  /// Trains. Nothing is written.
+  ///
+  /// - Throws: `TrainingError` that says the first thing that is wrong with the configuration, the data, or the fit.
+  public func run() throws(TrainingError) -> TrainedModel {
+    BLAS.useOneThread()
+    let start = Instant.now()
+    let fileCount = configuration.request.files.count
+    observer.stage("reading \(fileCount == 1 ? "1 file" : "\(fileCount) files")")
+    let data = try PreparedData(configuration)
+    for warning in data.warnings { observer.warning(warning) }
+    observer.stage(
+      "fitting \(configuration.family.name) on \(Figures.count(data.split.train.count)) rows × \(data.preprocessing.columns) columns"
+    )
+    let fitted = try configuration.family.fit(data, configuration, progress: observer.epoch)
+    let fitSeconds = Double(Instant.now().microseconds(since: start)) / 1e6
+
+    var builder = GraphBuilder(inputColumns: data.preprocessing.schema.features.count)
+    let input = data.preprocessing.export(into: &builder)
+    let head = fitted.export(into: &builder, input: input)
+    let graph = builder.finish(head, classCount: data.labels.count)
+
+    observer.stage("measuring on the serving engine")
+    let evaluator = Evaluator(data, configuration)
+    let fp32 = try evaluator.evaluate(graph)
+    let (decision, chosen) = try evaluator.quantise(graph, fp32)
+    observer.stage("recording golden samples and the drift baseline")
+    return try assemble(data, evaluator, fitted, decision, fp32: fp32, chosen: chosen, fitSeconds: fitSeconds)
+  }
+
+  /// Records what a bundle says beside its graph: golden samples, drift baseline, metrics and lineage.
+  private func assemble(
+    _ data: PreparedData, _ evaluator: Evaluator, _ fitted: any FittedModel, _ decision: QuantisationGate.Decision,
+    fp32: EvaluationReport, chosen: EvaluationReport, fitSeconds: Double
+  ) throws(TrainingError) -> TrainedModel {
+    let typical = data.split.test.map { row in
+      (
+        number: data.dataset.features.rowNumbers[row],
+        cells: data.preprocessing.cells(of: data.dataset.features, row: row)
+      )
+    }
+    let golden = try GoldenRecorder(model: chosen.compiled).record(typical: typical, training: evaluator.trainCells)
+    do {
+      try GoldenCheck.run(golden, on: chosen.compiled)
+    } catch {
+      throw .fit("the trained model disagrees with its own samples: \(error)")
+    }
+    let drift = DriftRecorder.record(
+      features: data.dataset.features, rows: data.split.train,
+      prediction: try evaluator.trainingAnswers(chosen))
+    var metrics: [String: Double] = [:]
+    for (part, evaluation) in [("validation", chosen.validation), ("test", chosen.test)] {
+      for figure in evaluation.figures { metrics["\(part).\(figure.name)"] = figure.value }
+    }
+    if !decision.int8Layers.isEmpty {
+      for figure in fp32.test.figures { metrics["fp32.test.\(figure.name)"] = figure.value }
+    }
+    let lineage = Lineage(
+      trainerVersion: needletailVersion, dataSHA256: data.dataset.sha256, configuration: configuration.document.yaml,
+      seed: configuration.seed, parent: "", family: configuration.family.name, rows: data.split.train.count,
+      quantisation: decision.reason)
+    let contents = BundleContents(
+      definition: chosen.definition, golden: golden, drift: drift,
+      metrics: metrics.filter { $0.value.isFinite }, lineage: lineage)
+    return TrainedModel(
+      configuration: configuration, contents: contents, data: data, fp32: fp32, chosen: chosen, decision: decision,
+      notes: fitted.notes, fitSeconds: fitSeconds)
+  }
+}
+
+/// Result of a run: a bundle's contents, and the figures behind it.
+public struct TrainedModel {
+  public let configuration: RunConfiguration
+  public let contents: BundleContents
+  let data: PreparedData
+  /// Report of the graph as it was fitted, in fp32.
+  let fp32: EvaluationReport
+  /// Report of the graph that the bundle holds.
+  let chosen: EvaluationReport
+  let decision: QuantisationGate.Decision
+  /// Sentences of the family about its training.
+  public let notes: [String]
+  /// Time from the start of the run to the fitted model, reading included.
+  public let fitSeconds: Double
+
+  /// `int8`, `fp32` or `mixed`.
+  public var precision: String { chosen.compiled.plan.precision }
+  public var testFigures: [Metrics.Figure] { chosen.test.figures }
+  public var fp32TestFigures: [Metrics.Figure] { fp32.test.figures }
+  public var quantisation: String { decision.reason }
+  public var warnings: [String] { data.warnings }
+
+  /// The bundle's file, read back and checked against its golden samples before it is handed out.
+  ///
+  /// - Parameter keys: sign the bundle; without any it stays unsigned.
+  /// - Throws: `TrainingError` of kind `output`.
+  public func encode(version: ModelVersion, signing keys: [SigningKey]) throws(TrainingError) -> [UInt8] {
+    let now = UInt64(Date().timeIntervalSince1970 * 1000)
+    let notAfter = configuration.expiresDays.map { now + UInt64($0) * 86_400_000 } ?? 0
+    let writer = BundleWriter(
+      model: configuration.model, version: version, contents: contents, createdMilliseconds: now,
+      notAfterMilliseconds: notAfter)
+    do throws(BundleError) {
+      let bytes = try writer.encode(signing: keys)
+      let bundle = try VerifiedBundle(
+        BundleFile(bytes: bytes), trust: .allowingUnsigned, expecting: (configuration.model, version),
+        nowMilliseconds: now)
+      guard try bundle.decode() == contents else {
+        throw BundleError(.malformed, "bundle: expected what was written, found something else on reading it back")
+      }
+      return bytes
+    } catch {
+      throw TrainingError(error)
+    }
+  }
+}
+
+extension ModelFamily {
+  /// Brings the rows into the family's form and fits it.
+  func fit(
+    _ data: PreparedData, _ configuration: RunConfiguration, progress: @escaping (EpochReport) -> Void
+  ) throws(TrainingError) -> any FittedModel {
+    try fit(
+      FitContext(
+        task: data.task, classCount: data.labels.count, train: data.samples(data.split.train),
+        validation: data.samples(usesValidationRows ? data.split.validation : []),
+        model: configuration.document["model"], training: configuration.document["training"],
+        seed: configuration.seed, progress: progress))
+  }
+}
+
+/// Closures that hear how a run goes, on the thread that trains.
+public struct RunObserver {
+  /// A stage begins: `reading 1 file`.
+  public var stage: (String) -> Void
+  /// An epoch has ended.
+  public var epoch: (EpochReport) -> Void
+  /// The run goes on, but the user should know this.
+  public var warning: (String) -> Void
+
+  public init(
+    stage: @escaping (String) -> Void = { _ in }, epoch: @escaping (EpochReport) -> Void = { _ in },
+    warning: @escaping (String) -> Void = { _ in }
+  ) {
+    self.stage = stage
+    self.epoch = epoch
+    self.warning = warning
+  }
+}
