@@ -37,7 +37,6 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
     .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
     .package(url: "https://github.com/apple/swift-configuration", from: "1.4.0", traits: []),
-    .package(url: "https://github.com/apple/swift-crypto", from: "4.5.0"),
     .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
     .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
     .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.0"),
@@ -54,6 +53,7 @@ let package = Package(
     .target(name: "CNeedletailSystem"),
     .target(name: "CNeedletailProto", linkerSettings: [.linkedLibrary("protobuf-c")]),
     .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
+    .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
     .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
 
     // Nouns without I/O.
@@ -63,6 +63,9 @@ let package = Package(
     .target(
       name: "NeedletailSystem", dependencies: ["CNeedletailSystem", "NeedletailCore"], swiftSettings: swiftSettings),
     .target(name: "NeedletailMetrics", dependencies: ["NeedletailCore"], swiftSettings: dataPlaneSettings),
+
+    // Hashes and signatures, by the OpenSSL of the system.
+    .target(name: "NeedletailCrypto", dependencies: ["COpenSSL"], swiftSettings: swiftSettings),
 
     // Text to values that know their line.
     .target(name: "NeedletailCSV", dependencies: ["NeedletailCore"], swiftSettings: swiftSettings),
@@ -82,8 +85,7 @@ let package = Package(
     .target(
       name: "NeedletailBundle",
       dependencies: [
-        "CNeedletailProto", "CZstd", "NeedletailCore", "NeedletailSystem", "NeedletailYAML",
-        .product(name: "Crypto", package: "swift-crypto"),
+        "CNeedletailProto", "CZstd", "NeedletailCore", "NeedletailSystem", "NeedletailCrypto", "NeedletailYAML",
       ],
       swiftSettings: swiftSettings),
 
@@ -91,8 +93,7 @@ let package = Package(
     .target(
       name: "NeedletailSecurity",
       dependencies: [
-        "NeedletailCore", "NeedletailYAML",
-        .product(name: "Crypto", package: "swift-crypto"),
+        "NeedletailCore", "NeedletailCrypto", "NeedletailYAML",
       ],
       swiftSettings: swiftSettings),
 
@@ -110,7 +111,6 @@ let package = Package(
         "NeedletailYAML",
         .product(name: "DequeModule", package: "swift-collections"),
         .product(name: "Logging", package: "swift-log"),
-        .product(name: "Crypto", package: "swift-crypto"),
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
       ],
       swiftSettings: dataPlaneSettings),
@@ -182,9 +182,8 @@ let package = Package(
     .target(
       name: "NeedletailTraining",
       dependencies: [
-        "COpenBLAS", "NeedletailCore", "NeedletailSystem", "NeedletailBundle", "NeedletailEngine", "NeedletailCSV",
-        "NeedletailYAML",
-        .product(name: "Crypto", package: "swift-crypto"),
+        "COpenBLAS", "NeedletailCore", "NeedletailSystem", "NeedletailCrypto", "NeedletailBundle", "NeedletailEngine",
+        "NeedletailCSV", "NeedletailYAML",
         .product(name: "Yams", package: "Yams"),
       ],
       swiftSettings: swiftSettings),
@@ -221,10 +220,11 @@ let testedModules: [(name: String, extra: [Target.Dependency])] = [
   ("NeedletailCore", []),
   ("NeedletailSystem", []),
   ("NeedletailMetrics", []),
+  ("NeedletailCrypto", []),
   ("NeedletailCSV", []),
   ("NeedletailYAML", []),
   ("NeedletailWire", ["CNeedletailProto", .product(name: "NIOCore", package: "swift-nio")]),
-  ("NeedletailBundle", ["CNeedletailProto", "NeedletailEngine", .product(name: "Crypto", package: "swift-crypto")]),
+  ("NeedletailBundle", ["CNeedletailProto", "NeedletailEngine"]),
   ("NeedletailSecurity", ["NeedletailYAML"]),
   ("NeedletailEngine", ["CNeedletailKernels"]),
   (

@@ -1,5 +1,5 @@
-internal import Crypto
 public import NeedletailCore
+internal import NeedletailCrypto
 
 /// What verification checks, in its order.
 public enum VerificationStep: String, Sendable, CaseIterable {
@@ -52,7 +52,7 @@ public struct VerifiedBundle: Sendable {
       }
       let signatures = try SignatureBlock(UnsafeRawBufferPointer(rebasing: bytes[header.signatures]))
       let directoryBytes = UnsafeRawBufferPointer(rebasing: bytes[header.directory])
-      let digest = Hex.text(SHA256.hash(data: directoryBytes))
+      let digest = Hex.text(SHA256.hash(directoryBytes))
       let signed = UnsafeRawBufferPointer(rebasing: bytes[..<header.directory.upperBound])
       try header.checkChecksum(of: signed)
       let signers = try trust.signers(signatures, of: signed, digest: digest)

@@ -1,4 +1,4 @@
-internal import Crypto
+internal import NeedletailCrypto
 
 #if canImport(FoundationEssentials)
   internal import FoundationEssentials
@@ -19,7 +19,7 @@ public struct APIKey: Sendable {
 
   /// A new key.
   public init() {
-    let random = SymmetricKey(size: .bits256).withUnsafeBytes { Data($0) }
+    let random = Data(CryptoLibrary.randomBytes(32))
     // Base64 for URLs, unpadded: no shell, header or YAML file needs to quote it.
     let encoded = random.base64EncodedString().replacing("+", with: "-").replacing("/", with: "_")
     text = Self.prefix + encoded.replacing("=", with: "")
@@ -38,9 +38,7 @@ public struct KeyDigest: Sendable, CustomStringConvertible {
   private let words: (UInt64, UInt64, UInt64, UInt64)
 
   public init(of key: UnsafeRawBufferPointer) {
-    var hash = SHA256()
-    hash.update(bufferPointer: key)
-    words = hash.finalize().withUnsafeBytes { $0.loadUnaligned(as: (UInt64, UInt64, UInt64, UInt64).self) }
+    words = SHA256.hash(key).withUnsafeBytes { $0.loadUnaligned(as: (UInt64, UInt64, UInt64, UInt64).self) }
   }
 
   /// Reads what ``description`` writes.

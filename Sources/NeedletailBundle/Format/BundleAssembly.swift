@@ -1,5 +1,5 @@
-internal import Crypto
 internal import NeedletailCore
+internal import NeedletailCrypto
 
 /// Sections with a directory around them: the last step of writing, and the means by which tests make
 /// bundles that are faulty and yet well sealed.
@@ -94,7 +94,7 @@ package struct BundleAssembly: Sendable {
         DirectoryFields.Section(
           type: section.number, codec: UInt32(section.codec.rawValue), isOptional: section.isOptional, offset: 0,
           storedBytes: UInt64(section.stored.count), rawBytes: UInt64(section.rawBytes),
-          alignment: UInt32(section.alignment), sha256: Array(SHA256.hash(data: section.stored)))
+          alignment: UInt32(section.alignment), sha256: SHA256.hash(section.stored))
       })
     while true {
       let before = fields

@@ -1,5 +1,5 @@
-internal import Crypto
 internal import NeedletailCore
+internal import NeedletailCrypto
 
 extension BundleDirectory {
   /// Checks the fields of a directory, apart from the file around it.
@@ -80,7 +80,7 @@ extension BundleDirectory {
   /// Checks the SHA-256 of every section, known or not.
   func checkHashes(of bytes: UnsafeRawBufferPointer) throws(BundleError) {
     for section in sections {
-      let found = Array(SHA256.hash(data: section.bytes(in: bytes)))
+      let found = SHA256.hash(section.bytes(in: bytes))
       guard found == section.sha256 else {
         throw BundleError(
           .badHash, "section \(section.name): SHA-256: expected \(Hex.text(section.sha256)), found \(Hex.text(found))")

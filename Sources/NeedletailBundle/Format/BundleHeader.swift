@@ -1,5 +1,5 @@
-internal import Crypto
 internal import NeedletailCore
+internal import NeedletailCrypto
 
 /// The first 64 bytes of a bundle, little-endian.
 struct BundleHeader: Equatable {
@@ -123,8 +123,8 @@ struct BundleHeader: Equatable {
   /// - Returns: the first 8 bytes of SHA-256, little-endian.
   static func checksum(of signed: UnsafeRawBufferPointer) -> UInt64 {
     var hash = SHA256()
-    hash.update(bufferPointer: UnsafeRawBufferPointer(rebasing: signed[..<BundleFormat.checksumOffset]))
-    hash.update(bufferPointer: UnsafeRawBufferPointer(rebasing: signed[BundleFormat.headerBytes...]))
+    hash.update(UnsafeRawBufferPointer(rebasing: signed[..<BundleFormat.checksumOffset]))
+    hash.update(UnsafeRawBufferPointer(rebasing: signed[BundleFormat.headerBytes...]))
     return hash.finalize().withUnsafeBytes { UInt64(littleEndian: $0.loadUnaligned(as: UInt64.self)) }
   }
 

@@ -1,6 +1,6 @@
-internal import Crypto
 internal import FoundationEssentials
 internal import NeedletailCore
+internal import NeedletailCrypto
 
 /// An Ed25519 public key; as text `ed25519:<base64>`.
 public struct PublicKey: Sendable, Hashable, CustomStringConvertible {
@@ -24,13 +24,12 @@ public struct PublicKey: Sendable, Hashable, CustomStringConvertible {
   /// First 8 bytes of the SHA-256 of the key, lower-case hexadecimal: a hint for look-up, no proof.
   public var keyID: String { Hex.text(keyIDBytes) }
 
-  var keyIDBytes: [UInt8] { Array(SHA256.hash(data: bytes).prefix(8)) }
+  var keyIDBytes: [UInt8] { Array(SHA256.hash(bytes).prefix(8)) }
 
   public var description: String { Self.prefix + Data(bytes).base64EncodedString() }
 
   func isSignature(_ signature: [UInt8], of message: [UInt8]) -> Bool {
-    guard let key = try? Curve25519.Signing.PublicKey(rawRepresentation: bytes) else { return false }
-    return key.isValidSignature(Data(signature), for: Data(message))
+    Ed25519.isSignature(signature, of: message, publicKey: bytes)
   }
 }
 

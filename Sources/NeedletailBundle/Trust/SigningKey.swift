@@ -1,6 +1,6 @@
-internal import Crypto
 internal import FoundationEssentials
 internal import Glibc
+internal import NeedletailCrypto
 internal import NeedletailSystem
 
 /// An Ed25519 private key. It lives with the publisher, never on a server.
@@ -10,7 +10,7 @@ public struct SigningKey: Sendable {
   private let seed: [UInt8]
 
   /// A new key from the system's random numbers.
-  public init() { seed = Array(Curve25519.Signing.PrivateKey().rawRepresentation) }
+  public init() { seed = CryptoLibrary.randomBytes(Ed25519.seedBytes) }
 
   /// The key of a seed of 32 bytes, for tests that need the same key every time.
   package init(seed: [UInt8]) { self.seed = seed }
@@ -38,23 +38,7 @@ public struct SigningKey: Sendable {
     try NewFile.write(Array((Self.prefix + Data(seed).base64EncodedString() + "\n").utf8), to: path, mode: 0o600)
   }
 
-  public var publicKey: PublicKey { PublicKey(bytes: Array(key.publicKey.rawRepresentation)) }
-
-  private var key: Curve25519.Signing.PrivateKey {
-    // 32 bytes of any value are a seed: every initialiser checked their count.
-    guard let key = try? Curve25519.Signing.PrivateKey(rawRepresentation: seed) else {
-      preconditionFailure("Ed25519 seed of \(seed.count) bytes")
-    }
-    return key
-  }
-
-  private func signature(of message: [UInt8]) throws(BundleError) -> [UInt8] {
-    do {
-      return Array(try key.signature(for: Data(message)))
-    } catch {
-      throw BundleError(.badKey, "signing: \(error)")
-    }
-  }
+  public var publicKey: PublicKey { PublicKey(bytes: Ed25519.publicKey(seed: seed)) }
 
   /// Adds a signature in the room that the bundle reserves. Replaces one of the same key, so that
   /// signing twice changes nothing.
@@ -72,7 +56,7 @@ public struct SigningKey: Sendable {
     }
     let keyID = publicKey.keyIDBytes
     let message = BundleFormat.signatureDomain + bundle[..<header.directory.upperBound]
-    let entry = SignatureBlock.Entry(keyID: keyID, signature: try signature(of: message))
+    let entry = SignatureBlock.Entry(keyID: keyID, signature: Ed25519.signature(of: message, seed: seed))
     if let index = block.entries.firstIndex(where: { $0.keyID == keyID }) {
       block.entries[index] = entry
     } else {

@@ -1,7 +1,7 @@
-internal import Crypto
 internal import Glibc
 internal import NeedletailCSV
 internal import NeedletailCore
+internal import NeedletailCrypto
 
 /// A CSV file on disk, streamed in chunks.
 struct CSVFile {
@@ -38,7 +38,7 @@ struct CSVFile {
       try handleRecord(record)
       return true
     } chunk: {
-      hash.update(bufferPointer: UnsafeRawBufferPointer($0))
+      hash.update(UnsafeRawBufferPointer($0))
     }
     guard names != nil else { throw emptyFile }
     guard recordCount > 0 else {

@@ -1,6 +1,6 @@
-internal import Crypto
 internal import NeedletailCSV
 internal import NeedletailCore
+internal import NeedletailCrypto
 
 /// What to read from which files.
 public struct TableRequest: Sendable {

@@ -1,0 +1,67 @@
+internal import COpenSSL
+
+/// Signatures with Ed25519 (RFC 8032): keys of 32 bytes, signatures of 64.
+public enum Ed25519 {
+  public static let seedBytes = 32
+  public static let publicKeyBytes = 32
+  public static let signatureBytes = 64
+
+  /// The public key of a private one.
+  /// - Parameter seed: the private key, 32 bytes of any value.
+  public static func publicKey(seed: [UInt8]) -> [UInt8] {
+    let key = privateKey(seed)
+    defer { EVP_PKEY_free(key) }
+    var count = publicKeyBytes
+    return [UInt8](unsafeUninitializedCapacity: publicKeyBytes) { bytes, initialized in
+      precondition(EVP_PKEY_get_raw_public_key(key, bytes.baseAddress, &count) == 1, "Ed25519 key without public half")
+      initialized = count
+    }
+  }
+
+  /// Signs `message`. The same seed and message give the same signature.
+  /// - Parameter seed: the private key, 32 bytes of any value.
+  /// - Returns: the signature, 64 bytes.
+  public static func signature(of message: [UInt8], seed: [UInt8]) -> [UInt8] {
+    let key = privateKey(seed)
+    defer { EVP_PKEY_free(key) }
+    return withDigest { context in
+      precondition(EVP_DigestSignInit(context, nil, nil, nil, key) == 1, "OpenSSL cannot sign with Ed25519")
+      return [UInt8](unsafeUninitializedCapacity: signatureBytes) { signature, count in
+        count = signatureBytes
+        let status = EVP_DigestSign(context, signature.baseAddress, &count, message, message.count)
+        precondition(status == 1, "OpenSSL cannot sign with Ed25519")
+      }
+    }
+  }
+
+  /// Whether `signature` is that of `message` by the holder of the private key.
+  ///
+  /// Any bytes may be passed; what is no key or no signature verifies nothing.
+  public static func isSignature(_ signature: [UInt8], of message: [UInt8], publicKey: [UInt8]) -> Bool {
+    guard publicKey.count == publicKeyBytes, signature.count == signatureBytes else { return false }
+    CryptoLibrary.prepare()
+    // Reasons of a failure would stay in the thread's queue for the next one that reads it.
+    defer { ERR_clear_error() }
+    guard let key = EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, nil, publicKey, publicKey.count) else { return false }
+    defer { EVP_PKEY_free(key) }
+    return withDigest { context in
+      guard EVP_DigestVerifyInit(context, nil, nil, nil, key) == 1 else { return false }
+      return EVP_DigestVerify(context, signature, signature.count, message, message.count) == 1
+    }
+  }
+
+  private static func privateKey(_ seed: [UInt8]) -> OpaquePointer {
+    precondition(seed.count == seedBytes, "Ed25519 seed: expected \(seedBytes) bytes, found \(seed.count)")
+    CryptoLibrary.prepare()
+    guard let key = EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, nil, seed, seed.count) else {
+      preconditionFailure("OpenSSL offers no Ed25519")
+    }
+    return key
+  }
+
+  private static func withDigest<Result>(_ body: (OpaquePointer) -> Result) -> Result {
+    guard let context = EVP_MD_CTX_new() else { preconditionFailure("Ed25519: out of memory") }
+    defer { EVP_MD_CTX_free(context) }
+    return body(context)
+  }
+}
