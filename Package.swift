@@ -39,7 +39,6 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-configuration", from: "1.4.0", traits: []),
     .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
     .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
-    .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.0"),
     .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
     .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.0", traits: []),
     .package(url: "https://github.com/jpsim/Yams", from: "6.2.0"),
@@ -123,14 +122,20 @@ let package = Package(
       ],
       swiftSettings: dataPlaneSettings),
 
-    // Waiting for sockets, and TLS above them: of the server and of the load generator.
+    // TLS without sockets, by the OpenSSL of the system.
+    .target(
+      name: "NeedletailTLS",
+      dependencies: [
+        "COpenSSL", "NeedletailCore", "NeedletailCrypto", .product(name: "NIOCore", package: "swift-nio"),
+      ],
+      swiftSettings: swiftSettings),
+
+    // Waiting for sockets: of the server and of the load generator.
     .target(
       name: "NeedletailSockets",
       dependencies: [
         "CNeedletailSockets", "NeedletailCore", "NeedletailSystem",
         .product(name: "NIOCore", package: "swift-nio"),
-        .product(name: "NIOEmbedded", package: "swift-nio"),
-        .product(name: "NIOTLS", package: "swift-nio"),
       ],
       swiftSettings: dataPlaneSettings),
 
@@ -141,10 +146,9 @@ let package = Package(
         "CNeedletailAllocations", "NeedletailCore", "NeedletailSystem", "NeedletailMetrics", "NeedletailWire",
         "NeedletailBundle",
         "NeedletailEngine", "NeedletailModels", "NeedletailSecurity", "NeedletailServing", "NeedletailSockets",
-        "NeedletailYAML",
+        "NeedletailTLS", "NeedletailYAML",
         .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOPosix", package: "swift-nio"),
-        .product(name: "NIOSSL", package: "swift-nio-ssl"),
         .product(name: "Hummingbird", package: "hummingbird"),
         .product(name: "HummingbirdCore", package: "hummingbird"),
         .product(name: "Configuration", package: "swift-configuration"),
@@ -159,11 +163,9 @@ let package = Package(
     .target(
       name: "NeedletailClient",
       dependencies: [
-        "NeedletailCore", "NeedletailWire",
+        "NeedletailCore", "NeedletailTLS", "NeedletailWire",
         .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOPosix", package: "swift-nio"),
-        .product(name: "NIOSSL", package: "swift-nio-ssl"),
-        .product(name: "NIOTLS", package: "swift-nio"),
       ],
       swiftSettings: swiftSettings),
 
@@ -171,10 +173,10 @@ let package = Package(
     .target(
       name: "NeedletailLoad",
       dependencies: [
-        "NeedletailCore", "NeedletailSystem", "NeedletailWire", "NeedletailSockets", "NeedletailClient",
+        "NeedletailCore", "NeedletailSystem", "NeedletailWire", "NeedletailSockets", "NeedletailTLS",
+        "NeedletailClient",
         .product(name: "Histogram", package: "hdrhistogram-swift"),
         .product(name: "NIOCore", package: "swift-nio"),
-        .product(name: "NIOSSL", package: "swift-nio-ssl"),
       ],
       swiftSettings: dataPlaneSettings),
 
@@ -235,6 +237,10 @@ let testedModules: [(name: String, extra: [Target.Dependency])] = [
     ]
   ),
   ("NeedletailServing", ["NeedletailModels", "NeedletailEngine"]),
+  (
+    "NeedletailTLS",
+    [.product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio")]
+  ),
   ("NeedletailSockets", [.product(name: "NIOCore", package: "swift-nio")]),
   (
     "NeedletailServer",
@@ -250,9 +256,8 @@ let testedModules: [(name: String, extra: [Target.Dependency])] = [
   (
     "NeedletailLoad",
     [
-      "NeedletailClient", "NeedletailWire", .product(name: "Histogram", package: "hdrhistogram-swift"),
+      "NeedletailClient", "NeedletailTLS", "NeedletailWire", .product(name: "Histogram", package: "hdrhistogram-swift"),
       .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),
-      .product(name: "NIOSSL", package: "swift-nio-ssl"),
     ]
   ),
   ("NeedletailTraining", ["NeedletailBundle", "NeedletailEngine"]),

@@ -48,9 +48,7 @@ static inline const GENERAL_NAME *nt_general_name(const GENERAL_NAMES *names, in
 
 // A DNS name or URI; null for a name of another kind.
 static inline const ASN1_IA5STRING *nt_general_name_text(const GENERAL_NAME *name) {
-  switch (name->type) {
-    case GEN_DNS: return name->d.dNSName;
-    case GEN_URI: return name->d.uniformResourceIdentifier;
-    default: return 0;
-  }
+  if (name->type == GEN_DNS) return name->d.dNSName;
+  if (name->type == GEN_URI) return name->d.uniformResourceIdentifier;
+  return 0;
 }

@@ -1,6 +1,6 @@
 internal import NIOCore
-internal import NIOSSL
 internal import NeedletailCore
+internal import NeedletailTLS
 internal import NeedletailWire
 internal import Synchronization
 
@@ -122,10 +122,8 @@ final class ClientConnection: ChannelInboundHandler {
   }
 
   func errorCaught(context: ChannelHandlerContext, error: any Error) {
-    if case NIOSSLError.uncleanShutdown? = error as? NIOSSLError {
-      // The end without a farewell; what it means for the calls in flight is the same.
-    } else if reason == nil, let sentence = TLSReason.sentence(of: error) {
-      reason = ClientError(.unauthenticated, origin: .connectionLost, sentence, isSafeToRetry: false)
+    if reason == nil, let error = error as? TLSError {
+      reason = ClientError(.unauthenticated, origin: .connectionLost, error.sentence, isSafeToRetry: false)
     } else if reason == nil {
       reason = ClientError(
         .unavailable, origin: .connectionLost, "the connection failed: \(error)", isSafeToRetry: false)

@@ -1,5 +1,5 @@
 internal import NIOCore
-internal import NIOTLS
+internal import NeedletailTLS
 internal import Synchronization
 
 /// Tells when a connection is encrypted, or why it will not be. Confined to its loop.
@@ -28,7 +28,7 @@ final class ClientHandshake: ChannelInboundHandler {
   }
 
   func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
-    if case .handshakeCompleted? = event as? TLSUserEvent { end(.success(())) }
+    if event is TLSHandler.HandshakeCompleted { end(.success(())) }
     context.fireUserInboundEventTriggered(event)
   }
 

@@ -1,5 +1,4 @@
-internal import NIOCore
-package import NIOSSL
+package import NeedletailTLS
 
 /// How a client makes sure of its server, and shows who it is itself.
 ///
@@ -9,12 +8,13 @@ package import NIOSSL
 /// configuration.apiKey = key
 /// ```
 public struct ClientTLS: Sendable, Equatable {
-  /// PEM file of who must have issued the server's certificate; nil: whom the system trusts.
+  /// PEM file of the CAs that must have issued the server's certificate; nil: those that the system trusts.
   public var ca: String?
-  /// PEM files of the client's own certificate and its key, for servers that ask for one (mTLS).
+  /// PEM file of the client's own certificate, for servers that ask for one (mTLS).
   public var certificate: String?
+  /// PEM file of that certificate's private key.
   public var key: String?
-  /// The name that the server's certificate must carry; nil: the host of the address.
+  /// The name or IP address that the server's certificate must carry; nil: the host of the address.
   public var serverName: String?
 
   public init(
@@ -26,42 +26,35 @@ public struct ClientTLS: Sendable, Equatable {
     self.serverName = serverName
   }
 
+  /// Reads the files and makes of them what sessions with the server at `host` begin with.
   /// - Throws: `.invalidInput`, naming the file that cannot be used.
-  package func context() throws(ClientError) -> NIOSSLContext {
-    var configuration = TLSConfiguration.makeClientConfiguration()
-    configuration.minimumTLSVersion = .tlsv12
-    if let ca {
-      let roots = (try? NIOSSLCertificate.fromPEMFile(ca)) ?? []
-      guard !roots.isEmpty else {
-        throw Self.unusable("CA file \(ca): expected readable certificates (PEM), found none")
+  package func role(for host: String) throws(ClientError) -> TLSSession.Role {
+    let roots = try ca.map { path throws(ClientError) in
+      guard let roots = TLSCertificate.read(path: path) else {
+        throw Self.unusable("CA file \(path): expected readable certificates (PEM), found none")
       }
-      configuration.trustRoots = .certificates(roots)
+      return roots
     }
-    switch (certificate, key) {
-    case (nil, nil): break
-    case (let certificate?, let key?):
-      let chain = (try? NIOSSLCertificate.fromPEMFile(certificate)) ?? []
-      guard !chain.isEmpty else {
-        throw Self.unusable("certificate \(certificate): expected a readable certificate (PEM), found none")
-      }
-      guard let secret = try? NIOSSLPrivateKey(file: key, format: .pem) else {
-        throw Self.unusable("key \(key): expected a readable private key (PEM), found none")
-      }
-      configuration.certificateChain = chain.map { .certificate($0) }
-      configuration.privateKey = .privateKey(secret)
-    default: throw Self.unusable("client certificate: expected a certificate and its key, found one of them")
-    }
-    do {
-      return try NIOSSLContext(configuration: configuration)
+    let identity = try identity()
+    do throws(TLSError) {
+      return .client(try TLSContext(clientTrusting: roots, identity: identity), serverName: serverName ?? host)
     } catch {
-      throw Self.unusable("TLS: expected a certificate and its own key, found others: \(TLSReason.text(of: error))")
+      throw Self.unusable("TLS: expected a certificate and its own key, found others: \(error)")
     }
   }
 
-  /// What stands in the handshake and is looked for in the certificate; nil: the address that answered.
-  package func hostname(for host: String) -> String? {
-    let name = serverName ?? host
-    return (try? SocketAddress(ipAddress: name, port: 0)) == nil ? name : nil
+  private func identity() throws(ClientError) -> TLSContext.Identity? {
+    if certificate == nil, key == nil { return nil }
+    guard let certificate, let key else {
+      throw Self.unusable("client certificate: expected a certificate and its key, found one of them")
+    }
+    guard let chain = TLSCertificate.read(path: certificate) else {
+      throw Self.unusable("certificate \(certificate): expected a readable certificate (PEM), found none")
+    }
+    guard let secret = TLSPrivateKey.read(path: key) else {
+      throw Self.unusable("key \(key): expected a readable private key (PEM), found none")
+    }
+    return TLSContext.Identity(chain: chain, key: secret)
   }
 
   private static func unusable(_ message: String) -> ClientError {
@@ -69,33 +62,17 @@ public struct ClientTLS: Sendable, Equatable {
   }
 }
 
-/// Says in words what went wrong with TLS.
-enum TLSReason {
-  /// A sentence where the cause is known.
-  static func sentence(of error: any Error) -> String? {
-    guard error is NIOSSLError || error is BoringSSLError || error is NIOSSLExtraError else { return nil }
-    let text = text(of: error)
-    func says(_ words: String...) -> Bool { words.contains { text.contains($0) } }
-    if says("CERTIFICATE_REQUIRED") { return "the server asks for a client certificate" }
-    if says("ALERT") { return "the server refused the client's certificate (\(text))" }
-    if says("CERTIFICATE_VERIFY_FAILED", "unableToValidateCertificate") {
-      return "the server's certificate was not issued by a trusted CA, or is not valid now"
-    }
-    if says("failedToValidateHostname") { return "the server's certificate is for another name" }
-    if says("WRONG_VERSION_NUMBER", "EOF during handshake") { return "the server does not speak TLS here" }
-    return "TLS failed: \(text)"
-  }
-
-  /// BoringSSL's names of its errors, without its files and lines.
-  static func text(of error: any Error) -> String {
-    switch error {
-    case NIOSSLError.handshakeFailed(let error): text(of: error)
-    case BoringSSLError.sslError(let stack), BoringSSLError.unknownError(let stack):
-      stack.map { entry in
-        let line = "\(entry)".split(separator: " at ").first.map(String.init) ?? "\(entry)"
-        return line.contains("error:") ? line.split(separator: ":").last.map(String.init) ?? line : line
-      }.joined(separator: ", ")
-    default: "\(error)"
+extension TLSError {
+  /// What went wrong, in a sentence for people.
+  var sentence: String {
+    switch reason {
+    case .alert(Self.alertCertificateRequired): "the server asks for a client certificate"
+    case .alert: "the server refused the client's certificate (\(text))"
+    case .noCertificate, .untrustedCertificate:
+      "the server's certificate was not issued by a trusted CA, or is not valid now"
+    case .wrongName: "the server's certificate is for another name"
+    case .protocolMismatch, .closed: "the server does not speak TLS here"
+    case .other: "TLS failed: \(text)"
     }
   }
 }

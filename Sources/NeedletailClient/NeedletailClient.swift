@@ -5,9 +5,9 @@
 #endif
 internal import NIOCore
 internal import NIOPosix
-internal import NIOSSL
 internal import Synchronization
 @_exported public import NeedletailCore
+internal import NeedletailTLS
 @_exported public import NeedletailWire
 
 /// One connection to a server: many calls in flight, answers matched by id.
@@ -71,14 +71,14 @@ public final class NeedletailClient: Sendable {
   private static func open(
     _ address: ServerAddress, _ configuration: Configuration
   ) async throws(ClientError) -> NeedletailClient {
-    let tls: (context: NIOSSLContext, hostname: String?)?
+    let tls: TLSSession.Role?
     if let settings = configuration.tls {
       guard case .tcp(let host, _) = address else {
         throw ClientError(
           .invalidArgument, origin: .invalidInput,
           "TLS: expected a TCP address, found \(address): calls over Unix sockets are not encrypted")
       }
-      tls = (try settings.context(), settings.hostname(for: host))
+      tls = try settings.role(for: host)
     } else {
       tls = nil
     }
@@ -90,8 +90,7 @@ public final class NeedletailClient: Sendable {
           var handshake: ClientHandshake?
           if let tls {
             let awaited = ClientHandshake(on: channel.eventLoop, within: TimeAmount(configuration.connectTimeout))
-            try channel.pipeline.syncOperations.addHandlers(
-              NIOSSLClientHandler(context: tls.context, serverHostname: tls.hostname), awaited)
+            try channel.pipeline.syncOperations.addHandlers(TLSHandler(tls), awaited)
             handshake = awaited
           }
           let connection = ClientConnection(frameBytesMax: configuration.frameBytesMax)
@@ -250,8 +249,8 @@ public final class NeedletailClient: Sendable {
 /// Says in words why no connection was made.
 private enum ConnectFailure {
   static func reason(of error: any Error) -> String {
-    if let sentence = TLSReason.sentence(of: error) { return sentence }
     switch error {
+    case let error as TLSError: return error.sentence
     case ChannelError.eof: return "the server closed the connection"
     case let error as NIOConnectionError:
       if let dns = error.dnsAError ?? error.dnsAAAAError, error.connectionErrors.isEmpty {

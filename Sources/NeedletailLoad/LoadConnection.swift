@@ -1,8 +1,8 @@
 internal import Glibc
 internal import NIOCore
-internal import NIOSSL
 internal import NeedletailCore
 internal import NeedletailSockets
+internal import NeedletailTLS
 
 /// One connection of a load thread: socket, buffers, calls in flight. Confined to its thread.
 struct LoadConnection: ~Copyable {
@@ -39,8 +39,10 @@ struct LoadConnection: ~Copyable {
   private let slots: UnsafeMutablePointer<Slot>
   private var lastID: UInt64 = 0
   private var tls: TLSSession?
-  /// Encrypted, on its way out; empty without TLS.
-  private var sealed = ByteQueue(capacity: 0)
+  /// Encrypted bytes to send; empty without TLS.
+  private var sealed = ByteBuffer()
+  /// Room for decrypted bytes of one read.
+  private var plain = ByteBuffer()
   private(set) var output: ByteQueue
   private(set) var input: ByteQueue
 
@@ -69,14 +71,12 @@ struct LoadConnection: ~Copyable {
 
   var hasRoom: Bool {
     guard case .open = state else { return false }
-    return inFlight < depth && !isGoingAway && output.count + sealed.count < Self.outputBytesMax
+    return inFlight < depth && !isGoingAway && output.count + sealed.readableBytes < Self.outputBytesMax
   }
 
   /// Begins the handshake of TLS.
-  mutating func secure(_ settings: LoadEncryption) throws {
-    tls = try TLSSession(
-      try NIOSSLClientHandler(context: settings.context, serverHostname: settings.hostname))
-    sealed = ByteQueue(capacity: 64 << 10)
+  mutating func secure(_ role: TLSSession.Role) throws(TLSError) {
+    tls = try TLSSession(role)
     state = .securing
   }
 
@@ -138,19 +138,18 @@ struct LoadConnection: ~Copyable {
 
   mutating func flush() -> Flow {
     guard let tls else { return Self.flush(&output, to: descriptor) }
-    guard (try? seal(tls)) != nil else { return .failed }
-    return Self.flush(&sealed, to: descriptor)
-  }
-
-  /// Moves the output, encrypted, behind what TLS itself has to say.
-  private mutating func seal(_ tls: TLSSession) throws {
-    if output.count > 0 {
-      let bytes = UnsafeRawBufferPointer(start: output.start, count: output.count)
-      tls.seal(ByteBuffer(bytes: bytes))
-      output.consume(bytes.count)
+    tls.seal(UnsafeRawBufferPointer(start: output.start, count: output.count), into: &sealed)
+    output.consume(output.count)
+    while sealed.readableBytes > 0 {
+      let written = sealed.withUnsafeReadableBytes { send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
+      guard written >= 0 else {
+        if errno == EINTR { continue }
+        return errno == EAGAIN ? .wouldBlock : .failed
+      }
+      sealed.moveReaderIndex(forwardBy: written)
     }
-    while let record = try tls.nextSealed() { record.withUnsafeReadableBytes { _ = sealed.append($0) } }
-    try tls.check()
+    sealed.clear()
+    return .done
   }
 
   private static func flush(_ queue: inout ByteQueue, to descriptor: Int32) -> Flow {
@@ -173,8 +172,9 @@ struct LoadConnection: ~Copyable {
     guard case .done = flow else { return flow }
     let bytes = UnsafeRawBufferPointer(start: arrived.start, count: arrived.count)
     do {
-      try tls.open(ByteBuffer(bytes: bytes))
-      while let plain = try tls.nextPlain() { plain.withUnsafeReadableBytes { _ = input.append($0) } }
+      try tls.open(bytes, into: &plain)
+      plain.withUnsafeReadableBytes { _ = input.append($0) }
+      plain.clear()
     } catch {
       return .failed
     }

@@ -1,6 +1,7 @@
 internal import Foundation
 internal import NeedletailClient
 internal import NeedletailCore
+internal import NeedletailTLS
 internal import Synchronization
 
 /// What a run looks like from outside while it goes on.
@@ -85,10 +86,10 @@ public struct LoadGenerator: Sendable {
 
 extension LoadPlan {
   /// Read once, for all connections of a run.
-  fileprivate func tlsSettings() throws(LoadError) -> LoadEncryption? {
+  fileprivate func tlsSettings() throws(LoadError) -> TLSSession.Role? {
     guard let tls, case .tcp(let host, _) = target else { return nil }
     do throws(ClientError) {
-      return LoadEncryption(context: try tls.context(), hostname: tls.hostname(for: host))
+      return try tls.role(for: host)
     } catch {
       throw LoadError(error.message)
     }

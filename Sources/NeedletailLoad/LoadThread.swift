@@ -1,5 +1,6 @@
 internal import NeedletailCore
 internal import NeedletailSockets
+internal import NeedletailTLS
 
 /// What a thread hands over while it runs.
 protocol StatisticsSink {
@@ -22,7 +23,7 @@ struct LoadThread: ~Copyable {
 
   private let plan: LoadPlan
   private let address: SocketAddress
-  private let tls: LoadEncryption?
+  private let tls: TLSSession.Role?
   private let times: Times
   private let timeout: UInt64
   private let timeoutMicroseconds: UInt64
@@ -48,7 +49,7 @@ struct LoadThread: ~Copyable {
   /// Frames queued before the sockets are served again.
   private static let burstMax = 4096
 
-  init(_ plan: LoadPlan, address: SocketAddress, tls: LoadEncryption?, times: Times, index: Int) {
+  init(_ plan: LoadPlan, address: SocketAddress, tls: TLSSession.Role?, times: Times, index: Int) {
     guard let poller = try? Poller() else { preconditionFailure("a load thread needs one descriptor") }
     Poller.useTimersOnTime()
     self.poller = poller

@@ -1,4 +1,4 @@
-import NIOSSL
+import NeedletailTLS
 import NeedletailClient
 import NeedletailTestSupport
 import NeedletailWire
@@ -50,10 +50,10 @@ import Testing
   @Test func withinTLSEveryCallIsAnsweredToo() async throws {
     let (authority, stranger) = (try Certificates(), try Certificates())
     let pair = try authority.issue("server")
-    let context = try NIOSSLContext(
-      configuration: .makeServerConfiguration(
-        certificateChain: NIOSSLCertificate.fromPEMFile(pair.certificate).map { .certificate($0) },
-        privateKey: .privateKey(NIOSSLPrivateKey(file: pair.key, format: .pem))))
+    let context = try TLSContext(
+      server: .init(
+        chain: try #require(TLSCertificate.read(path: pair.certificate)),
+        key: try #require(TLSPrivateKey.read(path: pair.key))), clientRoots: nil)
     let server = try await TinyServer.start(tls: context)
     var plan = try Self.plan(server, .closed)
     plan.connections = 3

@@ -1,7 +1,7 @@
 import NIOCore
 import NIOPosix
-import NIOSSL
 import NeedletailCore
+import NeedletailTLS
 import NeedletailWire
 import Synchronization
 
@@ -29,14 +29,14 @@ final class TinyServer: Sendable {
   var port: Int { channel.localAddress?.port ?? 0 }
 
   /// - Parameter tls: nil: not encrypted.
-  static func start(_ manner: Manner = .answering, tls: NIOSSLContext? = nil) async throws -> TinyServer {
+  static func start(_ manner: Manner = .answering, tls: TLSContext? = nil) async throws -> TinyServer {
     let seen = Seen()
     let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
     let channel = try await ServerBootstrap(group: group)
       .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
       .childChannelInitializer { channel in
         channel.eventLoop.makeCompletedFuture {
-          if let tls { try channel.pipeline.syncOperations.addHandler(NIOSSLServerHandler(context: tls)) }
+          if let tls { try channel.pipeline.syncOperations.addHandler(TLSHandler(.server(tls))) }
           try channel.pipeline.syncOperations.addHandler(Handler(manner, seen: seen))
         }
       }

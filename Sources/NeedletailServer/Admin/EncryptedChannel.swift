@@ -1,7 +1,7 @@
 internal import HummingbirdCore
 internal import Logging
 internal import NIOCore
-internal import NIOSSL
+internal import NeedletailTLS
 
 /// A connection within TLS, met with the certificate that is in force when it is made.
 ///
@@ -12,7 +12,7 @@ struct EncryptedChannel<Base: ServerChildChannel>: ServerChildChannel {
 
   func setup(channel: any Channel, logger: Logger) -> EventLoopFuture<Base.Value> {
     channel.eventLoop.makeCompletedFuture {
-      try channel.pipeline.syncOperations.addHandler(NIOSSLServerHandler(context: tls.context))
+      try channel.pipeline.syncOperations.addHandler(TLSHandler(.server(tls.context)))
     }.flatMap { base.setup(channel: channel, logger: logger) }
   }
 

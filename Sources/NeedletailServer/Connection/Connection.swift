@@ -1,11 +1,11 @@
 internal import Logging
 internal import NIOCore
-internal import NIOSSL
 internal import NeedletailCore
 internal import NeedletailMetrics
 internal import NeedletailSecurity
 internal import NeedletailServing
 internal import NeedletailSockets
+internal import NeedletailTLS
 internal import NeedletailWire
 
 /// One connection: carries out what its ``ConnectionStateMachine`` orders.
@@ -51,7 +51,7 @@ final class Connection {
 
   /// - Parameter tls: nil: what arrives is not encrypted.
   init(
-    _ socket: ConnectionSocket, address: ReplyAddress, loop: ServingLoop, tls: NIOSSLContext?, now: Instant
+    _ socket: ConnectionSocket, address: ReplyAddress, loop: ServingLoop, tls: TLSContext?, now: Instant
   ) throws {
     self.socket = socket
     self.address = address
@@ -105,26 +105,28 @@ final class Connection {
   }
 
   private func decrypt(_ now: Instant) {
-    do {
-      if try encryption?.open(loop.arrived) == true, let names = encryption?.certificateNames {
+    do throws(TLSError) {
+      if try encryption?.open(loop.arrived, into: &loop.decrypted) == true, let names = encryption?.certificateNames {
         present(certificate: names)
       }
-      while var plain = try encryption?.nextPlain() { state.receive(&plain, now: now) }
+      state.receive(&loop.decrypted, now: now)
+      loop.decrypted.clear()
     } catch {
+      loop.decrypted.clear()
       return failSession(error)
     }
     // TLS itself may have something to say.
     markDirty()
   }
 
-  private func failSession(_ error: any Error) {
+  private func failSession(_ error: TLSError) {
     // Its reason may still reach the client.
     encryption?.seal(&output, into: &sealed)
     if case .bytes(let count) = sealed.withUnsafeReadableBytes({ socket.send($0) }) {
       loop.counters.sentBytes.add(UInt64(count), shard: loop.shard)
     }
     if encryption?.isHandshakeDone == false {
-      failHandshake(TLSFailure(error), TLSFailure.reason(of: error))
+      failHandshake(TLSFailure(error), error.text)
     } else {
       fail(error)
     }

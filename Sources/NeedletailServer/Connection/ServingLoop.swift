@@ -1,6 +1,5 @@
 internal import Logging
 internal import NIOCore
-internal import NIOSSL
 internal import NeedletailCore
 internal import NeedletailEngine
 internal import NeedletailMetrics
@@ -9,6 +8,7 @@ internal import NeedletailSecurity
 internal import NeedletailServing
 internal import NeedletailSockets
 internal import NeedletailSystem
+internal import NeedletailTLS
 internal import NeedletailWire
 
 /// One event loop: a thread that waits for sockets, its connections, its batcher, its scratch.
@@ -32,6 +32,8 @@ final class ServingLoop: AnswerSink, @unchecked Sendable {
   private let alarm: Alarm
   /// What a socket was last read into; its memory serves every read of every connection.
   var arrived = ByteBuffer()
+  /// Decrypted bytes of one read.
+  var decrypted = ByteBuffer()
   /// Of the metrics, and of the registry's readers.
   let shard: Int
   let bounds: ConnectionStateMachine.Bounds
@@ -191,7 +193,7 @@ final class ServingLoop: AnswerSink, @unchecked Sendable {
 
   /// Serves a socket from now on. Called on the loop's thread.
   /// - Parameter tls: what to meet it with; nil: in the clear.
-  func adopt(_ descriptor: Int32, tls: NIOSSLContext?) {
+  func adopt(_ descriptor: Int32, tls: TLSContext?) {
     let index = freeSlots.popLast() ?? UInt32(slots.count)
     if index == slots.count { slots.append(Slot()) }
     let generation = slots[Int(index)].generation

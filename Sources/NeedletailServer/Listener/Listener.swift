@@ -1,7 +1,6 @@
 internal import Glibc
 internal import Logging
 internal import NIOCore
-internal import NIOSSL
 internal import NeedletailCore
 internal import NeedletailMetrics
 internal import NeedletailModels

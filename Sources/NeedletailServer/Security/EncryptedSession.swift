@@ -1,57 +1,46 @@
 internal import NIOCore
-internal import NIOSSL
 internal import NeedletailCore
-internal import NeedletailSockets
+internal import NeedletailTLS
 
 /// TLS of one connection, seen from the server. Confined to its loop.
 struct EncryptedSession {
-  private let handler: NIOSSLServerHandler
   private let session: TLSSession
   private let began: Instant
   private(set) var isHandshakeDone = false
 
-  /// Begins to wait for the client's first words.
-  init(_ context: NIOSSLContext, now: Instant) throws {
-    handler = NIOSSLServerHandler(context: context)
-    session = try TLSSession(handler)
+  /// Begins to wait for the client's part of the handshake.
+  init(_ context: TLSContext, now: Instant) throws(TLSError) {
+    session = try TLSSession(.server(context))
     began = now
   }
 
-  /// Decrypts what the socket brought. There may be something to send afterwards, an alert if it throws.
-  /// - Returns: whether the handshake has ended with these bytes.
-  mutating func open(_ bytes: ByteBuffer) throws -> Bool {
-    try session.open(bytes)
+  /// Decrypts what the socket brought, at the end of `plain`.
+  /// - Returns: whether these bytes completed the handshake.
+  /// - Throws: why the handshake or the session failed; there may be an alert to send.
+  mutating func open(_ bytes: ByteBuffer, into plain: inout ByteBuffer) throws(TLSError) -> Bool {
+    try bytes.withUnsafeReadableBytes { bytes throws(TLSError) in try session.open(bytes, into: &plain) }
     guard !isHandshakeDone, session.isReady else { return false }
     isHandshakeDone = true
     return true
   }
 
-  func nextPlain() throws -> ByteBuffer? { try session.nextPlain() }
-
   /// Encrypts `plain` and moves it to the end of `sealed`, behind what TLS itself has to say.
   func seal(_ plain: inout ByteBuffer, into sealed: inout ByteBuffer) {
-    if plain.readableBytes > 0 {
-      session.seal(plain)
-      plain.clear()
-    }
-    collect(into: &sealed)
+    plain.withUnsafeReadableBytes { session.seal($0, into: &sealed) }
+    plain.clear()
   }
 
-  /// Says farewell at the end of `sealed`.
+  /// Adds to `sealed` that nothing follows.
   func end(into sealed: inout ByteBuffer) {
     session.end()
-    collect(into: &sealed)
-  }
-
-  private func collect(into sealed: inout ByteBuffer) {
-    while var record = try? session.nextSealed() { sealed.writeBuffer(&record) }
+    session.seal(UnsafeRawBufferPointer(start: nil, count: 0), into: &sealed)
   }
 
   /// Whether the peer has said that it sends no more.
   var isInputEnded: Bool { session.isInputEnded }
 
-  /// In the certificate that the client showed; a server without a client CA asks for none.
-  var certificateNames: [String]? { handler.peerCertificate.map(CertificateNames.of) }
+  /// Names in the certificate that the client showed. Nil: it showed none, as without a client CA.
+  var certificateNames: [String]? { session.peerCertificate?.names }
 
   /// Whether the handshake takes longer than it may.
   func isOverdue(_ nanoseconds: UInt64, now: Instant) -> Bool {

@@ -1,19 +1,32 @@
-internal import NIOSSL
+internal import Glibc
 internal import NeedletailModels
+internal import NeedletailTLS
 internal import Synchronization
 
-#if canImport(Glibc)
-  internal import Glibc
-#else
-  internal import Darwin
-#endif
+/// Where the certificate of a server lies.
+public struct TLSFiles: Equatable, Sendable {
+  /// PEM file: the server's own certificate first, then those between it and the root.
+  public var certificate: String
+  /// PEM file of the certificate's private key.
+  public var key: String
+  /// PEM file of the CAs that must have issued the certificate which a client shows; nil: clients show none.
+  public var clientCA: String?
 
-/// The certificate of a server, and what connections that are made now are met with.
+  public init(certificate: String, key: String, clientCA: String? = nil) {
+    self.certificate = certificate
+    self.key = key
+    self.clientCA = clientCA
+  }
+
+  var paths: [String] { [certificate, key] + (clientCA.map { [$0] } ?? []) }
+}
+
+/// The certificate of a server: read at the start and when its files change. New connections use the latest.
 final class TLSSource: Sendable {
   private struct State {
-    var context: NIOSSLContext
+    var context: TLSContext
     var notAfter: Int
-    /// What the files were when they were last read, whether well or not.
+    /// Fingerprints of the files when they were last read, whether they were good or not.
     var seen: [FileFingerprint.Kind]
   }
 
@@ -29,10 +42,10 @@ final class TLSSource: Sendable {
     state = Mutex(State(context: context, notAfter: notAfter, seen: seen))
   }
 
-  /// For the next connection; those that stand keep theirs.
-  var context: NIOSSLContext { state.withLock { $0.context } }
+  /// The context of the next connection; connections that exist keep theirs.
+  var context: TLSContext { state.withLock { $0.context } }
 
-  /// When the certificate ends, in Unix seconds.
+  /// Time at which the certificate ends, in Unix seconds.
   var notAfter: Int { state.withLock { $0.notAfter } }
 
   /// Reads the files if one has changed, symbolic links followed: a ConfigMap or Secret is swapped by
@@ -64,42 +77,24 @@ final class TLSSource: Sendable {
 
   static var unixSeconds: Int { time(nil) }
 
-  private static func load(_ files: TLSFiles) throws(ConfigurationError) -> (NIOSSLContext, notAfter: Int) {
+  private static func load(_ files: TLSFiles) throws(ConfigurationError) -> (TLSContext, notAfter: Int) {
     let chain = try certificates(files.certificate, "tls_certificate")
-    let key: NIOSSLPrivateKey
-    do {
-      key = try NIOSSLPrivateKey(file: files.key, format: .pem)
-    } catch {
+    guard let key = TLSPrivateKey.read(path: files.key) else {
       throw ConfigurationError("tls_key \(files.key): expected a readable private key (PEM), found none")
     }
-    var configuration = TLSConfiguration.makeServerConfiguration(
-      certificateChain: chain.map { .certificate($0) }, privateKey: .privateKey(key))
-    configuration.minimumTLSVersion = .tlsv12
-    // For TLS 1.2: forward secrecy and authenticated encryption only. TLS 1.3 has nothing else.
-    configuration.cipherSuiteValues = [
-      .TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, .TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
-      .TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, .TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
-      .TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, .TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
-    ]
-    if let clientCA = files.clientCA {
-      configuration.trustRoots = .certificates(try certificates(clientCA, "tls_client_ca"))
-      // Which names are good is for the key file to say.
-      configuration.certificateVerification = .noHostnameVerification
+    let clientRoots = try files.clientCA.map { path throws(ConfigurationError) in
+      try certificates(path, "tls_client_ca")
     }
-    do {
-      let context = try NIOSSLContext(configuration: configuration)
-      return (context, chain[0].notValidAfter)
+    do throws(TLSError) {
+      return (try TLSContext(server: .init(chain: chain, key: key), clientRoots: clientRoots), chain[0].notAfter)
     } catch {
       throw ConfigurationError(
-        "tls_key \(files.key): expected the private key of \(files.certificate), found another: \(TLSFailure.reason(of: error))"
-      )
+        "tls_key \(files.key): expected the private key of \(files.certificate), found another: \(error)")
     }
   }
 
-  private static func certificates(_ path: String, _ setting: String) throws(ConfigurationError) -> [NIOSSLCertificate]
-  {
-    let found = (try? NIOSSLCertificate.fromPEMFile(path)) ?? []
-    guard !found.isEmpty else {
+  private static func certificates(_ path: String, _ setting: String) throws(ConfigurationError) -> [TLSCertificate] {
+    guard let found = TLSCertificate.read(path: path) else {
       throw ConfigurationError("\(setting) \(path): expected readable certificates (PEM), found none")
     }
     return found
