@@ -283,8 +283,8 @@ private struct DuplicateRows {
     for field in fields {
       let bytes = record.field(field)
       // The length keeps fields apart: "ab" and "c" are not "a" and "bc".
-      withUnsafeBytes(of: bytes.count) { hash.update(bufferPointer: $0) }
-      hash.update(bufferPointer: UnsafeRawBufferPointer(bytes))
+      withUnsafeBytes(of: bytes.count) { hash.update($0) }
+      hash.update(UnsafeRawBufferPointer(bytes))
     }
     let digest = hash.finalize().withUnsafeBytes {
       Digest(high: $0.loadUnaligned(as: UInt64.self), low: $0.loadUnaligned(fromByteOffset: 8, as: UInt64.self))
