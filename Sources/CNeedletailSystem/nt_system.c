@@ -13,12 +13,11 @@
 #include <unistd.h>
 
 void nt_futex_wait(uint32_t *word, uint32_t expected, uint64_t deadline_nanoseconds) {
-  struct timespec time = {
-      .tv_sec = (time_t)(deadline_nanoseconds / 1000000000u), .tv_nsec = (long)(deadline_nanoseconds % 1000000000u)};
+  struct timespec time = {.tv_sec = (time_t)(deadline_nanoseconds / 1000000000u),
+                          .tv_nsec = (long)(deadline_nanoseconds % 1000000000u)};
   // Of the two waiting operations only the one with a bit set takes an absolute time.
-  syscall(
-      SYS_futex, word, FUTEX_WAIT_BITSET_PRIVATE, expected, deadline_nanoseconds == UINT64_MAX ? NULL : &time, NULL,
-      FUTEX_BITSET_MATCH_ANY);
+  syscall(SYS_futex, word, FUTEX_WAIT_BITSET_PRIVATE, expected, deadline_nanoseconds == UINT64_MAX ? NULL : &time, NULL,
+          FUTEX_BITSET_MATCH_ANY);
 }
 
 void nt_futex_wake(uint32_t *word, int32_t threads) {

@@ -1,8 +1,8 @@
 public import NeedletailCore
 
-/// Why a call gave no answer.
+/// The reason why a call gave no answer.
 public struct ClientError: Error, Equatable, Sendable, CustomStringConvertible {
-  /// Who said so.
+  /// The part that ended the call.
   public enum Origin: Sendable, Equatable {
     /// The server answered with this status.
     case server
@@ -24,15 +24,24 @@ public struct ClientError: Error, Equatable, Sendable, CustomStringConvertible {
     case invalidInput
   }
 
+  /// Status of the protocol.
   public let code: StatusCode
+  /// The part that ended the call: the server, the connection or the caller.
   public let origin: Origin
-  /// One sentence.
+  /// One sentence for people: the field, what was expected, what was found.
   public let message: String
-  /// When to try again; only with `.overloaded`.
+  /// Pause that the server asks for before the call is repeated; 0 unless the code is `.overloaded`.
   public let retryAfterMicroseconds: UInt32
   /// True if the server certainly did not execute the call.
   public let isSafeToRetry: Bool
 
+  /// Makes an error.
+  /// - Parameters:
+  ///   - code: Status of the protocol.
+  ///   - origin: The part that ended the call.
+  ///   - message: One sentence for people.
+  ///   - retryAfterMicroseconds: Pause before the call may be repeated; 0: none is asked for.
+  ///   - isSafeToRetry: Whether the server certainly did not execute the call; nil: what the code implies.
   public init(
     _ code: StatusCode, origin: Origin, _ message: String, retryAfterMicroseconds: UInt32 = 0,
     isSafeToRetry: Bool? = nil

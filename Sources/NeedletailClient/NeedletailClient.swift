@@ -125,9 +125,14 @@ public final class NeedletailClient: Sendable {
 
   // MARK: calls
 
-  /// Shows a key; `connect` does so where its configuration has one. Another key may be shown at any
-  /// time, and counts from the next call on.
-  /// - Returns: the key's name at the server.
+  /// Shows the server an API key, which counts from the next call on.
+  ///
+  /// `connect` does this if its configuration has a key.
+  /// - Parameters:
+  ///   - key: The key as `needletail key create` printed it.
+  ///   - timeout: Budget of the call, on both sides; nil: `Configuration.defaultTimeout`.
+  /// - Returns: Name of the key at the server.
+  /// - Throws: A ``ClientError``; `.unauthenticated` if the server does not know the key.
   @discardableResult
   public func authenticate(key: String, timeout: Duration? = nil) async throws(ClientError) -> String {
     guard case .authenticated(let principal) = try await call(.authenticate(key: key), timeout: timeout) else {
@@ -136,13 +141,17 @@ public final class NeedletailClient: Sendable {
     return principal
   }
 
-  /// Asks a model for an answer.
+  /// Asks a model for predictions.
   /// - Parameters:
-  ///   - inputs: either one `features` tensor or one column per feature.
-  ///   - outputs: names of the outputs wanted; empty: all.
-  ///   - routingKey: requests with the same key see the same version of a split rollout.
-  ///   - priority: `.bulk` where nobody waits for the answer.
-  ///   - timeout: the call's budget, here and at the server; nil: the configuration's.
+  ///   - model: Name of the model.
+  ///   - selector: The version to ask, by number or label; without one the rollout chooses.
+  ///   - inputs: Either one `features` tensor or one column for each feature.
+  ///   - outputs: Names of the outputs to return; empty: all of them.
+  ///   - routingKey: Calls with the same key, at most 256 bytes, get the same version of a split rollout.
+  ///   - priority: `.bulk` for work that nobody waits for, which an overloaded server serves last.
+  ///   - timeout: Budget of the call, on both sides; nil: `Configuration.defaultTimeout`.
+  /// - Returns: The outputs, and the version that computed them.
+  /// - Throws: A ``ClientError`` that says whether the call may be repeated.
   public func predict(
     _ model: String, selector: VersionSelector = .serving, inputs: [InputTensor], outputs: [String] = [],
     routingKey: String = "", priority: CallPriority = .interactive, timeout: Duration? = nil
@@ -155,7 +164,9 @@ public final class NeedletailClient: Sendable {
     return prediction
   }
 
-  /// Whether the server lives and takes traffic, and the state of its models.
+  /// Asks whether the server takes traffic, and for the state of its models.
+  /// - Parameter timeout: Budget of the call, on both sides; nil: `Configuration.defaultTimeout`.
+  /// - Throws: A ``ClientError``.
   public func health(timeout: Duration? = nil) async throws(ClientError) -> HealthReport {
     guard case .health(let report) = try await call(.health, timeout: timeout) else {
       throw Self.wrongAnswer("Health")
@@ -163,7 +174,10 @@ public final class NeedletailClient: Sendable {
     return report
   }
 
-  /// Prometheus text, as the admin port serves it.
+  /// Reads the server's metrics.
+  /// - Parameter timeout: Budget of the call, on both sides; nil: `Configuration.defaultTimeout`.
+  /// - Returns: Text in Prometheus' exposition format, as `GET /metrics` of the admin port.
+  /// - Throws: A ``ClientError``.
   public func metrics(timeout: Duration? = nil) async throws(ClientError) -> String {
     guard case .metrics(let text) = try await call(.metrics, timeout: timeout) else {
       throw Self.wrongAnswer("Metrics")
@@ -171,7 +185,9 @@ public final class NeedletailClient: Sendable {
     return text
   }
 
-  /// Every model of the store, with the state of its versions.
+  /// Lists every model of the store with the state of its versions.
+  /// - Parameter timeout: Budget of the call, on both sides; nil: `Configuration.defaultTimeout`.
+  /// - Throws: A ``ClientError``.
   public func listModels(timeout: Duration? = nil) async throws(ClientError) -> ModelListReport {
     guard case .models(let report) = try await call(.listModels, timeout: timeout) else {
       throw Self.wrongAnswer("ListModels")
@@ -179,7 +195,12 @@ public final class NeedletailClient: Sendable {
     return report
   }
 
-  /// Inputs, outputs, labels and origin of a model version.
+  /// Describes one version: inputs, outputs, labels, metrics and origin.
+  /// - Parameters:
+  ///   - model: Name of the model.
+  ///   - selector: The version to describe, by number or label; without one the version that serves.
+  ///   - timeout: Budget of the call, on both sides; nil: `Configuration.defaultTimeout`.
+  /// - Throws: A ``ClientError``; `.notFound` if there is no such model, version or label.
   public func describeModel(
     _ model: String, selector: VersionSelector = .serving, timeout: Duration? = nil
   ) async throws(ClientError) -> ModelDescription {
@@ -188,8 +209,12 @@ public final class NeedletailClient: Sendable {
     return description
   }
 
-  /// What happened to models, store and server after `sequence`, oldest first.
-  /// - Parameter limit: at most so many; 0: all that the server keeps.
+  /// Reads what happened to models, store and server, oldest event first.
+  /// - Parameters:
+  ///   - sequence: Number of the last event already seen; 0: from the first one that the server keeps.
+  ///   - limit: Largest number of events to return; 0: all that the server keeps.
+  ///   - timeout: Budget of the call, on both sides; nil: `Configuration.defaultTimeout`.
+  /// - Throws: A ``ClientError``.
   public func events(
     after sequence: UInt64 = 0, limit: UInt32 = 0, timeout: Duration? = nil
   ) async throws(ClientError) -> EventListReport {
@@ -199,7 +224,11 @@ public final class NeedletailClient: Sendable {
     return report
   }
 
-  /// How requests of a model find their version.
+  /// Reads which versions of a model answer, and with what share of the traffic.
+  /// - Parameters:
+  ///   - model: Name of the model.
+  ///   - timeout: Budget of the call, on both sides; nil: `Configuration.defaultTimeout`.
+  /// - Throws: A ``ClientError``.
   public func rollout(_ model: String, timeout: Duration? = nil) async throws(ClientError) -> RolloutReport {
     guard case .rollout(let report) = try await call(.rollout(model: model, isUndo: false), timeout: timeout) else {
       throw Self.wrongAnswer("Rollout")
@@ -207,7 +236,12 @@ public final class NeedletailClient: Sendable {
     return report
   }
 
-  /// Takes one step of a model's rollout back; in force when this returns.
+  /// Takes one step of a model's rollout back.
+  /// - Parameters:
+  ///   - model: Name of the model.
+  ///   - timeout: Budget of the call, on both sides; nil: `Configuration.defaultTimeout`.
+  /// - Returns: The rollout after the step, which is in force by then.
+  /// - Throws: A ``ClientError``; `.notFound` if there is nothing to go back to.
   public func undoRollout(of model: String, timeout: Duration? = nil) async throws(ClientError) -> RolloutReport {
     guard case .rollout(let report) = try await call(.rollout(model: model, isUndo: true), timeout: timeout) else {
       throw Self.wrongAnswer("Rollout")
@@ -215,7 +249,7 @@ public final class NeedletailClient: Sendable {
     return report
   }
 
-  /// Ends the connection; calls in flight fail with `.closed`.
+  /// Ends the connection. Calls in flight fail with the origin `.closed`.
   public func close() async {
     channel.eventLoop.execute { [connection] in connection.value.close() }
     try? await channel.closeFuture.get()

@@ -1,15 +1,16 @@
 internal import NeedletailCore
 
-/// Where a server listens.
+/// The address of a server.
 public enum ServerAddress: Sendable, Hashable, CustomStringConvertible {
   case tcp(host: String, port: Int)
   case unix(path: String)
 
-  /// Where a server listens unless told otherwise.
+  /// The address at which a server listens by default, 127.0.0.1:6470.
   public static let standard = ServerAddress.tcp(host: "127.0.0.1", port: 6470)
 
-  /// Reads `HOST:PORT`, `[IPV6]:PORT` or `unix:PATH`.
-  /// - Throws: `.invalidInput`, with what was expected and found.
+  /// Parses an address.
+  /// - Parameter text: `HOST:PORT`, `[IPV6]:PORT` or `unix:PATH`.
+  /// - Throws: A ``ClientError`` with the origin `.invalidInput` that quotes the text.
   public init(_ text: String) throws(ClientError) {
     if text.hasPrefix("unix:") {
       let path = String(text.dropFirst("unix:".count))
