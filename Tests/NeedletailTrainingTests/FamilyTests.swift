@@ -60,6 +60,24 @@ import Testing
     }
   }
 
+  @Test func aTotalBesideItsPartsDoesNotGetAHugeWeight() throws {
+    // Rounded to fp32, the last column equals the sum of the others up to 1e-7 only.
+    var samples = samples(rows: 400)
+    for row in 0..<400 {
+      samples.inputs[row, 2] = Float(0.1) * samples.inputs[row, 0] + Float(0.7) * samples.inputs[row, 1]
+    }
+    let fitted = try fit(samples)
+    #expect(fitted.weights.allSatisfy { abs($0) < 5 })
+    #expect(fitted.notes.last == "1 of 3 columns depend on others: solution of least norm")
+  }
+
+  @Test func unitsOfColumnsDoNotMatter() throws {
+    var samples = samples(rows: 200)
+    for row in 0..<200 { samples.inputs[row, 1] *= 1e-9 }
+    let fitted = try fit(samples)
+    #expect(abs(fitted.weights[1] / -1e9 - 1) < 1e-6 && abs(fitted.weights[0] - 2) < 1e-6)
+  }
+
   @Test func largeNumbersDoNotOverflow() throws {
     let inputs = Matrix(rows: 4, columns: 2, elements: [1e30, 3, 2e30, 1, 3e30, 4, 5e30, 1])
     let targets = (0..<4).map { 2e-30 * Double(inputs[$0, 0]) + 1 }

@@ -1,7 +1,8 @@
 """Compares models of needletail-trainer with scikit-learn's, trained on the same rows of the example sets.
 
 Linear and logistic models are convex: both must find the same optimum, so their answers for the test
-rows agree to 1e-4 relative. A neural network is judged by its accuracy only.
+rows agree to 1e-4 relative. Least squares problems without a unique solution are compared with NumPy's
+solution of least norm. A neural network is judged by its accuracy only.
 """
 
 import csv
@@ -9,6 +10,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
@@ -20,16 +22,16 @@ TOLERANCE = 1e-4
 
 
 class Run:
-    """One training run and the rows it used."""
+    """One training run of numeric columns, the target last, and the rows it used."""
 
-    def __init__(self, trainer: str, work: Path, name: str, *sets: str) -> None:
-        self.directory = work / "-".join([name, *(s.replace("/", "_") for s in sets)])
-        command = [trainer, "train", str(EXAMPLES / name / "train.yaml"), "--output", str(self.directory), "--quiet"]
+    def __init__(self, trainer: str, directory: Path, run_file: Path, data: Path, *sets: str) -> None:
+        self.directory = directory
+        command = [trainer, "train", str(run_file), "--output", str(directory), "--quiet"]
         for assignment in sets:
             command += ["--set", assignment]
         subprocess.run(command, check=True)
         self.metrics = json.loads((self.directory / "metrics.json").read_text())
-        with (EXAMPLES / name / f"{name}.csv").open() as file:
+        with data.open() as file:
             header, *rows = list(csv.reader(file))
         with (self.directory / "split.csv").open() as file:
             parts = list(csv.DictReader(file))
@@ -45,6 +47,21 @@ class Run:
         # What the trainer says it predicted for must be the rows we read.
         assert [int(r["row"]) for r in self.predictions] == [int(r["row"]) for r in parts if r["part"] == "test"]
         self.check_test_rows()
+
+    @classmethod
+    def example(cls, trainer: str, work: Path, name: str, *sets: str) -> Self:
+        """The run file that ships with an example set, with some settings changed."""
+        directory = work / "-".join([name, *(s.replace("/", "_") for s in sets)])
+        return cls(trainer, directory, EXAMPLES / name / "train.yaml", EXAMPLES / name / f"{name}.csv", *sets)
+
+    @classmethod
+    def written(cls, trainer: str, work: Path, name: str, data: Path, target: str, settings: str) -> Self:
+        """A run file of its own, in which `settings` holds the sections beside data and target."""
+        run_file = work / f"{name}.yaml"
+        run_file.write_text(
+            f"data: {{ files: [{json.dumps(str(data.resolve()))}] }}\ntarget: {{ column: {target} }}\n{settings}"
+        )
+        return cls(trainer, work / name, run_file, data)
 
     def check_test_rows(self) -> None:
         with (self.directory / "test.csv").open() as file:
@@ -70,6 +87,55 @@ def linear(run: Run, model) -> float:
     return relative(run.column("prediction"), model.predict(scaler.transform(run.inputs["test"])))
 
 
+def synthetic(work: Path, name: str, columns: np.ndarray, target: np.ndarray) -> Path:
+    """Writes columns x0, x1, ... and a last one y."""
+    path = work / f"{name}.csv"
+    with path.open("w") as file:
+        writer = csv.writer(file)
+        writer.writerow([*(f"x{i}" for i in range(columns.shape[1])), "y"])
+        # repr gives the shortest text that reads back as the same number.
+        writer.writerows([*map(repr, map(float, row)), repr(float(y))] for row, y in zip(columns, target, strict=True))
+    return path
+
+
+LEAST_SQUARES = "model: { family: linear_regression }\npreprocessing: { scale: none }\n"
+
+
+def least_squares(trainer: str, work: Path, name: str, columns: np.ndarray, target: np.ndarray) -> float:
+    """Unscaled columns against NumPy's solution of least norm, on centred columns in double precision."""
+    data = synthetic(work, name, columns, target)
+    run = Run.written(trainer, work, name, data, "y", LEAST_SQUARES)
+    inputs = run.inputs["train"]
+    targets = run.targets["train"].astype(float)
+    weights = np.linalg.lstsq(inputs - inputs.mean(axis=0), targets - targets.mean(), rcond=None)[0]
+    test = run.inputs["test"]
+    return relative(run.column("prediction"), (test - inputs.mean(axis=0)) @ weights + targets.mean())
+
+
+def category_means(trainer: str, work: Path) -> float:
+    """One category of 300 levels: least squares then predicts every level's mean."""
+    random = np.random.default_rng(7)
+    levels = np.concatenate([np.arange(300), random.integers(0, 300, 1200)])
+    target = random.normal(size=300)[levels] + 0.1 * random.normal(size=len(levels))
+    data = work / "agents.csv"
+    data.write_text("agent,y\n" + "".join(f"agent{a},{y!r}\n" for a, y in zip(levels, map(float, target), strict=True)))
+    run_file = work / "agents.yaml"
+    run_file.write_text(
+        "data: { files: [agents.csv] }\ntarget: { column: y, task: regression }\nfeatures: { unknown: refuse }\n"
+        "model: { family: linear_regression }\n"
+    )
+    directory = work / "agents"
+    subprocess.run([trainer, "train", str(run_file), "--output", str(directory), "--quiet"], check=True)
+    with (directory / "split.csv").open() as file:
+        train = [int(row["row"]) - 1 for row in csv.DictReader(file) if row["part"] == "train"]
+    with (directory / "predictions.csv").open() as file:
+        predictions = [(int(row["row"]) - 1, float(row["prediction"])) for row in csv.DictReader(file)]
+    means = {level: target[[row for row in train if levels[row] == level]].mean() for level in set(levels[train])}
+    return relative(
+        np.array([found for _, found in predictions]), np.array([means[levels[row]] for row, _ in predictions])
+    )
+
+
 def logistic(run: Run, c: float) -> float:
     scaler = StandardScaler().fit(run.inputs["train"])
     model = LogisticRegression(C=c, tol=1e-10, max_iter=100_000)
@@ -91,14 +157,45 @@ def main(trainer: str, work: Path) -> int:
     def close(name: str, difference: float) -> None:
         results.append((name, f"largest relative difference {difference:.1e}", difference <= TOLERANCE))
 
-    close("diabetes, least squares", linear(Run(trainer, work, "diabetes"), LinearRegression()))
+    close("diabetes, least squares", linear(Run.example(trainer, work, "diabetes"), LinearRegression()))
     for l2 in (1.0, 100.0):
-        close(f"diabetes, ridge {l2:g}", linear(Run(trainer, work, "diabetes", f"model.l2={l2}"), Ridge(alpha=l2)))
+        close(
+            f"diabetes, ridge {l2:g}", linear(Run.example(trainer, work, "diabetes", f"model.l2={l2}"), Ridge(alpha=l2))
+        )
     for name in ("wine", "breast_cancer"):
         for c in (0.1, 1.0, 10.0):
-            close(f"{name}, logistic C = {c:g}", logistic(Run(trainer, work, name, f"model.c={c}"), c))
+            close(f"{name}, logistic C = {c:g}", logistic(Run.example(trainer, work, name, f"model.c={c}"), c))
 
-    run = Run(trainer, work, "digits")
+    random = np.random.default_rng(3)
+    base = random.normal(size=(400, 4))
+    noise = 0.1 * random.normal(size=400)
+    close(
+        "least squares, dependent columns",
+        least_squares(
+            trainer, work, "dependent", np.hstack([base, base @ random.normal(size=(4, 3))]), base.sum(axis=1) + noise
+        ),
+    )
+    close(
+        "least squares, numbers up to 1e20",
+        least_squares(trainer, work, "large", base * 1e20, base.sum(axis=1) * 1e3 + noise),
+    )
+    close(
+        "least squares, numbers down to 1e-30",
+        least_squares(trainer, work, "tiny", base * 1e-30, base.sum(axis=1) + noise),
+    )
+    close(
+        "least squares, condition 1e3",
+        least_squares(
+            trainer,
+            work,
+            "condition",
+            np.hstack([base, base[:, :1] + 1e-3 * random.normal(size=(400, 1))]),
+            base.sum(axis=1) + noise,
+        ),
+    )
+    close("least squares, 300 categories", category_means(trainer, work))
+
+    run = Run.example(trainer, work, "digits")
     ours, theirs = network_accuracies(run)
     # Two networks of the same shape from different seeds differ by a row or four of 270.
     results.append(("digits, MLP", f"accuracy {ours:.4f}, scikit-learn {theirs:.4f}", ours >= theirs - 0.015))

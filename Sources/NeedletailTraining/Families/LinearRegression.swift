@@ -26,9 +26,18 @@ struct LinearRegression: ModelFamily {
     for column in 0..<columns { means[column] /= rows }
     let targetMean = targets.reduce(0, +) / rows
 
+    // With columns of norm 1 the solution does not depend on their units, and one tolerance fits all of them.
+    var norms = [Double](repeating: 0, count: columns)
+    for row in 0..<inputs.rows {
+      for column in 0..<columns {
+        let difference = Double(inputs[row, column]) - means[column]
+        norms[column] += difference * difference
+      }
+    }
+    norms = norms.map { $0 > 0 ? $0.squareRoot() : 1 }
     var equation = [Double](repeating: 0, count: columns)
     for row in 0..<inputs.rows {
-      for column in 0..<columns { equation[column] = Double(inputs[row, column]) - means[column] }
+      for column in 0..<columns { equation[column] = (Double(inputs[row, column]) - means[column]) / norms[column] }
       problem.add(equation, equals: targets[row] - targetMean)
     }
     // Ridge regression is least squares with one more equation a column: √l2 · weight = 0.
@@ -36,11 +45,14 @@ struct LinearRegression: ModelFamily {
     if l2 > 0 {
       for column in 0..<columns {
         var penalty = [Double](repeating: 0, count: columns)
-        penalty[column] = l2.squareRoot()
+        penalty[column] = l2.squareRoot() / norms[column]
         problem.add(penalty, equals: 0)
       }
     }
-    let (weights, rank) = try problem.solve()
+    // The graph computes columns in fp32. A total beside its parts then depends on them up to rounding only, and taken
+    // for independent it would get a weight of millions against theirs.
+    let (scaled, rank) = try problem.solve(tolerance: Double(Float.ulpOfOne))
+    let weights = zip(scaled, norms).map { $0 / $1 }
     let intercept = targetMean - zip(weights, means).reduce(0) { $0 + $1.0 * $1.1 }
     guard (weights + [intercept]).allSatisfy({ Float($0).isFinite }) else {
       throw .fit("linear_regression: expected weights within ±3.4e38, found an overflow; standardise the features")

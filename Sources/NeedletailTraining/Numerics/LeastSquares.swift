@@ -76,13 +76,13 @@ struct LeastSquares {
 
   /// Solves the equations added so far.
   ///
-  /// Singular values below the largest times ε · max(rows, columns) count as zero: NumPy's rule.
-  ///
+  /// - Parameter tolerance: singular values up to the largest times this count as zero. It is never less than
+  ///   ε · max(rows, columns), NumPy's rule; more says how exact the coefficients are.
   /// - Returns: the solution of least norm, and how many columns are linearly independent.
   /// - Throws: `TrainingError` of kind `fit` where the singular value decomposition does not converge, which
   ///   numbers that are not finite cause.
   /// - Complexity: O(columns³).
-  mutating func solve() throws(TrainingError) -> (solution: [Double], rank: Int) {
+  mutating func solve(tolerance: Double = 0) throws(TrainingError) -> (solution: [Double], rank: Int) {
     foldBlock()
     var matrix = [Double](repeating: 0, count: columns * columns)
     var right = [Double](repeating: 0, count: columns)
@@ -93,7 +93,7 @@ struct LeastSquares {
     var singularValues = right
     var (order, orderOfMatrix, orderOfRight) = (blasint(columns), blasint(columns), blasint(columns))
     var (unknowns, rightHandSides) = (order, blasint(1))
-    var threshold = Double.ulpOfOne * Double(max(rows, columns))
+    var threshold = max(tolerance, Double.ulpOfOne * Double(max(rows, columns)))
     var rank: blasint = 0
     var info: blasint = 0
     var work = [0.0]
