@@ -124,6 +124,7 @@ public enum FamilyRegistry {
     LinearRegression(),
     LogisticRegression(),
     MLP(),
+    NearestCentroid(),
   ]
 }
 
