@@ -267,6 +267,7 @@ public struct TableReader {
 private struct DuplicateRows {
   private var seen: Set<Digest> = []
   private var count = 0
+  private var text: [UInt8] = []
   /// Indices of the rows that repeat an earlier one.
   private(set) var rows: Set<Int> = []
 
@@ -279,14 +280,14 @@ private struct DuplicateRows {
   ///
   /// - Parameter fields: positions of the fields, in an order that all files share.
   mutating func add(_ record: CSVRecord, fields: [Int]) {
-    var hash = SHA256()
+    text.removeAll(keepingCapacity: true)
     for field in fields {
       let bytes = record.field(field)
       // The length keeps fields apart: "ab" and "c" are not "a" and "bc".
-      withUnsafeBytes(of: bytes.count) { hash.update($0) }
-      hash.update(UnsafeRawBufferPointer(bytes))
+      withUnsafeBytes(of: bytes.count) { text.append(contentsOf: $0) }
+      text.append(contentsOf: bytes)
     }
-    let digest = hash.finalize().withUnsafeBytes {
+    let digest = SHA256.hash(text).withUnsafeBytes {
       Digest(high: $0.loadUnaligned(as: UInt64.self), low: $0.loadUnaligned(fromByteOffset: 8, as: UInt64.self))
     }
     if !seen.insert(digest).inserted { rows.insert(count) }
