@@ -6,7 +6,8 @@ import NeedletailClient
 enum DocumentationExamples {
   static func connect() async throws(ClientError) {
     // snippet: connect
-    let client = try await NeedletailClient.connect(to: ServerAddress("127.0.0.1:6470"))
+    let address = try ServerAddress("127.0.0.1:6470")
+    let client = try await NeedletailClient.connect(to: address)
     let health = try await client.health()
     print(health.ready, health.models.map(\.model))
     await client.close()
@@ -68,14 +69,15 @@ enum DocumentationExamples {
   static func handleErrors(_ client: NeedletailClient, inputs: [InputTensor]) async -> String {
     // snippet: errors
     do {
-      let answer = try await client.predict("wine", inputs: inputs, timeout: .milliseconds(500))
+      let answer = try await client.predict("wine", inputs: inputs)
       return "version \(answer.version)"
     } catch {
       // `error` is a ClientError: calls throw nothing else.
       switch error.code {
       case .invalidArgument: return "mend the request: \(error.message)"
       case .deadlineExceeded: return "too late: \(error.message)"
-      default: return error.isSafeToRetry ? "try again: \(error.message)" : "give up: \(error.message)"
+      case _ where error.isSafeToRetry: return "try again: \(error.message)"
+      default: return "give up: \(error.message)"
       }
     }
     // snippet end
@@ -108,7 +110,7 @@ enum DocumentationExamples {
 }
 
 // snippet: retries
-/// Repeats a call at most twice, and only while the server certainly did not execute it.
+/// Repeats a call at most twice, while the server certainly did not execute it.
 func withRetries<Answer>(
   _ call: () async throws(ClientError) -> Answer
 ) async throws(ClientError) -> Answer {
@@ -117,8 +119,10 @@ func withRetries<Answer>(
       return try await call()
     } catch {
       guard error.isSafeToRetry else { throw error }
-      // The server says how long it needs. The random part keeps callers from returning all at once.
-      let pause = Double(error.retryAfterMicroseconds) + .random(in: 0...1000) * Double(attempt)
+      // The server says how long it needs.
+      // The random part keeps callers from returning all at once.
+      let jitter = Double.random(in: 0...1000) * Double(attempt)
+      let pause = Double(error.retryAfterMicroseconds) + jitter
       try? await Task.sleep(for: .microseconds(pause))
     }
   }
@@ -136,12 +140,14 @@ actor ReconnectingClient {
     self.address = address
   }
 
-  func predict(_ model: String, inputs: [InputTensor]) async throws(ClientError) -> Prediction {
+  func predict(
+    _ model: String, inputs: [InputTensor]
+  ) async throws(ClientError) -> Prediction {
     if let current {
       do {
         return try await current.predict(model, inputs: inputs)
       } catch {
-        // An error of the server itself, such as a wrong input, would be the same on a new connection.
+        // A new connection does not help where the server itself refused.
         guard error.isSafeToRetry, error.origin != .server else { throw error }
       }
     }

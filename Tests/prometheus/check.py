@@ -27,7 +27,7 @@ counts = {"passed": 0, "failed": 0}
 
 
 def check(name: str) -> Callable[[Callable[[], None]], None]:
-    """Runs the function at once; an exception is a failed check."""
+    """Runs the decorated function at once; an exception is a failed check."""
 
     def run(body: Callable[[], None]) -> None:
         try:
@@ -48,7 +48,7 @@ def expect(condition: bool, text: str) -> None:
 
 
 def until(what: str, probe: Callable[[], Any]) -> Any:
-    """Polls until the probe gives something; Prometheus scrapes every second."""
+    """Repeats the probe until it returns something; Prometheus scrapes every second."""
     end = time.monotonic() + SECONDS_MAX
     last: object = None
     while time.monotonic() < end:
@@ -58,7 +58,7 @@ def until(what: str, probe: Callable[[], Any]) -> Any:
                 return last
         except OSError as error:
             last = error
-        os.kill(prometheus_pid, 0)  # raises when it is gone
+        os.kill(prometheus_pid, 0)  # raises if the process is gone
         time.sleep(0.1)
     raise AssertionError(f"{what}: not within {SECONDS_MAX} s, last found {last!r}")
 
@@ -136,7 +136,7 @@ def _() -> None:
 def _() -> None:
     ok = 'needletail_requests_total{model="wine",version="1",status="OK"}'
     until(f"{CALLS} requests", lambda: query(f"{ok} == {CALLS}"))
-    # A wrong request may be counted with the version it was meant for, or without.
+    # A wrong request may be counted with the version it named, or without a version.
     until("3 wrong requests", lambda: query('sum(needletail_requests_total{status="INVALID_ARGUMENT"}) == 3'))
 
 
@@ -184,7 +184,7 @@ def _() -> None:
 @check("every metric that an alert names exists or appears on its first event")
 def _() -> None:
     exported = {line.split("{")[0].split(" ")[0] for line in metrics_text().splitlines() if not line.startswith("#")}
-    # Series of what has not happened yet are not there: the name must then be one that the sources write.
+    # A series for something that has not happened yet does not exist; its name must then occur in the sources.
     sources = (Path(__file__).parents[2] / "Sources").rglob("*.swift")
     written = {name for file in sources for name in re.findall(r'"(needletail_[a-z_]+)"', file.read_text())}
     named = set(

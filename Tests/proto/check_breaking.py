@@ -1,8 +1,8 @@
 """Compares two descriptor sets: check_breaking.py RELEASED NOW, or --self-test RELEASED.
 
-Breaking is what makes an old message unreadable: a field or enum value that vanished without its
-number being reserved, or whose number, name, type, label, packing or oneof changed; a message that
-vanished. Additions are fine. Names count, for JSON and for clients' code.
+A change is breaking if it makes an old message unreadable: a field or enum value that was removed without
+reserving its number, or whose number, name, type, label, packing or oneof changed; a message that was removed.
+Additions are fine. Names count too, for the JSON form and for the code of clients.
 """
 
 import sys
@@ -81,7 +81,7 @@ def problems(old, new):
 
 
 def self_test(path):
-    """Breaks the schema in every way that the check knows, one at a time."""
+    """Breaks the schema in every way that the check knows, one at a time, and expects each to be found."""
 
     def find(files, name):
         return messages(files)[f"needletail.v1.{name}"]

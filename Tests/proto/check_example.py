@@ -1,7 +1,7 @@
 """Runs the Python example of a README against a server of its own: check_example.py README.md
 
-The example is the first block of Python there; it must print the answer of a scripted server that
-knows nothing but frames.
+The example is the first Python block of the file; it must print the answer of a scripted server that only handles
+frames.
 """
 
 import pathlib
@@ -41,7 +41,7 @@ with tempfile.TemporaryDirectory() as directory:
         answer.predict.model, answer.predict.version = request.predict.model, 2
         answer.predict.outputs.add(name="label", type=pb.STRING, shape=[1], strings=[b"class_0"])
         payload = answer.SerializeToString()
-        # In two pieces: a client that takes one `recv` for a frame fails here.
+        # Sent in two pieces, so that a client which takes one `recv` for a whole frame fails.
         frame = struct.pack(">I", len(payload)) + payload
         connection.sendall(frame[:3])
         threading.Event().wait(0.05)

@@ -1,4 +1,4 @@
-"""check.py ADMIN-ADDRESS WORK-DIRECTORY SCREENSHOT-DIRECTORY SERVER-PID: looks at the status page."""
+"""Checks the status page: check.py ADMIN-ADDRESS WORK-DIRECTORY SCREENSHOT-DIRECTORY SERVER-PID."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ failures = []
 
 HOSTILE = ["<img src=x onerror=alert(1)>.ntb", '"><script>alert(2)']
 
-# Every text against what lies behind it: WCAG 2.2, 1.4.3.
+# Contrast of every text with its background: WCAG 2.2, 1.4.3.
 CONTRAST = """
 (() => {
   const parse = (text) => {

@@ -1,4 +1,4 @@
-"""A headless Chromium over the DevTools protocol: just enough to look at a page."""
+"""Controls a headless Chromium over the DevTools protocol, with just enough commands to test a page."""
 
 import asyncio
 import base64
@@ -36,7 +36,7 @@ class Chromium:
                 raise RuntimeError("chromium ended before it listened")
             found = re.search(r"ws://\S+", line)
             address = found.group(0) if found else None
-        # A full pipe would stop the browser.
+        # The browser would stop writing, and then stop, if its pipe were full.
         self._drain = asyncio.create_task(self._process.stderr.read())
         self._socket = await websockets.connect(address, max_size=None)
         self._next = 0
@@ -96,7 +96,7 @@ class Chromium:
         await self.until("document.readyState === 'complete' && location.href !== 'about:blank'")
 
     async def evaluate(self, expression):
-        """The value of a JavaScript expression, promises awaited; works with the page's own scripts off."""
+        """Returns the value of a JavaScript expression, promises awaited, even with the page's scripts disabled."""
         answer = await self.call(
             "Runtime.evaluate", {"expression": expression, "returnByValue": True, "awaitPromise": True}
         )
@@ -105,7 +105,7 @@ class Chromium:
         return answer["result"].get("value")
 
     async def until(self, expression, seconds=15):
-        """Waits until an expression holds; False if it does not in time."""
+        """Waits until an expression is true; returns False if it is not in time."""
         for _ in range(int(seconds * 10)):
             if await self.evaluate(expression):
                 return True
@@ -130,7 +130,7 @@ class Chromium:
             )
 
     async def screenshot(self, path):
-        # The whole page, as far as it reaches.
+        # The whole page, not only the visible part.
         size = await self.evaluate("[innerWidth, Math.ceil(document.documentElement.getBoundingClientRect().height)]")
         picture = await self.call(
             "Page.captureScreenshot",

@@ -1,11 +1,11 @@
-"""Engine against ONNX Runtime, OpenBLAS and the limits of this CPU, measured in one process.
+"""Measures the engine beside ONNX Runtime, OpenBLAS and the limits of this CPU in one process.
 
 Usage: compare.py LIBRARY [--json]
 
-The library is bench.c with the kernels. The process pins itself to one core. Ours is called through
-C; what a call of ONNX Runtime's Python binding costs is measured with an identity model and
-subtracted. What is compared takes turns, ROUNDS of each, and the medians count: the limits of the CPU
-are measured anew in every round, since a virtual machine's change from minute to minute.
+The library is bench.c with the kernels. The process pins itself to one core. The engine is called through C; the
+cost of a call through ONNX Runtime's Python binding is measured with an identity model and subtracted. Everything
+takes turns for ROUNDS rounds, and the medians count. The limits of the CPU are measured anew in every round,
+because those of a virtual machine change from minute to minute.
 """
 
 import ctypes
@@ -25,7 +25,7 @@ ISAS = {"scalar": 0, "avx2": 1, "avx512vnni": 2, "neon": 3, "neon-i8mm": 4}
 ROUNDS = 7
 PRODUCT_SECONDS = 0.01
 PLAN_SECONDS = 0.06
-# The loops of nt_bench_peak.
+# Numbers of the loops in nt_bench_peak.
 F32, S8, S8_XOR, S8_PSIGNB = range(4)
 
 AS_JSON = "--json" in sys.argv
@@ -52,7 +52,7 @@ size, real = ctypes.c_size_t, ctypes.c_double
 
 
 def report(name, ours, peer, peer_name, unit, needed):
-    """`needed` is a bound on ours / peer: "<= x" for times, ">= x" for rates, None where none is asked."""
+    """Prints one row. `needed` bounds ours / peer: "<= x" for times, ">= x" for rates, None if there is no target."""
     ratio = ours / peer if peer else None
     holds = None
     if needed is not None and ratio is not None:
@@ -69,7 +69,7 @@ def report(name, ours, peer, peer_name, unit, needed):
 
 
 def medians(measurements):
-    """The median of each of some named measurements, taken in turns."""
+    """Runs the named measurements in turns and returns the median of each."""
     found = {name: [] for name in measurements}
     for _ in range(ROUNDS):
         for name, measure in measurements.items():
@@ -140,7 +140,7 @@ def products_fp32(number, n, k, rows):
 
 
 def row_operations(number):
-    """Micro-benchmarks of what stands between the products."""
+    """Measures the operations between the products: quantisation, activations, softmax and preprocessing."""
     names = ("quantise", "quantise, magnitudes known", "logistic", "softmax", "argmax", "tanh", "gelu")
     rows, columns = 32, 1024
     found = medians(
@@ -264,7 +264,7 @@ def mlp(number, widths, needed, work):
 
 
 def main():
-    logging.disable(logging.WARNING)  # the quantiser advises a pass that changes nothing here
+    logging.disable(logging.WARNING)  # the quantiser warns about a preparatory pass that changes nothing here
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     number = lib.nt_isa_best()
     isa = next(name for name, value in ISAS.items() if value == number)

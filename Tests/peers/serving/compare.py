@@ -1,11 +1,11 @@
-"""Server against a bare echo, FastAPI and Triton; the peers take turns with it, medians count.
+"""Measures the server beside a bare echo, FastAPI and Triton, which take turns; medians count.
 
 Usage: compare.py DIRECTORY TRITON-PYTHON [--json]
 
-DIRECTORY holds the compiled echo and takes temporary files; TRITON-PYTHON is the python of an environment
-with nvidia-pytriton, or empty. All serve a multilayer perceptron 64-256-128-10: ours in int8, ONNX Runtime's
-in fp32, which for so small a model is the faster of the two there. Peers' weights are random: their values
-take no time. One processor is the server's, another the load generator's.
+DIRECTORY holds the compiled echo and receives temporary files. TRITON-PYTHON is the python of an environment with
+nvidia-pytriton, or empty. All serve a multilayer perceptron 64-256-128-10: Needletail in int8, ONNX Runtime in
+fp32, which is faster there for so small a model. The weights of the peers are random, because their values do not
+affect the time. One processor is the server's, another the load generator's.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from harness import Server, Workspace, processors
 WORK, TRITON, AS_JSON = Path(sys.argv[1]), sys.argv[2], "--json" in sys.argv
 HERE = Path(__file__).resolve().parent
 ROUNDS, SECONDS, CONNECTIONS = 5, 1, 16
-# Of the server and the bare echo, within each round: a turn is some 20 ms.
+# Turns of the server and the bare echo within each round; a turn takes about 20 ms.
 TURN_CALLS, TURNS = 1000, 20
 TIMEOUT_US = 10_000_000
 WIDTHS = (64, 256, 128, 10)
@@ -43,7 +43,7 @@ HERE_CPU, THERE_CPU = processors()
 
 
 def report(name: str, ours: float, peer: float | None, peer_name: str, unit: str, needed: str | None) -> None:
-    """`needed` is a bound on ours / peer, None where none is asked."""
+    """Prints one row. `needed` bounds ours / peer; None if there is no target."""
     ratio = ours / peer if peer else None
     holds = None
     if needed and ratio is not None:
@@ -77,14 +77,14 @@ def figures(command: subprocess.Popen[str]) -> list[float]:
 
 
 def load(port: int, call: Path, connections: int) -> tuple[float, float]:
-    """Answers a second and their p50 in microseconds, the client on a processor of its own."""
+    """Returns answers per second and their p50 in microseconds, with the client on a processor of its own."""
     command = (WORK / "echo", "load", port, call, connections, SECONDS)
     rate, p50, _ = figures(pinned(THERE_CPU, *command, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
     return rate, p50
 
 
 class Echo:
-    """A bare echo with the bytes of our call and answer, and the client in C that times it and us alike."""
+    """A bare echo with the bytes of our call and answer, and a C client that times it and the server alike."""
 
     def __init__(self, work: Workspace, server: Server) -> None:
         self.server = server
@@ -104,20 +104,20 @@ class Echo:
         self.port = int(self.process.stdout.readline())
 
     def both(self) -> list[tuple[float, float]]:
-        """The p50 of a round trip to the server and to the echo, turn by turn, the client on their processor."""
+        """Returns the p50 of round trips to the server and to the echo, in turns, all on one processor."""
         command = (WORK / "echo", "time", self.call, TURN_CALLS, TURNS, self.server.address[1], self.port)
         found = figures(pinned(HERE_CPU, *command, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
         return list(zip(found[::2], found[1::2]))
 
     def rates(self) -> tuple[float, float]:
-        """Answers a second to one client in C, of the server and of the echo."""
+        """Returns answers per second to one C client, for the server and for the echo."""
         ports = self.server.address[1], self.port
         served, echoed = (load(port, self.call, CONNECTIONS)[0] for port in ports)
         return served, echoed
 
 
 class HTTPPeer:
-    """A peer over HTTP, kept busy by a client in C."""
+    """A peer over HTTP, with a C client that keeps it busy."""
 
     def __init__(self, work: Workspace, name: str, request: bytes, ready: str, port: int, start: Any) -> None:
         self.name, self.port = name, port

@@ -16,7 +16,7 @@ class TritonPythonModel:
         )
 
     def execute(self, requests: list) -> list:
-        # What one execution brought is one batch, as with us.
+        # The requests of one execution are one batch, as in Needletail.
         rows = [triton.get_input_tensor_by_name(request, "x").as_numpy() for request in requests]
         answers = self.session.run(None, {"x": np.concatenate(rows)})[0]
         pieces = np.split(answers, np.cumsum([len(each) for each in rows])[:-1])

@@ -1,4 +1,4 @@
-"""Bundles made by hand from proto/bundle.md: models whose answer tells which version gave it."""
+"""Makes bundles by hand from proto/bundle.md, for models whose answer tells which version gave it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ SIGNATURE_CAPACITY = 2048
 
 
 def bundle(version: int, answer: float | None = None, *, model: str = MODEL, weight_bytes: int = 0) -> bytes:
-    """An unsigned bundle of a regression of one feature. It answers its version, unless told otherwise.
+    """Makes an unsigned bundle of a regression of one feature, which answers its version number by default.
 
-    `weight_bytes`: a hidden layer of so many zeros makes it as large to load as a real one.
+    `weight_bytes` adds a hidden layer of that many zeros, so that the bundle takes as long to load as a real one.
     """
     graph, weights = _graph(float(version) if answer is None else answer, weight_bytes)
     schema = field(1, field(1, b"x") + field(5, 0)) + field(2, b"y")
@@ -62,7 +62,7 @@ def _assemble(model: str, version: int, sections: list[tuple[int, int, bytes]]) 
             )  # fmt: skip
             at += len(data)
         directory = field(1, model.encode()) + field(2, version) + field(3, 1) + field(5, 1) + entries
-        # Offsets are varints: where the directory ends moves them, until nothing moves.
+        # Offsets are varints, so their lengths depend on the end of the directory: repeat until nothing moves.
         if len(directory) == directory_bytes:
             break
         directory_bytes = len(directory)
@@ -75,7 +75,7 @@ def _assemble(model: str, version: int, sections: list[tuple[int, int, bytes]]) 
 
 
 def resealed(file: bytes | bytearray) -> bytes:
-    """With the right checksum for header and directory as they are."""
+    """Corrects the checksum of header and directory after a change."""
     (length,) = struct.unpack_from("<I", file, 40)
     checksum = hashlib.sha256(bytes(file[:56]) + bytes(file[64 : 64 + length])).digest()[:8]
     return bytes(file[:56]) + checksum + bytes(file[64:])

@@ -1,4 +1,4 @@
-"""What a script prints: one row a figure, what is asked of it, what was seen, and whether that holds."""
+"""Prints the figures of a script: one row a figure with its bound, the measured value, and whether the bound holds."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ import sys
 class Figures:
     """Collects the rows of one script.
 
-    A row is *required* where it says right or wrong (lost calls, crashes, memory of a fixed size): missing
-    one of these fails the script. Other rows are times, which a busy machine may spoil: a miss is shown
-    and does not fail.
+    A *required* row is right or wrong (lost calls, crashes, memory of a fixed size): missing one fails the script.
+    Other rows are times, which a busy machine may spoil: a miss is shown and does not fail.
     """
 
     def __init__(self, name: str, as_json: bool) -> None:
@@ -21,7 +20,7 @@ class Figures:
             print(f"{'figure':<52} {'asked':>18} {'seen':>18}   holds", flush=True)
 
     def row(self, figure: str, asked: str, seen: str, holds: bool | None = None, *, required: bool = False) -> None:
-        """`holds` None: only told."""
+        """Adds a row. `holds` None: the value is shown without a bound."""
         if holds is False:
             self.failures += required
             self.misses += not required
@@ -50,11 +49,11 @@ class Figures:
         self.row(figure, "", seen)
 
     def none_of(self, figure: str, seen: int) -> None:
-        """Something that must never happen."""
+        """Adds a required row for something that must never happen."""
         self.row(figure, "0", f"{seen:,}", seen == 0, required=True)
 
     def end(self) -> int:
-        """The last line, and the exit status."""
+        """Prints the last line and returns the exit status."""
         if not self.as_json:
             if self.failures:
                 print(f"{self.name}: FAILED, {self.failures} of the rows that say right or wrong do not hold")

@@ -1,4 +1,4 @@
-"""Programs, models, servers and load for the scripts beside this folder."""
+"""Provides programs, models, servers and load to the scripts in the directory above."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ EXAMPLES = ROOT / "deploy" / "examples"
 
 
 def arguments(description: str, prepare: Callable[[argparse.ArgumentParser], None] | None = None) -> argparse.Namespace:
-    """The options that every script has. `description` is the script's own text."""
+    """Parses the options that every script has. `description` is the script's docstring."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="NEEDLETAIL_BIN names the directory of the three programs; without it they are built.",
@@ -42,7 +42,7 @@ def arguments(description: str, prepare: Callable[[argparse.ArgumentParser], Non
 
 
 def packages(*names: str) -> None:
-    """Installs Debian packages that are missing."""
+    """Installs missing Debian packages."""
     subprocess.run(
         ["bash", "-c", 'source "$0"; needletail_packages "$@"', str(ROOT / "Tests/lib/packages.sh"), *names],
         check=True, stdout=sys.stderr,
@@ -60,13 +60,13 @@ def programs() -> Path:
 
 
 def processors() -> tuple[int, int]:
-    """One for the server and one for the load; the same where there is only one."""
+    """Returns one processor for the server and one for the load; the same if there is only one."""
     allowed = sorted(os.sched_getaffinity(0))
     return allowed[0], allowed[-1]
 
 
 def descriptors(needed: int) -> int:
-    """Raises this process's limit as far as it goes, and tells how many connections fit."""
+    """Raises this process's descriptor limit as far as possible and returns how many connections fit."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     fits = hard - 200
@@ -76,7 +76,7 @@ def descriptors(needed: int) -> int:
 
 
 class Workspace:
-    """A temporary directory with programs, models and servers, all gone at the end."""
+    """A temporary directory with programs, models and servers, all of which are removed at the end."""
 
     def __init__(self, name: str) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix=f"needletail-{name}."))
@@ -102,7 +102,7 @@ class Workspace:
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def __getstate__(self) -> dict[str, Any]:
-        """For a worker process, which has servers and children of its own."""
+        """Pickles the workspace for a worker process, without the servers and children of this one."""
         return self.__dict__ | {"servers": [], "children": []}
 
     # models
@@ -123,7 +123,7 @@ class Workspace:
             sys.exit(f"training failed:\n{done.stdout.decode()}")
 
     def digits(self, model: str = "digits", hidden: str = "[256, 128]", *, epochs: int = 4, seed: int = 1) -> None:
-        """A multilayer perceptron of int8 weights on the shipped digits: 64 pixels, 10 classes."""
+        """Trains a multilayer perceptron with int8 weights on the shipped digits: 64 pixels, 10 classes."""
         self.train(
             f"""
 data: {{ files: ["{EXAMPLES}/digits/digits.csv"] }}
@@ -137,7 +137,7 @@ publish: {{ model: {model} }}
         )
 
     def wide(self, model: str = "wide", classes: int = 500) -> None:
-        """One feature, many classes: answers far larger than their calls."""
+        """Trains a model with one feature and many classes, whose answers are far larger than its calls."""
         rows = "\n".join(f"{i / classes + j / 1000},c{i}" for i in range(classes) for j in range(6))
         (self.directory / "wide.csv").write_text(f"x,y\n{rows}\n")
         self.train(
@@ -158,7 +158,7 @@ publish: {{ model: {model} }}
         return server
 
     def bench(self, server: Server, *options: str, cpu: int | None = None) -> dict[str, Any]:
-        """One run of `needletail bench`, its JSON. Raises where it found a wrong answer."""
+        """Runs `needletail bench` once and returns its JSON. Raises if it found a wrong answer."""
         child = self.bench_start(server, *options, cpu=cpu)
         out, complaints = child.communicate()
         try:
@@ -183,7 +183,7 @@ def _raise_descriptors() -> None:
 
 
 class Server:
-    """A server of its own, whose addresses are learnt from its log."""
+    """A server process, whose addresses are read from its log."""
 
     def __init__(
         self, work: Workspace, *flags: str, store: Path | None = None, settings: dict[str, Any] | None = None,
@@ -214,7 +214,7 @@ class Server:
             if wait:
                 until("the server to be ready", self.is_ready)
         except BaseException:
-            # Nobody else knows of it yet.
+            # No other thread knows this child yet.
             self.kill()
             raise
 
@@ -232,7 +232,7 @@ class Server:
 
         return int(until(f"the server to say {message!r}", find))
 
-    # what it tells
+    # what a server reports
 
     def get(self, path: str) -> tuple[int, str]:
         try:
@@ -248,7 +248,7 @@ class Server:
             return False
 
     def metrics(self) -> dict[str, float]:
-        """Every sample, by its name with its labels."""
+        """Returns every sample, keyed by its name with its labels."""
         samples = {}
         for line in self.get("/metrics")[1].splitlines():
             if not line.startswith("#") and " " in line:
@@ -257,7 +257,7 @@ class Server:
         return samples
 
     def metric(self, name: str, **labels: str) -> float:
-        """The sum of all samples with these labels."""
+        """Returns the sum of all samples with these labels."""
         wanted = [f'{key}="{value}"' for key, value in labels.items()]
         return sum(
             value
@@ -265,10 +265,10 @@ class Server:
             if sample.split("{")[0] == name and all(label in sample for label in wanted)
         )
 
-    # what it costs
+    # what a server costs
 
     def resident(self) -> int:
-        """Bytes, as the kernel counts them."""
+        """Returns resident bytes as the kernel counts them."""
         return self._status("VmRSS")
 
     def peak(self) -> int:
@@ -288,12 +288,12 @@ class Server:
         return (int(parts[11]) + int(parts[12])) / os.sysconf("SC_CLK_TCK")
 
     def processor_milliseconds(self) -> float:
-        """Of all threads, to the microsecond, unlike ``processor_seconds``."""
+        """Returns the processor time of all threads with microsecond precision, unlike ``processor_seconds``."""
         tasks = Path(f"/proc/{self.pid}/task")
         return sum(int((tasks / task.name / "schedstat").read_text().split()[0]) for task in tasks.iterdir()) / 1e6
 
     def thread_seconds(self, name: str) -> tuple[float, float]:
-        """Of the threads whose names begin so: processor time of their own, and in the kernel."""
+        """Returns the user and kernel time of the threads whose names begin with this prefix."""
         user = system = 0
         for task in Path(f"/proc/{self.pid}/task").iterdir():
             if (task / "comm").read_text().startswith(name):
@@ -304,7 +304,7 @@ class Server:
     def is_alive(self) -> bool:
         return self.process.poll() is None
 
-    # how it ends
+    # how a server ends
 
     def terminate(self) -> None:
         self.process.send_signal(signal.SIGTERM)
@@ -334,7 +334,7 @@ def until(what: str, probe: Callable[[], Any], seconds: float = 30, pause: float
 
 
 def connect(address: tuple[str, int], source: str = "", receive_bytes: int = 0) -> socket.socket:
-    """A connection; `receive_bytes` keeps the kernel from buffering for a peer that does not read."""
+    """Opens a connection. A small `receive_bytes` keeps the kernel from buffering for a peer that does not read."""
     connection = socket.socket()
     try:
         if receive_bytes:

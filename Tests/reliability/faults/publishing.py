@@ -1,4 +1,4 @@
-"""The real publisher under strace, which kills it or makes its system calls fail where we say."""
+"""Runs the real publisher under strace, which kills it or makes chosen system calls fail."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from harness import Workspace
 CALL = re.compile(r"^(\d+) +(?:<\.\.\. )?(\w+)(?:\(| resumed)")
 
 STRACE = ("strace", "-f", "-qq")
-# Those that touch files; of the others, memory and threads, a publish makes many.
+# System calls that touch files. Those for memory and threads are too many for the short size.
 FILE_CALLS = ("openat", "newfstatat", "mkdir", "read", "write", "fsync", "link", "rename", "unlink")
 
 
 class Call(NamedTuple):
     name: str
-    # Which call of this name it is, from 1.
+    # Ordinal of this call among those of its name, from 1.
     number: int
 
 
@@ -53,14 +53,14 @@ class Publisher:
         return self._run([*STRACE, "-o", "/dev/null", "-e", f"inject={call.name}:{what}:when={call.number}"])
 
     def is_sound(self, *, must_be_new: bool = False) -> bool:
-        """The old version is as it was, and the new one is whole or not there."""
+        """Checks that the old version is unchanged and the new one is either whole or absent."""
         if self.content(1) != self.old:
             return False
         found = self.content(2)
         return found == self.new or (found is None and not must_be_new)
 
     def again(self) -> subprocess.CompletedProcess[str]:
-        """Publishes without a fault, under the next free version."""
+        """Publishes without a fault under the next free version."""
         return self._run([])
 
     def _run(self, prefix: list[str]) -> subprocess.CompletedProcess[str]:
@@ -69,8 +69,10 @@ class Publisher:
         return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
     def _calls(self, trace: str) -> list[Call]:
-        """Every call from the first that names the store: those before only start the program. strace counts
-        in each thread by itself, and a kill meets whichever thread comes to that call first."""
+        """Returns every system call from the first that names the store; the calls before that only start the program.
+
+        strace counts calls in each thread separately, and a kill affects the thread that reaches its count first.
+        """
         counts: dict[tuple[str, str], int] = {}
         calls, has_begun = [], False
         for line in trace.splitlines():

@@ -1,4 +1,4 @@
-"""What people do to a store, and a client that checks every answer meanwhile."""
+"""Publishes to a store in all the ways that people do, with a client that checks every answer meanwhile."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STATE = re.compile(r'needletail_model_version_state\{model="([^"]*)",state="([^"
 
 
 def publish(store: Path, version: int, data: bytes | None = None, *, model: str = MODEL) -> None:
-    """As the trainer does: whole or not at all."""
+    """Publishes as the trainer does: the file appears whole or not at all."""
     folder = store / model
     folder.mkdir(exist_ok=True)
     temporary = folder / f".{version}.tmp"
@@ -36,7 +36,7 @@ def remove_below(store: Path, version: int, *, model: str = MODEL) -> None:
 
 
 def states(server: Server, model: str = MODEL) -> dict[int, str]:
-    """The state of every version, as the metrics tell it."""
+    """Returns the state of every version according to the metrics."""
     _, text = server.get("/metrics")
     return {int(version): state for name, state, version in STATE.findall(text) if name == model}
 
@@ -46,8 +46,8 @@ def serving(server: Server, model: str = MODEL) -> int:
 
 
 class Checker(threading.Thread):
-    """Asks without pause. Every model answers its version: another number is a wrong answer, and so is
-    one from below the version that answered before, unless that is allowed.
+    """Sends calls without pause. Every model answers its version number, so another number is a wrong answer, and so
+    is a number below that of the answer before, unless that is allowed.
     """
 
     def __init__(self, server: Server, model: str = MODEL, *, pause: float = 0.0005, may_go_back: bool = False) -> None:
@@ -87,7 +87,7 @@ class Checker(threading.Thread):
         time.sleep(0.01)
 
     def wait(self, version: int, seconds: float = 30) -> float:
-        """Until this version has answered. Returns how long that took."""
+        """Waits until this version has answered, and returns how long that took."""
         began = time.monotonic()
         end = began + seconds
         while self.newest < version:
@@ -103,7 +103,7 @@ class Checker(threading.Thread):
 
 
 def number(answer: wire.Answer) -> float:
-    """The one number of the one tensor of an answer."""
+    """Returns the only number of the only tensor of an answer."""
     for key, value in wire.fields(answer.outputs):
         if key == 4 and isinstance(value, bytes):
             return float(struct.unpack("<f", value)[0])

@@ -1,4 +1,4 @@
-"""Just enough of the protocol to misbehave on purpose: frames made and taken apart by hand."""
+"""Makes and parses frames by hand: just enough of the protocol to break its rules on purpose."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def varint(value: int) -> bytes:
 
 
 def field(number: int, content: bytes | int) -> bytes:
-    """A varint field, or a delimited one."""
+    """Encodes a varint field or a length-delimited one."""
     if isinstance(content, int):
         return varint(number << 3) + varint(content)
     return varint(number << 3 | 2) + varint(len(content)) + content
@@ -37,7 +37,7 @@ def tensor(rows: list[list[float]]) -> bytes:
 
 
 def predict_body(model: str, rows: list[list[float]], outputs: tuple[str, ...] = ()) -> bytes:
-    """A predict call without its id: the same for all its repetitions."""
+    """Encodes a predict call without its id, for repeated use."""
     call = field(1, model.encode()) + field(4, tensor(rows)) + b"".join(field(5, name.encode()) for name in outputs)
     return field(3, call)
 
@@ -83,9 +83,9 @@ class Answer(NamedTuple):
     code: int
     message: str
     version: int
-    # The outputs as they stood on the wire, all tensors one after the other.
+    # The outputs as they were on the wire, all tensors one after the other.
     outputs: bytes
-    # Not None in a GoAway.
+    # Set in a GoAway only.
     last_id: int | None
 
 
@@ -113,7 +113,7 @@ def answer(payload: bytes) -> Answer:
 
 
 class Frames:
-    """Cuts what arrives into payloads."""
+    """Cuts a stream of bytes into payloads."""
 
     def __init__(self) -> None:
         self.buffer = bytearray()
@@ -132,7 +132,7 @@ class Frames:
 
 
 class Caller:
-    """One connection that asks and waits."""
+    """One connection that sends a call and waits for its answer."""
 
     def __init__(self, address: tuple[str, int], timeout: float = 10) -> None:
         self.socket = socket.create_connection(address, timeout)
