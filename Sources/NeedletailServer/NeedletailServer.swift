@@ -38,7 +38,7 @@ public final class NeedletailServer: Sendable {
   private let services: ServiceGroup
   private let admin: BoundAddress
   /// What versions answer lately, for tests that cannot wait for a reading.
-  package let traffic: TrafficService
+  package var traffic: TrafficReader { store.traffic }
 
   /// Makes all parts and binds the sockets for calls; nothing is loaded yet.
   /// - Parameter signals: whether SIGTERM and SIGINT stop it; false inside a test.
@@ -56,9 +56,8 @@ public final class NeedletailServer: Sendable {
     Self.addServerMetrics(metrics)
     let registry = ModelRegistry(readers: threads)
     let store = try Self.makeStore(configuration, registry: registry, metrics: metrics, logger: logger)
-    let traffic = TrafficService(registry: registry)
     let control = ControlPlane(
-      readiness: Readiness(store: store), store: store, registry: registry, metrics: metrics, traffic: traffic,
+      readiness: Readiness(store: store), store: store, registry: registry, metrics: metrics,
       allowsUnsigned: configuration.allowUnsigned)
     let tls = try configuration.tls.map { files throws(ConfigurationError) in try TLSSource(files) }
     let keys = try configuration.apiKeys.map { path throws(ConfigurationError) in try KeySource(path: path) }
@@ -86,7 +85,6 @@ public final class NeedletailServer: Sendable {
 
     self.store = store
     self.control = control
-    self.traffic = traffic
     workers.start()
     self.workers = workers
     self.housekeeping = housekeeping
@@ -96,7 +94,7 @@ public final class NeedletailServer: Sendable {
     let admin = BoundAddress()
     self.admin = admin
     // Stopped from the last to the first: the admin port tells "not ready" while calls are drained.
-    var parts: [any Service] = [store, traffic]
+    var parts: [any Service] = [store]
     if let address = configuration.admin {
       parts.append(
         AdminService(
@@ -174,7 +172,7 @@ public final class NeedletailServer: Sendable {
       logger.warning("unsigned bundles are allowed: whoever can write to the store decides what is served")
     }
     if configuration.stateDirectory == nil {
-      logger.notice("no state_directory: what was undone or set aside is forgotten when the server stops")
+      logger.notice("no state_directory: what was undone or quarantined is forgotten when the server stops")
     }
     if let tls, tls.notAfter <= TLSSource.unixSeconds {
       logger.warning(
@@ -217,7 +215,7 @@ public final class NeedletailServer: Sendable {
     _ configuration: ServerConfiguration, registry: ModelRegistry, metrics: MetricsRegistry, logger: Logger
   ) throws(ConfigurationError) -> ModelStore {
     let trust: StoreConfiguration.Trust = configuration.trust.map { .file(path: $0) } ?? .policy(.allowingUnsigned)
-    var settings = StoreConfiguration(directory: configuration.store, trust: trust)
+    var settings = StoreConfiguration(source: .directory(path: configuration.store), trust: trust)
     settings.allowUnsigned = configuration.allowUnsigned
     settings.rescanInterval = configuration.rescan
     settings.keep = configuration.keep

@@ -4,7 +4,7 @@ import Testing
 
 @Suite("Rollback protection")
 struct AcceptanceLedgerTests {
-  private func key(_ version: UInt64, _ model: String = "m") -> VersionKey { PlannerDriver.key(version, model) }
+  private func key(_ version: UInt64, _ model: String = "m") -> VersionKey { ReconcilerDriver.key(version, model) }
 
   /// A ledger of a process that accepted these versions of `m`, each with the digest `d<version>`.
   private func ledger(_ versions: ClosedRange<UInt64>, keep: Int = 1) -> AcceptanceLedger {

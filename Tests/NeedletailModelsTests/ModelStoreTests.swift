@@ -27,7 +27,7 @@ struct ModelStoreTests {
 
   @Test func isReadyWithAnEmptyStoreAndWithOneThatDoesNotExist() async throws {
     try await RunningStore.run { files, configuration in
-      configuration.directory = files.file("later")
+      configuration.source = .directory(path: files.file("later"))
     } _: { running in
       try await running.store.wait { $0.isReady }
       #expect(running.store.status.problems == [StoreProblem(path: "", reason: "store directory: not found")])
@@ -402,7 +402,8 @@ struct ModelStoreTests {
     let files = try TemporaryStore()
     #expect(throws: BundleError.self) {
       try ModelStore(
-        configuration: StoreConfiguration(directory: files.path, trust: .file(path: files.file("none.yaml"))),
+        configuration: StoreConfiguration(
+          source: .directory(path: files.path), trust: .file(path: files.file("none.yaml"))),
         registry: ModelRegistry(readers: 1), metrics: .init(shards: 1), logger: .init(label: "test"))
     }
   }

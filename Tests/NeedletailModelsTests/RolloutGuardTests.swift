@@ -9,7 +9,7 @@ struct RolloutGuardTests {
   private struct Bench {
     var watch = RolloutGuard()
     var now = Instant(nanoseconds: 1_000_000_000)
-    var counts: [VersionKey: RolloutGuard.Counts] = [stable: .init(), canary: .init()]
+    var counts: [VersionKey: VersionCounts] = [stable: .init(), canary: .init()]
     var limits: GuardLimits
 
     static let stable = VersionKey(try! ModelID("m"), ModelVersion(3)!)
@@ -53,7 +53,7 @@ struct RolloutGuardTests {
       (10, 0, 10, .guardErrors, "error_rate: expected at most 0.05 above the 0.0 of version 3, found 0.1"),
       (0, 20, 10, .guardNaN, "nan_rate: expected at most 0.01, found 0.02"),
       (0, 0, 25, .guardLatency, "latency_ratio: expected at most 2.0 to version 3, found 2.5"),
-    ] as [(UInt64, UInt64, Double, SetAsideCause, String)] {
+    ] as [(UInt64, UInt64, Double, QuarantineCause, String)] {
       var bench = Bench(limits: limits)
       #expect(bench.look() == nil)
       bench.traffic(Bench.stable, requests: 900)

@@ -11,7 +11,7 @@ struct RolloutPolicyTests {
     served: [UInt64] = []
   ) throws -> VersionPolicy.Decision {
     var memory = RolloutMemory()
-    memory.setAside = aside.map { .init(version: $0, cause: .undo, reason: "", sinceMilliseconds: 0) }
+    memory.quarantined = aside.map { .init(version: $0, cause: .undo, reason: "", sinceMilliseconds: 0) }
     memory.served = served
     return VersionPolicy(keep: keep).decide(
       live.map { .init(ModelVersion($0)!, .live) } + loadable.map { .init(ModelVersion($0)!, .loadable, isLate: true) },
@@ -98,7 +98,7 @@ struct RolloutPolicyTests {
       }
       if random.next() % 2 == 0 { policy.shadow = any() }
       var memory = RolloutMemory()
-      memory.setAside = aside.map { .init(version: $0, cause: .undo, reason: "", sinceMilliseconds: 0) }
+      memory.quarantined = aside.map { .init(version: $0, cause: .undo, reason: "", sinceMilliseconds: 0) }
       memory.served = versions.filter { _ in random.next() % 2 == 0 }
       let candidates = versions.map {
         VersionPolicy.Candidate(

@@ -60,7 +60,7 @@ struct RunningStore {
     _ body: (RunningStore) async throws -> Void
   ) async throws {
     let files = try files ?? TemporaryStore()
-    var configuration = StoreConfiguration(directory: files.path, trust: .policy(BundleFixtures.trust))
+    var configuration = StoreConfiguration(source: .directory(path: files.path), trust: .policy(BundleFixtures.trust))
     // Far away: what these tests see happens because of events, or because they ask for a scan.
     configuration.rescanInterval = .seconds(3600)
     configuration.planOptions.rowsMax = 8

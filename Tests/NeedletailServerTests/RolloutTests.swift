@@ -138,7 +138,7 @@ struct RolloutTests {
         let bundle = try BundleFixtures.bundle(model: "m", version: 2, fault.contents, keys: [])
         _ = try Publisher.publish(bundle, model: ModelID("m"), version: ModelVersion(2)!, store: test.store)
         try await traffic.wait { $0.bad > 0 }
-        try await test.waitForRollout("m") { $0.setAside.map(\.version.number) == [2] }
+        try await test.waitForRollout("m") { $0.quarantined.map(\.version.number) == [2] }
         let after = traffic.counts.good
         try await traffic.wait { $0.good >= after + 200 }
         traffic.stop()
@@ -150,7 +150,7 @@ struct RolloutTests {
         String(format: "%.0f ms;", counts.badSeconds * 1000), "\(counts.good) right answers, \(counts.wrong) wrong")
       #expect(counts.wrong == 0, "the good version's answers are untouched")
       #expect(counts.badSeconds <= windowSeconds)
-      let aside = try #require(test.server.modelStore.status.model("m")?.rollout.setAside.first)
+      let aside = try #require(test.server.modelStore.status.model("m")?.rollout.quarantined.first)
       #expect(aside.reason.hasPrefix(fault.rawValue), "\(aside.reason)")
       #expect(try await test.metric("needletail_rollbacks_total", ["cause": aside.cause.rawValue]) == 1)
       #expect(
@@ -221,8 +221,9 @@ struct RolloutTests {
       try test.writeRollout("serve: 3\nlabels: {stable: 1, next: 3}", "m")
       try await test.waitUntilServing("m", 3)
       report = try await client.undoRollout(of: "m")
-      #expect(report.labels.map(\.answering) == [1, 1], "the label of what was set aside leads to what serves")
-      #expect(report.labels.first?.reason == "set aside by undo: undone")
+      #expect(
+        report.labels.map(\.answering) == [1, 1], "the label of a quarantined version leads to the version that serves")
+      #expect(report.labels.first?.reason == "quarantined by undo: undone")
       await client.close()
     }
   }
@@ -251,7 +252,7 @@ struct RolloutTests {
     print("undo: answered and on the disk after \(microseconds) µs")
     #expect(report.servingVersion == 1)
     #expect(report.isDurable)
-    #expect(report.setAside.map(\.version) == [2])
+    #expect(report.quarantined.map(\.version) == [2])
     #expect(try await client.predict("m", inputs: inputs).version == 1)
     #expect(microseconds < 1_000_000)
     await #expect(throws: ClientError.self, "nothing is left to go back to") { try await client.undoRollout(of: "m") }
@@ -261,7 +262,7 @@ struct RolloutTests {
     server = try ServerProcessFixture(directory)
     client = try await server.client(servingModel: "m")
     #expect(try await client.predict("m", inputs: inputs).version == 1, "still undone")
-    #expect(try await client.rollout("m").setAside.map(\.cause) == ["undo"])
+    #expect(try await client.rollout("m").quarantined.map(\.cause) == ["undo"])
 
     try directory.write(Array("serve: latest".utf8), to: "store/m/rollout.yaml")
     let deadline = Instant.now()

@@ -29,7 +29,7 @@ struct StatusPageTests {
             labels: [.init("stable", ModelVersion(1))],
             shares: [.init(ModelVersion(1)!, points: 9500), .init(ModelVersion(2)!, points: 500)],
             shadow: ModelVersion(2)),
-          setAside: [
+          quarantined: [
             .init(version: ModelVersion(2)!, cause: .undo, reason: Self.hostile, sinceMilliseconds: 1_000)
           ]))
     ]
@@ -46,11 +46,10 @@ struct StatusPageTests {
       .version, .warning, "model version rejected", model: model, version: ModelVersion(2),
       [.init("reason", Self.hostile)])
     log.emit(.version, .debug, "a step in between")
+    store.models[0].versions[1].traffic = traffic
     return ServerStatus(
       version: "1", isa: "avx2", obstacle: nil, nowMilliseconds: 181_000, startedMilliseconds: 1_000,
-      residentBytes: 1 << 20, allowsUnsigned: false, store: store,
-      traffic: [VersionKey(model, ModelVersion(1)!): traffic],
-      events: log.last(10))
+      residentBytes: 1 << 20, allowsUnsigned: false, store: store, events: log.last(10))
   }
 
   @Test func foreignTextStaysText() throws {

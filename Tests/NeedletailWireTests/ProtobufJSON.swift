@@ -171,7 +171,7 @@ enum ProtobufJSON {
           ])
         }),
       "set_aside": list(
-        report.setAside.map {
+        report.quarantined.map {
           object([
             "version": long($0.version), "cause": text($0.cause), "reason": text($0.reason),
             "since_ms": long($0.sinceMilliseconds),

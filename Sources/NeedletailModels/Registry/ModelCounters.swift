@@ -1,24 +1,25 @@
 public import NeedletailCore
+internal import NeedletailEngine
 public import NeedletailMetrics
 
-/// The handles a data path counts with, per model and version: looked up once, when the version goes
-/// live, so that a batch touches neither a lock nor a dictionary.
+/// Handles that a data path counts with, per model and version. They are looked up once, when the version goes live, so that
+/// a batch touches neither a lock nor a dictionary.
 public final class ModelCounters: Sendable {
   private let requestsByStatus: [Counter]
   public let rows: Counter
-  /// Numbers in answers that were none.
+  /// Numbers in answers that were NaN or infinite.
   public let nonFinite: Counter
   /// Rows of the batches this version computed.
   public let batchRows: Histogram
-  /// From a request's first byte to its last.
+  /// Time from a request's first byte to its last.
   public let receiveDuration: Histogram
-  /// From a request's last byte to the start of its computation.
+  /// Time from a request's last byte to the start of its computation.
   public let queueDuration: Histogram
-  /// Of one request's share: the batch it was computed in.
+  /// Time of the batch that a request was computed in, once per request.
   public let computeDuration: Histogram
-  /// From a request's last byte to its answer: what a client would see without the network.
+  /// Time from a request's last byte to its answer: what a client would measure without the network.
   public let answerDuration: Histogram
-  /// From the end of the computation until the answer was handed to the socket.
+  /// Time from the end of the computation until the answer was handed to the socket.
   public let sendDuration: Histogram
 
   static let requestDurationName = "needletail_request_duration_seconds"
@@ -57,4 +58,53 @@ public final class ModelCounters: Sendable {
 
   /// Calls that ended in anything but OK.
   public var requestsFailed: UInt64 { requestsByStatus.dropFirst().reduce(0) { $0 &+ $1.value } }
+}
+
+/// What a version has counted since it went live.
+package struct VersionCounts: Sendable, Equatable {
+  /// Calls that were answered, or that failed for a reason that may lie with the version.
+  package var requests: UInt64 = 0
+  package var failures: UInt64 = 0
+  package var rows: UInt64 = 0
+  /// Numbers in answers, and how many of them were NaN or infinite.
+  package var numbers: UInt64 = 0
+  package var nonFinite: UInt64 = 0
+  /// Calls that were computed, and the time of the batches that they were computed in.
+  package var computed: UInt64 = 0
+  package var computeMicroseconds: Double = 0
+
+  package init() {}
+
+  /// - Complexity: one pass over the shards of each counter.
+  package init(_ model: LiveModel) {
+    let counters = model.counters
+    // A client's mistake counts too: a version that no longer takes what its callers send fails like that.
+    failures =
+      counters.requests(.invalidArgument).value &+ counters.requests(.notFound).value
+      &+ counters.requests(.internal).value
+    requests = counters.requests(.ok).value &+ failures
+    rows = counters.rows.value
+    let columns = model.compiled.plan.outputs.reduce(0) { $0 + ($1.kind == .number ? $1.columns : 0) }
+    numbers = rows &* UInt64(columns)
+    nonFinite = counters.nonFinite.value
+    computed = counters.computeDuration.count
+    computeMicroseconds = counters.computeDuration.sum * 1_000_000
+  }
+
+  /// What was counted between two readings.
+  static func - (a: VersionCounts, b: VersionCounts) -> VersionCounts {
+    var difference = VersionCounts()
+    difference.requests = a.requests &- b.requests
+    difference.failures = a.failures &- b.failures
+    difference.rows = a.rows &- b.rows
+    difference.numbers = a.numbers &- b.numbers
+    difference.nonFinite = a.nonFinite &- b.nonFinite
+    difference.computed = a.computed &- b.computed
+    difference.computeMicroseconds = a.computeMicroseconds - b.computeMicroseconds
+    return difference
+  }
+
+  var errorRate: Double { requests == 0 ? 0 : Double(failures) / Double(requests) }
+  var nanRate: Double { numbers == 0 ? 0 : Double(nonFinite) / Double(numbers) }
+  package var meanMicroseconds: Double { computed == 0 ? 0 : computeMicroseconds / Double(computed) }
 }

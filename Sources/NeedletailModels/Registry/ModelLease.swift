@@ -1,22 +1,22 @@
 public import NeedletailCore
 internal import Synchronization
 
-/// One thread's way into the registry. Belongs to the event loop or worker that asked for it, which is
-/// why it is not `Sendable`.
+/// One thread's access to the registry. It belongs to the event loop or worker that asked for it, which is why it is not
+/// `Sendable`.
 public final class RegistryReader {
   private let registry: ModelRegistry
   private let index: Int
   fileprivate let slot: UnsafeMutablePointer<ReaderSlot>
-  /// Leases open on this thread. Only the outermost announces and withdraws.
+  /// Number of open leases on this thread. Only the outermost announces an epoch and withdraws it.
   fileprivate var depth = 0
-  /// Counts calls without a routing key: what decides their arm of a split.
+  /// Number of calls, which decides the arm of a split for calls without a routing key.
   fileprivate var draws: UInt64
 
   init(registry: ModelRegistry, index: Int, slot: UnsafeMutablePointer<ReaderSlot>) {
     self.registry = registry
     self.index = index
     self.slot = slot
-    // Loops must not go through the same sequence in step.
+    // Two loops must not draw the same sequence.
     draws = UInt64(index) << 48
   }
 
@@ -36,8 +36,8 @@ public final class RegistryReader {
   }
 }
 
-/// The right to use one table. While it is open nothing in the table is freed. It must end on the
-/// thread that took it, before its reader goes; dropping it ends it too.
+/// The right to use one table. While it is open nothing in the table is freed. It must end on the thread that took it,
+/// before its reader is freed; dropping it ends it too.
 public struct ModelLease: ~Copyable {
   private let reader: Unmanaged<RegistryReader>
   private let borrowed: Unmanaged<ModelTable>
@@ -51,15 +51,16 @@ public struct ModelLease: ~Copyable {
     reader._withUnsafeGuaranteedRef { reader in
       reader.depth -= 1
       if reader.depth == 0 {
-        // Release: what was read through the lease was read before it ended.
+        // Release order: everything read through the lease was read before it ended.
         reader.slot.pointee.epoch.store(0, ordering: .releasing)
       }
     }
   }
 
-  /// The model a call asks for, without touching a reference count: valid until the lease ends.
+  /// The version that a call asks for, without touching a reference count: valid until the lease ends.
   ///
-  /// - Parameter routingKey: as sent; empty: every call is drawn anew.
+  /// - Parameter routingKey: the key as sent; if it is empty, every call is drawn anew.
+  /// - Throws: `.notFound`, or `.unavailable` while the first version of the model is being loaded.
   public func borrowedModel(
     named name: UnsafeRawBufferPointer, selector: ModelSelector,
     routingKey: UnsafeRawBufferPointer = UnsafeRawBufferPointer(start: nil, count: 0)
@@ -71,12 +72,14 @@ public struct ModelLease: ~Copyable {
     return try table.borrowedModel(named: name, selector: selector, routingKey: routingKey, draw: draw)
   }
 
-  /// The same, retained.
+  /// The version that a call asks for, retained.
+  ///
+  /// - Throws: `.notFound`, or `.unavailable` while the first version of the model is being loaded.
   public func model(named name: UnsafeRawBufferPointer, selector: ModelSelector) throws(ServingError) -> LiveModel {
     try table.model(named: name, selector: selector)
   }
 
-  /// The version that gets copies of what `model` answers, if another does.
+  /// The version that gets copies of what `model` answers; nil if there is none or it is `model` itself.
   public func shadow(of model: LiveModel) -> LiveModel? { table.shadow(of: model) }
 
   public var table: ModelTable { borrowed.takeUnretainedValue() }

@@ -1,13 +1,12 @@
 internal import Synchronization
 
-/// Where readers find the current table. A swap is one atomic pointer; readers neither wait nor touch
-/// a reference count.
+/// Holds the current table. A swap is one atomic pointer; readers neither wait nor touch a reference count.
 ///
-/// Reclamation is by epochs. A reader announces the epoch it entered in a slot of its own, then loads
-/// the pointer; 0 means it holds nothing. The publisher swaps the pointer, tags the old table with the
-/// epoch and then raises it. Announcement, pointer and epoch are sequentially consistent, so a reader
-/// that got the old table had announced an epoch no later than the tag before the swap happened, and
-/// the publisher sees that. Once every slot is 0 or above the tag, nobody can hold the old table.
+/// Reclamation is by epochs. A reader announces the epoch it entered in a slot of its own, then loads the pointer; an
+/// epoch of 0 means that it holds nothing. The publisher swaps the pointer, tags the old table with the epoch and then
+/// raises it. Announcement, pointer and epoch are sequentially consistent, so a reader that got the old table had
+/// announced an epoch no later than the tag before the swap happened, and the publisher sees that. Once every slot is 0 or
+/// above the tag, no reader can hold the old table.
 /// Source: K. Fraser, Practical lock-freedom, 2004, section 5.2.3, with one epoch per swap.
 ///
 /// `@unchecked Sendable`: readers touch atomics only; `publisher` is a lock around the rest.
@@ -23,19 +22,19 @@ public final class ModelRegistry: @unchecked Sendable {
     var isTaken: [Bool]
   }
 
-  /// How many threads may hold a ``RegistryReader``.
+  /// Number of threads that may hold a ``RegistryReader``.
   public let readers: Int
   private let epoch = Atomic<UInt64>(1)
   private let table: Atomic<UnsafeMutableRawPointer>
   private let slots: UnsafeMutablePointer<ReaderSlot>
   private let publisher: Mutex<Publisher>
 
-  /// - Parameter readers: event loops and workers.
+  /// - Parameter readers: number of event loops and workers.
   public init(readers: Int) {
     precondition(readers > 0, "a registry needs a reader")
     self.readers = readers
     slots = ReaderSlot.allocate(count: readers)
-    // `publisher` owns every table that the pointer may show.
+    // `publisher` owns every table that the pointer may point to.
     table = Atomic(Unmanaged.passUnretained(ModelTable.empty).toOpaque())
     publisher = Mutex(Publisher(current: .empty, isTaken: Array(repeating: false, count: readers)))
   }
@@ -61,11 +60,11 @@ public final class ModelRegistry: @unchecked Sendable {
     publisher.withLock { $0.isTaken[index] = false }
   }
 
-  /// The current table, retained: for the control plane.
+  /// The current table, retained, for the control plane.
   public var current: ModelTable { publisher.withLock { $0.current } }
 
-  /// Makes `new` what every later lease sees. The old table is let go once no reader can hold it: at
-  /// once if all are quiescent, else in a later ``reclaim()``.
+  /// Makes `new` the table of every later lease. The old table is let go once no reader can hold it: at once if no lease is
+  /// open, else in a later ``reclaim()``.
   public func publish(_ new: ModelTable) {
     publisher.withLock { publisher in
       let old = publisher.current
@@ -78,10 +77,10 @@ public final class ModelRegistry: @unchecked Sendable {
   }
 
   /// Lets go of the tables that no reader can hold any more.
-  /// - Returns: how many are still held.
+  /// - Returns: number of tables that may still be held.
   @discardableResult
   public func reclaim() -> Int {
-    // Freed outside the lock: the end of a model runs code of others.
+    // Freed outside the lock: the end of a model calls its `onRelease`.
     var free: [ModelTable] = []
     let held = publisher.withLock { publisher in
       guard !publisher.retired.isEmpty else { return 0 }
@@ -101,17 +100,17 @@ public final class ModelRegistry: @unchecked Sendable {
     return held
   }
 
-  /// Wait-free: two loads and a store.
+  /// Announces the epoch in the reader's slot and returns the table. Wait-free: two loads and a store.
   func enter(_ slot: UnsafeMutablePointer<ReaderSlot>) -> Unmanaged<ModelTable> {
     slot.pointee.epoch.store(epoch.load(ordering: .sequentiallyConsistent), ordering: .sequentiallyConsistent)
     return currentBorrowed
   }
 
-  /// For a reader that announced an epoch already.
+  /// The table, for a reader that announced an epoch already.
   var currentBorrowed: Unmanaged<ModelTable> { .fromOpaque(table.load(ordering: .sequentiallyConsistent)) }
 }
 
-/// What one reader announces, two cache lines long: the adjacent-line prefetcher pulls lines in pairs.
+/// Slot of one reader, two cache lines long: the adjacent-line prefetcher of x86 loads lines in pairs.
 struct ReaderSlot: ~Copyable {
   private static let bytes = 128
 

@@ -1,21 +1,21 @@
 public import NeedletailCore
 internal import Synchronization
 
-/// What is live at one moment: an immutable snapshot that requests look models up in.
+/// All live versions at one moment: an immutable snapshot that requests look models up in.
 ///
-/// Names are found by their bytes as they came over the wire, in an open-addressing table: no `String`
-/// is made on the good path.
+/// Names are found by their bytes as they came over the wire, in an open-addressing table: no `String` is made for a name
+/// that is found.
 ///
 /// `@unchecked Sendable`: immutable; the unmanaged references are kept alive by `entries`.
 public final class ModelTable: @unchecked Sendable {
-  /// One model that the store knows.
+  /// One model of the store.
   public struct Entry: Sendable {
     public let model: ModelID
     /// Versions a request may reach, newest first.
     public let live: [LiveModel]
-    /// Index into `live` of the one that answers a request without a selector; nil if none is live.
+    /// Index into `live` of the version that answers a request without a selector; nil if none is live.
     public let serving: Int?
-    /// A version is on its way: say "try again" rather than "no such thing".
+    /// True if a version is on its way: a request is told to try again rather than that there is no such model.
     public let isLoading: Bool
     public let routing: ModelRouting
 
@@ -43,30 +43,30 @@ public final class ModelTable: @unchecked Sendable {
     public var shadowModel: LiveModel? { routing.shadow.flatMap { shadow in live.first { $0.version == shadow } } }
   }
 
-  /// By name.
+  /// Models by name.
   public let entries: [Entry]
-  /// Unlike any other table's of this process, above that of every table made before. 0 is none.
+  /// Number of this table, above those of all tables made before in this process; no table has 0.
   public let generation: UInt64
   private let index: NameIndex
-  // The same once more for the data path, without anything that is reference-counted.
+  // The entries in a second form for the data path, which must not touch a reference count.
   private let spans: [Span]
   private let versions: [Version]
   private let arms: [Arm]
   private let labels: [Label]
   private let labelBytes: [UInt8]
 
-  /// Where what belongs to one entry stands in `versions`, `arms` and `labels`.
+  /// Ranges of `versions`, `arms` and `labels` that belong to one entry.
   private struct Span {
     var start: Int
     var count: Int
-    /// −1: none.
+    /// Index into `versions`; −1: none.
     var serving: Int
     var arms: Range<Int>
     var labels: Range<Int>
     var salt: UInt64
   }
 
-  /// Answers the points below `end` that no arm before it does.
+  /// A share of a split: it answers the points below `end` that no arm before it answers.
   private struct Arm {
     var end: Int
     var slot: Int
@@ -74,7 +74,7 @@ public final class ModelTable: @unchecked Sendable {
 
   private struct Label {
     var bytes: Range<Int>
-    /// −1: no version answers it now.
+    /// Index into `versions`; −1: no version answers it now.
     var slot: Int
   }
 
@@ -87,7 +87,7 @@ public final class ModelTable: @unchecked Sendable {
 
   public static let empty = ModelTable([])
 
-  /// - Precondition: every model stands once.
+  /// - Precondition: no model occurs twice.
   public init(_ entries: [Entry]) {
     self.entries = entries.sorted { $0.model < $1.model }
     generation = Self.generations.add(1, ordering: .relaxed).newValue
@@ -136,11 +136,14 @@ public final class ModelTable: @unchecked Sendable {
     try borrowedModel(named: name, selector: selector).takeUnretainedValue()
   }
 
-  /// The same without touching a reference count: valid as long as this table, so within one lease.
+  /// The version that a call asks for, without touching a reference count: valid as long as this table, so within one
+  /// lease.
   ///
   /// - Parameters:
-  ///   - routingKey: requests with the same key see the same version of a split; empty: `draw` decides.
+  ///   - routingKey: key of the caller: requests with the same key get the same version of a split. If it is empty, `draw`
+  ///     decides.
   ///   - draw: any number, another one for each call.
+  /// - Throws: `.notFound`, or `.unavailable` while the first version of the model is being loaded.
   /// - Complexity: O(bytes of the name and the key), plus the model's versions, shares or labels.
   public func borrowedModel(
     named name: UnsafeRawBufferPointer, selector: ModelSelector,
@@ -171,7 +174,9 @@ public final class ModelTable: @unchecked Sendable {
     }
   }
 
-  /// For callers that have a name as text.
+  /// The version that a call asks for, by a name as text.
+  ///
+  /// - Throws: `.notFound`, or `.unavailable` while the first version of the model is being loaded.
   public func model(named name: String, selector: ModelSelector = .serving) throws(ServingError) -> LiveModel {
     var name = name
     let found: Result<LiveModel, ServingError> = name.withUTF8 { bytes in
@@ -184,7 +189,7 @@ public final class ModelTable: @unchecked Sendable {
     return try found.get()
   }
 
-  /// The version that gets copies of what `model` answers, if another does.
+  /// The version that gets copies of what `model` answers; nil if there is none or it is `model` itself.
   public func shadow(of model: LiveModel) -> LiveModel? {
     guard let shadow = entries.first(where: { $0.model == model.model })?.shadowModel, shadow !== model else {
       return nil
@@ -200,7 +205,7 @@ public final class ModelTable: @unchecked Sendable {
 
   private func unknownModel(_ name: UnsafeRawBufferPointer) -> ServingError {
     guard !name.isEmpty else { return .invalidArgument("model: expected a name, found none") }
-    // Foreign bytes may be 64 MiB of nonsense: no more of them than a name can have is looked at.
+    // Foreign bytes may be 64 MiB long: only as many as a name can have are looked at.
     let text = String(decoding: name.prefix(Limits.modelNameBytesMax), as: UTF8.self)
     let nearest = Suggestion.nearest(to: text, among: entries.lazy.map(\.model.name))
     return ServingError(.notFound, "model \(text.quotedForMessage): not found", suggestedModel: nearest)
@@ -239,5 +244,78 @@ public final class ModelTable: @unchecked Sendable {
     return entry.isLoading
       ? .unavailable("model \(name): no version is live yet, one is being loaded")
       : .notFound("model \(name): no version is live")
+  }
+}
+
+/// Positions of names, found by their UTF-8 bytes: open addressing with linear probing, at most half
+/// full, built once.
+///
+/// Names come from the operator's store, not from clients, so that a fixed hash suffices: a client cannot choose names
+/// that collide.
+struct NameIndex: Sendable {
+  private struct Slot {
+    var hash: UInt64
+    var start: Int
+    var count: Int
+    /// Position of the name; −1: the slot is free.
+    var position: Int
+  }
+
+  private let slots: [Slot]
+  private let bytes: [UInt8]
+
+  /// - Precondition: no name occurs twice.
+  init(_ names: [String]) {
+    var capacity = 4
+    while capacity < names.count * 2 { capacity *= 2 }
+    var slots = [Slot](repeating: Slot(hash: 0, start: 0, count: 0, position: -1), count: capacity)
+    var bytes: [UInt8] = []
+    for (position, name) in names.enumerated() {
+      let start = bytes.count
+      bytes += name.utf8
+      let hash = bytes[start...].withUnsafeBytes { Self.hash($0) }
+      var slot = Int(truncatingIfNeeded: hash) & (capacity - 1)
+      while slots[slot].position >= 0 {
+        precondition(names[slots[slot].position] != name, "\(name) stands twice in the table")
+        slot = (slot + 1) & (capacity - 1)
+      }
+      slots[slot] = Slot(hash: hash, start: start, count: bytes.count - start, position: position)
+    }
+    self.slots = slots
+    self.bytes = bytes
+  }
+
+  /// Position of a name; nil if it is unknown.
+  ///
+  /// - Complexity: O(bytes of the name), without allocation.
+  func position(of name: UnsafeRawBufferPointer) -> Int? {
+    let hash = Self.hash(name)
+    let mask = slots.count - 1
+    var slot = Int(truncatingIfNeeded: hash) & mask
+    while slots[slot].position >= 0 {
+      let candidate = slots[slot]
+      if candidate.hash == hash, candidate.count == name.count,
+        equals(name, start: candidate.start)
+      {
+        return candidate.position
+      }
+      slot = (slot + 1) & mask
+    }
+    return nil
+  }
+
+  private func equals(_ name: UnsafeRawBufferPointer, start: Int) -> Bool {
+    for offset in 0..<name.count where bytes[start + offset] != name[offset] { return false }
+    return true
+  }
+
+  /// FNV-1a, 64 bits, over no more bytes than a name can have plus one, folded so that the low bits
+  /// depend on all of them.
+  private static func hash(_ name: UnsafeRawBufferPointer) -> UInt64 {
+    var hash: UInt64 = 0xCBF2_9CE4_8422_2325
+    for byte in name.prefix(129) {
+      hash = (hash ^ UInt64(byte)) &* 0x100_0000_01B3
+    }
+    return hash ^ (hash >> 32)
   }
 }

@@ -1,6 +1,6 @@
 public import NeedletailCore
 
-/// How requests of one model find their version: what a rollout comes to, given what is live now.
+/// How requests of one model find their version: the rollout policy, applied to the versions that are live now.
 public struct ModelRouting: Sendable, Equatable {
   /// A name that requests may use in place of a number.
   public struct Label: Sendable, Equatable {
@@ -17,7 +17,7 @@ public struct ModelRouting: Sendable, Equatable {
   /// The part of the requests without a selector that one version answers.
   public struct Share: Sendable, Equatable {
     public var version: ModelVersion
-    /// Of ``RoutingPoint/count``.
+    /// Its share, in units of 1 / ``RoutingPoint/count``.
     public var points: Int
 
     public init(_ version: ModelVersion, points: Int) {
@@ -26,7 +26,7 @@ public struct ModelRouting: Sendable, Equatable {
     }
   }
 
-  /// By name.
+  /// Labels by name.
   public var labels: [Label]
   /// Two or more that sum up to ``RoutingPoint/count``; empty where one version answers all. A share that
   /// grows must keep its keys: the order is part of the meaning, the stable version comes last.
@@ -39,19 +39,28 @@ public struct ModelRouting: Sendable, Equatable {
     self.shares = shares
     self.shadow = shadow
   }
+
+  /// The part of requests without a selector that a version answers, 0 to 1.
+  /// - Parameter serving: the version that answers them all where there are no shares.
+  public func share(of version: ModelVersion, serving: ModelVersion?) -> Double {
+    guard !shares.isEmpty else { return version == serving ? 1 : 0 }
+    return shares.reduce(0) { sum, share in
+      share.version == version ? sum + Double(share.points) / Double(RoutingPoint.count) : sum
+    }
+  }
 }
 
-/// Where on the line of shares a request falls: by its routing key, so that a caller keeps its version
-/// on every server and across restarts, or by chance where it has none.
+/// Where on the line of shares a request falls: by its routing key, so that a caller keeps its version on every server and
+/// across restarts, or by chance if it has none.
 ///
 /// FNV-1a over the key with the model as salt, so that the same callers are not the first in line of
 /// every model, then the finaliser of SplitMix64, whose high bits depend on all others.
 /// Source: G. Steele, D. Lea, C. Flood, Fast splittable pseudorandom number generators, 2014.
 public enum RoutingPoint {
-  /// Shares are told in hundredths of a percent.
+  /// Shares are counted in hundredths of a percent.
   public static let count = 10_000
 
-  /// - Parameter salt: of the model.
+  /// - Parameter salt: the model's, from ``salt(of:)``.
   /// - Complexity: O(bytes of the key).
   public static func of(key: UnsafeRawBufferPointer, salt: UInt64) -> Int {
     var hash = 0xCBF2_9CE4_8422_2325 ^ salt

@@ -17,7 +17,8 @@ public struct RolloutFile: Sendable, Equatable {
   public let text: String
   public let policy: RolloutPolicy
 
-  /// - Throws: the first line that is not understood. Unknown keys are: a mistyped guard must not be none.
+  /// - Throws: an error that names the first line that is not understood. Unknown keys are refused: a mistyped guard must
+  ///   not mean that there is none.
   public init(parsing text: String) throws(YAMLError) {
     guard text.utf8.count <= Limits.rolloutFileBytesMax else {
       throw YAMLError(
@@ -25,14 +26,14 @@ public struct RolloutFile: Sendable, Equatable {
         found: "\(text.utf8.count)")
     }
     let root = try YAMLNode.parse(text, file: Self.name)
-    // What `cp` shows for a moment, before it has written anything.
+    // An empty file is what `cp` leaves for a moment, before it has written anything.
     guard !root.isNull else { throw root.wrong(expected: "a key", found: "none") }
     policy = try RolloutReader().policy(root)
     self.text = text
   }
 }
 
-/// Reads the nodes of a `rollout.yaml`.
+/// Reads the nodes of a `rollout.yaml` into a policy.
 private struct RolloutReader {
   private static let keys = ["serve", "labels", "split", "shadow", "guard", "keep"]
   private static let guardKeys = ["error_rate", "nan_rate", "latency_ratio", "window", "min_requests"]
@@ -40,7 +41,7 @@ private struct RolloutReader {
   func policy(_ root: YAMLNode) throws(YAMLError) -> RolloutPolicy {
     var policy = RolloutPolicy()
     let entries = try root.entries(known: Self.keys)
-    // Labels first, whatever the order of the file: the others refer to them.
+    // Labels come first in any order of the file: the other keys refer to them.
     for entry in entries where entry.word == "labels" { policy.labels = try labels(entry.value) }
     for entry in entries {
       switch entry.word {
@@ -80,7 +81,7 @@ private struct RolloutReader {
   private func labels(_ node: YAMLNode) throws(YAMLError) -> [RolloutPolicy.Label] {
     var labels: [RolloutPolicy.Label] = []
     for entry in try node.entries() {
-      // A number would hide a version, and `latest` is a word of this file.
+      // A number would hide a version, and `latest` has a meaning of its own.
       guard (try? ModelID(entry.word)) != nil, entry.word.utf8.count <= Limits.rolloutLabelBytesMax,
         ModelVersion(decimal: entry.word) == nil, entry.word != "latest"
       else {
@@ -136,7 +137,7 @@ private struct RolloutReader {
     return limits
   }
 
-  /// `30s`, `500ms`, `2m`, or a number of seconds.
+  /// A time: `30s`, `500ms`, `2m`, or a number of seconds.
   private func milliseconds(_ node: YAMLNode) throws(YAMLError) -> Int {
     let word = try node.text()
     let units: [(suffix: String, milliseconds: Double)] = [("ms", 1), ("s", 1000), ("m", 60_000), ("", 1000)]
@@ -151,7 +152,7 @@ private struct RolloutReader {
     throw node.wrong(expected: "a time from 500ms to 60m")
   }
 
-  /// A label's version, or a version itself.
+  /// The version of a label, or a version itself.
   private func version(_ node: YAMLNode, _ labels: [RolloutPolicy.Label] = []) throws(YAMLError) -> ModelVersion {
     let word = try node.text()
     if let label = labels.first(where: { $0.name == word }) { return label.version }
@@ -171,7 +172,7 @@ private struct RolloutReader {
     return value
   }
 
-  /// Digits and a point: neither `nan` nor `1e3` nor hexadecimal.
+  /// A number of digits and a point: neither `nan` nor `1e3` nor hexadecimal.
   private func decimal(_ word: String) -> Double? {
     guard !word.isEmpty, word.utf8.allSatisfy({ $0 == UInt8(ascii: ".") || (48...57).contains($0) }) else { return nil }
     return Double(word)

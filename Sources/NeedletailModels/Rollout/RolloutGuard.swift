@@ -1,40 +1,10 @@
 package import NeedletailCore
 
-/// Watches versions that get traffic, and says when one has to go. Pure: counters and time in, verdicts
-/// out.
+/// Watches versions that get traffic, and says when one has to go. Pure: counters and time in, verdicts out.
 ///
-/// Counters only grow; a window is the difference between now and the last look that is older than the
-/// window. Nothing is judged below `min_requests`, nor against a version that has never had so many.
+/// Counters only grow; a window is the difference between now and the last look that is older than the window. Nothing is
+/// judged below `min_requests`, nor against a version that has never had so many.
 package struct RolloutGuard: Sendable {
-  /// What a version has counted since it went live.
-  package struct Counts: Sendable, Equatable {
-    /// Answered, or failed for a reason that may lie with the version.
-    package var requests: UInt64 = 0
-    package var failures: UInt64 = 0
-    /// In answers.
-    package var numbers: UInt64 = 0
-    package var nonFinite: UInt64 = 0
-    package var computed: UInt64 = 0
-    package var computeMicroseconds: Double = 0
-
-    package init() {}
-
-    static func - (a: Counts, b: Counts) -> Counts {
-      var difference = Counts()
-      difference.requests = a.requests &- b.requests
-      difference.failures = a.failures &- b.failures
-      difference.numbers = a.numbers &- b.numbers
-      difference.nonFinite = a.nonFinite &- b.nonFinite
-      difference.computed = a.computed &- b.computed
-      difference.computeMicroseconds = a.computeMicroseconds - b.computeMicroseconds
-      return difference
-    }
-
-    var errorRate: Double { requests == 0 ? 0 : Double(failures) / Double(requests) }
-    var nanRate: Double { numbers == 0 ? 0 : Double(nonFinite) / Double(numbers) }
-    package var meanMicroseconds: Double { computed == 0 ? 0 : computeMicroseconds / Double(computed) }
-  }
-
   /// A version and what it is compared with.
   package struct Watch: Sendable, Equatable {
     package var key: VersionKey
@@ -50,21 +20,21 @@ package struct RolloutGuard: Sendable {
 
   package struct Verdict: Sendable, Equatable {
     package var key: VersionKey
-    package var cause: SetAsideCause
+    package var cause: QuarantineCause
     /// One sentence: limit, expected, found.
     package var reason: String
   }
 
   private struct Look: Sendable {
     var instant: Instant
-    var counts: Counts
+    var counts: VersionCounts
   }
 
   private struct History: Sendable {
-    /// Ascending; the first is the last one that lies a window back, or the first of all.
+    /// By time; the first is the last one that lies a window back, or the first of all.
     var looks: [Look]
     /// The last window with enough requests.
-    var judgable: Counts?
+    var judgable: VersionCounts?
   }
 
   private var histories: [VersionKey: History] = [:]
@@ -72,7 +42,7 @@ package struct RolloutGuard: Sendable {
   package init() {}
 
   /// - Parameter counts: of every live version of the models watched.
-  package mutating func look(_ watches: [Watch], _ counts: [VersionKey: Counts], now: Instant) -> [Verdict] {
+  package mutating func look(_ watches: [Watch], _ counts: [VersionKey: VersionCounts], now: Instant) -> [Verdict] {
     histories = histories.filter { counts[$0.key] != nil }
     let limits = Dictionary(watches.map { ($0.key.model, $0.limits) }, uniquingKeysWith: { first, _ in first })
     for (key, counts) in counts {
@@ -81,14 +51,14 @@ package struct RolloutGuard: Sendable {
     return watches.compactMap { judge($0, counts) }
   }
 
-  private mutating func record(_ key: VersionKey, _ counts: Counts, _ limits: GuardLimits, now: Instant) {
+  private mutating func record(_ key: VersionKey, _ counts: VersionCounts, _ limits: GuardLimits, now: Instant) {
     var history = histories[key] ?? History(looks: [], judgable: nil)
     history.looks.append(Look(instant: now, counts: counts))
     let windowMicroseconds = UInt64(limits.windowMilliseconds) * 1000
     while history.looks.count > 2, UInt64(now.microseconds(since: history.looks[1].instant)) >= windowMicroseconds {
       history.looks.removeFirst()
     }
-    // A long window needs no more looks than a short one: of two that are close, the elder suffices.
+    // A long window needs no more looks than a short one: of two that are close, the older suffices.
     if history.looks.count > 2 {
       let last = history.looks.count - 1
       let gap = UInt64(history.looks[last - 1].instant.microseconds(since: history.looks[last - 2].instant))
@@ -99,16 +69,16 @@ package struct RolloutGuard: Sendable {
     histories[key] = history
   }
 
-  private func judge(_ watch: Watch, _ counts: [VersionKey: Counts]) -> Verdict? {
+  private func judge(_ watch: Watch, _ counts: [VersionKey: VersionCounts]) -> Verdict? {
     guard let history = histories[watch.key], let last = history.looks.last else { return nil }
     let limits = watch.limits
     let found = last.counts - history.looks[0].counts
     guard found.requests >= UInt64(limits.minRequests) else { return nil }
     let baselineKey = VersionKey(watch.key.model, watch.baseline)
     // A version that has no traffic any more is remembered as it was.
-    var baseline = histories[baselineKey]?.judgable ?? counts[baselineKey] ?? Counts()
-    if baseline.requests < UInt64(limits.minRequests) { baseline = Counts() }
-    func verdict(_ cause: SetAsideCause, _ reason: String) -> Verdict {
+    var baseline = histories[baselineKey]?.judgable ?? counts[baselineKey] ?? VersionCounts()
+    if baseline.requests < UInt64(limits.minRequests) { baseline = VersionCounts() }
+    func verdict(_ cause: QuarantineCause, _ reason: String) -> Verdict {
       Verdict(key: watch.key, cause: cause, reason: "\(reason) in \(found.requests) requests")
     }
     if let limit = limits.nanRate, found.nanRate > limit {
@@ -121,7 +91,7 @@ package struct RolloutGuard: Sendable {
       )
     }
     if let limit = limits.latencyRatio, baseline.computed > 0, found.computed > 0 {
-      // Less than a microsecond is told as none.
+      // A mean below one microsecond may be measured as none.
       let ratio = found.meanMicroseconds / max(1, baseline.meanMicroseconds)
       if ratio > limit {
         return verdict(

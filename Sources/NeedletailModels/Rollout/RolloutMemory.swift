@@ -1,30 +1,39 @@
 internal import NeedletailCore
+internal import NeedletailYAML
 
-/// What must not be forgotten of one model's rollout when the server stops: which versions served,
-/// which were set aside, and the last rollout file that was good.
+/// What must not be forgotten of one model's rollout when the server stops: which versions served, which are
+/// quarantined, and the last rollout file that was good.
 package struct RolloutMemory: Sendable, Equatable, Codable {
   /// A version that gets no traffic, though the rollout file gives it some.
-  package struct SetAside: Sendable, Equatable, Codable {
+  package struct Quarantined: Sendable, Equatable, Codable {
     package var version: UInt64
-    package var cause: SetAsideCause
+    package var cause: QuarantineCause
     /// One sentence.
     package var reason: String
     /// Unix time.
     package var sinceMilliseconds: UInt64
   }
 
-  /// Text of the last good rollout file; empty: there was none.
+  /// Text of the last good rollout file; empty if there was none.
   package var file = ""
-  package var setAside: [SetAside] = []
-  /// What served requests without a selector, the last one first.
+  package var quarantined: [Quarantined] = []
+  /// Versions that served requests without a selector, the last one first.
   package var served: [UInt64] = []
+
+  /// Names in the state file, which earlier releases wrote.
+  private enum CodingKeys: String, CodingKey {
+    case file
+    case quarantined = "setAside"
+    case served
+  }
 
   package init() {}
 
-  var asideVersions: Set<ModelVersion> { Set(setAside.compactMap { ModelVersion($0.version) }) }
+  var quarantinedVersions: Set<ModelVersion> { Set(quarantined.compactMap { ModelVersion($0.version) }) }
 
   var servedVersions: [ModelVersion] { served.compactMap { ModelVersion($0) } }
 
+  /// Notes that a version serves.
   mutating func serve(_ version: ModelVersion) {
     guard served.first != version.number else { return }
     served.removeAll { $0 == version.number }
@@ -32,11 +41,11 @@ package struct RolloutMemory: Sendable, Equatable, Codable {
     if served.count > Limits.rolloutVersionsMax { served.removeLast() }
   }
 
-  var isEmpty: Bool { file.isEmpty && setAside.isEmpty && served.isEmpty }
+  var isEmpty: Bool { file.isEmpty && quarantined.isEmpty && served.isEmpty }
 }
 
-/// Who set a version aside.
-public enum SetAsideCause: String, Sendable, Codable, CaseIterable {
+/// Who quarantined a version.
+public enum QuarantineCause: String, Sendable, Codable, CaseIterable {
   /// `rollout undo`.
   case undo
   case guardErrors = "guard_errors"
@@ -51,4 +60,27 @@ package struct RolloutMemoryFile: Sendable, Equatable, Codable {
   package var models: [String: RolloutMemory] = [:]
 
   package init() {}
+}
+
+/// What the reconciler keeps of one model's rollout.
+package struct ModelRollout: Sendable, Equatable {
+  /// The policy in force: that of the last file that was good, or none.
+  package var policy = RolloutPolicy()
+  package var memory = RolloutMemory()
+  /// Why the file that lies there now is not in force; nil if it is.
+  package var problem: String?
+
+  package init() {}
+
+  /// A server that comes back goes on with what was in force.
+  package init(memory: RolloutMemory) {
+    self.memory = memory
+    guard !memory.file.isEmpty else { return }
+    do throws(YAMLError) {
+      policy = try RolloutFile(parsing: memory.file).policy
+    } catch {
+      // Another release of this server wrote it: the file in the store is judged anew.
+      self.memory.file = ""
+    }
+  }
 }

@@ -1,6 +1,6 @@
 public import NeedletailCore
 
-/// What an operator wants of one model's versions: the content of its `rollout.yaml`.
+/// What an operator orders for one model's versions: the content of its `rollout.yaml`.
 public struct RolloutPolicy: Sendable, Equatable {
   public enum Serve: Sendable, Equatable {
     /// The newest version that is good.
@@ -21,10 +21,10 @@ public struct RolloutPolicy: Sendable, Equatable {
 
   /// One part of a split.
   public struct Arm: Sendable, Equatable {
-    /// As written: a label or a version.
+    /// The word in the file: a label or a version.
     public var name: String
     public var version: ModelVersion
-    /// Of ``RoutingPoint/count``.
+    /// Its share, in units of 1 / ``RoutingPoint/count``.
     public var points: Int
 
     public init(_ name: String, _ version: ModelVersion, points: Int) {
@@ -34,11 +34,11 @@ public struct RolloutPolicy: Sendable, Equatable {
     }
   }
 
-  /// Nil: the version labelled `stable`, else the latest.
+  /// What serves; nil: the version labelled `stable`, else the latest.
   public var serve: Serve?
-  /// By name.
+  /// Labels by name.
   public var labels: [Label]
-  /// In the order of the file; empty: one version answers all.
+  /// Arms in the order of the file; empty: one version answers all.
   public var split: [Arm]
   public var shadow: ModelVersion?
   public var limits: GuardLimits?
@@ -62,8 +62,8 @@ public struct RolloutPolicy: Sendable, Equatable {
 
   private var stable: ModelVersion? { labels.first { $0.name == Self.stableLabel }?.version }
 
-  /// The version of the split that the others are measured against and fall back to: the one labelled
-  /// `stable`, else the one that `serve` names, else the largest share.
+  /// The version of the split that the others are compared with and fall back to: the one labelled `stable`, else the one
+  /// that `serve` names, else the largest share.
   public var splitBaseline: ModelVersion? {
     let versions = split.map(\.version)
     if let stable, versions.contains(stable) { return stable }
@@ -71,7 +71,7 @@ public struct RolloutPolicy: Sendable, Equatable {
     return split.max { $0.points < $1.points }?.version
   }
 
-  /// What answers requests without a selector, in order of preference; nil: the latest.
+  /// Versions that answer requests without a selector, in order of preference; nil: the latest.
   var preferred: [ModelVersion]? {
     var preferred: [ModelVersion] = splitBaseline.map { [$0] } ?? []
     switch serve {
@@ -91,16 +91,16 @@ public struct RolloutPolicy: Sendable, Equatable {
   }
 }
 
-/// When a version has to go: each limit that is set is watched over a sliding window.
+/// Limits beyond which a version loses its traffic. Each limit that is set is watched over a sliding window.
 public struct GuardLimits: Sendable, Equatable {
-  /// Share of requests that may fail beyond what fails at the version it is compared with.
+  /// Share of requests that may fail above the share that fails at the version it is compared with.
   public var errorRate: Double?
   /// Share of numbers in answers that may be NaN or infinite.
   public var nanRate: Double?
-  /// How many times slower than the version it is compared with it may compute.
+  /// Largest ratio of its mean time to compute to that of the version it is compared with.
   public var latencyRatio: Double?
   public var windowMilliseconds: Int
-  /// Requests within the window below which nothing is judged.
+  /// Number of requests within the window below which nothing is judged.
   public var minRequests: Int
 
   public init(
@@ -113,5 +113,62 @@ public struct GuardLimits: Sendable, Equatable {
     self.latencyRatio = latencyRatio
     self.windowMilliseconds = windowMilliseconds
     self.minRequests = minRequests
+  }
+}
+
+// MARK: - Text
+
+extension RolloutPolicy {
+  /// The policy as a `rollout.yaml`, without comments. ``RolloutFile`` reads it back as an equal policy.
+  public var yaml: String {
+    var lines: [String] = []
+    switch serve {
+    case .latest: lines.append("serve: latest")
+    case .versions(let versions):
+      let numbers = versions.map(\.description)
+      lines.append("serve: " + (numbers.count == 1 ? numbers[0] : "[\(numbers.joined(separator: ", "))]"))
+    case nil: break
+    }
+    if !labels.isEmpty {
+      lines.append("labels: {" + labels.map { "\($0.name): \($0.version)" }.joined(separator: ", ") + "}")
+    }
+    if !split.isEmpty {
+      lines.append("split: {" + split.map { "\($0.name): \(Self.percent($0.points))" }.joined(separator: ", ") + "}")
+    }
+    if let shadow {
+      lines.append("shadow: " + (labels.first { $0.version == shadow }?.name ?? shadow.description))
+    }
+    if let limits { lines.append("guard: {\(Self.text(limits))}") }
+    if let keep { lines.append("keep: \(keep)") }
+    return lines.joined(separator: "\n") + "\n"
+  }
+
+  private static func percent(_ points: Int) -> String {
+    let (whole, rest) = points.quotientAndRemainder(dividingBy: RoutingPoint.count / 100)
+    return rest == 0 ? "\(whole)" : "\(whole)." + (rest < 10 ? "0\(rest)" : "\(rest)")
+  }
+
+  private static func text(_ limits: GuardLimits) -> String {
+    var parts: [String] = []
+    func add(_ key: String, _ value: Double?) {
+      if let value { parts.append("\(key): \(plain(value))") }
+    }
+    add("error_rate", limits.errorRate)
+    add("nan_rate", limits.nanRate)
+    add("latency_ratio", limits.latencyRatio)
+    parts.append("window: \(limits.windowMilliseconds)ms")
+    parts.append("min_requests: \(limits.minRequests)")
+    return parts.joined(separator: ", ")
+  }
+
+  /// A number to a millionth, without an exponent, which the file does not have.
+  private static func plain(_ value: Double) -> String {
+    let millionths = UInt64((value * 1_000_000).rounded())
+    let (whole, rest) = millionths.quotientAndRemainder(dividingBy: 1_000_000)
+    guard rest > 0 else { return "\(whole)" }
+    let digits = String(rest)
+    var fraction = String(repeating: "0", count: 6 - digits.utf8.count) + digits
+    while fraction.hasSuffix("0") { fraction.removeLast() }
+    return "\(whole).\(fraction)"
   }
 }

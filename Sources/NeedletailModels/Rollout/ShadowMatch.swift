@@ -1,17 +1,17 @@
 internal import NeedletailCore
 public import NeedletailEngine
 
-/// Why one version cannot shadow another: one sentence.
+/// Reason why one version cannot shadow another, in one sentence.
 public struct ShadowMismatch: Error, Equatable, Sendable {
   public let reason: String
 
   public init(_ reason: String) { self.reason = reason }
 }
 
-/// How rows bound for a version that answers become rows of the one that shadows it: by the names of
-/// their features. The shadow may take fewer of them, in another order.
+/// Turns rows bound for a version that answers into rows of the version that shadows it, by the names of their features.
+/// The shadow may take fewer of them, in another order.
 public struct ShadowMatch: Sendable, Equatable {
-  /// For each feature of the shadow its place in a row of the other; empty: the rows are the same.
+  /// Column in a row of the answering version for each feature of the shadow; empty if the rows are the same.
   private let places: [Int]
   private let answeringColumns: Int
   private let shadowColumns: Int
@@ -25,7 +25,7 @@ public struct ShadowMatch: Sendable, Equatable {
     }
   }
 
-  /// - Throws: the first feature of the shadow that a bound row of the other does not tell.
+  /// - Throws: the first feature of the shadow that a bound row of the other does not have.
   init(_ answering: [Feature], shadow: [Feature]) throws(ShadowMismatch) {
     var places: [Int] = []
     for feature in shadow {
@@ -37,7 +37,7 @@ public struct ShadowMatch: Sendable, Equatable {
       guard its.kind == feature.kind else {
         throw ShadowMismatch("\(name): expected the same type and categories, found others")
       }
-      // Of such a row only a part of the shadow's callers could ask.
+      // A bound row hides what was missing: the shadow would see a value that its own callers could not send.
       guard its.missing == .refuse || feature.missing == .impute else {
         throw ShadowMismatch("\(name): expected never to be missing, found a version that answers without it")
       }
@@ -65,7 +65,7 @@ public struct ShadowMatch: Sendable, Equatable {
 }
 
 extension PlanOutput {
-  /// Whether answers of two versions can be compared: the same numbers, or the class, however it is told.
+  /// Whether answers of two versions can be compared: the same numbers, or the class, as its index or its label.
   public func isComparable(with other: PlanOutput) -> Bool {
     guard name == other.name, (kind == .number) == (other.kind == .number) else { return false }
     return kind != .number || columns == other.columns
@@ -73,7 +73,7 @@ extension PlanOutput {
 }
 
 extension ModelTable.Entry {
-  /// Of which answering versions the shadow is given no rows, and why; empty where it is given those of all.
+  /// Answering versions whose rows the shadow is not given, and why; empty if it is given the rows of all.
   public var shadowObstacle: String {
     guard let shadow = shadowModel else { return "" }
     var answering = Set(routing.shares.map(\.version) + routing.labels.compactMap(\.version))

@@ -1,27 +1,18 @@
-internal import NeedletailBundle
 internal import NeedletailCore
 internal import NeedletailSystem
 
-#if canImport(FoundationEssentials)
-  internal import FoundationEssentials
-#else
-  internal import Foundation
-#endif
+internal import FoundationEssentials
 
-#if canImport(Glibc)
-  internal import Glibc
-#else
-  internal import Darwin
-#endif
+internal import Glibc
 
-/// What the server itself must remember across restarts, apart from the store, which may be read-only:
-/// a few small JSON files in a directory of its own (`state_directory`; systemd's `StateDirectory=`).
+/// A directory for what the server itself must remember across restarts (`state_directory`; systemd's `StateDirectory=`): a
+/// few small JSON files, apart from the store, which may be read-only.
 ///
-/// A file is written whole or not at all: temporary file, fsync, rename, fsync of the directory. Without
-/// a directory nothing is written and nothing is found: state then lasts as long as the process.
-/// Blocks; for the control plane. Whoever owns a file is the only one to read and write it.
+/// A file is written whole or not at all: temporary file, fsync, rename, fsync of the directory. Without a directory
+/// nothing is written and nothing is found: state then lasts as long as the process. Calls block: they are for the control
+/// plane. Each file is read and written by one owner.
 public struct StateDirectory: Sendable {
-  /// Nil: state is kept in memory only.
+  /// Path of the directory; nil if state is kept in memory only.
   public let path: String?
 
   /// State that ends with the process.
@@ -29,27 +20,30 @@ public struct StateDirectory: Sendable {
 
   private init(path: String?) { self.path = path }
 
-  /// Makes the directory if it is not there, and checks that files can be made in it: better at start
-  /// than at the first thing to remember.
+  /// Makes the directory if there is none, and checks that files can be made in it: a mistake shows at the start and not
+  /// with the first thing to remember.
+  ///
   /// - Throws: `.io`.
   public init(creating path: String) throws(StateError) {
     self.path = path
-    if mkdir(path, 0o700) != 0 && errno != EEXIST {
-      throw StateError(.io, "create directory \(path): \(SystemFailure(errno).message)")
+    do throws(SystemError) { try Directory.create(path, mode: 0o700) } catch {
+      throw StateError(.io, error.description)
     }
     guard case .directory = FileFingerprint.of(path: path) else {
       throw StateError(.io, "\(path): expected a directory, found something else")
     }
     guard access(path, R_OK | W_OK | X_OK) == 0 else {
-      throw StateError(.io, "\(path): expected a directory to write to, found: \(SystemFailure(errno).message)")
+      throw StateError(.io, "\(path): expected a directory to write to, found: \(SystemError("").reason)")
     }
   }
 
   /// Whether what is written outlives the process.
   public var isDurable: Bool { path != nil }
 
-  /// - Returns: nil where nothing was written yet.
-  /// - Throws: `.io`, `.oversized`, or `.malformed` where the content is not what ``write(_:to:)`` writes.
+  /// Reads a value that ``write(_:to:)`` wrote.
+  ///
+  /// - Returns: nil if nothing was written yet.
+  /// - Throws: `.io`, `.oversized`, or `.malformed` if the content is not what ``write(_:to:)`` writes.
   ///   The caller starts without it and raises an alarm.
   public func read<Value: Decodable>(_ type: Value.Type, from name: String) throws(StateError) -> Value? {
     guard let file = filePath(name), let bytes = try Self.bytes(of: file) else { return nil }
@@ -60,7 +54,8 @@ public struct StateDirectory: Sendable {
     }
   }
 
-  /// Returns once the value is on the disk; does nothing without a directory.
+  /// Writes a value and returns once it is on the disk; does nothing without a directory.
+  ///
   /// - Throws: `.io`, `.oversized`; then the file is as it was.
   public func write<Value: Encodable>(_ value: Value, to name: String) throws(StateError) {
     guard let file = filePath(name) else { return }
@@ -75,10 +70,10 @@ public struct StateDirectory: Sendable {
     guard bytes.count <= Limits.stateFileBytesMax else {
       throw StateError(.oversized, "\(file): expected at most \(Limits.stateFileBytesMax) bytes, found \(bytes.count)")
     }
-    do throws(BundleError) {
-      try AtomicFile.write(bytes, to: file, replace: true)
+    do throws(SystemError) {
+      try AtomicFile.write(bytes, to: file, existing: .replaced)
     } catch {
-      throw StateError(.io, error.message)
+      throw StateError(.io, error.description)
     }
   }
 
@@ -90,21 +85,21 @@ public struct StateDirectory: Sendable {
 
   /// - Returns: nil if there is no such file.
   private static func bytes(of file: String) throws(StateError) -> [UInt8]? {
-    do throws(SmallFile.Failure) {
-      // No link out of the directory.
-      return try SmallFile.read(file, bytesMax: Limits.stateFileBytesMax, followingLinks: false)
+    do throws(FileReadError) {
+      // A link could lead out of the directory.
+      return try WholeFile.read(file, bytesMax: Limits.stateFileBytesMax, followingLinks: false)
     } catch {
       switch error {
       case .missing: return nil
-      case .notAFile: throw StateError(.malformed, "\(file): expected a file, found something else")
+      case .notARegularFile: throw StateError(.malformed, "\(file): expected a file, found something else")
       case .tooLong:
         throw StateError(.oversized, "\(file): expected at most \(Limits.stateFileBytesMax) bytes, found more")
-      case .system(let code): throw StateError(.io, "read \(file): \(SystemFailure(code).message)")
+      case .system(let error): throw StateError(.io, error.description)
       }
     }
   }
 
-  /// Where a decoder stopped, in one line.
+  /// Place at which a decoder stopped, in one line.
   private static func place(of error: any Error) -> String {
     func path(_ context: DecodingError.Context) -> String {
       let keys = context.codingPath.map(\.stringValue).joined(separator: ".")
@@ -117,4 +112,27 @@ public struct StateDirectory: Sendable {
     default: return "other bytes"
     }
   }
+}
+
+/// Reason why the server's own state could not be read or written: one sentence with the file, what was expected and what
+/// was found.
+public struct StateError: Error, Equatable, Sendable, CustomStringConvertible {
+  public enum Reason: String, Sendable {
+    /// The system refused to read or write.
+    case io
+    /// The file is not what this server writes.
+    case malformed
+    /// The file is longer than any that this server writes.
+    case oversized
+  }
+
+  public let reason: Reason
+  public let message: String
+
+  public init(_ reason: Reason, _ message: String) {
+    self.reason = reason
+    self.message = message
+  }
+
+  public var description: String { message }
 }

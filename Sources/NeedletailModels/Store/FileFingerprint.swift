@@ -1,16 +1,12 @@
-#if canImport(Glibc)
-  internal import Glibc
-#else
-  internal import Darwin
-#endif
+internal import Glibc
 
-/// What changes when a file does: whoever writes, replaces or re-permits it moves one of these.
+/// Figures of `stat` that change when a file does: whoever writes, replaces or re-permits it moves one of them.
 package struct FileFingerprint: Hashable, Sendable {
   package var device: UInt64
   package var inode: UInt64
   package var bytes: UInt64
   package var modifiedNanoseconds: Int64
-  /// Of the inode: moves with permissions too, and nobody can set it back.
+  /// Last change of the inode. It moves with permissions and links too, and nobody can set it back.
   package var changedNanoseconds: Int64
 
   package init(
@@ -23,8 +19,8 @@ package struct FileFingerprint: Hashable, Sendable {
     self.changedNanoseconds = changedNanoseconds
   }
 
-  /// Whether nobody wrote to the file since: its name, links or permissions may have changed, as they do
-  /// when a publisher takes its temporary name away.
+  /// Whether nobody wrote to the file since: its name, links or permissions may have changed, as they do when a
+  /// publisher takes its temporary name away.
   package func hasContents(of other: FileFingerprint) -> Bool {
     device == other.device && inode == other.inode && bytes == other.bytes
       && modifiedNanoseconds == other.modifiedNanoseconds
@@ -34,9 +30,9 @@ package struct FileFingerprint: Hashable, Sendable {
   package enum Kind: Sendable, Equatable {
     case file(FileFingerprint)
     case directory
-    /// A device, a socket, a pipe.
+    /// A device, a socket or a pipe.
     case other
-    /// `errno`.
+    /// The path cannot be looked at, for the reason of this `errno`.
     case unreachable(Int32)
   }
 
@@ -51,19 +47,31 @@ package struct FileFingerprint: Hashable, Sendable {
   }
 
   private init(_ status: stat) {
-    #if canImport(Glibc)
-      let (modified, changed) = (status.st_mtim, status.st_ctim)
-    #else
-      let (modified, changed) = (status.st_mtimespec, status.st_ctimespec)
-    #endif
     self.init(
       device: UInt64(truncatingIfNeeded: status.st_dev), inode: UInt64(status.st_ino),
-      bytes: UInt64(clamping: status.st_size), modifiedNanoseconds: Self.nanoseconds(modified),
-      changedNanoseconds: Self.nanoseconds(changed))
+      bytes: UInt64(clamping: status.st_size), modifiedNanoseconds: Self.nanoseconds(status.st_mtim),
+      changedNanoseconds: Self.nanoseconds(status.st_ctim))
   }
 
   /// Wraps for times some centuries away, which a file may claim: only equality matters.
   private static func nanoseconds(_ time: timespec) -> Int64 {
     Int64(time.tv_sec) &* 1_000_000_000 &+ Int64(time.tv_nsec)
+  }
+
+  // MARK: as a token
+
+  /// The same figures as an opaque token of the store.
+  var opaque: StoreFingerprint {
+    StoreFingerprint("\(device).\(inode).\(bytes).\(modifiedNanoseconds).\(changedNanoseconds)")
+  }
+
+  /// Reads a token that ``opaque`` made; nil for others.
+  init?(_ fingerprint: StoreFingerprint) {
+    let parts = fingerprint.token.split(separator: ".")
+    guard parts.count == 5, let device = UInt64(parts[0]), let inode = UInt64(parts[1]), let bytes = UInt64(parts[2]),
+      let modified = Int64(parts[3]), let changed = Int64(parts[4])
+    else { return nil }
+    self.init(
+      device: device, inode: inode, bytes: bytes, modifiedNanoseconds: modified, changedNanoseconds: changed)
   }
 }

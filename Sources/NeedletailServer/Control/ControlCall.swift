@@ -2,7 +2,7 @@ internal import NIOCore
 internal import NeedletailCore
 internal import NeedletailWire
 
-/// A version as a call names it, with its own copy of the name.
+/// A version as a call names it. The name is a copy: the call's bytes are gone before it is answered.
 struct ModelReference: Sendable {
   enum Selector: Sendable {
     case serving
@@ -28,13 +28,13 @@ struct ModelReference: Sendable {
       }
   }
 
-  /// Longer names and labels exist nowhere; what is cut off cannot make one of them fit.
+  /// Names and labels are no longer than a model name, so that what is cut off cannot make one of them fit.
   static func text(_ bytes: UnsafeRawBufferPointer) -> String {
     String(decoding: bytes.prefix(Limits.modelNameBytesMax + 1), as: UTF8.self)
   }
 }
 
-/// A call that is no prediction.
+/// A call other than a prediction.
 enum ControlCall: Sendable {
   case health
   case metrics
@@ -44,7 +44,7 @@ enum ControlCall: Sendable {
   case rollout(String, isUndo: Bool)
 }
 
-/// What a control call is answered with.
+/// The answer to a control call.
 enum ControlAnswer: Sendable {
   case health(HealthReport)
   case metrics(String)
@@ -54,7 +54,8 @@ enum ControlAnswer: Sendable {
   case rollout(RolloutReport)
   case error(ServingError)
 
-  /// Without the models that the caller may not know of.
+  /// The answer without the models that the caller may not know of.
+  /// - Parameter models: names that the caller may see; nil: all.
   func showing(_ models: [NamePattern]?) -> ControlAnswer {
     guard let models else { return self }
     func isVisible(_ report: ModelStatusReport) -> Bool { models.contains { $0.matches(report.model) } }
@@ -64,7 +65,7 @@ enum ControlAnswer: Sendable {
       return .health(report)
     case .models(var report):
       report.models.removeAll { !isVisible($0) }
-      // Paths of the store name models too.
+      // Places in the store name models too.
       report.problems = []
       return .models(report)
     case .events(var report):

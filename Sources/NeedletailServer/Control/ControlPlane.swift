@@ -2,90 +2,107 @@ internal import NeedletailCore
 internal import NeedletailEngine
 internal import NeedletailMetrics
 internal import NeedletailModels
+internal import NeedletailServing
 internal import NeedletailWire
+internal import Synchronization
 
 /// Answers everything but predictions. Ordinary code for any thread: it makes text and takes locks.
+///
+/// What it says of models is one value, the ``StoreStatus`` of the model store; the files of `Reports.swift` and `Page/`
+/// render it.
 final class ControlPlane: Sendable {
   let readiness: Readiness
   let store: ModelStore
   let registry: ModelRegistry
   let metrics: MetricsRegistry
-  private let traffic: TrafficService
   private let allowsUnsigned: Bool
 
   init(
-    readiness: Readiness, store: ModelStore, registry: ModelRegistry, metrics: MetricsRegistry, traffic: TrafficService,
-    allowsUnsigned: Bool
+    readiness: Readiness, store: ModelStore, registry: ModelRegistry, metrics: MetricsRegistry, allowsUnsigned: Bool
   ) {
     self.readiness = readiness
     self.store = store
     self.registry = registry
     self.metrics = metrics
-    self.traffic = traffic
     self.allowsUnsigned = allowsUnsigned
   }
 
   /// Runs on the concurrent pool, off the event loops.
   @concurrent func answer(_ call: ControlCall) async -> ControlAnswer {
-    switch call {
-    case .health: return .health(health)
-    case .metrics: return .metrics(metricsText)
-    case .listModels: return .models(models)
-    case .events(let after, let limit): return .events(events(after: after, limit: limit))
-    case .rollout(let model, let isUndo):
-      do throws(ServingError) {
-        return .rollout(try await isUndo ? undoRollout(of: model) : rollout(of: model))
-      } catch {
-        return .error(error)
+    do throws(ServingError) {
+      switch call {
+      case .health: return .health(health)
+      case .metrics: return .metrics(metricsText)
+      case .listModels: return .models(ModelListReport(store.status))
+      case .events(let after, let limit): return .events(events(after: after, limit: limit))
+      case .rollout(let model, let isUndo):
+        return .rollout(isUndo ? try await undoRollout(of: model) : try rollout(of: model))
+      case .describeModel(let reference): return .description(try describe(reference))
       }
-    case .describeModel(let reference):
-      do throws(ServingError) {
-        return .description(try describe(reference))
-      } catch {
-        return .error(error)
-      }
+    } catch {
+      return .error(error)
     }
   }
 
-  /// For others that have something to tell.
+  /// Where other parts of the server report what happened.
   var eventLog: EventLog { store.eventLog }
 
   /// Prometheus text format 0.0.4.
   var metricsText: String { metrics.render() }
 
-  var health: HealthReport {
-    HealthReport(live: true, ready: readiness.obstacle == nil, models: models.models)
+  private var health: HealthReport {
+    HealthReport(
+      live: true, ready: readiness.obstacle == nil, models: store.status.models.map(ModelStatusReport.init))
   }
 
-  var models: ModelListReport { ModelListReport(store.status, traffic: traffic.traffic) }
-
-  /// For the status page.
+  /// Everything that the status page shows.
   var status: ServerStatus {
     ServerStatus(
       version: needletailVersion, isa: InstructionSet.selected.rawValue, obstacle: readiness.obstacle,
       nowMilliseconds: Moment.now().milliseconds, startedMilliseconds: store.eventLog.beganMilliseconds,
       residentBytes: ProcessFigures.residentBytes().map { UInt64(max(0, $0)) }, allowsUnsigned: allowsUnsigned,
-      store: store.status, traffic: traffic.traffic,
-      events: store.eventLog.last(Limits.eventsMax))
+      store: store.status, events: store.eventLog.last(Limits.eventsMax))
   }
 
-  /// - Throws: `.notFound`, or `.unavailable` while the version is on its way.
-  func describe(_ reference: ModelReference) throws(ServingError) -> ModelDescription {
-    let live = try find(reference)
-    var description = ModelDescription(live)
-    let status = store.status.model(live.model.name)?.version(live.version.number)
-    description.status = status.map {
-      VersionReport($0, traffic: traffic.traffic[VersionKey(live.model, live.version)])
-    }
-    return description
-  }
-
-  /// At most `limit` events after a sequence number, oldest first; 0: all.
+  /// At most `limit` events after a sequence number, oldest first; a limit of 0 stands for all.
   func events(after sequence: UInt64, limit: UInt32) -> EventListReport {
     let log = store.eventLog
     return EventListReport(
       log.page(after: sequence, limit: limit == 0 ? log.capacity : Int(limit)), beganMilliseconds: log.beganMilliseconds
     )
+  }
+
+  // MARK: rollouts
+
+  /// - Throws: `.notFound`.
+  private func rollout(of name: String) throws(ServingError) -> RolloutReport {
+    let status = store.status
+    guard let model = status.model(name) else {
+      let nearest = Suggestion.nearest(to: name, among: status.models.lazy.map(\.model.name))
+      throw ServingError(.notFound, "model \(name.quotedForMessage): not found", suggestedModel: nearest)
+    }
+    let shadow = registry.current.entries.first { $0.model == model.model }?.shadowModel
+    return RolloutReport(
+      model, shadow: shadow.map { ShadowCounters($0, metrics: metrics) }, isDurable: store.isStateDurable)
+  }
+
+  /// - Throws: `.notFound` if there is nothing to go back to.
+  private func undoRollout(of name: String) async throws(ServingError) -> RolloutReport {
+    let model = try rollout(of: name).model
+    let isRemembered = try await store.undoRollout(of: ModelID(model))
+    var report = try rollout(of: name)
+    report.isDurable = isRemembered
+    return report
+  }
+
+  // MARK: descriptions
+
+  /// - Throws: `.notFound`, or `.unavailable` while the version is on its way.
+  private func describe(_ reference: ModelReference) throws(ServingError) -> ModelDescription {
+    let live = try find(reference)
+    var description = ModelDescription(live)
+    description.status = store.status.model(live.model.name)?.version(live.version.number).map(VersionReport.init)
+    return description
   }
 
   private func find(_ reference: ModelReference) throws(ServingError) -> LiveModel {
@@ -103,5 +120,31 @@ final class ControlPlane: Sendable {
       }
       return try found.get()
     }
+  }
+}
+
+/// Whether the server takes traffic, and if not, why: one line for people and load balancers.
+final class Readiness: Sendable {
+  private let isStopping = Atomic(false)
+  private let isScanDone = Atomic(false)
+  private let store: ModelStore
+
+  init(store: ModelStore) { self.store = store }
+
+  /// From here on the server is not ready.
+  func stop() { isStopping.store(true, ordering: .relaxed) }
+
+  /// Whether the store's first scan has been dealt with: a model that is not found from then on does not exist.
+  var hasScanned: Bool {
+    if isScanDone.load(ordering: .relaxed) { return true }
+    guard store.isReady else { return false }
+    isScanDone.store(true, ordering: .relaxed)
+    return true
+  }
+
+  /// Why the server is not ready; nil if it is.
+  var obstacle: String? {
+    if isStopping.load(ordering: .relaxed) { return "the server is stopping" }
+    return hasScanned ? nil : "the store's first scan is not finished"
   }
 }

@@ -1,32 +1,35 @@
 internal import NeedletailCore
 internal import NeedletailEngine
+internal import NeedletailMetrics
 internal import NeedletailModels
+internal import NeedletailServing
 internal import NeedletailWire
 
+// The status of models, events and live models as messages of the protocol. JSON and the terminal are rendered from
+// these messages.
+
 extension ModelListReport {
-  init(_ status: StoreStatus, traffic: [VersionKey: VersionTraffic]) {
+  init(_ status: StoreStatus) {
     self.init(
-      models: status.models.map { ModelStatusReport($0, traffic: traffic) },
+      models: status.models.map(ModelStatusReport.init),
       problems: status.problems.map { StoreProblemReport(path: $0.path, reason: $0.reason) })
   }
 }
 
 extension ModelStatusReport {
-  init(_ status: ModelStatus, traffic: [VersionKey: VersionTraffic]) {
+  init(_ status: ModelStatus) {
     self.init(
       model: status.model.name, servingVersion: status.serving?.number ?? 0,
-      versions: status.versions.map {
-        VersionReport($0, traffic: traffic[VersionKey(status.model, $0.version)])
-      })
+      versions: status.versions.map(VersionReport.init))
   }
 }
 
 extension VersionReport {
-  init(_ status: VersionStatus, traffic: VersionTraffic?) {
+  init(_ status: VersionStatus) {
     self.init(
       version: status.version.number, state: status.state, reason: status.reason, digest: status.digest,
       signer: status.signer, sinceMilliseconds: status.sinceMilliseconds,
-      residentBytes: UInt64(clamping: status.residentBytes), traffic: traffic.map(VersionTrafficReport.init))
+      residentBytes: UInt64(clamping: status.residentBytes), traffic: status.traffic.map(VersionTrafficReport.init))
   }
 }
 
@@ -46,6 +49,82 @@ extension VersionTrafficReport {
   }
 }
 
+// MARK: - Rollouts
+
+extension RolloutReport {
+  /// - Parameters:
+  ///   - shadow: what the live shadow has counted; nil if none is live.
+  ///   - isDurable: whether what is undone or quarantined outlives the process.
+  init(_ status: ModelStatus, shadow counters: ShadowCounters?, isDurable: Bool) {
+    self.init()
+    let rollout = status.rollout
+    model = status.model.name
+    servingVersion = status.serving?.number ?? 0
+    arms = status.versions.filter { $0.state == .live }.map(Arm.init)
+    quarantined = rollout.quarantined.map(Quarantined.init)
+    labels = rollout.policy.labels.map { Label($0, status) }
+    shadow = status.shadow.map { Shadow($0.version, problem: $0.problem, counters) }
+    file = rollout.file
+    problem = rollout.problem
+    self.isDurable = isDurable
+  }
+}
+
+extension RolloutReport.Arm {
+  fileprivate init(_ status: VersionStatus) {
+    self.init()
+    let counts = status.counts ?? VersionCounts()
+    version = status.version.number
+    labels = status.labels
+    shareMillionths = UInt32((status.share * 1e6).rounded())
+    requests = counts.requests
+    failed = counts.failures
+    rows = counts.rows
+    nonFinite = counts.nonFinite
+    computeNanoseconds = UInt64(counts.meanMicroseconds * 1000)
+  }
+}
+
+extension RolloutReport.Label {
+  fileprivate init(_ label: RolloutPolicy.Label, _ status: ModelStatus) {
+    self.init()
+    let answering = status.rollout.routing.labels.first { $0.name == label.name }?.version
+    name = label.name
+    version = label.version.number
+    self.answering = answering?.number ?? 0
+    state = status.version(version)?.state
+    reason = answering == label.version ? "" : status.reasonNotToAnswer(label.version)
+  }
+}
+
+extension RolloutReport.Quarantined {
+  fileprivate init(_ entry: RolloutStatus.Quarantined) {
+    self.init()
+    version = entry.version.number
+    cause = entry.cause.rawValue
+    reason = entry.reason
+    sinceMilliseconds = entry.sinceMilliseconds
+  }
+}
+
+extension RolloutReport.Shadow {
+  fileprivate init(_ version: ModelVersion, problem: String, _ counters: ShadowCounters?) {
+    self.init()
+    self.version = version.number
+    self.problem = problem
+    guard let counters else { return }
+    rows = counters.rows.value
+    flips = counters.flips.value
+    skipped = counters.busy.value &+ counters.incompatible.value
+    nonFinite = counters.nonFinite.value
+    maxDifference = counters.maxDifference.value
+    let batches = counters.compute.count
+    computeNanoseconds = batches == 0 ? 0 : UInt64(counters.compute.sum * 1e9 / Double(batches))
+  }
+}
+
+// MARK: - Events
+
 extension EventListReport {
   init(_ page: EventLog.Page, beganMilliseconds: UInt64) {
     self.init(
@@ -62,6 +141,8 @@ extension EventReport {
       version: event.version?.number ?? 0, facts: event.facts.map { Fact($0.name, $0.value) })
   }
 }
+
+// MARK: - Descriptions
 
 extension ModelDescription {
   init(_ live: LiveModel) {

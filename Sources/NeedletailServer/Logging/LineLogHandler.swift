@@ -1,21 +1,12 @@
+internal import FoundationEssentials
+internal import Glibc
 public import Logging
+internal import NeedletailCore
 
-#if canImport(FoundationEssentials)
-  internal import FoundationEssentials
-#else
-  internal import Foundation
-#endif
-#if canImport(Glibc)
-  internal import Glibc
-#else
-  internal import Darwin
-#endif
-
-/// Writes every event as one line to standard error: readable `time level message key=value …`, or one
-/// JSON object.
+/// Writes every event as one line to standard error: `time level message key=value …`, or one JSON object.
 ///
-/// Each line is one `write`, so that lines of several threads do not mix. Foreign text is escaped: it
-/// can neither forge a line nor end one.
+/// Each line is one `write`, so that lines of several threads do not mix. Foreign text is escaped: it can neither forge a
+/// line nor end one.
 public struct LineLogHandler: LogHandler {
   public var logLevel: Logger.Level
   public var metadata: Logger.Metadata = [:]
@@ -55,7 +46,7 @@ public struct LineLogHandler: LogHandler {
     Date().formatted(Date.ISO8601FormatStyle(includingFractionalSeconds: true))
   }
 
-  /// One `write` for one line.
+  /// Writes one line by one `write`.
   public static let writeToStandardError: @Sendable (String) -> Void = { line in
     var text = line
     text.withUTF8 { bytes in
@@ -71,10 +62,38 @@ public struct LineLogHandler: LogHandler {
 
   private static func writeOnce(_ start: UnsafePointer<UInt8>?, _ count: Int) -> Int {
     guard let start else { return 0 }
-    #if canImport(Glibc)
-      return Glibc.write(STDERR_FILENO, start, count)
-    #else
-      return Darwin.write(STDERR_FILENO, start, count)
-    #endif
+    return Glibc.write(STDERR_FILENO, start, count)
+  }
+}
+
+/// Renders one log event as one line, newline included.
+enum LogLine {
+  /// `2026-01-02T03:04:05.678Z info listening address=127.0.0.1:6470`
+  static func text(time: String, level: String, message: String, pairs: [(key: String, value: String)]) -> String {
+    var line = "\(time) \(level) \(oneLine(message))"
+    for (key, value) in pairs {
+      line += " \(key)=\(value.allSatisfy(isPlain) && !value.isEmpty ? value : value.jsonQuoted)"
+    }
+    return line + "\n"
+  }
+
+  /// `{"time":"…","level":"info","message":"listening","address":"127.0.0.1:6470"}`
+  static func json(time: String, level: String, message: String, pairs: [(key: String, value: String)]) -> String {
+    var line = "{\"time\":\(time.jsonQuoted),\"level\":\(level.jsonQuoted),\"message\":\(message.jsonQuoted)"
+    // A pair named like one of the three keys above would make that key appear twice.
+    for (key, value) in pairs {
+      let name = ["time", "level", "message"].contains(key) ? key + "_" : key
+      line += ",\(name.jsonQuoted):\(value.jsonQuoted)"
+    }
+    return line + "}\n"
+  }
+
+  private static func isPlain(_ character: Character) -> Bool {
+    guard let scalar = character.unicodeScalars.first, character.unicodeScalars.count == 1 else { return false }
+    return scalar.value > 0x20 && scalar.value < 0x7F && scalar != "\"" && scalar != "=" && scalar != "\\"
+  }
+
+  private static func oneLine(_ text: String) -> String {
+    String(String.UnicodeScalarView(text.unicodeScalars.map { $0.isControlInText ? " " : $0 }))
   }
 }

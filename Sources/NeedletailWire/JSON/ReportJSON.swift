@@ -1,7 +1,7 @@
 internal import NeedletailCore
 
-// The shapes of `--json` at the terminal and of JSON on the admin port: both are interfaces, so every name
-// is written down here and does not follow renames inside.
+// The shapes of `--json` at the terminal and of JSON on the admin port. Both are interfaces, so every name is written
+// down here and does not follow renames in the code.
 
 extension VersionReport {
   package var json: JSONObject {
@@ -18,7 +18,7 @@ extension VersionTrafficReport {
       "requests": requests, "failed": failed, "rows": rows,
       "recent_requests": recentRequests, "recent_failed": recentFailed, "recent_rows": recentRows,
       "window_ms": windowMilliseconds, "requests_per_second": requestsPerSecond,
-      // Of the model's recent requests, 0 to 1.
+      // Part of the model's recent requests, 0 to 1.
       "share": Double(shareMillionths) / 1e6,
       "p50_us": p50Microseconds.ifPositive, "p99_us": p99Microseconds.ifPositive,
     ]
@@ -87,4 +87,42 @@ extension UnsignedInteger {
 
 extension String {
   fileprivate var ifNotEmpty: String? { isEmpty ? nil : self }
+}
+
+/// An object of a JSON interface: names as they are printed, and values; a value of nil leaves its name out.
+package struct JSONObject: Encodable, ExpressibleByDictionaryLiteral {
+  package typealias Key = String
+  package typealias Value = any Encodable
+
+  private struct Name: CodingKey {
+    let stringValue: String
+    var intValue: Int? { nil }
+
+    init(stringValue: String) { self.stringValue = stringValue }
+    init?(intValue: Int) { nil }
+  }
+
+  private let members: [(name: String, value: any Encodable)]
+
+  package init(dictionaryLiteral members: (Key, Value)...) {
+    self.members = members.map { (name: $0.0, value: $0.1) }
+  }
+
+  package func encode(to encoder: any Encoder) throws {
+    var object = encoder.container(keyedBy: Name.self)
+    for (name, value) in members where (value as? any Absentable)?.isAbsent != true {
+      try object.encode(value, forKey: Name(stringValue: name))
+    }
+  }
+}
+
+/// Distinguishes nil from a value of any type.
+private protocol Absentable {
+  var isAbsent: Bool { get }
+}
+
+extension Optional: Absentable {
+  fileprivate var isAbsent: Bool {
+    if case .none = self { true } else { false }
+  }
 }

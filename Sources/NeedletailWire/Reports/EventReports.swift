@@ -10,7 +10,7 @@ public struct EventReport: Sendable, Equatable {
     }
   }
 
-  /// From 1 when the server starts, without gaps.
+  /// Number of the event: from 1 when the server starts, without gaps.
   public var sequence: UInt64
   /// Unix time.
   public var milliseconds: UInt64
@@ -45,7 +45,7 @@ public struct EventListReport: Sendable, Equatable {
   /// The first event that the server still keeps, and the last so far; 0 while there is none.
   public var oldest: UInt64
   public var newest: UInt64
-  /// Oldest first.
+  /// Events, oldest first.
   public var events: [EventReport]
   /// Unix time at which the numbering began: a restarted server begins anew.
   public var beganMilliseconds: UInt64
@@ -55,5 +55,46 @@ public struct EventListReport: Sendable, Equatable {
     self.newest = newest
     self.events = events
     self.beganMilliseconds = beganMilliseconds
+  }
+}
+
+extension EventListReport: WireMessage {
+  static let wireName: StaticString = "EventsResponse"
+
+  init() { self.init(oldest: 0) }
+
+  mutating func visit<Visitor: FieldVisitor>(_ fields: inout Visitor) throws(Visitor.Failure) {
+    fields.number(1, &oldest)
+    fields.number(2, &newest)
+    try fields.messages(3, &events)
+    fields.number(4, &beganMilliseconds)
+  }
+}
+
+extension EventReport: WireMessage {
+  static let wireName: StaticString = "Event"
+
+  init() { self.init(sequence: 0) }
+
+  mutating func visit<Visitor: FieldVisitor>(_ fields: inout Visitor) throws(Visitor.Failure) {
+    fields.number(1, &sequence)
+    fields.number(2, &milliseconds)
+    fields.text(3, &kind)
+    fields.text(4, &severity)
+    fields.text(5, &message)
+    fields.text(6, &model)
+    fields.number(7, &version)
+    try fields.messages(8, &facts)
+  }
+}
+
+extension EventReport.Fact: WireMessage {
+  static let wireName: StaticString = "EventFact"
+
+  init() { self.init("", "") }
+
+  mutating func visit<Visitor: FieldVisitor>(_ fields: inout Visitor) throws(Visitor.Failure) {
+    fields.text(1, &name)
+    fields.text(2, &value)
   }
 }

@@ -3,7 +3,7 @@ public import NeedletailCore
 /// One input or output of a model.
 public struct TensorSpecReport: Sendable, Equatable {
   public var name: String
-  /// Nil where the server named a type that this client does not know.
+  /// Nil if the server named a type that this client does not know.
   public var type: DataType?
   /// 0 stands for the batch dimension.
   public var shape: [UInt64]
@@ -31,11 +31,11 @@ public struct TensorSpecReport: Sendable, Equatable {
 public struct ModelDescription: Sendable, Equatable {
   public var model: String
   public var version: UInt64
-  /// Nil where the server named a state that this client does not know.
+  /// Nil if the server named a state that this client does not know.
   public var state: VersionState?
   /// `classification` or `regression`.
   public var task: String
-  /// In the order of the columns of a dense `features` tensor.
+  /// Inputs in the order of the columns of a dense `features` tensor.
   public var inputs: [TensorSpecReport]
   public var outputs: [TensorSpecReport]
   /// Label of every class, by class index.
@@ -54,9 +54,9 @@ public struct ModelDescription: Sendable, Equatable {
   public var residentBytes: UInt64
   /// The steps of the compiled plan, for people.
   public var plan: [String]
-  /// The same as ``ModelListReport`` tells of this version; nil from servers that do not tell it.
+  /// What ``ModelListReport`` says of this version; nil from servers that do not send it.
   public var status: VersionReport?
-  /// How the server came to compute it this way, for people.
+  /// Why the server computes it this way, for people.
   public var planChoice: String
 
   public init(
@@ -84,5 +84,47 @@ public struct ModelDescription: Sendable, Equatable {
     self.plan = plan
     self.status = status
     self.planChoice = planChoice
+  }
+}
+
+extension ModelDescription: WireMessage {
+  static let wireName: StaticString = "DescribeModelResponse"
+
+  init() { self.init(model: "", version: 0, state: nil) }
+
+  mutating func visit<Visitor: FieldVisitor>(_ fields: inout Visitor) throws(Visitor.Failure) {
+    fields.text(1, &model)
+    fields.number(2, &version)
+    fields.choice(3, &state)
+    fields.text(4, &task)
+    try fields.messages(5, &inputs)
+    try fields.messages(6, &outputs)
+    fields.texts(7, &labels)
+    fields.text(8, &digest)
+    fields.text(9, &signer)
+    fields.number(10, &createdMilliseconds)
+    try fields.map(11, &metrics)
+    try fields.map(12, &lineage)
+    fields.text(13, &precision)
+    fields.text(14, &isa)
+    fields.number(15, &residentBytes)
+    fields.texts(16, &plan)
+    try fields.message(17, &status)
+    fields.text(18, &planChoice)
+  }
+}
+
+extension TensorSpecReport: WireMessage {
+  static let wireName: StaticString = "TensorSpec"
+
+  init() { self.init(name: "", type: nil, shape: []) }
+
+  mutating func visit<Visitor: FieldVisitor>(_ fields: inout Visitor) throws(Visitor.Failure) {
+    fields.text(1, &name)
+    fields.choice(2, &type)
+    try fields.packed(3, &shape)
+    fields.texts(4, &categories)
+    fields.flag(5, &optional)
+    fields.text(6, &summary)
   }
 }

@@ -1,20 +1,20 @@
 public import NeedletailCore
 
-/// One version of a model, as `ListModels` and `Health` tell it.
+/// One version of a model, in the answers to `ListModels` and `Health`.
 public struct VersionReport: Sendable, Equatable {
   public var version: UInt64
-  /// Nil where the server named a state that this client does not know.
+  /// Nil if the server named a state that this client does not know.
   public var state: VersionState?
   /// Why it was rejected, or what it waits for; empty otherwise.
   public var reason: String
-  /// SHA-256 of the bundle's directory, lower-case hexadecimal.
+  /// SHA-256 of the bundle's manifest, lower-case hexadecimal.
   public var digest: String
   /// Name of the key that signed it; empty if unsigned.
   public var signer: String
   /// Unix time at which it entered this state.
   public var sinceMilliseconds: UInt64
   public var residentBytes: UInt64
-  /// Nil unless it is live, and from servers that do not tell it.
+  /// Nil unless it is live, and from servers that do not send it.
   public var traffic: VersionTrafficReport?
 
   public init(
@@ -32,20 +32,22 @@ public struct VersionReport: Sendable, Equatable {
   }
 }
 
-/// What a live version answers.
+/// Figures of the answers of a live version.
 public struct VersionTrafficReport: Sendable, Equatable {
-  /// Predict calls that reached it since it is live, and those that did not end in OK.
+  /// Predict calls that reached it since it is live.
   public var requests: UInt64 = 0
+  /// Calls of these that did not end in OK.
   public var failed: UInt64 = 0
+  /// Rows answered since it is live.
   public var rows: UInt64 = 0
-  /// The same within the last ``windowMilliseconds``.
+  /// Calls, failed calls and rows within the last ``windowMilliseconds``.
   public var recentRequests: UInt64 = 0
   public var recentFailed: UInt64 = 0
   public var recentRows: UInt64 = 0
   public var windowMilliseconds: UInt32 = 0
-  /// Of the model's recent requests those of this version, in millionths.
+  /// Part of the model's recent requests that this version got, in millionths.
   public var shareMillionths: UInt32 = 0
-  /// Of the recent answers, from the request's last byte to its answer; 0 if there were none.
+  /// Quantiles of the recent answers, from the request's last byte to its answer; 0 if there were none.
   public var p50Microseconds: UInt32 = 0
   public var p99Microseconds: UInt32 = 0
 
@@ -72,9 +74,9 @@ public struct ModelStatusReport: Sendable, Equatable {
   }
 }
 
-/// A file of the store that is no bundle of any model.
+/// A file of the store that is no bundle of any model, or the store itself.
 public struct StoreProblemReport: Sendable, Equatable {
-  /// Below the store.
+  /// Place below the store.
   public var path: String
   public var reason: String
 
@@ -99,7 +101,7 @@ public struct ModelListReport: Sendable, Equatable {
 public struct HealthReport: Sendable, Equatable {
   /// The process runs.
   public var live: Bool
-  /// It takes traffic.
+  /// The server takes traffic.
   public var ready: Bool
   public var models: [ModelStatusReport]
 
@@ -107,5 +109,85 @@ public struct HealthReport: Sendable, Equatable {
     self.live = live
     self.ready = ready
     self.models = models
+  }
+}
+
+extension HealthReport: WireMessage {
+  static let wireName: StaticString = "HealthResponse"
+
+  init() { self.init(live: false, ready: false, models: []) }
+
+  mutating func visit<Visitor: FieldVisitor>(_ fields: inout Visitor) throws(Visitor.Failure) {
+    fields.flag(1, &live)
+    fields.flag(2, &ready)
+    try fields.messages(3, &models)
+  }
+}
+
+extension ModelListReport: WireMessage {
+  static let wireName: StaticString = "ListModelsResponse"
+
+  init() { self.init(models: []) }
+
+  mutating func visit<Visitor: FieldVisitor>(_ fields: inout Visitor) throws(Visitor.Failure) {
+    try fields.messages(1, &models)
+    try fields.messages(2, &problems)
+  }
+}
+
+extension StoreProblemReport: WireMessage {
+  static let wireName: StaticString = "StoreProblem"
+
+  init() { self.init(path: "", reason: "") }
+
+  mutating func visit<Visitor: FieldVisitor>(_ fields: inout Visitor) throws(Visitor.Failure) {
+    fields.text(1, &path)
+    fields.text(2, &reason)
+  }
+}
+
+extension ModelStatusReport: WireMessage {
+  static let wireName: StaticString = "ModelStatus"
+
+  init() { self.init(model: "", servingVersion: 0, versions: []) }
+
+  mutating func visit<Visitor: FieldVisitor>(_ fields: inout Visitor) throws(Visitor.Failure) {
+    fields.text(1, &model)
+    fields.number(2, &servingVersion)
+    try fields.messages(3, &versions)
+  }
+}
+
+extension VersionReport: WireMessage {
+  static let wireName: StaticString = "VersionStatus"
+
+  init() { self.init(version: 0, state: nil) }
+
+  mutating func visit<Visitor: FieldVisitor>(_ fields: inout Visitor) throws(Visitor.Failure) {
+    fields.number(1, &version)
+    fields.choice(2, &state)
+    fields.text(3, &reason)
+    fields.text(4, &digest)
+    fields.text(5, &signer)
+    fields.number(6, &sinceMilliseconds)
+    fields.number(7, &residentBytes)
+    try fields.message(8, &traffic)
+  }
+}
+
+extension VersionTrafficReport: WireMessage {
+  static let wireName: StaticString = "VersionTraffic"
+
+  mutating func visit<Visitor: FieldVisitor>(_ fields: inout Visitor) throws(Visitor.Failure) {
+    fields.number(1, &requests)
+    fields.number(2, &failed)
+    fields.number(3, &rows)
+    fields.number(4, &recentRequests)
+    fields.number(5, &recentFailed)
+    fields.number(6, &recentRows)
+    fields.number(7, &windowMilliseconds)
+    fields.number(8, &shareMillionths)
+    fields.number(9, &p50Microseconds)
+    fields.number(10, &p99Microseconds)
   }
 }

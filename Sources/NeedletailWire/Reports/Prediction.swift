@@ -8,7 +8,7 @@ public struct OutputTensor: Sendable, Equatable {
 
   public var name: String
   public var shape: [Int]
-  /// Row-major.
+  /// Values in row-major order.
   public var values: Values
 
   public init(name: String, shape: [Int], values: Values) {
@@ -48,5 +48,19 @@ public struct Prediction: Sendable, Equatable {
   /// Values of a label output, one per row; nil if there is none of that name and type.
   public func strings(_ name: String) -> [String]? {
     if case .strings(let values)? = self[name]?.values { values } else { nil }
+  }
+}
+
+/// Where the time of a predict call went, as the server measured it.
+public struct ResponseTiming: Sendable, Equatable {
+  public var queueMicroseconds: UInt32
+  public var computeMicroseconds: UInt32
+  /// Rows of the batch that the call was computed in, its own included.
+  public var batchRows: UInt32
+
+  public init(queueMicroseconds: UInt32 = 0, computeMicroseconds: UInt32 = 0, batchRows: UInt32 = 0) {
+    self.queueMicroseconds = queueMicroseconds
+    self.computeMicroseconds = computeMicroseconds
+    self.batchRows = batchRows
   }
 }

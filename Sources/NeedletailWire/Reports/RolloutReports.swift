@@ -5,21 +5,21 @@ public struct RolloutReport: Sendable, Equatable {
   public struct Arm: Sendable, Equatable {
     public var version: UInt64 = 0
     public var labels: [String] = []
-    /// Of the requests without a selector.
+    /// Part of the requests without a selector, in millionths.
     public var shareMillionths: UInt32 = 0
     public var requests: UInt64 = 0
-    /// For a reason that may lie with the version.
+    /// Requests that failed for a reason that may lie with the version.
     public var failed: UInt64 = 0
     public var rows: UInt64 = 0
     public var nonFinite: UInt64 = 0
-    /// Mean of the batches that its requests were computed in.
+    /// Mean time of the batches that its requests were computed in.
     public var computeNanoseconds: UInt64 = 0
 
     public init() {}
   }
 
-  /// A version that gets no traffic, whatever the file says.
-  public struct SetAside: Sendable, Equatable {
+  /// A version that gets no traffic, although the file gives it some.
+  public struct Quarantined: Sendable, Equatable {
     public var version: UInt64 = 0
     /// `undo`, `guard_errors`, `guard_nan` or `guard_latency`; a newer server may know more.
     public var cause = ""
@@ -33,23 +33,23 @@ public struct RolloutReport: Sendable, Equatable {
   /// A name that requests may use in place of a number.
   public struct Label: Sendable, Equatable {
     public var name = ""
-    /// As the file says.
+    /// The version that the file names.
     public var version: UInt64 = 0
-    /// What requests by this label meet now; 0: they are refused.
+    /// The version that answers requests by this label now; 0: they are refused.
     public var answering: UInt64 = 0
-    /// Of the version that the file says; nil: the store does not hold it.
+    /// State of the version that the file names; nil if the store does not hold it.
     public var state: VersionState?
-    /// Why it does not answer; empty where it does.
+    /// Why that version does not answer; empty if it does.
     public var reason = ""
 
     public init() {}
   }
 
-  /// What a version would have answered.
+  /// A version that computes copies of what others answer.
   public struct Shadow: Sendable, Equatable {
     public var version: UInt64 = 0
     public var rows: UInt64 = 0
-    /// Rows with another class.
+    /// Rows for which it named another class.
     public var flips: UInt64 = 0
     /// Rows that were not compared.
     public var skipped: UInt64 = 0
@@ -57,27 +57,96 @@ public struct RolloutReport: Sendable, Equatable {
     /// The largest absolute difference of two numbers.
     public var maxDifference = 0.0
     public var computeNanoseconds: UInt64 = 0
-    /// Why it is given nothing, or nothing of some version; empty where it is given all.
+    /// Why it is given no rows, or none of some version; empty if it is given all.
     public var problem = ""
 
     public init() {}
   }
 
   public var model = ""
-  /// 0 if there is none.
+  /// The version that answers requests without a selector; 0 if there is none.
   public var servingVersion: UInt64 = 0
   /// Every live version, newest first.
   public var arms: [Arm] = []
-  public var setAside: [SetAside] = []
+  public var quarantined: [Quarantined] = []
   public var shadow: Shadow?
-  /// Text of the `rollout.yaml` in force; empty: none.
+  /// Text of the `rollout.yaml` in force; empty if there is none.
   public var file = ""
   /// Why the file in the store is not in force; empty if it is.
   public var problem = ""
-  /// What was undone or set aside is remembered across restarts.
+  /// Whether what was undone or quarantined is remembered across restarts.
   public var isDurable = false
-  /// By name, also those whose version is not live.
+  /// All labels of the file, by name, also those whose version is not live.
   public var labels: [Label] = []
 
   public init() {}
+}
+
+extension RolloutReport: WireMessage {
+  static let wireName: StaticString = "RolloutResponse"
+
+  mutating func visit<Visitor: FieldVisitor>(_ fields: inout Visitor) throws(Visitor.Failure) {
+    fields.text(1, &model)
+    fields.number(2, &servingVersion)
+    try fields.messages(3, &arms)
+    try fields.messages(4, &quarantined)
+    try fields.message(5, &shadow)
+    fields.text(6, &file)
+    fields.text(7, &problem)
+    fields.flag(8, &isDurable)
+    try fields.messages(9, &labels)
+  }
+}
+
+extension RolloutReport.Arm: WireMessage {
+  static let wireName: StaticString = "RolloutArm"
+
+  mutating func visit<Visitor: FieldVisitor>(_ fields: inout Visitor) throws(Visitor.Failure) {
+    fields.number(1, &version)
+    fields.texts(2, &labels)
+    fields.number(3, &shareMillionths)
+    fields.number(4, &requests)
+    fields.number(5, &failed)
+    fields.number(6, &rows)
+    fields.number(7, &nonFinite)
+    fields.number(8, &computeNanoseconds)
+  }
+}
+
+extension RolloutReport.Quarantined: WireMessage {
+  static let wireName: StaticString = "RolloutSetAside"
+
+  mutating func visit<Visitor: FieldVisitor>(_ fields: inout Visitor) throws(Visitor.Failure) {
+    fields.number(1, &version)
+    fields.text(2, &cause)
+    fields.text(3, &reason)
+    fields.number(4, &sinceMilliseconds)
+  }
+}
+
+extension RolloutReport.Label: WireMessage {
+  static let wireName: StaticString = "RolloutLabel"
+
+  mutating func visit<Visitor: FieldVisitor>(_ fields: inout Visitor) throws(Visitor.Failure) {
+    fields.text(1, &name)
+    fields.number(2, &version)
+    fields.number(3, &answering)
+    fields.choice(4, &state)
+    fields.text(5, &reason)
+  }
+}
+
+extension RolloutReport.Shadow: WireMessage {
+  static let wireName: StaticString = "RolloutShadow"
+
+  mutating func visit<Visitor: FieldVisitor>(_ fields: inout Visitor) throws(Visitor.Failure) {
+    fields.number(1, &version)
+    fields.number(2, &rows)
+    fields.number(3, &flips)
+    fields.number(4, &skipped)
+    fields.number(5, &nonFinite)
+    fields.number(6, &maxDifference)
+    fields.number(7, &computeNanoseconds)
+    fields.text(8, &problem)
+  }
 }

@@ -16,7 +16,7 @@ struct RolloutCommand: AsyncParsableCommand {
 
 struct RolloutShow: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "show", abstract: "Show shares, labels, shadow and what was set aside, with counts per version.")
+    commandName: "show", abstract: "Show shares, labels, shadow and quarantined versions, with counts per version.")
 
   @Argument(help: ArgumentHelp("Name of the model.", valueName: "MODEL"))
   var model: String
@@ -38,7 +38,7 @@ struct RolloutUndo: AsyncParsableCommand {
     commandName: "undo", abstract: "Take one step back: a swap of one pointer, in force when this returns.",
     discussion: """
       From the arms of a split to the version they are compared with, else from the version that serves to \
-      the one that served before. What is left gets no traffic until `rollout set` says so.
+      the one that served before. The versions left are quarantined: they get no traffic until `rollout set` says so.
       """)
 
   @Argument(help: ArgumentHelp("Name of the model.", valueName: "MODEL"))
@@ -52,10 +52,10 @@ struct RolloutUndo: AsyncParsableCommand {
   func run() async throws {
     let report = try await server.withClient { try await $0.undoRollout(of: model) }
     if json { return try printJSON(report.json) }
-    let left = report.setAside.filter { $0.cause == SetAsideCause.undo.rawValue }.map { String($0.version) }
+    let left = report.quarantined.filter { $0.cause == QuarantineCause.undo.rawValue }.map { String($0.version) }
     print(
       TerminalTable.styled("undone", .good)
-        + ": \(model)@\(report.servingVersion) answers, set aside: \(left.joined(separator: ", "))")
+        + ": \(model)@\(report.servingVersion) answers, quarantined: \(left.joined(separator: ", "))")
     if !report.isDurable {
       notice("a restart of the server forgets this: it has no state_directory; `needletail rollout set` would last")
     }
@@ -66,8 +66,8 @@ struct RolloutSet: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "set", abstract: "Write a model's rollout.yaml into the store, whole or not at all.",
     discussion: """
-      What is not named stays as it is in the file; comments are not kept. A server sees the file within \
-      two seconds. Whatever was set aside, by undo or by a guard, may serve again.
+      Keys that are not named stay as they are in the file; comments are not kept. A server sees the file within \
+      two seconds. Versions that were quarantined, by undo or by a guard, may serve again.
       """)
 
   @Argument(help: ArgumentHelp("Name of the model.", valueName: "MODEL"))
@@ -102,15 +102,15 @@ struct RolloutSet: AsyncParsableCommand {
   func run() async throws {
     let name: ModelID
     do throws(ServingError) { name = try ModelID(model) } catch { throw Failure(error.message) }
-    let directory = "\(store)/\(name)"
-    var isDirectory: ObjCBool = false
-    guard FileManager.default.fileExists(atPath: directory, isDirectory: &isDirectory), isDirectory.boolValue else {
-      throw Failure("\(directory): expected the directory of the model, found none")
-    }
-    let path = "\(directory)/\(RolloutFile.name)"
+    let source: DirectoryStore
+    do throws(BundleError) { source = try DirectoryStore(store) } catch { throw Failure(error.message) }
     var keys: [String: String] = [:]
-    if !reset, let text = try? String(contentsOfFile: path, encoding: .utf8) {
-      keys = Self.keys(of: try Self.parse(text, hint: "; --reset starts anew").policy)
+    if !reset {
+      switch source.rollout(of: name) {
+      case .file(let file): keys = Self.keys(of: file.policy)
+      case .invalid(let reason): throw Failure("\(reason); --reset starts anew")
+      case nil: break
+      }
     }
     for (key, value) in [
       ("serve", serve.map { $0.contains(",") ? "[\($0)]" : $0 }), ("labels", labels.map(Self.mapping)),
@@ -122,17 +122,19 @@ struct RolloutSet: AsyncParsableCommand {
     }
     guard !keys.isEmpty else { throw Failure("rollout set: expected --serve or another option, found none") }
     let order = ["serve", "labels", "split", "shadow", "guard", "keep"]
-    // The time makes it a new file, even if it says what the last one said: a word that was given again.
+    // The time makes it a new file even if it says what the last one said, so that it ends a quarantine.
     let text =
       "# needletail rollout set, \(UnixTime.text(milliseconds: UnixTime.nowMilliseconds()))\n"
       + order.compactMap { key in keys[key].map { "\(key): \($0)\n" } }.joined()
-    let file = try Self.parse(text, hint: "")
-    do throws(BundleError) {
-      try AtomicFile.write(Array(file.text.utf8), to: path, replace: true)
-    } catch {
+    do {
+      let file = try RolloutFile(parsing: text)
+      let path = try source.writeRollout(file.text, of: name)
+      print("\(path):\n" + file.policy.yaml, terminator: "")
+    } catch let error as YAMLError {
+      throw Failure(error.description)
+    } catch let error as BundleError {
       throw Failure(error.message)
     }
-    print("\(path):\n" + file.policy.yaml, terminator: "")
   }
 
   /// `a=1,b=2` as a mapping of YAML.
@@ -152,13 +154,5 @@ struct RolloutSet: AsyncParsableCommand {
       keys[String(parts[0])] = String(parts[1]).trimmingCharacters(in: .whitespaces)
     }
     return keys
-  }
-
-  private static func parse(_ text: String, hint: String) throws -> RolloutFile {
-    do throws(YAMLError) {
-      return try RolloutFile(parsing: text)
-    } catch {
-      throw Failure("\(error)\(hint)")
-    }
   }
 }

@@ -2,7 +2,7 @@ internal import Foundation
 internal import NeedletailClient
 internal import NeedletailCore
 
-/// A rollout as people read it.
+/// Prints a rollout for people.
 struct RolloutPrinter {
   private let report: RolloutReport
 
@@ -42,11 +42,11 @@ struct RolloutPrinter {
           + String(format: "%.1f µs", Double(shadow.computeNanoseconds) / 1000))
     }
     let now = UInt64(Date().timeIntervalSince1970 * 1000)
-    for aside in report.setAside {
+    for entry in report.quarantined {
       Swift.print(
-        TerminalTable.styled("set aside", .bad)
-          + ": \(aside.version), \(BundleOutput.plain(aside.cause)), "
-          + "\(Wording.age(since: aside.sinceMilliseconds, now: now)): \(BundleOutput.plain(aside.reason))"
+        TerminalTable.styled("quarantined", .bad)
+          + ": \(entry.version), \(BundleOutput.plain(entry.cause)), "
+          + "\(Wording.age(since: entry.sinceMilliseconds, now: now)): \(BundleOutput.plain(entry.reason))"
       )
     }
     if !report.problem.isEmpty {
@@ -84,7 +84,7 @@ extension RolloutReport {
   var json: JSONObject {
     [
       "model": model, "serving_version": servingVersion, "arms": arms.map(json), "labels": labels.map(\.json),
-      "set_aside": setAside.map(\.json),
+      "set_aside": quarantined.map(\.json),
       "shadow": shadow?.json, "file": file, "problem": problem, "durable": isDurable,
     ]
   }
@@ -95,7 +95,7 @@ extension RolloutReport {
       "version": arm.version, "labels": arm.labels, "share": Double(arm.shareMillionths) / 1e6,
       "requests": arm.requests, "failed": arm.failed, "rows": arm.rows, "nan_outputs": arm.nonFinite,
       "compute_ns": arm.computeNanoseconds,
-      // Against the version that serves; absent where there is too little to tell.
+      // Compared with the version that serves; absent if there are too few requests.
       "z": test?.z, "p_value": test?.pValue,
     ]
   }
@@ -105,15 +105,15 @@ extension RolloutReport.Label {
   fileprivate var json: JSONObject {
     [
       "name": name, "version": version,
-      // What answers; 0: nothing does.
+      // The version that answers; 0 if none does.
       "answering": answering,
-      // Absent where the store does not hold the version.
+      // Absent if the store does not hold the version.
       "state": state?.description, "reason": reason,
     ]
   }
 }
 
-extension RolloutReport.SetAside {
+extension RolloutReport.Quarantined {
   fileprivate var json: JSONObject {
     ["version": version, "cause": cause, "reason": reason, "since_ms": sinceMilliseconds]
   }
@@ -124,7 +124,7 @@ extension RolloutReport.Shadow {
     [
       "version": version, "rows": rows, "flips": flips, "skipped": skipped, "nan_outputs": nonFinite,
       "max_difference": maxDifference, "compute_ns": computeNanoseconds,
-      // Why it is given nothing, or nothing of some version.
+      // Why it is given no rows, or none of some version.
       "problem": problem,
     ]
   }

@@ -32,9 +32,7 @@ struct SimulatedFile: Equatable, Sendable {
 
   var isWhole: Bool { written == Self.bytesTotal }
 
-  var fingerprint: FileFingerprint {
-    FileFingerprint(inode: inode, bytes: written, modifiedNanoseconds: changed, changedNanoseconds: changed)
-  }
+  var fingerprint: StoreFingerprint { StoreFingerprint("\(inode).\(written).\(changed)") }
 
   var completeness: BundleFile.Completeness {
     if bundle.fault == .header { return .notABundle(BundleError(.badMagic, "magic")) }
@@ -62,9 +60,9 @@ struct SimulatedFiles: Sendable {
     guard isReadable else { return snapshot }
     snapshot.unreadableModels = unreadable
     for (key, file) in files.sorted(by: { $0.key < $1.key }) where !unreadable.contains(key.model) {
-      snapshot.files.append(
-        StoreFile(
-          key: key, path: "/\(key.model)/\(key.version).ntb", fingerprint: file.fingerprint,
+      snapshot.bundles.append(
+        StoredBundle(
+          key: key, place: "/\(key.model)/\(key.version).ntb", fingerprint: file.fingerprint, bytes: file.written,
           completeness: file.completeness))
     }
     return snapshot

@@ -2,7 +2,7 @@ import NeedletailCore
 import NeedletailModels
 import NeedletailTestSupport
 
-/// A planner between a file system, a loader, a trust file and a clock that are all simulated: what
+/// A reconciler between a file system, a loader, a trust file and a clock that are all simulated: what
 /// happens next is drawn from a seed, and after everything that happens the invariants are checked.
 struct StoreSimulation {
   struct Violation: Error, CustomStringConvertible {
@@ -14,18 +14,18 @@ struct StoreSimulation {
 
   private var random: SplitMix64
   private var files = SimulatedFiles()
-  private var planner = StorePlanner(policy: VersionPolicy(keep: keep))
+  private var reconciler = Reconciler(policy: VersionPolicy(keep: keep))
   private var now = Moment(instant: Instant(nanoseconds: 1_000_000_000), milliseconds: 1_000)
   private var revoked: Set<String> = []
   private var ledger = AcceptanceLedger(keep: keep)
   /// What the loader has in hand, as it was read.
-  private var inHand: (request: StorePlanner.LoadRequest, read: SimulatedFile?, revoked: Set<String>)?
+  private var inHand: (request: Reconciler.LoadRequest, read: SimulatedFile?, revoked: Set<String>)?
   private var isInspecting = false
   /// In memory: loaded, and not let go.
   private var live: [VersionKey: SimulatedBundle] = [:]
   private var alarms: Set<VersionKey> = []
   private var releasing: [VersionKey] = []
-  private var table: [ModelID: StorePlanner.TableEntry] = [:]
+  private var table: [ModelID: Reconciler.TableEntry] = [:]
   private var wasReady = false
   private(set) var history: [String] = []
 
@@ -62,7 +62,7 @@ struct StoreSimulation {
 
   private mutating func scan() throws(Violation) {
     note("scan")
-    try perform(planner.observe(files.snapshot(), now: now))
+    try perform(reconciler.observe(files.snapshot(), now: now))
   }
 
   /// The loader gets on, or ends.
@@ -71,43 +71,43 @@ struct StoreSimulation {
     let key = request.key
     if !isInspecting, random.next() % 3 == 0 {
       // In between; what was read stays what it is.
-      return try perform(planner.advanced(key, to: .loading, now: now))
+      return try perform(reconciler.advanced(key, to: .loading, now: now))
     }
     inHand = nil
     let refusal = verdict(on: read, request, trust: trustThen)
-    let hasChanged = files[key]?.fingerprint != request.fingerprint
+    let hasChanged = files[key]?.fingerprint != request.bundle.fingerprint
     note("loader ends \(key): \(refusal?.label ?? "good")\(hasChanged ? ", changed" : "")")
     if isInspecting {
       isInspecting = false
       guard let read, !hasChanged || refusal == nil else {
-        return try perform(planner.inspected(key, .changed, now: now))
+        return try perform(reconciler.inspected(key, .changed, now: now))
       }
       return try perform(
-        planner.inspected(
+        reconciler.inspected(
           key, refusal.map { .rejected($0) } ?? .verified(digest: read.bundle.digest), now: now))
     }
     guard let read, !hasChanged || refusal == nil else {
-      return try perform(planner.loaded(key, .changed, now: now))
+      return try perform(reconciler.loaded(key, .changed, now: now))
     }
-    if let refusal { return try perform(planner.loaded(key, .rejected(refusal), now: now)) }
+    if let refusal { return try perform(reconciler.loaded(key, .rejected(refusal), now: now)) }
     for state in [VersionState.loading, .checking, .warming] {
-      try perform(planner.advanced(key, to: state, now: now))
+      try perform(reconciler.advanced(key, to: state, now: now))
     }
     _ = ledger.accept(key, digest: read.bundle.digest, keyID: read.bundle.signer)
     // The control loop asks again, for trust may have changed meanwhile.
     if revoked.contains(read.bundle.signer) {
-      return try perform(planner.loaded(key, .rejected(Self.revocation), now: now))
+      return try perform(reconciler.loaded(key, .rejected(Self.revocation), now: now))
     }
     live[key] = read.bundle
-    let identity = StorePlanner.Identity(digest: read.bundle.digest, signer: read.bundle.signer)
-    try perform(planner.loaded(key, .live(identity, residentBytes: 1), now: now))
+    let identity = Reconciler.Identity(digest: read.bundle.digest, signer: read.bundle.signer)
+    try perform(reconciler.loaded(key, .live(identity, residentBytes: 1), now: now))
   }
 
   private static let revocation = Rejection(label: "revoked", message: "key revoked")
 
   /// What a loader says of a file that it read.
   private mutating func verdict(
-    on file: SimulatedFile?, _ request: StorePlanner.LoadRequest, trust: Set<String>
+    on file: SimulatedFile?, _ request: Reconciler.LoadRequest, trust: Set<String>
   ) -> Rejection? {
     guard let file else { return nil }
     switch random.next() % 16 {
@@ -128,7 +128,7 @@ struct StoreSimulation {
     guard !releasing.isEmpty else { return }
     let key = releasing.removeFirst()
     note("released \(key)")
-    try perform(planner.released(key, now: now))
+    try perform(reconciler.released(key, now: now))
   }
 
   private mutating func changeTrust() throws(Violation) {
@@ -139,22 +139,26 @@ struct StoreSimulation {
 
   private mutating func tellTrust() throws(Violation) {
     let refused = live.filter { revoked.contains($0.value.signer) }.mapValues { _ in Self.revocation }
-    try perform(planner.trustChanged(refused: refused, now: now))
+    try perform(reconciler.trustChanged(refused: refused, now: now))
   }
 
   /// SIGKILL: only what is on disk is left.
   private mutating func restart() {
     note("restart")
-    planner = StorePlanner(policy: VersionPolicy(keep: Self.keep))
+    reconciler = Reconciler(policy: VersionPolicy(keep: Self.keep))
     ledger = AcceptanceLedger(ledger.accepted, keep: Self.keep)
     (inHand, isInspecting, wasReady) = (nil, false, false)
     (live, table, alarms, releasing) = ([:], [:], [], [])
   }
 
-  // MARK: what the planner orders
+  // MARK: what the reconciler orders
 
-  private mutating func perform(_ actions: [StorePlanner.Action]) throws(Violation) {
+  private mutating func perform(_ actions: [Reconciler.Action]) throws(Violation) {
+    var last = 0
     for action in actions {
+      let step = Self.step(of: action)
+      try require(step >= last, "\(action) after a later step of the order")
+      last = step
       switch action {
       case .load(let request): try start(request, inspecting: false)
       case .inspect(let request): try start(request, inspecting: true)
@@ -163,29 +167,40 @@ struct StoreSimulation {
         try require(table[key.model]?.live.contains(key.version) != true, "\(key) released while it is in the table")
         if live.removeValue(forKey: key) != nil { releasing.append(key) }
         alarms.remove(key)
-      case .count(let rejection, let key):
+      case .tell(.rejected(let rejection, let key)):
         try require(
           rejection.label != "truncated", "\(key) refused for being short, which a file that grows is")
-      case .distrust(let key, let rejection):
+      case .tell(.trust(let key, let rejection)):
         if rejection == nil { alarms.remove(key) } else { alarms.insert(key) }
-      case .report, .swapped, .forget, .rollout: break
+      case .tell, .remember: break
       }
     }
     try check()
   }
 
-  private mutating func start(_ request: StorePlanner.LoadRequest, inspecting: Bool) throws(Violation) {
+  /// The order that the driver relies on.
+  private static func step(of action: Reconciler.Action) -> Int {
+    switch action {
+    case .remember: 1
+    case .publish: 2
+    case .tell: 3
+    case .release: 4
+    case .load, .inspect: 5
+    }
+  }
+
+  private mutating func start(_ request: Reconciler.LoadRequest, inspecting: Bool) throws(Violation) {
     try require(inHand == nil, "\(request.key) handed to a loader that is at work")
     try require(inspecting == (live[request.key] != nil), "\(request.key) loaded twice, or looked at before it was")
     let file = files[request.key]
     // A loader reads only what the scan saw.
-    inHand = (request, file?.fingerprint == request.fingerprint ? file : nil, revoked)
+    inHand = (request, file?.fingerprint == request.bundle.fingerprint ? file : nil, revoked)
     isInspecting = inspecting
   }
 
   private mutating func publish() throws(Violation) {
     let before = table
-    table = Dictionary(uniqueKeysWithValues: planner.table.map { ($0.model, $0) })
+    table = Dictionary(uniqueKeysWithValues: reconciler.table.map { ($0.model, $0) })
     for (model, last) in before {
       guard let old = last.serving else { continue }
       guard let new = table[model]?.serving else {
@@ -199,7 +214,7 @@ struct StoreSimulation {
   // MARK: what must hold
 
   private mutating func check() throws(Violation) {
-    for entry in planner.table {
+    for entry in reconciler.table {
       for version in entry.live {
         let key = VersionKey(entry.model, version)
         guard let bundle = live[key] else { throw violation("\(key) in the table, but not in memory") }
@@ -218,8 +233,8 @@ struct StoreSimulation {
         try require(alarms.contains(VersionKey(entry.model, serving)), "no alarm though \(serving) is not trusted")
       }
     }
-    try require(planner.isReady || !wasReady, "ready no more")
-    wasReady = planner.isReady
+    try require(reconciler.isReady || !wasReady, "ready no more")
+    wasReady = reconciler.isReady
   }
 
   /// When people leave the store alone, the best that lies there serves.
@@ -231,9 +246,9 @@ struct StoreSimulation {
       while inHand != nil { try work() }
       while !releasing.isEmpty { try letGo() }
     }
-    try require(planner.isIdle && planner.isReady, "not at rest")
+    try require(reconciler.isIdle && reconciler.isReady, "not at rest")
     for model in SimulatedFiles.models {
-      let entry = planner.table.first { $0.model == model }
+      let entry = reconciler.table.first { $0.model == model }
       try require((entry?.live.count ?? 0) <= 1 + Self.keep, "\(model) keeps \(entry?.live ?? [])")
       let (sure, possible) = best(of: model)
       let serving = entry?.serving?.number ?? 0
@@ -244,7 +259,7 @@ struct StoreSimulation {
       try require(
         (sure...possible).contains(serving), "\(model) serves \(serving), best are \(sure) to \(possible)")
     }
-    for model in planner.status.models {
+    for model in reconciler.status.models {
       for version in model.versions {
         guard let file = files[VersionKey(model.model, version.version)], !file.isWhole, file.bundle.fault != .header
         else { continue }

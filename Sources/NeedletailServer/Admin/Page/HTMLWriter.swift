@@ -1,4 +1,6 @@
-/// Builds HTML of our tags and other people's text: text and attribute values are escaped, always.
+internal import FoundationEssentials
+
+/// Builds HTML from our own tags and foreign text: text and attribute values are always escaped.
 struct HTMLWriter {
   typealias Attributes = KeyValuePairs<StaticString, String>
 
@@ -29,8 +31,8 @@ struct HTMLWriter {
     html += ">"
   }
 
-  /// Safe between tags and between double quotes. What would change the order or the look of the text
-  /// around it, a control or a bidirectional override, is shown as U+FFFD.
+  /// Text that is safe between tags and between double quotes. Characters that would change the order or the look of the
+  /// text around them, controls and bidirectional overrides, are shown as U+FFFD.
   static func escaped(_ text: String) -> String {
     var result = ""
     result.reserveCapacity(text.utf8.count)
@@ -49,5 +51,23 @@ struct HTMLWriter {
       }
     }
     return result
+  }
+}
+
+/// A point in time as the page shows it, in UTC.
+struct PageTime {
+  /// `2026-11-21T11:30:00Z`.
+  let timestamp: String
+
+  init(milliseconds: UInt64) {
+    timestamp = Date(timeIntervalSince1970: Double(milliseconds) / 1000).formatted(.iso8601)
+  }
+
+  /// `11:30:00`.
+  var clock: String { String(timestamp.dropLast().suffix(8)) }
+
+  /// Writes a text whose tooltip is the whole time.
+  func write(_ text: String, _ html: inout HTMLWriter) {
+    html.element("time", ["datetime": timestamp, "title": timestamp], text)
   }
 }

@@ -4,17 +4,15 @@ internal import NeedletailModels
 /// One model of the status page: what serves, its last minute, its rollout and its versions.
 struct ModelCard {
   private let model: ModelStatus
-  private let now: UInt64
-  private let traffic: [ModelVersion: VersionTraffic]
+  /// Unix time.
+  private let nowMilliseconds: UInt64
+  /// What live versions answer lately, newest version first.
+  private let traffic: [VersionTraffic]
 
-  init(_ model: ModelStatus, _ status: ServerStatus) {
+  init(_ model: ModelStatus, nowMilliseconds: UInt64) {
     self.model = model
-    now = status.nowMilliseconds
-    var traffic: [ModelVersion: VersionTraffic] = [:]
-    for version in model.versions {
-      traffic[version.version] = status.traffic[VersionKey(model.model, version.version)]
-    }
-    self.traffic = traffic
+    self.nowMilliseconds = nowMilliseconds
+    traffic = model.versions.compactMap(\.traffic)
   }
 
   func write(_ section: inout HTMLWriter) {
@@ -39,8 +37,8 @@ struct ModelCard {
 
   private func writeCurves(_ card: inout HTMLWriter) {
     guard let (rates, latencies, seconds) = history else { return }
-    let busiest = traffic.values.max { $0.recentRequests < $1.recentRequests }
-    let rate = traffic.values.reduce(0) { $0 + $1.requestsPerSecond }
+    let busiest = traffic.max { $0.recentRequests < $1.recentRequests }
+    let rate = traffic.reduce(0) { $0 + $1.requestsPerSecond }
     card.element("div", ["class": "curves"]) { curves in
       curve(
         "requests/s", Wording.rate(rate), "requests a second over the last \(seconds) seconds", rates, isFilled: true,
@@ -65,23 +63,23 @@ struct ModelCard {
     }
   }
 
-  /// Requests of all versions, and the latency of the one that is asked most.
+  /// Requests a second of all versions, and the p99 of the version with most requests, in microseconds.
   private var history: (rates: [Double?], latencies: [Double?], seconds: UInt32)? {
     guard
-      let busiest = traffic.values.max(by: {
+      let busiest = traffic.max(by: {
         ($0.recentRequests, $0.points.count) < ($1.recentRequests, $1.points.count)
       })
     else { return nil }
-    let count = traffic.values.map(\.points.count).max() ?? 0
+    let count = traffic.map(\.points.count).max() ?? 0
     guard count > 0 else { return nil }
     var rates = [Double](repeating: 0, count: count)
-    for version in traffic.values {
-      // Later versions have shorter histories that end now as well.
+    for version in traffic {
+      // Histories of later versions are shorter; all of them end now.
       for (index, point) in version.points.enumerated() {
         rates[count - version.points.count + index] += point.requestsPerSecond
       }
     }
-    let seconds = (traffic.values.map(\.windowMilliseconds).max() ?? 0) / 1000
+    let seconds = (traffic.map(\.windowMilliseconds).max() ?? 0) / 1000
     return (rates, busiest.points.map { $0.p99Microseconds.map(Double.init) }, seconds)
   }
 
@@ -91,7 +89,7 @@ struct ModelCard {
     let rollout = model.rollout
     let routing = rollout.routing
     let isPlain = routing.labels.isEmpty && routing.shares.isEmpty && routing.shadow == nil
-    guard !isPlain || !rollout.setAside.isEmpty || rollout.limits != nil else { return }
+    guard !isPlain || !rollout.quarantined.isEmpty || rollout.limits != nil else { return }
     card.element("dl", ["class": "rollout"]) { list in
       if !routing.shares.isEmpty {
         item("split", routing.shares.map { "\($0.version): \(Self.percent($0))" }, &list)
@@ -101,13 +99,13 @@ struct ModelCard {
       }
       if let shadow = routing.shadow { item("shadow", ["\(shadow)"], &list) }
       if rollout.limits != nil { item("guard", ["on"], &list) }
-      if !rollout.setAside.isEmpty {
-        item("set aside", rollout.setAside.map { "\($0.version): \($0.cause.rawValue), \($0.reason)" }, &list)
+      if !rollout.quarantined.isEmpty {
+        item("quarantined", rollout.quarantined.map { "\($0.version): \($0.cause.rawValue), \($0.reason)" }, &list)
       }
     }
   }
 
-  /// What answers requests by a label; where nothing does, the version that the file says and its state.
+  /// The version that answers requests by a label; if none does, the version that the file names and its state.
   private func target(of label: ModelRouting.Label) -> String {
     if let version = label.version { return version.description }
     guard let wanted = model.rollout.policy.labels.first(where: { $0.name == label.name })?.version else {
@@ -153,7 +151,7 @@ struct ModelCard {
   }
 
   private func writeRow(_ version: VersionStatus, _ body: inout HTMLWriter) {
-    let traffic = traffic[version.version]
+    let traffic = version.traffic
     let isServing = version.version == model.serving
     let id = "version-\(model.model.name)-\(version.version)"
     body.element("tr", ["id": id, "class": isServing ? "serving" : ""]) { row in
@@ -173,10 +171,10 @@ struct ModelCard {
       cell("Memory", version.residentBytes > 0 ? Wording.bytes(UInt64(version.residentBytes)) : nil, &row)
       row.element("td", ["data-label": "Since"]) { cell in
         PageTime(milliseconds: version.sinceMilliseconds)
-          .write(Wording.age(since: version.sinceMilliseconds, now: now), &cell)
+          .write(Wording.age(since: version.sinceMilliseconds, now: nowMilliseconds), &cell)
       }
       row.element("td", ["data-label": "Signer"]) { cell in
-        // Only a version that was verified has a signer, or has none for sure.
+        // Only of a verified version is it known whether it has a signer.
         let none = version.digest.isEmpty ? "–" : "unsigned"
         cell.element("bdi", ["class": "foreign"], version.signer.isEmpty ? none : version.signer)
       }

@@ -1,10 +1,12 @@
+internal import NeedletailCore
 internal import NeedletailModels
+internal import NeedletailWire
 
-/// All that the status page shows, at one moment.
+/// Everything that the status page shows, at one moment.
 struct ServerStatus: Sendable {
   var version: String
   var isa: String
-  /// Nil: ready.
+  /// Why the server is not ready; nil if it is.
   var obstacle: String?
   /// Unix time.
   var nowMilliseconds: UInt64
@@ -13,6 +15,96 @@ struct ServerStatus: Sendable {
   var residentBytes: UInt64?
   var allowsUnsigned: Bool
   var store: StoreStatus
-  var traffic: [VersionKey: VersionTraffic]
   var events: EventLog.Page
+}
+
+/// The shape of `GET /status.json`. Models, problems and events are those of `needletail models --json` and
+/// `needletail events --json`.
+struct ServerStatusJSON: Encodable {
+  struct Server: Encodable {
+    var version: String
+    var isa: String
+    var ready: Bool
+    /// Why the server is not ready; absent if it is.
+    var obstacle: String?
+    var nowMs: UInt64
+    var startedMs: UInt64
+    var residentBytes: UInt64?
+    var allowUnsigned: Bool
+  }
+
+  /// The last minute of a live version, oldest first.
+  struct History: Encodable {
+    var model: String
+    var version: UInt64
+    var requestsPerSecond: [Double]
+    /// Null where nothing was answered.
+    var p99Us: [UInt32?]
+  }
+
+  /// How requests of a model find their version, for models that have a rollout.
+  struct Rollout: Encodable {
+    struct Quarantined: Encodable {
+      var version: UInt64
+      var cause: String
+      var reason: String
+      var sinceMs: UInt64
+    }
+
+    var model: String
+    /// The version that answers each label; null while none does.
+    var labels: [String: UInt64?]
+    /// Part of the requests without a selector, 0 to 1, by version.
+    var split: [String: Double]
+    var shadow: UInt64?
+    /// Why the file in the store is not in force; absent if it is.
+    var problem: String?
+    /// Named `set_aside` in JSON.
+    var setAside: [Quarantined]
+  }
+
+  var server: Server
+  var models: [JSONObject]
+  var problems: [JSONObject]
+  var history: [History]
+  var rollouts: [Rollout]
+  var events: JSONObject
+
+  init(_ status: ServerStatus) {
+    server = Server(
+      version: status.version, isa: status.isa, ready: status.obstacle == nil, obstacle: status.obstacle,
+      nowMs: status.nowMilliseconds, startedMs: status.startedMilliseconds, residentBytes: status.residentBytes,
+      allowUnsigned: status.allowsUnsigned)
+    let list = ModelListReport(status.store)
+    models = list.models.map(\.json)
+    problems = list.problems.map(\.json)
+    history = status.store.models.flatMap { model in
+      model.versions.reversed().compactMap { version in
+        version.traffic.map { traffic in
+          History(
+            model: model.model.name, version: version.version.number,
+            requestsPerSecond: traffic.points.map(\.requestsPerSecond), p99Us: traffic.points.map(\.p99Microseconds))
+        }
+      }
+    }
+    rollouts = status.store.models.filter { $0.rollout != RolloutStatus() }.map(Rollout.init)
+    events = EventListReport(status.events, beganMilliseconds: status.startedMilliseconds).json
+  }
+}
+
+extension ServerStatusJSON.Rollout {
+  init(_ status: ModelStatus) {
+    let routing = status.rollout.routing
+    model = status.model.name
+    labels = Dictionary(routing.labels.map { ($0.name, $0.version?.number) }) { first, _ in first }
+    split = Dictionary(
+      routing.shares.map { ($0.version.description, Double($0.points) / Double(RoutingPoint.count)) }
+    ) { first, _ in first }
+    shadow = routing.shadow?.number
+    problem = status.rollout.problem.isEmpty ? nil : status.rollout.problem
+    setAside = status.rollout.quarantined.map {
+      Quarantined(
+        version: $0.version.number, cause: $0.cause.rawValue, reason: $0.reason, sinceMs: $0.sinceMilliseconds)
+    }
+  }
 }

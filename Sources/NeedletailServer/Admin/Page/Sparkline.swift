@@ -1,17 +1,16 @@
-/// A small curve of the last minute, drawn as SVG. Figures stand beside it as text; the curve only shows
-/// their way.
+/// A small curve of the last minute, drawn as SVG. Figures stand beside it as text; the curve only shows how they changed.
 struct Sparkline {
   /// Oldest first; nil where there is nothing to draw.
   let values: [Double?]
-  /// Points that fill the width; fewer values stand at the right.
+  /// Number of points that fill the width; fewer values stand at the right.
   let room: Int
-  /// What a screen reader says.
+  /// Words for a screen reader.
   let label: String
 
   private static let width = 120.0
   private static let height = 28.0
 
-  /// - Parameter isFilled: for what is counted; a line alone is for what is measured.
+  /// - Parameter isFilled: true for counts; measurements are a line alone.
   func write(_ html: inout HTMLWriter, isFilled: Bool) {
     let attributes: HTMLWriter.Attributes = [
       "class": "spark", "viewBox": "0 0 120 28", "preserveAspectRatio": "none", "role": "img", "aria-label": label,
@@ -28,7 +27,7 @@ struct Sparkline {
     }
   }
 
-  /// Runs of neighbouring values, each a line.
+  /// Runs of neighbouring values, each one line.
   var path: String {
     var path = ""
     var isOpen = false
@@ -38,7 +37,7 @@ struct Sparkline {
         continue
       }
       let position = "\(Self.text(point.x)) \(Self.text(point.y))"
-      // A value by itself is a dot, for a line of no length has round ends.
+      // A single value is a dot: a line of no length has round ends.
       path += isOpen ? "L\(position)" : "M\(position)h0"
       isOpen = true
     }

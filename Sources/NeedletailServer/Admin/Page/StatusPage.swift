@@ -1,8 +1,8 @@
 internal import NeedletailCore
 internal import NeedletailModels
 
-/// The status page as HTML, whole and readable as it is: a script only asks for it again and changes what
-/// has changed. Foreign text goes through ``HTMLWriter`` and nowhere else.
+/// The status page as HTML, complete and readable without a script: the script only asks for the page again and changes
+/// what has changed. Foreign text goes through ``HTMLWriter`` and nowhere else.
 struct StatusPage {
   private let status: ServerStatus
 
@@ -49,7 +49,7 @@ struct StatusPage {
           "span", ["class": "badge \(status.obstacle == nil ? "good" : "bad")", "id": "readiness"],
           status.obstacle.map { "not ready: \($0)" } ?? "ready")
       }
-      let rate = status.traffic.values.reduce(0) { $0 + $1.requestsPerSecond }
+      let rate = status.store.models.flatMap(\.versions).reduce(0) { $0 + ($1.traffic?.requestsPerSecond ?? 0) }
       let serving = status.store.models.count { $0.serving != nil }
       header.element("dl", ["class": "facts"]) { facts in
         fact("models serving", "\(serving) of \(status.store.models.count)", &facts)
@@ -58,7 +58,7 @@ struct StatusPage {
         fact("started", Wording.age(since: status.startedMilliseconds, now: status.nowMilliseconds), &facts)
         fact("version", "\(status.version) on \(status.isa)", &facts)
       }
-      // Filled by the script when the server stops answering it.
+      // The script fills it when the server stops answering.
       header.element("p", ["id": "connection", "role": "status"], "")
     }
   }
@@ -86,9 +86,9 @@ struct StatusPage {
     }
   }
 
-  // MARK: what asks for somebody
+  // MARK: attention
 
-  /// Reasons in words, before any table.
+  /// Everything that somebody has to look at, with its reason in words, before any table.
   private func writeAttention(_ main: inout HTMLWriter) {
     let troubled = status.store.models.flatMap { model in
       model.versions.filter { $0.state == .rejected || ($0.state == .live && !$0.reason.isEmpty) }
@@ -192,7 +192,7 @@ struct StatusPage {
         section.element("p", ["class": "empty"], "The store holds no models. Drop a bundle at MODEL/VERSION.ntb.")
       }
       for model in status.store.models {
-        ModelCard(model, status).write(&section)
+        ModelCard(model, nowMilliseconds: status.nowMilliseconds).write(&section)
       }
     }
   }

@@ -1,0 +1,199 @@
+package import NeedletailBundle
+package import NeedletailCore
+
+internal import Glibc
+
+/// Amount of memory that loading may still take: the least of what the operator, the control group and the machine leave.
+/// The loader asks before it allocates, because the kernel's out-of-memory killer would end the serving versions too.
+package struct MemoryBudget: Sendable {
+  /// Bytes that are left, and which limit says so.
+  package struct Room: Equatable, Sendable {
+    package var bytes: UInt64
+    package var bound: String
+  }
+
+  /// Bytes that the process may have in all; nil: as many as the machine and the control group give.
+  package let bytesMax: UInt64?
+  /// Paths of `/proc` and `/sys/fs/cgroup`; a test has its own.
+  private let proc: String
+  private let controlGroups: String
+
+  package init(bytesMax: UInt64?, proc: String = "/proc", controlGroups: String = "/sys/fs/cgroup") {
+    self.bytesMax = bytesMax
+    self.proc = proc
+    self.controlGroups = controlGroups
+  }
+
+  /// - Returns: nil if the system gives no figures and nobody set a limit.
+  package func room() -> Room? {
+    var rooms: [Room] = []
+    if let bytesMax, let resident = residentBytes() {
+      rooms.append(
+        Room(bytes: bytesMax.minus(resident), bound: "memory_max \(bytesMax), of which \(resident) are used"))
+    }
+    for group in ControlGroup.all(proc: proc, root: controlGroups) {
+      guard let limit = group.limit, let used = group.used else { continue }
+      rooms.append(Room(bytes: limit.minus(used), bound: "control group's limit \(limit), of which \(used) are used"))
+    }
+    if let available = availableBytes() {
+      rooms.append(Room(bytes: available, bound: "memory available on this machine"))
+    }
+    return rooms.min { $0.bytes < $1.bytes }
+  }
+
+  /// - Parameter what: what the memory is for.
+  /// - Returns: nil if that many bytes are free.
+  package func refusal(of bytes: UInt64, for what: String) -> Rejection? {
+    guard let room = room(), bytes > room.bytes else { return nil }
+    return Rejection(
+      label: Rejection.memoryLabel,
+      message: "memory: expected room for \(bytes) bytes for \(what), found \(room.bytes) (\(room.bound))",
+      isTransient: true)
+  }
+
+  private func residentBytes() -> UInt64? {
+    guard let fields = SystemFile.line(proc + "/self/statm")?.split(separator: " "), fields.count > 1,
+      let pages = UInt64(fields[1])
+    else { return nil }
+    return pages &* UInt64(sysconf(Int32(_SC_PAGESIZE)))
+  }
+
+  private func availableBytes() -> UInt64? {
+    SystemFile.number(proc + "/meminfo", after: "MemAvailable:").map { $0 &* 1024 }
+  }
+}
+
+/// Upper bounds of the memory that loading a bundle takes, from sizes that are known before it is decoded.
+package enum LoadCost {
+  /// Size of the protobuf and Swift values that one byte of a message becomes.
+  private static let bytesPerMetadataByte: UInt64 = 8
+  /// Widest panel that kernels pack columns into: a layer of one column becomes one of 64.
+  private static let panelColumns: UInt64 = 64
+
+  /// Everything but the file's own bytes: decompressed sections, tensors, and a plan as large as they.
+  package static func decoding(_ directory: BundleDirectory) -> UInt64 {
+    directory.sections.reduce(0) { sum, section in
+      let raw = UInt64(section.rawBytes)
+      let (bytes, overflow) = raw.multipliedReportingOverflow(by: section.type == .weights ? 2 : bytesPerMetadataByte)
+      return overflow ? .max : sum.plus(bytes)
+    }
+  }
+
+  /// The packed weights of a graph: layers may name one tensor many times, and are padded.
+  ///
+  /// - Parameter dequantised: int8 weights become fp32: decoded, and packed.
+  package static func packing(_ graph: ModelGraph, dequantised: Bool = false) -> UInt64 {
+    graph.nodes.reduce(0) { sum, node in
+      guard case .dense(let dense) = node.operation, graph.tensors.indices.contains(dense.weights) else { return sum }
+      let tensor = graph.tensors[dense.weights]
+      guard tensor.shape.count == 2 else { return sum }
+      let rows = UInt64(clamping: tensor.shape[0])
+      let padded = (rows.plus(panelColumns - 1)) / panelColumns &* panelColumns
+      let elementBytes: UInt64 = if case .float32 = tensor.storage { 4 } else { dequantised ? 8 : 1 }
+      let (elements, overflow) = padded.multipliedReportingOverflow(by: UInt64(clamping: tensor.shape[1]))
+      let (bytes, tooMany) = elements.multipliedReportingOverflow(by: elementBytes)
+      // Scales, row sums and bias take some words per column.
+      return overflow || tooMany ? .max : sum.plus(bytes).plus(padded &* 16)
+    }
+  }
+}
+
+/// One level of the control groups that this process is in.
+struct ControlGroup: Sendable {
+  let limit: UInt64?
+  let used: UInt64?
+
+  /// Names of the files of one version of the interface.
+  private struct Files {
+    let limit: String
+    let used: String
+    let inactive: String
+  }
+
+  private static let version2 = Files(limit: "memory.max", used: "memory.current", inactive: "inactive_file")
+  private static let version1 = Files(
+    limit: "memory.limit_in_bytes", used: "memory.usage_in_bytes", inactive: "total_inactive_file")
+
+  /// Groups from the process's own to the root: the tightest of their limits counts.
+  static func all(proc: String, root: String) -> [ControlGroup] {
+    guard let lines = SystemFile.lines(proc + "/self/cgroup") else { return [] }
+    return lines.flatMap { line -> [ControlGroup] in
+      let fields = line.split(separator: ":", maxSplits: 2, omittingEmptySubsequences: false)
+      guard fields.count == 3 else { return [] }
+      if fields[0] == "0" {
+        return ways(fields[2]).map { ControlGroup(directory: root + $0, version2) }
+      }
+      guard fields[1].split(separator: ",").contains("memory") else { return [] }
+      return ways(fields[2]).map { ControlGroup(directory: root + "/memory" + $0, version1) }
+    }
+  }
+
+  /// Paths of a group and its parents: `/a/b` gives `/a/b`, `/a`, and the root. Inside a container the path may be that of
+  /// the host; then only the root exists.
+  private static func ways(_ path: Substring) -> [String] {
+    var ways: [String] = []
+    var parts = path.split(separator: "/")
+    while !parts.isEmpty {
+      ways.append("/" + parts.joined(separator: "/"))
+      parts.removeLast()
+    }
+    return ways + [""]
+  }
+
+  private init(directory: String, _ files: Files) {
+    // The word "max" is not a number, which makes it no limit.
+    limit = SystemFile.line("\(directory)/\(files.limit)").flatMap { UInt64($0) }
+    // The page cache counts as used, but is given up when memory is asked for.
+    let inactive = SystemFile.number("\(directory)/memory.stat", after: files.inactive) ?? 0
+    used = SystemFile.line("\(directory)/\(files.used)").flatMap { UInt64($0) }.map { $0.minus(inactive) }
+  }
+}
+
+/// Small text files of the kernel.
+private enum SystemFile {
+  private static let bytesMax = 65_536
+
+  static func lines(_ path: String) -> [Substring]? {
+    guard let file = fopen(path, "re") else { return nil }
+    defer { fclose(file) }
+    var bytes = [UInt8](repeating: 0, count: bytesMax)
+    let count = fread(&bytes, 1, bytes.count, file)
+    return String(decoding: bytes[..<count], as: UTF8.self).split(whereSeparator: \.isNewline)
+  }
+
+  static func line(_ path: String) -> Substring? { lines(path)?.first }
+
+  /// The number behind `name` at the start of a line.
+  static func number(_ path: String, after name: String) -> UInt64? {
+    for line in lines(path) ?? [] {
+      let fields = line.split(separator: " ", omittingEmptySubsequences: true)
+      if fields.count > 1, fields[0] == name { return UInt64(fields[1]) }
+    }
+    return nil
+  }
+}
+
+extension UInt64 {
+  fileprivate func minus(_ other: UInt64) -> UInt64 { self > other ? self - other : 0 }
+
+  fileprivate func plus(_ other: UInt64) -> UInt64 {
+    let (sum, overflow) = addingReportingOverflow(other)
+    return overflow ? .max : sum
+  }
+}
+
+/// Gives memory back to the system. glibc keeps what is freed for later use; after a model is gone the system shall have
+/// it back.
+enum AllocatorTrim {
+  private typealias Function = @convention(c) (Int) -> Int32
+
+  /// Looked up at run time, for the C library's header is not part of Swift's module.
+  private static let function: Function? = {
+    guard let symbol = dlsym(dlopen(nil, RTLD_NOW), "malloc_trim") else { return nil }
+    return unsafeBitCast(symbol, to: Function.self)
+  }()
+
+  static func run() {
+    _ = function?(0)
+  }
+}

@@ -1,0 +1,256 @@
+internal import NeedletailBundle
+internal import NeedletailCore
+internal import Synchronization
+
+/// Drives the reconciler: takes one message after the other and performs what follows from it. Belongs to
+/// ``ModelStore/run()``: nobody else touches it, which is what keeps reconciler, table and status in step.
+struct ControlLoop {
+  enum Message: Sendable {
+    case scanned(StoreSnapshot, request: UInt64)
+    case trust(Result<TrustPolicy, BundleError>)
+    case progressed(BundleLoader.Progress)
+    case loaded(VersionKey, BundleLoader.Result)
+    case inspected(VersionKey, Reconciler.InspectOutcome)
+    /// The memory of a version was let go.
+    case released(VersionKey)
+    /// Some reader held an old table when it was last looked at.
+    case reclaim
+    /// Take one step of a rollout back; the answer says whether that is remembered.
+    case undo(ModelID, OrderReply)
+    /// It is time to look at the counters of guarded versions.
+    case watch
+  }
+
+  private var reconciler: Reconciler
+  private var trust: TrustPolicy
+  /// Everything in memory that was not let go.
+  private var live: [VersionKey: LiveModel] = [:]
+  /// The signed manifest of everything in `live`.
+  private var manifests: [VersionKey: BundleSeal] = [:]
+  private var lastRequest: UInt64 = 0
+  private var isReclaiming = false
+  private var isWatching = false
+  /// Events and replies of the present message: told once the status that they are about is posted.
+  private var events: [LifecycleEvent] = []
+  private var replies: [(reply: OrderReply, result: Result<Bool, ServingError>)] = []
+  /// Why live shadows are given no rows of some version.
+  private var shadowProblems: [VersionKey: String] = [:]
+  private var rollouts: RolloutCoordinator
+  private var reporter: StatusReporter
+  private var metrics: StatusMetrics
+  private let registry: ModelRegistry
+  private let loader: BundleLoader
+  private let board: StatusBoard
+  private let inbox: AsyncStream<Message>.Continuation
+
+  /// A model is told to be released as its last reference goes; the memory itself goes a moment later.
+  private static let trimDelay: Duration = .milliseconds(20)
+  /// A lease lasts one batch: a table that is still held is looked at again this much later.
+  private static let reclaimInterval: Duration = .milliseconds(2)
+
+  init(
+    reconciler: Reconciler, trust: TrustPolicy, rollouts: RolloutCoordinator, reporter: StatusReporter,
+    metrics: StatusMetrics, registry: ModelRegistry, loader: BundleLoader, board: StatusBoard,
+    inbox: AsyncStream<Message>.Continuation
+  ) {
+    self.reconciler = reconciler
+    self.trust = trust
+    self.rollouts = rollouts
+    self.reporter = reporter
+    self.metrics = metrics
+    self.registry = registry
+    self.loader = loader
+    self.board = board
+    self.inbox = inbox
+    reporter.show(trust)
+  }
+
+  mutating func handle(_ message: Message) {
+    let now = Moment.now()
+    switch message {
+    case .scanned(let snapshot, let request):
+      reporter.tell(snapshot.problems)
+      perform(reconciler.observe(snapshot, now: now))
+      lastRequest = max(lastRequest, request)
+    case .trust(.success(let policy)):
+      trust = policy
+      reporter.tell(policy)
+      perform(reconciler.trustChanged(refused: manifests.compactMapValues(refusal), now: now))
+    case .trust(.failure(let error)):
+      reporter.tell(trustFileRefused: error)
+    case .progressed(let progress):
+      perform(reconciler.advanced(progress.key, to: progress.state, identity: progress.identity, now: now))
+    case .loaded(let key, let result):
+      perform(reconciler.loaded(key, outcome(key, result), now: now))
+    case .inspected(let key, let outcome):
+      perform(reconciler.inspected(key, outcome, now: now))
+    case .released(let key):
+      perform(reconciler.released(key, now: now))
+      send(after: Self.trimDelay) { [loader] in await loader.trimMemory() }
+    case .reclaim:
+      isReclaiming = false
+      reclaim()
+    case .undo(let model, let reply):
+      undo(model, reply, now: now)
+    case .watch:
+      isWatching = false
+      watch(now: now)
+    }
+    finish()
+  }
+
+  /// Shows what the message led to: metrics first, so that whoever waits for the status finds them in step.
+  private mutating func finish() {
+    if !isWatching && !reconciler.guardedModels.isEmpty {
+      isWatching = true
+      send(after: .milliseconds(Limits.guardIntervalMilliseconds)) { [inbox] in inbox.yield(.watch) }
+    }
+    var status = reconciler.status
+    for index in status.models.indices {
+      guard let shadow = status.models[index].rollout.routing.shadow else { continue }
+      let key = VersionKey(status.models[index].model, shadow)
+      status.models[index].rollout.shadowProblem = shadowProblems[key] ?? ""
+    }
+    metrics.show(status)
+    board.post(status, settledRequest: reconciler.isIdle ? lastRequest : nil)
+    for event in events { board.post(event) }
+    events.removeAll()
+    for (reply, result) in replies { reply.answer(result) }
+    replies.removeAll()
+  }
+
+  // MARK: actions
+
+  /// Performs actions in their order, which ``Reconciler/Action`` explains.
+  private mutating func perform(_ actions: [Reconciler.Action]) {
+    for action in actions {
+      switch action {
+      case .remember: rollouts.remember(reconciler.rollouts)
+      case .publish: publish()
+      case .tell(let notice): tell(notice)
+      case .release(let key):
+        live[key] = nil
+        manifests[key] = nil
+        reclaim()
+      case .load(let request): load(request)
+      case .inspect(let request): inspect(request)
+      }
+    }
+  }
+
+  private mutating func publish() {
+    let entries = reconciler.table.map { entry in
+      ModelTable.Entry(
+        model: entry.model, live: entry.live.compactMap { live[VersionKey(entry.model, $0)] },
+        serving: entry.serving, isLoading: entry.isLoading, routing: entry.routing)
+    }
+    registry.publish(ModelTable(entries))
+    shadowProblems = [:]
+    for entry in entries {
+      guard let shadow = entry.shadowModel else { continue }
+      let problem = entry.shadowObstacle
+      if !problem.isEmpty { shadowProblems[VersionKey(entry.model, shadow.version)] = problem }
+    }
+    reporter.tell(refusedShadows: shadowProblems)
+    reclaim()
+  }
+
+  private mutating func tell(_ notice: Reconciler.Notice) {
+    guard case .state(let event) = notice else { return reporter.tell(notice, live: nil) }
+    reporter.tell(notice, live: live[VersionKey(event.model, event.version)])
+    events.append(event)
+  }
+
+  private func load(_ request: Reconciler.LoadRequest) {
+    Task { [loader, trust, inbox] in
+      let result = await loader.load(request, trust: trust) { progress in
+        inbox.yield(.progressed(progress))
+      } released: { key in
+        inbox.yield(.released(key))
+      }
+      inbox.yield(.loaded(request.key, result))
+    }
+  }
+
+  private func inspect(_ request: Reconciler.LoadRequest) {
+    Task { [loader, trust, inbox] in
+      inbox.yield(.inspected(request.key, await loader.inspect(request, trust: trust)))
+    }
+  }
+
+  /// Frees old tables, now or as soon as the last lease on them ends.
+  private mutating func reclaim() {
+    guard registry.reclaim() > 0, !isReclaiming else { return }
+    isReclaiming = true
+    send(after: Self.reclaimInterval) { [inbox] in inbox.yield(.reclaim) }
+  }
+
+  private func send(after delay: Duration, _ body: @escaping @Sendable () async -> Void) {
+    Task {
+      try? await Task.sleep(for: delay)
+      await body()
+    }
+  }
+
+  // MARK: messages
+
+  private mutating func outcome(_ key: VersionKey, _ result: BundleLoader.Result) -> Reconciler.LoadOutcome {
+    switch result {
+    case .live(let model, let manifest):
+      // The trust file may have changed while it was loaded.
+      if let rejection = refusal(manifest) { return .rejected(rejection) }
+      live[key] = model
+      manifests[key] = manifest
+      return .live(
+        Reconciler.Identity(digest: model.digest, signer: model.signer), residentBytes: model.residentBytes)
+    case .rejected(let rejection): return .rejected(rejection)
+    case .changed: return .changed
+    }
+  }
+
+  /// Why the trust policy in force does not accept a bundle; nil if it does.
+  private func refusal(_ manifest: BundleSeal) -> Rejection? {
+    do throws(BundleError) {
+      try manifest.check(trust)
+      return nil
+    } catch {
+      return Rejection(error)
+    }
+  }
+
+  private mutating func undo(_ model: ModelID, _ reply: OrderReply, now: Moment) {
+    do throws(ServingError) {
+      perform(try reconciler.undo(model, now: now))
+      replies.append((reply, .success(rollouts.isDurable)))
+    } catch {
+      replies.append((reply, .failure(error)))
+    }
+  }
+
+  private mutating func watch(now: Moment) {
+    let verdicts = rollouts.judge(
+      reconciler.guarded, models: reconciler.guardedModels, live: live, now: now.instant)
+    for verdict in verdicts {
+      if let actions = reconciler.quarantine(verdict.key, cause: verdict.cause, reason: verdict.reason, now: now) {
+        perform(actions)
+      } else {
+        rollouts.alarm(verdict)
+      }
+    }
+  }
+}
+
+/// Where the answer to an order goes. The caller is answered even if nobody performs the order.
+final class OrderReply: Sendable {
+  private let continuation: CheckedContinuation<Result<Bool, ServingError>, Never>
+  private let isAnswered = Atomic(false)
+
+  init(_ continuation: CheckedContinuation<Result<Bool, ServingError>, Never>) { self.continuation = continuation }
+
+  deinit { answer(.failure(.unavailable("the server is stopping and did not execute this call"))) }
+
+  /// Answers once; later answers are ignored.
+  func answer(_ result: Result<Bool, ServingError>) {
+    if !isAnswered.exchange(true, ordering: .sequentiallyConsistent) { continuation.resume(returning: result) }
+  }
+}

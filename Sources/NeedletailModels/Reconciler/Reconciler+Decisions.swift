@@ -1,0 +1,148 @@
+internal import NeedletailCore
+
+/// Decisions over all versions: which load, serve and go, and the table that requests use.
+extension Reconciler {
+  /// Takes every decision that what is known now allows, gives the loader its next bundle, and ends the call.
+  mutating func settle(now: Moment) -> [Action] {
+    var queue: [(rank: Int, key: VersionKey)] = []
+    var retired: [VersionKey] = []
+    var decisions: [ModelID: VersionPolicy.Decision] = [:]
+    let byModel = Dictionary(grouping: records.keys, by: \.model)
+    for (model, keys) in byModel.sorted(by: { $0.key < $1.key }) {
+      let rollout = rollouts[model] ?? ModelRollout()
+      let decision = policy.decide(candidates(keys), rollout: rollout.policy, memory: rollout.memory)
+      decisions[model] = decision
+      for version in decision.retire { retired.append(VersionKey(model, version)) }
+      // First what has nothing to serve, then what is newer, then what is only kept for the way back.
+      for (place, version) in decision.load.enumerated() {
+        let rank = decision.isInNeed && place == 0 ? 0 : place < decision.wantedCount ? 1 : 3
+        queue.append((rank, VersionKey(model, version)))
+      }
+      enterWaiting(keys, decision, rollout, now: now)
+      // What is let go in this very step need not be looked at any more.
+      for key in keys.sorted() where records[key]?.needsInspection == true && !decision.retire.contains(key.version) {
+        queue.append((2, key))
+      }
+    }
+    publish(decisions, retired: retired, now: now)
+    // Of those that wait alike, the model whose last turn is longest ago comes first: one that is published to without
+    // pause would otherwise keep the others from ever loading.
+    turns = turns.filter { byModel[$0.key] != nil }
+    let next = queue.min { ($0.rank, turns[$0.key.model] ?? 0) < ($1.rank, turns[$1.key.model] ?? 0) }
+    dispatch(next?.key, now: now)
+    updateReadiness()
+    return pending.take()
+  }
+
+  /// What the policy is told of these versions.
+  func candidates(_ keys: some Sequence<VersionKey>) -> [VersionPolicy.Candidate] {
+    keys.compactMap { key in
+      guard let record = records[key] else { return nil }
+      if record.lifecycle.state == .live { return .init(key.version, record.distrust == nil ? .live : .distrusted) }
+      // The loader's present bundle counts: a decision must not change its mind on the way.
+      return record.isLoadable || (inFlight == key && record.bundle != nil)
+        ? .init(key.version, .loadable, isLate: record.isLate) : nil
+    }
+  }
+
+  /// Says of every bundle that could be loaded whether it waits for the loader, and why if it does not.
+  private mutating func enterWaiting(
+    _ keys: [VersionKey], _ decision: VersionPolicy.Decision, _ rollout: ModelRollout, now: Moment
+  ) {
+    let wanted = Set(decision.load)
+    for key in keys.sorted() where records[key]?.isLoadable == true && inFlight != key {
+      if wanted.contains(key.version) {
+        enter(.verifying, key, reason: "waiting for the loader", now: now, isTold: false)
+      } else if records[key]?.lifecycle.state != .retired {
+        let reason =
+          rollout.memory.quarantinedVersions.contains(key.version)
+          ? "quarantined" : rollout.policy.preferred == nil ? "a newer version is preferred" : "not in rollout.yaml"
+        enter(.retired, key, reason: "not loaded: \(reason)", now: now)
+      }
+    }
+  }
+
+  /// Changes the table, and tells of it.
+  private mutating func publish(
+    _ decisions: [ModelID: VersionPolicy.Decision], retired: [VersionKey], now: Moment
+  ) {
+    for key in retired {
+      enter(.retiring, key, now: now)
+      pending.release(key)
+    }
+    let before = servingByModel()
+    let next = makeTable(decisions)
+    if next != table {
+      table = next
+      pending.publish()
+    }
+    for entry in next {
+      for version in entry.live.reversed() {
+        let key = VersionKey(entry.model, version)
+        guard records[key]?.isAnnounced == false else { continue }
+        records[key]?.isAnnounced = true
+        tellState(of: key)
+      }
+      let last = before[entry.model]
+      if let serving = entry.serving, last != serving {
+        changeMemory(of: entry.model) { $0.serve(serving) }
+        pending.tell(.swapped(entry.model, from: last, to: serving))
+      }
+    }
+  }
+
+  private func makeTable(_ decisions: [ModelID: VersionPolicy.Decision]) -> [TableEntry] {
+    Dictionary(grouping: records.keys, by: \.model).map { model, keys in
+      let live = keys.filter { records[$0]?.lifecycle.state == .live }.map(\.version).sorted(by: >)
+      let isLoading = live.isEmpty && keys.contains { records[$0]?.isOnItsWay == true }
+      return TableEntry(
+        model: model, live: live, serving: decisions[model]?.serving, isLoading: isLoading,
+        routing: decisions[model]?.routing ?? ModelRouting())
+    }.sorted { $0.model < $1.model }
+  }
+
+  /// Gives the loader its next bundle, if it has none.
+  private mutating func dispatch(_ key: VersionKey?, now: Moment) {
+    guard inFlight == nil, let key, let record = records[key], let bundle = record.bundle else { return }
+    inFlight = key
+    turnsTaken += 1
+    turns[key.model] = turnsTaken
+    records[key]?.attempted = bundle.fingerprint
+    let request = LoadRequest(bundle: bundle, isLate: record.isLate)
+    if records[key]?.lifecycle.state == .live {
+      pending.inspect(request)
+    } else {
+      enter(.verifying, key, now: now)
+      pending.load(request)
+    }
+  }
+
+  private mutating func updateReadiness() {
+    guard hasScanned, !isReady else { return }
+    isReady = table.allSatisfy { $0.serving != nil || !$0.isLoading }
+  }
+
+  /// Serving versions of the table as last published.
+  func servingByModel() -> [ModelID: ModelVersion] {
+    Dictionary(uniqueKeysWithValues: table.compactMap { entry in entry.serving.map { (entry.model, $0) } })
+  }
+
+  // MARK: status
+
+  /// Everything that is known, for people.
+  package var status: StoreStatus {
+    var status = StoreStatus()
+    status.problems = problems
+    status.isReady = isReady
+    let entries = Dictionary(uniqueKeysWithValues: table.map { ($0.model, $0) })
+    status.models = Dictionary(grouping: records.keys, by: \.model).map { model, keys in
+      let entry = entries[model]
+      return ModelStatus(
+        model: model, serving: entry?.serving,
+        versions: keys.sorted(by: >).compactMap { key in records[key]?.status(key.version, entry) },
+        rollout: rolloutStatus(model, entry))
+    }
+    status.models.sort { $0.model < $1.model }
+    return status
+  }
+}

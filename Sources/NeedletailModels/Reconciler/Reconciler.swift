@@ -1,0 +1,223 @@
+internal import NeedletailBundle
+package import NeedletailCore
+
+/// Decides what becomes of every version in the store: snapshots, the loader's progress and time in, ordered actions
+/// out. It does no I/O and reads no clock, so that tests and a simulator can drive it through any history.
+///
+/// Its driver is ``ControlLoop``. Each call changes what is known, takes every decision that this allows, and returns
+/// the actions in the order of ``Action``; the driver performs them in that order and reports back what came of them.
+///
+/// | file | part |
+/// |---|---|
+/// | `Reconciler.swift` | what is known, and what can happen to it |
+/// | `Reconciler+Files.swift` | what a snapshot says of one file |
+/// | `Reconciler+Rollout.swift` | rollout files, quarantine, undo, what the guard watches |
+/// | `Reconciler+Decisions.swift` | which versions load, serve and go; the table that requests use |
+/// | `Reconciler+Actions.swift` | the one place that puts actions in order |
+package struct Reconciler: Sendable {
+  package struct LoadRequest: Equatable, Sendable {
+    /// The bundle as it was listed; the loader may find another.
+    package let bundle: StoredBundle
+    /// True if it appeared when a newer version was serving already.
+    package let isLate: Bool
+
+    package var key: VersionKey { bundle.key }
+  }
+
+  package enum LoadOutcome: Sendable, Equatable {
+    case live(Identity, residentBytes: Int)
+    case rejected(Rejection)
+    /// Somebody wrote to the file while it was read.
+    case changed
+  }
+
+  package enum InspectOutcome: Sendable, Equatable {
+    case verified(digest: String)
+    case rejected(Rejection)
+    case changed
+  }
+
+  /// What a verified bundle is.
+  package struct Identity: Sendable, Equatable {
+    /// SHA-256 of the manifest, lower-case hexadecimal.
+    package let digest: String
+    /// Name of the key; empty if unsigned.
+    package let signer: String
+
+    package init(digest: String, signer: String) {
+      self.digest = digest
+      self.signer = signer
+    }
+  }
+
+  /// What requests may reach of one model.
+  package struct TableEntry: Sendable, Equatable {
+    package let model: ModelID
+    /// Newest first.
+    package var live: [ModelVersion]
+    package var serving: ModelVersion?
+    package var isLoading: Bool
+    package var routing = ModelRouting()
+  }
+
+  let policy: VersionPolicy
+  var records: [VersionKey: VersionRecord] = [:]
+  package internal(set) var rollouts: [ModelID: ModelRollout]
+  var problems: [StoreProblem] = []
+  /// The bundle that the loader is at work on.
+  var inFlight: VersionKey?
+  /// When each model had the loader last, counted in turns.
+  var turns: [ModelID: UInt64] = [:]
+  var turnsTaken: UInt64 = 0
+  var hasScanned = false
+  package internal(set) var isReady = false
+  /// The table as last published.
+  package internal(set) var table: [TableEntry] = []
+  /// What the present call has led to so far.
+  var pending = PendingActions()
+
+  /// - Parameter memories: what was remembered of rollouts before the restart.
+  package init(policy: VersionPolicy, memories: [ModelID: RolloutMemory] = [:]) {
+    self.policy = policy
+    rollouts = memories.mapValues { ModelRollout(memory: $0) }
+  }
+
+  /// True if nothing is being loaded and nothing waits to be.
+  package var isIdle: Bool { hasScanned && inFlight == nil }
+
+  // MARK: what can happen
+
+  /// The store was listed.
+  package mutating func observe(_ snapshot: StoreSnapshot, now: Moment) -> [Action] {
+    hasScanned = true
+    problems = snapshot.problems
+    observeRollouts(snapshot)
+    let serving = servingByModel()
+    for bundle in snapshot.bundles {
+      if records[bundle.key] == nil {
+        let isLate = serving[bundle.key.model].map { bundle.key.version < $0 } ?? false
+        records[bundle.key] = VersionRecord(bundle: bundle, isLate: isLate, now: now)
+        // Everything but an incomplete file is told when it is clear what becomes of it.
+        if case .incomplete = bundle.completeness { tellState(of: bundle.key) }
+      }
+      observe(bundle, now: now)
+    }
+    if snapshot.isReadable {
+      let present = Set(snapshot.bundles.map(\.key))
+      for key in records.keys.sorted() where !present.contains(key) && !snapshot.unreadableModels.contains(key.model) {
+        observeAbsence(of: key, now: now)
+      }
+    }
+    return settle(now: now)
+  }
+
+  /// Keys, revocations or minimum versions changed: every verdict is open again.
+  /// - Parameter refused: what is in memory and would not be accepted any more.
+  package mutating func trustChanged(refused: [VersionKey: Rejection], now: Moment) -> [Action] {
+    for key in records.keys.sorted() {
+      guard let record = records[key] else { continue }
+      guard record.lifecycle.state == .live else {
+        records[key]?.forgetVerdict()
+        continue
+      }
+      // Its bytes in memory are judged here; a file that was found odd is judged by the loader again.
+      if !record.remark.isEmpty { records[key]?.forgetVerdict() }
+      guard record.distrust != refused[key] else { continue }
+      records[key]?.distrust = refused[key]
+      pending.tell(.trust(key, refused[key]))
+      if let rejection = refused[key] { pending.tell(.rejected(rejection, of: key)) }
+      setRemark(record.remark, of: key, now: now)
+    }
+    return settle(now: now)
+  }
+
+  /// The loader got on: `loading`, `checking` or `warming`.
+  /// - Parameter identity: once it is known.
+  package mutating func advanced(
+    _ key: VersionKey, to state: VersionState, identity: Identity? = nil, now: Moment
+  ) -> [Action] {
+    guard inFlight == key else { return [] }
+    if let identity { records[key]?.identity = identity }
+    enter(state, key, now: now)
+    return pending.take()
+  }
+
+  /// The loader is done with a `load`.
+  package mutating func loaded(_ key: VersionKey, _ outcome: LoadOutcome, now: Moment) -> [Action] {
+    guard inFlight == key, let record = records[key] else { return [] }
+    inFlight = nil
+    if record.bundle == nil {
+      // Taken away while it was being loaded: nobody has seen it, and nobody wants it.
+      records[key] = nil
+      pending.release(key)
+    } else {
+      switch outcome {
+      case .live(let identity, let residentBytes):
+        records[key]?.becomeLive(identity, residentBytes: residentBytes)
+        enter(.live, key, now: now, isTold: false)
+      case .rejected(let rejection):
+        // A verdict on bytes that have been replaced meanwhile is none.
+        if record.bundle?.fingerprint == record.attempted {
+          reject(key, rejection, now: now)
+        } else {
+          waitAgain(key, now: now)
+        }
+      case .changed:
+        records[key]?.awaitNextScan()
+        waitAgain(key, now: now)
+      }
+    }
+    return settle(now: now)
+  }
+
+  /// The loader is done with an `inspect`.
+  package mutating func inspected(_ key: VersionKey, _ outcome: InspectOutcome, now: Moment) -> [Action] {
+    guard inFlight == key else { return [] }
+    inFlight = nil
+    // The version may have been let go and forgotten meanwhile.
+    if let record = records[key], record.lifecycle.state == .live, let identity = record.identity,
+      record.bundle != nil
+    {
+      switch outcome {
+      case .verified(let digest) where digest == identity.digest:
+        setRemark("", of: key, now: now)
+      case .verified(let digest):
+        let rejection = Rejection.replaced(key, serving: identity.digest, found: digest)
+        pending.tell(.rejected(rejection, of: key))
+        setRemark(rejection.message, of: key, now: now)
+      case .rejected(let rejection) where rejection.isTransient:
+        // The machine's fault is no verdict on the file.
+        records[key]?.pause(now: now)
+      case .rejected(let rejection):
+        refuseFile(ofLive: key, rejection, now: now)
+      case .changed:
+        records[key]?.awaitNextScan()
+      }
+    } else {
+      // The file that lies there is another than the one that was in memory, and unjudged.
+      records[key]?.attempted = nil
+    }
+    return settle(now: now)
+  }
+
+  /// The memory of a version that was let go has been returned.
+  package mutating func released(_ key: VersionKey, now: Moment) -> [Action] {
+    guard let record = records[key], record.lifecycle.state == .retiring else { return [] }
+    records[key]?.residentBytes = 0
+    enter(.retired, key, now: now)
+    if record.bundle == nil {
+      records[key] = nil
+    } else if let distrust = record.distrust {
+      records[key]?.distrust = nil
+      records[key]?.remark = ""
+      if record.remark.isEmpty {
+        // The same file need not be read again to be refused again.
+        enter(.rejected, key, reason: distrust.message, now: now)
+      } else {
+        records[key]?.forgetVerdict()
+      }
+    }
+    retryWhatLackedMemory()
+    return settle(now: now)
+  }
+}

@@ -1,0 +1,178 @@
+public import NeedletailCore
+
+// What people and programs see of models: made once, by the reconciler, and rendered by all who show it: the listing and
+// its JSON, `needletail models`, the status page, Health, and the gauges of Prometheus.
+
+/// Everything that is known of a store and its models at one moment.
+public struct StoreStatus: Sendable, Equatable {
+  /// By name.
+  public var models: [ModelStatus] = []
+  /// Files that are no bundle of any model.
+  public var problems: [StoreProblem] = []
+  /// Set once the first scan is done and every model in it is either live or only has versions that were rejected or
+  /// are incomplete; stays set, for a server that serves must not stop because somebody uploads a new model.
+  public var isReady = false
+
+  public init() {}
+
+  /// The status of one model, nil if the store has never held it.
+  public func model(_ name: String) -> ModelStatus? { models.first { $0.model.name == name } }
+
+  /// Adds what live versions have counted.
+  ///
+  /// - Parameters:
+  ///   - table: the versions that requests reach now.
+  ///   - traffic: what was read of them lately.
+  mutating func add(_ table: ModelTable, traffic: [VersionKey: VersionTraffic]) {
+    let entries = Dictionary(uniqueKeysWithValues: table.entries.map { ($0.model, $0) })
+    for index in models.indices {
+      let model = models[index].model
+      for place in models[index].versions.indices {
+        let version = models[index].versions[place].version
+        models[index].versions[place].traffic = traffic[VersionKey(model, version)]
+        models[index].versions[place].counts =
+          entries[model]?.live.first { $0.version == version }.map { VersionCounts($0) }
+      }
+    }
+  }
+}
+
+/// One model, its versions and its rollout.
+public struct ModelStatus: Sendable, Equatable {
+  public let model: ModelID
+  /// The version that answers a request without a selector.
+  public var serving: ModelVersion?
+  /// Newest first.
+  public var versions: [VersionStatus]
+  public var rollout: RolloutStatus
+
+  public init(
+    model: ModelID, serving: ModelVersion?, versions: [VersionStatus], rollout: RolloutStatus = RolloutStatus()
+  ) {
+    self.model = model
+    self.serving = serving
+    self.versions = versions
+    self.rollout = rollout
+  }
+
+  /// - Returns: nil if the store does not know this version.
+  public func version(_ number: UInt64) -> VersionStatus? { versions.first { $0.version.number == number } }
+
+  /// Why a version that the rollout names does not answer.
+  public func reasonNotToAnswer(_ version: ModelVersion) -> String {
+    if let entry = rollout.quarantined.first(where: { $0.version == version }) {
+      return "quarantined by \(entry.cause.rawValue): \(entry.reason)"
+    }
+    guard let known = self.version(version.number) else { return "not in the store" }
+    return known.reason.isEmpty ? "\(known.state)" : "\(known.state): \(known.reason)"
+  }
+
+  /// The version that the rollout names as shadow, and why it is given no rows, or none of some version; nil if the
+  /// rollout names none.
+  public var shadow: (version: ModelVersion, problem: String)? {
+    if let live = rollout.routing.shadow { return (live, rollout.shadowProblem) }
+    guard let wanted = rollout.policy.shadow else { return nil }
+    return (wanted, "given no rows: " + (wanted == serving ? "it serves" : reasonNotToAnswer(wanted)))
+  }
+}
+
+/// One version of a model.
+public struct VersionStatus: Sendable, Equatable {
+  public let version: ModelVersion
+  public var state: VersionState
+  /// Why it was rejected, or what it waits for, or what is odd about it; empty otherwise.
+  public var reason: String
+  /// SHA-256 of the bundle's manifest, lower-case hexadecimal; empty while unknown.
+  public var digest: String
+  /// Name of the key that signed it; empty if unsigned or not known yet.
+  public var signer: String
+  /// Unix time at which it entered this state.
+  public var sinceMilliseconds: UInt64
+  /// Bytes of memory it holds.
+  public var residentBytes: Int
+  /// False while it is live although its key, its digest or its number was withdrawn.
+  public var isTrusted = true
+  /// Part of the requests without a selector that it is to answer, 0 to 1.
+  public var share = 0.0
+  /// Labels whose requests it answers.
+  public var labels: [String] = []
+  /// What it answers lately; nil unless it is live and was read.
+  package var traffic: VersionTraffic?
+  /// What it has counted since it is live; nil unless it is live.
+  package var counts: VersionCounts?
+
+  public init(
+    version: ModelVersion, state: VersionState, reason: String, digest: String, signer: String,
+    sinceMilliseconds: UInt64, residentBytes: Int
+  ) {
+    self.version = version
+    self.state = state
+    self.reason = reason
+    self.digest = digest
+    self.signer = signer
+    self.sinceMilliseconds = sinceMilliseconds
+    self.residentBytes = residentBytes
+  }
+}
+
+/// How far the rollout of one model got.
+public struct RolloutStatus: Sendable, Equatable {
+  /// A version that gets no traffic, although the rollout file gives it some.
+  public struct Quarantined: Sendable, Equatable {
+    public var version: ModelVersion
+    public var cause: QuarantineCause
+    public var reason: String
+    /// Unix time.
+    public var sinceMilliseconds: UInt64
+
+    public init(version: ModelVersion, cause: QuarantineCause, reason: String, sinceMilliseconds: UInt64) {
+      self.version = version
+      self.cause = cause
+      self.reason = reason
+      self.sinceMilliseconds = sinceMilliseconds
+    }
+  }
+
+  /// Text of the `rollout.yaml` in force; empty if there is none.
+  public var file: String
+  /// Why the file that lies in the store is not in force; empty if it is.
+  public var problem: String
+  /// How requests find their version now.
+  public var routing: ModelRouting
+  public var quarantined: [Quarantined]
+  /// The policy in force, as written.
+  public var policy: RolloutPolicy
+  /// Versions that served requests without a selector, the last one first.
+  public var served: [ModelVersion]
+  /// Why the live shadow is given no rows of some version that answers; empty if it is given those of all.
+  public var shadowProblem = ""
+
+  public init(
+    file: String = "", problem: String = "", routing: ModelRouting = ModelRouting(), quarantined: [Quarantined] = [],
+    policy: RolloutPolicy = RolloutPolicy(), served: [ModelVersion] = []
+  ) {
+    self.file = file
+    self.problem = problem
+    self.routing = routing
+    self.quarantined = quarantined
+    self.policy = policy
+    self.served = served
+  }
+
+  public var limits: GuardLimits? { policy.limits }
+}
+
+/// A version entered a state, or its reason changed.
+public struct LifecycleEvent: Sendable, Equatable {
+  public let model: ModelID
+  public let version: ModelVersion
+  public let state: VersionState
+  public let reason: String
+
+  public init(model: ModelID, version: ModelVersion, state: VersionState, reason: String) {
+    self.model = model
+    self.version = version
+    self.state = state
+    self.reason = reason
+  }
+}

@@ -1,0 +1,177 @@
+internal import NeedletailBundle
+internal import NeedletailCore
+internal import NeedletailEngine
+internal import NeedletailMetrics
+
+/// Tells people and metrics what happened: each ``Reconciler/Notice`` becomes an event, and counts what is counted.
+/// Belongs to ``ControlLoop``.
+struct StatusReporter {
+  private let metrics: MetricsRegistry
+  private let eventLog: EventLog
+  private let allowUnsigned: Gauge
+  private let trustErrors: Counter
+  /// Problems of the store that were told already.
+  private var knownProblems: Set<StoreProblem> = []
+  /// Shadows that are given no rows of some version, and why, as told already.
+  private var refusedShadows: [VersionKey: String] = [:]
+
+  init(_ metrics: MetricsRegistry, eventLog: EventLog) {
+    self.metrics = metrics
+    self.eventLog = eventLog
+    allowUnsigned = metrics.gauge("needletail_allow_unsigned", help: "1 if bundles without a signature are accepted.")
+    trustErrors = metrics.counter(
+      "needletail_trust_errors_total", help: "Trust files that could not be used; the last good one stays in force.")
+  }
+
+  /// - Parameter live: the version that the notice is about, if it is in memory.
+  func tell(_ notice: Reconciler.Notice, live: LiveModel?) {
+    switch notice {
+    case .state(let event): tell(event, live: live)
+    case .rejected(let rejection, let key): count(rejection, of: key)
+    case .trust(let key, let rejection): tellTrust(of: key, rejection)
+    case .rollout(let model, let event): tell(model, event)
+    case .swapped(let model, let old, let new): tellSwap(model, from: old, to: new)
+    }
+  }
+
+  // MARK: versions
+
+  private func tell(_ event: LifecycleEvent, live: LiveModel?) {
+    var facts = [Event.Fact("state", event.state.description), Event.Fact("reason", event.reason)]
+    if event.state == .live, let live {
+      showPlan(live)
+      facts += [
+        .init("digest", String(live.digest.prefix(12))), .init("signer", live.signer),
+        .init("resident_bytes", "\(live.residentBytes)"),
+        .init("plan", live.compiled.choice?.description ?? ""),
+      ]
+    }
+    eventLog.emit(
+      .version, Self.severity(of: event), "model version \(event.state)", model: event.model,
+      version: event.version, facts)
+  }
+
+  /// What asks for somebody's attention is a warning; the steps in between are for debugging.
+  private static func severity(of event: LifecycleEvent) -> Event.Severity {
+    switch event.state {
+    case .rejected: .warning
+    case .live: event.reason.isEmpty ? .notice : .warning
+    case .retired, .retiring: .info
+    case .incomplete: event.reason.isEmpty ? .debug : .info
+    case .verifying, .loading, .checking, .warming: .debug
+    }
+  }
+
+  /// How the version is computed on this CPU, and the timings behind that choice.
+  private func showPlan(_ model: LiveModel) {
+    let labels = StatusMetrics.labels(model.model, model.version)
+    let plan = model.compiled.plan
+    metrics.gauge(
+      "needletail_model_plan_info", help: "1; the labels tell how a live version is computed.",
+      labels: labels + [
+        ("isa", plan.isa.rawValue), ("precision", plan.precision),
+        ("stored", model.compiled.choice?.dequantises == true ? "no" : "yes"),
+      ]
+    ).set(1)
+    for timing in model.compiled.choice?.timings ?? [] {
+      metrics.gauge(
+        "needletail_model_plan_trial_seconds",
+        help: "What the dense layers of a version took when it was loaded, in each way that was timed.",
+        labels: labels + [
+          ("isa", timing.isa.rawValue), ("precision", timing.precision), ("rows", "\(timing.rows)"),
+        ]
+      ).set(timing.microseconds / 1e6)
+    }
+  }
+
+  private func tellSwap(_ model: ModelID, from old: ModelVersion?, to new: ModelVersion) {
+    let swaps = metrics.counter(
+      "needletail_model_swaps_total", help: "How often another version took over from one that served.",
+      labels: [("model", model.name)])
+    if old != nil { swaps.add() }
+    eventLog.emit(
+      .serving, .notice, "model serves", model: model, version: new,
+      [.init("previous", old?.description ?? "none")])
+  }
+
+  private func count(_ rejection: Rejection, of key: VersionKey) {
+    metrics.counter(
+      "needletail_bundles_rejected_total", help: "Bundles refused, by reason.",
+      labels: [("model", key.model.name), ("reason", rejection.label)]
+    ).add()
+  }
+
+  // MARK: trust
+
+  private func tellTrust(of key: VersionKey, _ rejection: Rejection?) {
+    if let rejection {
+      eventLog.emit(
+        .alarm, .error, "live version no longer trusted", model: key.model, version: key.version,
+        [.init("reason", rejection.message)])
+    } else {
+      eventLog.emit(.trust, .notice, "live version trusted again", model: key.model, version: key.version)
+    }
+  }
+
+  /// Shows the policy that is in force from the start.
+  func show(_ policy: TrustPolicy) { allowUnsigned.set(policy.allowUnsigned ? 1 : 0) }
+
+  /// Tells of a new policy.
+  func tell(_ policy: TrustPolicy) {
+    show(policy)
+    eventLog.emit(.trust, .notice, "trust file read", [.init("keys", "\(policy.keys.count)")])
+  }
+
+  func tell(trustFileRefused error: BundleError) {
+    trustErrors.add()
+    eventLog.emit(
+      .trust, .error, "trust file refused, the last good one stays in force", [.init("reason", error.message)])
+  }
+
+  // MARK: rollouts
+
+  private func tell(_ model: ModelID, _ event: RolloutEvent) {
+    switch event {
+    case .accepted:
+      eventLog.emit(.rollout, .notice, "rollout file in force", model: model)
+    case .removed:
+      eventLog.emit(.rollout, .notice, "rollout file removed, the latest version serves", model: model)
+    case .refused(let reason):
+      eventLog.emit(
+        .rollout, .warning, "rollout file refused, the last good one stays in force", model: model,
+        [.init("reason", reason)])
+    case .quarantined(let version, let cause, let reason):
+      metrics.counter(
+        "needletail_rollbacks_total", help: "Versions that lost their traffic, by cause.",
+        labels: [("model", model.name), ("cause", cause.rawValue)]
+      ).add()
+      eventLog.emit(
+        cause == .undo ? .rollout : .alarm, cause == .undo ? .notice : .error, "version quarantined", model: model,
+        version: version, [.init("cause", cause.rawValue), .init("reason", reason)])
+    case .readmitted(let versions):
+      eventLog.emit(
+        .rollout, .notice, "versions no longer quarantined", model: model,
+        [.init("versions", versions.map(\.description).joined(separator: ", "))])
+    }
+  }
+
+  /// Tells once which shadows cannot be compared, and why.
+  mutating func tell(refusedShadows now: [VersionKey: String]) {
+    for (key, reason) in now.sorted(by: { $0.key < $1.key }) where refusedShadows[key] != reason {
+      eventLog.emit(
+        .rollout, .warning, "shadow refused", model: key.model, version: key.version, [.init("reason", reason)])
+    }
+    refusedShadows = now
+  }
+
+  // MARK: store
+
+  /// Tells each problem once, not with every scan.
+  mutating func tell(_ problems: [StoreProblem]) {
+    for problem in problems where !knownProblems.contains(problem) {
+      eventLog.emit(
+        .store, .warning, "store problem", [.init("path", problem.path), .init("reason", problem.reason)])
+    }
+    knownProblems = Set(problems)
+  }
+}

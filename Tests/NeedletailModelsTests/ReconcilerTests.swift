@@ -1,0 +1,433 @@
+import NeedletailBundle
+import NeedletailCore
+import NeedletailModels
+import Testing
+
+@Suite("Reconciler: the life of a version")
+struct ReconcilerTests {
+  @Test func leadsAFileThroughEveryStateUntilItIsLive() {
+    var driver = ReconcilerDriver()
+    driver.put(1)
+    var actions = driver.scan()
+    #expect(actions.states == [.verifying])
+    #expect(actions.loads.map(\.bundle.place) == ["/store/m/1.ntb"])
+    #expect(!driver.reconciler.isIdle && !driver.reconciler.isReady)
+    driver.advance(milliseconds: 5)
+    actions = driver.succeed(1)
+    #expect(actions.states == [.loading, .checking, .warming, .live])
+    #expect(actions.suffix(3).first == .publish, "the table is out before anybody hears of it")
+    #expect(
+      actions.last == .tell(.swapped(ReconcilerDriver.key(1).model, from: nil, to: ReconcilerDriver.key(1).version)))
+    #expect(driver.serving() == 1)
+    #expect(driver.reconciler.isIdle && driver.reconciler.isReady)
+    let version = driver.version(1)
+    #expect(version?.digest == "digest-1" && version?.signer == "release" && version?.residentBytes == 10)
+    #expect(version?.sinceMilliseconds == 1_005)
+  }
+
+  @Test func doesNothingWhenNothingChanged() {
+    var driver = ReconcilerDriver.live(1...1)
+    driver.advance(milliseconds: 60_000)
+    #expect(driver.scan().isEmpty)
+    driver.put(2)
+    _ = driver.scan()
+    _ = driver.refuse(2)
+    #expect(driver.scan().isEmpty)
+  }
+
+  @Test func loadsOneAtATimeWhatHasNothingToServeFirst() {
+    var driver = ReconcilerDriver(keep: 1)
+    driver.put(1, "b")
+    driver.put(2, "b")
+    driver.put(7, "c")
+    driver.put(1, "a")
+    driver.put(2, "a")
+    var order: [String] = []
+    var actions = driver.scan()
+    while let load = actions.loads.first {
+      #expect(actions.loads.count == 1)
+      order.append("\(load.key.model)\(load.key.version)")
+      actions = driver.succeed(load.key.version.number, load.key.model.name)
+    }
+    #expect(order == ["a2", "b2", "c7", "a1", "b1"])
+  }
+
+  @Test func aModelPublishedToWithoutPauseDoesNotKeepOthersFromLoading() {
+    var driver = ReconcilerDriver(keep: 1)
+    for model in ["a", "b", "c"] { driver.put(1, model) }
+    var actions = driver.scan()
+    while let load = actions.loads.first { actions = driver.succeed(load.key.version.number, load.key.model.name) }
+    for model in ["a", "b", "c"] { driver.put(2, model) }
+    actions = driver.scan()
+    var order: [String] = []
+    for version in UInt64(3)...8 {
+      guard let load = actions.loads.first else { break }
+      order.append("\(load.key.model)\(load.key.version)")
+      // While one loads, the first two are published to again.
+      driver.put(version, "a")
+      driver.put(version, "b")
+      _ = driver.scan()
+      actions = driver.succeed(load.key.version.number, load.key.model.name)
+    }
+    #expect(order == ["a2", "b3", "c2", "a5", "b6", "a7"])
+  }
+
+  @Test func fallsBackToTheNextLowerVersionAtStart() {
+    var driver = ReconcilerDriver()
+    for version in 1...4 { driver.put(UInt64(version)) }
+    #expect(driver.scan().loads.map(\.key.version.number) == [4])
+    #expect(driver.refuse(4).loads.map(\.key.version.number) == [3])
+    #expect(driver.succeed(3).loads.map(\.key.version.number) == [2])
+    #expect(driver.succeed(2).loads.isEmpty)
+    #expect(driver.serving() == 3)
+    #expect(driver.state(4) == .rejected)
+    #expect(driver.state(1) == .retired)
+    #expect(driver.version(1)?.reason == "not loaded: a newer version is preferred")
+  }
+
+  // MARK: swapping
+
+  @Test func servesTheOldVersionUntilTheNewOneIsLiveAndKeepsItAfter() {
+    var driver = ReconcilerDriver.live(1...1, keep: 1)
+    driver.put(2)
+    _ = driver.scan()
+    #expect(driver.serving() == 1)
+    let actions = driver.succeed(2)
+    #expect(
+      actions.contains(.tell(.swapped(ReconcilerDriver.key(1).model, from: ModelVersion(1), to: ModelVersion(2)!))))
+    #expect(driver.serving() == 2)
+    #expect(driver.state(1) == .live)
+    #expect(driver.reconciler.table.first?.live.map(\.number) == [2, 1])
+  }
+
+  @Test func retiresWhatIsNotKeptAndWaitsForItsMemory() {
+    var driver = ReconcilerDriver.live(1...3, keep: 1)
+    #expect(driver.state(1) == .retiring)
+    #expect(driver.version(1)?.residentBytes == 10)
+    #expect(driver.reconciler.table.first?.live.map(\.number) == [3, 2])
+    let actions = driver.reconciler.released(ReconcilerDriver.key(1), now: driver.now)
+    #expect(actions.states == [.retired])
+    #expect(driver.version(1)?.residentBytes == 0)
+    #expect(driver.scan().isEmpty, "what was retired stays so")
+  }
+
+  @Test func retiresAfterPublishingAndReleasesLast() throws {
+    var driver = ReconcilerDriver.live(1...1, keep: 0)
+    driver.put(2)
+    _ = driver.scan()
+    let actions = driver.succeed(2)
+    let publish = try #require(actions.firstIndex(of: .publish))
+    let release = try #require(actions.firstIndex(of: .release(ReconcilerDriver.key(1))))
+    #expect(publish < release)
+    #expect(actions.states == [.loading, .checking, .warming, .retiring, .live])
+  }
+
+  @Test func doesNotLoadALowerVersionThatIsDroppedLater() {
+    var driver = ReconcilerDriver.live(5...5, keep: 1)
+    driver.put(3)
+    let actions = driver.scan()
+    #expect(actions.loads.isEmpty)
+    #expect(actions.states == [.retired])
+    #expect(driver.serving() == 5)
+  }
+
+  @Test func skipsVersionsThatWereOvertakenBeforeTheyWereLoaded() {
+    var driver = ReconcilerDriver.live(4...4, keep: 1)
+    driver.put(5)
+    #expect(driver.scan().loads.map(\.key.version.number) == [5])
+    driver.put(6)
+    driver.put(7)
+    _ = driver.scan()
+    #expect(driver.succeed(5).loads.map(\.key.version.number) == [7])
+    #expect(driver.succeed(7).loads.isEmpty)
+    #expect(driver.serving() == 7)
+    #expect(driver.state(6) == .retired)
+    #expect(driver.state(5) == .live)
+    #expect(driver.state(4) == .retiring)
+  }
+
+  @Test func remembersBeforeItPublishesAndTellsBeforeItReleases() {
+    var driver = ReconcilerDriver.live(1...1, keep: 0)
+    driver.put(2)
+    _ = driver.scan()
+    #expect(driver.succeed(2).steps == ["tell", "remember", "publish", "tell", "release"], "the first is on its way")
+    driver = ReconcilerDriver.live(1...2, keep: 1)
+    let actions = driver.reconciler.quarantine(
+      ReconcilerDriver.key(2), cause: .guardNaN, reason: "nan_rate", now: driver.now)
+    #expect(actions?.steps == ["remember", "publish", "tell"])
+    #expect(driver.serving() == 1)
+  }
+
+  // MARK: refusals
+
+  @Test func aRejectedVersionChangesNothingForTheServingOne() {
+    var driver = ReconcilerDriver.live(1...1)
+    driver.put(2)
+    _ = driver.scan()
+    let actions = driver.refuse(2, label: "untrusted")
+    #expect(actions.states == [.rejected])
+    #expect(actions.reasons == ["refused: untrusted"])
+    #expect(actions.rejections == ["untrusted"])
+    #expect(!actions.contains(.publish))
+    #expect(driver.serving() == 1)
+  }
+
+  @Test func triesARejectedFileAgainWhenItChanges() {
+    var driver = ReconcilerDriver()
+    driver.put(1)
+    _ = driver.scan()
+    _ = driver.refuse(1)
+    #expect(driver.scan().loads.isEmpty)
+    driver.put(1)
+    #expect(driver.scan().loads.count == 1)
+    _ = driver.succeed(1)
+    #expect(driver.serving() == 1)
+  }
+
+  @Test func triesARejectedFileAgainWhenTrustChanges() {
+    var driver = ReconcilerDriver()
+    driver.put(1)
+    _ = driver.scan()
+    _ = driver.refuse(1, label: "untrusted")
+    #expect(driver.trustChanged().loads.count == 1)
+  }
+
+  @Test func aVerdictUnderOldTrustDoesNotCount() {
+    var driver = ReconcilerDriver()
+    driver.put(1)
+    _ = driver.scan()
+    _ = driver.trustChanged()
+    let actions = driver.refuse(1, label: "untrusted")
+    #expect(actions.rejections.isEmpty)
+    #expect(actions.loads.count == 1)
+  }
+
+  @Test func aVerdictOnBytesThatWereReplacedMeanwhileDoesNotCount() {
+    var driver = ReconcilerDriver()
+    driver.put(1)
+    _ = driver.scan()
+    driver.put(1)
+    #expect(driver.scan().isEmpty, "one at a time")
+    let actions = driver.refuse(1)
+    #expect(actions.rejections.isEmpty)
+    #expect(actions.loads.count == 1)
+  }
+
+  @Test func triesAfterAPassingFaultWithGrowingPauses() {
+    var driver = ReconcilerDriver()
+    driver.put(1)
+    _ = driver.scan()
+    for pauseMilliseconds in [1000, 2000, 4000] as [UInt64] {
+      _ = driver.refuse(1, label: "io", isTransient: true)
+      driver.advance(milliseconds: pauseMilliseconds - 1)
+      #expect(driver.scan().loads.isEmpty, "after \(pauseMilliseconds - 1) ms")
+      driver.advance(milliseconds: 1)
+      #expect(driver.scan().loads.count == 1, "after \(pauseMilliseconds) ms")
+    }
+    for _ in 0..<20 {
+      _ = driver.refuse(1, label: "io", isTransient: true)
+      driver.advance(milliseconds: 60_000)
+      #expect(driver.scan().loads.count == 1, "never longer than a minute")
+    }
+  }
+
+  @Test func triesWhatLackedMemoryAsSoonAsSomeIsFree() {
+    var driver = ReconcilerDriver.live(1...1, keep: 0)
+    driver.put(2)
+    driver.settle()
+    driver.put(3)
+    _ = driver.scan()
+    _ = driver.refuse(3, label: Rejection.memoryLabel, isTransient: true)
+    #expect(driver.scan().loads.isEmpty)
+    let actions = driver.reconciler.released(ReconcilerDriver.key(1), now: driver.now)
+    #expect(actions.loads.map(\.key.version.number) == [3])
+  }
+
+  @Test func aPassingFaultOfTheMachineIsNoVerdictOnTheFileOfALiveVersion() {
+    var driver = ReconcilerDriver.live(1...1)
+    driver.put(1)
+    _ = driver.scan()
+    let actions = driver.inspect(1, .rejected(Rejection(label: "io", message: "read", isTransient: true)))
+    #expect(actions.isEmpty)
+    #expect(driver.version(1)?.reason == "")
+    driver.advance(milliseconds: 1000)
+    #expect(driver.scan().inspections.count == 1)
+  }
+
+  @Test func refusesWhatIsNoBundleWithoutLoadingIt() {
+    var driver = ReconcilerDriver()
+    driver.put(1, "m", .notABundle(BundleError(.badMagic, "magic: expected a bundle's")))
+    let actions = driver.scan()
+    #expect(actions.rejections == ["bad_magic"])
+    #expect(actions.states == [.rejected])
+    #expect(driver.scan().isEmpty)
+    #expect(driver.reconciler.isReady, "rejected versions do not hold readiness back")
+  }
+
+  // MARK: files that grow
+
+  @Test func waitsForAGrowingFileWithoutAnError() {
+    var driver = ReconcilerDriver()
+    driver.put(1, "m", .incomplete(found: 10, expected: 90))
+    var actions = driver.scan()
+    #expect(actions.states == [.incomplete])
+    #expect(actions.loads.isEmpty)
+    #expect(driver.version(1)?.reason == "found 10 of 90 bytes")
+    driver.put(1, "m", .incomplete(found: 50, expected: 90))
+    actions = driver.scan()
+    #expect(actions.states.isEmpty, "growth is no news")
+    #expect(driver.version(1)?.reason == "found 50 of 90 bytes")
+    driver.put(1)
+    actions = driver.scan()
+    #expect(actions.states == [.verifying])
+    #expect(actions.loads.count == 1)
+    #expect(actions.rejections.isEmpty)
+  }
+
+  @Test func anIncompleteFileDoesNotHoldReadinessBack() {
+    var driver = ReconcilerDriver()
+    driver.put(1, "m", .incomplete(found: 10, expected: 90))
+    _ = driver.scan()
+    #expect(driver.reconciler.isReady)
+  }
+
+  @Test func saysOnceWhenAFileStoppedGrowing() {
+    var driver = ReconcilerDriver()
+    driver.put(1, "m", .incomplete(found: 10, expected: 90))
+    _ = driver.scan()
+    driver.advance(milliseconds: 59_000)
+    #expect(driver.scan().isEmpty)
+    driver.advance(milliseconds: 1_000)
+    #expect(driver.scan().reasons == ["found 10 of 90 bytes, not growing for 60 s"])
+    driver.advance(milliseconds: 60_000)
+    #expect(driver.scan().isEmpty)
+  }
+
+  @Test func waitsForTheNextScanWhenAFileChangedUnderTheReader() {
+    var driver = ReconcilerDriver()
+    driver.put(1)
+    _ = driver.scan()
+    let actions = driver.reconciler.loaded(ReconcilerDriver.key(1), .changed, now: driver.now)
+    #expect(actions.loads.isEmpty && actions.rejections.isEmpty)
+    #expect(driver.scan().loads.count == 1)
+  }
+
+  @Test func triesAtOnceWhenTheScanHasShownTheChangeAlready() {
+    var driver = ReconcilerDriver()
+    driver.put(1)
+    _ = driver.scan()
+    driver.put(1)
+    _ = driver.scan()
+    #expect(driver.reconciler.loaded(ReconcilerDriver.key(1), .changed, now: driver.now).loads.count == 1)
+    _ = driver.succeed(1)
+    driver.put(1)
+    _ = driver.scan()
+    driver.put(1)
+    _ = driver.scan()
+    #expect(driver.inspect(1, .changed).inspections.count == 1)
+  }
+
+  // MARK: files that go or are replaced
+
+  @Test func servesOnWhenTheFileOfALiveVersionIsRemovedAndSaysSo() {
+    var driver = ReconcilerDriver.live(1...1)
+    driver.take(1)
+    let actions = driver.scan()
+    #expect(actions.reasons == ["file removed from the store; still serving"])
+    #expect(driver.serving() == 1)
+    #expect(driver.scan().isEmpty)
+    driver.put(1)
+    #expect(driver.scan().inspections.count == 1)
+    #expect(driver.inspect(1, .verified(digest: "digest-1")).reasons == [""])
+  }
+
+  @Test func forgetsOtherVersionsWithTheirFiles() {
+    var driver = ReconcilerDriver.live(1...1)
+    driver.put(2)
+    _ = driver.scan()
+    _ = driver.refuse(2)
+    driver.put(3, "m", .incomplete(found: 1, expected: 9))
+    _ = driver.scan()
+    driver.take(2)
+    driver.take(3)
+    #expect(driver.scan().isEmpty)
+    #expect(driver.reconciler.status.model("m")?.versions.map(\.version.number) == [1])
+  }
+
+  @Test func dropsAVersionThatWasTakenAwayWhileItLoaded() {
+    var driver = ReconcilerDriver()
+    driver.put(1)
+    _ = driver.scan()
+    driver.take(1)
+    _ = driver.scan()
+    let actions = driver.succeed(1)
+    #expect(actions.releases == [1])
+    #expect(driver.reconciler.status.models.isEmpty)
+  }
+
+  @Test func refusesToReplaceAVersionThatIsLive() {
+    var driver = ReconcilerDriver.live(1...1)
+    driver.put(1)
+    #expect(driver.scan().inspections.count == 1)
+    let actions = driver.inspect(1, .verified(digest: "another"))
+    #expect(actions.rejections == ["replaced"])
+    #expect(
+      actions.reasons == [
+        "file replaced by another bundle: expected digest digest-1, found another; "
+          + "a version is immutable, publish under a new number"
+      ])
+    #expect(driver.serving() == 1)
+    #expect(driver.version(1)?.digest == "digest-1")
+    #expect(driver.scan().isEmpty)
+  }
+
+  @Test func acceptsTheSameBundleInAnotherFile() {
+    var driver = ReconcilerDriver.live(1...1)
+    driver.put(1)
+    _ = driver.scan()
+    #expect(driver.inspect(1, .verified(digest: "digest-1")).isEmpty)
+    #expect(driver.scan().isEmpty)
+  }
+
+  @Test func servesOnWhenTheFileOfALiveVersionIsSpoiled() {
+    var driver = ReconcilerDriver.live(1...1)
+    driver.put(1)
+    _ = driver.scan()
+    let actions = driver.inspect(1, .rejected(Rejection(label: "bad_hash", message: "hash of weights")))
+    #expect(actions.rejections == ["bad_hash"])
+    #expect(actions.reasons == ["file in the store refused: hash of weights; still serving"])
+    driver.put(1, "m", .notABundle(BundleError(.badMagic, "magic")))
+    #expect(driver.scan().reasons == ["file in the store refused: magic; still serving"])
+    #expect(driver.scan().isEmpty)
+    #expect(driver.serving() == 1)
+  }
+
+  // MARK: readiness and the table
+
+  @Test func isNotReadyBeforeTheFirstScanAndStaysReadyAfter() {
+    var driver = ReconcilerDriver()
+    #expect(!driver.reconciler.isReady)
+    _ = driver.scan()
+    #expect(driver.reconciler.isReady, "an empty store is ready")
+    driver.put(1, "new")
+    _ = driver.scan()
+    #expect(driver.reconciler.isReady, "a server that serves does not stop because somebody uploads")
+  }
+
+  @Test func tellsRequestsApartWhetherAModelIsComingOrNot() {
+    var driver = ReconcilerDriver()
+    driver.put(1)
+    _ = driver.scan()
+    #expect(driver.reconciler.table.first?.isLoading == true)
+    _ = driver.refuse(1)
+    #expect(driver.reconciler.table.first?.isLoading == false)
+    #expect(driver.reconciler.table.first?.serving == nil)
+  }
+
+  @Test func ignoresReportsOnWhatIsNotBeingLoaded() {
+    var driver = ReconcilerDriver.live(1...1)
+    #expect(driver.succeed(1).isEmpty)
+    #expect(driver.refuse(9).isEmpty)
+    #expect(driver.reconciler.released(ReconcilerDriver.key(9), now: driver.now).isEmpty)
+  }
+}
