@@ -20,8 +20,8 @@ public struct VerifiedBundle: Sendable {
   public let signingKey: TrustedKey?
   /// Name of that key; empty for none.
   public var signer: String { signingKey?.name ?? "" }
-  /// What a later change of trust is judged by.
-  public let seal: BundleSeal
+  /// The part by which a later change of trust is judged.
+  public let signedManifest: SignedManifest
   /// Key ids of all signatures in the file, trusted or not.
   public let signatureKeyIDs: [String]
   /// Bytes of the file.
@@ -44,7 +44,7 @@ public struct VerifiedBundle: Sendable {
   ) throws(BundleError) {
     self.file = file
     self.limits = limits
-    (directory, signingKey, signatureKeyIDs, seal) = try file.withBytes { bytes throws(BundleError) in
+    (directory, signingKey, signatureKeyIDs, signedManifest) = try file.withBytes { bytes throws(BundleError) in
       let header = try BundleHeader(bytes, limits: limits)
       passed(.header)
       guard bytes.count >= header.signatures.upperBound else {
@@ -78,7 +78,7 @@ public struct VerifiedBundle: Sendable {
       passed(.hashes)
       return (
         directory, signer, signatures.entries.map { Hex.text($0.keyID) },
-        BundleSeal(signed: signed, signatures: signatures, directory: directory)
+        SignedManifest(signed: signed, signatures: signatures, directory: directory)
       )
     }
   }

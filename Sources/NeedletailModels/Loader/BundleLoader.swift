@@ -14,7 +14,7 @@ actor BundleLoader {
   }
 
   enum Result {
-    case live(LiveModel, BundleSeal)
+    case live(LiveModel, SignedManifest)
     case rejected(Rejection)
     case changed
   }
@@ -71,8 +71,8 @@ actor BundleLoader {
     released: @escaping @Sendable (VersionKey) -> Void
   ) -> Result {
     do throws(Stop) {
-      let (model, seal) = try build(request, trust: trust, progress: progress, released: released)
-      return .live(model, seal)
+      let (model, manifest) = try build(request, trust: trust, progress: progress, released: released)
+      return .live(model, manifest)
     } catch {
       switch error {
       case .changed: return .changed
@@ -105,7 +105,7 @@ actor BundleLoader {
   private func build(
     _ request: Reconciler.LoadRequest, trust: TrustPolicy, progress: @Sendable (Progress) -> Void,
     released: @escaping @Sendable (VersionKey) -> Void
-  ) throws(Stop) -> (LiveModel, BundleSeal) {
+  ) throws(Stop) -> (LiveModel, SignedManifest) {
     let bundle = try verify(request, trust: trust)
     let key = request.key
     let identity = Reconciler.Identity(digest: bundle.directory.digest, signer: bundle.signer)
@@ -138,7 +138,7 @@ actor BundleLoader {
       lineage: contents.lineage, drift: contents.drift, warmUp: warmUp,
       counters: ModelCounters(model: key.model, version: key.version, metrics: metrics),
       onRelease: { released(key) })
-    return (model, bundle.seal)
+    return (model, bundle.signedManifest)
   }
 
   private func verify(_ request: Reconciler.LoadRequest, trust: TrustPolicy) throws(Stop) -> VerifiedBundle {

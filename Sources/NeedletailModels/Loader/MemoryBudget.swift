@@ -1,6 +1,6 @@
 package import NeedletailBundle
 package import NeedletailCore
-
+internal import NeedletailSystem
 internal import Glibc
 
 /// Amount of memory that loading may still take: the least of what the operator, the control group and the machine leave.
@@ -154,11 +154,8 @@ private enum SystemFile {
   private static let bytesMax = 65_536
 
   static func lines(_ path: String) -> [Substring]? {
-    guard let file = fopen(path, "re") else { return nil }
-    defer { fclose(file) }
-    var bytes = [UInt8](repeating: 0, count: bytesMax)
-    let count = fread(&bytes, 1, bytes.count, file)
-    return String(decoding: bytes[..<count], as: UTF8.self).split(whereSeparator: \.isNewline)
+    guard let text = try? WholeFile.text(path, bytesMax: bytesMax) else { return nil }
+    return text.split(whereSeparator: \.isNewline)
   }
 
   static func line(_ path: String) -> Substring? { lines(path)?.first }

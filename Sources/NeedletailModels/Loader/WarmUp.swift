@@ -1,6 +1,6 @@
 internal import NeedletailCore
 internal import NeedletailEngine
-
+internal import NeedletailSystem
 internal import Glibc
 
 /// Runs a plan once at every batch bucket, so that no request pays for a page that was never touched.
@@ -38,15 +38,9 @@ enum WarmUp {
   /// Processor time of this thread that `body` takes. Measured by the wall clock, a run during which the serving threads
   /// took the processor looked so expensive that its version's calls went to the workers, and were refused.
   private static func time(_ body: () -> Void) -> UInt64 {
-    let start = processorNanoseconds()
+    let start = NativeThread.processorNanoseconds
     body()
-    return processorNanoseconds() - start
-  }
-
-  private static func processorNanoseconds() -> UInt64 {
-    var time = timespec()
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
-    return UInt64(time.tv_sec) &* 1_000_000_000 &+ UInt64(time.tv_nsec)
+    return NativeThread.processorNanoseconds - start
   }
 
   /// Least of several runs: the loader shares caches and memory with the serving threads, so that the least disturbed run

@@ -26,7 +26,7 @@ struct ControlLoop {
   /// Everything in memory that was not let go.
   private var live: [VersionKey: LiveModel] = [:]
   /// The signed manifest of everything in `live`.
-  private var manifests: [VersionKey: BundleSeal] = [:]
+  private var manifests: [VersionKey: SignedManifest] = [:]
   private var lastRequest: UInt64 = 0
   private var isReclaiming = false
   private var isWatching = false
@@ -209,7 +209,7 @@ struct ControlLoop {
   }
 
   /// Why the trust policy in force does not accept a bundle; nil if it does.
-  private func refusal(_ manifest: BundleSeal) -> Rejection? {
+  private func refusal(_ manifest: SignedManifest) -> Rejection? {
     do throws(BundleError) {
       try manifest.check(trust)
       return nil

@@ -1,8 +1,6 @@
 internal import NeedletailCore
 internal import NeedletailSystem
-
 internal import FoundationEssentials
-
 internal import Glibc
 
 /// A directory for what the server itself must remember across restarts (`state_directory`; systemd's `StateDirectory=`): a

@@ -31,7 +31,7 @@ package struct DirectoryScanner: Sendable {
     switch DirectoryListing.read(directory) {
     case .failure(let failure):
       snapshot.isReadable = false
-      problems.add("", "store directory: \(failure.reason)")
+      problems.add("", "store directory: \(Self.reason(failure.code))")
     case .success(let listing):
       if listing.isCut { problems.add("", "more than \(Limits.storeEntriesMax) entries, the rest is ignored") }
       scanModels(listing.names, limits, into: &snapshot, &problems)
@@ -79,7 +79,7 @@ package struct DirectoryScanner: Sendable {
     switch DirectoryListing.read(path) {
     case .failure(let failure):
       snapshot.unreadableModels.insert(model)
-      problems.add(model.name, "model directory: \(failure.reason)")
+      problems.add(model.name, "model directory: \(Self.reason(failure.code))")
       return
     case .success(let read): listing = read
     }
@@ -144,7 +144,7 @@ package struct DirectoryScanner: Sendable {
       case .missing: return nil
       case .notARegularFile: return .invalid("expected a file, found something else")
       case .tooLong(let bytesMax): return .invalid("expected at most \(bytesMax) bytes, found more")
-      case .system(let error): return .invalid(error.reason)
+      case .system(let error): return .invalid(reason(error.code))
       }
     }
     guard let text else {
@@ -157,8 +157,14 @@ package struct DirectoryScanner: Sendable {
     }
   }
 
-  /// The reason of an `errno`, in words for people.
-  private static func reason(_ code: Int32) -> String { SystemError(code: code, "").reason }
+  /// The reason of an `errno` as people who look after a store say it.
+  private static func reason(_ code: Int32) -> String {
+    switch code {
+    case ENOENT: "not found"
+    case ELOOP: "symbolic links in a circle"
+    default: SystemError(code: code, "").reason
+    }
+  }
 
   private func isLink(_ path: String) -> Bool {
     var status = stat()

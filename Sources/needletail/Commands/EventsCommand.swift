@@ -30,7 +30,7 @@ struct EventsCommand: AsyncParsableCommand {
 
   @OptionGroup var server: ServerOptions
 
-  /// How often a follower asks.
+  /// Time between two requests of `--follow`.
   private static let interval: Duration = .milliseconds(500)
 
   func validate() throws {

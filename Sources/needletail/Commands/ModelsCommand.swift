@@ -83,7 +83,7 @@ struct ModelsCommand: AsyncParsableCommand {
         let (report, happened) = try await ask()
         return [head, ""] + lines(report, happened, width: width)
       } catch let failure as Failure {
-        // A server that restarts is no reason to stop watching.
+        // The server may be restarting: watching goes on.
         return [head, ""] + TerminalTable.broken(failure.description, width: width)
       } catch let error as ClientError {
         return [head, ""] + TerminalTable.broken(error.message, width: width)

@@ -137,7 +137,7 @@ struct RolloutSet: AsyncParsableCommand {
     }
   }
 
-  /// `a=1,b=2` as a mapping of YAML.
+  /// Turns `a=1,b=2` into a mapping of YAML.
   private static func mapping(_ text: String) -> String {
     guard text != "none" else { return text }
     let pairs = text.split(separator: ",").map { pair in
@@ -146,7 +146,7 @@ struct RolloutSet: AsyncParsableCommand {
     return "{\(pairs.joined(separator: ", "))}"
   }
 
-  /// The lines of a policy by their keys.
+  /// The values of a policy by their keys.
   private static func keys(of policy: RolloutPolicy) -> [String: String] {
     var keys: [String: String] = [:]
     for line in policy.yaml.split(separator: "\n") {

@@ -1,7 +1,7 @@
 internal import Foundation
 internal import NeedletailClient
 
-/// The description of one model version, for people.
+/// Prints the description of one model version for people.
 struct DescriptionPrinter {
   private let model: ModelDescription
 
@@ -18,14 +18,14 @@ struct DescriptionPrinter {
     section("inputs", model.inputs)
     section("outputs", model.outputs)
     pairs("metrics", model.metrics.mapValues { String(format: "%.6g", $0) })
-    // The configuration is a whole file: `--json` shows it.
+    // The configuration is a whole file, which only `--json` shows.
     pairs("lineage", model.lineage.filter { !$0.value.contains("\n") && !$0.value.isEmpty })
     guard !model.plan.isEmpty else { return }
     print("plan")
     for step in model.plan { print("  \(step)") }
   }
 
-  /// Names, labels and texts are whatever the publisher of the bundle wrote.
+  /// Prints a line without control characters: names, labels and texts come from the publisher of the bundle.
   private func print(_ line: String) { Swift.print(BundleOutput.plain(line)) }
 
   private var facts: [(String, String)] {

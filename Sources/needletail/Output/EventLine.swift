@@ -1,13 +1,13 @@
 internal import Foundation
 internal import NeedletailClient
 
-/// One event as one line: when, how bad, what it is about, what happened.
+/// One event as one line: time, severity, model and version, message, facts.
 struct EventLine {
   private let event: EventReport
 
   init(_ event: EventReport) { self.event = event }
 
-  /// - Parameter width: of the window; nil: as wide as it gets.
+  /// - Parameter width: columns of the window; nil: no limit.
   func text(width: Int? = nil) -> String {
     var room = width ?? .max
     var line = ""
@@ -30,7 +30,7 @@ struct EventLine {
       parts.append((BundleOutput.plain(event.model) + (event.version > 0 ? " \(event.version)" : ""), .strong))
     }
     parts.append((BundleOutput.plain(event.message), .plain))
-    // The state stands in the message.
+    // The message contains the state already.
     for fact in event.facts where !fact.value.isEmpty && fact.name != "state" {
       parts.append(("\(BundleOutput.plain(fact.name))=\(BundleOutput.plain(fact.value))", .plain))
     }
@@ -46,7 +46,7 @@ struct EventLine {
     }
   }
 
-  /// `2026-11-21 11:30:00`, local time.
+  /// Local time: `2026-11-21 11:30:00`.
   static func time(_ milliseconds: UInt64, in zone: TimeZone = .current) -> String {
     let formatter = DateFormatter()
     formatter.locale = Locale(identifier: "en_US_POSIX")

@@ -1,16 +1,16 @@
 internal import Foundation
 internal import Synchronization
 
-/// A view that is drawn again and again: on a terminal in place, elsewhere one after the other.
+/// A view that is drawn repeatedly: on a terminal in place, elsewhere one after the other.
 ///
 /// On a terminal it ends at `q` or Ctrl-C and leaves the screen as it was. It follows the size of the window.
 enum LiveScreen {
-  /// How soon a key or another size of the window is noticed.
+  /// Longest time until a key or another size of the window is noticed.
   private static let pollMilliseconds: Int32 = 100
 
   /// - Parameters:
-  ///   - interval: between two drawings.
-  ///   - draw: the view's lines for a window of so many columns; nil: as wide as it gets.
+  ///   - interval: time between two drawings.
+  ///   - draw: makes the view's lines for a window of so many columns; nil: no limit.
   static func run(every interval: Duration, draw: (_ width: Int?) async throws -> [String]) async throws {
     guard let terminal = Terminal() else {
       while true {
@@ -38,11 +38,11 @@ enum LiveScreen {
     var rows: Int
   }
 
-  /// Standard output's window, and the keys of standard input if that is one too.
+  /// The terminal of standard output, and the keys of standard input if that is a terminal too.
   private final class Terminal {
     private var saved: termios?
 
-    /// Nil if standard output is no terminal.
+    /// Fails if standard output is not a terminal.
     init?() {
       guard isatty(STDOUT_FILENO) == 1 else { return nil }
       var settings = termios()
@@ -57,14 +57,14 @@ enum LiveScreen {
 
     func enter() {
       if var settings = saved {
-        // Keys one by one and unseen; Ctrl-C still is a signal.
+        // Keys arrive one by one and are not echoed; Ctrl-C still is a signal.
         settings.c_lflag &= ~tcflag_t(ICANON | ECHO)
         tcsetattr(STDIN_FILENO, TCSANOW, &settings)
       }
       for number in [SIGINT, SIGTERM] {
         signal(number) { _ in LiveScreen.wasInterrupted.store(true, ordering: .relaxed) }
       }
-      // The other screen, without a cursor.
+      // Switches to the alternate screen and hides the cursor.
       write("\u{1b}[?1049h\u{1b}[?25l")
     }
 
@@ -73,7 +73,7 @@ enum LiveScreen {
       if var settings = saved { tcsetattr(STDIN_FILENO, TCSANOW, &settings) }
     }
 
-    /// Over what was there, so that nothing flickers.
+    /// Draws over the last view, so that nothing flickers.
     func show(_ lines: [String], rows: Int) {
       var shown = lines.prefix(rows)
       if lines.count > rows { shown = lines.prefix(rows - 1) + ["… \(lines.count - rows + 1) more lines"] }
@@ -96,6 +96,6 @@ enum LiveScreen {
     private func write(_ text: String) { FileHandle.standardOutput.write(Data(text.utf8)) }
   }
 
-  /// Set by a signal handler, which may do no more.
+  /// Set by the signal handler, which must do nothing else.
   private static let wasInterrupted = Atomic(false)
 }

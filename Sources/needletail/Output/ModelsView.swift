@@ -1,6 +1,6 @@
 internal import NeedletailClient
 
-/// Every model and version for a terminal, reasons below their versions.
+/// All models and versions as a table for a terminal, with reasons below their versions.
 struct ModelsView {
   private let report: ModelListReport
   /// Unix time, in milliseconds.
@@ -11,7 +11,7 @@ struct ModelsView {
     self.now = now
   }
 
-  /// - Parameter width: of the window; nil: as wide as it gets.
+  /// - Parameter width: columns of the window; nil: no limit.
   func lines(width: Int? = nil) -> [String] {
     var lines = report.models.isEmpty ? ["the store holds no models"] : table.lines(width: width)
     for problem in report.problems {

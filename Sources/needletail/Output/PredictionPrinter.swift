@@ -1,7 +1,7 @@
 internal import Foundation
 internal import NeedletailClient
 
-/// Prints predictions row by row: a table for people or JSON lines.
+/// Prints predictions row by row: as a table for people or as JSON lines.
 struct PredictionPrinter {
   private let json: Bool
   private var table: TerminalTable?
@@ -29,7 +29,7 @@ struct PredictionPrinter {
   }
 
   private mutating func appendTable(_ answer: Prediction, rows: Range<Int>) {
-    // The index of a class says nothing that its label does not.
+    // The label makes the index of the class redundant.
     let outputs = answer.outputs.filter { $0.name != "class" || answer["label"] == nil }
       .sorted { ($0.name == "label" ? 0 : 1) < ($1.name == "label" ? 0 : 1) }
     if table == nil {
@@ -50,7 +50,7 @@ struct PredictionPrinter {
     output.name == "probabilities" ? "probability" : BundleOutput.plain(output.name)
   }
 
-  /// Of probabilities the largest: that of the class answered.
+  /// Text of one output in one row; of probabilities only the largest, which belongs to the answered class.
   private static func cell(_ output: OutputTensor, row: Int) -> String {
     let width = output.shape.dropFirst().reduce(1, *)
     let range = (row * width)..<((row + 1) * width)
@@ -64,7 +64,7 @@ struct PredictionPrinter {
   }
 }
 
-/// One row of an answer as JSON: `row` (from 1), every output by name, `model`, `version`.
+/// One row of an answer as JSON: `row` (from 1), `model`, `version`, and every output by its name.
 private struct RowAnswer: Encodable {
   private struct Key: CodingKey {
     var stringValue: String

@@ -1,7 +1,7 @@
 internal import Foundation
 internal import NeedletailClient
 
-/// Aligned columns for a terminal. Colours only where standard output is one and NO_COLOR is unset.
+/// Aligned columns for a terminal. Colours are used only if standard output is a terminal and NO_COLOR is unset.
 struct TerminalTable {
   enum Alignment { case left, right }
 
@@ -16,7 +16,7 @@ struct TerminalTable {
   struct Column {
     var name: String
     var alignment: Alignment
-    /// Cells may be cut down to so many characters where a window is too narrow; nil: never.
+    /// Fewest characters that cells may be cut down to in a window that is too narrow; nil: they are never cut.
     var charactersMin: Int?
 
     init(_ name: String, _ alignment: Alignment, charactersMin: Int? = nil) {
@@ -28,7 +28,7 @@ struct TerminalTable {
 
   private enum Row {
     case cells([(text: String, style: Style)])
-    /// Text below a row, over all columns.
+    /// Text below a row, across all columns.
     case note(String, Style)
   }
 
@@ -48,14 +48,14 @@ struct TerminalTable {
 
   mutating func append(_ cells: [String]) { append(cells.map { ($0, .plain) }) }
 
-  /// Indented, and broken into lines where a window is narrow.
+  /// Adds a text below the last row: indented, and broken into lines if the window is narrow.
   mutating func append(note: String, _ style: Style) { rows.append(.note(note, style)) }
 
   func print() {
     for line in lines() { Swift.print(line) }
   }
 
-  /// - Parameter width: of the window; nil: as wide as it gets.
+  /// - Parameter width: columns of the window; nil: no limit.
   func lines(width: Int? = nil) -> [String] {
     let widths = fit(width)
     var lines = [line(columns.map { ($0.name, .faint) }, widths: widths)]
@@ -69,8 +69,8 @@ struct TerminalTable {
     return lines
   }
 
-  /// As wide as the widest cell, then narrower where that is allowed, the widest first; then without the
-  /// last columns, down to three.
+  /// Widths of the columns: those of the widest cells if they fit; else columns that may be cut become narrower, the
+  /// widest first; then the last columns are left out, down to three.
   private func fit(_ width: Int?) -> [Int] {
     var widths = columns.map(\.name.count)
     for case .cells(let cells) in rows {
@@ -109,7 +109,7 @@ struct TerminalTable {
     text.count <= width ? text : text.prefix(max(0, width - 1)) + "…"
   }
 
-  /// Between words where it can.
+  /// Breaks a text into lines, between words if possible.
   static func broken(_ text: String, width: Int?) -> [String] {
     guard let width, text.count > width else { return [text] }
     var lines: [String] = []
@@ -129,13 +129,14 @@ struct TerminalTable {
   }
 }
 
-/// One line on standard error.
+/// Prints one line to standard error.
 func notice(_ text: String) {
   FileHandle.standardError.write(Data("needletail: \(text)\n".utf8))
 }
 
-/// A value as one line of JSON, keys in order.
-/// - Parameter keys: reports are named in snake case, a model's outputs as the model names them.
+/// Prints a value as one line of JSON with sorted keys.
+///
+/// - Parameter keys: how keys are written; the outputs of a model keep their names.
 func printJSON(_ value: some Encodable, keys: JSONEncoder.KeyEncodingStrategy = .convertToSnakeCase) throws {
   let encoder = JSONEncoder()
   encoder.keyEncodingStrategy = keys

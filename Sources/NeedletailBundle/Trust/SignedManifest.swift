@@ -1,12 +1,12 @@
-/// What proves where a bundle comes from: the signed bytes and their signatures, a few kibibytes.
+/// The bytes that prove where a bundle comes from: header, manifest and signatures, a few kibibytes.
 ///
-/// Kept beside a loaded model, it lets a change of trust be judged at once, whatever became of the file.
-public struct BundleSeal: Sendable {
+/// Kept beside a loaded model, it lets a change of trust be judged at once, even if the file is gone.
+public struct SignedManifest: Sendable {
   private let signed: [UInt8]
   private let signatures: SignatureBlock
   private let directory: BundleDirectory
 
-  /// - Parameter signed: header and directory.
+  /// - Parameter signed: header and manifest.
   init(signed: UnsafeRawBufferPointer, signatures: SignatureBlock, directory: BundleDirectory) {
     self.signed = Array(signed)
     self.signatures = signatures
