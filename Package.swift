@@ -73,18 +73,21 @@ let package = Package(
       dependencies: ["NeedletailCore", .product(name: "Yams", package: "Yams")],
       swiftSettings: swiftSettings),
 
-    // Bytes to messages and files to models.
+    // Bytes to messages and files to models. Calls are read and written in Swift, on the server and in the client.
+    // Libprotobuf-c reads and writes the messages inside bundles, and is a second opinion on calls in the tests.
+    .target(name: "NeedletailProtobuf", dependencies: ["NeedletailCore"], swiftSettings: swiftSettings),
     .target(
       name: "NeedletailWire",
       dependencies: [
-        "CNeedletailProto", "NeedletailCore",
+        "NeedletailCore", "NeedletailProtobuf",
         .product(name: "NIOCore", package: "swift-nio"),
       ],
       swiftSettings: swiftSettings),
     .target(
       name: "NeedletailBundle",
       dependencies: [
-        "CNeedletailProto", "CZstd", "NeedletailCore", "NeedletailSystem", "NeedletailCrypto", "NeedletailYAML",
+        "CNeedletailProto", "CZstd", "NeedletailCore", "NeedletailSystem", "NeedletailProtobuf", "NeedletailCrypto",
+        "NeedletailYAML",
       ],
       swiftSettings: swiftSettings),
 
@@ -143,7 +146,8 @@ let package = Package(
     .target(
       name: "NeedletailServer",
       dependencies: [
-        "CNeedletailAllocations", "NeedletailCore", "NeedletailSystem", "NeedletailMetrics", "NeedletailWire",
+        "CNeedletailAllocations", "NeedletailCore", "NeedletailSystem", "NeedletailMetrics", "NeedletailProtobuf",
+        "NeedletailWire",
         "NeedletailBundle",
         "NeedletailEngine", "NeedletailModels", "NeedletailSecurity", "NeedletailServing", "NeedletailSockets",
         "NeedletailTLS", "NeedletailYAML",
@@ -173,7 +177,8 @@ let package = Package(
     .target(
       name: "NeedletailLoad",
       dependencies: [
-        "NeedletailCore", "NeedletailSystem", "NeedletailWire", "NeedletailSockets", "NeedletailTLS",
+        "NeedletailCore", "NeedletailSystem", "NeedletailProtobuf", "NeedletailWire", "NeedletailSockets",
+        "NeedletailTLS",
         "NeedletailClient",
         .product(name: "Histogram", package: "hdrhistogram-swift"),
         .product(name: "NIOCore", package: "swift-nio"),
@@ -225,8 +230,9 @@ let testedModules: [(name: String, extra: [Target.Dependency])] = [
   ("NeedletailCrypto", []),
   ("NeedletailCSV", []),
   ("NeedletailYAML", []),
-  ("NeedletailWire", ["CNeedletailProto", .product(name: "NIOCore", package: "swift-nio")]),
-  ("NeedletailBundle", ["CNeedletailProto", "NeedletailEngine"]),
+  ("NeedletailProtobuf", []),
+  ("NeedletailWire", ["CNeedletailProto", "NeedletailProtobuf", .product(name: "NIOCore", package: "swift-nio")]),
+  ("NeedletailBundle", ["CNeedletailProto", "NeedletailProtobuf", "NeedletailEngine"]),
   ("NeedletailSecurity", ["NeedletailYAML"]),
   ("NeedletailEngine", ["CNeedletailKernels"]),
   (
@@ -252,11 +258,12 @@ let testedModules: [(name: String, extra: [Target.Dependency])] = [
       .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
     ]
   ),
-  ("NeedletailClient", ["NeedletailWire", .product(name: "NIOPosix", package: "swift-nio")]),
+  ("NeedletailClient", ["NeedletailProtobuf", "NeedletailWire", .product(name: "NIOPosix", package: "swift-nio")]),
   (
     "NeedletailLoad",
     [
-      "NeedletailClient", "NeedletailTLS", "NeedletailWire", .product(name: "Histogram", package: "hdrhistogram-swift"),
+      "NeedletailClient", "NeedletailProtobuf", "NeedletailTLS", "NeedletailWire",
+      .product(name: "Histogram", package: "hdrhistogram-swift"),
       .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),
     ]
   ),
@@ -293,7 +300,7 @@ if Context.environment["NEEDLETAIL_FUZZ"] != nil {
       path: "Tests/fuzz/frame", swiftSettings: swiftSettings),
     .executableTarget(
       name: "fuzz-request",
-      dependencies: ["FuzzDriver", "NeedletailCore", "NeedletailWire", "CNeedletailProto"],
+      dependencies: ["FuzzDriver", "NeedletailCore", "NeedletailProtobuf", "NeedletailWire", "CNeedletailProto"],
       path: "Tests/fuzz/request", swiftSettings: swiftSettings),
     .executableTarget(
       name: "fuzz-bundle",

@@ -64,3 +64,10 @@ extension Duration {
   /// As a fraction.
   public var inSeconds: Double { Double(components.seconds) + Double(components.attoseconds) * 1e-18 }
 }
+
+/// Why no load could be made, in one sentence.
+public struct LoadError: Error, Equatable, Sendable, CustomStringConvertible {
+  public let description: String
+
+  init(_ description: String) { self.description = description }
+}

@@ -327,7 +327,7 @@ struct LoadThread: ~Copyable {
         statistics.strayAnswers += 1
         return lose(index)
       case .payload(let payload):
-        guard let answer = AnswerView(payload) else {
+        guard let answer = try? AnswerView(payload) else {
           statistics.strayAnswers += 1
           return lose(index)
         }

@@ -1,6 +1,7 @@
 import NIOCore
 import NIOPosix
 import NeedletailCore
+import NeedletailProtobuf
 import NeedletailWire
 import Synchronization
 

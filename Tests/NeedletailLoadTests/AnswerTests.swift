@@ -27,7 +27,7 @@ import Testing
     for (name, payload) in Self.golden {
       try payload.withUnsafeBytes { bytes in
         let expected = try ResponseDecoder.decode(bytes)
-        let found = try #require(AnswerView(bytes), "\(name)")
+        let found = try AnswerView(bytes)
         #expect(found.id == expected.id, "\(name)")
         switch expected.result {
         case .failed(let error): #expect(found.status == error.code, "\(name)")
@@ -47,10 +47,10 @@ import Testing
     var accepted = 0
     for (_, payload) in Self.golden {
       for count in 0..<payload.count {
-        Array(payload[..<count]).withUnsafeBytes { accepted += AnswerView($0) == nil ? 0 : 1 }
+        Array(payload[..<count]).withUnsafeBytes { accepted += (try? AnswerView($0)) == nil ? 0 : 1 }
         var flipped = payload
         flipped[count] ^= 0xff
-        flipped.withUnsafeBytes { accepted += AnswerView($0) == nil ? 0 : 1 }
+        flipped.withUnsafeBytes { accepted += (try? AnswerView($0)) == nil ? 0 : 1 }
       }
     }
     #expect(accepted > 0)
@@ -63,7 +63,7 @@ import Testing
       ("malformed status", [0x12, 0x01, 0x08]), ("malformed prediction", [0x1a, 0x02, 0x0a, 0x05]),
     ] as [(String, [UInt8])])
   func refuses(_ fault: String, _ bytes: [UInt8]) {
-    bytes.withUnsafeBytes { #expect(AnswerView($0) == nil) }
+    bytes.withUnsafeBytes { #expect((try? AnswerView($0)) == nil) }
   }
 
   // MARK: expected answers
@@ -93,7 +93,8 @@ import Testing
   ])
 
   private static func verdict(_ response: [UInt8], firstRow: Int, rows: Int) -> AnswerCheck.Verdict? {
-    response.withUnsafeBytes { bytes in AnswerView(bytes).map { check.check($0, firstRow: firstRow, rows: rows) } }
+    response.withUnsafeBytes { bytes in (try? AnswerView(bytes)).map { check.check($0, firstRow: firstRow, rows: rows) }
+    }
   }
 
   @Test func anAnswerAsExpectedIsRight() {

@@ -1,5 +1,6 @@
 import NIOCore
 import NeedletailCore
+import NeedletailProtobuf
 import NeedletailWire
 import Testing
 

@@ -1,6 +1,7 @@
 import Foundation
 import NIOCore
 import NeedletailCore
+import NeedletailProtobuf
 import NeedletailWire
 import Testing
 

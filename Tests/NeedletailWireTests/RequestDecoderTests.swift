@@ -1,6 +1,6 @@
-import CNeedletailProto
 import NIOCore
 import NeedletailCore
+import NeedletailProtobuf
 import NeedletailWire
 import Testing
 
@@ -179,7 +179,7 @@ struct RequestDecoderTests {
 
   @Test("mutated vectors are read as protobuf-c reads them, or refused", arguments: 0..<20)
   func mutations(seed: UInt64) {
-    var random = SplitMix(seed: seed)
+    var random = SplitMix64(seed: seed)
     let vectors = GoldenVectors.of(kind: "request").map(\.payload)
     let arena = MessageArena()
     let oracle = ProtobufCOracle()
@@ -204,22 +204,6 @@ struct RequestDecoderTests {
       }
     }
     #expect(compared > 100)
-  }
-
-  @Test("protobuf-c fails cleanly when the arena's budget is spent")
-  func protobufCWithinBudget() {
-    var arena = nt_arena()
-    nt_arena_init(&arena)
-    defer { nt_arena_destroy(&arena) }
-    for vector in GoldenVectors.of(kind: "request") {
-      // Every budget up to one that suffices: each allocation fails once.
-      for budget in stride(from: 0, through: 4096, by: 8) {
-        nt_arena_reset(&arena, budget)
-        var allocator = nt_arena_allocator(&arena)
-        _ = needletail__v1__request__unpack(&allocator, vector.payload.count, vector.payload)
-        #expect(arena.spent <= budget)
-      }
-    }
   }
 }
 

@@ -1,20 +1,14 @@
-internal import CNeedletailProto
+package import CNeedletailProto
+package import NeedletailProtobuf
 
-/// The memory of protobuf-c messages: an arena with a budget, freed as a whole.
+/// The memory of bundle messages in the form of libprotobuf-c, freed as a whole.
 ///
-/// protobuf-c spends up to 60 bytes of memory on one byte of message (empty sub-messages, unknown
-/// fields), so foreign messages are unpacked here and nowhere else: past the budget, unpacking fails.
-/// Messages to be packed are built here, too.
+/// Foreign messages are unpacked here and nowhere else: past the budget of the arena, unpacking fails. Messages to be
+/// packed are built here, too.
 final class MessageMemory {
-  private let budgetBytes: Int
-  private let arena: UnsafeMutablePointer<nt_arena>
+  private let arena = MessageArena()
 
-  init(budgetBytes: Int) {
-    self.budgetBytes = budgetBytes
-    arena = .allocate(capacity: 1)
-    nt_arena_init(arena)
-    nt_arena_reset(arena, budgetBytes)
-  }
+  init(budgetBytes: Int) { arena.reset(budgetBytes: budgetBytes) }
 
   /// Enough for any well-formed message of that many bytes.
   convenience init(forMessageOf bytes: Int) {
@@ -25,16 +19,8 @@ final class MessageMemory {
         : min(product + BundleFormat.memoryBytesBase, BundleFormat.messageMemoryBytesMax))
   }
 
-  deinit {
-    nt_arena_destroy(arena)
-    arena.deallocate()
-  }
-
   /// - Returns: nil once the budget is spent.
-  func allocate(_ bytes: Int) -> UnsafeMutableRawPointer? {
-    guard bytes >= 0 else { return nil }
-    return nt_arena_allocate(arena, bytes)
-  }
+  func allocate(_ bytes: Int) -> UnsafeMutableRawPointer? { arena.allocate(bytes: bytes) }
 
   /// Unpacks a message whose texts were found to be UTF-8 without NUL, for C strings cannot tell.
   ///
@@ -44,13 +30,13 @@ final class MessageMemory {
   ) throws(BundleError) -> Message {
     let descriptor = descriptor(of: initialize)
     try MessageText.check(bytes, descriptor: descriptor, what: what)
-    var allocator = nt_arena_allocator(arena)
+    var allocator = arena.protobufAllocator
     let message = protobuf_c_message_unpack(
       descriptor, &allocator, bytes.count, bytes.assumingMemoryBound(to: UInt8.self).baseAddress)
     guard let message else {
       throw BundleError(
         .malformed,
-        "\(what): expected a protobuf message that unpacks within \(budgetBytes) bytes, found \(bytes.count) bytes that do not"
+        "\(what): expected a protobuf message that unpacks within \(arena.bytesBudget) bytes, found \(bytes.count) bytes that do not"
       )
     }
     return UnsafeRawPointer(message).assumingMemoryBound(to: Message.self).pointee
@@ -117,5 +103,17 @@ extension MessageMemory {
     return [UInt8](unsafeUninitializedCapacity: count) { bytes, initializedCount in
       initializedCount = protobuf_c_message_pack(base, bytes.baseAddress)
     }
+  }
+}
+
+extension MessageArena {
+  /// The arena as libprotobuf-c wants it: freeing does nothing, because the next reset does. The value must not outlive
+  /// the arena.
+  package var protobufAllocator: ProtobufCAllocator {
+    ProtobufCAllocator(
+      alloc: { arena, bytes in
+        arena.flatMap { Unmanaged<MessageArena>.fromOpaque($0).takeUnretainedValue().allocate(bytes: bytes) }
+      },
+      free: { _, _ in }, allocator_data: Unmanaged.passUnretained(self).toOpaque())
   }
 }

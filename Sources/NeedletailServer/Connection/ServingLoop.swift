@@ -4,6 +4,7 @@ internal import NeedletailCore
 internal import NeedletailEngine
 internal import NeedletailMetrics
 internal import NeedletailModels
+internal import NeedletailProtobuf
 internal import NeedletailSecurity
 internal import NeedletailServing
 internal import NeedletailSockets

@@ -1,4 +1,5 @@
 internal import NeedletailCore
+internal import NeedletailProtobuf
 
 /// A message that is described once, field by field: the same description writes it and reads it.
 ///
@@ -70,7 +71,7 @@ extension MessageWriter: FieldVisitor {
 extension WireMessage {
   init(decoding message: UnsafeRawBufferPointer) throws(ServingError) {
     self.init()
-    var fields = FieldReader(message, of: Self.wireName)
+    var fields = MessageCursor(message, of: Self.wireName)
     while let field = try fields.next() {
       var decoder = FieldDecoder(field: field)
       try visit(&decoder)
@@ -82,7 +83,7 @@ extension WireMessage {
 private struct FieldDecoder: FieldVisitor {
   typealias Failure = ServingError
 
-  let field: FieldReader.Field
+  let field: MessageCursor.Field
 
   private func varint(_ number: Int) -> UInt64? {
     if case .varint(let value) = field.value, field.number == number { value } else { nil }
@@ -124,7 +125,7 @@ private struct FieldDecoder: FieldVisitor {
     // Parsers accept both forms.
     if let found = varint(number) { values.append(found) }
     guard let found = bytes(number) else { return }
-    var numbers = FieldReader(found, of: "packed numbers")
+    var numbers = MessageCursor(found, of: "packed numbers")
     while let number = try numbers.nextPacked() { values.append(number) }
   }
 

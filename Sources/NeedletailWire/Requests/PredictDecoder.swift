@@ -1,4 +1,5 @@
 internal import NeedletailCore
+internal import NeedletailProtobuf
 
 /// Reads a `PredictRequest`: one pass counts, one pass fills arrays of exactly that size. Where there is but
 /// one of what is counted, as mostly, the first pass has seen it already.
@@ -14,7 +15,7 @@ enum PredictDecoder {
     var lastOutput = empty
     var calls = payloads
     while let payload = try calls.next() {
-      var fields = FieldReader(payload, of: "PredictRequest")
+      var fields = MessageCursor(payload, of: "PredictRequest")
       while let field = try fields.next() {
         switch (field.number, field.value) {
         case (1, .bytes(let name)): view.model = name
@@ -56,7 +57,7 @@ enum PredictDecoder {
     var hasTensor = false
     var calls = payloads
     while let payload = try calls.next() {
-      var fields = FieldReader(payload, of: "PredictRequest")
+      var fields = MessageCursor(payload, of: "PredictRequest")
       while let field = try fields.next() {
         switch (field.number, field.value) {
         case (1, .bytes(let name)): peek.model = name
@@ -75,12 +76,12 @@ enum PredictDecoder {
   }
 
   private static func firstDimension(of tensor: UnsafeRawBufferPointer) throws(ServingError) -> UInt64? {
-    var fields = FieldReader(tensor, of: "Tensor")
+    var fields = MessageCursor(tensor, of: "Tensor")
     while let field = try fields.next() {
       switch (field.number, field.value) {
       case (3, .varint(let dimension)): return dimension
       case (3, .bytes(let packed)):
-        var dimensions = FieldReader(packed, of: "Tensor.shape")
+        var dimensions = MessageCursor(packed, of: "Tensor.shape")
         if let dimension = try dimensions.nextPacked() { return dimension }
       default: break
       }
@@ -101,7 +102,7 @@ enum PredictDecoder {
     var outputIndex = 0
     var calls = payloads
     while let payload = try calls.next() {
-      var fields = FieldReader(payload, of: "PredictRequest")
+      var fields = MessageCursor(payload, of: "PredictRequest")
       while let field = try fields.next() {
         guard case .bytes(let bytes) = field.value else { continue }
         if field.number == 4 {
@@ -125,7 +126,7 @@ enum PredictDecoder {
     var stringCount = 0
     var shapeFields = 0
     var packedShape = empty
-    var fields = FieldReader(message, of: "Tensor")
+    var fields = MessageCursor(message, of: "Tensor")
     while let field = try fields.next() {
       switch (field.number, field.value) {
       case (1, .bytes(let name)): view.name = name
@@ -138,7 +139,7 @@ enum PredictDecoder {
       case (3, .bytes(let packed)):
         shapeFields += 1
         packedShape = packed
-        var dimensions = FieldReader(packed, of: "Tensor.shape")
+        var dimensions = MessageCursor(packed, of: "Tensor.shape")
         while try dimensions.nextPacked() != nil { rank += 1 }
       case (4, .bytes(let data)): view.data = data
       case (5, .bytes): stringCount += 1
@@ -162,7 +163,7 @@ enum PredictDecoder {
   private static func fill(
     _ shape: UnsafeMutableBufferPointer<UInt64>, packed: UnsafeRawBufferPointer
   ) throws(ServingError) {
-    var dimensions = FieldReader(packed, of: "Tensor.shape")
+    var dimensions = MessageCursor(packed, of: "Tensor.shape")
     for index in shape.indices {
       guard let dimension = try dimensions.nextPacked() else { return }
       shape.initializeElement(at: index, to: dimension)
@@ -175,14 +176,14 @@ enum PredictDecoder {
   ) throws(ServingError) {
     var shapeIndex = 0
     var stringIndex = 0
-    var fields = FieldReader(message, of: "Tensor")
+    var fields = MessageCursor(message, of: "Tensor")
     while let field = try fields.next() {
       switch (field.number, field.value) {
       case (3, .varint(let dimension)):
         shape.initializeElement(at: shapeIndex, to: dimension)
         shapeIndex += 1
       case (3, .bytes(let packed)):
-        var dimensions = FieldReader(packed, of: "Tensor.shape")
+        var dimensions = MessageCursor(packed, of: "Tensor.shape")
         while let dimension = try dimensions.nextPacked() {
           shape.initializeElement(at: shapeIndex, to: dimension)
           shapeIndex += 1

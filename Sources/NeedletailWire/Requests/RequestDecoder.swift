@@ -1,4 +1,58 @@
 public import NeedletailCore
+public import NeedletailProtobuf
+
+/// A decoded request. Borrows: it lives until the arena's next reset, and no longer than the frame.
+public struct RequestView {
+  public enum Call {
+    case predict(PredictView)
+    case health
+    case metrics
+    case listModels
+    case describeModel(DescribeView)
+    /// The key as sent.
+    case authenticate(UnsafeRawBufferPointer)
+    /// At most `limit` events after a sequence number; 0: all.
+    case events(after: UInt64, limit: UInt32)
+    /// Name of the model as sent; take one step back, or only tell.
+    case rollout(model: UnsafeRawBufferPointer, isUndo: Bool)
+    /// No call, or one that this server does not know: `UNIMPLEMENTED`.
+    case none
+  }
+
+  public var id: UInt64
+  /// Budget from the arrival of the frame's last byte; 0: none.
+  public var timeoutMicroseconds: UInt32
+  public var call: Call
+}
+
+/// A predict call as sent; names are bytes, unchecked.
+public struct PredictView {
+  public var model: UnsafeRawBufferPointer
+  public var selector: ModelSelector
+  public var tensors: UnsafeBufferPointer<TensorView>
+  /// Names of the outputs wanted; empty: all.
+  public var outputs: UnsafeBufferPointer<UnsafeRawBufferPointer>
+  public var routingKey: UnsafeRawBufferPointer
+  /// A level that this server does not know is the lowest one.
+  public var priority = CallPriority.interactive
+}
+
+/// What of a predict call decides whether it is taken on.
+public struct PredictPeek {
+  public var id: UInt64
+  public var model: UnsafeRawBufferPointer
+  public var selector: ModelSelector
+  public var routingKey: UnsafeRawBufferPointer
+  public var priority: CallPriority
+  /// As the first tensor's shape says, whatever else it holds; 1 without one.
+  public var rows: UInt64
+}
+
+/// A describe call as sent.
+public struct DescribeView {
+  public var model: UnsafeRawBufferPointer
+  public var selector: ModelSelector
+}
 
 /// Reads the `Request` of one frame, without copying what it can point to.
 ///
@@ -57,7 +111,7 @@ public enum RequestDecoder {
     var view = DescribeView(model: .init(start: nil, count: 0), selector: .serving)
     var calls = payloads
     while let payload = try calls.next() {
-      var fields = FieldReader(payload, of: "DescribeModelRequest")
+      var fields = MessageCursor(payload, of: "DescribeModelRequest")
       while let field = try fields.next() {
         switch (field.number, field.value) {
         case (1, .bytes(let name)): view.model = name
@@ -74,7 +128,7 @@ public enum RequestDecoder {
     var key = UnsafeRawBufferPointer(start: nil, count: 0)
     var calls = payloads
     while let payload = try calls.next() {
-      var fields = FieldReader(payload, of: "AuthenticateRequest")
+      var fields = MessageCursor(payload, of: "AuthenticateRequest")
       while let field = try fields.next() {
         if field.number == 1, case .bytes(let bytes) = field.value { key = bytes }
       }
@@ -87,7 +141,7 @@ public enum RequestDecoder {
     var limit: UInt32 = 0
     var calls = payloads
     while let payload = try calls.next() {
-      var fields = FieldReader(payload, of: "EventsRequest")
+      var fields = MessageCursor(payload, of: "EventsRequest")
       while let field = try fields.next() {
         switch (field.number, field.value) {
         case (1, .varint(let value)): after = value
@@ -105,7 +159,7 @@ public enum RequestDecoder {
     var action: UInt64 = 0
     var calls = payloads
     while let payload = try calls.next() {
-      var fields = FieldReader(payload, of: "RolloutRequest")
+      var fields = MessageCursor(payload, of: "RolloutRequest")
       while let field = try fields.next() {
         switch (field.number, field.value) {
         case (1, .bytes(let name)): model = name
@@ -148,7 +202,7 @@ private struct Envelope {
   var payloads: CallPayloads { CallPayloads(first: payload, rest: rest, number: call?.rawValue ?? 0) }
 
   mutating func read(_ frame: UnsafeRawBufferPointer) throws(ServingError) {
-    var fields = FieldReader(frame, of: "Request")
+    var fields = MessageCursor(frame, of: "Request")
     var end = 0
     while let field = try fields.next() {
       switch (field.number, field.value) {
@@ -171,12 +225,12 @@ private struct Envelope {
 /// The occurrences of one call in a frame whose envelope was read before: nearly always one.
 struct CallPayloads {
   private var first: UnsafeRawBufferPointer?
-  private var rest: FieldReader
+  private var rest: MessageCursor
   private let number: UInt32
 
   fileprivate init(first: UnsafeRawBufferPointer, rest: UnsafeRawBufferPointer, number: UInt32) {
     self.first = first
-    self.rest = FieldReader(rest, of: "Request")
+    self.rest = MessageCursor(rest, of: "Request")
     self.number = number
   }
 

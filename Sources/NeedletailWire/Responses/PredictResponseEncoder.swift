@@ -1,5 +1,6 @@
 public import NIOCore
 public import NeedletailCore
+internal import NeedletailProtobuf
 
 /// Writes the answers of one model version straight into a connection's output buffer.
 ///
@@ -118,7 +119,7 @@ public final class PredictResponseEncoder: Sendable {
     }
     buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: 4 + responseBytes) { memory in
       guard let start = memory.baseAddress else { return 0 }
-      var cursor = WireCursor(start)
+      var cursor = PresizedWriter(start)
       cursor.bigEndian(UInt32(responseBytes))
       if id != 0 { cursor.number(1, id) }
       cursor.header(3, bytes: answerBytes)
@@ -165,7 +166,7 @@ public final class PredictResponseEncoder: Sendable {
   }
 
   private func write(
-    _ output: PreparedOutput, rows: Int, values: UnsafePointer<Float>, to cursor: inout WireCursor
+    _ output: PreparedOutput, rows: Int, values: UnsafePointer<Float>, to cursor: inout PresizedWriter
   ) {
     let size = size(of: output, rows: rows, values: values)
     cursor.header(3, bytes: size.tensor)

@@ -1,5 +1,34 @@
 public import NIOCore
 public import NeedletailCore
+internal import NeedletailProtobuf
+
+/// A decoded response, as a client sees it.
+public struct ResponseMessage: Sendable, Equatable {
+  public enum Result: Sendable, Equatable {
+    case predict(Prediction)
+    case health(HealthReport)
+    case metrics(String)
+    case models(ModelListReport)
+    case description(ModelDescription)
+    case authenticated(principal: String)
+    case goAway(lastID: UInt64)
+    case events(EventListReport)
+    case rollout(RolloutReport)
+    /// The call failed: `error` tells why.
+    case failed(ServingError)
+    /// No result, or one that this client does not know.
+    case none
+  }
+
+  /// 0 on `goAway` and where the request's id could not be read.
+  public var id: UInt64
+  public var result: Result
+
+  public init(id: UInt64, result: Result) {
+    self.id = id
+    self.result = result
+  }
+}
 
 /// Reads the `Response` of one frame. Stateless: anyone may call it.
 public enum ResponseDecoder {
@@ -17,7 +46,7 @@ public enum ResponseDecoder {
     var id: UInt64 = 0
     var failure: ServingError?
     var result = ResponseMessage.Result.none
-    var fields = FieldReader(frame, of: "Response")
+    var fields = MessageCursor(frame, of: "Response")
     while let field = try fields.next() {
       switch (field.number, field.value) {
       case (1, .varint(let value)): id = value
@@ -42,7 +71,7 @@ public enum ResponseDecoder {
     var code: UInt64 = 0
     var text = ""
     var retryAfter: UInt32 = 0
-    var fields = FieldReader(message, of: "Status")
+    var fields = MessageCursor(message, of: "Status")
     while let field = try fields.next() {
       switch (field.number, field.value) {
       case (1, .varint(let value)): code = value
@@ -61,7 +90,7 @@ public enum ResponseDecoder {
     _ message: UnsafeRawBufferPointer, of name: StaticString
   ) throws(ServingError) -> String {
     var text = ""
-    var fields = FieldReader(message, of: name)
+    var fields = MessageCursor(message, of: name)
     while let field = try fields.next() {
       if field.number == 1, case .bytes(let bytes) = field.value { text = String(decoding: bytes, as: UTF8.self) }
     }
@@ -70,10 +99,109 @@ public enum ResponseDecoder {
 
   private static func lastID(_ message: UnsafeRawBufferPointer) throws(ServingError) -> UInt64 {
     var id: UInt64 = 0
-    var fields = FieldReader(message, of: "GoAway")
+    var fields = MessageCursor(message, of: "GoAway")
     while let field = try fields.next() {
       if field.number == 1, case .varint(let value) = field.value { id = value }
     }
     return id
+  }
+}
+
+extension Prediction {
+  init(decoding message: UnsafeRawBufferPointer) throws(ServingError) {
+    self.init(model: "", version: 0, outputs: [], timing: ResponseTiming())
+    var fields = MessageCursor(message, of: "PredictResponse")
+    while let field = try fields.next() {
+      switch (field.number, field.value) {
+      case (1, .bytes(let name)): model = String(decoding: name, as: UTF8.self)
+      case (2, .varint(let number)): version = number
+      case (3, .bytes(let tensor)): outputs.append(try OutputTensor(decoding: tensor))
+      case (4, .bytes(let bytes)): timing = try ResponseTiming(decoding: bytes)
+      default: break
+      }
+    }
+  }
+}
+
+extension ResponseTiming {
+  fileprivate init(decoding message: UnsafeRawBufferPointer) throws(ServingError) {
+    self.init()
+    var fields = MessageCursor(message, of: "Timing")
+    while let field = try fields.next() {
+      switch (field.number, field.value) {
+      case (1, .varint(let value)): queueMicroseconds = UInt32(truncatingIfNeeded: value)
+      case (2, .varint(let value)): computeMicroseconds = UInt32(truncatingIfNeeded: value)
+      case (3, .varint(let value)): batchRows = UInt32(truncatingIfNeeded: value)
+      default: break
+      }
+    }
+  }
+}
+
+extension OutputTensor {
+  fileprivate init(decoding message: UnsafeRawBufferPointer) throws(ServingError) {
+    var name = ""
+    var type: DataType?
+    var shape: [UInt64] = []
+    var data = UnsafeRawBufferPointer(start: nil, count: 0)
+    var strings: [String] = []
+    var fields = MessageCursor(message, of: "Tensor")
+    while let field = try fields.next() {
+      switch (field.number, field.value) {
+      case (1, .bytes(let bytes)): name = String(decoding: bytes, as: UTF8.self)
+      case (2, .varint(let value)): type = UInt8(exactly: value).flatMap(DataType.init(rawValue:))
+      case (3, .varint(let dimension)): shape.append(dimension)
+      case (3, .bytes(let packed)):
+        var dimensions = MessageCursor(packed, of: "Tensor.shape")
+        while let dimension = try dimensions.nextPacked() { shape.append(dimension) }
+      case (4, .bytes(let bytes)): data = bytes
+      case (5, .bytes(let bytes)): strings.append(String(decoding: bytes, as: UTF8.self))
+      default: break
+      }
+    }
+    guard let type else {
+      throw .invalidArgument("output \(name.quotedForMessage): expected a known element type, found none")
+    }
+    let count = try Self.count(shape, name: name)
+    let found = type == .string ? strings.count : data.count
+    let expected = type == .string ? count : count.multipliedReportingOverflow(by: type.elementBytes).partialValue
+    guard found == expected else {
+      throw .invalidArgument(
+        "output \(name.quotedForMessage): expected \(expected) \(type == .string ? "strings" : "bytes") for its shape, "
+          + "found \(found)")
+    }
+    self.init(
+      name: name, shape: shape.map { Int(truncatingIfNeeded: $0) },
+      values: try Self.values(type, data: data, strings: strings, name: name))
+  }
+
+  /// Elements of a shape, small enough to be counted in bytes.
+  private static func count(_ shape: [UInt64], name: String) throws(ServingError) -> Int {
+    var count: UInt64 = 1
+    for dimension in shape {
+      let (product, overflow) = count.multipliedReportingOverflow(by: dimension)
+      guard !overflow, product <= UInt64(Limits.frameBytesHardCap) else {
+        throw .invalidArgument("output \(name.quotedForMessage): shape \(shape) has more elements than a frame holds")
+      }
+      count = product
+    }
+    return Int(count)
+  }
+
+  private static func values(
+    _ type: DataType, data: UnsafeRawBufferPointer, strings: [String], name: String
+  ) throws(ServingError) -> Values {
+    func elements<Element: BitwiseCopyable>(_ type: Element.Type) -> [Element] {
+      let size = MemoryLayout<Element>.size
+      return (0..<(data.count / size)).map { data.loadUnaligned(fromByteOffset: $0 * size, as: Element.self) }
+    }
+    switch type {
+    case .float32: return .floats(elements(Float.self))
+    case .int64: return .integers(elements(Int64.self))
+    case .string: return .strings(strings)
+    default:
+      throw .invalidArgument(
+        "output \(name.quotedForMessage): expected FLOAT32, INT64 or STRING, found \(type)")
+    }
   }
 }

@@ -1,5 +1,6 @@
 public import NIOCore
 public import NeedletailCore
+internal import NeedletailProtobuf
 
 /// Appends framed responses, other than predictions, to a connection's output buffer.
 ///
@@ -21,7 +22,7 @@ public enum ResponseEncoder {
       let responseBytes = bytes(id) + WireFormat.delimitedBytes(statusBytes)
       buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: 4 + responseBytes) { memory in
         guard let start = memory.baseAddress else { return 0 }
-        var cursor = WireCursor(start)
+        var cursor = PresizedWriter(start)
         cursor.bigEndian(UInt32(responseBytes))
         if id != 0 { cursor.number(1, id) }
         cursor.header(2, bytes: statusBytes)

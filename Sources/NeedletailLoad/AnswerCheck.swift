@@ -1,9 +1,63 @@
-#if canImport(Glibc)
-  internal import Glibc
-#else
-  internal import Darwin
-#endif
-internal import NeedletailCore
+internal import Glibc
+public import NeedletailCore
+internal import NeedletailProtobuf
+
+/// The parts of a response that a load generator looks at. It borrows the receive buffer.
+public struct AnswerView {
+  public var id: UInt64 = 0
+  /// Status code as the server sent it; 0 is OK.
+  public var code: UInt64 = 0
+  /// The version that answered; 0 where there is none.
+  public var version: UInt64 = 0
+  /// Name of the model that answered.
+  public var model = UnsafeRawBufferPointer(start: nil, count: 0)
+  /// How long the call waited in the server before it was computed.
+  public var queueMicroseconds: UInt64 = 0
+  /// The `PredictResponse`, for verification; nil in other responses.
+  public var prediction: UnsafeRawBufferPointer?
+  /// Id of the last call that was executed; nil unless the response is a `GoAway`.
+  public var goAwayLastID: UInt64?
+
+  /// Reads a frame without its length word.
+  ///
+  /// - Throws: `.invalidArgument` where the bytes are no protobuf message.
+  @inline(__always)
+  public init(_ frame: UnsafeRawBufferPointer) throws(ServingError) {
+    var fields = MessageCursor(frame, of: "Response")
+    while let field = try fields.next() {
+      switch (field.number, field.value) {
+      case (1, .varint(let value)): id = value
+      case (2, .bytes(let status)): code = try Self.first(of: status)
+      case (3, .bytes(let message)): prediction = message
+      case (9, .bytes(let message)): goAwayLastID = try Self.first(of: message)
+      default: break
+      }
+    }
+    guard let prediction else { return }
+    var inner = MessageCursor(prediction, of: "PredictResponse")
+    while let field = try inner.next() {
+      switch (field.number, field.value) {
+      case (1, .bytes(let name)): model = name
+      case (2, .varint(let value)): version = value
+      case (4, .bytes(let timing)): queueMicroseconds = try Self.first(of: timing)
+      default: break
+      }
+    }
+  }
+
+  /// The code as this program knows it; one that it does not know is a fault of the server.
+  public var status: StatusCode { UInt8(exactly: code).flatMap(StatusCode.init(rawValue:)) ?? .internal }
+
+  /// The whole number of field 1; 0 if absent.
+  private static func first(of message: UnsafeRawBufferPointer) throws(ServingError) -> UInt64 {
+    var first: UInt64 = 0
+    var fields = MessageCursor(message, of: "message")
+    while let field = try fields.next() {
+      if field.number == 1, case .varint(let value) = field.value { first = value }
+    }
+    return first
+  }
+}
 
 /// The answers that one version of a model is known to give, row by row.
 public struct ExpectedAnswers: Sendable {
@@ -40,10 +94,11 @@ public struct ExpectedAnswers: Sendable {
     _ prediction: UnsafeRawBufferPointer, firstRow: Int, rows: Int, compared: Range<Int>
   ) -> Bool? {
     var isCompared = false
-    var outputs = FieldScanner(prediction)
-    while outputs.next() {
-      guard outputs.number == 3, outputs.isDelimited else { continue }
-      guard let isEqual = matchTensor(outputs.bytes, firstRow: firstRow, rows: rows, compared: compared) else {
+    var outputs = MessageCursor(prediction, of: "PredictResponse")
+    // The view of the answer has walked these fields before: they are well-formed.
+    while let output = try? outputs.next() {
+      guard output.number == 3, case .bytes(let tensor) = output.value else { continue }
+      guard let isEqual = matchTensor(tensor, firstRow: firstRow, rows: rows, compared: compared) else {
         continue
       }
       guard isEqual else { return false }
@@ -59,18 +114,22 @@ public struct ExpectedAnswers: Sendable {
     var data = UnsafeRawBufferPointer(start: nil, count: 0)
     var stringCount = 0
     var stringsEqual = true
-    var fields = FieldScanner(tensor)
-    while fields.next() {
-      switch (fields.number, fields.isDelimited) {
-      case (2, false): type = fields.value
-      case (4, true): data = fields.bytes
-      case (5, true):
-        if !labels.isEmpty, compared.contains(stringCount), stringsEqual {
-          stringsEqual = Self.isEqual(fields.bytes, labels[firstRow + stringCount])
+    var fields = MessageCursor(tensor, of: "Tensor")
+    do throws(ServingError) {
+      while let field = try fields.next() {
+        switch (field.number, field.value) {
+        case (2, .varint(let value)): type = value
+        case (4, .bytes(let bytes)): data = bytes
+        case (5, .bytes(let text)):
+          if !labels.isEmpty, compared.contains(stringCount), stringsEqual {
+            stringsEqual = Self.isEqual(text, labels[firstRow + stringCount])
+          }
+          stringCount += 1
+        default: break
         }
-        stringCount += 1
-      default: break
       }
+    } catch {
+      return false
     }
     switch type {
     case UInt64(DataType.float32.rawValue):
