@@ -1,8 +1,5 @@
-#if canImport(Glibc)
-  internal import Glibc
-#else
-  internal import Darwin
-#endif
+internal import Glibc
+internal import NeedletailCore
 
 /// The points in time at which requests are meant to leave, whatever the server does.
 ///
@@ -25,7 +22,7 @@ public struct ArrivalSchedule: Sendable {
   private let gapNanoseconds: Double
   private let arrivals: Arrivals
   private var offset: Double
-  private var random: SplitMix
+  private var random: SplitMix64
 
   /// - Parameters:
   ///   - ratePerSecond: above 0.
@@ -35,7 +32,7 @@ public struct ArrivalSchedule: Sendable {
     start = startNanoseconds
     gapNanoseconds = 1e9 / ratePerSecond
     self.arrivals = arrivals
-    random = SplitMix(seed: seed)
+    random = SplitMix64(seed: seed)
     offset = 0
     nextNanoseconds = startNanoseconds
     switch arrivals {
@@ -62,22 +59,4 @@ public struct ArrivalSchedule: Sendable {
     offset += nanoseconds
     nextNanoseconds = start + UInt64(offset)
   }
-}
-
-/// Random numbers that a seed repeats. Source: https://prng.di.unimi.it/splitmix64.c
-public struct SplitMix: RandomNumberGenerator, Sendable {
-  private var state: UInt64
-
-  public init(seed: UInt64) { state = seed }
-
-  public mutating func next() -> UInt64 {
-    state &+= 0x9e37_79b9_7f4a_7c15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-    z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-    return z ^ (z >> 31)
-  }
-
-  /// Uniform in 0 ..< 1.
-  public mutating func unit() -> Double { Double(next() >> 11) * 0x1p-53 }
 }

@@ -1,3 +1,4 @@
+import NeedletailCore
 import NeedletailEngine
 import NeedletailTestSupport
 import Testing

@@ -1,3 +1,4 @@
+import NeedletailCore
 import NeedletailTestSupport
 import Testing
 

@@ -78,7 +78,7 @@ struct RolloutPolicyTests {
 
   /// Whatever versions, states and files meet: what requests are sent to is live and good if anything is.
   @Test func anyFileAndAnyStatesGiveASoundTable() throws {
-    var random = SplitMix(seed: 7)
+    var random = SplitMix64(seed: 7)
     for _ in 0..<20_000 {
       let versions = (1...6 as ClosedRange<UInt64>).filter { _ in random.next() % 4 != 0 }
       let live = versions.filter { _ in random.next() % 2 == 0 }
@@ -122,20 +122,5 @@ struct RolloutPolicyTests {
       // Once what it asks for is live, it asks for no more of what is wanted.
       if live.isEmpty && !versions.isEmpty { #expect(!decision.load.isEmpty) }
     }
-  }
-}
-
-/// Small, seeded, the same everywhere.
-private struct SplitMix {
-  private var state: UInt64
-
-  init(seed: UInt64) { state = seed }
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-    return z ^ (z >> 31)
   }
 }

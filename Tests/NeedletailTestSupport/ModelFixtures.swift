@@ -151,20 +151,21 @@ public enum ModelFixtures {
   }
 }
 
-/// A small seeded generator (Steele, Lea, Flood 2014): the same numbers on every platform.
-public struct SplitMix64: RandomNumberGenerator, Sendable {
-  private var state: UInt64
-
-  public init(seed: UInt64) { state = seed }
-
-  public mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-    return z ^ (z >> 31)
-  }
-
-  /// Uniform in −1 ..< 1, 24 bits.
+extension SplitMix64 {
+  /// A number from −1 up to but not including 1, with 24 random bits.
   public mutating func nextFloat() -> Float { Float(next() >> 40) / Float(1 << 23) - 1 }
+
+  /// Changes one to four places of a message: a bit is flipped, or a byte is replaced, inserted or removed. At least
+  /// one byte stays.
+  public mutating func mutate(_ bytes: inout [UInt8]) {
+    for _ in 0..<Int.random(in: 1...4, using: &self) {
+      let position = Int.random(in: 0..<bytes.count, using: &self)
+      switch Int.random(in: 0..<4, using: &self) {
+      case 0: bytes[position] ^= 1 << UInt8.random(in: 0..<8, using: &self)
+      case 1: bytes[position] = UInt8.random(in: 0...255, using: &self)
+      case 2: bytes.insert(UInt8.random(in: 0...255, using: &self), at: position)
+      default: if bytes.count > 1 { bytes.remove(at: position) }
+      }
+    }
+  }
 }

@@ -1,4 +1,5 @@
 import NIOCore
+import NeedletailCore
 import NeedletailWire
 import Testing
 
@@ -37,7 +38,7 @@ struct FrameDecoderTests {
 
   @Test("gives the same frames however a stream is split", arguments: 0..<50)
   func randomSplits(seed: UInt64) throws {
-    var random = SplitMix(seed: seed)
+    var random = SplitMix64(seed: seed)
     let payloads = (0..<20).map { _ in
       (0..<Int.random(in: 1...3000, using: &random)).map { _ in UInt8.random(in: 0...255, using: &random) }
     }

@@ -1,8 +1,5 @@
-#if canImport(Glibc)
-  internal import Glibc
-#else
-  internal import Darwin
-#endif
+internal import Glibc
+internal import NeedletailCore
 
 /// A seeded generator: the same seed gives the same numbers on every machine and in every release.
 ///
@@ -12,15 +9,8 @@ public struct RandomSource: RandomNumberGenerator, Sendable {
   private var state: (UInt64, UInt64, UInt64, UInt64)
 
   public init(seed: UInt64) {
-    var mix = seed
-    func next() -> UInt64 {
-      mix &+= 0x9E37_79B9_7F4A_7C15
-      var z = mix
-      z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-      z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-      return z ^ (z >> 31)
-    }
-    state = (next(), next(), next(), next())
+    var seeds = SplitMix64(seed: seed)
+    state = (seeds.next(), seeds.next(), seeds.next(), seeds.next())
   }
 
   /// A generator of its own for one purpose, so that drawing more for one leaves the others as they were.

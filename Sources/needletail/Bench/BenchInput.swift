@@ -1,4 +1,5 @@
 internal import NeedletailClient
+internal import NeedletailCore
 internal import NeedletailLoad
 
 /// Makes the calls of a bench from rows of a file, or random ones, and what is known of their answers.
@@ -52,7 +53,7 @@ struct BenchInput {
   }
 
   private func appendRandom(_ model: ModelDescription, at index: Int, to frames: inout RequestFrames) throws {
-    var random = SplitMix(seed: UInt64(index) + 1)
+    var random = SplitMix64(seed: UInt64(index) + 1)
     let rowBytes = max(1, model.inputs.count) * 4
     let calls = min(Self.randomCallsMax, max(1, Self.randomBytesMax / (rowBytes * command.batch)))
     for call in 0..<calls {

@@ -1,4 +1,5 @@
 internal import NeedletailClient
+internal import NeedletailCore
 
 /// Rows to predict, as text, before the model's types are known: a missing value is `""`.
 struct FeatureTable {
@@ -62,7 +63,7 @@ struct FeatureTable {
     case "true": return 1
     case "false": return 0
     default:
-      guard let number = Double(text), number.isFinite else { return nil }
+      guard let number = NumberText.parse(text), number.isFinite else { return nil }
       return number
     }
   }

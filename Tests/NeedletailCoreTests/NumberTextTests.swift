@@ -1,11 +1,9 @@
+import Foundation
+import NeedletailCore
 import Testing
 
-@testable import NeedletailTraining
-
-@Suite struct NumberTextTests {
-  private func parse(_ text: String) -> Double? {
-    Array(text.utf8).withUnsafeBufferPointer { NumberText.parse($0) }
-  }
+@Suite("Numbers as text") struct NumberTextTests {
+  private func parse(_ text: String) -> Double? { NumberText.parse(text) }
 
   @Test(arguments: [
     "0", "-0", "1", "+7", "3.25", ".5", "5.", "1e3", "1E-7", "-2.5e+10", "123456789012345678901234567890",
@@ -13,12 +11,13 @@ import Testing
     "0.000000000000000000000000000000123456789123456789", "1e400", "1e-400",
   ])
   func agreesWithTheStandardLibrary(text: String) throws {
-    let expected = try #require(Double(text.trimmingASCIISpaces.hasSuffix(".") ? text + "0" : text.trimmingASCIISpaces))
+    let trimmed = text.trimmingCharacters(in: .whitespaces)
+    let expected = try #require(Double(trimmed.hasSuffix(".") ? trimmed + "0" : trimmed))
     #expect(parse(text)?.bitPattern == expected.bitPattern)
   }
 
   @Test func roundTripsRandomDoubles() {
-    var random = RandomSource(seed: 3)
+    var random = SplitMix64(seed: 3)
     for _ in 0..<20_000 {
       let value = Double(bitPattern: random.next())
       guard value.isFinite else { continue }
@@ -31,5 +30,16 @@ import Testing
   ])
   func refusesWhatIsNoDecimalNumber(text: String) {
     #expect(parse(text) == nil)
+  }
+
+  @Test func textLongerThanAnyNumberIsNone() {
+    let zeros = String(repeating: "0", count: NumberText.bytesMax - 1)
+    #expect(parse(zeros + "7") == 7)
+    #expect(parse(zeros + "07") == nil)
+  }
+
+  @Test(arguments: [("true", true), ("False", false), (" TRUE\t", true), ("tru", nil), ("1", nil), ("", nil)])
+  func readsTruthValuesInAnyCase(text: String, value: Bool?) {
+    #expect(Array(text.utf8).withUnsafeBufferPointer { NumberText.parseBool($0) } == value)
   }
 }

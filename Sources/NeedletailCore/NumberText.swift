@@ -1,17 +1,19 @@
-#if canImport(Glibc)
-  internal import Glibc
-#else
-  internal import Darwin
-#endif
+internal import Glibc
 
-/// Decimal numbers in CSV cells, read from bytes.
-enum NumberText {
-  /// A sign, digits, a point, an exponent; no hexadecimal, no infinity, no words, no thousands separators.
+/// Numbers and truth values as text. The trainer, the server, the command line and the clients' tests read a value in
+/// this one way, so that a model is never asked about another number than it was trained on.
+public enum NumberText {
+  /// Longer text is no number that anyone wrote.
+  public static let bytesMax = 400
+
+  /// Reads a decimal number: `[+-] digits [. digits] [e [+-] digits]` with a digit before or after the point, and
+  /// spaces or tabs around it. Hexadecimal, `inf`, `nan` and separators of thousands are no numbers.
   ///
-  /// - Returns: the nearest Double, or nil if the bytes are no such number.
-  static func parse(_ field: UnsafeBufferPointer<UInt8>) -> Double? {
+  /// - Returns: the nearest Double, infinity where the number is beyond all of them; nil if the text is no number.
+  /// - Complexity: O(bytes); allocates nothing.
+  public static func parse(_ field: UnsafeBufferPointer<UInt8>) -> Double? {
     let text = trimmed(field)
-    guard !text.isEmpty, text.count <= 400 else { return nil }
+    guard !text.isEmpty, text.count <= bytesMax else { return nil }
     var index = 0
     var isNegative = false
     if text[0] == UInt8(ascii: "-") || text[0] == UInt8(ascii: "+") {
@@ -45,7 +47,7 @@ enum NumberText {
       }
       exponent += written
     }
-    // Clinger's fast path: both factors exact, one rounding.
+    // Clinger's fast path (1990): both factors are exact, so that there is one rounding.
     if significant <= 15, (-22...22).contains(exponent) {
       let value = Double(mantissa)
       let scaled = exponent < 0 ? value / powersOfTen[-exponent] : value * powersOfTen[exponent]
@@ -58,6 +60,18 @@ enum NumberText {
     }
   }
 
+  /// Reads a decimal number from raw bytes; see ``parse(_:)-(UnsafeBufferPointer<UInt8>)``.
+  public static func parse(_ text: UnsafeRawBufferPointer) -> Double? {
+    text.withMemoryRebound(to: UInt8.self) { parse($0) }
+  }
+
+  /// Reads a decimal number from text; see ``parse(_:)-(UnsafeBufferPointer<UInt8>)``.
+  public static func parse(_ text: some StringProtocol) -> Double? {
+    var text = String(text)
+    return text.withUTF8 { parse($0) }
+  }
+
+  /// Bounded so that a long exponent does not overflow; 10^±100,000 is beyond every Double.
   private static func parseExponent(_ text: UnsafeBufferPointer<UInt8>, from start: Int) -> Int? {
     var index = start
     var isNegative = false
@@ -75,7 +89,8 @@ enum NumberText {
     return isNegative ? -exponent : exponent
   }
 
-  static func trimmed(_ field: UnsafeBufferPointer<UInt8>) -> UnsafeBufferPointer<UInt8> {
+  /// The bytes without spaces and tabs around them.
+  public static func trimmed(_ field: UnsafeBufferPointer<UInt8>) -> UnsafeBufferPointer<UInt8> {
     var low = 0
     var high = field.count
     while low < high, field[low] == 0x20 || field[low] == 0x09 { low += 1 }
@@ -93,8 +108,10 @@ enum NumberText {
     1e20, 1e21, 1e22,
   ]
 
-  /// `true` and `false` in any case.
-  static func parseBool(_ field: UnsafeBufferPointer<UInt8>) -> Bool? {
+  /// Reads `true` or `false` in any case, with spaces or tabs around it.
+  ///
+  /// - Returns: nil for every other text.
+  public static func parseBool(_ field: UnsafeBufferPointer<UInt8>) -> Bool? {
     let text = trimmed(field)
     switch text.count {
     case 4 where equals(text, "true"): return true

@@ -1,0 +1,27 @@
+/// A generator of random numbers that a seed repeats, on every machine and in every release. Swift's own has no seed.
+///
+/// It is for schedules, test data and seeds of other generators; not for keys, because its numbers can be foreseen.
+///
+/// Source: Steele, Lea and Flood, "Fast splittable pseudorandom number generators" (2014);
+/// https://prng.di.unimi.it/splitmix64.c
+public struct SplitMix64: RandomNumberGenerator, Sendable {
+  private var state: UInt64
+
+  public init(seed: UInt64) { state = seed }
+
+  public mutating func next() -> UInt64 {
+    state &+= 0x9E37_79B9_7F4A_7C15
+    return Self.mix(state)
+  }
+
+  /// A floating-point number from 0 up to but not including 1, with 53 random bits.
+  public mutating func unit() -> Double { Double(next() >> 11) * 0x1p-53 }
+
+  /// The generator's finaliser: a hash of 64 bits whose every bit depends on all bits of `value`.
+  public static func mix(_ value: UInt64) -> UInt64 {
+    var z = value
+    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
+    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
+    return z ^ (z >> 31)
+  }
+}
