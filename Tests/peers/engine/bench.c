@@ -51,7 +51,7 @@ static uint32_t next_random(void) { return (random_state = random_state * 166452
 enum { peak_steps = 2000 };
 
 #if defined(NT_X86)
-/// What int8 products are made of, from registers. FACTOR: what stands before maddubs.
+/// The instructions of int8 products, from registers. FACTOR: the weights as maddubs gets them.
 #define NT_PEAK_S8(name, FACTOR)                                                                            \
   NT_TARGET_AVX2 static void name(void) {                                                                   \
     __m256i sums[NT_CHAINS], a = _mm256_set1_epi8(3), w = _mm256_set1_epi8(5), ones = _mm256_set1_epi16(1); \
@@ -159,7 +159,7 @@ typedef struct nt_bench_product {
   size_t packed_bytes;
   nt_s8_gemm_args s8;
   nt_f32_gemm_args f32;
-  /// As it was before packing, for OpenBLAS.
+  /// The fp32 weights before packing, for OpenBLAS.
   float *w;
 } nt_bench_product;
 
@@ -230,7 +230,7 @@ double nt_bench_f32_run(nt_bench_product *product, size_t rows, double seconds) 
   return NT_ROUND(seconds, product->kernels->f32_gemm(&product->f32));
 }
 
-/// The same by OpenBLAS on one thread.
+/// Seconds of one fp32 product by OpenBLAS on one thread.
 double nt_bench_f32_run_blas(nt_bench_product *product, size_t rows, double seconds) {
   const nt_f32_gemm_args *args = &product->f32;
   int m = (int)rows, n = (int)args->columns, k = (int)args->depth;
@@ -310,7 +310,7 @@ static nt_bench_mlp *mlp_new(nt_isa isa, size_t rows_max, size_t layers, const u
   if (!mlp) abort();
   size_t widest = 0;
   for (size_t i = 0; i <= layers; i++) widest = widths[i] > widest ? widths[i] : widest;
-  // One value, another, the quantised rows, their scales and magnitudes.
+  // The arena: two values, the quantised rows, their scales and magnitudes.
   size_t values = rows_max * widest * 4 / NT_ALIGNMENT * NT_ALIGNMENT + NT_ALIGNMENT;
   size_t rows = rows_max * nt_s8_row_stride(widest);
   for (size_t i = 0; i < layers; i++) {

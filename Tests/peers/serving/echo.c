@@ -148,7 +148,7 @@ static void measure(const char *path, size_t calls, size_t turns, int ports_coun
   }
   for (size_t turn = 0; turn < turns; turn++) {
     for (int i = 0; i < ports_count; i++) {
-      // A tenth more warms up what the last turn pushed out of the caches.
+      // A tenth more calls warm the caches that the last turn has used.
       for (size_t j = 0; j < calls / 10; j++) call(pollers[i], connections[i], request, request_bytes);
       for (size_t j = 0; j < calls; j++) {
         double start = microseconds();
@@ -168,7 +168,7 @@ struct caller {
   char answer[16 << 10];
 };
 
-// Whether an answer is whole. Of HTTP, only those of status 200 and known length are expected.
+// Whether an answer is whole. An HTTP answer is expected to have status 200 and a known length.
 static int is_whole(struct caller *caller, int is_http) {
   if (!is_http) {
     uint32_t word;
