@@ -69,12 +69,12 @@ struct CSVParserTests {
   ]
 
   @Test(arguments: faults, [1, 1000])
-  func refuses(_ fault: Fault, chunk: Int) throws {
+  func malformedTextIsRefusedWithItsLine(_ fault: Fault, chunk: Int) throws {
     let error = #expect(throws: CSVError.self) { try records(fault.bytes, chunk: chunk) }
     #expect(error?.description == fault.message)
   }
 
-  @Test func bytesThatAreNoTextNeverTrap() throws {
+  @Test func bytesThatAreNotTextNeverTrap() throws {
     var random = SplitMix64(seed: 5)
     let alphabet: [UInt8] = [0x22, 0x2C, 0x0A, 0x0D, 0x61, 0xEF, 0xBB, 0xBF, 0xFF, 0x20]
     for _ in 0..<3000 {
@@ -130,7 +130,7 @@ struct CSVParserTests {
 
   /// Python's `csv.reader(strict=True)` is asked about the same texts: where both take a text, they find the
   /// same fields on the same lines, and we refuse what Python takes only for a quote inside a bare field.
-  @Test func whatIsReadIsWhatPythonReads() throws {
+  @Test func recordsAreThoseThatPythonsReaderReads() throws {
     var random = SplitMix64(seed: 11)
     let pieces = ["a", "bc", "é", " ", ",", ",", "\"", "\"\"", "\n", "\r\n", ",\"", "\",", "\"\n"]
     let texts = (0..<4000).map { _ in

@@ -4,7 +4,7 @@ import Testing
 @Suite("Server address")
 struct AddressTests {
   @Test("reads host and port, IPv6 and Unix paths")
-  func reads() throws {
+  func addressesAreParsed() throws {
     #expect(try ServerAddress("localhost:6470") == .tcp(host: "localhost", port: 6470))
     #expect(try ServerAddress("[::1]:1") == .tcp(host: "::1", port: 1))
     #expect(try ServerAddress("unix:/run/x.sock") == .unix(path: "/run/x.sock"))
@@ -12,7 +12,7 @@ struct AddressTests {
   }
 
   @Test("refuses what is no address", arguments: ["", "host", "host:", "host:0", "host:65536", ":1", "::1:5", "unix:"])
-  func refuses(_ text: String) {
+  func textThatIsNoAddressIsRefused(_ text: String) {
     let error = #expect(throws: ClientError.self) { try ServerAddress(text) }
     #expect(error?.origin == .invalidInput)
   }

@@ -28,7 +28,7 @@ struct ModelIDTests {
     #expect(error?.message.contains(message) == true, "\(error?.message ?? "")")
   }
 
-  @Test func ordersByName() throws {
+  @Test func modelNamesAreOrderedAlphabetically() throws {
     #expect(try ModelID("a") < ModelID("b"))
     #expect(try ModelID("a") == ModelID("a"))
   }
@@ -37,13 +37,13 @@ struct ModelIDTests {
 @Suite("Model versions")
 struct ModelVersionTests {
   @Test(arguments: [("1", 1), ("10", 10), ("18446744073709551615", UInt64.max)])
-  func readsCanonicalDecimal(text: String, number: UInt64) {
+  func versionsAreReadInCanonicalDecimal(text: String, number: UInt64) {
     #expect(ModelVersion(decimal: text)?.number == number)
     #expect(ModelVersion(decimal: text)?.description == text)
   }
 
   @Test(arguments: ["", "0", "01", "+1", "-1", " 1", "1 ", "1.0", "1e3", "latest", "18446744073709551616", "١"])
-  func refusesEveryOtherSpelling(text: String) {
+  func versionsInAnyOtherSpellingAreRefused(text: String) {
     #expect(ModelVersion(decimal: text) == nil)
   }
 
@@ -59,21 +59,21 @@ struct SuggestionTests {
     ("modle", "model"), ("mdel", "model"), ("models", "model"), ("MODEL", "model"), ("nodel", "model"),
     ("lerning_rate", "learning_rate"),
   ])
-  func namesTheNearestWord(typed: String, meant: String) {
+  func theNearestWordIsSuggested(typed: String, meant: String) {
     #expect(Suggestion.nearest(to: typed, among: ["seed", "model", "learning_rate"]) == meant)
   }
 
   @Test(arguments: ["", "x", "quite something else", "odelm_x"])
-  func saysNothingWhereNothingIsNear(typed: String) {
+  func nothingIsSuggestedIfNoWordIsNear(typed: String) {
     #expect(Suggestion.nearest(to: typed, among: ["seed", "model"]) == nil)
     #expect(Suggestion.clause(for: typed, among: ["seed", "model"]) == "")
   }
 
-  @Test func makesAClauseForMessages() {
+  @Test func aSuggestionBecomesAClauseOfTheMessage() {
     #expect(Suggestion.clause(for: "sede", among: ["seed", "model"]) == ", did you mean \"seed\"?")
   }
 
-  @Test func prefersTheNearerOfTwo() {
+  @Test func theNearerOfTwoWordsIsSuggested() {
     #expect(Suggestion.nearest(to: "wine_red2", among: ["wine_white", "wine_red"]) == "wine_red")
   }
 }
@@ -94,12 +94,12 @@ struct QuotingTests {
     #expect(text.quotedForMessage == quoted)
   }
 
-  @Test func aLineOfATerminalIsWholeAndMovesNoCursor() {
+  @Test func controlCharactersAreEscapedForTheTerminal() {
     #expect("a\"b\\c \u{1B}[2J\r\n\u{202E}".escapingControls == "a\"b\\c \\u{1b}[2J\\r\\n\\u{202e}")
     #expect(String(repeating: "x", count: 1000).escapingControls == String(repeating: "x", count: 1000))
   }
 
-  @Test func cutsLongTexts() {
+  @Test func longTextsAreCutInMessages() {
     #expect(String(repeating: "x", count: 64).quotedForMessage == "\"" + String(repeating: "x", count: 64) + "\"")
     #expect(String(repeating: "x", count: 65).quotedForMessage == "\"" + String(repeating: "x", count: 64) + "…\"")
     // One character of a million combining scalars floods a log as well.
@@ -109,7 +109,7 @@ struct QuotingTests {
 
 @Suite("Deadlines")
 struct DeadlineTests {
-  @Test func passesWhenTheBudgetIsSpentAndNotBefore() {
+  @Test func aDeadlinePassesWhenItsBudgetIsSpentAndNotBefore() {
     let arrival = Instant(nanoseconds: 5_000)
     let deadline = Deadline(arrival: arrival, timeoutMicroseconds: 3)
     #expect(!deadline.hasPassed(at: arrival))
@@ -117,26 +117,26 @@ struct DeadlineTests {
     #expect(deadline.hasPassed(at: Instant(nanoseconds: 8_000)))
   }
 
-  @Test func withoutABudgetNeverPasses() {
+  @Test func aDeadlineWithoutABudgetNeverPasses() {
     let deadline = Deadline(arrival: .now(), timeoutMicroseconds: 0)
     #expect(!deadline.hasPassed(at: Instant(nanoseconds: .max - 1)))
   }
 
-  @Test func saturatesInsteadOfWrapping() {
+  @Test func aDeadlineSaturatesInsteadOfWrapping() {
     let late = Instant(nanoseconds: .max - 10)
     #expect(late.advanced(byMicroseconds: 1) == Instant(nanoseconds: .max))
     #expect(late.advanced(byMicroseconds: .max) == Instant(nanoseconds: .max))
     #expect(!Deadline(arrival: late, timeoutMicroseconds: .max).hasPassed(at: late))
   }
 
-  @Test func measuresWholeMicrosecondsAndNeverLessThanNone() {
+  @Test func elapsedTimeIsInWholeMicrosecondsAndNeverNegative() {
     let start = Instant(nanoseconds: 1_000)
     #expect(Instant(nanoseconds: 3_999).microseconds(since: start) == 2)
     #expect(Instant(nanoseconds: 10).microseconds(since: start) == 0)
     #expect(Instant(nanoseconds: .max).microseconds(since: start) == .max)
   }
 
-  @Test func readsAClockThatDoesNotGoBack() {
+  @Test func theClockDoesNotGoBack() {
     let first = Instant.now()
     #expect(first <= Instant.now())
   }
@@ -160,12 +160,12 @@ struct CodeTests {
     #expect(VersionState.allCases.map(\.description).last == "rejected")
   }
 
-  @Test func elementsHaveTheirBytes() {
+  @Test func dataTypesHaveTheSizesOfTheirElements() {
     #expect(DataType.allCases.map(\.elementBytes) == [4, 8, 1, 2, 4, 8, 1, 1, 0])
     #expect(DataType.allCases.map(\.description).prefix(2) == ["FLOAT32", "FLOAT64"])
   }
 
-  @Test func errorsSayCodeAndSentence() {
+  @Test func errorsPrintTheirCodeAndSentence() {
     #expect(ServingError.notFound("model \"x\": not found").description == "NOT_FOUND: model \"x\": not found")
   }
 }
@@ -178,7 +178,7 @@ struct NamePatternTests {
     ("a*b*c", "aXbXbXc", true), ("a*b*c", "aXbXbX", false), ("", "", true), ("", "a", false),
     ("*-eu", "fraud-eu", true),
   ])
-  func starsAndQuestionMarks(pattern: String, name: String, matches: Bool) {
+  func starsAndQuestionMarksMatchAsInAShell(pattern: String, name: String, matches: Bool) {
     #expect(NamePattern(pattern).matches(name) == matches)
   }
 

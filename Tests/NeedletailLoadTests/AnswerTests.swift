@@ -62,7 +62,7 @@ import Testing
       ("varint of eleven bytes", [UInt8](repeating: 0x80, count: 11)), ("group", [0x0b]), ("field 0", [0x00, 0x00]),
       ("malformed status", [0x12, 0x01, 0x08]), ("malformed prediction", [0x1a, 0x02, 0x0a, 0x05]),
     ] as [(String, [UInt8])])
-  func refuses(_ fault: String, _ bytes: [UInt8]) {
+  func malformedAnswersAreRefused(_ fault: String, _ bytes: [UInt8]) {
     bytes.withUnsafeBytes { #expect((try? AnswerView($0)) == nil) }
   }
 
@@ -128,7 +128,7 @@ import Testing
     #expect(Self.verdict(half, firstRow: 0, rows: 2) == .mixed)
   }
 
-  @Test func aVersionOfWhichNothingIsKnownIsNeitherRightNorWrong() {
+  @Test func anAnswerOfAVersionWithoutExpectationIsNotJudged() {
     let answer = Self.response(version: 9, numbers: [0.2], classes: [1], labels: ["b"])
     #expect(Self.verdict(answer, firstRow: 1, rows: 1) == .unknown)
   }

@@ -170,7 +170,7 @@ import Testing
     try await server.stop()
   }
 
-  @Test func noServerIsAFailureAndNoTrap() async throws {
+  @Test func aMissingServerIsReportedWithoutATrap() async throws {
     let server = try await TinyServer.start()
     let plan = try Self.plan(server, .open(ratePerSecond: 100, arrivals: .constant))
     try await server.stop()

@@ -44,7 +44,7 @@ import Testing
     #expect(frame.withUnsafeReadableBytes { RequestDecoder.peekID($0) } == id)
   }
 
-  @Test func framesKnowTheirPlaceModelAndRows() throws {
+  @Test func framesReportTheirOffsetModelAndRows() throws {
     var frames = RequestFrames()
     for (model, first) in [(0, 0), (1, 0), (0, 2)] {
       try frames.append(Self.call, rows: 2, model: model, firstRow: first, timeoutMicroseconds: 0)

@@ -46,7 +46,7 @@ import Testing
     #expect(Self.times(schedule(3), 50) != Self.times(schedule(4), 50))
   }
 
-  @Test func whatIsDueAndWasNotTakenIsCounted() {
+  @Test func dueRequestsThatWereNotSentAreCounted() {
     let schedule = ArrivalSchedule(ratePerSecond: 1000, arrivals: .constant, startNanoseconds: 0, seed: 1)
     #expect(schedule.expectedCount(before: 0) == 0)
     #expect(schedule.expectedCount(before: 5_000_000) == 5)
@@ -58,7 +58,7 @@ import Testing
     #expect(ModelMix(weights: [1, 1]).sequence == [0, 1])
   }
 
-  @Test func aMixOfHugeWeightsStaysShortAndForgetsNobody() {
+  @Test func aMixOfHugeWeightsStaysShortAndKeepsEveryModel() {
     let sequence = ModelMix(weights: [1000, 1000, 1]).sequence
     #expect(sequence.count <= 1001)
     #expect(Set(sequence) == [0, 1, 2])

@@ -102,7 +102,7 @@ import Testing
     #expect(Figures.fitting(parts, columns: 1) == "\u{1b}[32m━━━━\u{1b}[0m")
   }
 
-  @Test func figuresReadWell() {
+  @Test func figuresAreFormattedForPeople() {
     #expect(Figures.grouped(1_234_567) == "1,234,567")
     #expect(Figures.time(0.85) == "850 ns")
     #expect(Figures.time(9.999) == "10.0 µs")

@@ -4,7 +4,7 @@ import Testing
 
 @Suite("Metrics registry")
 struct RegistryTests {
-  @Test func givesTheSameHandleForTheSameSeries() {
+  @Test func theSameSeriesHasTheSameHandle() {
     let metrics = MetricsRegistry(shards: 1)
     let one = metrics.counter("c_total", help: "C.", labels: [("a", "1"), ("b", "2")])
     let same = metrics.counter("c_total", help: "C.", labels: [("b", "2"), ("a", "1")])
@@ -46,7 +46,7 @@ struct RegistryTests {
     #expect(metrics.counter("c_total", help: "C.", labels: [("version", "1")]).value == 0)
   }
 
-  @Test func countsWhatManyThreadsAddExactly() {
+  @Test func additionsOfManyThreadsAreCountedExactly() {
     let metrics = MetricsRegistry(shards: 3)
     let counter = metrics.counter("c_total", help: "C.")
     let gauge = metrics.gauge("g", help: "G.")
@@ -76,7 +76,7 @@ struct RegistryTests {
   }
 
   #if os(Linux)
-    @Test func knowsTheProcess() throws {
+    @Test func processFiguresArePlausible() throws {
       #expect(try #require(ProcessFigures.residentBytes()) > 1_048_576)
       #expect(try #require(ProcessFigures.cpuSeconds()) > 0)
       let start = try #require(ProcessFigures.startSeconds())

@@ -48,7 +48,7 @@ struct RenderTests {
         """)
   }
 
-  @Test func rendersHistogramsOfThingsAsThings() {
+  @Test func histogramsOfCountsAreRenderedAsCounts() {
     let metrics = MetricsRegistry(shards: 1)
     let histogram = metrics.histogram("rows", help: "Rows.", buckets: [1, 8], unit: .items)
     histogram.record(items: 8)
@@ -75,7 +75,7 @@ struct RenderTests {
     #expect(metrics.render().hasSuffix("\ng \(text)\n"))
   }
 
-  @Test func promtoolFindsNothingToSay() throws {
+  @Test func promtoolFindsNoFault() throws {
     let metrics = MetricsRegistry(shards: 2)
     metrics.addProcessMetrics()
     metrics.counter(

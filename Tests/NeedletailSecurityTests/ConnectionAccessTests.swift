@@ -49,7 +49,7 @@ struct ConnectionAccessTests {
     return try outcome.get()
   }
 
-  @Test func strangersDoNotReachAModelAndAskingIsNotCharged() throws {
+  @Test func onlyModelsOfTheKeyAreReachedAndLookingIsNotCharged() throws {
     let ring = KeyRing([Self.grant(models: ["wine*"], bounds: .init(requestsPerSecond: 1))])
     var access = ConnectionAccess(isRequired: true)
     func reaches(_ model: String) -> Bool {
@@ -77,7 +77,7 @@ struct ConnectionAccessTests {
     #expect(isAuthenticated && visible == nil)
   }
 
-  @Test func nothingIsAllowedBeforeAKeyIsShown() throws {
+  @Test func nothingIsAllowedBeforeAKeyIsPresented() throws {
     let ring = KeyRing([Self.grant()])
     var access = ConnectionAccess(isRequired: true)
     for (_, call) in AccessCalls.names {
@@ -88,7 +88,7 @@ struct ConnectionAccessTests {
     #expect(refusal(&access, ring, .rollout)?.reason == .call)
   }
 
-  @Test func aWrongKeyIsRefusedAndEndsWhatWasAllowed() throws {
+  @Test func aWrongKeyIsRefusedAndWithdrawsTheOldOne() throws {
     let ring = KeyRing([Self.grant()])
     var access = ConnectionAccess(isRequired: true)
     _ = try authenticate(&access, ring)
@@ -100,7 +100,7 @@ struct ConnectionAccessTests {
     #expect(refusal(&access, ring, .predict)?.error.code == .unauthenticated)
   }
 
-  @Test func whatIsLongerThanAnyKeyIsNotTakenForItsBeginning() throws {
+  @Test func aTextLongerThanAnyKeyDoesNotMatchItsPrefix() throws {
     let long = String(repeating: "k", count: Limits.apiKeyBytesMax)
     let digest = Array(long.utf8).withUnsafeBytes { KeyDigest(of: $0) }
     let ring = KeyRing([Grant(name: "long", credential: .key(digest))])
@@ -139,7 +139,7 @@ struct ConnectionAccessTests {
     #expect(refusal(&access, KeyRing([Self.grant()])) == nil)
   }
 
-  @Test func aCertificateIsKnownByOneOfItsNames() {
+  @Test func aCertificateIsRecognisedByOneOfItsNames() {
     let ring = KeyRing([
       Grant(name: "billing", credential: .certificate(subject: "billing.internal"), calls: [.predict])
     ])
@@ -169,7 +169,7 @@ struct ConnectionAccessTests {
     #expect((98...103).contains(later), "10 s at 10 a second gave \(later)")
   }
 
-  @Test func aLargeCallIsLetInAndPaidForByThoseBehindIt() throws {
+  @Test func aLargeCallIsAdmittedAndDelaysLaterOnes() throws {
     let ring = KeyRing([Self.grant(bounds: .init(rowsPerSecond: 100))])
     var access = ConnectionAccess(isRequired: true)
     _ = try authenticate(&access, ring)
@@ -201,7 +201,7 @@ struct ConnectionAccessTests {
     #expect(grant.inFlight == 0)
   }
 
-  @Test func aReloadKeepsWhatWasUsed() throws {
+  @Test func aReloadKeepsTheUsageOfEachKey() throws {
     let bounds = Grant.Bounds(requestsPerSecond: 5, inFlightMax: 100)
     let ring = KeyRing([Self.grant(bounds: bounds)])
     var access = ConnectionAccess(isRequired: true)

@@ -16,7 +16,7 @@ struct KeyFileTests {
     }
   }
 
-  @Test func everyFieldIsRead() throws {
+  @Test func everyFieldOfAKeyFileIsRead() throws {
     let grants = try KeyFile.parse(
       """
       keys:
@@ -44,7 +44,7 @@ struct KeyFileTests {
   }
 
   @Test(arguments: ["", "# nobody\n", "keys:\n", "keys: []\ncertificates:\n"])
-  func anEmptyFileKnowsNobody(yaml: String) throws { #expect(try KeyFile.parse(yaml, path: "k").isEmpty) }
+  func anEmptyKeyFileHasNoKeys(yaml: String) throws { #expect(try KeyFile.parse(yaml, path: "k").isEmpty) }
 
   @Test(arguments: [
     (yaml: "keys:\n  - name: a\n    model: [wine]\n", says: ["keys.yaml:3", "\"model\"", "did you mean \"models\"?"]),
@@ -67,13 +67,13 @@ struct KeyFileTests {
     for word in says { #expect(message.contains(word), "\(message)") }
   }
 
-  @Test func aKeyPastedInPlaceOfItsHashIsNotRepeated() {
+  @Test func aKeyInPlaceOfItsHashIsNotQuoted() {
     let key = APIKey()
     let message = message("keys:\n  - name: a\n    hash: \(key.text)\n")
     #expect(message.contains("keys.yaml:3") && !message.contains(key.text), "\(message)")
   }
 
-  @Test func aMissingFileIsOneSentence() {
+  @Test func aMissingKeyFileIsReportedInOneSentence() {
     #expect(throws: YAMLError(YAMLPlace("/no/such"), expected: "a readable file", found: "none")) {
       try KeyFile.read(path: "/no/such")
     }

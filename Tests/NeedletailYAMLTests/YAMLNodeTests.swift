@@ -32,14 +32,14 @@ struct YAMLNodeTests {
   }
 
   @Test(arguments: ["", "# nothing\n", "---\n", "~", "null"])
-  func anEmptyFileHoldsNothing(text: String) throws {
+  func anEmptyFileHasNoEntries(text: String) throws {
     let file = try parse(text)
     #expect(file.isNull)
     #expect(try file.entries(known: []).isEmpty && file.elements().isEmpty)
   }
 
   @Test(arguments: [("a:", true), ("a: ~", true), ("a: NULL", true), ("a: 'null'", false), ("a: \"\"", false)])
-  func quotesMakeATextOfNothing(text: String, isNull: Bool) throws {
+  func onlyUnquotedNothingIsNull(text: String, isNull: Bool) throws {
     #expect(try parse(text).entries()[0].value.isNull == isNull)
   }
 
@@ -79,14 +79,14 @@ struct YAMLNodeTests {
     #expect(message.hasPrefix("a.yaml:"))
   }
 
-  @Test func whatIsSaidOfAValueNamesItOrItsShape() throws {
+  @Test func messagesQuoteAValueOrNameItsKind() throws {
     let entries = try parse("a: x\nb: [1, 2]\nc: {d: 1}\ne:\n").entries()
     let found = entries.map { $0.value.wrong(expected: "y").found }
     #expect(found == ["\"x\"", "a list of 2", "a mapping", "nothing"])
     #expect(entries[0].value.wrong(expected: "y").problem == "a: expected y, found \"x\"")
   }
 
-  @Test func aValueFromElsewhereKeepsItsPlace() throws {
+  @Test func aValueFromTheCommandLineNamesItsFlag() throws {
     let place = YAMLPlace("--set a.b")
     let node = try YAMLNode.parse("[1, x]", at: place, path: "a.b")
     #expect(
@@ -94,7 +94,7 @@ struct YAMLNodeTests {
     #expect(throws: YAMLError.self) { try YAMLNode.parse("[", at: place, path: "a.b") }
   }
 
-  @Test func anAliasIsWhatItNames() throws {
+  @Test func anAliasHasTheValueOfItsAnchor() throws {
     let entries = try parse("a: &one [x]\nb: *one\n").entries()
     #expect(try entries[1].value.elements()[0].text() == "x")
   }
@@ -111,7 +111,7 @@ struct YAMLNodeTests {
     #expect(message == "a.yaml:1: expected at most 32 aliases, found more")
   }
 
-  @Test func fewAliasesThatGrowAreRefusedToo() {
+  @Test func fewAliasesOfAliasesAreRefusedToo() {
     var text = "a0: &a0 [x, x, x]\n"
     for level in 1..<9 { text += "a\(level): &a\(level) [*a\(level - 1), *a\(level - 1), *a\(level - 1)]\n" }
     let message = message { () throws(YAMLError) in _ = try parse(text) }
@@ -119,7 +119,7 @@ struct YAMLNodeTests {
   }
 
   /// As they stand in key files and trust files.
-  @Test func patternsAreNoAliases() throws {
+  @Test func patternsAreNotCountedAsAliases() throws {
     let text = "models: [" + Array(repeating: "fraud-*, \"*\", 'a*b', w*e", count: 100).joined(separator: ", ") + "]"
     #expect(try parse(text).entries()[0].value.elements().count == 400)
   }
