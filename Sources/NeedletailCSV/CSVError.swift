@@ -1,12 +1,12 @@
 internal import NeedletailCore
 
-/// What is wrong with a CSV file, and where.
+/// A fault of a CSV file and its place.
 public struct CSVError: Error, Equatable, Sendable, CustomStringConvertible {
-  /// From 1.
+  /// Line of the fault, from 1.
   public let line: Int
-  /// By its name in the header, where one column is at fault.
+  /// Name in the header of the faulty column; nil: the whole record is at fault.
   public let column: String?
-  /// One sentence without the place: what was expected and what was found.
+  /// One sentence without the place: what was expected, what was found.
   public let problem: String
 
   public init(line: Int, column: String? = nil, _ problem: String) {

@@ -1,11 +1,11 @@
 public import NeedletailCore
 
-/// Bytes in, records out: RFC 4180 as a pure state machine over chunks of any size.
+/// Parses CSV (RFC 4180) as a state machine without I/O: bytes in chunks of any size go in, records come out.
 ///
-/// Quoted fields with doubled quotes, commas and line ends inside; CRLF, LF or CR; a UTF-8 byte order
-/// mark; blank lines skipped. What is read is read as Python's `csv` reads it; what is not CSV is refused
-/// with its line, and so is a quote inside a field without quotes, which Python takes as it is. Memory is
-/// bounded by one record.
+/// Quoted fields may contain doubled quotes, commas and line ends. Lines end with CRLF, LF or CR, a UTF-8 byte order
+/// mark is skipped, and so are blank lines. Records are those that Python's `csv` module reads. Text that is not CSV is
+/// refused with its line, and so is a quote inside an unquoted field, which Python accepts. Memory is bounded by one
+/// record.
 ///
 /// ```swift
 /// var position = 0
@@ -34,19 +34,19 @@ public struct CSVParser {
   private var recordLine = 1
   private var quoteLine = 1
   private var lastWasCR = false
-  /// True from a record's end until the next one is asked for.
+  /// Whether a record is complete and the next one was not requested yet.
   private var isComplete = false
-  /// Bytes of a byte order mark that the file began with; nil once it has begun for good.
+  /// Number of bytes of a byte order mark read so far; nil after the first other byte.
   private var markBytes: Int? = 0
 
-  /// - Parameter recordBytesMax: bytes of the fields of one record; more is refused.
+  /// - Parameter recordBytesMax: Bound on the bytes of all fields of one record.
   public init(delimiter: UInt8 = UInt8(ascii: ","), recordBytesMax: Int = Limits.csvRecordBytesMax) {
     self.delimiter = delimiter
     self.recordBytesMax = recordBytesMax
   }
 
-  /// Reads on in a chunk, up to the end of a record or of the chunk.
-  /// - Returns: true if a record is complete: see ``withRecord(_:)``. False: give the next chunk, or ``finish()``.
+  /// Continues in a chunk, up to the end of a record or of the chunk.
+  /// - Returns: True if a record is complete, see ``withRecord(_:)``; false if the next chunk or ``finish()`` is due.
   public mutating func next(
     in chunk: UnsafeBufferPointer<UInt8>, from position: inout Int
   ) throws(CSVError) -> Bool {
@@ -55,8 +55,8 @@ public struct CSVParser {
     return try scan(chunk, &position)
   }
 
-  /// Ends the file: the last record needs no line end.
-  /// - Returns: true if there was one.
+  /// Ends the file. The last record needs no line end.
+  /// - Returns: Whether a last record is complete.
   public mutating func finish() throws(CSVError) -> Bool {
     clearCompleteRecord()
     if markBytes != nil { endMark() }
@@ -68,7 +68,7 @@ public struct CSVParser {
     return try endRecord()
   }
 
-  /// The record that is complete.
+  /// Lends the complete record to `body`.
   public func withRecord<Result, Failure: Error>(
     _ body: (CSVRecord) throws(Failure) -> Result
   ) throws(Failure) -> Result {
@@ -83,7 +83,7 @@ public struct CSVParser {
 
   private mutating func skipMark(_ chunk: UnsafeBufferPointer<UInt8>, _ position: inout Int) throws(CSVError) {
     let matched = markBytes ?? 0
-    // Neither byte occurs in UTF-8.
+    // Neither byte occurs in UTF-8, so both show that the file has another encoding.
     if matched == 0, chunk[position] >= 0xFE {
       throw CSVError(line: 1, "expected UTF-8, found UTF-16 (byte order mark); convert it with iconv")
     }
@@ -92,7 +92,7 @@ public struct CSVParser {
     markBytes = matched == 2 ? nil : matched + 1
   }
 
-  /// What looked like a mark is the start of the first field.
+  /// Treats bytes that looked like the beginning of a byte order mark as part of the first field.
   private mutating func endMark() {
     if let matched = markBytes, matched > 0 {
       bytes.append(contentsOf: Self.byteOrderMark[..<matched])
@@ -126,7 +126,7 @@ public struct CSVParser {
           lastWasCR = false
           index += 1
         } else if byte == lf && lastWasCR {
-          // The second half of CRLF: the record has ended already.
+          // The LF of a CRLF, after which the record has ended already.
           lastWasCR = false
           recordLine = line
           index += 1
@@ -177,7 +177,7 @@ public struct CSVParser {
     return false
   }
 
-  /// Copies bytes until one stops the run.
+  /// Copies bytes up to the first that has a meaning.
   private mutating func takeRun(
     _ chunk: UnsafeBufferPointer<UInt8>, from start: Int, until stops: (UInt8) -> Bool
   ) throws(CSVError) -> Int {
@@ -217,7 +217,7 @@ public struct CSVParser {
     state = .fieldStart
   }
 
-  /// - Returns: false for a blank line, which is no record.
+  /// - Returns: False for a blank line, which is not a record.
   private mutating func endRecord() throws(CSVError) -> Bool {
     try endField()
     isComplete = true

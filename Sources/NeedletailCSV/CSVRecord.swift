@@ -1,13 +1,13 @@
 /// One record of a CSV file: borrowed bytes, valid inside ``CSVParser/withRecord(_:)``.
 public struct CSVRecord {
-  /// All fields, one after the other, unquoted.
+  /// Bytes of all fields, one after the other, without quotes.
   let bytes: UnsafeBufferPointer<UInt8>
-  /// Where each field ends in `bytes`.
+  /// End of each field in `bytes`.
   let ends: UnsafeBufferPointer<Int>
   let quoted: UnsafeBufferPointer<Bool>
-  /// The line the record starts on, from 1.
+  /// Line on which the record begins, from 1.
   public let line: Int
-  /// False if every byte is ASCII.
+  /// Whether some byte is not ASCII.
   public let hasHighBytes: Bool
 
   public var count: Int { ends.count }
@@ -16,13 +16,13 @@ public struct CSVRecord {
     UnsafeBufferPointer(rebasing: bytes[(index == 0 ? 0 : ends[index - 1])..<ends[index]])
   }
 
-  /// True where the field stood in quotes: its spaces are meant.
+  /// Whether the field was quoted, so that its spaces belong to it.
   public func isQuoted(_ index: Int) -> Bool { quoted[index] }
 
-  /// - Returns: nil if the field is no UTF-8.
+  /// - Returns: Text of the field; nil: the field is not UTF-8.
   public func text(_ index: Int) -> String? { String(validating: field(index), as: UTF8.self) }
 
-  /// Refuses a record with more or fewer fields than its header, or with bytes that are no UTF-8.
+  /// Refuses a record with more or fewer fields than its header, or with bytes that are not UTF-8.
   public func check(against header: [String]) throws(CSVError) {
     guard count == header.count else {
       throw CSVError(

@@ -1,17 +1,17 @@
 public import Synchronization
 
-/// 64-bit cells in `shards` rows that share no cache line with each other: each event loop writes its
-/// own row, so that two loops that count the same thing never fight for a line.
+/// 64-bit cells in `shards` rows that share no cache line with each other. Each event loop writes its own row, so
+/// that two loops which count the same thing never write to one cache line.
 ///
-/// Cells are added to with relaxed atomics by any thread and summed when somebody scrapes; a sum is
-/// therefore exact for all that happened before the scrape began, and monotonic.
+/// Any thread adds to cells with relaxed atomics, and a scrape sums them. A sum is therefore monotonic, and exact for
+/// everything that happened before the scrape began.
 @usableFromInline
 final class CellBlock: @unchecked Sendable {  // The memory is fixed at init and holds atomics only.
-  /// Two lines: the adjacent-line prefetcher of x86 pulls lines in pairs.
+  /// Two cache lines, because the adjacent-line prefetcher of x86 fetches lines in pairs.
   private static let rowAlignmentBytes = 128
 
   @usableFromInline let cells: UnsafeMutablePointer<Atomic<UInt64>>
-  /// Cells from one shard's row to the next.
+  /// Number of cells from the row of one shard to that of the next.
   @usableFromInline let stride: Int
   @usableFromInline let shards: Int
 
@@ -35,15 +35,15 @@ final class CellBlock: @unchecked Sendable {  // The memory is fixed at init and
     UnsafeMutableRawPointer(cells).deallocate()
   }
 
-  /// Adds without a lock, an allocation or a branch on the value. A shard beyond the last wraps around:
-  /// a wrong index may cost a shared line, never a wrong total.
+  /// Adds without a lock, an allocation or a branch on the value. A shard beyond the last wraps around, so that a
+  /// wrong index can cost a shared cache line but never a wrong total.
   @inlinable
   func add(_ amount: UInt64, cell: Int, shard: Int) {
     let row = shard < shards ? shard : shard % shards
     cells[row &* stride &+ cell].wrappingAdd(amount, ordering: .relaxed)
   }
 
-  /// Sum of one cell over all shards; wraps like the cells do.
+  /// Sum of one cell over all shards; it wraps as the cells do.
   func sum(cell: Int) -> UInt64 {
     var total: UInt64 = 0
     for shard in 0..<shards {

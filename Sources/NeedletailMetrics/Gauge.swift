@@ -1,7 +1,7 @@
 internal import Synchronization
 
-/// A number that moves both ways. Its value is what was last `set` plus all that was `add`ed since the
-/// beginning, so a gauge is either set or counted up and down, not both.
+/// A number that rises and falls. Its value is the last one `set` plus everything that was ever `add`ed, so a gauge is
+/// either set or counted up and down, not both.
 public final class Gauge: Sendable {
   @usableFromInline let block: CellBlock
   private let base = Atomic<UInt64>(0)
@@ -14,7 +14,7 @@ public final class Gauge: Sendable {
     base.store(value.bitPattern, ordering: .relaxed)
   }
 
-  /// Counts up or down, e.g. calls in flight. The shard that counts down need not be the one that
+  /// Counts up or down, for example calls in flight. The shard that counts down may be another than the one that
   /// counted up.
   /// - Complexity: one relaxed atomic addition.
   @inlinable

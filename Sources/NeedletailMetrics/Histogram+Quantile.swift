@@ -1,14 +1,13 @@
 extension Histogram {
-  /// What `quantile` of the entries does not exceed, in the unit of the bounds: interpolated within the
-  /// bucket that holds it, as Prometheus' `histogram_quantile` does. Entries beyond the last bound count
-  /// as that bound.
+  /// Value that a share `quantile` of the entries does not exceed, in the unit of the bounds. It is interpolated
+  /// within its bucket, as Prometheus' `histogram_quantile` does; entries beyond the last bound count as that bound.
   ///
   /// - Parameters:
-  ///   - quantile: 0 to 1.
-  ///   - bucketCounts: entries of each bucket, not cumulative; the last stands for +Inf. The difference of
-  ///     two readings gives the quantile of what lies between them.
-  ///   - bounds: of the buckets, ascending, without +Inf.
-  /// - Returns: nil without entries.
+  ///   - quantile: Share of the entries, 0 to 1.
+  ///   - bucketCounts: Entries of each bucket, not cumulative; the last is that of +Inf. The difference of two
+  ///     readings gives the quantile of the time between them.
+  ///   - bounds: Upper bounds of the buckets, ascending, without +Inf.
+  /// - Returns: The quantile; nil: there are no entries.
   /// - Complexity: O(buckets).
   public static func quantile(_ quantile: Double, of bucketCounts: [UInt64], bounds: [Double]) -> Double? {
     precondition(bucketCounts.count == bounds.count + 1, "counts of another histogram")

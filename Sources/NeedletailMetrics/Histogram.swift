@@ -1,13 +1,13 @@
-/// How often a duration, or a count of things, fell into each of a few ranges.
+/// Counts how many durations, or numbers of things, fell into each of a few ranges.
 ///
-/// It counts in whole ticks, a tick being a microsecond or one thing; buckets are inclusive upper
-/// bounds, as in Prometheus.
+/// Values are whole ticks, where a tick is a microsecond or one thing. Buckets have inclusive upper bounds, as in
+/// Prometheus.
 public final class Histogram: Sendable {
-  /// What a tick is, and so what a scrape shows.
+  /// Meaning of a tick, and with it the unit that a scrape shows.
   public enum Unit: Sendable {
     /// Ticks are microseconds; bounds and sum are shown in seconds.
     case seconds
-    /// Ticks are things: rows, bytes.
+    /// Ticks are things, such as rows or bytes.
     case items
 
     var perTick: Double {
@@ -18,7 +18,7 @@ public final class Histogram: Sendable {
     }
   }
 
-  /// From 5 µs, below which a loopback call does not get, to 10 s, the longest budget that is sensible.
+  /// Bounds from 5 µs, which no call over loopback falls below, to 10 s, the longest sensible budget.
   public static let secondsBuckets: [Double] = [
     5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1, 2.5, 5,
     10,
@@ -27,9 +27,9 @@ public final class Histogram: Sendable {
   let unit: Unit
   /// Upper bounds in the unit of the scrape, ascending, without +Inf.
   let bounds: [Double]
-  /// The same in ticks.
+  /// Upper bounds in ticks.
   @usableFromInline let boundTicks: [UInt32]
-  /// Per shard: one cell a bucket, one for +Inf, one for the sum of ticks.
+  /// Cells of each shard: one a bucket, one for +Inf, one for the sum of ticks.
   @usableFromInline let block: CellBlock
 
   init(shards: Int, unit: Unit, bounds: [Double]) {
@@ -46,20 +46,20 @@ public final class Histogram: Sendable {
     block = CellBlock(shards: shards, cellsPerShard: bounds.count + 2)
   }
 
-  /// - Parameter shard: the caller's event loop, 0 for everybody else.
+  /// - Parameter shard: Index of the caller's event loop; 0 for other threads.
   /// - Complexity: one walk over the bounds and two relaxed atomic additions.
   @inlinable
   public func record(microseconds: UInt32, shard: Int = 0) {
     record(ticks: microseconds, count: 1, shard: shard)
   }
 
-  /// The same duration for each of `count` calls, as those of one batch have it, at the price of one.
+  /// Records one duration for each of `count` calls, such as those of a batch, at the cost of one recording.
   @inlinable
   public func record(microseconds: UInt32, count: Int, shard: Int = 0) {
     record(ticks: microseconds, count: UInt64(clamping: count), shard: shard)
   }
 
-  /// For histograms of ``Unit/items``.
+  /// Records a number of things, for histograms of ``Unit/items``.
   @inlinable
   public func record(items: Int, shard: Int = 0) {
     record(ticks: UInt32(clamping: items), count: 1, shard: shard)
@@ -73,11 +73,11 @@ public final class Histogram: Sendable {
     block.add(UInt64(ticks) &* count, cell: boundTicks.count &+ 1, shard: shard)
   }
 
-  /// Entries of each bucket, not cumulative; the last stands for +Inf.
+  /// Entries of each bucket, not cumulative; the last is that of +Inf.
   public var bucketCounts: [UInt64] { (0...bounds.count).map { block.sum(cell: $0) } }
 
   public var count: UInt64 { bucketCounts.reduce(0, &+) }
 
-  /// In seconds, or in things.
+  /// Sum of all entries, in seconds or in things.
   public var sum: Double { Double(block.sum(cell: bounds.count + 1)) * unit.perTick }
 }

@@ -1,4 +1,4 @@
-/// All series of one name.
+/// All series with one name.
 struct MetricFamily {
   enum Kind: String {
     case counter
@@ -6,7 +6,7 @@ struct MetricFamily {
     case histogram
   }
 
-  /// What a series is read from.
+  /// The source of the value of a series.
   enum Instrument {
     case counter(Counter)
     case gauge(Gauge)
@@ -31,7 +31,7 @@ struct MetricFamily {
     return before - series.count
   }
 
-  /// `[a-zA-Z_:][a-zA-Z0-9_:]*`
+  /// Whether a name matches `[a-zA-Z_:][a-zA-Z0-9_:]*`.
   static func isMetricName(_ name: String) -> Bool { isName(name, colons: true) }
 
   static func isName(_ name: String, colons: Bool) -> Bool {
@@ -46,7 +46,7 @@ struct MetricFamily {
   }
 }
 
-/// The labels of one series, by name: the same labels in another order are the same series.
+/// The labels of one series, sorted by name, so that labels in another order give the same series.
 struct MetricLabels: Hashable, Comparable {
   struct Pair: Hashable {
     let name: String
@@ -55,7 +55,7 @@ struct MetricLabels: Hashable, Comparable {
 
   let pairs: [Pair]
 
-  /// Label names are the programmer's; values may be anything.
+  /// Names of labels are constants of the program; values may be any text.
   init(_ labels: [(String, String)]) {
     pairs = labels.map { Pair(name: $0.0, value: $0.1) }.sorted { $0.name < $1.name }
     for pair in pairs {

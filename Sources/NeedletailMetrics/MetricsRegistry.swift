@@ -1,16 +1,16 @@
 internal import Synchronization
 
-/// All series of one server: hands out the handles that hot paths hold, and renders them on a scrape.
+/// All series of one server. It hands out the handles that hot paths hold, and renders the series for a scrape.
 ///
-/// Looking a handle up takes a lock and allocates: do it once, at start or when a version goes live.
-/// Using one does neither.
+/// Looking up a handle takes a lock and allocates, so do it once, at start or when a version goes live. Using a handle
+/// does neither.
 ///
 /// ```swift
 /// let accepted = metrics.counter("needletail_connections_total", help: "Connections accepted.")
 /// accepted.add(shard: loopIndex)
 /// ```
 public final class MetricsRegistry: Sendable {
-  /// How many event loops write without sharing cache lines.
+  /// Number of event loops that write without sharing cache lines.
   public let shards: Int
   private let families = Mutex<[String: MetricFamily]>([:])
 
@@ -19,25 +19,25 @@ public final class MetricsRegistry: Sendable {
     self.shards = shards
   }
 
-  /// The counter of this name and these labels, made on first use.
-  /// - Parameter name: ends in `_total`, by convention.
+  /// Returns the counter with this name and these labels, and makes it on first use.
+  /// - Parameter name: Name of the family, which by convention ends in `_total`.
   public func counter(_ name: String, help: String, labels: [(String, String)] = []) -> Counter {
     let instrument = instrument(name, .counter, help, labels) { .counter(Counter(shards: shards)) }
     guard case .counter(let counter) = instrument else { preconditionFailure("\(name) is no counter") }
     return counter
   }
 
-  /// The gauge of this name and these labels, made on first use.
+  /// Returns the gauge with this name and these labels, and makes it on first use.
   public func gauge(_ name: String, help: String, labels: [(String, String)] = []) -> Gauge {
     let instrument = instrument(name, .gauge, help, labels) { .gauge(Gauge(shards: shards)) }
     guard case .gauge(let gauge) = instrument else { preconditionFailure("\(name) is no gauge that is set") }
     return gauge
   }
 
-  /// The histogram of this name and these labels, made on first use.
+  /// Returns the histogram with this name and these labels, and makes it on first use.
   /// - Parameters:
-  ///   - buckets: inclusive upper bounds in `unit`, ascending; nil for ``Histogram/secondsBuckets``.
-  ///   - unit: of the bounds and of the rendered sum.
+  ///   - buckets: Inclusive upper bounds in `unit`, ascending; nil: ``Histogram/secondsBuckets``.
+  ///   - unit: Unit of the bounds and of the rendered sum.
   public func histogram(
     _ name: String, help: String, labels: [(String, String)] = [], buckets: [Double]? = nil,
     unit: Histogram.Unit = .seconds
@@ -49,7 +49,7 @@ public final class MetricsRegistry: Sendable {
     return histogram
   }
 
-  /// A series whose value is asked for at each scrape, on the scraping thread. Nil leaves the series out.
+  /// Adds a series whose value is computed at each scrape, on the scraping thread; nil leaves the series out.
   public func sampled(
     _ name: String, kind: SampledKind, help: String, labels: [(String, String)] = [],
     read: @escaping @Sendable () -> Double?
@@ -67,9 +67,9 @@ public final class MetricsRegistry: Sendable {
     case gauge
   }
 
-  /// Drops every series that carries all of these labels, so that retired versions do not pile up.
-  /// Handles somebody still holds go on counting, unseen; asking for the same series again starts at 0.
-  /// - Returns: how many series went.
+  /// Removes every series that has all of these labels, so that those of retired versions do not accumulate. Handles
+  /// that are still held go on counting without being shown; the same series starts at 0 when it is made again.
+  /// - Returns: Number of series that were removed.
   @discardableResult
   public func remove(labels: [(String, String)]) -> Int {
     precondition(!labels.isEmpty, "removing series needs a label")
@@ -83,7 +83,7 @@ public final class MetricsRegistry: Sendable {
     }
   }
 
-  /// Drops the one series of this name and exactly these labels.
+  /// Removes the series with this name and exactly these labels.
   public func remove(_ name: String, labels: [(String, String)]) {
     families.withLock { families in
       families[name]?.series[MetricLabels(labels)] = nil
@@ -91,7 +91,7 @@ public final class MetricsRegistry: Sendable {
     }
   }
 
-  /// Everything in Prometheus' text format 0.0.4: families by name, series by labels.
+  /// Renders all series in Prometheus' text format 0.0.4, families sorted by name and series by labels.
   public func render() -> String {
     let snapshot = families.withLock { Array($0.values) }
     return PrometheusText.render(snapshot.sorted { $0.name < $1.name })

@@ -5,8 +5,8 @@
 #endif
 
 extension MetricsRegistry {
-  /// Adds what Prometheus' client libraries say of the process: memory, processor time, start, open
-  /// files. Read from `/proc` at each scrape; where that is missing, the series are.
+  /// Adds the process metrics of Prometheus' client libraries: memory, processor time, start time, open files. They
+  /// are read from `/proc` at each scrape; without it the series are absent.
   public func addProcessMetrics() {
     sampled("process_resident_memory_bytes", kind: .gauge, help: "Resident memory of the process in bytes.") {
       ProcessFigures.residentBytes()
@@ -33,7 +33,7 @@ extension MetricsRegistry {
   }
 }
 
-/// Figures of this process. Nil where the system does not say.
+/// Figures of this process; nil: the system does not provide them.
 package enum ProcessFigures {
   package static func residentBytes() -> Double? {
     statmField(1)
@@ -49,7 +49,7 @@ package enum ProcessFigures {
     return seconds(usage.ru_utime) + seconds(usage.ru_stime)
   }
 
-  /// From the kernel's own start time, in ticks after boot, and the time of boot.
+  /// Unix time of the start, from the process's start in ticks after boot and the time of boot.
   package static func startSeconds() -> Double? {
     guard let ticks = statField(22), let stat = file("/proc/stat"),
       let line = stat.split(separator: "\n").first(where: { $0.hasPrefix("btime ") }),
@@ -65,7 +65,7 @@ package enum ProcessFigures {
     while let entry = readdir(directory) {
       if entry.pointee.d_name.0 != CChar(UInt8(ascii: ".")) { count += 1 }
     }
-    // One of them is the directory just read.
+    // One descriptor is that of the directory being read.
     return Double(count - 1)
   }
 
@@ -99,8 +99,8 @@ package enum ProcessFigures {
     return pages * Double(getpagesize())
   }
 
-  /// Field of `/proc/self/stat`, counted from 1 as proc(5) does. The second field, the name, may hold
-  /// spaces and brackets: the rest starts after the last bracket.
+  /// Field of `/proc/self/stat`, counted from 1 as proc(5) does. The second field, the name, may contain spaces and
+  /// brackets, so later fields are counted from the last bracket.
   private static func statField(_ number: Int) -> Double? {
     guard let text = file("/proc/self/stat"), let bracket = text.lastIndex(of: ")") else { return nil }
     let fields = text[text.index(after: bracket)...].split(separator: " ")

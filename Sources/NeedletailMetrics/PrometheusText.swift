@@ -29,7 +29,7 @@ enum PrometheusText {
       guard let value = read() else { return }
       line(name, labels, value: number(value), to: &text)
     case .histogram(let histogram):
-      // One reading for buckets and count: a scrape in the middle of a record must not show them disagree.
+      // Buckets and count come from one reading, so that a scrape during a recording cannot show them disagree.
       var cumulative: UInt64 = 0
       for (index, count) in histogram.bucketCounts.enumerated() {
         cumulative &+= count
@@ -51,7 +51,7 @@ enum PrometheusText {
     text += " " + value + "\n"
   }
 
-  /// Whole numbers without a point, the rest as the shortest text that reads back as the same number.
+  /// Formats whole numbers without a point, and others as the shortest text that reads back as the same number.
   static func number(_ value: Double) -> String {
     if value.isNaN { return "NaN" }
     if value.isInfinite { return value > 0 ? "+Inf" : "-Inf" }
@@ -67,7 +67,7 @@ enum PrometheusText {
     escaped(value, quotes: true)
   }
 
-  /// By scalar: a carriage return and a line feed would otherwise be one character.
+  /// Escapes scalar by scalar, because Swift takes a carriage return with a line feed for one character.
   private static func escaped(_ text: String, quotes: Bool) -> String {
     var result = ""
     for scalar in text.unicodeScalars {

@@ -6,21 +6,21 @@ internal import NeedletailCrypto
   internal import Foundation
 #endif
 
-/// A secret that a client shows: `ntk_` and 43 characters, 256 bits from the system's random numbers.
+/// A secret that a client presents: `ntk_` and 43 characters with 256 random bits from the system.
 ///
-/// Servers keep its ``KeyDigest`` only. A slow hash would add nothing: those exist for passwords, which
-/// people choose and attackers can guess; 2^256 keys cannot be tried at any speed.
+/// Servers store only its ``KeyDigest``. A slow hash would add nothing: slow hashes protect passwords, which people
+/// choose and attackers can guess, while 2^256 keys cannot be tried at any speed.
 public struct APIKey: Sendable {
-  /// Lets secret scanners find keys that went where they should not.
+  /// Prefix by which secret scanners recognise keys in places where they should not be.
   public static let prefix = "ntk_"
 
-  /// As it is shown to its owner, once.
+  /// The key as text, printed once for its owner.
   public let text: String
 
-  /// A new key.
+  /// Makes a new random key.
   public init() {
     let random = Data(CryptoLibrary.randomBytes(32))
-    // Base64 for URLs, unpadded: no shell, header or YAML file needs to quote it.
+    // Unpadded base64 for URLs needs no quotes in a shell, a header or a YAML file.
     let encoded = random.base64EncodedString().replacing("+", with: "-").replacing("/", with: "_")
     text = Self.prefix + encoded.replacing("=", with: "")
   }
@@ -31,7 +31,7 @@ public struct APIKey: Sendable {
   }
 }
 
-/// SHA-256 of a key, which is all that a server knows of it.
+/// SHA-256 of a key, the only form in which a server stores it.
 public struct KeyDigest: Sendable, CustomStringConvertible {
   private static let prefix = "sha256:"
 
@@ -41,7 +41,7 @@ public struct KeyDigest: Sendable, CustomStringConvertible {
     words = SHA256.hash(key).withUnsafeBytes { $0.loadUnaligned(as: (UInt64, UInt64, UInt64, UInt64).self) }
   }
 
-  /// Reads what ``description`` writes.
+  /// Parses the text that ``description`` writes.
   public init?(text: String) {
     let digits = Array(text.utf8.dropFirst(Self.prefix.utf8.count))
     guard text.hasPrefix(Self.prefix), digits.count == 64 else { return nil }
@@ -72,7 +72,7 @@ public struct KeyDigest: Sendable, CustomStringConvertible {
     }
   }
 
-  /// Takes the same time wherever the two differ.
+  /// Compares in the same time wherever the two differ.
   public func isSame(as other: KeyDigest) -> Bool {
     (words.0 ^ other.words.0) | (words.1 ^ other.words.1) | (words.2 ^ other.words.2) | (words.3 ^ other.words.3) == 0
   }

@@ -9,25 +9,25 @@ public struct AccessCalls: OptionSet, Hashable, Sendable {
   public static let list = AccessCalls(rawValue: 1 << 2)
   public static let health = AccessCalls(rawValue: 1 << 3)
   public static let metrics = AccessCalls(rawValue: 1 << 4)
-  /// Changes what a model serves.
+  /// The rollout call, which changes the version that serves.
   public static let rollout = AccessCalls(rawValue: 1 << 5)
 
   public static let all: AccessCalls = [.predict, .describe, .list, .health, .metrics, .rollout]
-  /// What a key may do whose entry names no calls: everything that changes nothing.
+  /// Calls that a key may make if its entry names none: all that change nothing.
   public static let reading = all.subtracting(.rollout)
 
-  /// In the order in which they are shown.
+  /// Every call with its name, in the order in which messages list them.
   public static let names: [(name: String, call: AccessCalls)] = [
     ("predict", .predict), ("describe", .describe), ("list", .list), ("health", .health), ("metrics", .metrics),
     ("rollout", .rollout),
   ]
 
-  /// Nil if there is no call of this name.
+  /// Finds a call by its name; nil: there is no such call.
   public init?(name: String) {
     guard let known = Self.names.first(where: { $0.name == name }) else { return nil }
     self = known.call
   }
 
-  /// The names of the calls in the set.
+  /// Names of the calls in the set.
   public var words: [String] { Self.names.filter { contains($0.call) }.map(\.name) }
 }

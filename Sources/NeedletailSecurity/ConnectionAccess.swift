@@ -1,38 +1,38 @@
 public import NeedletailCore
 internal import Synchronization
 
-/// Who one connection is, and what it may do. Pure: what was shown, the ring of keys and the time in,
-/// decisions out. Confined to its connection's loop.
+/// The identity and the permissions of one connection: a state machine without I/O, from credentials, the ring of
+/// keys and the time to decisions. Confined to its connection's loop.
 ///
-/// What a call needs to know stands in plain fields, so that the check of an allowed call is a few
-/// comparisons: it allocates nothing, and follows no reference unless the key has limits.
+/// Everything that the check of a call needs is in plain fields, so that an allowed call costs a few comparisons. It
+/// allocates nothing, and follows no reference unless the key has limits.
 public struct ConnectionAccess: ~Copyable {
   private enum Identity {
-    /// Nothing was shown yet.
+    /// No credential was presented yet.
     case nobody
     case key(KeyDigest)
     case certificate([String])
   }
 
-  /// Whether the server wants to know who calls.
+  /// Whether the server requires credentials.
   public let isRequired: Bool
   private var identity = Identity.nobody
-  /// Of the ring that the fields below were made from.
+  /// Generation of the ring from which the fields below were computed.
   public private(set) var generation: UInt64 = 0
   private var grant: Grant?
   private var calls: AccessCalls
   private var reachesAllModels: Bool
   private var hasRates = false
   private var isFlightCounted = false
-  /// The model that the last call was let through to, so that a connection which stays with one model
-  /// compares names instead of patterns. Room for the longest name, for keys with patterns only.
+  /// Name of the model of the last admitted call, so that a connection which stays with one model compares names
+  /// instead of patterns. Allocated for the longest name, and only for keys with patterns.
   private var lastModel: UnsafeMutablePointer<UInt8>?
   private var lastModelBytes = 0
   private var callsInFlight = 0
-  /// Attempts to authenticate that failed.
+  /// Number of failed attempts to authenticate.
   private var failures = 0
 
-  /// - Parameter isRequired: false on a server without a key file: everybody may do everything.
+  /// - Parameter isRequired: Whether credentials are required; false: every call is allowed.
   public init(isRequired: Bool) {
     self.isRequired = isRequired
     calls = isRequired ? [] : .all
@@ -44,19 +44,19 @@ public struct ConnectionAccess: ~Copyable {
     lastModel?.deallocate()
   }
 
-  /// Whether it may call at all.
+  /// Whether the connection may make calls at all.
   public var isAuthenticated: Bool { !isRequired || grant != nil }
 
-  /// Which models it may know of; nil: all.
+  /// Models whose existence the connection may learn of; nil: all.
   public var visibleModels: [NamePattern]? { reachesAllModels ? nil : grant?.models ?? [] }
 
-  /// Too many wrong keys: the connection should end.
+  /// Whether so many wrong keys were presented that the connection should be closed.
   public var isExhausted: Bool { failures >= Limits.authenticationFailuresMax }
 
-  // MARK: who
+  // MARK: identity
 
-  /// Takes the key that a client showed; it replaces what was shown before.
-  /// - Returns: the key's name.
+  /// Accepts the key that a client presents; it replaces any earlier credential.
+  /// - Returns: Name of the key.
   public mutating func authenticate(
     _ key: UnsafeRawBufferPointer, _ ring: KeyRing
   ) throws(AccessRefusal) -> String {
@@ -75,13 +75,13 @@ public struct ConnectionAccess: ~Copyable {
     return grant.name
   }
 
-  /// Takes the names of a certificate that was verified. One without a grant may still show a key.
+  /// Accepts the names of a verified certificate. A client whose certificate has no grant may still present a key.
   public mutating func present(certificate names: [String], _ ring: KeyRing) {
     identity = .certificate(names)
     renew(ring)
   }
 
-  /// Looks its grant up again, for the ring has changed.
+  /// Looks up the grant again after the ring has changed.
   public mutating func renew(_ ring: KeyRing) {
     generation = ring.generation
     let found = find(in: ring)
@@ -105,10 +105,10 @@ public struct ConnectionAccess: ~Copyable {
     }
   }
 
-  // MARK: what
+  // MARK: permissions
 
-  /// Whether a call about `model` is within the grant; nothing is charged. What refuses calls before they
-  /// are decoded asks this first: how busy a model is, and that it exists, is not for strangers.
+  /// Whether the grant covers a call about `model`; nothing is charged. Admission asks this before it rejects a call
+  /// as overload, since callers without the grant must not learn that a model exists or how busy it is.
   public mutating func reaches(_ call: AccessCalls, model: UnsafeRawBufferPointer) -> Bool {
     guard calls.contains(call) else { return false }
     guard !reachesAllModels else { return true }
@@ -120,11 +120,12 @@ public struct ConnectionAccess: ~Copyable {
     }
   }
 
-  /// Lets a call through, and takes its share of the key's limits. Call ``settle()`` when it has ended.
+  /// Admits a call and charges it to the limits of the key. Call ``settle()`` when the call has ended.
   /// - Parameters:
-  ///   - model: empty for calls about no model.
-  ///   - rows: as declared; what a server refuses anyway is charged as `Limits.batchRowsMaxDefault`.
-  ///   - ring: current; read only if ``generation`` is not that of the caller's.
+  ///   - model: UTF-8 name of the model; empty for calls about no model.
+  ///   - rows: Number of rows that the call declares; more than a server accepts is charged as
+  ///     `Limits.batchRowsMaxDefault`.
+  ///   - ring: The current ring; read only if its generation differs from ``generation``.
   public mutating func admit(
     _ call: AccessCalls, model: UnsafeRawBufferPointer, rows: UInt64, _ ring: @autoclosure () -> KeyRing?, now: Instant
   ) throws(AccessRefusal) {
@@ -134,7 +135,7 @@ public struct ConnectionAccess: ~Copyable {
     callsInFlight += 1
   }
 
-  /// A call that was let through has ended.
+  /// Notes that an admitted call has ended.
   public mutating func settle() {
     callsInFlight -= 1
     if isFlightCounted { grant?.usage.inFlight.subtract(1, ordering: .relaxed) }
@@ -170,14 +171,14 @@ public struct ConnectionAccess: ~Copyable {
       throw overLimit(.requestsPerSecond, "requests a second", limit, wait)
     }
     if let limit = bounds.rowsPerSecond {
-      // There was room a moment ago; whoever took it meanwhile made the next one wait longer.
+      // The limit allowed this a moment ago. If another thread has used it up since, a later call waits longer.
       _ = usage.rows.take(min(rows, UInt64(Limits.batchRowsMaxDefault)), perSecond: limit, now: now)
     }
   }
 
-  // MARK: why not
+  // MARK: refusals
 
-  /// What a connection without a grant is told.
+  /// The refusal for a connection without a grant.
   public func absence(in ring: KeyRing?) -> AccessRefusal {
     switch identity {
     case .nobody:
@@ -224,9 +225,9 @@ public struct ConnectionAccess: ~Copyable {
   }
 }
 
-/// Why a call, or a key, was not let through.
+/// The reason why a call or a key was refused.
 public struct AccessRefusal: Error, Equatable, Sendable {
-  /// The label of a counter.
+  /// Label of the counter for this reason.
   public enum Reason: String, Sendable, CaseIterable {
     case unauthenticated
     case unknownKey = "unknown_key"
@@ -239,7 +240,7 @@ public struct AccessRefusal: Error, Equatable, Sendable {
   }
 
   public let reason: Reason
-  /// What the caller is told.
+  /// The error that the caller gets.
   public let error: ServingError
 
   init(_ reason: Reason, _ error: ServingError) {

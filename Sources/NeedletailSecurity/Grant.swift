@@ -1,9 +1,9 @@
 public import NeedletailCore
 internal import Synchronization
 
-/// What the holder of one key, or of one certificate, may do. Immutable but for what was used.
+/// The permissions of the holder of one key or certificate. Immutable except for its usage.
 public final class Grant: Sendable {
-  /// How the holder shows who it is.
+  /// The proof of identity that the holder presents.
   public enum Credential: Sendable {
     case key(KeyDigest)
     /// A name in the certificate that the server's client CA issued.
@@ -12,11 +12,11 @@ public final class Grant: Sendable {
 
   public enum State: String, Sendable, CaseIterable {
     case active
-    /// Known, and told so.
+    /// The key is known, and its holder is told that it was revoked.
     case revoked
   }
 
-  /// Over all connections together; nil: unlimited.
+  /// Limits over all connections of the holder together; nil: unlimited.
   public struct Bounds: Hashable, Sendable {
     public var requestsPerSecond: Int?
     public var rowsPerSecond: Int?
@@ -31,7 +31,7 @@ public final class Grant: Sendable {
     var areNone: Bool { self == Bounds() }
   }
 
-  /// What was used of the bounds. Survives a reload: a new file is no fresh start.
+  /// Usage of the limits. It is carried over to the ring of a reloaded file.
   final class Usage: Sendable {
     let requests = RateLimit()
     let rows = RateLimit()
@@ -67,7 +67,7 @@ public final class Grant: Sendable {
     self.usage = usage
   }
 
-  /// The same with the usage that another one has gathered.
+  /// Returns this grant with the usage of another one.
   func continuing(_ previous: Grant?) -> Grant {
     guard let previous else { return self }
     return Grant(
@@ -75,19 +75,19 @@ public final class Grant: Sendable {
       usage: previous.usage)
   }
 
-  /// Whether it reaches every model.
+  /// Whether the grant covers every model.
   public var reachesAllModels: Bool { models.contains(where: \.isAny) }
 
-  /// Allocates nothing.
+  /// Whether the grant covers a model, given the UTF-8 bytes of its name. Allocates nothing.
   public func reaches(_ model: UnsafeRawBufferPointer) -> Bool {
     for index in models.indices where models[index].matches(model) { return true }
     return false
   }
 
-  /// Calls in flight that are counted against ``Bounds/inFlightMax``.
+  /// Number of calls in flight that count against ``Bounds/inFlightMax``.
   public var inFlight: Int { usage.inFlight.load(ordering: .relaxed) }
 
-  /// `key "checkout"`, for messages.
+  /// Name of the grant in messages, such as `key "checkout"`.
   var title: String {
     switch credential {
     case .key: "key \(name.quotedForMessage)"

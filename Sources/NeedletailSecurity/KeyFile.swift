@@ -20,9 +20,9 @@ public import NeedletailYAML
 ///   - name: billing
 ///     subject: billing.internal
 /// ```
-/// An unknown word is an error, never ignored: a mistyped `model:` must not open every model.
+/// An unknown word is an error and never ignored, since a mistyped `model:` would otherwise allow every model.
 public enum KeyFile {
-  /// - Throws: what cannot be read or used, with its line.
+  /// - Throws: A ``YAMLError`` that names the file, the line, what was expected and what was found.
   public static func read(path: String) throws(YAMLError) -> [Grant] {
     let file = YAMLPlace(path)
     guard let bytes = try? Data(contentsOf: URL(fileURLWithPath: path)) else {
@@ -37,8 +37,8 @@ public enum KeyFile {
     return try parse(text, path: path)
   }
 
-  /// An empty file knows nobody.
-  /// - Parameter path: of the file, for messages.
+  /// Parses the text of a key file. An empty file has no keys.
+  /// - Parameter path: Path of the file, for messages.
   public static func parse(_ text: String, path: String) throws(YAMLError) -> [Grant] {
     var grants: [Grant] = []
     var names = Set<String>()
@@ -67,7 +67,7 @@ public enum KeyFile {
 /// One entry of a key file.
 private struct KeyFileEntry {
   let grant: Grant
-  /// The credential in one spelling, to find it given twice.
+  /// The credential in canonical form, by which duplicates are found.
   let credentialText: String
 
   init(_ node: YAMLNode, isKey: Bool) throws(YAMLError) {
@@ -100,7 +100,7 @@ private struct KeyFileEntry {
 
   private static func name(_ node: YAMLNode) throws(YAMLError) -> String {
     let word = try node.text()
-    // Names stand in log lines and metric labels, as those of models do.
+    // Names appear in log lines and metric labels, so they follow the rules for names of models.
     guard let id = try? ModelID(word) else {
       throw node.wrong(
         expected:
@@ -112,7 +112,7 @@ private struct KeyFileEntry {
   private static func hash(_ node: YAMLNode) throws(YAMLError) -> (Grant.Credential, text: String) {
     let word = try node.text()
     guard let digest = KeyDigest(text: word.lowercased()) else {
-      // Not what was found: somebody may have pasted the key itself.
+      // The message does not quote the value, which may be the key itself.
       throw node.wrong(
         expected: "sha256: and 64 hexadecimal digits", found: "\(word.utf8.count) other bytes")
     }

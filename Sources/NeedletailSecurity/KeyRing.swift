@@ -2,7 +2,7 @@ internal import Synchronization
 
 /// All grants of one key file, immutable. A reload makes a new ring.
 public final class KeyRing: Sendable {
-  /// Rings are told apart by this; never 0, which stands for "none".
+  /// Number that distinguishes this ring from all others; never 0, which stands for "no ring".
   public let generation: UInt64
   public let grants: [Grant]
   private let digests: [(digest: KeyDigest, index: Int)]
@@ -10,7 +10,7 @@ public final class KeyRing: Sendable {
 
   private static let generations = Atomic<UInt64>(0)
 
-  /// - Parameter previous: what grants of the same name have used is carried over from it.
+  /// - Parameter previous: Ring whose usage is carried over to grants of the same name.
   public init(_ grants: [Grant], continuing previous: KeyRing? = nil) {
     generation = Self.generations.wrappingAdd(1, ordering: .relaxed).newValue
     let used = Dictionary(
@@ -28,8 +28,8 @@ public final class KeyRing: Sendable {
     self.subjects = subjects
   }
 
-  /// The grant of a key, revoked ones included. Looks at every key, whichever it is: the time tells
-  /// nothing.
+  /// Finds the grant of a key, revoked ones included. Compares every key of the ring, so that the time of a
+  /// look-up says nothing about the key.
   /// - Complexity: O(keys), 3 ns each.
   public func grant(of digest: KeyDigest) -> Grant? {
     var found = -1
@@ -37,7 +37,7 @@ public final class KeyRing: Sendable {
     return found < 0 ? nil : grants[found]
   }
 
-  /// The grant of a certificate with these names; with several, the first that is known.
+  /// Finds the grant of a certificate with these names; of several known names the first one counts.
   public func grant(ofCertificate names: [String]) -> Grant? {
     for name in names {
       if let index = subjects[name] { return grants[index] }

@@ -1,12 +1,12 @@
 public import NeedletailCore
 internal import Synchronization
 
-/// So much a second, with bursts of up to a second's worth. Any thread may take from it.
+/// A limit of a number a second, with bursts of up to one second's worth. Any thread may take from it.
 ///
-/// The generic cell rate algorithm (ITU-T I.371): one number says until when what was taken so far is
-/// paid for. Whoever comes while that lies less than a burst ahead is let in, and moves it by the price
-/// of what it takes. A large call is let in too, and those behind it wait until it is paid for: the rate
-/// holds over any time longer than a burst.
+/// This is the generic cell rate algorithm (ITU-T I.371). One point in time says until when everything taken so far
+/// is paid for. A call is admitted while that point lies less than a burst ahead, and moves it by its own price. A
+/// large call is admitted too and later ones wait until it is paid for, so the rate holds over any time longer than a
+/// burst.
 public final class RateLimit: Sendable {
   private static let burstNanoseconds = UInt64(Limits.keyBurstSeconds) * 1_000_000_000
 
@@ -14,13 +14,13 @@ public final class RateLimit: Sendable {
 
   public init() {}
 
-  /// - Returns: nil if there is room now, else how long until there is.
+  /// - Returns: Time until something can be taken; nil: now.
   public func microsecondsUntilRoom(now: Instant) -> UInt32? {
     Self.wait(paidUntil.load(ordering: .relaxed), now)
   }
 
-  /// Takes `amount` if there is room.
-  /// - Returns: nil if it was taken, else how long until there is room.
+  /// Takes `amount` if the limit allows it now.
+  /// - Returns: Time until it can be taken; nil: it was taken.
   public func take(_ amount: UInt64 = 1, perSecond rate: Int, now: Instant) -> UInt32? {
     var seen = paidUntil.load(ordering: .relaxed)
     while true {
@@ -32,7 +32,7 @@ public final class RateLimit: Sendable {
     }
   }
 
-  /// In nanoseconds, rounded up; at most an hour, so that no sum overflows.
+  /// Price of `amount` in nanoseconds, rounded up; at most an hour, so that no sum overflows.
   private static func price(_ amount: UInt64, _ rate: Int) -> UInt64 {
     let rate = UInt64(rate)
     let (product, overflow) = amount.multipliedReportingOverflow(by: 1_000_000_000)

@@ -1,8 +1,8 @@
-/// Where something stands: `run.yaml:12`, or `--set model.hidden`.
+/// A place in a source, such as `run.yaml:12` or `--set model.hidden`.
 public struct YAMLPlace: Hashable, Sendable, CustomStringConvertible {
-  /// A file as the user named it, or whatever else the text came from.
+  /// Path of the file as the user named it, or another name of the source.
   public let source: String
-  /// From 1; nil if the whole source is meant.
+  /// Line, from 1; nil: the whole source.
   public let line: Int?
 
   public init(_ source: String, line: Int? = nil) {
@@ -13,14 +13,14 @@ public struct YAMLPlace: Hashable, Sendable, CustomStringConvertible {
   public var description: String { line.map { "\(source):\($0)" } ?? source }
 }
 
-/// Why a YAML file cannot be used: one sentence that names the line, what was expected and what was found.
+/// The reason why a YAML file cannot be used: one sentence with the line, what was expected and what was found.
 public struct YAMLError: Error, Equatable, Sendable, CustomStringConvertible {
   public let place: YAMLPlace
-  /// The keys that lead to it, `limits.in_flight`; empty for the file as a whole.
+  /// Keys that lead to the value, such as `limits.in_flight`; empty for the file as a whole.
   public let path: String
   public let expected: String
   public let found: String
-  /// What was probably meant, as ``NeedletailCore/Suggestion`` words it, or nothing.
+  /// Clause with the probably intended word, made by ``NeedletailCore/Suggestion``; empty if there is none.
   public let hint: String
 
   public init(_ place: YAMLPlace, path: String = "", expected: String, found: String, hint: String = "") {
@@ -31,7 +31,7 @@ public struct YAMLError: Error, Equatable, Sendable, CustomStringConvertible {
     self.hint = hint
   }
 
-  /// Without the place, where that says nothing to the reader.
+  /// The sentence without its place.
   public var problem: String { "\(path.isEmpty ? "" : "\(path): ")expected \(expected), found \(found)\(hint)" }
 
   public var description: String { "\(place): \(problem)" }

@@ -2,14 +2,14 @@ internal import NeedletailCore
 internal import Yams
 
 extension YAMLNode {
-  /// Reads one document. An empty one, or one of comments only, is null.
-  /// - Throws: where it is no YAML, gives a key twice, or grows beyond its size by aliases.
+  /// Parses one document. A document that is empty, or holds only comments, is null.
+  /// - Throws: A ``YAMLError`` if the text is not YAML, has a key twice, or grows by aliases beyond its bound.
   public static func parse(_ text: String, file: String) throws(YAMLError) -> YAMLNode {
     try parse(text, path: "") { line in YAMLPlace(file, line: line) }
   }
 
-  /// Reads a text that stands outside of any file, such as a value on a command line.
-  /// - Parameter path: of the keys that lead to it.
+  /// Parses a text that is not part of a file, such as a value on a command line.
+  /// - Parameter path: Keys that lead to the value, for messages.
   public static func parse(_ text: String, at place: YAMLPlace, path: String) throws(YAMLError) -> YAMLNode {
     try parse(text, path: path) { _ in place }
   }
@@ -27,7 +27,7 @@ extension YAMLNode {
       throw failure(error, path: path, place: place)
     }
     guard let root else { return YAMLNode(.scalar("", isPlain: true), place: place(1), path: path) }
-    // Without aliases, a text has fewer values than bytes.
+    // A text without aliases has fewer values than bytes.
     var reader = YAMLReader(place: place, valuesLeft: text.utf8.count + 1)
     return try reader.node(root, path: path, depth: 0)
   }
@@ -47,8 +47,8 @@ extension YAMLNode {
     }
   }
 
-  /// At least the aliases of a text, wherever they might stand. Yams expands them, and hashes what they
-  /// expand to where they are keys, before anybody can count.
+  /// Upper bound on the number of aliases in a text. Yams expands aliases, and hashes expanded keys, before they
+  /// could be counted exactly.
   private static func aliasLikes(in text: String) -> Int {
     var count = 0
     var beforePrevious = UInt8(ascii: " ")
@@ -63,7 +63,7 @@ extension YAMLNode {
   }
 }
 
-/// Turns the nodes of the library into ours.
+/// Converts the nodes of Yams.
 private struct YAMLReader {
   let place: (Int) -> YAMLPlace
   var valuesLeft: Int

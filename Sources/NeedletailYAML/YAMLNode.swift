@@ -1,6 +1,6 @@
 internal import NeedletailCore
 
-/// One value of a YAML file, which knows where it stands: whatever is wrong with it can be said with its line.
+/// One value of a YAML file with its place, so that every error about it names the line.
 ///
 /// ```swift
 /// for entry in try file.entries(known: ["name", "models"]) {
@@ -12,14 +12,14 @@ internal import NeedletailCore
 /// ```
 public struct YAMLNode: Sendable {
   public enum Content: Sendable {
-    /// `isPlain` is false in quotes, where `"null"` is a text.
+    /// A text; `isPlain` is false if it was quoted, so that `"null"` is a text and not a missing value.
     case scalar(String, isPlain: Bool)
     case list([YAMLNode])
     case mapping([Entry])
   }
 
   public struct Entry: Sendable {
-    /// A scalar; its path is that of the mapping.
+    /// The key as a scalar, with the path of the mapping.
     public var key: YAMLNode
     public var value: YAMLNode
 
@@ -28,14 +28,14 @@ public struct YAMLNode: Sendable {
       self.value = value
     }
 
-    /// The text of the key.
+    /// Text of the key.
     public var word: String {
       if case .scalar(let text, _) = key.content { text } else { "" }
     }
   }
 
   public var place: YAMLPlace
-  /// The keys that lead here: `limits.in_flight`, `keys[0].name`; empty for the whole file.
+  /// Keys that lead to the value, such as `limits.in_flight` or `keys[0].name`; empty for the whole file.
   public var path: String
   public var content: Content
 
@@ -45,10 +45,10 @@ public struct YAMLNode: Sendable {
     self.path = path
   }
 
-  /// The path of what stands here under a key.
+  /// Path of the value under a key of this mapping.
   public func path(of key: String) -> String { path.isEmpty ? key : "\(path).\(key)" }
 
-  /// `keys:` with nothing behind it, `~` or `null`.
+  /// Whether the value is missing: `keys:` with nothing after it, `~` or `null`.
   public var isNull: Bool {
     guard case .scalar(let text, isPlain: true) = content else { return false }
     return ["", "~", "null", "Null", "NULL"].contains(text)
@@ -58,8 +58,8 @@ public struct YAMLNode: Sendable {
 // MARK: - Reading
 
 extension YAMLNode {
-  /// What a mapping holds, in its order; nothing stands for none.
-  /// - Parameter known: the keys it may have; nil: any.
+  /// Entries of a mapping in their order; a missing value has none.
+  /// - Parameter known: Keys that the mapping may have; nil: any.
   public func entries(known: [String]? = nil) throws(YAMLError) -> [Entry] {
     if isNull { return [] }
     guard case .mapping(let entries) = content else { throw wrong(expected: "a mapping", found: shape) }
@@ -69,20 +69,20 @@ extension YAMLNode {
     return entries
   }
 
-  /// What a list holds; nothing stands for none.
+  /// Elements of a list; a missing value has none.
   public func elements() throws(YAMLError) -> [YAMLNode] {
     if isNull { return [] }
     guard case .list(let elements) = content else { throw wrong(expected: "a list", found: shape) }
     return elements
   }
 
-  /// The text of a scalar that is there.
+  /// Text of a scalar that is present.
   public func text() throws(YAMLError) -> String {
     guard case .scalar(let text, _) = content, !isNull else { throw wrong(expected: "one value", found: shape) }
     return text
   }
 
-  /// One of the words of an enumeration.
+  /// Case of an enumeration whose raw value is the text of this scalar.
   public func choice<Choice>(of type: Choice.Type = Choice.self) throws(YAMLError) -> Choice
   where Choice: RawRepresentable<String> & CaseIterable {
     guard let choice = Choice(rawValue: try text()) else { throw wrong(among: Choice.allCases.map(\.rawValue)) }
@@ -93,12 +93,12 @@ extension YAMLNode {
 // MARK: - Errors
 
 extension YAMLNode {
-  /// - Parameter found: what is said to stand here; nil: the text of a scalar, or the shape of anything else.
+  /// - Parameter found: Description of the value in the message; nil: the text of a scalar, or the kind of another value.
   public func wrong(expected: String, found: String? = nil, hint: String = "") -> YAMLError {
     YAMLError(place, path: path, expected: expected, found: found ?? self.found, hint: hint)
   }
 
-  /// For a word that is none of those known.
+  /// Error for a word that is not one of the known ones.
   public func wrong(among words: [String]) -> YAMLError {
     wrong(expected: "one of \(words.joined(separator: ", "))", hint: hint(among: words))
   }
@@ -118,7 +118,7 @@ extension YAMLNode {
     return text.quotedForMessage
   }
 
-  /// Without the text of a scalar: where a whole entry is expected, it may be a secret.
+  /// Error that does not quote the scalar, which may be a secret where a whole entry is expected.
   private var shape: String {
     switch content {
     case .scalar: isNull ? "nothing" : "one value"
