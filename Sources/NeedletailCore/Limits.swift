@@ -57,9 +57,18 @@ public enum Limits {
   public static let connectionRetryMicroseconds: UInt32 = 1_000_000
   /// After GoAway, for a client to close by itself before its connection is closed.
   public static let lingerMilliseconds = 1000
-  /// A connection to the admin port that says nothing for so long, within a TLS handshake too, is closed:
-  /// longer than Prometheus waits between two scrapes.
+  /// Time that a connection to the admin port has for its TLS handshake and each whole request, and for
+  /// reading each answer: longer than Prometheus waits between two scrapes.
   public static let adminIdleSeconds: Int64 = 90
+  /// Connections to the admin port; one more is closed. A page or a scraper holds one, a browser six.
+  public static let adminConnectionsMax = 256
+  /// Bytes of a request's first line and headers to the admin port; cookies of other ports of the host
+  /// come along.
+  public static let adminHeaderBytesMax = 64 << 10
+  /// Header fields of a request to the admin port.
+  public static let adminHeadersMax = 128
+  /// Bytes of a request's body to the admin port, which are skipped.
+  public static let adminBodyBytesMax = 64 << 10
   /// Output memory that a quiet connection keeps.
   public static let idleOutputBytesMax = 16 << 10
   /// Read from one connection before the others of its loop have their turn: 200 calls of 64 features.

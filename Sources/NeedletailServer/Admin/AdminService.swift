@@ -1,17 +1,10 @@
-internal import Hummingbird
-internal import HummingbirdCore
+internal import Glibc
 internal import Logging
 internal import NIOCore
+internal import NIOPosix
 internal import NeedletailCore
-internal import NeedletailWire
 internal import ServiceLifecycle
 internal import Synchronization
-
-#if canImport(Glibc)
-  internal import Glibc
-#else
-  internal import Darwin
-#endif
 
 /// HTTP for Prometheus, for load balancers and for people, on an address of its own.
 struct AdminService: Service {
@@ -21,66 +14,84 @@ struct AdminService: Service {
   let control: ControlPlane
   let group: any EventLoopGroup
   let logger: Logger
-  /// Told the address once it is bound, port 0 resolved.
+  /// Called with the address once it is bound, port 0 resolved.
   let onBound: @Sendable (ListenAddress) -> Void
 
+  /// Serves until the server is told to stop.
+  /// - Throws: `ConfigurationError` if the address cannot be listened on.
   func run() async throws {
-    let application = Application(
-      router: router, server: server,
-      configuration: ApplicationConfiguration(address: .hostname(address.host, port: address.port)),
-      onServerRunning: { [address, onBound] channel in
-        onBound(ListenAddress(host: address.host, port: channel.localAddress?.port ?? address.port))
-      },
-      eventLoopGroupProvider: .shared(group), logger: Self.quiet(logger))
+    let connections = AdminConnections()
+    let listener = try await listen(connections)
+    onBound(ListenAddress(host: address.host, port: listener.localAddress?.port ?? address.port))
+    // Cancelled only if the process is to end at once: then too, what was bound is closed.
+    try? await gracefulShutdown()
+    try? await listener.close()
+    await connections.end(within: .milliseconds(Limits.lingerMilliseconds))
+  }
+
+  private func listen(_ connections: AdminConnections) async throws(ConfigurationError) -> any Channel {
+    let routes = AdminRoutes(control: control)
     do {
-      try await application.run()
+      return try await ServerBootstrap(group: group)
+        .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+        .childChannelInitializer { [tls, logger] channel in
+          channel.eventLoop.makeCompletedFuture {
+            guard connections.add(channel) else {
+              logger.debug("admin connection refused", metadata: ["connections": "\(Limits.adminConnectionsMax)"])
+              throw ChannelError.operationUnsupported
+            }
+            try AdminConnection.configure(channel, tls: tls, routes: routes)
+          }
+        }
+        .childChannelOption(.allowRemoteHalfClosure, value: true)
+        .bind(host: address.host, port: address.port).get()
     } catch let error as IOError {
       let reason = error.errnoCode == EADDRINUSE ? "expected a free address, found it in use" : "cannot listen"
       throw ConfigurationError("--admin \(address): \(reason)")
-    } catch let error as SocketAddressError {
+    } catch {
       throw ConfigurationError("--admin \(address): cannot listen: \(error)")
     }
   }
+}
 
-  private var server: HTTPServerBuilder {
-    let idle = TimeAmount.seconds(Limits.adminIdleSeconds)
-    return HTTPServerBuilder { [tls] responder in
-      let plain = HTTP1Channel(responder: responder, configuration: .init(idleTimeout: idle))
-      guard let tls else { return plain }
-      return EncryptedChannel(base: plain, tls: tls)
-    }
+/// The connections to the admin port that are open.
+private final class AdminConnections: Sendable {
+  private struct State {
+    var channels: [ObjectIdentifier: any Channel] = [:]
+    var isStopping = false
   }
 
-  /// The library tells each start and stop of its parts; ours are told once, by ourselves.
-  private static func quiet(_ logger: Logger) -> Logger {
-    var quiet = logger
-    quiet.logLevel = max(logger.logLevel, .warning)
-    return quiet
-  }
+  private let state = Mutex(State())
 
-  private var router: Router<BasicRequestContext> {
-    let router = Router()
-    let control = control
-    router.get("/") { _, _ in AdminAnswer.page(StatusPage(control.status).html) }
-    router.get("/status.css") { _, _ in AdminAnswer.file(PackageResources.status_css, type: "text/css") }
-    router.get("/status.js") { _, _ in AdminAnswer.file(PackageResources.status_js, type: "text/javascript") }
-    router.get("/status.json") { _, _ in try AdminAnswer.json(ServerStatusJSON(control.status)) }
-    router.get("/events") { request, _ in
-      let after: UInt64 = try request.number("after", default: 0)
-      let limit: UInt32 = try request.number("limit", default: 0)
-      return try AdminAnswer.json(control.events(after: after, limit: limit).json)
+  /// - Returns: false if there are as many as there may be, or if the server stops.
+  func add(_ channel: any Channel) -> Bool {
+    let isAdded = state.withLock { state in
+      guard !state.isStopping, state.channels.count < Limits.adminConnectionsMax else { return false }
+      state.channels[ObjectIdentifier(channel)] = channel
+      return true
     }
-    router.get("/metrics") { _, _ in
-      AdminAnswer.text(control.metricsText, type: "text/plain; version=0.0.4; charset=utf-8")
-    }
-    router.get("/livez") { _, _ in AdminAnswer.text("live\n") }
-    router.get("/readyz") { _, _ in
-      if let obstacle = control.readiness.obstacle {
-        AdminAnswer.text("not ready: \(obstacle)\n", status: .serviceUnavailable)
-      } else {
-        AdminAnswer.text("ready\n")
+    if isAdded {
+      channel.closeFuture.whenComplete { [self] _ in
+        state.withLock { _ = $0.channels.removeValue(forKey: ObjectIdentifier(channel)) }
       }
     }
-    return router
+    return isAdded
+  }
+
+  /// Ends each connection after the answer that is under way, and all when the time is over.
+  func end(within limit: Duration) async {
+    let open = state.withLock { state in
+      state.isStopping = true
+      return Array(state.channels.values)
+    }
+    for channel in open {
+      channel.eventLoop.execute { channel.pipeline.fireUserInboundEventTriggered(ChannelShouldQuiesceEvent()) }
+    }
+    let overtime = Task {
+      try await Task.sleep(for: limit)
+      for channel in open { channel.close(promise: nil) }
+    }
+    for channel in open { try? await channel.closeFuture.get() }
+    overtime.cancel()
   }
 }
