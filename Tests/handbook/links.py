@@ -1,8 +1,9 @@
-"""Checks the links and file names in every Markdown file of the repository.
+"""Checks the links and file names in every Markdown file of the repository, and the table of modules.
 
 A relative link must lead to a file or directory, and its fragment to a heading of that file. A path in a code span
 that begins with a top-level directory, such as `Tests/hot-path/run`, must exist: documentation that names a file
 which has moved is worse than none. Links between the pages of a DocC catalog (`<doc:Page>`) are DocC's to check.
+Every module under Sources must have its row in the table of Architecture.md, below the modules that it imports.
 """
 
 import pathlib
@@ -16,6 +17,7 @@ TOP = ("Sources", "Tests", "deploy", "proto", "clients", ".ci", ".github")
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 SPAN = re.compile(r"`([^`\n]+)`")
 FENCE = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
+IMPORT = re.compile(r"^(?:@\w+ )*(?:public |package |internal |private )?import (\w+)", re.MULTILINE)
 # A path with a placeholder or a pattern names no single file.
 PLACEHOLDER = re.compile(r"[<>*{}$…]|[A-Z]{3,}\b(?!\.md)")
 
@@ -54,6 +56,27 @@ def faults_of(path, tracked):
                 yield f"{number}: path `{word}`: no such file or directory"
 
 
+def faults_of_modules(tracked):
+    """One sentence for every module without a row in the table, and every import of a module further down."""
+    page = "Sources/Handbook/Handbook.docc/Architecture.md"
+    lines = (ROOT / page).read_text().splitlines()
+    order = {}
+    for row in (line for line in lines if line.startswith("| `")):
+        for module in SPAN.findall(row.split("|")[1]):
+            order[module] = len(order)
+    for name in sorted(tracked):
+        parts = pathlib.PurePath(name).parts
+        if len(parts) < 2 or parts[0] != "Sources":
+            continue
+        if parts[1] not in order:
+            if len(parts) == 2:
+                yield f"{page}: module `{parts[1]}`: expected a row in the table of modules, found none"
+        elif name.endswith(".swift"):
+            for module in IMPORT.findall((ROOT / name).read_text()):
+                if order.get(module, -1) >= order[parts[1]]:
+                    yield f"{name}: imports `{module}`, which is not above `{parts[1]}` in the table of {page}"
+
+
 def main():
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
@@ -66,9 +89,10 @@ def main():
     tracked = set(files) | {str(parent) for name in files for parent in pathlib.PurePath(name).parents}
     pages = [name for name in files if name.endswith(".md")]
     faults = [f"{name}:{fault}" for name in pages for fault in faults_of(ROOT / name, tracked)]
+    faults += faults_of_modules(tracked)
     for fault in faults:
         print(fault, file=sys.stderr)
-    print(f"{len(pages)} Markdown files, {len(faults)} links or paths that lead nowhere")
+    print(f"{len(pages)} Markdown files, {len(faults)} faults")
     sys.exit(1 if faults else 0)
 
 

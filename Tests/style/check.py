@@ -41,7 +41,7 @@ EXCUSED = {
     ("duplicate-test", "Tests"): "tests are being renamed to sentences",
 }
 
-GENERATED = re.compile(r"\.pb-c\.[ch]$|_pb2\.pyi?$")
+GENERATED = re.compile(r"\.pb-c\.[ch]$|_pb2\.pyi?$|\.generated\.swift$")
 FRAGMENT = re.compile(r"(?:^|[.:;] )(" + "|".join(FRAGMENTS) + r")\b(?! course\b)")
 PICTURE = re.compile(r"\b(" + IMAGERY + r")\b", re.IGNORECASE)
 COMMENT = {
