@@ -34,13 +34,13 @@ int nt_poll_modify(int poller, int descriptor, uint64_t token, bool wants_bytes,
   return control(poller, EPOLL_CTL_MOD, descriptor, token, wanted(wants_bytes, wants_room));
 }
 
-int nt_poll_add_bell(int poller, int descriptor, uint64_t token) {
+int nt_poll_add_signal(int poller, int descriptor, uint64_t token) {
   return control(poller, EPOLL_CTL_ADD, descriptor, token, EPOLLIN | EPOLLET);
 }
 
-void nt_poll_ring(int event) {
+void nt_poll_signal(int event) {
   uint64_t one = 1;
-  // Full after 2^64 - 2 rings; nothing else can fail.
+  // Fails after 2^64 - 2 signals that were not read; nothing else can fail.
   ssize_t written = write(event, &one, sizeof one);
   (void)written;
 }
@@ -49,13 +49,13 @@ static struct timespec time_of(uint64_t nanoseconds) {
   return (struct timespec){.tv_sec = (time_t)(nanoseconds / 1000000000u), .tv_nsec = (long)(nanoseconds % 1000000000u)};
 }
 
-void nt_poll_ring_at(int timer, uint64_t nanoseconds) {
+void nt_poll_fire_at(int timer, uint64_t nanoseconds) {
   // 0 would disarm it.
   struct itimerspec when = {.it_value = time_of(nanoseconds > 0 ? nanoseconds : 1)};
   timerfd_settime(timer, TFD_TIMER_ABSTIME, &when, NULL);
 }
 
-static int told(nt_poll_event *events, const struct epoll_event *found, int count) {
+static int report(nt_poll_event *events, const struct epoll_event *found, int count) {
   for (int i = 0; i < count; i++) {
     bool failed = (found[i].events & (EPOLLERR | EPOLLHUP)) != 0;
     events[i].token = found[i].data.u64;
@@ -70,20 +70,20 @@ int nt_poll_wait(int poller, nt_poll_event *events, uint64_t nanoseconds) {
   struct epoll_event found[NT_POLL_EVENTS_MAX];
   struct timespec time = time_of(nanoseconds);
   int count = epoll_pwait2(poller, found, NT_POLL_EVENTS_MAX, &time, NULL);
-  // Linux before 5.11: rather spin through the last millisecond than be late.
+  // Linux before 5.11: spins through the last millisecond, so as not to be late.
   if (count < 0 && errno == ENOSYS) {
     uint64_t milliseconds = nanoseconds / 1000000u;
     count = epoll_wait(poller, found, NT_POLL_EVENTS_MAX, milliseconds > 1000 ? 1000 : (int)milliseconds);
   }
-  return told(events, found, count);
+  return report(events, found, count);
 }
 
 int nt_poll_wait_forever(int poller, nt_poll_event *events) {
   struct epoll_event found[NT_POLL_EVENTS_MAX];
-  return told(events, found, epoll_wait(poller, found, NT_POLL_EVENTS_MAX, -1));
+  return report(events, found, epoll_wait(poller, found, NT_POLL_EVENTS_MAX, -1));
 }
 
 int nt_poll_look(int poller, nt_poll_event *events) {
   struct epoll_event found[NT_POLL_EVENTS_MAX];
-  return told(events, found, epoll_wait(poller, found, NT_POLL_EVENTS_MAX, 0));
+  return report(events, found, epoll_wait(poller, found, NT_POLL_EVENTS_MAX, 0));
 }

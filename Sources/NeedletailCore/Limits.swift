@@ -42,11 +42,11 @@ public enum Limits {
   public static let frameSecondsDefault = 9
   /// Answers wait and the peer reads none of them for so long: its connection is closed, as above.
   public static let stallSecondsDefault = 9
-  /// In which each connection is looked at once, at the latest.
-  public static let patrolRoundNanosecondsMax: UInt64 = 500_000_000
-  /// Connections that are looked at in one go: 40 µs where all of them have been silent, which is no more
+  /// Longest time between two checks of one connection's timeouts.
+  public static let timeoutSweepNanosecondsMax: UInt64 = 500_000_000
+  /// Connections whose timeouts are checked in one step: 40 µs where all of them have been silent, which is no more
   /// than a call waits for others anyway.
-  public static let patrolSlotsMax = 128
+  public static let timeoutSweepSlotsMax = 128
   /// A frame that arrives slower than this, after its `frameSeconds`, is no frame: a client that trickles.
   public static let frameBytesPerSecondMin = 64 << 10
   /// Health, metrics, list and describe calls of one connection that may run at a time.
@@ -94,12 +94,12 @@ public enum Limits {
   public static let callNanoseconds: UInt64 = 2_000
   /// Answers that stand ready do not wait for work that takes longer; a further write costs a tenth of it.
   public static let readyAnswersWaitNanoseconds: UInt64 = 300_000
-  /// The longest time for which a peer whose calls meet a queue that is nearly full goes unread. To read and
-  /// refuse one call by itself takes the kernel some 12 µs of processor time; those that were read together
-  /// take little more than one. It adds to how long a refusal takes.
-  public static let restNanosecondsMax: UInt64 = 2_000_000
-  /// A peer that was not read, and for which so many looks in a row were in vain, is left to the poller.
-  public static let idleRestsMax = 4
+  /// Longest read pause of a peer whose calls meet a queue that is nearly full. To read and reject one call by itself
+  /// takes the kernel some 12 µs of processor time; calls that were read together take little more than one. The pause
+  /// adds to the time that a rejection takes.
+  public static let readPauseNanosecondsMax: UInt64 = 2_000_000
+  /// Read pauses in a row at whose end there was nothing to read: after so many, the poller watches the peer again.
+  public static let emptyReadsMax = 4
   /// Calls of one version and priority that wait for workers. The bound in time is far below it; this one
   /// is that of the memory set aside.
   public static let queuedCallsMax = 4096

@@ -1,4 +1,4 @@
-internal import NeedletailSecurity
+internal import Glibc
 public import Logging
 internal import NIOCore
 internal import NIOPosix
@@ -7,6 +7,7 @@ internal import NeedletailCore
 internal import NeedletailEngine
 internal import NeedletailMetrics
 package import NeedletailModels
+internal import NeedletailSecurity
 internal import NeedletailServing
 internal import ServiceLifecycle
 internal import Synchronization
@@ -18,8 +19,8 @@ internal import UnixSignals
   internal import Foundation
 #endif
 
-/// A server, wired: the store that loads models, the listener that answers calls, the admin port, and
-/// the signals that end them.
+/// A server with all its parts: the store that loads models, the listener that answers calls, the admin port, and the
+/// signals that end them.
 ///
 /// ```swift
 /// let server = try await NeedletailServer(configuration, logger: logger)
@@ -29,7 +30,7 @@ public final class NeedletailServer: Sendable {
   private let configuration: ServerConfiguration
   private let logger: Logger
   private let store: ModelStore
-  private let listener: Listener
+  let listener: Listener
   private let tls: TLSSource?
   private let keys: KeySource?
   private let control: ControlPlane
@@ -37,12 +38,12 @@ public final class NeedletailServer: Sendable {
   private let housekeeping: MultiThreadedEventLoopGroup
   private let services: ServiceGroup
   private let admin: BoundAddress
-  /// What versions answer lately, for tests that cannot wait for a reading.
+  /// Recent traffic of versions, for tests that cannot wait for a reading.
   package var traffic: TrafficReader { store.traffic }
 
   /// Makes all parts and binds the sockets for calls; nothing is loaded yet.
   /// - Parameter signals: whether SIGTERM and SIGINT stop it; false inside a test.
-  /// - Throws: ``ConfigurationError`` naming what cannot be as configured.
+  /// - Throws: ``ConfigurationError`` naming the setting that cannot be used.
   public init(_ configuration: ServerConfiguration, logger: Logger, signals: Bool = true) async throws {
     self.configuration = configuration
     self.logger = logger
@@ -93,7 +94,7 @@ public final class NeedletailServer: Sendable {
     self.keys = keys
     let admin = BoundAddress()
     self.admin = admin
-    // Stopped from the last to the first: the admin port tells "not ready" while calls are drained.
+    // Parts stop from the last to the first: the admin port says "not ready" while calls are drained.
     var parts: [any Service] = [store]
     if let address = configuration.admin {
       parts.append(
@@ -122,10 +123,10 @@ public final class NeedletailServer: Sendable {
         logger: quiet))
   }
 
-  /// Where calls over TCP arrive, port 0 resolved; nil without TCP.
+  /// Address of calls over TCP, with port 0 resolved; nil without TCP.
   public var tcpAddress: ListenAddress? { listener.tcpAddress }
 
-  /// Where admin HTTP arrives, port 0 resolved, as soon as it is bound; nil without admin HTTP.
+  /// Address of admin HTTP, with port 0 resolved, as soon as it is bound; nil without admin HTTP.
   public func adminAddress() async -> ListenAddress? {
     configuration.admin == nil ? nil : await admin.value()
   }
@@ -134,7 +135,7 @@ public final class NeedletailServer: Sendable {
   /// - Throws: `CancellationError`.
   public func waitUntilReady() async throws { try await store.wait { $0.isReady } }
 
-  /// What a scrape shows, for tests that must not disturb the loops by a call.
+  /// Text of the metrics, for tests that must not disturb the loops by a call.
   package var metricsText: String { control.metricsText }
 
   /// The store behind the server, for tests that wait for a version.
@@ -163,7 +164,7 @@ public final class NeedletailServer: Sendable {
     try result.get()
   }
 
-  /// What SIGTERM does.
+  /// Stops the server as SIGTERM does.
   public func stop() async { await services.triggerGracefulShutdown() }
 
   private func logStart() {
@@ -205,7 +206,7 @@ public final class NeedletailServer: Sendable {
   private static func checkStore(_ path: String) throws(ConfigurationError) {
     let kind = (try? FileManager.default.attributesOfItem(atPath: path))?[.type] as? FileAttributeType
     guard let kind else { throw ConfigurationError("--store \(path): expected a directory, found nothing") }
-    // A link is followed by whoever reads the store.
+    // The scan of the store follows the link.
     guard kind == .typeDirectory || kind == .typeSymbolicLink else {
       throw ConfigurationError("--store \(path): expected a directory, found a file")
     }
@@ -257,7 +258,7 @@ public final class NeedletailServer: Sendable {
   }
 }
 
-/// An address that becomes known later.
+/// An address that becomes known later, and the tasks that wait for it.
 final class BoundAddress: Sendable {
   private enum State {
     case unknown([CheckedContinuation<ListenAddress?, Never>])
@@ -266,7 +267,7 @@ final class BoundAddress: Sendable {
 
   private let state = Mutex(State.unknown([]))
 
-  /// Counts once; nil says that there will be none.
+  /// Makes the address known, once; nil: there will be none.
   func set(_ address: ListenAddress?) {
     let waiting = state.withLock { state -> [CheckedContinuation<ListenAddress?, Never>] in
       guard case .unknown(let waiting) = state else { return [] }
@@ -288,5 +289,43 @@ final class BoundAddress: Sendable {
       }
       if let known { continuation.resume(returning: known) }
     }
+  }
+}
+
+/// The server as a process of its own.
+public enum ServerProcess {
+  /// Runs until SIGTERM or SIGINT, or until a part fails.
+  /// - Throws: ``ConfigurationError``, or the error of the part that failed.
+  public static func run(_ configuration: ServerConfiguration) async throws {
+    // Writing to a peer that has gone is an error of that write only.
+    signal(SIGPIPE, SIG_IGN)
+    LoggingSystem.bootstrap { _ in LineLogHandler(format: configuration.logFormat, level: configuration.logLevel) }
+    let server = try await NeedletailServer(configuration, logger: Logger(label: "needletail"))
+    try await server.run()
+  }
+
+  /// Writes one line to standard error.
+  public static func report(_ line: String) { LineLogHandler.writeToStandardError(line + "\n") }
+}
+
+/// How many processors this process may use.
+enum Processors {
+  /// The smaller of the affinity mask and the control group's quota, at least 1.
+  static var count: Int {
+    // NIO reads quotas and sets of control groups, but not the mask that `taskset` sets.
+    let allowed = System.coreCount
+    let status = try? String(contentsOf: URL(fileURLWithPath: "/proc/self/status"), encoding: .utf8)
+    return max(1, min(allowed, status.flatMap(affinity) ?? allowed))
+  }
+
+  /// Number of processors in the affinity mask of `/proc/self/status`, e.g. 10 for `Cpus_allowed:\tff,00000003`.
+  static func affinity(inStatus text: String) -> Int? {
+    guard let line = text.split(separator: "\n").first(where: { $0.hasPrefix("Cpus_allowed:") }) else { return nil }
+    var count = 0
+    for digit in line.dropFirst("Cpus_allowed:".count) where digit != "," && !digit.isWhitespace {
+      guard let value = digit.hexDigitValue else { return nil }
+      count += value.nonzeroBitCount
+    }
+    return count > 0 ? count : nil
   }
 }

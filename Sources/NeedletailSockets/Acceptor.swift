@@ -3,45 +3,41 @@ internal import NeedletailCore
 
 /// A thread that takes connections from listening sockets and hands them on.
 ///
-/// Of its own, so that a storm of connections does not hold up those that call. Out of descriptors or memory it
-/// leaves the sockets alone for a moment: each would be told as ready again at once.
+/// The thread is its own, so that a storm of connections does not hold up calls on connections that stand. When there
+/// are no descriptors or no memory it leaves the sockets alone for a moment: the poller would report each as ready
+/// again at once.
 ///
-/// `@unchecked Sendable`: what is mutable is touched on its thread only; others leave what they want in `inbox`.
+/// `@unchecked Sendable`: mutable state is touched on its thread only; other threads leave tasks in `inbox`.
 public final class Acceptor: @unchecked Sendable {
-  /// What becomes of connections.
-  public struct Handler: Sendable {
-    /// Owns the descriptor from now on; `isTCP` tells which kind of socket it came to.
-    var accepted: @Sendable (_ connection: Int32, _ isTCP: Bool) -> Void
-    /// None can be taken for now; told of every attempt, with how many have failed in a row.
-    var failed: @Sendable (_ error: SocketError, _ inRow: Int) -> Void
+  /// Takes a connection's descriptor, which it owns from now on. Called on the acceptor's thread.
+  public typealias Accepted = @Sendable (_ connection: Int32) -> Void
+  /// Learns that no connection can be taken for now, after every attempt.
+  /// - Parameter inRow: number of attempts that have failed in a row.
+  public typealias Failed = @Sendable (_ error: SocketError, _ inRow: Int) -> Void
 
-    public init(
-      accepted: @escaping @Sendable (_ connection: Int32, _ isTCP: Bool) -> Void,
-      failed: @escaping @Sendable (_ error: SocketError, _ inRow: Int) -> Void
-    ) {
-      self.accepted = accepted
-      self.failed = failed
-    }
+  private struct Port {
+    let socket: ListeningSocket
+    let accepted: Accepted
   }
 
   private static let inboxToken = UInt64.max
-  /// Taken from one socket before others have their turn.
+  /// Most connections taken from one socket before others have their turn.
   private static let burst = 64
 
   private let poller: Poller
   private let inbox: Inbox
-  private let handler: Handler
-  private var sockets: [ListeningSocket] = []
+  private let failed: Failed
+  private var ports: [Port] = []
   private var failuresInRow = 0
-  /// When the sockets are looked at again; nil: they are watched.
+  /// Time at which the sockets are watched again after a failure; nil: they are watched.
   private var resumes: Instant?
   private var isStopped = false
 
   /// - Throws: if there are no descriptors left.
-  public init(_ handler: Handler) throws(SocketError) {
+  public init(failed: @escaping Failed) throws(SocketError) {
     poller = try Poller()
     inbox = try Inbox()
-    self.handler = handler
+    self.failed = failed
     try inbox.attach(to: poller, token: Self.inboxToken)
   }
 
@@ -56,7 +52,7 @@ public final class Acceptor: @unchecked Sendable {
       }
       for index in 0..<events {
         let token = poller.event(index).token
-        if token < sockets.count, resumes == nil { accept(from: sockets[Int(token)], atMost: Self.burst) }
+        if token < ports.count, resumes == nil { accept(from: ports[Int(token)], atMost: Self.burst) }
       }
       if let due = resumes, Instant.now() >= due { watch(true) }
     }
@@ -71,17 +67,17 @@ public final class Acceptor: @unchecked Sendable {
 
   /// - Returns: whether there may be more.
   @discardableResult
-  private func accept(from socket: ListeningSocket, atMost count: Int) -> Bool {
+  private func accept(from port: Port, atMost count: Int) -> Bool {
     do throws(SocketError) {
       for _ in 0..<count {
-        guard let connection = try socket.accept() else { return false }
+        guard let connection = try port.socket.accept() else { return false }
         failuresInRow = 0
-        handler.accepted(connection, socket.isTCP)
+        port.accepted(connection)
       }
       return true
     } catch {
       failuresInRow += 1
-      handler.failed(error, failuresInRow)
+      failed(error, failuresInRow)
       watch(false)
       return false
     }
@@ -89,52 +85,50 @@ public final class Acceptor: @unchecked Sendable {
 
   private func watch(_ isWatched: Bool) {
     resumes = isWatched ? nil : Instant.now().advanced(byMicroseconds: UInt64(Limits.acceptPauseMilliseconds) * 1000)
-    for (index, socket) in sockets.enumerated() {
-      poller.modify(socket.descriptor, token: UInt64(index), wantsBytes: isWatched, wantsRoom: false)
+    for (index, port) in ports.enumerated() {
+      poller.modify(port.socket.descriptor, token: UInt64(index), wantsBytes: isWatched, wantsRoom: false)
     }
   }
 
   // MARK: from any thread
 
-  /// Takes connections from these sockets, which it owns from now on.
-  public func listen(_ added: [ListeningSocket]) {
+  /// Takes connections from a socket, which the acceptor owns from now on.
+  public func listen(_ socket: ListeningSocket, accepted: @escaping Accepted) {
     inbox.post { [self] in
-      for socket in added {
-        do throws(SocketError) {
-          try poller.add(socket.descriptor, token: UInt64(sockets.count))
-          sockets.append(socket)
-        } catch {
-          handler.failed(error, 1)
-          socket.close()
-        }
+      do throws(SocketError) {
+        try poller.add(socket.descriptor, token: UInt64(ports.count))
+        ports.append(Port(socket: socket, accepted: accepted))
+      } catch {
+        failed(error, 1)
+        socket.close()
       }
     }
   }
 
-  /// Takes those whom the kernel has accepted, then closes the sockets.
+  /// Takes the connections that the kernel has accepted, then closes the sockets.
   ///
-  /// They may have sent a call already: when a socket closes, the kernel resets whom it still holds, without a
-  /// word. While ever more come it gives up after ``Limits/acceptDrainMilliseconds``.
+  /// Clients may have sent a call on them already: when a socket closes, the kernel resets the connections that it
+  /// still holds. If ever more come, this gives up after ``Limits/acceptDrainMilliseconds``.
   public func drain() async {
     await withCheckedContinuation { continuation in
       inbox.post { [self] in
         let limit = Instant.now().advanced(byMicroseconds: UInt64(Limits.acceptDrainMilliseconds) * 1000)
-        for socket in sockets {
-          while accept(from: socket, atMost: Self.burst), Instant.now() < limit {}
-          socket.close()
+        for port in ports {
+          while accept(from: port, atMost: Self.burst), Instant.now() < limit {}
+          port.socket.close()
         }
-        sockets = []
+        ports = []
         resumes = nil
         continuation.resume()
       }
     }
   }
 
-  /// Closes what is open, and lets ``run()`` return.
+  /// Closes the sockets, and lets ``run()`` return.
   public func stop() {
     inbox.post { [self] in
-      for socket in sockets { socket.close() }
-      sockets = []
+      for port in ports { port.socket.close() }
+      ports = []
       isStopped = true
     }
   }

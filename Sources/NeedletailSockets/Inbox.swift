@@ -2,18 +2,17 @@ internal import CNeedletailSockets
 internal import Glibc
 internal import Synchronization
 
-/// What other threads ask of a thread that waits with a ``Poller``, and what wakes it.
+/// Tasks that other threads leave for a thread that waits with a ``Poller``, and the wake-up that goes with them.
 ///
-/// Whoever rings writes to the kernel only if the thread sleeps, so that a thread that is busy is not called
-/// away for what it looks at next anyway.
+/// A wake-up writes to the kernel only if the thread sleeps: a busy thread looks at its inbox next anyway.
 public final class Inbox: Sendable {
   public typealias Task = @Sendable () -> Void
 
   private enum State {
     static let awake: UInt8 = 0
     static let asleep: UInt8 = 1
-    /// Somebody wants something; the thread will look.
-    static let rung: UInt8 = 2
+    /// A wake-up has come, and the thread has not looked yet.
+    static let woken: UInt8 = 2
   }
 
   private let descriptor: Int32
@@ -27,39 +26,41 @@ public final class Inbox: Sendable {
 
   deinit { _ = close(descriptor) }
 
-  /// The poller tells the ring by an event with this token.
+  /// Lets the poller report a wake-up by an event with this token.
   public func attach(to poller: borrowing Poller, token: UInt64) throws(SocketError) {
-    try poller.add(bell: descriptor, token: token)
+    try poller.add(signal: descriptor, token: token)
   }
 
   // MARK: from any thread
 
-  /// The thread is to run `task`; tasks run in the order in which they came.
+  /// Leaves a task for the thread. Tasks run in the order in which they were left.
   public func post(_ task: @escaping Task) {
     tasks.withLock { $0.append(task) }
-    ring()
+    wake()
   }
 
-  /// The thread is to look after what it knows of.
-  public func ring() {
-    if state.exchange(State.rung, ordering: .sequentiallyConsistent) == State.asleep { nt_poll_ring(descriptor) }
+  /// Wakes the thread, so that it looks at its inbox and at whatever else it knows of.
+  public func wake() {
+    if state.exchange(State.woken, ordering: .sequentiallyConsistent) == State.asleep { nt_poll_signal(descriptor) }
   }
 
   // MARK: from the thread
 
-  /// - Returns: whether the thread may wait; if not, somebody has rung meanwhile.
+  /// Announces that the thread is about to wait.
+  /// - Returns: whether it may wait; if not, a wake-up has come meanwhile.
   public func sleep() -> Bool {
     state.compareExchange(
       expected: State.awake, desired: State.asleep, ordering: .sequentiallyConsistent
     ).exchanged
   }
 
-  /// - Returns: whether somebody has rung since the last call.
+  /// Announces that the thread is awake.
+  /// - Returns: whether a wake-up has come since the last call.
   public func awake() -> Bool {
-    state.exchange(State.awake, ordering: .sequentiallyConsistent) == State.rung
+    state.exchange(State.awake, ordering: .sequentiallyConsistent) == State.woken
   }
 
-  /// Takes what was posted; `taken` gives its memory for what comes next.
+  /// Takes all tasks; `taken` gives its memory for the next ones.
   public func take(into taken: inout [Task]) {
     taken.removeAll(keepingCapacity: true)
     tasks.withLock { swap(&$0, &taken) }

@@ -2,19 +2,19 @@ internal import CNeedletailSockets
 internal import Glibc
 public import NIOCore
 
-/// A socket to which the kernel takes connections.
+/// A socket on which the kernel takes connections.
 public struct ListeningSocket: Sendable {
   let descriptor: Int32
-  /// Whether it is reached over TCP, and not by a file.
+  /// Whether it is reached over TCP and not by a file.
   public let isTCP: Bool
-  /// Of TCP, chosen by the system where 0 was asked for.
+  /// TCP port, chosen by the system where 0 was asked for; nil for a Unix socket.
   public let port: Int?
 
   /// Connections that the kernel keeps until they are accepted; it may allow fewer.
   private static let backlog: Int32 = 1024
 
   /// Binds and listens.
-  /// - Throws: in the kernel's words why not.
+  /// - Throws: the kernel's reason why not.
   public init(_ address: SocketAddress) throws(SocketError) {
     let isTCP = address.pathname == nil
     let type = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
@@ -46,30 +46,31 @@ public struct ListeningSocket: Sendable {
     }
   }
 
-  /// Whether somebody takes connections to a Unix socket.
+  /// Whether some process takes connections on a Unix socket.
   public static func isListening(_ address: SocketAddress) -> Bool {
     let type = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
     let descriptor = socket(AF_UNIX, type, 0)
     guard descriptor >= 0 else { return false }
     defer { _ = Glibc.close(descriptor) }
-    // EAGAIN: the queue of somebody is full.
+    // EAGAIN: a process listens, and its queue is full.
     return address.withSockAddr { connect(descriptor, $0, socklen_t($1)) } == 0 || errno == EAGAIN
   }
 
-  /// - Returns: the descriptor of a connection, non-blocking; nil if nobody waits.
+  /// - Returns: the descriptor of a connection, non-blocking; nil if none waits.
+  /// - Throws: the kernel's reason, such as that no descriptors are left.
   func accept() throws(SocketError) -> Int32? {
     while true {
       let connection = nt_accept(descriptor)
       if connection >= 0 { return connection }
       switch errno {
       case EAGAIN: return nil
-      // Whoever it was has gone again.
+      // The client has gone again.
       case EINTR, ECONNABORTED: continue
       case let code: throw SocketError("accept", code: code)
       }
     }
   }
 
-  /// No connection is taken any more; those that nobody accepted are reset.
+  /// Takes no more connections; those that were not accepted are reset.
   public func close() { _ = Glibc.close(descriptor) }
 }

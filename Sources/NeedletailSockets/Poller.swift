@@ -1,15 +1,14 @@
 internal import CNeedletailSockets
 internal import Glibc
 
-/// epoll: which of many descriptors can be read, can be written to, or have failed. Confined to the thread that
-/// waits.
+/// Waits for events of many descriptors with epoll. Confined to the thread that waits.
 public struct Poller: ~Copyable {
   public struct Event {
-    /// What the descriptor was added with.
+    /// Token that the descriptor was added with.
     public var token: UInt64
     public var canRead: Bool
     public var canWrite: Bool
-    /// The connection has failed, or both of its sides have ended; told also where nothing is waited for.
+    /// The connection has failed, or both of its sides have ended. Reported also where no event is wanted.
     public var hasFailed: Bool
   }
 
@@ -27,7 +26,7 @@ public struct Poller: ~Copyable {
     _ = close(descriptor)
   }
 
-  /// Watches `socket`; closing it ends that.
+  /// Watches `socket` until it is closed.
   /// - Throws: if the kernel has no room for one more.
   public func add(
     _ socket: Int32, token: UInt64, wantsBytes: Bool = true, wantsRoom: Bool = false
@@ -35,25 +34,29 @@ public struct Poller: ~Copyable {
     _ = try SocketError.check(nt_poll_add(descriptor, socket, token, wantsBytes, wantsRoom), "epoll_ctl")
   }
 
+  /// Changes the events that are wanted of a watched socket.
   public func modify(_ socket: Int32, token: UInt64, wantsBytes: Bool = true, wantsRoom: Bool) {
     _ = nt_poll_modify(descriptor, socket, token, wantsBytes, wantsRoom)
   }
 
-  /// Watches what an ``Inbox`` or an ``Alarm`` rings with: each time it rings is told once.
-  func add(bell: Int32, token: UInt64) throws(SocketError) {
-    _ = try SocketError.check(nt_poll_add_bell(descriptor, bell, token), "epoll_ctl")
+  /// Watches the descriptor that an ``Inbox`` or a ``Timer`` signals with. Each signal is reported once.
+  func add(signal: Int32, token: UInt64) throws(SocketError) {
+    _ = try SocketError.check(nt_poll_add_signal(descriptor, signal, token), "epoll_ctl")
   }
 
   /// Waits until something has happened.
   /// - Returns: how many events there are; 0 also where a signal came first.
   public func wait() -> Int { Int(nt_poll_wait_forever(descriptor, events)) }
 
-  /// The same, no longer than `nanoseconds`.
+  /// Waits until something has happened, no longer than `nanoseconds`.
+  /// - Returns: how many events there are.
   public func wait(nanoseconds: UInt64) -> Int { Int(nt_poll_wait(descriptor, events, nanoseconds)) }
 
-  /// What has happened by now.
+  /// Looks at what has happened by now, without waiting.
+  /// - Returns: how many events there are.
   public func look() -> Int { Int(nt_poll_look(descriptor, events)) }
 
+  /// Event `index` of the last wait.
   @inline(__always)
   public func event(_ index: Int) -> Event {
     let event = events[index]
@@ -61,6 +64,7 @@ public struct Poller: ~Copyable {
       token: event.token, canRead: event.can_read, canWrite: event.can_write, hasFailed: event.has_failed)
   }
 
-  /// Lets waiting with a time end within a microsecond of it, on the calling thread.
+  /// Lets waits with a time limit end within a microsecond of it, on the calling thread. By default the kernel may be
+  /// 50 µs late.
   public static func useTimersOnTime() { nt_poll_precise_timers() }
 }

@@ -1,213 +1,324 @@
-import NIOCore
 import NeedletailCore
-import NeedletailWire
 import Testing
 
 @testable import NeedletailServer
 
 @Suite("Connection state machine")
 struct ConnectionStateMachineTests {
-  /// Moved by hand; starts at a second.
-  private struct Clock {
+  /// A machine with a clock that is moved by hand and starts at one second.
+  fileprivate struct Bench: ~Copyable {
+    var state: ConnectionStateMachine
     var now = Instant(nanoseconds: 1_000_000_000)
+
+    init(isAuthenticated: Bool = true) {
+      var limits = ServerConfiguration.ConnectionLimits()
+      limits.frameBytesMax = 1 << 20
+      limits.callsInFlightMax = 2
+      limits.idle = .milliseconds(3000)
+      limits.frame = .milliseconds(1000)
+      limits.stall = .milliseconds(500)
+      limits.handshake = .milliseconds(700)
+      state = ConnectionStateMachine(
+        bounds: .init(limits), isAuthenticated: isAuthenticated, now: Instant(nanoseconds: 1_000_000_000))
+    }
+
     mutating func pass(milliseconds: UInt64) { now.nanoseconds += milliseconds * 1_000_000 }
-  }
 
-  private static var bounds: ConnectionStateMachine.Bounds {
-    var limits = ServerConfiguration.ConnectionLimits()
-    limits.frameBytesMax = 1024
-    limits.callsInFlightMax = 2
-    limits.idle = .milliseconds(3000)
-    limits.frame = .milliseconds(1000)
-    limits.stall = .milliseconds(500)
-    return .init(limits)
-  }
-
-  private static func frame(_ length: Int) -> [UInt8] {
-    withUnsafeBytes(of: UInt32(length).bigEndian) { Array($0) } + [UInt8](repeating: 7, count: length)
-  }
-
-  private static func receive(_ bytes: [UInt8], _ state: inout ConnectionStateMachine, _ clock: Clock) {
-    var buffer = ByteBuffer(bytes: bytes)
-    state.receive(&buffer, now: clock.now)
-  }
-
-  /// The action's name, for comparison; an executed frame with its length.
-  private static func next(_ state: inout ConnectionStateMachine, _ clock: Clock) -> String {
-    switch state.next(now: clock.now) {
-    case .execute(let frame): "execute \(frame.bytes.readableBytes)"
-    case .refuse: "refuse"
-    case .settle: "settle"
-    case .fail(let error): "fail \(error.reason)"
-    case .wait: "wait"
-    }
-  }
-
-  // MARK: frames
-
-  @Test func givesOutWholeFramesInOrderAndThenWaits() {
-    let clock = Clock()
-    var state = ConnectionStateMachine(bounds: Self.bounds, now: clock.now)
-    Self.receive(Self.frame(3) + Self.frame(5) + [0, 0], &state, clock)
-    #expect(Self.next(&state, clock) == "execute 3")
-    #expect(Self.next(&state, clock) == "execute 5")
-    #expect(Self.next(&state, clock) == "wait")
-    Self.receive([0, 1, 9], &state, clock)
-    #expect(Self.next(&state, clock) == "execute 1")
-  }
-
-  @Test func knowsWhenAFrameBeganAndWhenItWasWhole() throws {
-    var clock = Clock()
-    var state = ConnectionStateMachine(bounds: Self.bounds, now: clock.now)
-    let bytes = Self.frame(8)
-    let began = clock.now
-    Self.receive(Array(bytes[..<6]), &state, clock)
-    #expect(Self.next(&state, clock) == "wait")
-    clock.pass(milliseconds: 40)
-    let arrived = clock.now
-    Self.receive(Array(bytes[6...]) + Self.frame(2), &state, clock)
-    // Taken later than it came: a budget counts from its arrival.
-    clock.pass(milliseconds: 7)
-    guard case .execute(let first) = state.next(now: clock.now), case .execute(let second) = state.next(now: clock.now)
-    else {
-      Issue.record("two frames had arrived")
-      return
-    }
-    #expect(first.began == began && first.arrived == arrived)
-    #expect(second.began == arrived && second.arrived == arrived)
-  }
-
-  @Test func takesNoMoreCallsThanMayBeInFlight() {
-    let clock = Clock()
-    var state = ConnectionStateMachine(bounds: Self.bounds, now: clock.now)
-    Self.receive(Self.frame(1) + Self.frame(1) + Self.frame(1), &state, clock)
-    for id in 1...2 as ClosedRange<UInt64> {
-      #expect(Self.next(&state, clock) == "execute 1")
+    /// Takes a call that is accepted; nil: none may be taken now.
+    @discardableResult
+    mutating func take(id: UInt64 = 1, outputBytes: Int = 0) -> ConnectionStateMachine.CallTimes? {
+      guard state.mayTakeCall(outputBytes: outputBytes) else { return nil }
+      let times = state.takeCall()
       state.accept(id: id)
+      return times
     }
-    #expect(Self.next(&state, clock) == "settle")
-    state.settle(now: clock.now)
-    #expect(Self.next(&state, clock) == "execute 1")
+
+    mutating func answer() { state.answered(now: now) }
+
+    mutating func flush(unsentBytes: Int = 0) -> Bool { state.flushed(unsentBytes: unsentBytes, now: now) }
+
+    /// All steps towards the end that follow a flush.
+    mutating func end(unsentBytes: Int = 0) -> [ConnectionStateMachine.EndAction] {
+      var actions: [ConnectionStateMachine.EndAction] = []
+      while true {
+        let action = state.end(unsentBytes: unsentBytes)
+        actions.append(action)
+        if action == .wait || action == .close { return actions }
+      }
+    }
   }
 
-  @Test(arguments: [([0, 0, 0, 0] as [UInt8], "fail empty_frame"), (Array("GET / HTTP/1.1".utf8), "fail too_long")])
-  func failsOnceWhereTheBoundaryOfFramesIsLostAndTakesNothingAfter(bytes: [UInt8], expected: String) {
-    let clock = Clock()
-    var state = ConnectionStateMachine(bounds: Self.bounds, now: clock.now)
-    Self.receive(bytes, &state, clock)
-    #expect(Self.next(&state, clock) == expected)
-    Self.receive(Self.frame(1), &state, clock)
-    #expect(Self.next(&state, clock) == "wait")
-    #expect(state.end() == .endOutput)
-    #expect(state.end() == .wait, "the end is ordered once")
+  /// What leads a connection into a state in which it takes no calls, and what leads out of it.
+  fileprivate enum Step: String, CaseIterable {
+    case paused
+    case heldBackByCallsInFlight
+    case heldBackByOutput
+    case heldBackByCodec
+    case blocked
   }
 
-  // MARK: slow peers
+  private static let high = Limits.outputBytesHighWater
 
-  @Test func takesNoCallWhileThePeerDoesNotRead() {
-    let clock = Clock()
-    var state = ConnectionStateMachine(bounds: Self.bounds, now: clock.now)
-    state.writability(false, now: clock.now)
-    #expect(state.isBlocked == true)
-    #expect(state.wantsBytes == false)
-    Self.receive(Self.frame(1), &state, clock)
-    #expect(Self.next(&state, clock) == "wait")
-    state.writability(true, now: clock.now)
-    #expect(state.isBlocked == false)
-    #expect(state.wantsBytes == true)
-    #expect(Self.next(&state, clock) == "execute 1")
+  private static func enter(_ step: Step, _ bench: inout Bench) {
+    switch step {
+    case .paused: #expect(bench.state.pauseReading(ReadPause(nanoseconds: 1000)) == true)
+    case .heldBackByCallsInFlight:
+      bench.take(id: 1)
+      bench.take(id: 2)
+      #expect(bench.take(id: 3) == nil)
+    case .heldBackByOutput: #expect(bench.take(outputBytes: high) == nil)
+    case .heldBackByCodec:
+      bench.take()
+      bench.state.holdBack()
+    case .blocked: #expect(bench.flush(unsentBytes: high + 1) == false)
+    }
   }
 
-  @Test func aPeerThatTakesNoAnswerIsOverdueAfterTheStallTime() {
-    var clock = Clock()
-    var state = ConnectionStateMachine(bounds: Self.bounds, now: clock.now)
-    state.writability(false, now: clock.now)
-    clock.pass(milliseconds: 499)
-    state.writability(false, now: clock.now)
-    #expect(state.overdue(now: clock.now) == nil)
-    clock.pass(milliseconds: 1)
-    #expect(state.overdue(now: clock.now) == .slowReader)
+  /// - Returns: whether the machine says that calls can be taken again.
+  private static func leave(_ step: Step, _ bench: inout Bench) -> Bool {
+    switch step {
+    case .paused: return bench.state.endPause() != nil
+    case .heldBackByCallsInFlight, .heldBackByCodec:
+      bench.answer()
+      return bench.flush()
+    case .heldBackByOutput, .blocked: return bench.flush()
+    }
   }
 
-  @Test func halfAFrameAndSilenceIsAStalledPeer() {
-    var clock = Clock()
-    var state = ConnectionStateMachine(bounds: Self.bounds, now: clock.now)
-    Self.receive([0, 0, 0, 9, 1], &state, clock)
-    #expect(Self.next(&state, clock) == "wait")
-    clock.pass(milliseconds: 999)
-    #expect(state.overdue(now: clock.now) == nil)
-    // A byte now and then does not help: the time is that of the whole frame.
-    Self.receive([1], &state, clock)
-    #expect(Self.next(&state, clock) == "wait")
-    clock.pass(milliseconds: 2)
-    #expect(state.overdue(now: clock.now) == .stalledFrame)
+  // MARK: states of the intake
+
+  @Test(arguments: Step.allCases)
+  fileprivate func aConnectionThatTakesNoCallsIsNotReadUntilTheStateEnds(_ step: Step) {
+    var bench = Bench()
+    #expect(bench.state.wantsBytes == true)
+    Self.enter(step, &bench)
+    #expect(bench.state.wantsBytes == false)
+    #expect(bench.take(id: 9) == nil)
+    #expect(Self.leave(step, &bench) == true)
+    #expect(bench.state.wantsBytes == true)
+    #expect(bench.take(id: 9) != nil)
+  }
+
+  @Test(arguments: Step.allCases)
+  fileprivate func aPeerThatDoesNotReadBlocksTheConnectionWhateverItsState(_ step: Step) {
+    var bench = Bench()
+    Self.enter(step, &bench)
+    #expect(bench.flush(unsentBytes: Self.high + 1) == false)
+    #expect(bench.state.endPause() == nil, "being blocked replaces a pause")
+    bench.answerAll()
+    #expect(bench.flush(unsentBytes: Self.high / 4 + 1) == false, "it must fall far below what blocked it")
+    #expect(bench.state.wantsBytes == false)
+    #expect(bench.flush(unsentBytes: Self.high / 4) == true)
+    #expect(bench.take(id: 9) != nil)
+  }
+
+  @Test(arguments: Step.allCases)
+  fileprivate func goAwayLetsCallsThatHadToWaitBeRejected(_ step: Step) {
+    var bench = Bench()
+    Self.enter(step, &bench)
+    #expect(bench.state.goAway() != nil)
+    #expect(bench.state.isDraining == true)
+    #expect(Self.leave(step, &bench) == true)
+    #expect(bench.state.mayTakeCall(outputBytes: 0) == true)
+  }
+
+  @Test(arguments: Step.allCases)
+  fileprivate func callsThatArrivedBeforeTheEndOfTheStreamAreTakenAfterTheWait(_ step: Step) {
+    var bench = Bench()
+    Self.enter(step, &bench)
+    bench.state.endInput()
+    #expect(bench.end() == [.wait], "calls may be left")
+    #expect(Self.leave(step, &bench) == true)
+    #expect(bench.take(id: 9) != nil)
+    #expect(bench.state.ranDry(hasPart: false, now: bench.now) == false)
+    #expect(bench.take(id: 10) == nil)
+    bench.answerAll()
+    #expect(bench.end() == [.endEncryption, .close])
+  }
+
+  @Test func aFlushThatLeavesCallsInFlightAtTheirLimitDoesNotResume() {
+    var bench = Bench()
+    Self.enter(.heldBackByCallsInFlight, &bench)
+    #expect(bench.flush() == false)
+    bench.answer()
+    #expect(bench.flush() == true)
+    #expect(bench.flush() == false, "it is said once")
+  }
+
+  @Test func aPauseIsNotMadeWhereTheConnectionIsNotReadAnyway() {
+    for step in [Step.heldBackByCallsInFlight, .heldBackByOutput, .blocked] {
+      var bench = Bench()
+      Self.enter(step, &bench)
+      #expect(bench.state.pauseReading(ReadPause(nanoseconds: 1)) == false)
+      #expect(Self.leave(step, &bench) == true)
+    }
+    var ended = Bench()
+    ended.state.endInput()
+    #expect(ended.state.pauseReading(ReadPause(nanoseconds: 1)) == false)
+  }
+
+  @Test func aPauseKeepsTheNumberOfEmptyReads() {
+    var bench = Bench()
+    #expect(bench.state.pauseReading(ReadPause(nanoseconds: 7, emptyReads: 3)) == true)
+    #expect(bench.state.endPause() == ReadPause(nanoseconds: 7, emptyReads: 3))
+    #expect(bench.state.endPause() == nil)
+  }
+
+  // MARK: calls
+
+  @Test func aCallHasTheTimesOfItsFirstAndLastByte() {
+    var bench = Bench()
+    let began = bench.now
+    bench.state.received(now: bench.now)
+    #expect(bench.state.ranDry(hasPart: true, now: bench.now) == false)
+    bench.pass(milliseconds: 40)
+    let arrived = bench.now
+    bench.state.received(now: bench.now)
+    // Taken later than it came: a budget counts from the arrival.
+    bench.pass(milliseconds: 7)
+    #expect(bench.take() == .init(began: began, arrived: arrived))
+    #expect(bench.take() == .init(began: arrived, arrived: arrived))
+  }
+
+  @Test func callsOtherThanPredictHaveALimitOfTheirOwn() {
+    var limits = ServerConfiguration.ConnectionLimits()
+    limits.callsInFlightMax = 100
+    let now = Instant(nanoseconds: 0)
+    var state = ConnectionStateMachine(bounds: .init(limits), now: now)
+    for id in 1...Limits.controlCallsInFlightMax { #expect(state.acceptControl(id: UInt64(id)) == true) }
+    #expect(state.acceptControl(id: 99) == false)
+    state.answeredControl(now: now)
+    #expect(state.acceptControl(id: 99) == true)
+    #expect(state.callsInFlight == Limits.controlCallsInFlightMax)
+  }
+
+  @Test func onlyAnAuthenticatedPeerMaySendLongCalls() {
+    var bench = Bench(isAuthenticated: false)
+    #expect(bench.state.callBytesMax == Limits.frameBytesMaxUnauthenticated)
+    bench.pass(milliseconds: 700)
+    #expect(bench.state.overdue(now: bench.now) == .unauthenticated)
+    bench.state.authenticate()
+    #expect(bench.state.callBytesMax == 1 << 20)
+    #expect(bench.state.overdue(now: bench.now) == nil)
+  }
+
+  // MARK: time limits
+
+  @Test func aPeerThatTakesNoAnswersIsOverdueAfterTheStallTime() {
+    var bench = Bench()
+    _ = bench.flush(unsentBytes: Self.high + 1)
+    bench.pass(milliseconds: 499)
+    _ = bench.flush(unsentBytes: Self.high + 1)
+    #expect(bench.state.overdue(now: bench.now) == nil)
+    bench.pass(milliseconds: 1)
+    #expect(bench.state.overdue(now: bench.now) == .slowReader)
+  }
+
+  @Test func halfACallAndSilenceIsAStalledPeer() {
+    var bench = Bench()
+    bench.state.received(now: bench.now)
+    _ = bench.state.ranDry(hasPart: true, now: bench.now)
+    bench.pass(milliseconds: 999)
+    #expect(bench.state.overdue(bytesBuffered: 5, now: bench.now) == nil)
+    // A byte now and then does not help: the time is that of the whole call.
+    bench.state.received(now: bench.now)
+    _ = bench.state.ranDry(hasPart: true, now: bench.now)
+    bench.pass(milliseconds: 2)
+    #expect(bench.state.overdue(bytesBuffered: 6, now: bench.now) == .stalledFrame)
+    #expect(
+      bench.state.overdue(bytesBuffered: Limits.frameBytesPerSecondMin, now: bench.now) == nil,
+      "a long call that moves has more time")
+  }
+
+  @Test func aCallCannotStallWhileThisSideDoesNotRead() {
+    var bench = Bench()
+    bench.state.received(now: bench.now)
+    bench.take(id: 1)
+    _ = bench.state.ranDry(hasPart: true, now: bench.now)
+    bench.take(id: 2)
+    #expect(bench.take(id: 3) == nil)
+    bench.pass(milliseconds: 5000)
+    #expect(bench.state.overdue(bytesBuffered: 5, now: bench.now) == nil)
   }
 
   @Test func aConnectionIsIdleOnlyWhileNothingIsOwedToIt() {
-    var clock = Clock()
-    var state = ConnectionStateMachine(bounds: Self.bounds, now: clock.now)
-    Self.receive(Self.frame(1), &state, clock)
-    _ = state.next(now: clock.now)
-    state.accept(id: 1)
-    clock.pass(milliseconds: 5000)
-    #expect(state.overdue(now: clock.now) == nil)
-    state.settle(now: clock.now)
-    clock.pass(milliseconds: 2999)
-    #expect(state.overdue(now: clock.now) == nil)
-    clock.pass(milliseconds: 1)
-    #expect(state.overdue(now: clock.now) == .idle)
+    var bench = Bench()
+    bench.take()
+    bench.pass(milliseconds: 5000)
+    #expect(bench.state.overdue(now: bench.now) == nil)
+    bench.answer()
+    bench.pass(milliseconds: 2999)
+    #expect(bench.state.overdue(now: bench.now) == nil)
+    bench.pass(milliseconds: 1)
+    #expect(bench.state.overdue(now: bench.now) == .idle)
   }
 
   @Test func aClockThatStandsBeforeTheStartIsNoTimeout() {
-    var clock = Clock()
-    clock.pass(milliseconds: 60_000)
-    let state = ConnectionStateMachine(bounds: Self.bounds, now: clock.now)
-    #expect(state.overdue(now: Instant(nanoseconds: 0)) == nil)
+    let bench = Bench()
+    #expect(bench.state.overdue(now: Instant(nanoseconds: 0)) == nil)
   }
 
   // MARK: ends
 
-  @Test func goAwayNamesTheLargestIdTakenAndCallsAfterItAreRefused() {
-    let clock = Clock()
-    var state = ConnectionStateMachine(bounds: Self.bounds, now: clock.now)
-    Self.receive(Self.frame(1), &state, clock)
-    _ = state.next(now: clock.now)
-    state.accept(id: 9)
-    #expect(state.goAway() == 9)
-    #expect(state.goAway() == nil, "told once")
-    Self.receive(Self.frame(1), &state, clock)
-    #expect(Self.next(&state, clock) == "refuse")
-    #expect(state.end() == .wait, "the client closes, for it may still read")
+  @Test func goAwayNamesTheLargestIdTaken() {
+    var bench = Bench()
+    bench.take(id: 9)
+    bench.answer()
+    bench.take(id: 4)
+    #expect(bench.state.goAway() == 9)
+    #expect(bench.state.goAway() == nil, "announced once")
+    #expect(bench.end() == [.wait], "the client closes, for it may still read")
   }
 
   @Test func aPeerThatEndedItsSideGetsItsAnswersBeforeTheEnd() {
-    let clock = Clock()
-    var state = ConnectionStateMachine(bounds: Self.bounds, now: clock.now)
-    Self.receive(Self.frame(1), &state, clock)
-    _ = state.next(now: clock.now)
-    state.accept(id: 1)
-    #expect(state.endInput(now: clock.now) == false)
-    #expect(state.end() == .wait)
-    state.settle(now: clock.now)
-    #expect(state.end() == .close)
+    var bench = Bench()
+    bench.take()
+    bench.state.endInput()
+    #expect(bench.state.ranDry(hasPart: false, now: bench.now) == false)
+    #expect(bench.end() == [.wait])
+    bench.answer()
+    #expect(bench.end(unsentBytes: 10) == [.endEncryption, .wait], "bytes wait for the socket")
+    #expect(bench.end() == [.close])
   }
 
-  @Test func aPeerThatEndsWithinAFrameIsTold() {
-    let clock = Clock()
-    var state = ConnectionStateMachine(bounds: Self.bounds, now: clock.now)
-    Self.receive([0, 0, 0], &state, clock)
-    #expect(Self.next(&state, clock) == "wait")
-    #expect(state.endInput(now: clock.now) == true)
+  @Test func aPeerThatEndsWithinACallIsReported() {
+    var bench = Bench()
+    bench.state.received(now: bench.now)
+    bench.state.endInput()
+    #expect(bench.state.ranDry(hasPart: true, now: bench.now) == true)
   }
 
-  @Test func aPeerThatWasToldEverythingAndStaysIsLingering() {
-    var clock = Clock()
-    var state = ConnectionStateMachine(bounds: Self.bounds, now: clock.now)
-    Self.receive([0, 0, 0, 0], &state, clock)
-    _ = state.next(now: clock.now)
-    clock.pass(milliseconds: 500)
-    #expect(state.overdue(now: clock.now) == .lingering)
-    state.close()
-    #expect(state.overdue(now: clock.now) == nil)
+  @Test func afterTheLastCallThisSideEndsAndWaitsForThePeer() {
+    var bench = Bench()
+    bench.take()
+    bench.state.endCalls(now: bench.now)
+    #expect(bench.take() == nil)
+    #expect(bench.state.wantsBytes == true, "bytes are read and thrown away, so that the peer reads the answer")
+    #expect(bench.state.takesCalls == false)
+    #expect(bench.end() == [.wait])
+    bench.answer()
+    #expect(bench.end() == [.endEncryption, .endOutput, .wait])
+    bench.pass(milliseconds: 500)
+    #expect(bench.state.overdue(now: bench.now) == .lingering)
+    bench.state.endInput()
+    #expect(bench.end() == [.close])
+    bench.state.close()
+    #expect(bench.state.overdue(now: bench.now) == nil)
+  }
+
+  @Test func aConnectionThatIsMadeToLeaveClosesWhenItsCallsAreAnswered() {
+    var bench = Bench()
+    bench.take()
+    _ = bench.state.goAway()
+    bench.state.leave(now: bench.now)
+    #expect(bench.end() == [.wait])
+    bench.answer()
+    #expect(bench.end() == [.endEncryption, .close])
+  }
+}
+
+extension ConnectionStateMachineTests.Bench {
+  mutating func answerAll() {
+    while state.callsInFlight > 0 { answer() }
   }
 }

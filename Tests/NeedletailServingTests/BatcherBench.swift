@@ -4,12 +4,12 @@ import NeedletailMetrics
 import NeedletailModels
 import NeedletailServing
 
-/// One batcher with all that it needs, and calls from Swift arrays.
+/// One batcher with its surroundings, and calls made from Swift arrays.
 final class BatcherBench {
   let metrics = MetricsRegistry(shards: 1)
   let registry = ModelRegistry(readers: 1)
-  let sink = RecordingSink()
-  let batcher: TickBatcher<RecordingSink>
+  let writer = RecordingWriter()
+  let batcher: TickBatcher<RecordingWriter>
 
   let workers: WorkerPool?
 
@@ -22,7 +22,7 @@ final class BatcherBench {
     self.workers = workers == 0 ? nil : WorkerPool(.init(workers: workers), counters: counters, firstShard: 1)
     batcher = TickBatcher(
       reader: registry.reader(0), counters: counters, shard: 0, rowsMax: rowsMax, shadows: shadows,
-      workers: self.workers.map { ($0, Mailbox {}) }, now: sink.time)
+      workers: self.workers.map { ($0, Mailbox {}) }, now: writer.time)
     if isStarted { self.workers?.start() }
   }
 
@@ -59,7 +59,7 @@ final class BatcherBench {
       ]))
   }
 
-  /// A call with one dense matrix.
+  /// Decides about a call with one dense matrix, and binds it if it is admitted.
   func call(
     _ id: UInt64, _ rows: [[Float]], model: String = "m", version: UInt64? = nil, outputs: [String] = [],
     timeoutMicroseconds: UInt32 = 0, receiveMicroseconds: UInt32 = 0,
@@ -84,14 +84,19 @@ final class BatcherBench {
                 strings: UnsafeBufferPointer(start: nil, count: 0))
               names.withUnsafeBufferPointer { names in
                 withUnsafePointer(to: tensor) { tensor in
-                  batcher.admit(
+                  let deadline = Deadline(arrival: writer.time, timeoutMicroseconds: timeoutMicroseconds)
+                  let head = CallHead(
+                    deadline: deadline, model: modelName, selector: version.map { .version($0) } ?? .serving,
+                    priority: priority, rows: UInt64(rows.count))
+                  let address = ReplyAddress(slot: 0, generation: 0, id: id)
+                  let decision = batcher.decide(head, into: writer)
+                  if case .reject(let error) = decision.outcome { return writer.reject(address, error) }
+                  batcher.bind(
                     PredictCall(
-                      address: ReplyAddress(slot: 0, generation: 0, id: id), arrival: sink.time,
-                      receiveMicroseconds: receiveMicroseconds, timeoutMicroseconds: timeoutMicroseconds,
-                      model: modelName,
-                      selector: version.map { .version($0) } ?? .serving,
-                      tensors: UnsafeBufferPointer(start: tensor, count: 1), outputs: names, priority: priority),
-                    into: sink)
+                      address: address, arrival: writer.time, receiveMicroseconds: receiveMicroseconds,
+                      deadline: deadline, priority: priority,
+                      tensors: UnsafeBufferPointer(start: tensor, count: 1), outputs: names),
+                    decision, into: writer)
                 }
               }
             }
@@ -101,7 +106,14 @@ final class BatcherBench {
     }
   }
 
-  func run() { batcher.run(into: sink) }
+  /// Decides about a call without binding it.
+  func decide(_ head: CallHead) -> (error: ServingError?, readPauseNanoseconds: UInt64) {
+    let decision = batcher.decide(head, into: writer)
+    guard case .reject(let error) = decision.outcome else { return (nil, decision.readPauseNanoseconds) }
+    return (error, decision.readPauseNanoseconds)
+  }
+
+  func run() { batcher.run(into: writer) }
 
   func requests(_ model: LiveModel, _ status: StatusCode) -> UInt64 { model.counters.requests(status).value }
 }

@@ -7,7 +7,7 @@ import Testing
 
 @testable import NeedletailServing
 
-/// What a shadow version is given of answered calls, and what it makes of them.
+/// Copies of answered calls that a shadow version gets, and the comparison of its answers.
 @Suite("Shadows", .timeLimit(.minutes(1)))
 struct ShadowTests {
   private static let expensive = [
@@ -19,9 +19,9 @@ struct ShadowTests {
   private func settle(_ bench: BatcherBench, calls: Int, rows: UInt64, _ counters: ShadowCounters) throws {
     bench.run()
     let deadline = Date().addingTimeInterval(20)
-    while bench.sink.order.count < calls || seen(counters) < rows {
-      try #require(Date() < deadline, "\(bench.sink.order.count) calls, \(seen(counters)) rows")
-      bench.batcher.collect(into: bench.sink)
+    while bench.writer.order.count < calls || seen(counters) < rows {
+      try #require(Date() < deadline, "\(bench.writer.order.count) calls, \(seen(counters)) rows")
+      bench.batcher.collect(into: bench.writer)
       bench.batcher.feedShadows()
       usleep(100)
     }
@@ -32,7 +32,7 @@ struct ShadowTests {
   }
 
   @Test(arguments: [0, 2])
-  func comparesWhatWasComputedWhereverThatWas(workers: Int) throws {
+  func callsComputedOnLoopOrWorkersAreCompared(workers: Int) throws {
     let bench = BatcherBench(workers: workers)
     defer { bench.stop() }
     let warmUp = workers == 0 ? [] : Self.expensive
@@ -42,16 +42,16 @@ struct ShadowTests {
       ModelFixtures.linearRegression(weights: [2, -3], bias: 1.25), version: 2, planRows: 4)
     bench.publish(live, shadow: shadow)
     let counters = ShadowCounters(shadow, metrics: bench.metrics)
-    bench.sink.time = .now()
+    bench.writer.time = .now()
     bench.call(1, [[1, 0], [0, 1]])
     try settle(bench, calls: 1, rows: 2, counters)
-    #expect(bench.sink.answers[1]?.values == [[3, -2]])
+    #expect(bench.writer.answers[1]?.values == [[3, -2]])
     #expect(counters.rows.value == 2)
     #expect(counters.maxDifference.value == 0.25)
     #expect(shadow.counters.rows.value == 0, "it answers nobody")
   }
 
-  @Test func ofManyCallsOfOneTickTheWorkersFirstIsComparedAndTheOthersAreCounted() throws {
+  @Test func allCallsOfATickAreComparedOrCountedAsLeftOut() throws {
     let bench = BatcherBench(workers: 2)
     defer { bench.stop() }
     let live = try bench.live(
@@ -59,14 +59,14 @@ struct ShadowTests {
     let shadow = try bench.live(ModelFixtures.linearRegression(weights: [1, 1], bias: 0), version: 2, planRows: 4)
     bench.publish(live, shadow: shadow)
     let counters = ShadowCounters(shadow, metrics: bench.metrics)
-    bench.sink.time = .now()
+    bench.writer.time = .now()
     for id in 1...5 as ClosedRange<UInt64> { bench.call(id, [[Float(id), 0]]) }
     // More rows than a run of the plan takes: the first of them are compared, if there is room.
     bench.call(6, (0..<11).map { [Float($0), 1] })
     try settle(bench, calls: 6, rows: 16, counters)
     #expect(counters.rows.value >= 1)
     #expect(counters.rows.value + counters.busy.value == 16, "every row is compared or counted as left out")
-    #expect(bench.sink.answers.count == 6)
+    #expect(bench.writer.answers.count == 6)
   }
 
   @Test func anOutputThatNobodyAskedForIsNotCompared() throws {
@@ -76,7 +76,7 @@ struct ShadowTests {
     let shadow = try bench.live(ModelFixtures.mlp(widths: [2, 3], seed: 9), version: 2, planRows: 4)
     bench.publish(live, shadow: shadow)
     let counters = ShadowCounters(shadow, metrics: bench.metrics)
-    bench.sink.time = .now()
+    bench.writer.time = .now()
     bench.call(1, [[1, 0]], outputs: ["class"])
     try settle(bench, calls: 1, rows: 1, counters)
     #expect(counters.rows.value == 1)
@@ -87,7 +87,7 @@ struct ShadowTests {
   }
 
   @Test(arguments: [0, 1])
-  func takesFewerFeaturesInAnotherOrder(workers: Int) throws {
+  func aShadowMayTakeFewerFeaturesInAnotherOrder(workers: Int) throws {
     let bench = BatcherBench(workers: workers)
     defer { bench.stop() }
     let live = try bench.live(
@@ -99,16 +99,16 @@ struct ShadowTests {
     let shadow = try bench.live(definition, version: 2, planRows: 4)
     bench.publish(live, shadow: shadow)
     let counters = ShadowCounters(shadow, metrics: bench.metrics)
-    bench.sink.time = .now()
+    bench.writer.time = .now()
     bench.call(1, [[1, 0, 3], [4, 0, 6]])
     try settle(bench, calls: 1, rows: 2, counters)
-    #expect(bench.sink.answers[1]?.values == [[103, 406]])
+    #expect(bench.writer.answers[1]?.values == [[103, 406]])
     #expect(counters.rows.value == 2)
     #expect(counters.maxDifference.value == 0.5, "x1 was 0, the others stand where the shadow wants them")
   }
 
   @Test(arguments: [0, 1])
-  func countsWhatItCannotTake(workers: Int) throws {
+  func rowsThatAShadowCannotTakeAreCounted(workers: Int) throws {
     let bench = BatcherBench(workers: workers)
     defer { bench.stop() }
     let live = try bench.live(
@@ -116,7 +116,7 @@ struct ShadowTests {
     let shadow = try bench.live(ModelFixtures.linearRegression(weights: [1, 1], bias: 0), version: 2, planRows: 4)
     bench.publish(live, shadow: shadow)
     let counters = ShadowCounters(shadow, metrics: bench.metrics)
-    bench.sink.time = .now()
+    bench.writer.time = .now()
     bench.call(1, [[1], [2]])
     try settle(bench, calls: 1, rows: 2, counters)
     #expect(counters.incompatible.value == 2 && counters.rows.value == 0)

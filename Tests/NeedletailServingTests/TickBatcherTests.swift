@@ -19,18 +19,18 @@ struct TickBatcherTests {
     bench.call(1, [[1, 0]])
     bench.call(2, [[0, 1], [2, 2]])
     bench.call(3, [[10, 0]])
-    #expect(bench.sink.order.isEmpty, "nothing is answered before the tick ends")
+    #expect(bench.writer.order.isEmpty, "nothing is answered before the tick ends")
     #expect(bench.batcher.callsPending == 3)
     bench.run()
-    #expect(bench.sink.answers[1]?.values == [[3]])
-    #expect(bench.sink.answers[2]?.values == [[-2, -1]])
-    #expect(bench.sink.answers[3]?.values == [[21]])
-    #expect(bench.sink.answers.values.allSatisfy { $0.timing.batchRows == 4 })
+    #expect(bench.writer.answers[1]?.values == [[3]])
+    #expect(bench.writer.answers[2]?.values == [[-2, -1]])
+    #expect(bench.writer.answers[3]?.values == [[21]])
+    #expect(bench.writer.answers.values.allSatisfy { $0.timing.batchRows == 4 })
     #expect(bench.requests(model, .ok) == 3)
     #expect(model.counters.rows.value == 4)
     #expect(model.counters.batchRows.count == 1)
     #expect(bench.batcher.callsPending == 0)
-    #expect(bench.sink.encodersMade == 1)
+    #expect(bench.writer.schemasMade == 1)
   }
 
   @Test func aBadCallIsAnsweredAloneAndTheOthersGoOn() throws {
@@ -41,27 +41,27 @@ struct TickBatcherTests {
     bench.call(2, [[.nan, 0]])
     bench.call(3, [[1, 2, 3]])
     bench.call(4, [[0, 0]])
-    #expect(Set(bench.sink.errors.keys) == [2, 3], "bad calls are answered at once")
+    #expect(Set(bench.writer.errors.keys) == [2, 3], "bad calls are answered at once")
     bench.run()
-    #expect(bench.sink.answers[1]?.values == [[3]])
-    #expect(bench.sink.answers[4]?.values == [[1]])
-    #expect(bench.sink.answers[4]?.timing.batchRows == 2)
-    #expect(bench.sink.errors[2]?.code == .invalidArgument)
-    #expect(bench.sink.errors[2]?.message.contains("x0") == true)
+    #expect(bench.writer.answers[1]?.values == [[3]])
+    #expect(bench.writer.answers[4]?.values == [[1]])
+    #expect(bench.writer.answers[4]?.timing.batchRows == 2)
+    #expect(bench.writer.errors[2]?.code == .invalidArgument)
+    #expect(bench.writer.errors[2]?.message.contains("x0") == true)
     #expect(bench.requests(model, .invalidArgument) == 2)
   }
 
-  @Test func refusalsGoOutBeforeWorkThatTakesLong() throws {
+  @Test func rejectionsGoOutBeforeWorkThatTakesLong() throws {
     let bench = BatcherBench()
     bench.publish(try bench.live(line, warmUp: [WarmUpRun(rows: 1, nanoseconds: 100_000)]))
     bench.call(1, [[1, 0]])
     bench.call(2, [[.nan, 0]])
     bench.run()
-    #expect(bench.sink.toldAtSends.isEmpty, "a tenth of a millisecond is no time to wait for")
+    #expect(bench.writer.answeredAtFlushes.isEmpty, "a tenth of a millisecond is no time to wait for")
     for id in 3...10 as ClosedRange<UInt64> { bench.call(id, [[1, 0]]) }
     bench.call(11, [[.nan, 0]])
     bench.run()
-    #expect(bench.sink.toldAtSends == [3], "what the first tick told, and the refusal of this one")
+    #expect(bench.writer.answeredAtFlushes == [3], "the answers of the first tick, and the rejection of this one")
   }
 
   @Test func callsLargerThanOneRunCountAsWorkOfTheirTick() throws {
@@ -69,9 +69,9 @@ struct TickBatcherTests {
     bench.publish(try bench.live(line, planRows: 4, warmUp: [WarmUpRun(rows: 1, nanoseconds: 5_000_000)]))
     let large = [[Float]](repeating: [1, 0], count: 9)
     bench.call(1, large)
-    #expect(bench.sink.answers[1] != nil, "45 ms at once: a burst")
+    #expect(bench.writer.answers[1] != nil, "45 ms at once: a burst")
     bench.call(2, large)
-    #expect(bench.sink.errors[2]?.code == .overloaded, "the second would make it longer than any burst may be")
+    #expect(bench.writer.errors[2]?.code == .overloaded, "the second would make it longer than any burst may be")
     bench.run()
   }
 
@@ -79,12 +79,12 @@ struct TickBatcherTests {
     let bench = BatcherBench()
     bench.publish(try bench.live(line, planRows: 4))
     bench.call(1, [[1, 0], [1, 0], [1, 0]])
-    #expect(bench.sink.order.isEmpty)
+    #expect(bench.writer.order.isEmpty)
     bench.call(2, [[2, 0], [2, 0]])
-    #expect(bench.sink.order == [1], "the second call did not fit, so the first ran")
+    #expect(bench.writer.order == [1], "the second call did not fit, so the first ran")
     bench.run()
-    #expect(bench.sink.answers[1]?.values == [[3, 3, 3]])
-    #expect(bench.sink.answers[2]?.values == [[5, 5]])
+    #expect(bench.writer.answers[1]?.values == [[3, 3, 3]])
+    #expect(bench.writer.answers[2]?.values == [[5, 5]])
   }
 
   @Test(arguments: [5, 8, 11]) func aCallLargerThanOneRunComesBackWhole(rows: Int) throws {
@@ -94,9 +94,9 @@ struct TickBatcherTests {
     bench.call(1, [[7, 7]])
     bench.call(2, (0..<rows).map { [Float($0), 1] })
     bench.run()
-    #expect(bench.sink.answers[1]?.values == [[-6]])
-    #expect(bench.sink.answers[2]?.values == [(0..<rows).map { Float($0) * 2 - 2 }])
-    #expect(bench.sink.answers[2]?.timing.batchRows == UInt32(rows))
+    #expect(bench.writer.answers[1]?.values == [[-6]])
+    #expect(bench.writer.answers[2]?.values == [(0..<rows).map { Float($0) * 2 - 2 }])
+    #expect(bench.writer.answers[2]?.timing.batchRows == UInt32(rows))
     #expect(model.counters.rows.value == UInt64(rows) + 1)
   }
 
@@ -113,9 +113,9 @@ struct TickBatcherTests {
       Issue.record("probabilities are numbers")
       return
     }
-    #expect(bench.sink.answers[1]?.values[0].map(Double.init) == probabilities)
-    #expect(bench.sink.answers[1]?.values[1].count == 5)
-    #expect(bench.sink.answers[1]?.values[1] == bench.sink.answers[1]?.values[2])
+    #expect(bench.writer.answers[1]?.values[0].map(Double.init) == probabilities)
+    #expect(bench.writer.answers[1]?.values[1].count == 5)
+    #expect(bench.writer.answers[1]?.values[1] == bench.writer.answers[1]?.values[2])
   }
 
   // MARK: deadlines
@@ -123,21 +123,15 @@ struct TickBatcherTests {
   @Test func aCallThatArrivesTooLateIsNotBound() throws {
     let bench = BatcherBench()
     bench.publish(try bench.live(line))
-    let arrival = bench.sink.time
-    let late = Instant(nanoseconds: arrival.nanoseconds + 5_000_000)
-    bench.sink.time = late
-    withUnsafeTemporaryAllocation(byteCount: 1, alignment: 1) { bytes in
-      let empty = UnsafeRawBufferPointer(bytes)
-      bench.batcher.admit(
-        PredictCall(
-          address: ReplyAddress(slot: 0, generation: 0, id: 9), arrival: arrival, timeoutMicroseconds: 5000,
-          model: empty, selector: .serving, tensors: UnsafeBufferPointer(start: nil, count: 0),
-          outputs: UnsafeBufferPointer(start: nil, count: 0)), into: bench.sink)
+    let deadline = Deadline(arrival: bench.writer.time, timeoutMicroseconds: 5000)
+    bench.writer.time = Instant(nanoseconds: bench.writer.time.nanoseconds + 5_000_000)
+    let found = "m".utf8.withContiguousStorageIfAvailable {
+      bench.decide(CallHead(deadline: deadline, model: UnsafeRawBufferPointer($0), selector: .serving, rows: 1))
     }
-    #expect(bench.sink.errors[9]?.code == .deadlineExceeded)
+    #expect(found?.error?.code == .deadlineExceeded)
   }
 
-  @Test func whatExpiresBeforeItsBatchRunsIsNotComputed() throws {
+  @Test func aCallThatExpiresBeforeItsBatchRunsIsNotComputed() throws {
     let bench = BatcherBench()
     let model = try bench.live(line)
     bench.publish(model)
@@ -145,14 +139,14 @@ struct TickBatcherTests {
     bench.call(2, [[100, 0], [100, 0], [100, 0]], timeoutMicroseconds: 1000)
     bench.call(3, [[5, 0]], timeoutMicroseconds: 10_000)
     bench.call(4, [[6, 0]], timeoutMicroseconds: 1000)
-    bench.sink.time = bench.sink.time.advanced(byMicroseconds: 1000)
+    bench.writer.time = bench.writer.time.advanced(byMicroseconds: 1000)
     bench.run()
-    #expect(bench.sink.errors[2]?.code == .deadlineExceeded)
-    #expect(bench.sink.errors[4]?.code == .deadlineExceeded)
-    #expect(bench.sink.answers[1]?.values == [[3, 0]])
-    #expect(bench.sink.answers[3]?.values == [[11]])
+    #expect(bench.writer.errors[2]?.code == .deadlineExceeded)
+    #expect(bench.writer.errors[4]?.code == .deadlineExceeded)
+    #expect(bench.writer.answers[1]?.values == [[3, 0]])
+    #expect(bench.writer.answers[3]?.values == [[11]])
     #expect(
-      bench.sink.answers[3]?.timing == AnswerTiming(queueMicroseconds: 1000, computeMicroseconds: 0, batchRows: 3))
+      bench.writer.answers[3]?.timing == AnswerTiming(queueMicroseconds: 1000, computeMicroseconds: 0, batchRows: 3))
     #expect(model.counters.rows.value == 3, "expired rows were not computed")
     #expect(bench.requests(model, .deadlineExceeded) == 2)
     #expect(bench.batcher.callsPending == 0)
@@ -167,34 +161,34 @@ struct TickBatcherTests {
     bench.call(1, [[1, 2]], outputs: ["class"])
     bench.call(2, [[1, 2]], outputs: ["klass"])
     bench.run()
-    #expect(bench.sink.answers[1]?.values.map(\.count) == [0, 1, 0])
-    #expect(bench.sink.errors[2]?.code == .notFound)
+    #expect(bench.writer.answers[1]?.values.map(\.count) == [0, 1, 0])
+    #expect(bench.writer.errors[2]?.code == .notFound)
     #expect(bench.requests(model, .notFound) == 1)
   }
 
-  @Test func anUnknownModelIsRefusedAndCountedUnderNoName() throws {
+  @Test func anUnknownModelIsRejectedAndCountedUnderNoName() throws {
     let bench = BatcherBench()
     bench.publish(try bench.live(line))
     bench.call(1, [[1, 0]], model: "mm")
     bench.call(2, [[1, 0]], version: 7)
     bench.run()
-    #expect(bench.sink.errors[1]?.code == .notFound)
-    #expect(bench.sink.errors[2]?.message.contains("version 7") == true)
+    #expect(bench.writer.errors[1]?.code == .notFound)
+    #expect(bench.writer.errors[2]?.message.contains("version 7") == true)
     let text = bench.metrics.render()
     #expect(text.contains(#"model="_unknown""#))
-    #expect(!text.contains(#"model="mm""#), "a client's word must not become a series")
+    #expect(!text.contains(#"model="mm""#), "a name that a client invents must not become a series")
   }
 
-  @Test func anAnswerTooLargeForAFrameIsRefusedBeforeItIsComputed() throws {
+  @Test func anAnswerTooLargeForAFrameIsRejectedBeforeItIsComputed() throws {
     let bench = BatcherBench(rowsMax: 100_000)
     let model = try bench.live(ModelFixtures.mlp(widths: [1, 1000]))
     bench.publish(model)
     bench.call(1, [[Float]](repeating: [1], count: 20_000))
     bench.call(2, [[Float]](repeating: [1], count: 20_000), outputs: ["class"])
     bench.run()
-    #expect(bench.sink.errors[1]?.code == .invalidArgument)
-    #expect(bench.sink.errors[1]?.message.contains("20000 rows") == true)
-    #expect(bench.sink.answers[2]?.values[1].count == 20_000)
+    #expect(bench.writer.errors[1]?.code == .invalidArgument)
+    #expect(bench.writer.errors[1]?.message.contains("20000 rows") == true)
+    #expect(bench.writer.answers[2]?.values[1].count == 20_000)
   }
 
   // MARK: versions
@@ -207,11 +201,11 @@ struct TickBatcherTests {
     bench.call(2, [[0]])
     bench.call(3, [[0]], version: 1)
     bench.run()
-    #expect(bench.sink.answers[1]?.values == [[1]])
-    #expect(bench.sink.answers[1]?.version == 1)
-    #expect(bench.sink.answers[2]?.values == [[2]])
-    #expect(bench.sink.answers[2]?.version == 2)
-    #expect(bench.sink.answers[3]?.timing.batchRows == 2)
+    #expect(bench.writer.answers[1]?.values == [[1]])
+    #expect(bench.writer.answers[1]?.version == 1)
+    #expect(bench.writer.answers[2]?.values == [[2]])
+    #expect(bench.writer.answers[2]?.version == 2)
+    #expect(bench.writer.answers[3]?.timing.batchRows == 2)
   }
 
   @Test func aSwapWithinATickIsSeenByTheNextOne() throws {
@@ -223,8 +217,8 @@ struct TickBatcherTests {
     bench.run()
     bench.call(3, [[0]])
     bench.run()
-    #expect([1, 2, 3].map { bench.sink.answers[$0]?.version } == [1, 1, 2])
-    #expect([1, 2, 3].map { bench.sink.answers[$0]?.values } == [[[1]], [[1]], [[2]]])
+    #expect([1, 2, 3].map { bench.writer.answers[$0]?.version } == [1, 1, 2])
+    #expect([1, 2, 3].map { bench.writer.answers[$0]?.values } == [[[1]], [[1]], [[2]]])
   }
 
   @Test func scratchOfARetiredVersionIsDropped() throws {
@@ -252,11 +246,11 @@ struct TickBatcherTests {
     bench.publish(model)
     bench.call(1, [[1, 0]], receiveMicroseconds: 3)
     bench.call(2, [[1, 0]], receiveMicroseconds: 200)
-    bench.sink.time = bench.sink.time.advanced(byMicroseconds: 40)
+    bench.writer.time = bench.writer.time.advanced(byMicroseconds: 40)
     bench.run()
     #expect(bench.batcher.hasUnsent)
     #expect(model.counters.sendDuration.count == 0, "not sent yet")
-    bench.batcher.sent(at: bench.sink.time.advanced(byMicroseconds: 7))
+    bench.batcher.sent(at: bench.writer.time.advanced(byMicroseconds: 7))
     #expect(!bench.batcher.hasUnsent)
     let counters = model.counters
     #expect(
@@ -267,28 +261,28 @@ struct TickBatcherTests {
         .map(\.count) == [2, 2, 2, 2])
   }
 
-  @Test(.enabled(if: Allocations.areCounted)) func aLargeCallUsesTheSameRoomAgain() throws {
+  @Test(.enabled(if: Allocations.areCounted)) func aLargeCallUsesTheSameMemoryAgain() throws {
     let bench = BatcherBench()
     let model = try bench.live(line, planRows: 4)
     bench.publish(model)
-    var room = FloatRoom()
-    #expect(Allocations.during { _ = room.reserve(100) } == 1)
-    #expect(Allocations.during { _ = room.reserve(80) } == 0)
-    room.trim()
-    #expect(room.floats.count == 100, "it was used since the last time")
-    room.trim()
-    #expect(room.floats.count == 0)
+    var buffer = ScratchBuffer()
+    #expect(Allocations.during { _ = buffer.reserve(100) } == 1)
+    #expect(Allocations.during { _ = buffer.reserve(80) } == 0)
+    buffer.trim()
+    #expect(buffer.floats.count == 100, "it was used since the last time")
+    buffer.trim()
+    #expect(buffer.floats.count == 0)
   }
 
   // MARK: numbers
 
-  @Test func numbersThatAreNoneAreCounted() throws {
+  @Test func nonFiniteOutputsAreCounted() throws {
     let bench = BatcherBench()
     bench.publish(try bench.live(ModelFixtures.linearRegression(weights: [3e38], bias: 0)))
     bench.call(1, [[1]])
     bench.call(2, [[3e38]])
     bench.run()
-    #expect(bench.sink.answers[2]?.values == [[.infinity]])
+    #expect(bench.writer.answers[2]?.values == [[.infinity]])
     #expect(bench.metrics.render().contains(#"needletail_nan_outputs_total{model="m",version="1"} 1"#))
   }
 

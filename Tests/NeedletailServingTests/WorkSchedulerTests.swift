@@ -23,7 +23,7 @@ struct WorkSchedulerTests {
       let runs = [1, rowsMax].map { rows in
         WarmUpRun(rows: rows, nanoseconds: (batchMicroseconds + rowMicroseconds * UInt64(rows)) * 1000)
       }
-      return scheduler.addLane(cost: PlanCost(runs), rowsMax: rowsMax, now: now)
+      return scheduler.addLane(cost: PlanCost(runs), extentMax: BatchExtent(rows: rowsMax), now: now)
     }
 
     @discardableResult
@@ -31,7 +31,7 @@ struct WorkSchedulerTests {
       _ ticket: Int, lane: Int, rows: Int = 1, priority: CallPriority = .interactive, timeoutMicroseconds: UInt32 = 0
     ) -> Bool {
       scheduler.enqueue(
-        ticket, lane: lane, rows: rows, priority: priority,
+        ticket, lane: lane, extent: BatchExtent(rows: rows), priority: priority,
         deadline: Deadline(arrival: now, timeoutMicroseconds: timeoutMicroseconds), now: now)
     }
 
@@ -43,7 +43,7 @@ struct WorkSchedulerTests {
     /// The last batch took so long.
     mutating func finish(microseconds: UInt64) {
       pass(microseconds: microseconds)
-      scheduler.finish(lane: batch.lane, rows: batch.rows, nanoseconds: microseconds * 1000, now: now)
+      scheduler.finish(lane: batch.lane, units: batch.extent.units, nanoseconds: microseconds * 1000, now: now)
     }
   }
 
@@ -66,17 +66,17 @@ struct WorkSchedulerTests {
     #expect(cost.usefulRows(within: 5_000_000) == useful)
     var scheduler = WorkScheduler<Int>(workers: 1)
     let now = Instant(nanoseconds: 1_000_000_000)
-    let lane = scheduler.addLane(cost: cost, rowsMax: 64, now: now)
+    let lane = scheduler.addLane(cost: cost, extentMax: BatchExtent(rows: 64), now: now)
     let deadline = Deadline(arrival: now, timeoutMicroseconds: 0)
     for ticket in 0..<100 {
       let isQueued = scheduler.enqueue(
-        ticket, lane: lane, rows: 1, priority: .interactive, deadline: deadline, now: now)
+        ticket, lane: lane, extent: BatchExtent(rows: 1), priority: .interactive, deadline: deadline, now: now)
       #expect(isQueued)
     }
     var batch = WorkScheduler<Int>.Batch()
     let action = scheduler.next(now: now, into: &batch)
     #expect(action == .run)
-    #expect(batch.rows == min(useful, 64))
+    #expect(batch.extent.rows == min(useful, 64))
   }
 
   @Test func aFreeWorkerTakesAllThatWaitsUpToTheLargestBatch() {
@@ -99,7 +99,30 @@ struct WorkSchedulerTests {
     #expect(bench.next() == [3])
   }
 
-  @Test func callsWaitForCompanyOnlyAsLongAsTheyAreTold() {
+  /// Rows of different length: tokens of texts, for example.
+  @Test func aBatchIsBoundedByUnitsAsWellAsByRows() {
+    var scheduler = WorkScheduler<Int>(workers: 1)
+    let now = Instant(nanoseconds: 1_000_000_000)
+    let cost = PlanCost([WarmUpRun(rows: 1, nanoseconds: 1000), WarmUpRun(rows: 512, nanoseconds: 512_000)])
+    let lane = scheduler.addLane(cost: cost, extentMax: BatchExtent(rows: 8, units: 512), now: now)
+    let deadline = Deadline(arrival: now, timeoutMicroseconds: 0)
+    for (ticket, units) in [200, 200, 200, 10, 10].enumerated() {
+      let isQueued = scheduler.enqueue(
+        ticket, lane: lane, extent: BatchExtent(rows: 1, units: units), priority: .interactive, deadline: deadline,
+        now: now)
+      #expect(isQueued)
+    }
+    #expect(scheduler.status(of: lane, now: now).unitsQueued == 620)
+    var batch = WorkScheduler<Int>.Batch()
+    var action = scheduler.next(now: now, into: &batch)
+    #expect(action == .run && batch.tickets == [0, 1])
+    #expect(batch.extent == BatchExtent(rows: 2, units: 400))
+    action = scheduler.next(now: now, into: &batch)
+    #expect(action == .run && batch.tickets == [2, 3, 4])
+    #expect(scheduler.status(of: lane, now: now).unitsQueued == 0)
+  }
+
+  @Test func callsWaitForOthersOnlyForTheQueueDelay() {
     var bench = Bench(queueDelayMicroseconds: 200)
     let lane = bench.lane(rowMicroseconds: 10, rowsMax: 4)
     let due = bench.now.advanced(byMicroseconds: 200)
@@ -111,7 +134,7 @@ struct WorkSchedulerTests {
     bench.pass(microseconds: 50)
     #expect(bench.next() == [1, 2])
     for ticket in 3...6 { bench.call(ticket, lane: lane) }
-    #expect(bench.next() == [3, 4, 5, 6], "a full batch waits for nobody")
+    #expect(bench.next() == [3, 4, 5, 6], "a full batch does not wait")
   }
 
   // MARK: deadlines and priorities
@@ -127,7 +150,7 @@ struct WorkSchedulerTests {
     #expect(bench.batch.dropped.first?.ticket == 1 && bench.batch.dropped.first?.reason == .expired)
   }
 
-  @Test func bulkRunsWhenNothingInteractiveOfItsModelWaits() {
+  @Test func bulkCallsRunWhenNoInteractiveCallOfTheirModelWaits() {
     var bench = Bench()
     let lane = bench.lane(rowMicroseconds: 10, rowsMax: 2)
     bench.call(1, lane: lane, priority: .bulk)
@@ -139,7 +162,7 @@ struct WorkSchedulerTests {
   // MARK: overload
 
   /// Twice as much comes as the one worker can do: 10 calls of 1 ms in 5 ms, again and again.
-  @Test func anOverloadedQueueDropsWhatWaitsTooLongAndTakesTheNewestFirst() {
+  @Test func anOverloadedQueueDropsCallsThatWaitedTooLongAndTakesTheNewestFirst() {
     var bench = Bench()
     let lane = bench.lane(rowMicroseconds: 1000, rowsMax: 1)
     var ticket = 0
@@ -164,11 +187,11 @@ struct WorkSchedulerTests {
     // Goodput is that of the worker, and nobody who was served waited longer than the target, 2 ms.
     #expect(run.count == 299)
     #expect(waits.allSatisfy { $0 <= 2_000_000 })
-    #expect(bench.scheduler.status(of: lane, now: bench.now).rowsQueued < 10)
+    #expect(bench.scheduler.status(of: lane, now: bench.now).unitsQueued < 10)
     #expect(zip(run, run.dropFirst()).allSatisfy { $0 < $1 }, "the newest of each step ran")
   }
 
-  @Test func anOverloadedQueueThatAdmissionKeepsShortIsServedInOrderAndDropsNobody() {
+  @Test func anOverloadedQueueThatAdmissionKeepsShortIsServedInOrderAndDropsNoCall() {
     var bench = Bench()
     let lane = bench.lane(rowMicroseconds: 1000, rowsMax: 1)
     var ticket = 0
@@ -176,8 +199,8 @@ struct WorkSchedulerTests {
     for step in 0..<400 {
       for _ in 0..<2 {
         let status = bench.scheduler.status(of: lane, now: bench.now)
-        guard status.rowsQueued == 0 || status.rowsQueued < status.rowsLimit else {
-          bench.scheduler.refused(lane: lane, now: bench.now)
+        guard status.unitsQueued == 0 || status.unitsQueued < status.unitsLimit else {
+          bench.scheduler.rejected(lane: lane, now: bench.now)
           continue
         }
         ticket += 1
@@ -187,7 +210,7 @@ struct WorkSchedulerTests {
       if step > 100 {
         run += tickets
         #expect(bench.scheduler.status(of: lane, now: bench.now).isOverloaded)
-        #expect(bench.dropped() == [], "whoever was taken on is served")
+        #expect(bench.dropped() == [], "every admitted call is served")
       }
       bench.finish(microseconds: 1000)
     }
@@ -207,7 +230,7 @@ struct WorkSchedulerTests {
     #expect(run == Array(1...8))
   }
 
-  @Test func anIntervalWithoutRefusalsEndsTheOverload() {
+  @Test func anIntervalWithoutRejectionsEndsTheOverload() {
     var bench = Bench()
     let lane = bench.lane(rowMicroseconds: 1000, rowsMax: 1)
     for ticket in 1...60 {
@@ -223,10 +246,10 @@ struct WorkSchedulerTests {
     #expect(!bench.scheduler.status(of: lane, now: bench.now).isOverloaded)
   }
 
-  @Test func theLimitFollowsWhatBatchesReallyCost() {
+  @Test func theLimitFollowsTheMeasuredCostOfBatches() {
     var bench = Bench(workers: 2)
     let lane = bench.lane(rowMicroseconds: 100, rowsMax: 8)
-    let before = bench.scheduler.status(of: lane, now: bench.now).rowsLimit
+    let before = bench.scheduler.status(of: lane, now: bench.now).unitsLimit
     for ticket in 1...60 {
       bench.call(ticket, lane: lane, rows: 8)
       _ = bench.next()
@@ -234,10 +257,10 @@ struct WorkSchedulerTests {
       bench.finish(microseconds: 8000)
     }
     let status = bench.scheduler.status(of: lane, now: bench.now)
-    #expect((990...1000).contains(status.rowNanoseconds / 1000))
+    #expect((990...1000).contains(status.unitNanoseconds / 1000))
     // The time that may be waited grows with a batch's cost, and what runs in it falls with a row's.
     #expect(before == 320, "ten times twice a batch, 16 ms, at 100 µs a row on two workers")
-    #expect((195...205).contains(status.rowsLimit), "100 ms at 1 ms a row on two workers: \(status.rowsLimit)")
+    #expect((195...205).contains(status.unitsLimit), "100 ms at 1 ms a row on two workers: \(status.unitsLimit)")
   }
 
   @Test func aFullLaneTakesNoMore() {
@@ -259,13 +282,13 @@ struct WorkSchedulerTests {
     for _ in 0..<400 {
       // Both always have more than enough to do.
       for lane in [slow, fast] {
-        while bench.scheduler.status(of: lane, now: bench.now).rowsQueued < 16 {
+        while bench.scheduler.status(of: lane, now: bench.now).unitsQueued < 16 {
           ticket += 1
           bench.call(ticket, lane: lane)
         }
       }
       guard bench.next() != [] else { continue }
-      let cost = UInt64(bench.batch.rows) * (bench.batch.lane == slow ? 4000 : 100)
+      let cost = UInt64(bench.batch.extent.rows) * (bench.batch.lane == slow ? 4000 : 100)
       time[bench.batch.lane, default: 0] += cost
       bench.finish(microseconds: cost)
     }
@@ -287,7 +310,7 @@ struct WorkSchedulerTests {
     #expect(bench.next().count == 4, "5 ms at most")
   }
 
-  @Test func aLaneThatWasIdleHasNoArrearsToClaim() {
+  @Test func aLaneThatWasIdleGetsNoMoreThanItsShare() {
     var bench = Bench()
     let (one, other) = (bench.lane(rowMicroseconds: 1000, rowsMax: 1), bench.lane(rowMicroseconds: 1000, rowsMax: 1))
     for ticket in 0..<50 {

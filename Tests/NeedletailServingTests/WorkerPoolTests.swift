@@ -9,10 +9,10 @@ import Testing
 
 @testable import NeedletailServing
 
-/// With real threads: what the scheduler decides is tested without.
+/// Uses real threads; the scheduler's decisions are tested without.
 @Suite("Worker pool", .timeLimit(.minutes(1)))
 struct WorkerPoolTests {
-  /// y = 2 a − 3 b + 1, said to cost a millisecond a row, so that it goes to the workers.
+  /// y = 2 a − 3 b + 1, with a stated cost of a millisecond a row, so that it goes to the workers.
   private static let line = ModelFixtures.linearRegression(weights: [2, -3], bias: 1)
   private static let expensive = [
     WarmUpRun(rows: 1, nanoseconds: 1_000_000), WarmUpRun(rows: 4, nanoseconds: 4_000_000),
@@ -21,9 +21,9 @@ struct WorkerPoolTests {
   /// Collects on this thread until `count` calls have ended.
   private func wait(_ bench: BatcherBench, until count: Int) throws {
     let deadline = Date().addingTimeInterval(20)
-    while bench.sink.order.count < count {
-      try #require(Date() < deadline, "\(bench.sink.order.count) of \(count) calls came back")
-      bench.batcher.collect(into: bench.sink)
+    while bench.writer.order.count < count {
+      try #require(Date() < deadline, "\(bench.writer.order.count) of \(count) calls came back")
+      bench.batcher.collect(into: bench.writer)
       usleep(100)
     }
   }
@@ -32,14 +32,14 @@ struct WorkerPoolTests {
     let bench = BatcherBench(workers: 2)
     let model = try bench.live(Self.line, planRows: 4, warmUp: Self.expensive)
     bench.publish(model)
-    bench.sink.time = .now()
+    bench.writer.time = .now()
     for id in 1...20 as ClosedRange<UInt64> { bench.call(id, [[Float(id), 0]]) }
     bench.call(21, (0..<11).map { [Float($0), 1] })
-    #expect(bench.sink.order.isEmpty && bench.batcher.callsPending == 21)
+    #expect(bench.writer.order.isEmpty && bench.batcher.callsPending == 21)
     bench.run()
     try wait(bench, until: 21)
-    for id in 1...20 as ClosedRange<UInt64> { #expect(bench.sink.answers[id]?.values == [[Float(id) * 2 + 1]]) }
-    #expect(bench.sink.answers[21]?.values == [(0..<11).map { Float($0) * 2 - 2 }])
+    for id in 1...20 as ClosedRange<UInt64> { #expect(bench.writer.answers[id]?.values == [[Float(id) * 2 + 1]]) }
+    #expect(bench.writer.answers[21]?.values == [(0..<11).map { Float($0) * 2 - 2 }])
     #expect(bench.batcher.callsPending == 0)
     #expect(bench.requests(model, .ok) == 21)
     #expect(model.counters.rows.value == 31)
@@ -53,7 +53,7 @@ struct WorkerPoolTests {
     bench.publish(try bench.live(Self.line, warmUp: [WarmUpRun(rows: 1, nanoseconds: 900)]))
     bench.call(1, [[1, 0]])
     bench.run()
-    #expect(bench.sink.answers[1]?.values == [[3]])
+    #expect(bench.writer.answers[1]?.values == [[3]])
     bench.stop()
   }
 
@@ -62,68 +62,70 @@ struct WorkerPoolTests {
     let bench = BatcherBench(workers: 1, isStarted: false)
     let model = try bench.live(Self.line, planRows: 4, warmUp: Self.expensive)
     bench.publish(model)
-    bench.sink.time = .now()
+    bench.writer.time = .now()
     bench.call(1, [[1, 0]], timeoutMicroseconds: 1000)
     bench.call(2, [[1, 0]])
     bench.run()
     usleep(2000)
     bench.workers?.start()
     try wait(bench, until: 2)
-    #expect(bench.sink.errors[1]?.code == .deadlineExceeded)
-    #expect(bench.sink.answers[2]?.values == [[3]])
+    #expect(bench.writer.errors[1]?.code == .deadlineExceeded)
+    #expect(bench.writer.answers[2]?.values == [[3]])
     #expect(model.counters.rows.value == 1, "the expired row was not computed")
     #expect(bench.requests(model, .deadlineExceeded) == 1)
     bench.stop()
   }
 
-  @Test func moreThanTheTimeAllowsIsRefusedAndSaidWhenToComeBack() throws {
+  @Test func moreThanTheTimeAllowsIsRejectedWithATimeToRetry() throws {
     let bench = BatcherBench(workers: 1, isStarted: false)
     let model = try bench.live(Self.line, planRows: 1, warmUp: Self.expensive)
     bench.publish(model)
-    bench.sink.time = .now()
+    bench.writer.time = .now()
     // 20 ms of 1 ms rows may wait; bulk half of it.
     for id in 1...30 as ClosedRange<UInt64> { bench.call(id, [[1, 0]]) }
     bench.call(31, [[1, 0]], priority: .bulk)
     bench.run()
-    let refused = bench.sink.errors.keys.sorted()
+    let refused = bench.writer.errors.keys.sorted()
     #expect(refused == Array(21...31))
-    let error = try #require(bench.sink.errors[30])
+    let error = try #require(bench.writer.errors[30])
     #expect(error.code == .overloaded && error.message == "queue: expected room for the call's rows, found it full")
     #expect((15_000...25_000).contains(error.retryAfterMicroseconds), "the queue takes 20 ms")
     #expect(bench.requests(model, .overloaded) == 11)
-    #expect(bench.batcher.isUnderPressure)
-    let early = outlook(bench, rows: 1)
-    #expect(early.refusal?.code == .overloaded, "told without its payload")
-    #expect(early.restNanoseconds == Limits.restNanosecondsMax, "the queue lasts longer than that")
-    #expect(outlook(bench, rows: .max).refusal?.code == .overloaded)
+    #expect(bench.workers?.isUnderPressure == true)
+    let next = decide(bench, rows: 1)
+    #expect(next.error?.code == .overloaded, "rejected by its head")
+    #expect(next.readPauseNanoseconds == Limits.readPauseNanosecondsMax, "the queue lasts longer than that")
+    #expect(decide(bench, rows: .max).error?.code == .overloaded)
     bench.run()
     bench.workers?.start()
     try wait(bench, until: 31)
-    #expect(bench.sink.answers.count + bench.sink.errors.count == 31)
+    #expect(bench.writer.answers.count + bench.writer.errors.count == 31)
     bench.stop()
   }
 
-  /// Before a call is decoded.
-  private func outlook(_ bench: BatcherBench, rows: UInt64) -> EarlyOutlook {
+  /// Decides about a call of `rows` rows by its head.
+  private func decide(_ bench: BatcherBench, rows: UInt64) -> (error: ServingError?, readPauseNanoseconds: UInt64) {
     Array("m".utf8).withUnsafeBytes { name in
-      bench.batcher.outlook(
-        of: name, selector: .serving, routingKey: UnsafeRawBufferPointer(start: nil, count: 0), priority: .interactive,
-        rows: rows, into: bench.sink)
+      bench.decide(
+        CallHead(
+          deadline: Deadline(arrival: bench.writer.time, timeoutMicroseconds: 0), model: name, selector: .serving,
+          rows: rows))
     }
   }
 
-  @Test func whetherACallIsRefusedEarlyDependsOnItsRows() throws {
+  @Test func whetherACallIsRejectedDependsOnItsRows() throws {
     let bench = BatcherBench(workers: 1, isStarted: false)
     // One row is for the loop, four are for the workers.
     let cost = [WarmUpRun(rows: 1, nanoseconds: 1_000), WarmUpRun(rows: 4, nanoseconds: 4_000_000)]
     bench.publish(try bench.live(Self.line, planRows: 4, warmUp: cost))
-    bench.sink.time = .now()
+    bench.writer.time = .now()
     let four = [[Float]](repeating: [1, 0], count: 4)
     for id in 1...40 as ClosedRange<UInt64> { bench.call(id, four) }
-    #expect(bench.sink.errors[40]?.code == .overloaded)
-    #expect(outlook(bench, rows: 4).refusal?.code == .overloaded)
-    let single = outlook(bench, rows: 1)
-    #expect(single.refusal == nil && single.restNanoseconds == 0, "it must not wait for those")
+    #expect(bench.writer.errors[40]?.code == .overloaded)
+    bench.run()
+    #expect(decide(bench, rows: 4).error?.code == .overloaded)
+    let single = decide(bench, rows: 1)
+    #expect(single.error == nil && single.readPauseNanoseconds == 0, "it must not wait for those")
     bench.run()
     bench.workers?.start()
     try wait(bench, until: 40)
@@ -133,13 +135,13 @@ struct WorkerPoolTests {
   @Test func aWrongCallGivesItsRoomBackAndHurtsNobody() throws {
     let bench = BatcherBench(workers: 1)
     bench.publish(try bench.live(Self.line, planRows: 4, warmUp: Self.expensive))
-    bench.sink.time = .now()
+    bench.writer.time = .now()
     bench.call(1, [[.nan, 0]])
     bench.call(2, [[1, 0]])
-    #expect(bench.sink.errors[1]?.code == .invalidArgument)
+    #expect(bench.writer.errors[1]?.code == .invalidArgument)
     bench.run()
     try wait(bench, until: 2)
-    #expect(bench.sink.answers[2]?.values == [[3]])
+    #expect(bench.writer.answers[2]?.values == [[3]])
     bench.stop()
   }
 
@@ -150,7 +152,7 @@ struct WorkerPoolTests {
     do {
       let model = try bench.live(ModelFixtures.constant(1), version: 1, planRows: 4, warmUp: Self.expensive)
       bench.publish(model)
-      bench.sink.time = .now()
+      bench.writer.time = .now()
       bench.call(1, [[0]])
       bench.run()
       old = model
@@ -161,14 +163,14 @@ struct WorkerPoolTests {
     #expect(old != nil, "a call of it waits")
     bench.workers?.start()
     try wait(bench, until: 1)
-    #expect(bench.sink.answers[1]?.version == 1)
+    #expect(bench.writer.answers[1]?.version == 1)
     bench.batcher.sweep()
     bench.registry.reclaim()
     #expect(old == nil)
     bench.stop()
   }
 
-  @Test(.enabled(if: Allocations.areCounted)) func roomOfCallsIsUsedAgain() throws {
+  @Test(.enabled(if: Allocations.areCounted)) func memoryOfCallsIsUsedAgain() throws {
     var slab = CallSlab(mailbox: Mailbox {})
     let first = slab.take(floats: 3000)
     let call = try #require(first)
@@ -198,16 +200,16 @@ struct WorkerPoolTests {
     bench.publish(model)
     var ended = 0
     for round in 0..<200 {
-      bench.sink.time = .now()
+      bench.writer.time = .now()
       for index in 0..<10 { bench.call(UInt64(round * 10 + index + 1), [[Float(index), 0]]) }
       bench.run()
-      bench.batcher.collect(into: bench.sink)
+      bench.batcher.collect(into: bench.writer)
       ended += 10
     }
     try wait(bench, until: ended)
-    #expect(bench.sink.answers.count + bench.sink.errors.count == 2000)
-    #expect(bench.sink.answers.allSatisfy { $0.value.values == [[Float(($0.key - 1) % 10) * 2 + 1]] })
-    #expect(bench.sink.errors.values.allSatisfy { $0.code == .overloaded })
+    #expect(bench.writer.answers.count + bench.writer.errors.count == 2000)
+    #expect(bench.writer.answers.allSatisfy { $0.value.values == [[Float(($0.key - 1) % 10) * 2 + 1]] })
+    #expect(bench.writer.errors.values.allSatisfy { $0.code == .overloaded })
     #expect(bench.batcher.callsPending == 0)
     bench.stop()
   }

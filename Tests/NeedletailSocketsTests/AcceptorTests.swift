@@ -10,32 +10,32 @@ import Testing
 struct AcceptorTests {
   private static let greeting: UInt8 = 0x2A
 
-  /// Says a byte to whoever comes.
+  /// Sends a byte and closes.
   private static func greet(_ connection: Int32) {
     var byte = greeting
     _ = send(connection, &byte, 1, 0)
     _ = close(connection)
   }
 
-  private static func started(_ handler: Acceptor.Handler) throws -> (Acceptor, port: Int) {
-    let acceptor = try Acceptor(handler)
+  private static func started(
+    accepted: @escaping Acceptor.Accepted
+  ) throws -> (Acceptor, port: Int) {
+    let acceptor = try Acceptor { error, _ in Issue.record(error) }
     let socket = try ListeningSocket(SocketAddress(ipAddress: "127.0.0.1", port: 0))
     Thread { acceptor.run() }.start()
-    acceptor.listen([socket])
+    acceptor.listen(socket, accepted: accepted)
     return (acceptor, try #require(socket.port))
   }
 
-  @Test func whomTheKernelHasAcceptedIsTakenBeforeTheSocketCloses() async throws {
+  @Test func connectionsThatTheKernelAcceptedAreTakenBeforeTheSocketCloses() async throws {
     // The thread is held up by its first connection, so that all others wait in the kernel's queue when it is
     // told to close.
     let gate = DispatchSemaphore(value: 0)
     let taken = Atomic(0)
-    let (acceptor, port) = try Self.started(
-      Acceptor.Handler(
-        accepted: { connection, _ in
-          if taken.add(1, ordering: .relaxed).oldValue == 0 { gate.wait() }
-          Self.greet(connection)
-        }, failed: { error, _ in Issue.record(error) }))
+    let (acceptor, port) = try Self.started { connection in
+      if taken.add(1, ordering: .relaxed).oldValue == 0 { gate.wait() }
+      Self.greet(connection)
+    }
     let peers = try (0..<100).map { _ in try Peer(port: port) }
     async let drained: Void = acceptor.drain()
     try await Task.sleep(for: .milliseconds(20))

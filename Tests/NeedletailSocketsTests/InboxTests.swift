@@ -6,7 +6,7 @@ import Testing
 
 @Suite("Inbox", .timeLimit(.minutes(1)))
 struct InboxTests {
-  /// Waits, and does what it is asked to, until it has done `count` tasks.
+  /// A thread that waits and runs tasks.
   private final class Sleeper: Sendable {
     let inbox: Inbox
     let order = Mutex<[Int]>([])
@@ -29,31 +29,31 @@ struct InboxTests {
     func note(_ number: Int) { order.withLock { $0.append(number) } }
   }
 
-  @Test func whatIsPostedIsDoneInItsOrderAndNobodyIsLeftAsleep() async throws {
+  @Test func postedTasksRunInTheirOrderAndNoWakeUpIsLost() async throws {
     let sleeper = try Sleeper()
     let posted = 20_000
     async let done: Void = Task.detached { try sleeper.run(until: posted) }.value
     for number in 0..<posted {
       sleeper.inbox.post { sleeper.note(number) }
-      // Now it is busy, now it falls asleep.
+      // Sometimes it is busy, sometimes it falls asleep.
       if number % 64 == 0 { usleep(50) }
     }
     try await done
     #expect(sleeper.order.withLock { $0 } == Array(0..<posted))
   }
 
-  @Test func whoIsAwakeIsNotWokenByTheKernel() throws {
+  @Test func aThreadThatIsAwakeIsNotWokenByTheKernel() throws {
     let inbox = try Inbox()
     let poller = try Poller()
     try inbox.attach(to: poller, token: 0)
-    inbox.ring()
+    inbox.wake()
     #expect(poller.look() == 0)
-    #expect(!inbox.sleep(), "a ring that came before must not be slept through")
+    #expect(!inbox.sleep(), "a wake-up that came before must not be slept through")
     #expect(inbox.awake())
     #expect(inbox.sleep())
-    inbox.ring()
+    inbox.wake()
     #expect(poller.look() == 1)
     #expect(inbox.awake())
-    #expect(poller.look() == 0, "told once")
+    #expect(poller.look() == 0, "reported once")
   }
 }

@@ -150,9 +150,18 @@ struct RequestDecoderTests {
     #expect(arena.bytesHeld <= 256 << 10)
   }
 
-  @Test("a look at a call tells its rows by the first tensor's shape")
-  func peeksAtRows() throws {
-    func rows(_ payload: [UInt8]) -> UInt64? { payload.withUnsafeBytes { RequestDecoder.peekPredict($0)?.rows } }
+  @Test("the head of a call has its rows from the first tensor's shape")
+  func headHasRows() throws {
+    let arena = MessageArena()
+    func rows(_ payload: [UInt8]) -> UInt64? {
+      payload.withUnsafeBytes { bytes in
+        guard case .predict(let head)? = try? RequestDecoder.decodeHead(bytes, arena: arena).view.call else {
+          return nil
+        }
+        #expect(head.tensors.isEmpty && head.outputs.isEmpty)
+        return head.rows
+      }
+    }
     #expect(try rows(Self.encode([.features([1, 2, 3, 4, 5, 6], columns: 2)])) == 3)
     #expect(try rows(Self.encode([.column("a", ["x", "y"]), .column("b", [1.5, 2])])) == 2)
     #expect(try rows(Self.encode([])) == 1)
@@ -171,7 +180,7 @@ struct RequestDecoderTests {
         vector.payload[..<end].withUnsafeBytes { bytes in
           _ = try? RequestDecoder.decode(bytes, arena: arena)
           _ = RequestDecoder.peekID(bytes)
-          _ = RequestDecoder.peekPredict(bytes)
+          _ = try? RequestDecoder.decodeHead(bytes, arena: arena)
         }
       }
     }

@@ -15,7 +15,7 @@ typedef struct {
   bool has_failed;
 } nt_poll_event;
 
-// Lets the calling thread's timers fire on time rather than within 50 µs.
+// Lets the calling thread's timers fire on time; by default they may be 50 µs late.
 void nt_poll_precise_timers(void);
 
 // These return a descriptor, or -1 with errno.
@@ -29,18 +29,18 @@ int nt_accept(int listening);
 // Watches `descriptor`. 0, or -1 with errno.
 int nt_poll_add(int poller, int descriptor, uint64_t token, bool wants_bytes, bool wants_room);
 int nt_poll_modify(int poller, int descriptor, uint64_t token, bool wants_bytes, bool wants_room);
-// Watches an event or a timer: each time it rings is told once, and it need not be read.
-int nt_poll_add_bell(int poller, int descriptor, uint64_t token);
+// Watches an event or a timer: each signal is reported once, and the descriptor need not be read.
+int nt_poll_add_signal(int poller, int descriptor, uint64_t token);
 
-// Rings an event.
-void nt_poll_ring(int event);
-// Lets a timer ring at a time of CLOCK_MONOTONIC, also if that has passed.
-void nt_poll_ring_at(int timer, uint64_t nanoseconds);
+// Signals an event.
+void nt_poll_signal(int event);
+// Lets a timer fire at a time of CLOCK_MONOTONIC, at once if that has passed.
+void nt_poll_fire_at(int timer, uint64_t nanoseconds);
 
 // Waits up to `nanoseconds` and fills `events`, which has room for NT_POLL_EVENTS_MAX. Returns how many
 // there are; 0 also where a signal came first.
 int nt_poll_wait(int poller, nt_poll_event *events, uint64_t nanoseconds);
-// The same, as long as it takes, or not at all.
+// Waits without limit, or not at all.
 int nt_poll_wait_forever(int poller, nt_poll_event *events);
 int nt_poll_look(int poller, nt_poll_event *events);
 

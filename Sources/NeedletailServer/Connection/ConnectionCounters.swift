@@ -1,29 +1,20 @@
 internal import NeedletailMetrics
-internal import NeedletailWire
 
-/// The handles that connections count with. Shared by all loops; each adds to its own shard.
+/// Metrics of connections. Shared by all loops; each adds to its own shard.
 final class ConnectionCounters: Sendable {
   let open: Gauge
   let accepted: Counter
   let refused: Counter
-  /// Of the listening sockets: out of descriptors or memory.
+  /// Failures of listening sockets: no descriptors or no memory.
   let acceptFailures: Counter
   let receivedBytes: Counter
   let sentBytes: Counter
-  let emptyFrame: Counter
-  let tooLong: Counter
-  /// A good frame whose message cannot be read.
-  let undecodable: Counter
-  /// The peer ended its stream within a frame.
+  /// Streams that the peer ended within a call.
   let torn: Counter
-  /// The peer stopped, or trickled, within a frame.
+  /// Peers that stopped, or trickled, within a call.
   let stalled: Counter
-  private let evictedIdle: Counter
-  private let evictedStalledFrame: Counter
-  private let evictedSlowReader: Counter
-  private let evictedOutputBytesTotal: Counter
-  private let evictedLingering: Counter
-  private let evictedUnauthenticated: Counter
+  private let frameErrors: [Counter]
+  private let evictions: [Counter]
 
   init(metrics: MetricsRegistry) {
     open = metrics.gauge("needletail_connections", help: "Open connections.")
@@ -35,44 +26,38 @@ final class ConnectionCounters: Sendable {
       help: "Attempts to accept a connection that failed, mostly for want of descriptors.")
     receivedBytes = metrics.counter("needletail_received_bytes_total", help: "Bytes received from clients.")
     sentBytes = metrics.counter("needletail_sent_bytes_total", help: "Bytes of answers handed to sockets.")
-    func frameErrors(_ reason: String) -> Counter {
+    func frameError(_ reason: String) -> Counter {
       metrics.counter(
         "needletail_frame_errors_total", help: "Frames that could not be read, by reason.",
         labels: [("reason", reason)])
     }
-    emptyFrame = frameErrors(FrameError.emptyFrame.reason)
-    tooLong = frameErrors(FrameError.tooLong(found: 0, limit: 0).reason)
-    undecodable = frameErrors("undecodable")
-    torn = frameErrors("torn")
-    stalled = frameErrors("stalled")
-    func evicted(_ reason: ConnectionStateMachine.CloseReason) -> Counter {
+    frameErrors = CodecFailure.Reason.allCases.map { frameError($0.rawValue) }
+    torn = frameError("torn")
+    stalled = frameError("stalled")
+    evictions = ConnectionStateMachine.CloseReason.allCases.map { reason in
       metrics.counter(
         "needletail_connections_evicted_total", help: "Connections closed because of the peer's silence, by reason.",
         labels: [("reason", reason.rawValue)])
     }
-    evictedIdle = evicted(.idle)
-    evictedStalledFrame = evicted(.stalledFrame)
-    evictedSlowReader = evicted(.slowReader)
-    evictedOutputBytesTotal = evicted(.outputBytesTotal)
-    evictedLingering = evicted(.lingering)
-    evictedUnauthenticated = evicted(.unauthenticated)
   }
 
-  func frameError(_ error: FrameError) -> Counter {
-    switch error {
-    case .emptyFrame: emptyFrame
-    case .tooLong: tooLong
+  /// Calls that cannot be read; of `undecodable` ones the connection survives.
+  func frameError(_ reason: CodecFailure.Reason) -> Counter {
+    switch reason {
+    case .emptyFrame: frameErrors[0]
+    case .tooLong: frameErrors[1]
+    case .undecodable: frameErrors[2]
     }
   }
 
   func evicted(_ reason: ConnectionStateMachine.CloseReason) -> Counter {
     switch reason {
-    case .idle: evictedIdle
-    case .stalledFrame: evictedStalledFrame
-    case .slowReader: evictedSlowReader
-    case .outputBytesTotal: evictedOutputBytesTotal
-    case .lingering: evictedLingering
-    case .unauthenticated: evictedUnauthenticated
+    case .idle: evictions[0]
+    case .stalledFrame: evictions[1]
+    case .slowReader: evictions[2]
+    case .outputBytesTotal: evictions[3]
+    case .lingering: evictions[4]
+    case .unauthenticated: evictions[5]
     }
   }
 }

@@ -2,7 +2,7 @@ internal import Glibc
 internal import NIOCore
 internal import NeedletailSockets
 
-/// The socket of one connection, non-blocking, and what its loop's poller is to tell of it.
+/// The non-blocking socket of one connection, and the events that its loop's poller reports about it.
 struct ConnectionSocket {
   enum Arrival {
     case bytes(Int)
@@ -13,17 +13,17 @@ struct ConnectionSocket {
   }
 
   enum Departure {
-    /// So many bytes; none where the socket is full.
+    /// Number of bytes taken; 0 where the socket is full.
     case bytes(Int)
     case failure(SocketError)
   }
 
   let descriptor: Int32
-  /// What the poller tells with its events.
+  /// Token of the poller's events.
   let token: UInt64
   private(set) var wantsBytes = true
   private var wantsRoom = false
-  /// It took less than it was given, and has not said since that it has room.
+  /// Whether the socket took less than it was given and has not reported room since.
   private(set) var isFull = false
 
   init(_ descriptor: Int32, token: UInt64) {
@@ -31,7 +31,7 @@ struct ConnectionSocket {
     self.token = token
   }
 
-  /// One read into the room that `buffer` has: what is left is told again.
+  /// Reads once, into the room that `buffer` has. The poller reports again if more bytes wait.
   /// - Precondition: there is room.
   func receive(into buffer: inout ByteBuffer) -> Arrival {
     var count = 0
@@ -53,10 +53,10 @@ struct ConnectionSocket {
     return code == EAGAIN || code == EINTR ? .bytes(0) : .failure(SocketError("send", code: code))
   }
 
-  /// The poller has said so.
+  /// Notes that the poller reported room.
   mutating func hasRoom() { isFull = false }
 
-  /// Has the poller tell of bytes, if they are wanted, and of room, if there is none.
+  /// Asks the poller to report bytes, if they are wanted, and room, if there is none.
   mutating func want(bytes: Bool, _ poller: borrowing Poller) {
     guard bytes != wantsBytes || isFull != wantsRoom else { return }
     wantsBytes = bytes
@@ -64,7 +64,7 @@ struct ConnectionSocket {
     poller.modify(descriptor, token: token, wantsBytes: bytes, wantsRoom: isFull)
   }
 
-  /// The peer reads the end of the stream behind what was sent.
+  /// Lets the peer read the end of the stream behind the bytes that were sent.
   func endOutput() { _ = shutdown(descriptor, Int32(SHUT_WR)) }
 
   func close() { _ = Glibc.close(descriptor) }

@@ -1,9 +1,22 @@
-internal import NIOCore
 internal import NeedletailCore
-internal import NeedletailWire
 
-/// Where one connection stands. Pure: bytes and time in, orders out; ``Connection`` carries them
-/// out.
+/// State of one connection. Pure: events and time go in, decisions come out; ``Connection`` and its loop carry them
+/// out. Bytes are the codec's business, sockets the connection's.
+///
+/// Two states stand beside each other. The phase says where the connection is between its first byte and its end:
+///
+///     open → draining → ending → finishing → lingering → closed
+///
+/// The intake says whether calls are taken, and if not, what ends the pause:
+///
+/// | intake   | entered when                                      | left when                                      |
+/// |----------|---------------------------------------------------|------------------------------------------------|
+/// | reading  | the connection is made                            |                                                |
+/// | paused   | admission asked for a read pause                  | the loop's timer ends it                       |
+/// | heldBack | enough calls in flight, or enough answers written | a flush finds fewer calls in flight            |
+/// | blocked  | a flush leaves too much with the connection       | a flush leaves a quarter of that               |
+///
+/// Each leads back to `reading`; `blocked` replaces any other.
 struct ConnectionStateMachine: ~Copyable {
   /// Bounds in the units of the clock.
   struct Bounds: Sendable {
@@ -25,220 +38,298 @@ struct ConnectionStateMachine: ~Copyable {
   }
 
   private enum Phase {
-    /// Calls are taken. Next: `draining`, `ending`, `closed`.
+    /// Calls are executed. Next: any later phase.
     case open
-    /// GoAway was sent: calls are refused. Next: `ending`, `closed`.
+    /// GoAway was sent: calls are rejected. Next: `ending`, `closed`.
     case draining
-    /// Calls are taken no more; closed once all that was accepted is answered. Next: `closed`.
+    /// No more calls are taken; some are not answered. Next: `finishing`, `closed`.
     case ending(since: Instant)
+    /// All calls are answered; bytes wait for the socket. Next: `lingering`, `closed`.
+    case finishing(since: Instant)
+    /// This side has ended its stream; the peer has not. Next: `closed`.
+    case lingering(since: Instant)
     case closed
   }
 
-  /// What to do with the bytes that have arrived.
-  enum NextAction {
-    /// Decode and run it.
-    case execute(ArrivedFrame)
-    /// Decode its id and answer UNAVAILABLE.
-    case refuse(ByteBuffer)
-    /// Run what is pending: no further call is taken before.
-    case settle
-    /// The boundary of frames is lost: say so and close.
-    case fail(FrameError)
-    case wait
+  private enum Intake {
+    /// The socket is read and calls are taken.
+    case reading
+    /// The peer goes unread for a moment.
+    case paused(ReadPause)
+    /// No call is taken before fewer than so many are in flight.
+    case heldBack(below: Int)
+    /// The peer does not read its answers.
+    case blocked(since: Instant)
   }
 
-  /// A whole frame and when it came.
-  struct ArrivedFrame {
-    var bytes: ByteBuffer
-    /// Of its first byte.
+  /// Times of a call that was taken.
+  struct CallTimes: Equatable {
+    /// Time at which the call's first byte arrived.
     var began: Instant
-    /// Of its last byte; of later ones too, where it had to wait for its turn.
+    /// Time at which its last byte arrived. A call that had to wait for its turn keeps this time, or has that of bytes
+    /// that arrived later.
     var arrived: Instant
   }
 
-  /// Why a connection is closed from this side; the label of a counter.
-  enum CloseReason: String {
+  /// Reason why a connection is closed from this side; the value of a metric label.
+  enum CloseReason: String, CaseIterable {
     case idle
-    /// Stopped within a frame.
+    /// The peer stopped, or trickled, within a frame.
     case stalledFrame = "stalled_frame"
-    /// Takes no answers.
+    /// The peer takes no answers.
     case slowReader = "slow_reader"
-    /// Takes its answers too slowly, and all such peers together take too much memory.
+    /// The peer takes its answers too slowly, and all such peers together take too much memory.
     case outputBytesTotal = "output_bytes_total"
-    /// Was told everything and does not go.
+    /// The peer has all its answers and does not close its side.
     case lingering
-    /// Did not say who it is.
+    /// The peer did not authenticate.
     case unauthenticated
   }
 
   /// What to do about the end of a connection.
   enum EndAction {
-    /// Something is owed to the peer still, or it may still call.
     case wait
-    /// Send what has gathered, then end this side and let the peer read it.
+    /// Add the last bytes of encryption, then ask again.
+    case endEncryption
+    /// End this side of the stream, then ask again.
     case endOutput
-    /// Send what has gathered, then close.
     case close
   }
 
   private let bounds: Bounds
   private var phase = Phase.open
-  private var decoder: FrameDecoder
+  private var intake = Intake.reading
   private var isInputEnded = false
-  private var isEndOrdered = false
-  /// When the frame that is arriving began; nil between frames.
-  private var frameStart: Instant?
+  /// Time at which the unfinished call began to arrive; nil between calls.
+  private var callStart: Instant?
   private var lastActivity: Instant
-  /// When bytes came last.
+  /// Time at which bytes came last.
   private var lastReceived: Instant
-  /// Since when the socket takes no more bytes; nil while it does.
-  private var blockedSince: Instant?
-  /// Since when the peer is to say who it is; nil once it has, and where nobody asks.
+  /// Time since which the peer is expected to authenticate; nil once it has, and where no key is needed.
   private var unknownSince: Instant?
   private(set) var callsInFlight = 0
+  /// Number of calls in flight that are no predictions.
+  private var controlCallsInFlight = 0
   /// The largest id taken.
-  private(set) var lastID: UInt64 = 0
+  private var lastID: UInt64 = 0
 
-  /// - Parameter isAuthenticated: false if the peer must say who it is before it may send long frames.
+  /// - Parameter isAuthenticated: false if the peer must authenticate before it may send long calls.
   init(bounds: Bounds, isAuthenticated: Bool = true, now: Instant) {
     self.bounds = bounds
     unknownSince = isAuthenticated ? nil : now
-    decoder = FrameDecoder(
-      frameBytesMax: isAuthenticated
-        ? bounds.frameBytesMax : min(bounds.frameBytesMax, Limits.frameBytesMaxUnauthenticated))
     lastActivity = now
     lastReceived = now
   }
 
-  /// Calls come in, whether they are executed or refused.
-  private var takesFrames: Bool {
+  /// Most bytes of one call.
+  var callBytesMax: Int {
+    unknownSince == nil ? bounds.frameBytesMax : min(bounds.frameBytesMax, Limits.frameBytesMaxUnauthenticated)
+  }
+
+  // MARK: reading
+
+  /// Whether bytes that arrive are calls; otherwise they are read and thrown away, so that the peer reads our answer.
+  var takesCalls: Bool {
     switch phase {
     case .open, .draining: true
-    case .ending, .closed: false
+    case .ending, .finishing, .lingering, .closed: false
     }
   }
 
-  // MARK: bytes
+  /// Whether calls are rejected because the server stops.
+  var isDraining: Bool { if case .draining = phase { true } else { false } }
 
-  mutating func receive(_ bytes: inout ByteBuffer, now: Instant) {
+  var isClosed: Bool { if case .closed = phase { true } else { false } }
+
+  /// Whether the socket should be read now.
+  var wantsBytes: Bool { if case .reading = intake { !isInputEnded } else { false } }
+
+  mutating func received(now: Instant) {
     lastActivity = now
     lastReceived = now
-    // What comes after the boundary was lost is thrown away: read, so that the peer reads our answer.
-    if takesFrames { decoder.append(&bytes) }
   }
 
-  /// The storage of what ``receive(_:now:)`` was given is wanted back.
-  mutating func keepRest() { decoder.keepRest() }
+  /// Notes that the peer sends no more. Calls that it sent before are still taken.
+  mutating func endInput() { isInputEnded = true }
 
-  mutating func next(now: Instant) -> NextAction {
-    guard takesFrames, blockedSince == nil else { return .wait }
-    guard callsInFlight < bounds.callsInFlightMax else { return .settle }
-    do throws(FrameError) {
-      if let frame = try decoder.next() {
-        let began = frameStart ?? lastReceived
-        frameStart = nil
-        guard case .open = phase else { return .refuse(frame) }
-        return .execute(ArrivedFrame(bytes: frame, began: began, arrived: lastReceived))
-      }
-    } catch {
+  // MARK: taking calls
+
+  /// Whether another call may be taken now. If not, a later ``flushed(unsentBytes:now:)`` says when to go on.
+  /// - Parameter outputBytes: bytes of answers written and not yet handed to the socket.
+  mutating func mayTakeCall(outputBytes: Int) -> Bool {
+    guard takesCalls, case .reading = intake else { return false }
+    guard callsInFlight < bounds.callsInFlightMax else {
+      intake = .heldBack(below: bounds.callsInFlightMax)
+      return false
+    }
+    // Answers much larger than their calls go out before the next call is taken.
+    guard outputBytes < Limits.outputBytesHighWater else {
+      intake = .heldBack(below: .max)
+      return false
+    }
+    return true
+  }
+
+  /// Notes that a whole call was taken out of the bytes.
+  mutating func takeCall() -> CallTimes {
+    let began = callStart ?? lastReceived
+    callStart = nil
+    return CallTimes(began: began, arrived: lastReceived)
+  }
+
+  /// Notes that the next call must wait for the answer to an earlier one.
+  mutating func holdBack() {
+    assert(callsInFlight > 0, "a codec held back a call that nothing could release")
+    intake = .heldBack(below: callsInFlight)
+  }
+
+  /// Notes that no whole call is left.
+  /// - Parameter hasPart: whether a part of a call is there.
+  /// - Returns: whether the peer ended its stream within a call.
+  mutating func ranDry(hasPart: Bool, now: Instant) -> Bool {
+    if isInputEnded {
       phase = .ending(since: now)
-      return .fail(error)
+      return hasPart
     }
-    if !decoder.isMidFrame {
-      frameStart = nil
-    } else if frameStart == nil {
-      frameStart = lastReceived
+    if !hasPart {
+      callStart = nil
+    } else if callStart == nil {
+      callStart = lastReceived
     }
-    return .wait
+    return false
   }
 
-  // MARK: calls
-
-  /// The peer has said who it is.
-  mutating func authenticate() {
-    unknownSince = nil
-    decoder.frameBytesMax = bounds.frameBytesMax
+  /// Takes no further call: the peer announced its last one, its bytes make no sense, or it showed too many wrong keys.
+  mutating func endCalls(now: Instant) {
+    if takesCalls { phase = .ending(since: now) }
   }
 
-  /// The peer has tried too often: no further frame is taken.
-  mutating func giveUp(now: Instant) {
-    if takesFrames { phase = .ending(since: now) }
-  }
+  /// Notes that the peer has authenticated.
+  mutating func authenticate() { unknownSince = nil }
+
+  // MARK: calls in flight
 
   mutating func accept(id: UInt64) {
     callsInFlight += 1
     lastID = max(lastID, id)
   }
 
-  mutating func settle(now: Instant) {
+  /// - Returns: false if as many calls other than predict are in flight as may be.
+  mutating func acceptControl(id: UInt64) -> Bool {
+    guard controlCallsInFlight < Limits.controlCallsInFlightMax else { return false }
+    controlCallsInFlight += 1
+    accept(id: id)
+    return true
+  }
+
+  mutating func answered(now: Instant) {
     callsInFlight -= 1
     lastActivity = now
   }
 
-  // MARK: the socket
-
-  /// Whether bytes should be read from the socket now: neither while the peer takes no answers, nor while
-  /// it has as many calls in flight as it may, for its next ones would only pile up here.
-  var wantsBytes: Bool { blockedSince == nil && callsInFlight < bounds.callsInFlightMax }
-
-  /// Whether the socket takes no more bytes.
-  var isBlocked: Bool { blockedSince != nil }
-
-  /// While the peer takes no answers, none of its frames is taken.
-  mutating func writability(_ isWritable: Bool, now: Instant) {
-    blockedSince = isWritable ? nil : (blockedSince ?? now)
+  mutating func answeredControl(now: Instant) {
+    controlCallsInFlight -= 1
+    answered(now: now)
   }
 
-  /// The peer will send no more.
-  /// - Returns: whether it stopped within a frame.
-  mutating func endInput(now: Instant) -> Bool {
-    isInputEnded = true
-    guard takesFrames else { return false }
-    phase = .ending(since: now)
-    return decoder.isMidFrame && blockedSince == nil
+  // MARK: read pauses
+
+  /// Leaves the peer unread until the loop's timer ends the pause.
+  /// - Returns: false if the connection is not read anyway.
+  mutating func pauseReading(_ pause: ReadPause) -> Bool {
+    guard wantsBytes, !isClosed else { return false }
+    intake = .paused(pause)
+    return true
   }
 
-  /// - Returns: the id to announce, or nil if there is nobody to tell.
+  /// Ends a read pause.
+  /// - Returns: the pause that was; nil: there was none.
+  mutating func endPause() -> ReadPause? {
+    guard case .paused(let pause) = intake else { return nil }
+    intake = .reading
+    return pause
+  }
+
+  // MARK: flushes
+
+  /// Notes what a flush left behind. A peer that asks and does not read must not fill the server's memory: no call of
+  /// it is taken before it has read most of its answers, for it is not to be let in for every packet that it takes.
+  /// - Parameter unsentBytes: bytes that the socket did not take.
+  /// - Returns: whether calls can be taken again that had to wait.
+  mutating func flushed(unsentBytes: Int, now: Instant) -> Bool {
+    let high = Limits.outputBytesHighWater
+    switch intake {
+    case .blocked(let since):
+      if unsentBytes > high / 4 {
+        intake = .blocked(since: since)
+        return false
+      }
+    case .reading, .paused, .heldBack:
+      if unsentBytes > high {
+        intake = .blocked(since: now)
+        return false
+      }
+      guard case .heldBack(let below) = intake, callsInFlight < below else { return false }
+    }
+    intake = .reading
+    return takesCalls
+  }
+
+  // MARK: ends
+
+  /// - Returns: the id to announce with GoAway; nil: the connection is ending anyway.
   mutating func goAway() -> UInt64? {
     guard case .open = phase else { return nil }
     phase = .draining
     return lastID
   }
 
-  /// Orders the end once; asked after every answer.
-  mutating func end() -> EndAction {
-    guard case .ending = phase, callsInFlight == 0, !isEndOrdered else { return .wait }
-    isEndOrdered = true
-    return isInputEnded ? .close : .endOutput
-  }
-
-  /// The server goes: the connection closes once all that was accepted is answered, whatever the peer does.
+  /// Lets the connection close as soon as all accepted calls are answered, whatever the peer does.
   mutating func leave(now: Instant) {
-    guard takesFrames else { return }
+    guard takesCalls else { return }
     isInputEnded = true
     phase = .ending(since: now)
+  }
+
+  /// Next step towards the end; asked after every flush.
+  /// - Parameter unsentBytes: bytes that the socket did not take.
+  mutating func end(unsentBytes: Int) -> EndAction {
+    switch phase {
+    case .open, .draining, .closed: return .wait
+    case .ending(let since):
+      guard callsInFlight == 0 else { return .wait }
+      phase = .finishing(since: since)
+      return .endEncryption
+    case .finishing(let since):
+      guard unsentBytes == 0 else { return .wait }
+      if isInputEnded { return .close }
+      phase = .lingering(since: since)
+      return .endOutput
+    case .lingering: return isInputEnded ? .close : .wait
+    }
   }
 
   mutating func close() { phase = .closed }
 
   // MARK: time
 
-  /// Whether patience with the peer has ended.
-  func overdue(now: Instant) -> CloseReason? {
-    if let blockedSince {
-      return Self.hasPassed(bounds.stallNanoseconds, since: blockedSince, now: now) ? .slowReader : nil
+  /// Reason to close the connection because a time limit has passed; nil: there is none.
+  /// - Parameter bytesBuffered: bytes of an unfinished call.
+  func overdue(bytesBuffered: Int = 0, now: Instant) -> CloseReason? {
+    if case .blocked(let since) = intake {
+      return Self.hasPassed(bounds.stallNanoseconds, since: since, now: now) ? .slowReader : nil
     }
     switch phase {
     case .closed: return nil
-    case .ending(let since):
+    case .ending(let since), .finishing(let since), .lingering(let since):
       return callsInFlight == 0 && Self.hasPassed(bounds.stallNanoseconds, since: since, now: now) ? .lingering : nil
     case .open, .draining: break
     }
-    // While this side does not read, a frame cannot go on.
-    if let frameStart, wantsBytes {
-      // A long frame over a slow line is no attack as long as it moves.
-      let earned = UInt64(decoder.bytesBuffered) * 1_000_000_000 / UInt64(Limits.frameBytesPerSecondMin)
-      if Self.hasPassed(bounds.frameNanoseconds + earned, since: frameStart, now: now) { return .stalledFrame }
+    // While this side does not read, a call cannot arrive further.
+    if let callStart, wantsBytes {
+      // A long call over a slow line is no attack as long as it moves.
+      let earned = UInt64(bytesBuffered) * 1_000_000_000 / UInt64(Limits.frameBytesPerSecondMin)
+      if Self.hasPassed(bounds.frameNanoseconds + earned, since: callStart, now: now) { return .stalledFrame }
     }
     if let unknownSince, Self.hasPassed(bounds.handshakeNanoseconds, since: unknownSince, now: now) {
       return .unauthenticated

@@ -7,22 +7,29 @@ internal import NeedletailModels
 internal import NeedletailSecurity
 internal import NeedletailSockets
 internal import NeedletailSystem
-internal import NeedletailWire
 internal import ServiceLifecycle
 internal import Synchronization
 
-/// Takes connections and drains them when the server stops.
+#if canImport(FoundationEssentials)
+  internal import FoundationEssentials
+#else
+  internal import Foundation
+#endif
+
+/// Takes connections, hands them to the event loops, and drains them when the server stops.
 final class Listener: Service {
   private let configuration: ServerConfiguration
   private let shared: SharedServices
   private let loops: [ServingLoop]
   private let acceptor: Acceptor
+  private let tls: TLSSource?
+  private let turn = Turn()
   private let isEnded = Atomic(false)
-  /// Where calls over TCP arrive, port 0 resolved.
+  /// Address of calls over TCP, with port 0 resolved.
   let tcpAddress: ListenAddress?
 
-  /// Binds: from here on connections are taken.
-  /// - Parameter threads: event loops.
+  /// Binds the addresses of the configuration: from here on connections are taken.
+  /// - Parameter threads: number of event loops.
   /// - Throws: `ConfigurationError` naming the address that cannot be listened on.
   init(
     configuration: ServerConfiguration, threads: Int, registry: ModelRegistry, tls: TLSSource?,
@@ -30,14 +37,21 @@ final class Listener: Service {
   ) throws(ConfigurationError) {
     self.configuration = configuration
     self.shared = shared
-    do {
-      let loops = try (0..<threads).map { shard in
-        try ServingLoop(
-          shard: shard, reader: registry.reader(shard), limits: configuration.limits, serving: configuration.serving,
-          shared: shared)
+    self.tls = tls
+    do throws(SocketError) {
+      var loops: [ServingLoop] = []
+      for shard in 0..<threads {
+        loops.append(
+          try ServingLoop(
+            shard: shard, reader: registry.reader(shard), limits: configuration.limits, serving: configuration.serving,
+            shared: shared))
       }
-      acceptor = try Acceptor(Self.reception(loops, tls: tls, shared: shared))
       self.loops = loops
+      acceptor = try Acceptor { error, inRow in
+        shared.connectionCounters.acceptFailures.add(shard: 0)
+        guard inRow == 1 else { return }
+        shared.logger.warning("cannot accept connections; trying again", metadata: ["error": "\(error)"])
+      }
     } catch {
       throw ConfigurationError("threads: cannot start \(threads) event loops: \(error)")
     }
@@ -45,7 +59,7 @@ final class Listener: Service {
     var tcpAddress: ListenAddress?
     do throws(ConfigurationError) {
       if let address = configuration.listen {
-        let socket = try Self.listen("--listen \(address)") {
+        let socket = try Self.bind("--listen \(address)") {
           try .makeAddressResolvingHost(address.host, port: address.port)
         }
         sockets.append(socket)
@@ -53,7 +67,7 @@ final class Listener: Service {
       }
       if let path = configuration.unix {
         try UnixSocketFile.prepare(path)
-        sockets.append(try Self.listen("--unix \(path)") { try SocketAddress(unixDomainSocketPath: path) })
+        sockets.append(try Self.bind("--unix \(path)") { try SocketAddress(unixDomainSocketPath: path) })
       }
     } catch {
       for socket in sockets { socket.close() }
@@ -62,54 +76,13 @@ final class Listener: Service {
     self.tcpAddress = tcpAddress
     for loop in loops { loop.start() }
     NativeThread.start(name: "nt-accept", niceness: 0) { [acceptor] in acceptor.run() }
-    acceptor.listen(sockets)
+    for socket in sockets { serve(socket, codec: BinaryCodec.self) }
   }
 
-  /// Hands connections to the loops, each in its turn; one too many is told so and closed.
-  private static func reception(_ loops: [ServingLoop], tls: TLSSource?, shared: SharedServices) -> Acceptor.Handler {
-    let turn = Atomic(0)
-    return Acceptor.Handler(
-      accepted: { connection, isTCP in
-        // What reaches a Unix socket does not leave the machine: it is never encrypted.
-        let tls = isTCP ? tls : nil
-        guard shared.gate.enter() else {
-          shared.connectionCounters.refused.add(shard: 0)
-          // A handshake only to say no would cost more than what it protects.
-          refuse(connection, connectionsMax: tls == nil ? shared.gate.connectionsMax : nil)
-          return
-        }
-        if isTCP {
-          var one: Int32 = 1
-          setsockopt(connection, Int32(IPPROTO_TCP), TCP_NODELAY, &one, socklen_t(MemoryLayout<Int32>.size))
-        }
-        let loop = loops[turn.add(1, ordering: .relaxed).oldValue % loops.count]
-        loop.execute { loop.adopt(connection, tls: tls?.context) }
-      },
-      failed: { error, inRow in
-        shared.connectionCounters.acceptFailures.add(shard: 0)
-        guard inRow == 1 else { return }
-        shared.logger.warning("cannot accept connections; trying again", metadata: ["error": "\(error)"])
-      })
-  }
-
-  /// - Parameter connectionsMax: nil: it is not told.
-  private static func refuse(_ connection: Int32, connectionsMax: Int?) {
-    var socket = ConnectionSocket(connection, token: 0)
-    if let connectionsMax {
-      var buffer = ByteBuffer()
-      ResponseEncoder.appendError(
-        id: 0,
-        ServingError(
-          .overloaded, "connections: expected at most \(connectionsMax), found one more",
-          retryAfterMicroseconds: Limits.connectionRetryMicroseconds), to: &buffer)
-      // A socket that was just made has room for it.
-      _ = buffer.withUnsafeReadableBytes { socket.send($0) }
-    }
-    socket.close()
-  }
-
-  /// Makes of a socket's error a sentence about the setting behind it.
-  private static func listen(
+  /// Binds a socket.
+  /// - Parameter what: the setting that wants it, for the error.
+  /// - Throws: `ConfigurationError` with a sentence about the setting.
+  static func bind(
     _ what: String, _ address: () throws -> SocketAddress
   ) throws(ConfigurationError) -> ListeningSocket {
     do {
@@ -123,10 +96,49 @@ final class Listener: Service {
     }
   }
 
-  /// Holds calls against these keys from now on.
+  /// Takes connections from a bound socket, and serves them with a protocol.
+  func serve(_ socket: ListeningSocket, codec: ConnectionCodec.Type) {
+    // Bytes of a Unix socket do not leave the machine and are never encrypted.
+    let tls = socket.isTCP ? tls : nil
+    let isTCP = socket.isTCP
+    acceptor.listen(socket) { [loops, shared, turn] connection in
+      guard shared.gate.enter() else {
+        shared.connectionCounters.refused.add(shard: 0)
+        Self.refuse(connection, codec: tls == nil ? codec : nil, connectionsMax: shared.gate.connectionsMax)
+        return
+      }
+      if isTCP {
+        var one: Int32 = 1
+        setsockopt(connection, Int32(IPPROTO_TCP), TCP_NODELAY, &one, socklen_t(MemoryLayout<Int32>.size))
+      }
+      let loop = loops[turn.next() % loops.count]
+      loop.execute { loop.adopt(connection, codec: codec, tls: tls?.context) }
+    }
+  }
+
+  /// Closes a connection that is one too many.
+  /// - Parameter codec: writes the reason; nil: none is given, because a TLS handshake only for that would cost more
+  ///   than what the limit protects.
+  private static func refuse(_ connection: Int32, codec: ConnectionCodec.Type?, connectionsMax: Int) {
+    var socket = ConnectionSocket(connection, token: 0)
+    if let codec {
+      var buffer = ByteBuffer()
+      codec.init(callBytesMax: 0).write(
+        ServingError(
+          .overloaded, "connections: expected at most \(connectionsMax), found one more",
+          retryAfterMicroseconds: Limits.connectionRetryMicroseconds), id: 0, to: &buffer)
+      // A socket that was just made has room for it.
+      _ = buffer.withUnsafeReadableBytes { socket.send($0) }
+    }
+    socket.close()
+  }
+
+  /// Checks calls against other keys from now on.
   func setKeys(_ ring: KeyRing) {
     for loop in loops { loop.execute { loop.setKeys(ring) } }
   }
+
+  // MARK: the end
 
   /// Ends what `init` began, where the server does not get as far as running, or fails.
   func abandon() async {
@@ -141,8 +153,8 @@ final class Listener: Service {
     for loop in loops { await loop.stop() }
   }
 
-  /// Serves until the server is told to stop, then drains: not ready at once, still answering for the
-  /// grace time, then GoAway, then what was accepted is finished.
+  /// Serves until the server is told to stop, then drains: the server is not ready at once, still answers for the grace
+  /// time, then sends GoAway and finishes accepted calls.
   func run() async throws {
     try await gracefulShutdown()
     let clock = ContinuousClock()
@@ -165,4 +177,39 @@ final class Listener: Service {
     await end()
     shared.logger.info("stopped", metadata: ["seconds": "\((clock.now - start).seconds)"])
   }
+}
+
+/// Counts connections, so that each goes to the next loop.
+private final class Turn: Sendable {
+  private let count = Atomic(0)
+
+  func next() -> Int { count.add(1, ordering: .relaxed).oldValue }
+}
+
+/// The file of a Unix socket. A file that a killed server left behind is removed; one that is in use is not.
+enum UnixSocketFile {
+  /// Longest path: `sun_path` of Linux has 108 bytes with its terminator; this is what other systems allow too.
+  static let pathBytesMax = 103
+
+  /// Makes `path` free.
+  /// - Throws: if a file of another kind, or a socket that a process listens on, stands there.
+  static func prepare(_ path: String) throws(ConfigurationError) {
+    guard path.utf8.count <= pathBytesMax else {
+      throw ConfigurationError("--unix: expected a path of at most \(pathBytesMax) bytes, found \(path.utf8.count)")
+    }
+    guard let attributes = try? FileManager.default.attributesOfItem(atPath: path) else { return }
+    guard attributes[.type] as? FileAttributeType == .typeSocket else {
+      throw ConfigurationError("--unix \(path): expected no file or a stale socket, found a file of another kind")
+    }
+    if let address = try? SocketAddress(unixDomainSocketPath: path), ListeningSocket.isListening(address) {
+      throw ConfigurationError("--unix \(path): expected a free path, found a socket that another process listens on")
+    }
+    do {
+      try FileManager.default.removeItem(atPath: path)
+    } catch {
+      throw ConfigurationError("--unix \(path): expected a free path, found a stale socket that cannot be removed")
+    }
+  }
+
+  static func remove(_ path: String) { try? FileManager.default.removeItem(atPath: path) }
 }

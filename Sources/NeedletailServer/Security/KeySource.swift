@@ -3,21 +3,21 @@ internal import NeedletailSecurity
 internal import NeedletailYAML
 internal import Synchronization
 
-/// The key file of a server, and the ring of keys that was last read from it well.
+/// The key file of a server, and the ring of keys from the last reading that succeeded.
 final class KeySource: Sendable {
   private struct State {
     var ring: KeyRing
-    /// What the file was when it was last read, whether well or not.
+    /// Fingerprint of the file at the last reading, whether it succeeded or not.
     var seen: FileFingerprint.Kind
   }
 
   let path: String
   private let state: Mutex<State>
 
-  /// - Throws: what is wrong with the file: a server does not start without knowing its keys.
+  /// - Throws: the fault of the file, because a server must not start without its keys.
   init(path: String) throws(ConfigurationError) {
     self.path = path
-    // Taken before reading: a change in between is then seen as one.
+    // Taken before the reading, so that a change in between is seen.
     let seen = FileFingerprint.of(path: path)
     do throws(YAMLError) {
       state = Mutex(State(ring: KeyRing(try KeyFile.read(path: path)), seen: seen))
@@ -28,7 +28,7 @@ final class KeySource: Sendable {
 
   var ring: KeyRing { state.withLock { $0.ring } }
 
-  /// Reads the file if it has changed. A file that is wrong changes nothing.
+  /// Reads the file if it has changed. A faulty file changes nothing.
   /// - Returns: nil if nothing has changed.
   func reload() -> Result<KeyRing, YAMLError>? {
     let now = FileFingerprint.of(path: path)

@@ -2,19 +2,21 @@ internal import NeedletailCore
 internal import NeedletailEngine
 internal import NeedletailModels
 
-/// How two versions' answers to the same rows differ.
+/// Compares two versions' answers to the same rows.
 struct ShadowComparison {
   struct Result: Equatable {
-    /// Of two finite numbers, absolute.
+    /// Largest absolute difference of two finite numbers.
     var maxDifference: Float = 0
-    /// Rows with another class.
+    /// Number of rows with another class.
     var flips = 0
-    /// Numbers of the shadow that are none.
+    /// Number of the shadow's values that are NaN or infinite.
     var nonFinite = 0
   }
 
   private struct Numbers {
+    /// Output of the version that answered.
     var mine: Int
+    /// Output of the shadow.
     var its: Int
     var columns: Int
   }
@@ -22,13 +24,14 @@ struct ShadowComparison {
   private struct Classes {
     var mine: Int
     var its: Int
-    /// My class index → its; −1 where it does not know the label. Empty: the same.
+    /// Shadow's class index for each class index of the version that answered; −1 where the shadow does not know the
+    /// label. Empty: the indices are the same.
     var map: [Float]
   }
 
   private let numbers: [Numbers]
   private let classes: Classes?
-  /// Where no class is told, the largest of these numbers is one.
+  /// Numbers whose largest stands for the class, where no output is a class.
   private let scores: Numbers?
 
   init(_ mine: CompiledModel, _ its: CompiledModel) {
@@ -49,8 +52,8 @@ struct ShadowComparison {
     scores = classes == nil ? numbers.first { $0.columns > 1 } : nil
   }
 
-  /// - Parameter selection: the outputs of mine that are there, a bit each; numbers of the shadow's others are
-  ///   still looked at.
+  /// - Parameter selection: outputs that were answered, one bit each. The shadow's values of all outputs are checked
+  ///   for NaN.
   func compare(
     _ mine: [UnsafeMutablePointer<Float>], _ its: borrowing Workspace, rows: Int, selection: UInt64 = .max
   ) -> Result {

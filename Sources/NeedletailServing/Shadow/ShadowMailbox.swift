@@ -4,15 +4,15 @@ internal import NeedletailMetrics
 internal import NeedletailModels
 internal import Synchronization
 
-/// Where one loop leaves a batch that a version answered, for another version to answer again.
+/// Place where one loop leaves a batch that a version answered, for another version to answer again.
 ///
-/// It holds one batch. While that is being computed, or waits to be, the loop leaves nothing and counts
-/// what it left out: a shadow never makes an answer wait, and is the first thing to go under load.
+/// It holds one batch. While that batch is being computed, or waits to be, the loop leaves nothing and counts the rows
+/// that it left out: a shadow never makes an answer wait, and is the first thing to go under load.
 ///
-/// `@unchecked Sendable`: `state` says whose everything else is: the loop's while it is `empty`,
-/// the shadow thread's while it is `full`.
+/// `@unchecked Sendable`: `state` says which thread owns everything else: the loop while it is `empty`, the shadow
+/// thread while it is `full`.
 final class ShadowMailbox: @unchecked Sendable {
-  /// How far the loop is with its next batch.
+  /// Progress of the loop with its next batch.
   private enum Phase {
     case idle
     case inputTaken
@@ -32,14 +32,14 @@ final class ShadowMailbox: @unchecked Sendable {
   private let state = Atomic<Int>(State.empty)
   private let closed = Atomic<Bool>(false)
   private let input: UnsafeMutablePointer<Float>
-  /// Outputs of the version that answered, as the comparison wants them.
+  /// Outputs of the version that answered, in the order of its plan.
   private let outputs: [UnsafeMutablePointer<Float>]
   private let capacity: Int
   private var rows = 0
-  /// The outputs that were computed, a bit each.
+  /// Outputs that were computed, one bit each.
   private var selection = UInt64.max
   private var phase = Phase.idle
-  /// The shadow thread's.
+  /// Workspace of the shadow thread, made with the first batch.
   private var scratch: Scratch?
 
   private final class Scratch {
@@ -48,7 +48,7 @@ final class ShadowMailbox: @unchecked Sendable {
     init(_ plan: Plan) { workspace = Workspace(plan) }
   }
 
-  /// - Returns: nil where a bound row of one can be made no row of the other: see ``ShadowMatch``.
+  /// - Returns: nil where the bound rows of one version cannot be turned into rows of the other: see ``ShadowMatch``.
   init?(_ shadowed: LiveModel, shadow: LiveModel, counters: ShadowCounters) {
     let (from, to) = (shadowed.compiled, shadow.compiled)
     guard let match = try? ShadowMatch(from, shadow: to) else { return nil }
@@ -68,9 +68,9 @@ final class ShadowMailbox: @unchecked Sendable {
     for output in outputs { output.deallocate() }
   }
 
-  // MARK: the loop's
+  // MARK: called by the loop
 
-  /// Copies what is about to be computed, if there is room: a plan may write over its input.
+  /// Copies the input of the next run, if there is room, because a plan may overwrite its input.
   func takeInput(_ workspace: borrowing Workspace, rows: Int, shard: Int) {
     _ = isTaken(workspace.input, rows: rows, shard: shard)
   }
@@ -87,7 +87,7 @@ final class ShadowMailbox: @unchecked Sendable {
     return true
   }
 
-  /// Copies what the answers said of the rows that were taken last.
+  /// Copies the outputs of the rows that were taken last.
   func takeOutputs(_ workspace: borrowing Workspace) {
     guard phase == .inputTaken else { return }
     phase = .whole
@@ -97,7 +97,7 @@ final class ShadowMailbox: @unchecked Sendable {
     }
   }
 
-  /// Copies a call that a worker answered, if there is room. Outputs that nobody asked for are not compared.
+  /// Copies a call that a worker answered, if there is room. Outputs that its caller did not ask for are not compared.
   func take(
     input: UnsafePointer<Float>, outputs values: UnsafeBufferPointer<UnsafePointer<Float>>, selection: UInt64,
     rows: Int, shard: Int
@@ -110,8 +110,8 @@ final class ShadowMailbox: @unchecked Sendable {
     }
   }
 
-  /// Hands over what was taken.
-  /// - Returns: whether there was something.
+  /// Hands over the copied batch.
+  /// - Returns: whether there was one.
   func send() -> Bool {
     guard phase == .whole else { return false }
     phase = .idle
@@ -119,15 +119,15 @@ final class ShadowMailbox: @unchecked Sendable {
     return true
   }
 
-  /// The loop leaves nothing here any more.
+  /// Ends the use of this mailbox by the loop.
   func close() { closed.store(true, ordering: .releasing) }
 
-  // MARK: the shadow thread's
+  // MARK: called by the shadow thread
 
   var isClosed: Bool { closed.load(ordering: .acquiring) }
 
-  /// Computes and compares what lies here.
-  /// - Returns: how long that took; nil if nothing did.
+  /// Computes and compares the batch, if there is one.
+  /// - Returns: microseconds that this took; nil: there was no batch.
   func work() -> UInt32? {
     guard state.load(ordering: .acquiring) == State.full else { return nil }
     let plan = shadow.compiled.plan
@@ -135,7 +135,7 @@ final class ShadowMailbox: @unchecked Sendable {
     self.scratch = scratch
     match.bind(input, rows: rows, into: scratch.workspace.input)
     let start = Instant.now()
-    // On this thread alone: the others are for those who wait for an answer.
+    // On this thread alone: the engine's other threads are for calls whose callers wait.
     plan.runAlone(scratch.workspace, rows: rows)
     let microseconds = Instant.now().microseconds(since: start)
     counters.compute.record(microseconds: microseconds)
@@ -143,4 +143,65 @@ final class ShadowMailbox: @unchecked Sendable {
     state.store(State.empty, ordering: .releasing)
     return microseconds
   }
+}
+
+/// One loop's connection from a version to the version that shadows it. It does nothing while there is no shadow.
+struct ShadowCopies: ~Copyable {
+  private var shadow: LiveModel?
+  private var mailbox: ShadowMailbox?
+  private var counters: ShadowCounters?
+  private var runner: ShadowRunner?
+
+  deinit {
+    mailbox?.close()
+    runner?.wake()
+  }
+
+  /// Connects `model` to `shadow`; nil ends the connection.
+  mutating func connect(_ model: LiveModel, to shadow: LiveModel?, _ runner: ShadowRunner) {
+    guard shadow !== self.shadow else { return }
+    if let mailbox {
+      // The shadow thread then releases both versions.
+      mailbox.close()
+      runner.wake()
+    }
+    self.runner = runner
+    self.shadow = shadow
+    mailbox = shadow.flatMap { runner.mailbox(from: model, to: $0) }
+    counters = shadow.map { runner.counters(of: $0) }
+  }
+
+  /// Copies a batch's input before it is computed.
+  func takeInput(_ workspace: borrowing Workspace, rows: Int, shard: Int) {
+    guard shadow != nil else { return }
+    if let mailbox {
+      mailbox.takeInput(workspace, rows: rows, shard: shard)
+    } else {
+      counters?.incompatible.add(UInt64(rows), shard: shard)
+    }
+  }
+
+  /// Copies the outputs of the batch whose input was copied.
+  func takeOutputs(_ workspace: borrowing Workspace) { mailbox?.takeOutputs(workspace) }
+
+  /// Copies the input and the outputs of a call that a worker computed.
+  func take(
+    input: UnsafePointer<Float>, outputs: UnsafeBufferPointer<UnsafePointer<Float>>, selection: UInt64, rows: Int,
+    shard: Int
+  ) {
+    guard shadow != nil else { return }
+    if let mailbox {
+      mailbox.take(input: input, outputs: outputs, selection: selection, rows: rows, shard: shard)
+    } else {
+      counters?.incompatible.add(UInt64(rows), shard: shard)
+    }
+  }
+
+  /// Hands over what was copied.
+  func send() {
+    if mailbox?.send() == true { runner?.wake() }
+  }
+
+  /// Counts rows that are not copied.
+  func skip(rows: Int, shard: Int) { counters?.busy.add(UInt64(rows), shard: shard) }
 }

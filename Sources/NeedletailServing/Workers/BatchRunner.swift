@@ -3,8 +3,8 @@ internal import NeedletailEngine
 internal import NeedletailMetrics
 internal import NeedletailModels
 
-/// Runs batches on one worker's thread: rows from the calls into a workspace, answers from there into the
-/// calls. Confined to its worker.
+/// Runs batches on one worker's thread: copies rows from the calls into a workspace, runs the plan, and copies answers
+/// from there into the calls. Confined to its worker.
 final class BatchRunner {
   typealias Call = Unmanaged<QueuedCall>
 
@@ -16,22 +16,22 @@ final class BatchRunner {
     posted.reserveCapacity(256)
   }
 
-  /// - Returns: what it took, of which nothing if every deadline had passed.
+  /// - Returns: nanoseconds that the batch took; 0 if every deadline had passed.
   func run(_ calls: [Call], _ lane: WorkerLane, _ box: WorkspaceBox) -> UInt64 {
     let start = Instant.now()
     var rows = 0
     for call in calls {
       call._withUnsafeGuaranteedRef { call in
-        // The last look before it is computed.
+        // The last check before the call is computed.
         guard !call.deadline.hasPassed(at: start) else {
           call.outcome = .expired
           return
         }
         call.outcome = .answered
-        guard call.rows <= lane.plan.rowsMax else { return }
+        guard call.extent.rows <= lane.plan.rowsMax else { return }
         (box.workspace.input + rows * lane.plan.inputColumns)
-          .update(from: call.input, count: call.rows * lane.plan.inputColumns)
-        rows += call.rows
+          .update(from: call.input, count: call.extent.rows * lane.plan.inputColumns)
+        rows += call.extent.rows
       }
     }
     if rows > 0 {
@@ -56,37 +56,38 @@ final class BatchRunner {
       call._withUnsafeGuaranteedRef { call in
         guard case .answered = call.outcome else { return }
         lane.plan.collect(
-          box.workspace, from: row, count: call.rows, selection: call.selection, into: call.output, at: 0,
-          of: call.rows)
-        row += call.rows
-        tell(call, start: start, end: end, batchRows: rows)
+          box.workspace, from: row, count: call.extent.rows, selection: call.selection, into: call.output, at: 0,
+          of: call.extent.rows)
+        row += call.extent.rows
+        stamp(call, start: start, end: end, batchRows: rows)
       }
     }
   }
 
-  /// A call of more rows than one run takes: a batch of its own, run after run.
+  /// Computes a call of more rows than one run takes: a batch of its own, run after run.
   private func runAlone(_ call: QueuedCall, _ lane: WorkerLane, _ box: WorkspaceBox, start: Instant) {
     guard case .answered = call.outcome else { return }
     let columns = lane.plan.inputColumns
     var row = 0
-    while row < call.rows {
+    while row < call.extent.rows {
       guard !call.deadline.hasPassed(at: .now()) else {
         call.outcome = .expired
         return
       }
-      let count = min(lane.plan.rowsMax, call.rows - row)
+      let count = min(lane.plan.rowsMax, call.extent.rows - row)
       box.workspace.input.update(from: call.input + row * columns, count: count * columns)
       lane.plan.run(box.workspace, rows: count)
       countNonFinite(lane, box, rows: count)
       lane.plan.collect(
-        box.workspace, from: 0, count: count, selection: call.selection, into: call.output, at: row, of: call.rows)
+        box.workspace, from: 0, count: count, selection: call.selection, into: call.output, at: row,
+        of: call.extent.rows)
       row += count
     }
-    lane.model.counters.batchRows.record(items: call.rows, shard: shard)
-    tell(call, start: start, end: .now(), batchRows: call.rows)
+    lane.model.counters.batchRows.record(items: call.extent.rows, shard: shard)
+    stamp(call, start: start, end: .now(), batchRows: call.extent.rows)
   }
 
-  private func tell(_ call: QueuedCall, start: Instant, end: Instant, batchRows: Int) {
+  private func stamp(_ call: QueuedCall, start: Instant, end: Instant, batchRows: Int) {
     call.computed = end
     call.timing = AnswerTiming(
       queueMicroseconds: start.microseconds(since: call.arrival),
@@ -100,25 +101,27 @@ final class BatchRunner {
 
   // MARK: back to the loops
 
+  /// Gives dropped calls back to their loops.
   func post(_ dropped: [(ticket: Call, reason: WorkDrop)]) {
     posted.removeAll(keepingCapacity: true)
     for call in dropped { posted.append(call.ticket) }
     post()
   }
 
+  /// Gives finished calls back to their loops.
   func post(_ calls: [Call]) {
     posted.removeAll(keepingCapacity: true)
     posted.append(contentsOf: calls)
     post()
   }
 
-  /// Each mailbox once. After that the calls are the loops' again and must not be looked at.
+  /// Posts to each mailbox once. After that the calls belong to the loops again and must not be touched.
   private func post() {
     while let first = posted.last {
       let mailbox = first._withUnsafeGuaranteedRef { $0.mailbox }
       var others = 0
       var mine = posted.count
-      // Those of this mailbox move to the end.
+      // Calls of this mailbox move to the end.
       var index = 0
       while index < mine {
         if posted[index]._withUnsafeGuaranteedRef({ $0.mailbox === mailbox }) {

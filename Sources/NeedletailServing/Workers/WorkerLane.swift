@@ -4,31 +4,30 @@ internal import NeedletailMetrics
 internal import NeedletailModels
 internal import Synchronization
 
-/// One version as the workers know it. Keeps the version alive from the first call's admission to the
-/// last one's answer: every loop that has scratch for it holds the lane, and scratch stays while calls
-/// are out.
+/// Lane of one version as loops and workers share it; ``ModelLane`` holds its calls. It keeps the version alive from
+/// the first call's admission to the last one's answer: every loop with scratch for the version holds the lane, and
+/// scratch stays while calls are with the workers.
 ///
-/// `@unchecked Sendable`: `users` and `workspaces` are touched under the pool's lock, the rest is constant
-/// or atomic.
+/// `@unchecked Sendable`: `users` and `workspaces` are touched under the pool's lock, the rest is constant or atomic.
 final class WorkerLane: @unchecked Sendable {
   let model: LiveModel
   let plan: Plan
-  /// In the pool's scheduler.
+  /// Index of the lane in the pool's scheduler.
   let index: Int
   let limitGauge: Gauge
   let queuedGauge: Gauge
-  /// Loops that hold it.
+  /// Number of loops that hold it.
   var users = 0
-  /// Scratch that no worker uses now: at most one a worker was ever made.
+  /// Scratch that no worker uses now. At most one workspace per worker was ever made.
   var workspaces: [WorkspaceBox] = []
 
-  /// Rows admitted by loops and not yet taken by a worker.
-  private let rowsWaiting = Atomic(0)
-  /// Rows that may wait: ``WorkScheduler/LaneStatus/rowsLimit``.
-  private let rowsLimit = Atomic(Int.max)
-  private let rowNanoseconds = Atomic<UInt64>(0)
-  /// Since the pool last asked.
-  private let hasRefused = Atomic(false)
+  /// Units admitted by loops and not yet taken by a worker.
+  private let unitsWaiting = Atomic(0)
+  /// Units that may wait: ``WorkScheduler/LaneStatus/unitsLimit``.
+  private let unitsLimit = Atomic(Int.max)
+  private let unitNanoseconds = Atomic<UInt64>(0)
+  /// Whether a call was rejected since the pool last asked.
+  private let hasRejected = Atomic(false)
 
   init(_ model: LiveModel, index: Int, counters: ServingCounters) {
     self.model = model
@@ -38,56 +37,55 @@ final class WorkerLane: @unchecked Sendable {
     queuedGauge = counters.queueRows(of: model)
   }
 
-  /// Nil: the call may wait. Else why not, and when it may be tried again. Bulk calls find half the room.
-  func obstacle(rows: Int, priority: CallPriority) -> ServingError? {
-    let waiting = rowsWaiting.load(ordering: .relaxed)
-    let limit = rowsLimit.load(ordering: .relaxed) / (priority == .bulk ? 2 : 1)
-    // Whatever the limit, an empty queue takes one call.
-    guard waiting > 0, waiting + rows > limit else { return nil }
-    if !hasRefused.load(ordering: .relaxed) { hasRefused.store(true, ordering: .relaxed) }
-    return overloaded
+  /// Reason why a call of this extent may not wait, with the time after which to try again; nil: it may wait. Bulk
+  /// calls find half the room.
+  func rejection(of extent: BatchExtent, priority: CallPriority) -> ServingError? {
+    let waiting = unitsWaiting.load(ordering: .relaxed)
+    let limit = unitsLimit.load(ordering: .relaxed) / (priority == .bulk ? 2 : 1)
+    // An empty queue takes one call, however large.
+    guard waiting > 0, waiting + extent.units > limit else { return nil }
+    if !hasRejected.load(ordering: .relaxed) { hasRejected.store(true, ordering: .relaxed) }
+    return shedError
   }
 
-  /// For a call that was admitted and not run after all.
-  var shedError: ServingError { overloaded }
-
-  /// A constant sentence: with numbers in it, a refusal would cost several times as much.
-  private var overloaded: ServingError {
+  /// Error of a call that finds no room. A constant sentence: with numbers in it, a rejection would cost several times
+  /// as much.
+  var shedError: ServingError {
     let microseconds = UInt32(min(1_000_000, drainNanoseconds / 1000))
     return ServingError(
       .overloaded, "queue: expected room for the call's rows, found it full",
       retryAfterMicroseconds: max(Limits.overloadRetryMicrosecondsMin, microseconds))
   }
 
-  /// Until the workers have done all that waits now.
+  /// Time until the workers have done all that waits now.
   var drainNanoseconds: UInt64 {
-    let rows = max(0, rowsWaiting.load(ordering: .relaxed))
-    let product = UInt64(rows).multipliedReportingOverflow(by: rowNanoseconds.load(ordering: .relaxed))
+    let units = max(0, unitsWaiting.load(ordering: .relaxed))
+    let product = UInt64(units).multipliedReportingOverflow(by: unitNanoseconds.load(ordering: .relaxed))
     return product.overflow ? .max : product.partialValue
   }
 
-  /// Whether a call was refused since the last question.
-  func takeRefusal() -> Bool { hasRefused.exchange(false, ordering: .relaxed) }
+  /// Whether a call was rejected since the last question.
+  func takeRejection() -> Bool { hasRejected.exchange(false, ordering: .relaxed) }
 
-  func admitted(rows: Int) { rowsWaiting.add(rows, ordering: .relaxed) }
+  func admitted(_ extent: BatchExtent) { unitsWaiting.add(extent.units, ordering: .relaxed) }
 
-  func left(rows: Int) { rowsWaiting.subtract(rows, ordering: .relaxed) }
+  func left(_ extent: BatchExtent) { unitsWaiting.subtract(extent.units, ordering: .relaxed) }
 
   func publish(_ status: WorkScheduler<Unmanaged<QueuedCall>>.LaneStatus) {
-    rowsLimit.store(status.rowsLimit, ordering: .relaxed)
-    rowNanoseconds.store(status.rowNanoseconds, ordering: .relaxed)
-    limitGauge.set(Double(status.rowsLimit))
-    queuedGauge.set(Double(status.rowsQueued))
+    unitsLimit.store(status.unitsLimit, ordering: .relaxed)
+    unitNanoseconds.store(status.unitNanoseconds, ordering: .relaxed)
+    limitGauge.set(Double(status.unitsLimit))
+    queuedGauge.set(Double(status.unitsQueued))
   }
 
-  /// Whether a call of one row would be refused now.
+  /// Whether bulk calls would be rejected now: the lane is at least half full.
   var isFull: Bool {
-    let waiting = rowsWaiting.load(ordering: .relaxed)
-    return waiting > 0 && waiting >= rowsLimit.load(ordering: .relaxed) / 2
+    let waiting = unitsWaiting.load(ordering: .relaxed)
+    return waiting > 0 && waiting >= unitsLimit.load(ordering: .relaxed) / 2
   }
 }
 
-/// Holds a workspace in place, for arrays cannot hold what cannot be copied.
+/// Holds a workspace in place, because arrays cannot hold values that cannot be copied.
 ///
 /// `@unchecked Sendable`: handed from thread to thread under the pool's lock, used by one at a time.
 final class WorkspaceBox: @unchecked Sendable {

@@ -7,17 +7,16 @@ internal import Synchronization
 
 /// The threads that run plans too expensive for an event loop, and the queue before them.
 ///
-/// Loops submit what a tick brought in under one lock, and workers take and finish batches under it: a
-/// few times a batch, never once a row, and never on the way of a small plan. All decisions are the
-/// ``WorkScheduler``'s.
+/// Loops submit the calls of a tick under one lock, and workers take and finish batches under it: a few times a batch,
+/// never once a row, and never on the way of a small plan. ``WorkScheduler`` makes all decisions.
 ///
 /// `@unchecked Sendable`: everything mutable is touched under `signal`'s lock, or atomic.
 public final class WorkerPool: @unchecked Sendable {
   public struct Configuration: Sendable {
     public var workers: Int
-    /// A call that costs no more runs on its loop.
+    /// Cost up to which a call runs on its loop.
     public var inlineNanosecondsMax: UInt64
-    /// What a call may wait for company.
+    /// Time that a call may wait for others to share its batch.
     public var queueDelayNanoseconds: UInt64
 
     public init(
@@ -38,14 +37,14 @@ public final class WorkerPool: @unchecked Sendable {
   private let signal = ThreadSignal()
   private var scheduler: WorkScheduler<Call>
   private var lanes: [WorkerLane?] = []
-  /// Workers that wait for a signal.
+  /// Number of workers that wait for a signal.
   private var idle = 0
   private var threads = 0
   private var isStopping = false
-  /// Whether some lane has little or no room: whether it pays to look before a call is decoded.
+  /// Whether some lane has little or no room.
   private let hasFullLane = Atomic(false)
 
-  /// - Parameter firstShard: of the metrics, for the first worker: behind those of the loops.
+  /// - Parameter firstShard: shard of the metrics of the first worker, behind those of the loops.
   public init(_ configuration: Configuration, counters: ServingCounters, firstShard: Int) {
     self.configuration = configuration
     self.counters = counters
@@ -64,7 +63,7 @@ public final class WorkerPool: @unchecked Sendable {
     }
   }
 
-  /// Ends the threads and waits until they have; what still waits is not run.
+  /// Ends the threads and waits for their end. Calls that still wait are not run.
   public func stop() {
     signal.lock()
     isStopping = true
@@ -73,12 +72,12 @@ public final class WorkerPool: @unchecked Sendable {
     signal.unlock()
   }
 
-  /// Whether it pays to look before a call is decoded. Wait-free.
+  /// Whether some lane has little or no room. Wait-free.
   public var isUnderPressure: Bool { hasFullLane.load(ordering: .relaxed) }
 
   // MARK: loops
 
-  /// The lane of a version, held until ``release(_:)``.
+  /// Lane of a version, held by the caller until ``release(_:)``. Takes the lock.
   func lane(for model: LiveModel) -> WorkerLane {
     signal.lock()
     defer { signal.unlock() }
@@ -86,7 +85,7 @@ public final class WorkerPool: @unchecked Sendable {
       known.users += 1
       return known
     }
-    let index = scheduler.addLane(cost: model.cost, rowsMax: model.compiled.plan.rowsMax, now: .now())
+    let index = scheduler.addLane(cost: model.cost, extentMax: model.compiled.plan.extentMax, now: .now())
     let lane = WorkerLane(model, index: index, counters: counters)
     lane.users = 1
     if index == lanes.count { lanes.append(lane) } else { lanes[index] = lane }
@@ -98,14 +97,14 @@ public final class WorkerPool: @unchecked Sendable {
     signal.lock()
     defer { signal.unlock() }
     lane.users -= 1
-    // After the end, calls that were not run may still stand in its queue; nobody takes them any more.
+    // After the end, calls that were not run may still stand in its queue; no worker takes them any more.
     guard lane.users == 0, !isStopping else { return }
     scheduler.removeLane(lane.index)
     lanes[lane.index] = nil
   }
 
-  /// Queues what a tick brought in. Calls that find no place come back at once, in `calls`; what was
-  /// queued comes back by its mailbox.
+  /// Queues the calls of a tick. Calls that find no place come back at once, in `calls`; the others come back in their
+  /// mailbox.
   func submit(_ calls: inout [Call], now: Instant) {
     signal.lock()
     var kept = 0
@@ -129,12 +128,12 @@ public final class WorkerPool: @unchecked Sendable {
     calls.removeLast(calls.count - kept)
   }
 
-  /// Under the lock.
+  /// Publishes the figures that admission reads. Called under the lock.
   private func publishAll(now: Instant) {
     var isFull = false
     for lane in lanes {
       guard let lane else { continue }
-      if lane.takeRefusal() { scheduler.refused(lane: lane.index, now: now) }
+      if lane.takeRejection() { scheduler.rejected(lane: lane.index, now: now) }
       lane.publish(scheduler.status(of: lane.index, now: now))
       if lane.isFull { isFull = true }
     }
@@ -151,8 +150,8 @@ public final class WorkerPool: @unchecked Sendable {
       let action = scheduler.next(now: .now(), into: &batch)
       if !batch.dropped.isEmpty || action == .run {
         let box = action == .run ? takeWorkspace(batch.lane) : nil
-        for call in batch.tickets { call._withUnsafeGuaranteedRef { $0.lane?.left(rows: $0.rows) } }
-        for dropped in batch.dropped { dropped.ticket._withUnsafeGuaranteedRef { $0.lane?.left(rows: $0.rows) } }
+        for call in batch.tickets { call._withUnsafeGuaranteedRef { $0.lane?.left($0.extent) } }
+        for dropped in batch.dropped { dropped.ticket._withUnsafeGuaranteedRef { $0.lane?.left($0.extent) } }
         publishAll(now: .now())
         if action == .run, idle > 0, scheduler.hasWaiting { signal.signal() }
         signal.unlock()
@@ -163,7 +162,7 @@ public final class WorkerPool: @unchecked Sendable {
       idle += 1
       switch action {
       case .wait(let instant): signal.wait(until: instant)
-      case .run, .rest: signal.wait()
+      case .run, .sleep: signal.wait()
       }
       idle -= 1
     }
@@ -172,13 +171,13 @@ public final class WorkerPool: @unchecked Sendable {
     signal.unlock()
   }
 
-  /// Under the lock.
+  /// Called under the lock.
   private func takeWorkspace(_ index: Int) -> (lane: WorkerLane, workspace: WorkspaceBox?) {
-    guard let lane = lanes[index] else { preconditionFailure("a batch of a lane that is gone") }
+    guard let lane = lanes[index] else { preconditionFailure("a batch of a lane that was removed") }
     return (lane, lane.workspaces.popLast())
   }
 
-  /// Without the lock.
+  /// Called without the lock.
   private func run(
     _ batch: WorkScheduler<Call>.Batch, _ taken: (lane: WorkerLane, workspace: WorkspaceBox?)?, with runner: BatchRunner
   ) {
@@ -189,9 +188,9 @@ public final class WorkerPool: @unchecked Sendable {
     guard let (lane, spare) = taken else { return }
     let box = spare ?? WorkspaceBox(lane.plan)
     let nanoseconds = runner.run(batch.tickets, lane, box)
-    // The batch is finished before its answers are: who is woken by them may release the lane.
+    // The batch is finished before its answers are posted: the loop that they wake may release the lane.
     signal.lock()
-    scheduler.finish(lane: lane.index, rows: batch.rows, nanoseconds: nanoseconds, now: .now())
+    scheduler.finish(lane: lane.index, units: batch.extent.units, nanoseconds: nanoseconds, now: .now())
     lane.workspaces.append(box)
     publishAll(now: .now())
     signal.unlock()
@@ -203,6 +202,6 @@ extension WorkScheduler where Ticket == Unmanaged<QueuedCall> {
   fileprivate mutating func enqueue(_ ticket: Ticket, of call: QueuedCall, now: Instant) -> Bool {
     guard let lane = call.lane else { preconditionFailure("a call was submitted without a lane") }
     return enqueue(
-      ticket, lane: lane.index, rows: call.rows, priority: call.priority, deadline: call.deadline, now: now)
+      ticket, lane: lane.index, extent: call.extent, priority: call.priority, deadline: call.deadline, now: now)
   }
 }

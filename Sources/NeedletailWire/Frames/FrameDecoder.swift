@@ -47,15 +47,35 @@ public struct FrameDecoder {
   /// - Complexity: O(1); the frame shares the decoder's storage.
   public mutating func next() throws(FrameError) -> ByteBuffer? {
     guard let word = buffer.getInteger(at: buffer.readerIndex, endianness: .big, as: UInt32.self) else { return nil }
-    let length = Int(word)
-    guard length > 0 else { throw .emptyFrame }
-    guard length <= frameBytesMax else { throw .tooLong(found: length, limit: frameBytesMax) }
+    let length = try Self.length(word, frameBytesMax: frameBytesMax)
     guard buffer.readableBytes - 4 >= length else { return nil }
     buffer.moveReaderIndex(forwardBy: 4)
     let frame = buffer.readSlice(length: length)
     // A long frame's storage leaves with the frame.
     if buffer.readableBytes == 0, buffer.storageCapacity > Self.idleBytesMax { buffer = ByteBuffer() }
     return frame
+  }
+
+  /// First whole frame in `bytes` without its length word; nil until more bytes arrive. The frame is followed by the
+  /// next one: the caller skips `4 + frame.count` bytes.
+  /// - Throws: where the boundary of frames is lost; the connection must be closed.
+  @inlinable
+  public static func frame(
+    in bytes: UnsafeRawBufferPointer, frameBytesMax: Int
+  ) throws(FrameError) -> UnsafeRawBufferPointer? {
+    guard bytes.count >= 4 else { return nil }
+    let length = try length(
+      UInt32(bigEndian: bytes.loadUnaligned(as: UInt32.self)), frameBytesMax: frameBytesMax)
+    guard bytes.count - 4 >= length else { return nil }
+    return UnsafeRawBufferPointer(rebasing: bytes[4..<4 + length])
+  }
+
+  @inlinable
+  static func length(_ word: UInt32, frameBytesMax: Int) throws(FrameError) -> Int {
+    let length = Int(word)
+    guard length > 0 else { throw .emptyFrame }
+    guard length <= frameBytesMax else { throw .tooLong(found: length, limit: frameBytesMax) }
+    return length
   }
 
   /// Bytes taken and not yet given out.

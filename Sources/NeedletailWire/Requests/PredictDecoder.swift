@@ -1,18 +1,12 @@
-internal import NeedletailCore
-internal import NeedletailProtobuf
+public import NeedletailCore
+public import NeedletailProtobuf
 
-/// Reads a `PredictRequest`: one pass counts, one pass fills arrays of exactly that size. Where there is but
-/// one of what is counted, as mostly, the first pass has seen it already.
+/// Reads a `PredictRequest`: one pass reads the head and counts, one pass fills arrays of exactly that size. Where
+/// there is only one tensor or name, as in most calls, the first pass has found it already.
 enum PredictDecoder {
-  static func decode(_ payloads: CallPayloads, arena: MessageArena) throws(ServingError) -> PredictView {
-    let empty = UnsafeRawBufferPointer(start: nil, count: 0)
-    var view = PredictView(
-      model: empty, selector: .serving, tensors: .init(start: nil, count: 0), outputs: .init(start: nil, count: 0),
-      routingKey: empty)
-    var tensorCount = 0
-    var outputCount = 0
-    var lastTensor = empty
-    var lastOutput = empty
+  /// The fields beside tensors and names of outputs, and how many rows there are.
+  static func decodeHead(_ payloads: CallPayloads, body: inout PredictBody) throws(ServingError) -> PredictView {
+    var view = PredictView(model: UnsafeRawBufferPointer(start: nil, count: 0), selector: .serving)
     var calls = payloads
     while let payload = try calls.next() {
       var fields = MessageCursor(payload, of: "PredictRequest")
@@ -22,57 +16,23 @@ enum PredictDecoder {
         case (2, .varint(let version)): view.selector = .version(version)
         case (3, .bytes(let label)): view.selector = .label(label)
         case (4, .bytes(let tensor)):
-          lastTensor = tensor
-          tensorCount += 1
+          if body.tensorCount == 0 { view.rows = try firstDimension(of: tensor) ?? 1 }
+          body.lastTensor = tensor
+          body.tensorCount += 1
         case (5, .bytes(let output)):
-          lastOutput = output
-          outputCount += 1
+          body.lastOutput = output
+          body.outputCount += 1
         case (6, .bytes(let key)): view.routingKey = key
         case (7, .varint(let level)): view.priority = priority(level)
         default: break
         }
       }
     }
-    try check("inputs", tensorCount, atMost: Limits.inputTensorsMax, unit: "tensors")
-    try check("outputs", outputCount, atMost: Limits.outputNamesMax, unit: "names")
+    try check("inputs", body.tensorCount, atMost: Limits.inputTensorsMax, unit: "tensors")
+    try check("outputs", body.outputCount, atMost: Limits.outputNamesMax, unit: "names")
     try check("routing_key", view.routingKey.count, atMost: Limits.routingKeyBytesMax, unit: "bytes")
-
-    let tensors = try array(of: TensorView.self, count: tensorCount, in: arena)
-    let outputs = try array(of: UnsafeRawBufferPointer.self, count: outputCount, in: arena)
-    if tensorCount <= 1, outputCount <= 1 {
-      if tensorCount == 1 { tensors.initializeElement(at: 0, to: try tensor(lastTensor, arena: arena)) }
-      if outputCount == 1 { outputs.initializeElement(at: 0, to: lastOutput) }
-    } else {
-      try fill(tensors, outputs, from: payloads, arena: arena)
-    }
-    view.tensors = UnsafeBufferPointer(tensors)
-    view.outputs = UnsafeBufferPointer(outputs)
+    body.payloads = payloads
     return view
-  }
-
-  /// The fields beside tensors and names of outputs, and how many rows there are.
-  static func peek(_ payloads: CallPayloads, id: UInt64) throws(ServingError) -> PredictPeek {
-    let empty = UnsafeRawBufferPointer(start: nil, count: 0)
-    var peek = PredictPeek(id: id, model: empty, selector: .serving, routingKey: empty, priority: .interactive, rows: 1)
-    var hasTensor = false
-    var calls = payloads
-    while let payload = try calls.next() {
-      var fields = MessageCursor(payload, of: "PredictRequest")
-      while let field = try fields.next() {
-        switch (field.number, field.value) {
-        case (1, .bytes(let name)): peek.model = name
-        case (2, .varint(let version)): peek.selector = .version(version)
-        case (3, .bytes(let label)): peek.selector = .label(label)
-        case (4, .bytes(let tensor)):
-          if !hasTensor { peek.rows = try firstDimension(of: tensor) ?? 1 }
-          hasTensor = true
-        case (6, .bytes(let key)): peek.routingKey = key
-        case (7, .varint(let level)): peek.priority = priority(level)
-        default: break
-        }
-      }
-    }
-    return peek
   }
 
   private static func firstDimension(of tensor: UnsafeRawBufferPointer) throws(ServingError) -> UInt64? {
@@ -94,7 +54,7 @@ enum PredictDecoder {
     UInt32(truncatingIfNeeded: level) == 0 ? .interactive : .bulk
   }
 
-  private static func fill(
+  fileprivate static func fill(
     _ tensors: UnsafeMutableBufferPointer<TensorView>, _ outputs: UnsafeMutableBufferPointer<UnsafeRawBufferPointer>,
     from payloads: CallPayloads, arena: MessageArena
   ) throws(ServingError) {
@@ -116,7 +76,7 @@ enum PredictDecoder {
     }
   }
 
-  private static func tensor(
+  fileprivate static func tensor(
     _ message: UnsafeRawBufferPointer, arena: MessageArena
   ) throws(ServingError) -> TensorView {
     let empty = UnsafeRawBufferPointer(start: nil, count: 0)
@@ -204,7 +164,7 @@ enum PredictDecoder {
     }
   }
 
-  private static func array<Element: BitwiseCopyable>(
+  fileprivate static func array<Element: BitwiseCopyable>(
     of type: Element.Type, count: Int, in arena: MessageArena
   ) throws(ServingError) -> UnsafeMutableBufferPointer<Element> {
     guard count > 0 else { return .init(start: nil, count: 0) }
@@ -214,5 +174,28 @@ enum PredictDecoder {
           + "\(arena.bytesBudget) bytes to keep them; send one dense tensor instead of many small ones")
     }
     return memory
+  }
+}
+
+extension PredictBody {
+  /// Reads the tensors and the names of outputs.
+  /// - Parameter arena: the one that the head was read with; it owns the arrays until its next reset.
+  /// - Throws: `.invalidArgument` naming the field.
+  public func decode(
+    arena: MessageArena
+  ) throws(ServingError) -> (
+    tensors: UnsafeBufferPointer<TensorView>, outputs: UnsafeBufferPointer<UnsafeRawBufferPointer>
+  ) {
+    let tensors = try PredictDecoder.array(of: TensorView.self, count: tensorCount, in: arena)
+    let outputs = try PredictDecoder.array(of: UnsafeRawBufferPointer.self, count: outputCount, in: arena)
+    if tensorCount <= 1, outputCount <= 1 {
+      if tensorCount == 1 {
+        tensors.initializeElement(at: 0, to: try PredictDecoder.tensor(lastTensor, arena: arena))
+      }
+      if outputCount == 1 { outputs.initializeElement(at: 0, to: lastOutput) }
+    } else if let payloads {
+      try PredictDecoder.fill(tensors, outputs, from: payloads, arena: arena)
+    }
+    return (UnsafeBufferPointer(tensors), UnsafeBufferPointer(outputs))
   }
 }

@@ -23,6 +23,12 @@ public struct RequestView {
   /// Budget from the arrival of the frame's last byte; 0: none.
   public var timeoutMicroseconds: UInt32
   public var call: Call
+
+  public init(id: UInt64, timeoutMicroseconds: UInt32, call: Call) {
+    self.id = id
+    self.timeoutMicroseconds = timeoutMicroseconds
+    self.call = call
+  }
 }
 
 /// A predict call as sent; names are bytes, unchecked.
@@ -35,17 +41,34 @@ public struct PredictView {
   public var routingKey: UnsafeRawBufferPointer
   /// A level that this server does not know is the lowest one.
   public var priority = CallPriority.interactive
+  /// Rows that the first tensor's shape declares, whatever its other fields hold; 1 without a tensor or a shape.
+  public var rows: UInt64 = 1
+
+  /// View without tensors and names of outputs.
+  /// - Parameter rows: rows that the call declares.
+  public init(
+    model: UnsafeRawBufferPointer, selector: ModelSelector,
+    routingKey: UnsafeRawBufferPointer = UnsafeRawBufferPointer(start: nil, count: 0), rows: UInt64 = 1
+  ) {
+    self.model = model
+    self.selector = selector
+    self.routingKey = routingKey
+    self.rows = rows
+    tensors = UnsafeBufferPointer(start: nil, count: 0)
+    outputs = UnsafeBufferPointer(start: nil, count: 0)
+  }
 }
 
-/// What of a predict call decides whether it is taken on.
-public struct PredictPeek {
-  public var id: UInt64
-  public var model: UnsafeRawBufferPointer
-  public var selector: ModelSelector
-  public var routingKey: UnsafeRawBufferPointer
-  public var priority: CallPriority
-  /// As the first tensor's shape says, whatever else it holds; 1 without one.
-  public var rows: UInt64
+/// Tensors and names of outputs of a predict call whose head was read. Borrows the frame.
+public struct PredictBody {
+  var payloads: CallPayloads?
+  var tensorCount = 0
+  var outputCount = 0
+  var lastTensor = UnsafeRawBufferPointer(start: nil, count: 0)
+  var lastOutput = UnsafeRawBufferPointer(start: nil, count: 0)
+
+  /// Body without tensors and names.
+  public init() {}
 }
 
 /// A describe call as sent.
@@ -63,6 +86,7 @@ public struct DescribeView {
 /// A string keeps its length, so a NUL inside a name cannot shorten it to another name.
 /// The tests hold this decoder against protobuf-c and against Google's protobuf.
 public enum RequestDecoder {
+  /// Reads a whole request.
   /// - Parameters:
   ///   - frame: the bytes after the length word; the view borrows them.
   ///   - arena: reset here; it owns the view's arrays until its next reset.
@@ -71,12 +95,31 @@ public enum RequestDecoder {
   public static func decode(
     _ frame: UnsafeRawBufferPointer, arena: MessageArena
   ) throws(ServingError) -> RequestView {
+    var (view, body) = try decodeHead(frame, arena: arena)
+    if case .predict(var predict) = view.call {
+      (predict.tensors, predict.outputs) = try body.decode(arena: arena)
+      view.call = .predict(predict)
+    }
+    return view
+  }
+
+  /// Reads a request without the tensors of a predict call: all that decides whether the call is taken on. What is
+  /// left is read by ``PredictBody/decode(arena:)``, so that a call that is taken on is not read twice.
+  /// - Parameters:
+  ///   - frame: the bytes after the length word; view and body borrow them.
+  ///   - arena: reset here.
+  /// - Throws: `.invalidArgument`, which goes to the id that ``peekID(_:)`` finds.
+  /// - Complexity: O(number of tensors and names); tensor data is not touched.
+  public static func decodeHead(
+    _ frame: UnsafeRawBufferPointer, arena: MessageArena
+  ) throws(ServingError) -> (view: RequestView, body: PredictBody) {
     arena.reset(budgetBytes: MessageArena.budgetBytes(frameBytes: frame.count))
     var envelope = Envelope()
     try envelope.read(frame)
+    var body = PredictBody()
     let call: RequestView.Call =
       switch envelope.call {
-      case .predict: .predict(try PredictDecoder.decode(envelope.payloads, arena: arena))
+      case .predict: .predict(try PredictDecoder.decodeHead(envelope.payloads, body: &body))
       case .health: .health
       case .metrics: .metrics
       case .listModels: .listModels
@@ -86,7 +129,7 @@ public enum RequestDecoder {
       case .rollout: try rollout(envelope.payloads)
       case nil: .none
       }
-    return RequestView(id: envelope.id, timeoutMicroseconds: envelope.timeoutMicroseconds, call: call)
+    return (RequestView(id: envelope.id, timeoutMicroseconds: envelope.timeoutMicroseconds, call: call), body)
   }
 
   /// The request's id as far as the bytes can be read, or 0: an error about an undecodable request
@@ -96,15 +139,6 @@ public enum RequestDecoder {
     // What was read before the fault is the best there is.
     try? envelope.read(frame)
     return envelope.id
-  }
-
-  /// What a predict call asks for, without a look at its numbers: enough to refuse it. Nil where the
-  /// frame is no predict call, or cannot be read so far.
-  /// - Complexity: O(number of tensors); their data are not touched, nothing is kept.
-  public static func peekPredict(_ frame: UnsafeRawBufferPointer) -> PredictPeek? {
-    var envelope = Envelope()
-    guard (try? envelope.read(frame)) != nil, envelope.call == .predict, envelope.id != 0 else { return nil }
-    return try? PredictDecoder.peek(envelope.payloads, id: envelope.id)
   }
 
   private static func describe(_ payloads: CallPayloads) throws(ServingError) -> DescribeView {

@@ -1,0 +1,137 @@
+internal import NIOCore
+internal import NeedletailCore
+internal import NeedletailEngine
+internal import NeedletailModels
+internal import NeedletailProtobuf
+internal import NeedletailServing
+internal import NeedletailWire
+
+/// The protocol that one connection speaks: bytes become calls, and answers become bytes. A subclass per protocol;
+/// ``BinaryCodec`` is the first. Confined to its connection's loop.
+///
+/// A protocol whose answers must come in the order of its calls, such as HTTP/1.1, keeps that order here: it numbers
+/// its calls itself and holds back an answer until all earlier ones are written. A codec knows no sockets and no clock.
+///
+/// This is a class and not a Swift protocol for speed and for openness. A loop serves connections of several protocols
+/// and makes one batch of their calls, so that neither it nor ``Connection`` can be generic over the codec. An
+/// existential would go through witness tables and could allocate. A call through a class's table costs two loads, and
+/// the optimiser turns the calls of this internal class into direct ones for the subclasses that it sees. A new
+/// protocol is one file with one subclass, and a port that names it (``Listener/listen(_:_:codec:isEncrypted:)``).
+class ConnectionCodec {
+  /// Most bytes of one call. It rises when a peer has authenticated.
+  final var callBytesMax: Int
+
+  required init(callBytesMax: Int) { self.callBytesMax = callBytesMax }
+
+  // MARK: from bytes to calls
+
+  /// Takes the next call out of `input`.
+  /// - Parameters:
+  ///   - input: bytes that arrived; the codec consumes those that it has read. A call borrows them.
+  ///   - arena: memory for what the call points to beside its bytes, valid until the next call is taken.
+  ///   - output: for interim answers that a protocol sends before a call is complete.
+  func next(_ input: inout ReceiveBuffer, _ arena: MessageArena, _ output: inout ByteBuffer) -> CodecEvent {
+    preconditionFailure("a codec must implement this method")
+  }
+
+  /// Reads the tensors of the predict call that ``next(_:_:_:)`` gave out last. Only admitted calls come this far.
+  /// - Throws: `.invalidArgument` naming the field; the call fails and the connection goes on.
+  func body(
+    _ arena: MessageArena
+  ) throws(ServingError) -> (
+    tensors: UnsafeBufferPointer<TensorView>, outputs: UnsafeBufferPointer<UnsafeRawBufferPointer>
+  ) {
+    preconditionFailure("a codec must implement this method")
+  }
+
+  // MARK: from answers to bytes
+
+  /// Writes the answer to a predict call.
+  func write(_ answer: PredictAnswer, to output: inout ByteBuffer) {
+    preconditionFailure("a codec must implement this method")
+  }
+
+  /// Writes an error in place of an answer; id 0 stands for an error about the connection.
+  func write(_ error: ServingError, id: UInt64, to output: inout ByteBuffer) {
+    preconditionFailure("a codec must implement this method")
+  }
+
+  /// Writes the answer to a call that is no prediction.
+  func write(_ answer: ControlAnswer, id: UInt64, to output: inout ByteBuffer) {
+    preconditionFailure("a codec must implement this method")
+  }
+
+  /// Writes the answer to a call that showed a good key.
+  /// - Parameter principal: name of the key.
+  func writeAuthenticated(id: UInt64, principal: String, to output: inout ByteBuffer) {
+    preconditionFailure("a codec must implement this method")
+  }
+
+  /// Announces that the server stops: calls after `lastID` are not executed.
+  func writeGoAway(lastID: UInt64, to output: inout ByteBuffer) {
+    preconditionFailure("a codec must implement this method")
+  }
+}
+
+/// What a codec found at the front of the bytes that arrived.
+enum CodecEvent {
+  /// A call. Its views are valid until the next call is taken.
+  case call(RequestView)
+  /// A call that cannot be read. It gets this error and the connection goes on.
+  case malformed(id: UInt64, ServingError)
+  /// No whole call: more bytes are needed.
+  case wait
+  /// A whole call that may not be taken before an answer to an earlier one is written. At least one call must be in
+  /// flight.
+  case hold
+  /// The peer has announced that this was its last call.
+  case end
+  /// The boundary of calls is lost: the peer gets an error and the connection ends.
+  case fail(CodecFailure)
+}
+
+/// Reason why the boundary of calls is lost on a connection.
+struct CodecFailure: Error {
+  /// Value of the metric label `reason`.
+  enum Reason: String, CaseIterable {
+    case emptyFrame = "empty_frame"
+    case tooLong = "too_long"
+    case undecodable
+  }
+
+  let reason: Reason
+  /// Sentence for the peer.
+  let message: String
+}
+
+/// The answer to one predict call, as codecs write it.
+struct PredictAnswer {
+  let id: UInt64
+  let schema: AnswerSchema
+  let rows: Int
+  /// For every output its `rows × columns` floats; a class output has one index per row. Valid during the call.
+  let values: UnsafeBufferPointer<UnsafePointer<Float>>
+  /// Outputs wanted, one bit each.
+  let selection: UInt64
+  let timing: AnswerTiming
+}
+
+/// What codecs need to know of a model version to write its answers; made once per loop and version.
+final class AnswerSchema {
+  let model: String
+  let version: UInt64
+  /// Outputs in the order of the plan.
+  let outputs: [PredictResponseEncoder.Output]
+  /// Text of every class, by class index.
+  let labels: [String]
+  /// The answer's constant bytes in the binary protocol, encoded beforehand.
+  let binary: PredictResponseEncoder
+
+  init(_ live: LiveModel) {
+    model = live.model.name
+    version = live.version.number
+    outputs = live.compiled.plan.outputs.map { .init(name: $0.name, kind: $0.kind, columns: $0.columns) }
+    labels = live.compiled.definition.labels
+    binary = PredictResponseEncoder(model: model, version: version, outputs: outputs, labels: labels)
+  }
+}

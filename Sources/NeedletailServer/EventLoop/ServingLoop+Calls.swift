@@ -1,0 +1,185 @@
+internal import NeedletailCore
+internal import NeedletailMetrics
+internal import NeedletailModels
+internal import NeedletailProtobuf
+internal import NeedletailSecurity
+internal import NeedletailServing
+internal import NeedletailWire
+
+/// The middle of a tick: from the calls of one connection to the batcher, and from the batcher's answers back.
+extension ServingLoop {
+  /// Takes all calls of a connection that may be taken now.
+  /// - Returns: time for which the peer may go unread: the shortest that admission gave for one of the calls. 0: the
+  ///   peer must be read at once. `.max`: admission had no wish.
+  func takeCalls(_ connection: Connection) -> UInt64 {
+    var readPause = UInt64.max
+    while case .call(let request, let times) = connection.next(arena, now: time) {
+      if case .predict(let predict) = request.call {
+        readPause = min(readPause, take(predict, of: request, times, connection))
+      } else {
+        readPause = 0
+        takeOther(request, times, connection)
+      }
+    }
+    return readPause
+  }
+
+  // MARK: predict calls
+
+  /// Decides about one predict call, and binds it if it is admitted.
+  /// - Returns: time for which the peer may go unread.
+  private func take(
+    _ predict: PredictView, of request: RequestView, _ times: ConnectionStateMachine.CallTimes,
+    _ connection: Connection
+  ) -> UInt64 {
+    let head = CallHead(
+      deadline: Deadline(arrival: times.arrived, timeoutMicroseconds: request.timeoutMicroseconds),
+      model: predict.model, selector: predict.selector, routingKey: predict.routingKey, priority: predict.priority,
+      rows: predict.rows)
+    let decision = decide(head, times, connection)
+    if case .reject(let error) = decision.outcome {
+      connection.reject(id: request.id, shown(error, to: connection))
+      return decision.readPauseNanoseconds
+    }
+    connection.accept(id: request.id)
+    let address = ReplyAddress(
+      slot: connection.address.slot, generation: connection.address.generation, id: request.id)
+    do throws(ServingError) {
+      let (tensors, outputs) = try connection.codec.body(arena)
+      batcher.bind(
+        PredictCall(
+          address: address, arrival: times.arrived,
+          receiveMicroseconds: times.arrived.microseconds(since: times.began), deadline: head.deadline,
+          priority: predict.priority, tensors: tensors, outputs: outputs),
+        decision, into: self)
+    } catch {
+      context.counters.frameError(.undecodable).add(shard: context.shard)
+      connection.answer(id: request.id, error, now: time)
+    }
+    return decision.readPauseNanoseconds
+  }
+
+  /// The one decision about a predict call: by its key's grant and limits, its deadline, its model, and the time and
+  /// room that there is.
+  private func decide(
+    _ head: CallHead, _ times: ConnectionStateMachine.CallTimes, _ connection: Connection
+  ) -> AdmissionDecision<AnswerSchema> {
+    if let error = access.rejection(
+      .predict, model: head.model, rows: head.rows, of: &connection.access, now: times.arrived)
+    {
+      return .reject(error)
+    }
+    let decision = batcher.decide(head, into: self)
+    if case .reject = decision.outcome { connection.access.settle() }
+    return decision
+  }
+
+  // MARK: other calls
+
+  private func takeOther(
+    _ request: RequestView, _ times: ConnectionStateMachine.CallTimes, _ connection: Connection
+  ) {
+    let call: ControlCall
+    let kind: AccessCalls
+    var model = UnsafeRawBufferPointer(start: nil, count: 0)
+    switch request.call {
+    case .predict: preconditionFailure("predict calls are taken elsewhere")
+    case .health: (call, kind) = (.health, .health)
+    case .metrics: (call, kind) = (.metrics, .metrics)
+    case .listModels: (call, kind) = (.listModels, .list)
+    case .describeModel(let describe):
+      (call, kind, model) = (.describeModel(ModelReference(describe)), .describe, describe.model)
+    case .events(let after, let limit): (call, kind) = (.events(after: after, limit: limit), .list)
+    case .rollout(let name, let isUndo):
+      (call, kind, model) = (.rollout(ModelReference.text(name), isUndo: isUndo), isUndo ? .rollout : .list, name)
+    case .authenticate(let key): return authenticate(request.id, key, connection)
+    case .none:
+      return connection.reject(
+        id: request.id, .unimplemented("call: expected one that this server knows, found none"))
+    }
+    if let error = access.rejection(kind, model: model, of: &connection.access, now: times.arrived) {
+      return connection.reject(id: request.id, error)
+    }
+    guard connection.acceptControl(id: request.id) else {
+      let limit = Limits.controlCallsInFlightMax
+      connection.access.settle()
+      return connection.reject(
+        id: request.id,
+        ServingError(
+          .overloaded,
+          "calls other than predict: expected at most \(limit) in flight on a connection, found \(limit + 1)",
+          retryAfterMicroseconds: Limits.controlRetryMicroseconds))
+    }
+    run(call, id: request.id, connection)
+  }
+
+  private func authenticate(
+    _ id: UInt64, _ key: UnsafeRawBufferPointer, _ connection: Connection
+  ) {
+    do throws(ServingError) {
+      let name = try access.authenticate(key, &connection.access)
+      connection.authenticated()
+      connection.answerAuthenticated(id: id, principal: name)
+    } catch {
+      connection.reject(id: id, error)
+      if connection.access.isExhausted { connection.endCalls(now: now()) }
+    }
+  }
+
+  /// Runs a control call off the loop, because it makes text and takes locks.
+  private func run(_ call: ControlCall, id: UInt64, _ connection: Connection) {
+    let address = connection.address
+    let visible = connection.access.visibleModels
+    Task { [control, self] in
+      let answer = await control.answer(call).showing(visible)
+      execute { [self] in
+        guard let connection = connections[address] else { return }
+        connection.answerControl(id: id, answer, now: now())
+        connections.markDirty(address)
+      }
+    }
+  }
+
+  /// What a caller may read of an error.
+  private func shown(_ error: ServingError, to connection: Connection) -> ServingError {
+    let shown = error.showing(connection.access.visibleModels)
+    // Before the first scan of the store, "not found" may only mean "not yet".
+    guard error.code == .notFound, !control.readiness.hasScanned else { return shown }
+    return .unavailable("the server is still reading its store: \(shown.message)")
+  }
+}
+
+extension ServingLoop: ResponseWriter {
+  func makeSchema(for model: LiveModel) -> AnswerSchema { AnswerSchema(model) }
+
+  func selection(
+    of names: UnsafeBufferPointer<UnsafeRawBufferPointer>, _ schema: AnswerSchema
+  ) throws(ServingError) -> UInt64 {
+    try schema.binary.selection(of: names)
+  }
+
+  func answer(
+    _ address: ReplyAddress, _ schema: AnswerSchema, rows: Int,
+    values: UnsafeBufferPointer<UnsafePointer<Float>>, selection: UInt64, timing: AnswerTiming
+  ) {
+    guard let connection = connections[address] else { return }
+    connection.answer(
+      PredictAnswer(
+        id: address.id, schema: schema, rows: rows, values: values, selection: selection, timing: timing),
+      now: time)
+    connections.markDirty(address)
+  }
+
+  func reject(_ address: ReplyAddress, _ error: ServingError) {
+    guard let connection = connections[address] else { return }
+    connection.answer(id: address.id, shown(error, to: connection), now: time)
+    connections.markDirty(address)
+  }
+
+  /// Sends what is written: rejections above all, whose callers have waited for the last tick already. The connections
+  /// stay on the list of those to flush.
+  func flush() {
+    connections.forEachDirty { $0.send(now: time) }
+    if batcher.hasUnsent { batcher.sent(at: now()) }
+  }
+}

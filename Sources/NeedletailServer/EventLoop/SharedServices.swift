@@ -1,0 +1,109 @@
+internal import CNeedletailAllocations
+internal import Logging
+internal import NeedletailMetrics
+internal import NeedletailServing
+internal import Synchronization
+
+/// Parts of the server that all loops share.
+struct SharedServices: Sendable {
+  let logger: Logger
+  let control: ControlPlane
+  let metrics: MetricsRegistry
+  let gate: ConnectionGate
+  let outputBudget: OutputBudget
+  /// Nil: every plan runs on the loops.
+  let workers: WorkerPool?
+  let connectionCounters: ConnectionCounters
+  let servingCounters: ServingCounters
+  let shadows: ShadowRunner
+  let accessCounters: AccessCounters
+  let tlsCounters: TLSCounters
+  /// Nil: any client may make any call.
+  let keys: KeySource?
+}
+
+/// Parts of one loop that its connections use: limits, metrics and log. Confined to the loop.
+final class ConnectionContext {
+  let shard: Int
+  let bounds: ConnectionStateMachine.Bounds
+  let outputBytesMax: Int
+  let counters: ConnectionCounters
+  let tlsCounters: TLSCounters
+  let outputBudget: OutputBudget
+  let logger: Logger
+
+  init(shard: Int, limits: ServerConfiguration.ConnectionLimits, shared: SharedServices) {
+    self.shard = shard
+    bounds = ConnectionStateMachine.Bounds(limits)
+    outputBytesMax = limits.outputBytesMax
+    counters = shared.connectionCounters
+    tlsCounters = shared.tlsCounters
+    outputBudget = shared.outputBudget
+    logger = shared.logger
+  }
+}
+
+/// Counts the connections of all loops and says when there are too many.
+final class ConnectionGate: Sendable {
+  let connectionsMax: Int
+  private let open = Atomic(0)
+
+  init(connectionsMax: Int) { self.connectionsMax = connectionsMax }
+
+  /// - Returns: false if as many connections are open as may be; then nothing was counted.
+  func enter() -> Bool {
+    guard open.add(1, ordering: .relaxed).newValue <= connectionsMax else {
+      open.subtract(1, ordering: .relaxed)
+      return false
+    }
+    return true
+  }
+
+  func leave() { open.subtract(1, ordering: .relaxed) }
+}
+
+/// Bytes of answers that wait for slow peers, over all connections of all loops.
+///
+/// The bound of one connection does not bound a thousand connections. Only connections whose socket takes no more are
+/// counted, so that ordinary answers do not touch this counter.
+final class OutputBudget: Sendable {
+  let bytesMax: Int
+  private let waiting = Atomic(0)
+
+  init(bytesMax: Int) { self.bytesMax = bytesMax }
+
+  /// - Returns: whether all connections together are above the bound now.
+  func move(by bytes: Int) -> Bool { waiting.add(bytes, ordering: .relaxed).newValue > bytesMax }
+
+  var bytesWaiting: Int { waiting.load(ordering: .relaxed) }
+}
+
+/// Counts heap allocations of one event loop's thread while it serves.
+///
+/// Everything between two ticks counts, so that a new connection costs some allocations and a steady stream of calls
+/// must cost none. Work of the loop's timer is left out. Confined to its loop; one thread-local load a tick.
+struct LoopAllocations {
+  private let counter: Counter
+  private let shard: Int
+  private var seen: UInt64?
+
+  /// Nil where allocations cannot be counted: there is no series then.
+  init?(metrics: MetricsRegistry, shard: Int) {
+    guard nt_allocations_counted() else { return nil }
+    counter = metrics.counter(
+      "needletail_loop_allocations_total",
+      help: "Heap allocations on the threads of event loops; a steady stream of calls makes none.")
+    self.shard = shard
+  }
+
+  /// Counts allocations since the last call of either method.
+  mutating func count() {
+    let now = nt_allocations_of_thread()
+    // The first call comes with the first tick: what the thread did before was its start.
+    if let seen, now > seen { counter.add(now - seen, shard: shard) }
+    seen = now
+  }
+
+  /// Leaves out allocations since the last call of either method.
+  mutating func skip() { seen = nt_allocations_of_thread() }
+}

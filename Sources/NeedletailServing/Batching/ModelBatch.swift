@@ -1,0 +1,142 @@
+internal import NeedletailCore
+internal import NeedletailEngine
+internal import NeedletailMetrics
+internal import NeedletailModels
+
+/// One loop's state for one live version: scratch for its plan, and the calls bound in it since the last run. Reused
+/// from tick to tick; dropped when the version has left the table.
+public final class ModelBatch<Schema: AnyObject> {
+  let model: LiveModel
+  let plan: Plan
+  let schema: Schema
+  let workspace: Workspace
+  let pointers: OutputPointers
+  private var copies = ShadowCopies()
+  /// Most bytes that one row of each output takes in an answer.
+  private let answerBytesPerRow: [Int]
+  /// Lane in which its calls wait for workers; nil until the first one does.
+  private(set) var lane: WorkerLane?
+  private var pool: WorkerPool?
+  /// Number of its calls that are with the workers.
+  var callsOut = 0
+  /// Outputs of a call of more rows than one run takes.
+  var collected = ScratchBuffer()
+  private(set) var calls: [BoundCall] = []
+  /// Extent of what is bound and not yet run.
+  private(set) var extent = BatchExtent.zero
+
+  init(_ model: LiveModel, schema: Schema) {
+    self.model = model
+    plan = model.compiled.plan
+    self.schema = schema
+    workspace = Workspace(plan)
+    pointers = OutputPointers(plan, workspace: workspace)
+    let labelBytesMax = model.compiled.definition.labels.reduce(0) { max($0, $1.utf8.count) }
+    answerBytesPerRow = plan.outputs.map { output in
+      switch output.kind {
+      case .number: output.columns * MemoryLayout<Float>.size
+      case .classIndex: MemoryLayout<Int64>.size
+      // A tag and up to five bytes of length stand before each text.
+      case .classLabel: labelBytesMax + 6
+      }
+    }
+    calls.reserveCapacity(64)
+  }
+
+  deinit {
+    if let lane { pool?.release(lane) }
+  }
+
+  // MARK: calls
+
+  func hasRoom(for added: BatchExtent) -> Bool { (extent + added).fits(in: plan.extentMax) }
+
+  /// Memory into which the next row is bound.
+  var nextRow: UnsafeMutablePointer<Float> { workspace.input + extent.rows * plan.inputColumns }
+
+  /// Adds a call whose rows were bound at ``nextRow``.
+  func append(_ call: BoundCall) {
+    assert(call.firstRow == extent.rows && hasRoom(for: call.extent))
+    calls.append(call)
+    extent += call.extent
+  }
+
+  /// Forgets the calls and keeps their memory.
+  func removeAll() {
+    calls.removeAll(keepingCapacity: true)
+    extent = .zero
+  }
+
+  /// Keeps the calls whose deadline lies ahead and moves their rows together, so that nothing is computed in vain; the
+  /// other calls go to `expired`.
+  func dropExpired(at now: Instant, expired: (BoundCall) -> Void) {
+    guard calls.contains(where: { $0.deadline.hasPassed(at: now) }) else { return }
+    let columns = plan.inputColumns
+    var kept = 0
+    var keptExtent = BatchExtent.zero
+    for index in calls.indices {
+      var call = calls[index]
+      if call.deadline.hasPassed(at: now) {
+        expired(call)
+        continue
+      }
+      if call.firstRow != keptExtent.rows {
+        (workspace.input + keptExtent.rows * columns)
+          .update(from: workspace.input + call.firstRow * columns, count: call.extent.rows * columns)
+        call.firstRow = keptExtent.rows
+      }
+      calls[kept] = call
+      kept += 1
+      keptExtent += call.extent
+    }
+    calls.removeLast(calls.count - kept)
+    extent = keptExtent
+  }
+
+  /// Computes what was bound.
+  func compute(shard: Int) {
+    copies.takeInput(workspace, rows: extent.rows, shard: shard)
+    plan.run(workspace, rows: extent.rows)
+  }
+
+  /// Most bytes of an answer of `rows` rows, without its names.
+  func answerBytes(rows: Int, selection: UInt64) -> Int {
+    var bytes = 0
+    for index in answerBytesPerRow.indices where selection & (1 << UInt64(index)) != 0 {
+      bytes += answerBytesPerRow[index] * rows
+    }
+    return bytes
+  }
+
+  /// Counts NaN and infinite values among the outputs just computed.
+  func countNonFinite(rows: Int, shard: Int) {
+    let found = plan.nonFiniteOutputs(workspace, rows: rows)
+    if found > 0 { model.counters.nonFinite.add(UInt64(found), shard: shard) }
+  }
+
+  // MARK: shadow and workers
+
+  /// Connects to the version that gets copies of the answers, or ends the connection.
+  func connect(shadow: LiveModel?, _ runner: ShadowRunner) { copies.connect(model, to: shadow, runner) }
+
+  /// Keeps the answers for the shadow version: after they were written, before the next run.
+  func keepForShadow() { copies.takeOutputs(workspace) }
+
+  /// Keeps a call that a worker computed, with its answer.
+  func keepForShadow(_ call: QueuedCall, _ outputs: UnsafeBufferPointer<UnsafePointer<Float>>, shard: Int) {
+    copies.take(
+      input: call.input, outputs: outputs, selection: call.selection, rows: call.extent.rows, shard: shard)
+  }
+
+  /// Hands over what was kept.
+  func sendToShadow() { copies.send() }
+
+  /// Counts the rows of a call that was computed by itself and of which the shadow gets no copy.
+  func skipShadow(rows: Int, shard: Int) { copies.skip(rows: rows, shard: shard) }
+
+  /// Enters the lane in which the version's calls wait for workers.
+  func join(_ lane: WorkerLane, of pool: WorkerPool) {
+    self.lane = lane
+    self.pool = pool
+  }
+}

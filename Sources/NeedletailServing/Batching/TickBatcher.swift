@@ -1,0 +1,308 @@
+public import NeedletailCore
+internal import NeedletailEngine
+internal import NeedletailMetrics
+public import NeedletailModels
+
+/// Makes one batch per version of all calls that one tick, a turn of an event loop, brought in.
+///
+/// ``decide(_:into:)`` admits or rejects a call by its head. ``bind(_:_:into:)`` writes an admitted call's rows into
+/// the scratch of the version's plan, so that nothing of the call's bytes needs to live on. ``run(into:)``, at the end
+/// of the tick, computes what was bound and writes the answers. Scratch that fills up earlier is run at once. No call
+/// waits for others to come, and there is no timer.
+///
+/// One lease on the table of models spans a tick: all its calls see the same versions. Confined to one loop, and
+/// allocation-free once every version was seen. It knows no sockets: a test or a simulator drives it with a
+/// ``ResponseWriter`` of its own.
+public final class TickBatcher<Writer: ResponseWriter> {
+  private let reader: RegistryReader
+  let counters: ServingCounters
+  let shard: Int
+  let rowsMax: Int
+  private let shadows: ShadowRunner?
+  /// Lease on the table of models, held from a tick's first call to its end.
+  var lease: ModelLease?
+  private var batches: [ModelBatch<Writer.Schema>] = []
+  /// Way to the workers; nil: every plan runs on the loop.
+  var workers: WorkerAccess?
+  var shedder: LoadShedder
+  /// Estimated cost of what is bound and not yet run, by what warming measured.
+  private(set) var pendingNanoseconds: UInt64 = 0
+  /// Estimated cost of all that the tick has taken on.
+  private(set) var tickNanoseconds: UInt64 = 0
+  /// Generation of the table that `batches` was last compared with.
+  private var sweptGeneration: UInt64 = 0
+  /// Answers written and not yet handed to sockets.
+  private var unsent: [UnsentAnswers] = []
+  /// Number of calls bound and not yet answered.
+  public private(set) var callsPending = 0
+
+  /// - Parameters:
+  ///   - reader: this loop's own.
+  ///   - shard: shard of the metrics, this loop's own.
+  ///   - rowsMax: largest number of rows of one call.
+  ///   - shadows: runs copies of calls on shadow versions; nil: there are none.
+  ///   - workers: pool for plans too expensive for the loop, and the mailbox that their answers arrive in.
+  ///   - tickNanosecondsTarget: target of ``LoadShedder``.
+  public init(
+    reader: RegistryReader, counters: ServingCounters, shard: Int, rowsMax: Int, shadows: ShadowRunner? = nil,
+    workers: (pool: WorkerPool, mailbox: Mailbox)? = nil,
+    tickNanosecondsTarget: UInt64 = Limits.tickNanosecondsTargetDefault, now: Instant = .now()
+  ) {
+    self.shadows = shadows
+    self.reader = reader
+    self.counters = counters
+    self.shard = shard
+    self.rowsMax = rowsMax
+    if let workers { self.workers = WorkerAccess(pool: workers.pool, mailbox: workers.mailbox) }
+    shedder = LoadShedder(targetNanoseconds: tickNanosecondsTarget, now: now)
+    unsent.reserveCapacity(64)
+  }
+
+  // MARK: binding
+
+  /// Checks an admitted call's tensors and binds its rows, or rejects it alone: the other calls of the tick go on.
+  /// - Parameter decision: from ``decide(_:into:)`` in this tick; not a rejection.
+  /// - Complexity: O(bytes of the call).
+  public func bind(_ call: PredictCall, _ decision: AdmissionDecision<Writer.Schema>, into writer: Writer) {
+    switch decision.outcome {
+    case .run(let batch):
+      do throws(ServingError) {
+        try bind(call, batch, writer)
+      } catch {
+        reject(call.address, error, batch, writer)
+      }
+    case .queue(let batch):
+      do throws(ServingError) {
+        try queue(call, batch, writer)
+      } catch {
+        reject(call.address, error, batch, writer)
+      }
+    case .reject: preconditionFailure("a rejected call was bound")
+    }
+  }
+
+  private func bind(_ call: PredictCall, _ batch: ModelBatch<Writer.Schema>, _ writer: Writer) throws(ServingError) {
+    let (selection, extent) = try check(call, batch, writer)
+    if !batch.hasRoom(for: extent) { run(batch, into: writer) }
+    let nanoseconds = estimate(batch, calls: 1, extent)
+    if !batch.hasRoom(for: extent) {
+      tickNanoseconds &+= nanoseconds
+      if nanoseconds > Limits.readyAnswersWaitNanoseconds { writer.flush() }
+      try runAlone(call, rows: extent.rows, selection: selection, batch, writer)
+      return
+    }
+    try batch.model.compiled.binder.bind(call.tensors, rows: 0..<extent.rows, into: batch.nextRow)
+    batch.append(
+      BoundCall(
+        address: call.address, arrival: call.arrival, receiveMicroseconds: call.receiveMicroseconds,
+        deadline: call.deadline, selection: selection, firstRow: batch.extent.rows, extent: extent))
+    // Calls that failed while they were bound are no work.
+    pendingNanoseconds &+= nanoseconds
+    tickNanoseconds &+= nanoseconds
+    callBegan()
+  }
+
+  /// Outputs and extent of a call whose tensors and answer are within their bounds.
+  func check(
+    _ call: PredictCall, _ batch: ModelBatch<Writer.Schema>, _ writer: Writer
+  ) throws(ServingError) -> (selection: UInt64, extent: BatchExtent) {
+    let selection = try writer.selection(of: call.outputs, batch.schema)
+    let rows = try batch.model.compiled.binder.rows(of: call.tensors, rowsMax: rowsMax)
+    let answerBytes = batch.answerBytes(rows: rows, selection: selection)
+    guard answerBytes <= Limits.answerBytesMax else {
+      throw .invalidArgument(
+        "rows: expected an answer of at most \(Limits.answerBytesMax) bytes, found \(answerBytes) for \(rows) rows")
+    }
+    return (selection, BatchExtent(rows: rows))
+  }
+
+  // MARK: batches
+
+  func knownBatch(_ model: Unmanaged<LiveModel>) -> ModelBatch<Writer.Schema>? {
+    for batch in batches where Unmanaged.passUnretained(batch.model).toOpaque() == model.toOpaque() { return batch }
+    return nil
+  }
+
+  func addBatch(for model: LiveModel, _ writer: Writer) -> ModelBatch<Writer.Schema> {
+    let batch = ModelBatch(model, schema: writer.makeSchema(for: model))
+    if let shadows { batch.connect(shadow: lease!.shadow(of: model), shadows) }
+    batches.append(batch)
+    return batch
+  }
+
+  /// Computes all calls that were bound since the last run, writes their answers and ends the tick.
+  public func run(into writer: Writer) {
+    for batch in batches where batch.extent.rows > 0 { run(batch, into: writer) }
+    pendingNanoseconds = 0
+    submit(into: writer)
+    shedder.end(now: writer.time, workNanoseconds: tickNanoseconds)
+    tickNanoseconds = 0
+    // Ends the lease: versions that left the table may be freed.
+    lease = nil
+  }
+
+  /// Notes that all answers written so far were handed to their sockets.
+  public func sent(at now: Instant) {
+    for answers in unsent {
+      answers.counters.sendDuration.record(
+        microseconds: now.microseconds(since: answers.computed), count: answers.calls, shard: shard)
+    }
+    unsent.removeAll(keepingCapacity: true)
+  }
+
+  /// Whether ``sent(at:)`` should be called after the next flush.
+  public var hasUnsent: Bool { !unsent.isEmpty }
+
+  /// Hands copies of computed calls to shadow versions. Called after the answers have gone out.
+  public func feedShadows() {
+    guard shadows != nil else { return }
+    for batch in batches { batch.sendToShadow() }
+  }
+
+  /// Frees the scratch of versions that have left the table, and memory that large calls left behind. Called between
+  /// ticks, so that an idle loop holds no memory of a retired version.
+  public func sweep() {
+    guard lease == nil else { return }
+    sweptGeneration = 0
+    takeLease()
+    lease = nil
+    for batch in batches { batch.collected.trim() }
+    workers?.slab.trim()
+  }
+
+  func beginTick(at now: Instant) {
+    shedder.begin(now: now)
+    takeLease()
+  }
+
+  private func takeLease() {
+    let lease = reader.lease()
+    let table = lease.table
+    if table.generation != sweptGeneration {
+      // Scratch stays while calls are with workers: a version lives from their admission to their answers.
+      batches.removeAll { batch in
+        batch.callsOut == 0
+          && !table.entries.contains { $0.model == batch.model.model && $0.live.contains { $0 === batch.model } }
+      }
+      if let shadows { for batch in batches { batch.connect(shadow: table.shadow(of: batch.model), shadows) } }
+      sweptGeneration = table.generation
+    }
+    self.lease = consume lease
+  }
+
+  /// Estimated cost of calls of one version, by what warming measured.
+  private func estimate(_ batch: ModelBatch<Writer.Schema>, calls: Int, _ extent: BatchExtent) -> UInt64 {
+    batch.model.cost.marginalNanoseconds(of: extent) &+ UInt64(calls) &* Limits.callNanoseconds
+  }
+
+  private func run(_ batch: ModelBatch<Writer.Schema>, into writer: Writer) {
+    let nanoseconds = estimate(batch, calls: batch.calls.count, batch.extent)
+    if nanoseconds > Limits.readyAnswersWaitNanoseconds { writer.flush() }
+    pendingNanoseconds -= min(pendingNanoseconds, nanoseconds)
+    let start = writer.now()
+    batch.dropExpired(at: start) { call in
+      callsEnded(1)
+      reject(call.address, Self.expired, batch, writer)
+    }
+    let rows = batch.extent.rows
+    guard rows > 0 else { return }
+    batch.compute(shard: shard)
+    let end = writer.now()
+    let computeMicroseconds = end.microseconds(since: start)
+    batch.countNonFinite(rows: rows, shard: shard)
+    callsEnded(batch.calls.count)
+    batch.model.counters.batchRows.record(items: rows, shard: shard)
+    count(batch.model.counters, calls: batch.calls.count, rows: rows, computeMicroseconds, end: end)
+    for index in batch.calls.indices {
+      let call = batch.calls[index]
+      let timing = AnswerTiming(
+        queueMicroseconds: start.microseconds(since: call.arrival), computeMicroseconds: computeMicroseconds,
+        batchRows: UInt32(clamping: rows))
+      count(batch.model.counters, received: call.receiveMicroseconds, timing)
+      writer.answer(
+        call.address, batch.schema, rows: call.extent.rows,
+        values: batch.pointers.point(at: batch.workspace, row: call.firstRow), selection: call.selection,
+        timing: timing)
+    }
+    batch.keepForShadow()
+    batch.removeAll()
+  }
+
+  /// Computes a call of more rows than one run of the plan takes: run after run, its outputs collected until they are
+  /// whole.
+  private func runAlone(
+    _ call: PredictCall, rows: Int, selection: UInt64, _ batch: ModelBatch<Writer.Schema>, _ writer: Writer
+  ) throws(ServingError) {
+    let plan = batch.plan
+    let start = writer.now()
+    let collected = batch.collected.reserve(rows * plan.collectedFloatsPerRow(selection))
+    var row = 0
+    while row < rows {
+      guard !call.deadline.hasPassed(at: writer.now()) else { throw Self.expired }
+      let count = min(plan.rowsMax, rows - row)
+      try batch.model.compiled.binder.bind(call.tensors, rows: row..<row + count, into: batch.workspace.input)
+      plan.run(batch.workspace, rows: count)
+      batch.countNonFinite(rows: count, shard: shard)
+      plan.collect(batch.workspace, from: 0, count: count, selection: selection, into: collected, at: row, of: rows)
+      row += count
+    }
+    let end = writer.now()
+    let timing = AnswerTiming(
+      queueMicroseconds: start.microseconds(since: call.arrival),
+      computeMicroseconds: end.microseconds(since: start), batchRows: UInt32(clamping: rows))
+    batch.model.counters.batchRows.record(items: rows, shard: shard)
+    count(batch.model.counters, calls: 1, rows: rows, timing.computeMicroseconds, end: end)
+    count(batch.model.counters, received: call.receiveMicroseconds, timing)
+    batch.skipShadow(rows: rows, shard: shard)
+    writer.answer(
+      call.address, batch.schema, rows: rows,
+      values: batch.pointers.point(at: collected, rows: rows, selection: selection), selection: selection,
+      timing: timing)
+  }
+
+  // MARK: counting
+
+  static var expired: ServingError { .deadlineExceeded("timeout_us: the budget was spent before the call ran") }
+
+  func callBegan() {
+    callsPending += 1
+    counters.inFlight.add(1, shard: shard)
+  }
+
+  func callsEnded(_ calls: Int) {
+    callsPending -= calls
+    counters.inFlight.add(-calls, shard: shard)
+  }
+
+  /// Counts once what the calls of a batch have in common.
+  func count(
+    _ counters: ModelCounters, calls: Int, rows: Int, _ computeMicroseconds: UInt32, end: Instant
+  ) {
+    counters.requests(.ok).add(UInt64(calls), shard: shard)
+    counters.rows.add(UInt64(rows), shard: shard)
+    counters.computeDuration.record(microseconds: computeMicroseconds, count: calls, shard: shard)
+    unsent.append(UnsentAnswers(counters: counters, computed: end, calls: calls))
+  }
+
+  func count(_ counters: ModelCounters, received receiveMicroseconds: UInt32, _ timing: AnswerTiming) {
+    counters.receiveDuration.record(microseconds: receiveMicroseconds, shard: shard)
+    counters.queueDuration.record(microseconds: timing.queueMicroseconds, shard: shard)
+    let total = UInt64(timing.queueMicroseconds) + UInt64(timing.computeMicroseconds)
+    counters.answerDuration.record(microseconds: UInt32(clamping: total), shard: shard)
+  }
+
+  func reject(
+    _ address: ReplyAddress, _ error: ServingError, _ batch: ModelBatch<Writer.Schema>, _ writer: Writer
+  ) {
+    batch.model.counters.requests(error.code).add(shard: shard)
+    writer.reject(address, error)
+  }
+}
+
+/// Answers of one batch on their way to sockets.
+private struct UnsentAnswers {
+  var counters: ModelCounters
+  /// End of their computation.
+  var computed: Instant
+  var calls: Int
+}

@@ -1,0 +1,118 @@
+internal import NeedletailCore
+internal import NeedletailEngine
+internal import NeedletailMetrics
+internal import NeedletailModels
+
+/// One loop's way to the workers: their pool, the mailbox that finished calls come back in, and memory for calls.
+struct WorkerAccess: ~Copyable {
+  let pool: WorkerPool
+  let mailbox: Mailbox
+  var slab: CallSlab
+  /// Calls bound in this tick and not yet submitted.
+  var pending: [Unmanaged<QueuedCall>] = []
+  /// Finished calls, while their answers are written.
+  var finished: [Unmanaged<QueuedCall>] = []
+
+  init(pool: WorkerPool, mailbox: Mailbox) {
+    self.pool = pool
+    self.mailbox = mailbox
+    slab = CallSlab(mailbox: mailbox)
+    pending.reserveCapacity(256)
+    finished.reserveCapacity(256)
+  }
+
+  mutating func submitPending(now: Instant) { pool.submit(&pending, now: now) }
+
+  mutating func emptyMailbox() { mailbox.empty(into: &finished) }
+
+  /// Moves calls that the pool gave back to ``finished``.
+  mutating func takeReturned() {
+    finished.removeAll(keepingCapacity: true)
+    swap(&pending, &finished)
+  }
+}
+
+extension TickBatcher {
+  /// Binds an admitted call into memory of its own and keeps it until the end of the tick, when it is submitted.
+  func queue(_ call: PredictCall, _ batch: ModelBatch<Writer.Schema>, _ writer: Writer) throws(ServingError) {
+    guard let lane = batch.lane else { preconditionFailure("a call was admitted to a lane that does not exist") }
+    let (selection, extent) = try check(call, batch, writer)
+    let inputFloats = extent.rows * batch.plan.inputColumns
+    let outputFloats = extent.rows * batch.plan.collectedFloatsPerRow(selection)
+    guard let queued = workers?.slab.take(floats: inputFloats + outputFloats) else {
+      counters.shed(.memory).add(shard: shard)
+      throw lane.shedError
+    }
+    queued.layOut(inputFloats: inputFloats, outputFloats: outputFloats)
+    do throws(ServingError) {
+      try batch.model.compiled.binder.bind(call.tensors, rows: 0..<extent.rows, into: queued.input)
+    } catch {
+      workers?.slab.giveBack(queued)
+      throw error
+    }
+    queued.address = call.address
+    queued.arrival = call.arrival
+    queued.receiveMicroseconds = call.receiveMicroseconds
+    queued.deadline = call.deadline
+    queued.priority = call.priority
+    queued.selection = selection
+    queued.extent = extent
+    queued.lane = lane
+    queued.owner = Unmanaged.passUnretained(batch).toOpaque()
+    queued.outcome = .waiting
+    workers?.pending.append(.passUnretained(queued))
+    lane.admitted(extent)
+    batch.callsOut += 1
+    callBegan()
+  }
+
+  /// Submits the calls of this tick to the workers; calls that find no place are rejected.
+  func submit(into writer: Writer) {
+    guard workers?.pending.isEmpty == false else { return }
+    workers?.submitPending(now: writer.time)
+    // What is left there came back.
+    guard workers?.pending.isEmpty == false else { return }
+    workers?.takeReturned()
+    for call in workers?.finished ?? [] {
+      call._withUnsafeGuaranteedRef { call in
+        call.lane?.left(call.extent)
+        call.outcome = .shed
+        finish(call, into: writer)
+      }
+    }
+  }
+
+  /// Writes the answers of calls that the workers have finished. The loop calls this after the mailbox woke it.
+  public func collect(into writer: Writer) {
+    workers?.emptyMailbox()
+    guard let count = workers?.finished.count, count > 0 else { return }
+    for index in 0..<count {
+      guard let call = workers?.finished[index] else { return }
+      call._withUnsafeGuaranteedRef { finish($0, into: writer) }
+    }
+  }
+
+  private func finish(_ call: QueuedCall, into writer: Writer) {
+    guard let owner = call.owner else { preconditionFailure("a finished call has no owner") }
+    let batch = Unmanaged<ModelBatch<Writer.Schema>>.fromOpaque(owner).takeUnretainedValue()
+    batch.callsOut -= 1
+    callsEnded(1)
+    switch call.outcome {
+    case .answered:
+      count(
+        batch.model.counters, calls: 1, rows: call.extent.rows, call.timing.computeMicroseconds, end: call.computed)
+      count(batch.model.counters, received: call.receiveMicroseconds, call.timing)
+      let values = batch.pointers.point(at: call.output, rows: call.extent.rows, selection: call.selection)
+      writer.answer(
+        call.address, batch.schema, rows: call.extent.rows, values: values, selection: call.selection,
+        timing: call.timing)
+      batch.keepForShadow(call, values, shard: shard)
+    case .expired:
+      reject(call.address, Self.expired, batch, writer)
+    case .shed, .waiting:
+      counters.shed(.queue).add(shard: shard)
+      if let lane = call.lane { reject(call.address, lane.shedError, batch, writer) }
+    }
+    workers?.slab.giveBack(call)
+  }
+}
