@@ -202,7 +202,7 @@ let package = Package(
     .executableTarget(
       name: "needletail-trainer",
       dependencies: [
-        "NeedletailTraining", "NeedletailBundle", "NeedletailEngine", "NeedletailCore",
+        "NeedletailTraining", "NeedletailSystem", "NeedletailBundle", "NeedletailEngine", "NeedletailCore",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: swiftSettings),

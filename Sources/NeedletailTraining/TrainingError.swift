@@ -2,17 +2,17 @@ internal import NeedletailBundle
 internal import NeedletailCore
 internal import NeedletailEngine
 
-/// Why a training run stopped: one sentence that names the place, what was expected and what was found.
+/// Reason why a training run stopped: one sentence that names the place, what was expected and what was found.
 public struct TrainingError: Error, Equatable, Sendable, CustomStringConvertible {
-  /// What the user would have to change.
+  /// Part that the user has to change.
   public enum Kind: String, Sendable, CaseIterable {
     /// The run file, or a `--set`.
     case configuration
     /// A data file.
     case data
-    /// The optimisation itself: a loss that is not a number, a class without rows.
+    /// Settings of the training: its loss is not a number, or a class has no rows.
     case fit
-    /// Writing or publishing what was trained.
+    /// The place where the trained model is written or published.
     case output
   }
 
@@ -26,12 +26,14 @@ public struct TrainingError: Error, Equatable, Sendable, CustomStringConvertible
 
   public var description: String { message }
 
+  /// A fault of the run file.
+  ///
   /// - Parameter location: `run.yaml:12`, or `--set model.hidden`.
   static func configuration(_ location: String, _ message: String) -> TrainingError {
     TrainingError(.configuration, "\(location): \(message)")
   }
 
-  /// `wine.csv:17: column "alcohol": expected a number, found "abc"`.
+  /// A fault of a data file: `wine.csv:17: column "alcohol": expected a number, found "abc"`.
   static func data(file: String, line: Int, column: String? = nil, _ message: String) -> TrainingError {
     let place = column.map { " column \($0.quotedForMessage):" } ?? ""
     return TrainingError(.data, "\(file):\(line):\(place) \(message)")

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import NeedletailSystem
 import NeedletailTraining
 
 struct InitCommand: ParsableCommand {
@@ -46,9 +47,9 @@ struct InitCommand: ParsableCommand {
       throw UserError("\(output): expected no file there yet, found one; remove it or choose another name")
     }
     do {
-      try Data(starter.yaml.utf8).write(to: URL(fileURLWithPath: output), options: .atomic)
+      try AtomicFile.write(Array(starter.yaml.utf8), to: output, existing: .refused)
     } catch {
-      throw UserError("\(output): expected to write it, found: \(error.localizedDescription)")
+      throw UserError("\(output): expected to write it, found: \(error)")
     }
     FileHandle.standardError.write(Data("wrote \(output); next: needletail-trainer train \(output)\n".utf8))
   }

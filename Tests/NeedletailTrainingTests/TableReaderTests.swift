@@ -180,6 +180,6 @@ import Testing
     let missing = #expect(throws: TrainingError.self) {
       try TableReader(TableRequest(files: [("no.csv", directory.file("no.csv"))], target: "t")).read()
     }
-    #expect(missing?.message == "no.csv: expected a readable file, found: No such file or directory")
+    #expect(missing?.message == "no.csv: expected a readable file, found: no such file or directory")
   }
 }

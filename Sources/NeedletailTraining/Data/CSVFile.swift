@@ -2,6 +2,7 @@ internal import Glibc
 internal import NeedletailCSV
 internal import NeedletailCore
 internal import NeedletailCrypto
+internal import NeedletailSystem
 
 /// A CSV file on disk, streamed in chunks.
 struct CSVFile {
@@ -72,16 +73,12 @@ struct CSVFile {
   private func forEachRecord(
     _ body: (CSVRecord) throws(TrainingError) -> Bool, chunk handleChunk: (UnsafeBufferPointer<UInt8>) -> Void
   ) throws(TrainingError) {
-    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-    guard descriptor >= 0 else { throw unreadable }
-    defer { close(descriptor) }
+    let file = try readable { () throws(SystemError) in try FileDescriptor(opening: path, O_RDONLY) }
     let buffer = UnsafeMutableBufferPointer<UInt8>.allocate(capacity: Self.chunkBytes)
     defer { buffer.deallocate() }
     var parser = CSVParser(delimiter: delimiter)
     while true {
-      let count = Glibc.read(descriptor, buffer.baseAddress, buffer.count)
-      if count < 0 && errno == EINTR { continue }
-      guard count >= 0 else { throw unreadable }
+      let count = try readable { () throws(SystemError) in try file.read(into: UnsafeMutableRawBufferPointer(buffer)) }
       let chunk = UnsafeBufferPointer(rebasing: buffer[0..<count])
       handleChunk(chunk)
       var position = 0
@@ -106,8 +103,14 @@ struct CSVFile {
     }
   }
 
-  private var unreadable: TrainingError {
-    TrainingError(.data, "\(name): expected a readable file, found: \(String(cString: strerror(errno)))")
+  private func readable<Result: ~Copyable>(
+    _ body: () throws(SystemError) -> Result
+  ) throws(TrainingError) -> Result {
+    do throws(SystemError) {
+      return try body()
+    } catch {
+      throw TrainingError(.data, "\(name): expected a readable file, found: \(error.reason)")
+    }
   }
 
   private func headerNames(_ record: CSVRecord) throws(TrainingError) -> [String] {

@@ -2,9 +2,12 @@ internal import Foundation
 public import NeedletailBundle
 public import NeedletailCore
 
-/// From a bundle's bytes to a version in a store.
+/// Steps from a bundle's bytes to a version in a store.
 public enum Publishing {
-  /// - Parameter path: nil: no key, an unsigned bundle.
+  /// Keys that sign a bundle.
+  ///
+  /// - Parameter path: a key file; nil leaves the bundle unsigned.
+  /// - Throws: `TrainingError` of kind `output`, as all of these functions.
   public static func keys(_ path: String?) throws(TrainingError) -> [SigningKey] {
     guard let path else { return [] }
     do throws(BundleError) {
@@ -14,7 +17,7 @@ public enum Publishing {
     }
   }
 
-  /// The version asked for, else the next free one of the store, else 1.
+  /// Version to publish under: the one asked for, else the next free one of the store, else 1.
   public static func version(
     _ number: UInt64?, of model: ModelID, store: String?
   ) throws(TrainingError) -> ModelVersion {
@@ -30,7 +33,9 @@ public enum Publishing {
     }
   }
 
-  /// - Returns: the path in the store.
+  /// Writes a bundle into a store.
+  ///
+  /// - Returns: its path there.
   public static func publish(
     _ bytes: [UInt8], model: ModelID, version: ModelVersion, store: String
   ) throws(TrainingError) -> String {
@@ -74,7 +79,7 @@ public enum Publishing {
 }
 
 extension ModelVersion {
-  /// Version 1: what a model starts with.
+  /// Version 1, the first one of a model.
   static var first: ModelVersion {
     guard let version = ModelVersion(1) else { preconditionFailure("1 is a version") }
     return version

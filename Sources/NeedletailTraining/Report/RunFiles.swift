@@ -2,6 +2,7 @@ internal import Foundation
 internal import NeedletailBundle
 public import NeedletailCore
 internal import NeedletailEngine
+internal import NeedletailSystem
 
 /// Files that a run leaves in its output directory, each written whole or not at all.
 public struct RunFiles {
@@ -23,18 +24,18 @@ public struct RunFiles {
     } catch {
       throw .output("\(directory): expected a directory to write into, found: \(error.localizedDescription)")
     }
-    try write(Data(bundle), to: "model.ntb")
-    try write(Data(metrics.json.utf8), to: "metrics.json")
-    try write(Data(trained.predictionsCSV.utf8), to: "predictions.csv")
-    try write(Data(trained.testCSV.utf8), to: "test.csv")
-    try write(Data(trained.splitCSV.utf8), to: "split.csv")
+    try write(bundle, to: "model.ntb")
+    try write(Array(metrics.json.utf8), to: "metrics.json")
+    try write(Array(trained.predictionsCSV.utf8), to: "predictions.csv")
+    try write(Array(trained.testCSV.utf8), to: "test.csv")
+    try write(Array(trained.splitCSV.utf8), to: "split.csv")
   }
 
-  private func write(_ data: Data, to name: String) throws(TrainingError) {
-    do {
-      try data.write(to: URL(fileURLWithPath: directory + "/" + name), options: .atomic)
+  private func write(_ bytes: [UInt8], to name: String) throws(TrainingError) {
+    do throws(SystemError) {
+      try AtomicFile.write(bytes, to: directory + "/" + name, existing: .replaced)
     } catch {
-      throw .output("\(directory)/\(name): expected to write it, found: \(error.localizedDescription)")
+      throw .output("\(directory)/\(name): expected to write it, found: \(error)")
     }
   }
 }
