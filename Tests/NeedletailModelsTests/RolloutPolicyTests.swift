@@ -76,7 +76,7 @@ struct RolloutPolicyTests {
     #expect(try decide("keep: 3", live: [1, 2, 3, 4]).retire.isEmpty)
   }
 
-  /// Whatever versions, states and files meet: what requests are sent to is live and good if anything is.
+  /// For any mixture of versions, states and files, requests are sent to a version that is live, and good if one is.
   @Test func anyFileAndAnyStatesGiveASoundTable() throws {
     var random = SplitMix64(seed: 7)
     for _ in 0..<20_000 {

@@ -206,7 +206,7 @@ actor BundleLoader {
 
 /// An error that a phase of loading ends with.
 private protocol LoadFailure: Error {
-  /// Nil if nothing is wrong with the bundle, but the store holds another by now.
+  /// The rejection of the bundle; nil if nothing is wrong with it, but the store holds another by now.
   var rejection: Rejection? { get }
 }
 

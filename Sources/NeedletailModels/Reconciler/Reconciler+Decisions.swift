@@ -25,7 +25,7 @@ extension Reconciler {
       }
     }
     publish(decisions, retired: retired, now: now)
-    // Of those that wait alike, the model whose last turn is longest ago comes first: one that is published to without
+    // Among models of equal rank the one whose last turn is longest ago comes first: a model that is published to without
     // pause would otherwise keep the others from ever loading.
     turns = turns.filter { byModel[$0.key] != nil }
     let next = queue.min { ($0.rank, turns[$0.key.model] ?? 0) < ($1.rank, turns[$1.key.model] ?? 0) }

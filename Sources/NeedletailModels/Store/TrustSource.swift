@@ -1,6 +1,6 @@
 internal import NeedletailBundle
 
-/// Whom to trust, and whether that changed. Used by one thread at a time.
+/// The trust policy, read from its file again whenever that changes. Used by one thread at a time.
 struct TrustSource: Sendable {
   private let trust: StoreConfiguration.Trust
   private let allowUnsigned: Bool

@@ -3,9 +3,9 @@ public import NeedletailCore
 /// One input or output of a model.
 public struct TensorSpecReport: Sendable, Equatable {
   public var name: String
-  /// Nil if the server named a type that this client does not know.
+  /// Element type; nil if the server named one that this client does not know.
   public var type: DataType?
-  /// 0 stands for the batch dimension.
+  /// Sizes of the dimensions; 0 stands for the batch dimension.
   public var shape: [UInt64]
   /// The known categories of a categorical feature; empty otherwise.
   public var categories: [String]
@@ -31,7 +31,7 @@ public struct TensorSpecReport: Sendable, Equatable {
 public struct ModelDescription: Sendable, Equatable {
   public var model: String
   public var version: UInt64
-  /// Nil if the server named a state that this client does not know.
+  /// State of the version; nil if the server named one that this client does not know.
   public var state: VersionState?
   /// `classification` or `regression`.
   public var task: String

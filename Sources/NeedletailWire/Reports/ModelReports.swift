@@ -3,7 +3,7 @@ public import NeedletailCore
 /// One version of a model, in the answers to `ListModels` and `Health`.
 public struct VersionReport: Sendable, Equatable {
   public var version: UInt64
-  /// Nil if the server named a state that this client does not know.
+  /// State of the version; nil if the server named one that this client does not know.
   public var state: VersionState?
   /// Why it was rejected, or what it waits for; empty otherwise.
   public var reason: String
@@ -14,7 +14,7 @@ public struct VersionReport: Sendable, Equatable {
   /// Unix time at which it entered this state.
   public var sinceMilliseconds: UInt64
   public var residentBytes: UInt64
-  /// Nil unless it is live, and from servers that do not send it.
+  /// Figures of its answers; nil unless it is live, and from servers that do not send them.
   public var traffic: VersionTrafficReport?
 
   public init(
