@@ -3,10 +3,10 @@ internal import NeedletailCore
 /// Decodes the sections of a file whose layout and hashes were checked.
 struct SectionReader {
   let file: UnsafeRawBufferPointer
-  let directory: BundleDirectory
+  let manifest: BundleManifest
 
   func contents() throws(BundleError) -> BundleContents {
-    for section in directory.sections where section.type == .tokenizer || section.type == .calibration {
+    for section in manifest.sections where section.type == .tokenizer || section.type == .calibration {
       guard section.isOptional else {
         throw BundleError(
           .unsupported,
@@ -38,7 +38,7 @@ struct SectionReader {
     return contents
   }
 
-  private func entry(_ type: SectionType) -> SectionEntry? { directory.sections.first { $0.type == type } }
+  private func entry(_ type: SectionType) -> SectionEntry? { manifest.sections.first { $0.type == type } }
 
   private func required<Value>(
     _ type: SectionType, _ decode: (UnsafeRawBufferPointer) throws(BundleError) -> Value

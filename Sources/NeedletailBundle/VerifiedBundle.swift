@@ -15,7 +15,7 @@ public enum VerificationStep: String, Sendable, CaseIterable {
 ///
 /// Holds the bytes that were checked, and decodes those.
 public struct VerifiedBundle: Sendable {
-  public let directory: BundleDirectory
+  public let manifest: BundleManifest
   /// The trusted key that signed it; nil if it is unsigned and that was allowed.
   public let signingKey: TrustedKey?
   /// Name of that key; empty for none.
@@ -44,7 +44,7 @@ public struct VerifiedBundle: Sendable {
   ) throws(BundleError) {
     self.file = file
     self.limits = limits
-    (directory, signingKey, signatureKeyIDs, signedManifest) = try file.withBytes { bytes throws(BundleError) in
+    (manifest, signingKey, signatureKeyIDs, signedManifest) = try file.withBytes { bytes throws(BundleError) in
       let header = try BundleHeader(bytes, limits: limits)
       passed(.header)
       guard bytes.count >= header.signatures.upperBound else {
@@ -61,24 +61,24 @@ public struct VerifiedBundle: Sendable {
           .malformed, "checksum of header and directory: expected one where no signature protects them, found none")
       }
       passed(.signature)
-      let directory = try BundleDirectory(try DirectoryFields(decoding: directoryBytes), digest: digest)
-      try directory.checkSizes(limits: limits)
+      let manifest = try BundleManifest(try DirectoryFields(decoding: directoryBytes), digest: digest)
+      try manifest.checkSizes(limits: limits)
       passed(.directory)
-      try directory.checkIdentity(expecting: expecting, nowMilliseconds: nowMilliseconds)
-      let signer = try trust.signer(among: signers, of: directory)
+      try manifest.checkIdentity(expecting: expecting, nowMilliseconds: nowMilliseconds)
+      let signer = try trust.signer(among: signers, of: manifest)
       passed(.identity)
       guard bytes.count == header.fileBytes else {
         throw BundleError(
           bytes.count < header.fileBytes ? .truncated : .badLength,
           "file: expected \(header.fileBytes) bytes, found \(bytes.count)")
       }
-      try directory.checkLayout(of: bytes, header: header)
+      try manifest.checkLayout(of: bytes, header: header)
       passed(.length)
-      try directory.checkHashes(of: bytes)
+      try manifest.checkHashes(of: bytes)
       passed(.hashes)
       return (
-        directory, signer, signatures.entries.map { Hex.text($0.keyID) },
-        SignedManifest(signed: signed, signatures: signatures, directory: directory)
+        manifest, signer, signatures.entries.map { Hex.text($0.keyID) },
+        SignedManifest(signed: signed, signatures: signatures, manifest: manifest)
       )
     }
   }
@@ -88,12 +88,12 @@ public struct VerifiedBundle: Sendable {
   /// - Throws: `.badCompression`, `.malformed`, `.unsupported`, `.oversized` or `.invalidGraph`.
   public func decode() throws(BundleError) -> BundleContents {
     try file.withBytes { bytes throws(BundleError) in
-      try SectionReader(file: bytes, directory: directory).contents()
+      try SectionReader(file: bytes, manifest: manifest).contents()
     }
   }
 }
 
-extension BundleDirectory {
+extension BundleManifest {
   /// A signed bundle under another name would be a replay.
   func checkIdentity(
     expecting: (model: ModelID, version: ModelVersion)?, nowMilliseconds: UInt64

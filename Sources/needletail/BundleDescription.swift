@@ -55,19 +55,19 @@ struct BundleDescription: Encodable {
 
 extension BundleDescription {
   init(_ bundle: VerifiedBundle, _ contents: BundleContents) {
-    let directory = bundle.directory
+    let manifest = bundle.manifest
     let graph = contents.definition.graph
-    model = directory.model.name
-    version = directory.version.number
-    digest = directory.digest
-    created = UnixTime.text(milliseconds: directory.createdMilliseconds)
+    model = manifest.model.name
+    version = manifest.version.number
+    digest = manifest.digest
+    created = UnixTime.text(milliseconds: manifest.createdMilliseconds)
     expires =
-      directory.notAfterMilliseconds == 0 ? nil : UnixTime.text(milliseconds: directory.notAfterMilliseconds)
-    engineMin = directory.engineMin
+      manifest.notAfterMilliseconds == 0 ? nil : UnixTime.text(milliseconds: manifest.notAfterMilliseconds)
+    engineMin = manifest.engineMin
     fileBytes = bundle.fileBytes
-    rawBytes = directory.sections.reduce(0) { $0 + $1.rawBytes }
+    rawBytes = manifest.sections.reduce(0) { $0 + $1.rawBytes }
     signatureKeyIDs = bundle.signatureKeyIDs
-    sections = directory.sections.map {
+    sections = manifest.sections.map {
       Section(
         type: $0.name, codec: $0.codec.description, isOptional: $0.isOptional, offset: $0.offset,
         storedBytes: $0.storedBytes, rawBytes: $0.rawBytes)

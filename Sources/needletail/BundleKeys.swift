@@ -94,7 +94,7 @@ struct BundleSign: AsyncParsableCommand {
     }
     let unsigned = found.bytes
     let signed = try key.sign(unsigned)
-    let what = "\(bundle.directory.model) version \(bundle.directory.version), key id \(key.publicKey.keyID)"
+    let what = "\(bundle.manifest.model) version \(bundle.manifest.version), key id \(key.publicKey.keyID)"
     guard signed != unsigned else {
       print("Already signed: \(what)")
       return

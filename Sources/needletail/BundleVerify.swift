@@ -61,7 +61,7 @@ struct BundleVerify: AsyncParsableCommand {
     report.identity(of: bundle)
     report.begin("sections")
     let contents = try BundleOutput.naming(self.file) { () throws(BundleError) in try bundle.decode() }
-    report.pass(BundleOutput.counted(bundle.directory.sections.count, "section"))
+    report.pass(BundleOutput.counted(bundle.manifest.sections.count, "section"))
     report.begin("plan")
     let model = try CompiledModel(contents.definition)
     report.pass("\(model.plan.precision), \(model.plan.isa.rawValue)")
@@ -110,9 +110,9 @@ struct VerificationReport: Encodable {
   }
 
   mutating func identity(of bundle: VerifiedBundle) {
-    model = bundle.directory.model.name
-    version = bundle.directory.version.number
-    digest = bundle.directory.digest
+    model = bundle.manifest.model.name
+    version = bundle.manifest.version.number
+    digest = bundle.manifest.digest
     signer = bundle.signer
   }
 

@@ -52,8 +52,8 @@ extension PlanDescription {
     let roofline = try Roofline.measure(
       weightBytes: plan.steps.reduce(0) { $0 + $1.weightBytes }, isa: plan.isa)
     let profiles = Self.batchRows.map { plan.profile(rows: $0, within: .milliseconds(100)) }
-    model = bundle.directory.model.name
-    version = bundle.directory.version.number
+    model = bundle.manifest.model.name
+    version = bundle.manifest.version.number
     isa = plan.isa.rawValue
     precision = plan.precision
     self.choice = choice.description

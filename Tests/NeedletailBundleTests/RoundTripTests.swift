@@ -17,8 +17,8 @@ struct RoundTripTests {
     let bundle = try open(BundleFixtures.bundle(contents))
     #expect(try bundle.decode() == contents)
     #expect(bundle.signer == "release")
-    #expect(bundle.directory.createdMilliseconds == 1_760_000_000_000)
-    #expect(bundle.directory.digest.count == 64)
+    #expect(bundle.manifest.createdMilliseconds == 1_760_000_000_000)
+    #expect(bundle.manifest.digest.count == 64)
   }
 
   @Test func optionalPartsMayBeAbsent() throws {

@@ -56,7 +56,7 @@ struct TrustTests {
   @Test func aRevokedDigestIsRefusedWhoeverSignedIt() throws {
     let digest = try VerifiedBundle(
       BundleFile(bytes: bytes), trust: policy(), expecting: nil, nowMilliseconds: 0
-    ).directory.digest
+    ).manifest.digest
     #expect(reason(policy { $0.revokedDigests = [digest] }) == .revoked)
     #expect(reason(TrustPolicy(allowUnsigned: true, revokedDigests: [digest])) == .revoked)
   }

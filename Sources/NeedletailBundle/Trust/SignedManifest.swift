@@ -4,13 +4,13 @@
 public struct SignedManifest: Sendable {
   private let signed: [UInt8]
   private let signatures: SignatureBlock
-  private let directory: BundleDirectory
+  private let manifest: BundleManifest
 
   /// - Parameter signed: header and manifest.
-  init(signed: UnsafeRawBufferPointer, signatures: SignatureBlock, directory: BundleDirectory) {
+  init(signed: UnsafeRawBufferPointer, signatures: SignatureBlock, manifest: BundleManifest) {
     self.signed = Array(signed)
     self.signatures = signatures
-    self.directory = directory
+    self.manifest = manifest
   }
 
   /// Judges the signatures anew, by the rules of ``VerifiedBundle``.
@@ -18,8 +18,8 @@ public struct SignedManifest: Sendable {
   /// - Throws: `.unsigned`, `.untrusted`, `.badSignature` or `.revoked`.
   public func check(_ trust: TrustPolicy) throws(BundleError) {
     let signers = try signed.withTypedBytes { bytes throws(BundleError) in
-      try trust.signers(signatures, of: bytes, digest: directory.digest)
+      try trust.signers(signatures, of: bytes, digest: manifest.digest)
     }
-    _ = try trust.signer(among: signers, of: directory)
+    _ = try trust.signer(among: signers, of: manifest)
   }
 }

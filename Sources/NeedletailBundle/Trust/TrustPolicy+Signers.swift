@@ -43,11 +43,11 @@ extension TrustPolicy {
   /// The key that may sign this model, and whether its version is still allowed.
   ///
   /// - Returns: the key, nil for a bundle that counts as unsigned.
-  func signer(among signers: [TrustedKey], of directory: BundleDirectory) throws(BundleError) -> TrustedKey? {
-    let model = directory.model.name
-    if let minimum = minimumVersions[model], directory.version.number < minimum {
+  func signer(among signers: [TrustedKey], of manifest: BundleManifest) throws(BundleError) -> TrustedKey? {
+    let model = manifest.model.name
+    if let minimum = minimumVersions[model], manifest.version.number < minimum {
       throw BundleError(
-        .revoked, "version: expected at least \(minimum) of model \(model.quotedForMessage), found \(directory.version)"
+        .revoked, "version: expected at least \(minimum) of model \(model.quotedForMessage), found \(manifest.version)"
       )
     }
     if let key = signers.first(where: { key in key.models.contains { NamePattern($0).matches(model) } }) {

@@ -84,7 +84,7 @@ actor BundleLoader {
   /// Verifies a bundle without loading it.
   func inspect(_ request: Reconciler.LoadRequest, trust: TrustPolicy) -> Reconciler.InspectOutcome {
     do throws(Stop) {
-      return .verified(digest: try verify(request, trust: trust).directory.digest)
+      return .verified(digest: try verify(request, trust: trust).manifest.digest)
     } catch {
       switch error {
       case .changed: return .changed
@@ -108,13 +108,13 @@ actor BundleLoader {
   ) throws(Stop) -> (LiveModel, SignedManifest) {
     let bundle = try verify(request, trust: trust)
     let key = request.key
-    let identity = Reconciler.Identity(digest: bundle.directory.digest, signer: bundle.signer)
+    let identity = Reconciler.Identity(digest: bundle.manifest.digest, signer: bundle.signer)
     let keyID = bundle.signingKey?.publicKey.keyID ?? ""
     progress(Progress(key: key, state: .loading, identity: identity))
     if let rejection = accepted.refusal(of: key, digest: identity.digest, keyID: keyID, isLate: request.isLate) {
       throw .rejected(rejection)
     }
-    try reserve(LoadCost.decoding(bundle.directory), for: "decoding", of: request)
+    try reserve(LoadCost.decoding(bundle.manifest), for: "decoding", of: request)
     let contents = try step(durations.decode) { () throws(BundleError) in try bundle.decode() }
     let choice = try step(durations.choose) { () throws(PlanError) in
       try PlanChoice.make(for: contents.definition.graph, policy: precision, isa: planOptions.isa)
@@ -134,7 +134,7 @@ actor BundleLoader {
     remember(key, digest: identity.digest, keyID: keyID)
     let model = LiveModel(
       model: key.model, version: key.version, compiled: compiled, digest: identity.digest, signer: identity.signer,
-      createdMilliseconds: bundle.directory.createdMilliseconds, trainingMetrics: contents.metrics,
+      createdMilliseconds: bundle.manifest.createdMilliseconds, trainingMetrics: contents.metrics,
       lineage: contents.lineage, drift: contents.drift, warmUp: warmUp,
       counters: ModelCounters(model: key.model, version: key.version, metrics: metrics),
       onRelease: { released(key) })

@@ -71,8 +71,8 @@ package enum LoadCost {
   private static let panelColumns: UInt64 = 64
 
   /// Everything but the file's own bytes: decompressed sections, tensors, and a plan as large as they.
-  package static func decoding(_ directory: BundleDirectory) -> UInt64 {
-    directory.sections.reduce(0) { sum, section in
+  package static func decoding(_ manifest: BundleManifest) -> UInt64 {
+    manifest.sections.reduce(0) { sum, section in
       let raw = UInt64(section.rawBytes)
       let (bytes, overflow) = raw.multipliedReportingOverflow(by: section.type == .weights ? 2 : bytesPerMetadataByte)
       return overflow ? .max : sum.plus(bytes)

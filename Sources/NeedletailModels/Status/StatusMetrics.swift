@@ -58,7 +58,7 @@ struct StatusMetrics {
   ) {
     let labels = Self.labels(model.model, version.version)
     guard version.state != .retired else {
-      if last?.version.state != .retired { metrics.remove(labels: labels) }
+      if let last, last.version.state != .retired { metrics.remove(labels: labels) }
       return
     }
     if version.state != last?.version.state {

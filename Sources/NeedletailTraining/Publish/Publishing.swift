@@ -54,27 +54,27 @@ public enum Publishing {
   ) throws(TrainingError) -> (model: ModelID, version: ModelVersion, path: String) {
     let keys = try keys(key)
     let now = UInt64(Date().timeIntervalSince1970 * 1000)
-    let directory: BundleDirectory
+    let manifest: BundleManifest
     let contents: BundleContents
     do throws(BundleError) {
       let bundle = try VerifiedBundle(
         BundleFile.open(path: path), trust: .allowingUnsigned, expecting: nil, nowMilliseconds: now)
-      directory = bundle.directory
+      manifest = bundle.manifest
       contents = try bundle.decode()
     } catch {
       throw .output("\(path): \(error.message)")
     }
-    let version = try version(number, of: directory.model, store: store)
+    let version = try version(number, of: manifest.model, store: store)
     let bytes: [UInt8]
     do throws(BundleError) {
       bytes = try BundleWriter(
-        model: directory.model, version: version, contents: contents,
-        createdMilliseconds: directory.createdMilliseconds, notAfterMilliseconds: directory.notAfterMilliseconds
+        model: manifest.model, version: version, contents: contents,
+        createdMilliseconds: manifest.createdMilliseconds, notAfterMilliseconds: manifest.notAfterMilliseconds
       ).encode(signing: keys)
     } catch {
       throw TrainingError(error)
     }
-    return (directory.model, version, try publish(bytes, model: directory.model, version: version, store: store))
+    return (manifest.model, version, try publish(bytes, model: manifest.model, version: version, store: store))
   }
 }
 

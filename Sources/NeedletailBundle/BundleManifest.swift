@@ -65,8 +65,8 @@ public struct SectionEntry: Sendable, Equatable {
   public var name: String { type?.description ?? "section \(number)" }
 }
 
-/// The signed part of a bundle: what it is and where its sections stand.
-public struct BundleDirectory: Sendable, Equatable {
+/// The signed part of a bundle: its model and version, and where its sections lie. `Directory` in `proto/bundle.md`.
+public struct BundleManifest: Sendable, Equatable {
   public var model: ModelID
   public var version: ModelVersion
   /// Unix time.
@@ -76,6 +76,6 @@ public struct BundleDirectory: Sendable, Equatable {
   /// The lowest engine generation that can run the graph.
   public var engineMin: UInt32
   public var sections: [SectionEntry]
-  /// SHA-256 of the directory's bytes, lower-case hexadecimal: the identity of the bundle.
+  /// SHA-256 of the manifest's bytes, lower-case hexadecimal: the identity of the bundle.
   public var digest: String
 }

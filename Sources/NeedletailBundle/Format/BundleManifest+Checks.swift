@@ -1,7 +1,7 @@
 internal import NeedletailCore
 internal import NeedletailCrypto
 
-extension BundleDirectory {
+extension BundleManifest {
   /// Checks the fields of a directory, apart from the file around it.
   init(_ fields: DirectoryFields, digest: String) throws(BundleError) {
     do {
