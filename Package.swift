@@ -1,7 +1,8 @@
 // swift-tools-version: 6.2
 import PackageDescription
 
-/// Targets stand bottom to top: a module imports only what stands above it here.
+/// Targets stand bottom to top: a module imports only what stands above it here. All of it is for Linux on x86-64 and
+/// ARM64 and uses the calls of Linux directly; `platforms:` knows no Linux and is left out.
 /// `Sources/Handbook/Handbook.docc/Architecture.md` tells why.
 
 let swiftSettings: [SwiftSetting] =
@@ -26,7 +27,6 @@ let cSettings: [CSetting] = [
 
 let package = Package(
   name: "needletail",
-  platforms: [.macOS(.v15)],
   products: [
     .executable(name: "needletail-server", targets: ["needletail-server"]),
     .executable(name: "needletail-trainer", targets: ["needletail-trainer"]),
@@ -57,10 +57,12 @@ let package = Package(
     // Nouns without I/O.
     .target(name: "NeedletailCore", swiftSettings: swiftSettings),
 
-    // What the operating system does: files, threads and waking them.
+    // Files of the operating system, threads and waking them; figures of the process.
     .target(
       name: "NeedletailSystem", dependencies: ["CNeedletailSystem", "NeedletailCore"], swiftSettings: swiftSettings),
-    .target(name: "NeedletailMetrics", dependencies: ["NeedletailCore"], swiftSettings: dataPlaneSettings),
+    .target(
+      name: "NeedletailMetrics", dependencies: ["NeedletailCore", "NeedletailSystem"],
+      swiftSettings: dataPlaneSettings),
 
     // Hashes and signatures, by the OpenSSL of the system.
     .target(name: "NeedletailCrypto", dependencies: ["COpenSSL"], swiftSettings: swiftSettings),

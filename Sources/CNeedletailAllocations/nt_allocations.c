@@ -6,9 +6,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#if defined(__linux__)
 #include <sys/prctl.h>
-#endif
 
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
@@ -16,7 +14,7 @@
 #endif
 #endif
 
-#if defined(__GLIBC__) && !defined(NT_SANITIZED)
+#if !defined(NT_SANITIZED)
 // The executable's symbols win over those of every library. The next ones in line do the work: libc's,
 // or those of an allocator that was preloaded, whose free() is the one that will be called.
 typedef void *malloc_function(size_t);

@@ -1,8 +1,4 @@
-#if canImport(Glibc)
-  internal import Glibc
-#else
-  internal import Darwin
-#endif
+internal import Glibc
 internal import NIOCore
 internal import NIOPosix
 internal import Synchronization

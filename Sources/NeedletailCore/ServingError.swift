@@ -1,15 +1,50 @@
-/// Why a call got no answer: a code for programs and one sentence for people.
+/// The way in which a call ended. Raw values are those of `needletail.v1.StatusCode`.
+public enum StatusCode: UInt8, Sendable, CaseIterable, CustomStringConvertible {
+  case ok = 0
+  case invalidArgument = 1
+  case notFound = 2
+  case unauthenticated = 3
+  case permissionDenied = 4
+  case deadlineExceeded = 5
+  case overloaded = 6
+  case unavailable = 7
+  case `internal` = 8
+  case unimplemented = 9
+
+  /// The name on the wire and in metric labels, e.g. `INVALID_ARGUMENT`.
+  public var description: String {
+    switch self {
+    case .ok: "OK"
+    case .invalidArgument: "INVALID_ARGUMENT"
+    case .notFound: "NOT_FOUND"
+    case .unauthenticated: "UNAUTHENTICATED"
+    case .permissionDenied: "PERMISSION_DENIED"
+    case .deadlineExceeded: "DEADLINE_EXCEEDED"
+    case .overloaded: "OVERLOADED"
+    case .unavailable: "UNAVAILABLE"
+    case .internal: "INTERNAL"
+    case .unimplemented: "UNIMPLEMENTED"
+    }
+  }
+
+  /// Whether the call was certainly not executed, so that trying again does no harm.
+  public var isSafeToRetry: Bool { self == .overloaded || self == .unavailable }
+}
+
+/// The reason why a call got no answer: a code for programs and one sentence for people.
 ///
-/// The sentence names the field, what was expected and what was found. It never holds an address or
-/// a path, for it goes to clients.
+/// The sentence names the field, what was expected and what was found. It never has an address or a path in it, because
+/// it goes to clients.
 public struct ServingError: Error, Equatable, Sendable, CustomStringConvertible {
+  /// The code for programs.
   public let code: StatusCode
   private let sentence: String
-  /// When to try again; only with `.overloaded`.
+  /// Microseconds after which the call may be tried again; 0 unless the code is `.overloaded`.
   public let retryAfterMicroseconds: UInt32
-  /// The model that the caller may have meant. The message asks, unless the caller may not know of it.
+  /// Name of the model that the caller may have meant; the message asks for it.
   public let suggestedModel: String?
 
+  /// Creates an error; codes without further values have functions of their own below.
   public init(
     _ code: StatusCode, _ sentence: String, retryAfterMicroseconds: UInt32 = 0, suggestedModel: String? = nil
   ) {
@@ -19,11 +54,12 @@ public struct ServingError: Error, Equatable, Sendable, CustomStringConvertible 
     self.suggestedModel = suggestedModel
   }
 
+  /// The sentence for people, with the question for the suggested model.
   public var message: String {
     suggestedModel.map { "\(sentence), did you mean \($0.quotedForMessage)?" } ?? sentence
   }
 
-  /// The same for a caller that may not know of the model suggested.
+  /// This error for a caller that must not learn of the suggested model.
   public var withoutSuggestion: ServingError {
     ServingError(code, sentence, retryAfterMicroseconds: retryAfterMicroseconds)
   }
@@ -42,36 +78,4 @@ public struct ServingError: Error, Equatable, Sendable, CustomStringConvertible 
   public static func deadlineExceeded(_ message: String) -> ServingError { .init(.deadlineExceeded, message) }
   public static func unimplemented(_ message: String) -> ServingError { .init(.unimplemented, message) }
   public static func `internal`(_ message: String) -> ServingError { .init(.internal, message) }
-}
-
-extension StringProtocol {
-  /// The text in double quotes, control characters escaped, cut after 64 scalars:
-  /// foreign text inside a message must neither forge log lines nor flood them.
-  public var quotedForMessage: String { "\"\(escaped(quotes: true, scalarsMax: 64))\"" }
-
-  /// The whole text with control characters escaped, for a line of a terminal: it moves no cursor and
-  /// begins no line.
-  package var escapingControls: String { escaped(quotes: false, scalarsMax: .max) }
-
-  private func escaped(quotes: Bool, scalarsMax: Int) -> String {
-    var escaped = ""
-    for (position, scalar) in unicodeScalars.enumerated() {
-      guard position < scalarsMax else { return escaped + "…" }
-      switch scalar {
-      case "\"" where quotes: escaped += "\\\""
-      case "\\" where quotes: escaped += "\\\\"
-      case "\n": escaped += "\\n"
-      case "\r": escaped += "\\r"
-      case "\t": escaped += "\\t"
-      default:
-        switch scalar.properties.generalCategory {
-        case .control, .format, .lineSeparator, .paragraphSeparator, .surrogate, .privateUse, .unassigned:
-          escaped += "\\u{" + String(scalar.value, radix: 16) + "}"
-        default:
-          escaped.unicodeScalars.append(scalar)
-        }
-      }
-    }
-    return escaped
-  }
 }

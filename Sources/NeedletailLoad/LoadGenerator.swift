@@ -1,24 +1,24 @@
-internal import Foundation
 internal import NeedletailClient
 internal import NeedletailCore
+internal import NeedletailSystem
 internal import NeedletailTLS
 internal import Synchronization
 
-/// What a run looks like from outside while it goes on.
+/// The state of a run while it goes on.
 public struct LoadProgress: Sendable {
   public enum Phase: Sendable {
     case warmingUp
     case measuring
-    /// Nothing leaves any more; answers are waited for.
+    /// No request is sent any more; answers are waited for.
     case draining
   }
 
   public var phase: Phase
-  /// Since the first request.
+  /// Time since the first request.
   public var elapsed: Duration
-  /// How long ``interval`` lasted.
+  /// Length of ``interval`` in seconds.
   public var intervalSeconds: Double
-  /// Since the last report.
+  /// Figures since the last report.
   public var interval: LoadStatistics
 }
 
@@ -26,17 +26,19 @@ public struct LoadProgress: Sendable {
 public struct LoadGenerator: Sendable {
   private let plan: LoadPlan
 
-  /// Threads connect in this time, so that the schedule does not begin with a backlog.
+  /// Time for the threads to connect, so that the schedule does not begin with a backlog.
   private static let settleNanoseconds: UInt64 = 50_000_000
   /// Longest time that answers are waited for after the last request.
   private static let drainNanosecondsMax: UInt64 = 10_000_000_000
 
   public init(_ plan: LoadPlan) { self.plan = plan }
 
+  /// Runs the plan to its end. A cancelled task still waits for its threads.
+  ///
   /// - Parameters:
-  ///   - every: how often `progress` is called, from the caller's task.
+  ///   - every: time between two calls of `progress`, which the caller's task makes.
   /// - Returns: the figures of the measured time.
-  /// - Throws: where the target cannot be resolved.
+  /// - Throws: where the target's name cannot be resolved, or a certificate cannot be read.
   public func run(every: Duration, progress: (LoadProgress) -> Void) async throws(LoadError) -> LoadStatistics {
     let address = try SocketAddress(plan.target)
     let tls = try plan.tlsSettings()
@@ -48,13 +50,11 @@ public struct LoadGenerator: Sendable {
       drained: end + min(plan.timeout.wholeNanoseconds, Self.drainNanosecondsMax) + 500_000_000)
     let mailbox = Mailbox(threads: plan.threads)
     for index in 0..<plan.threads {
-      let thread = Thread { [plan] in
+      NativeThread.start(name: "load-\(index)") { [plan] in
         var load = LoadThread(plan, address: address, tls: tls, times: times, index: index)
         load.run(mailbox)
         mailbox.leave()
       }
-      thread.name = "load-\(index)"
-      thread.start()
     }
     var total = LoadStatistics()
     var last = start
@@ -77,7 +77,6 @@ public struct LoadGenerator: Sendable {
         last = now
         nextReport = now + every.wholeNanoseconds
       }
-      // A cancelled task still ends with its threads.
       try? await Task.sleep(for: .milliseconds(20))
     }
     return total
@@ -85,7 +84,7 @@ public struct LoadGenerator: Sendable {
 }
 
 extension LoadPlan {
-  /// Read once, for all connections of a run.
+  /// Settings of TLS for all connections of a run, read once.
   fileprivate func tlsSettings() throws(LoadError) -> TLSSession.Role? {
     guard let tls, case .tcp(let host, _) = target else { return nil }
     do throws(ClientError) {
@@ -96,7 +95,7 @@ extension LoadPlan {
   }
 }
 
-/// Where threads put their figures and the caller takes them.
+/// The place where threads put their figures and the caller takes them.
 private final class Mailbox: StatisticsSink, Sendable {
   private struct State {
     var statistics = LoadStatistics()

@@ -21,28 +21,28 @@ struct LoadThread: ~Copyable {
     var drained: UInt64
   }
 
-  private let plan: LoadPlan
-  private let address: SocketAddress
-  private let tls: TLSSession.Role?
-  private let times: Times
-  private let timeout: UInt64
-  private let timeoutMicroseconds: UInt64
+  let plan: LoadPlan
+  let address: SocketAddress
+  let tls: TLSSession.Role?
+  let times: Times
+  let timeout: UInt64
+  let timeoutMicroseconds: UInt64
   private let poller: Poller
-  private let connections: UnsafeMutablePointer<LoadConnection>
-  private let connectionCount: Int
-  private var schedule: ArrivalSchedule?
-  private var statistics = LoadStatistics()
-  private var dirty: [Int] = []
-  private var closedConnections: Int
+  let connections: UnsafeMutablePointer<LoadConnection>
+  let connectionCount: Int
+  var schedule: ArrivalSchedule?
+  var statistics = LoadStatistics()
+  var dirty: [Int] = []
+  var closedConnections: Int
   /// Round robin over connections, over the mix, and over each model's frames.
-  private var nextConnection = 0
-  private var nextInMix: Int
-  private var nextFrame: [Int]
+  var nextConnection = 0
+  var nextInMix: Int
+  var nextFrame: [Int]
   /// No connection has room: an answer, not the clock, lets the next request leave.
-  private var wasBlocked = false
+  var wasBlocked = false
   /// What is due now had to wait for room.
-  private var isHeld = false
-  private var now: UInt64
+  var isHeld = false
+  var now: UInt64
 
   private static let housekeepingNanoseconds: UInt64 = 100_000_000
   private static let retryNanoseconds: UInt64 = 100_000_000
@@ -92,7 +92,7 @@ struct LoadThread: ~Copyable {
   }
 
   /// The encoded calls, borrowed.
-  private struct Source {
+  struct Source {
     let bytes: UnsafeRawBufferPointer
     let frames: UnsafeBufferPointer<RequestFrames.Frame>
   }
@@ -119,7 +119,7 @@ struct LoadThread: ~Copyable {
     sink.add(statistics)
   }
 
-  private var inFlight: Int { (0..<connectionCount).reduce(0) { $0 + connections[$1].inFlight } }
+  var inFlight: Int { (0..<connectionCount).reduce(0) { $0 + connections[$1].inFlight } }
 
   /// Until something is due.
   private func idleNanoseconds(until housekeeping: UInt64) -> UInt64 {
@@ -162,7 +162,7 @@ struct LoadThread: ~Copyable {
   }
 
   /// Closed loop: as many calls as the depth allows.
-  private mutating func fill(_ index: Int, _ source: Source) {
+  mutating func fill(_ index: Int, _ source: Source) {
     while connections[index].hasRoom { send(on: index, intendedNanoseconds: now, source) }
   }
 
@@ -273,7 +273,7 @@ struct LoadThread: ~Copyable {
   }
 
   /// The server, or what lies between, ended the connection.
-  private mutating func lose(_ index: Int) {
+  mutating func lose(_ index: Int) {
     if case .securing = connections[index].state {
       statistics.connectFailures += 1
       return drop(index)
@@ -309,129 +309,5 @@ struct LoadThread: ~Copyable {
     guard case .open = connections[index].state, event.canWrite else { return }
     flush(index)
     wasBlocked = false
-  }
-
-  private mutating func receive(_ index: Int, _ source: Source) {
-    switch connections[index].receive() {
-    case .failed: return lose(index)
-    case .wouldBlock: return
-    case .done: break
-    }
-    while true {
-      switch connections[index].nextFrame() {
-      case .incomplete:
-        wasBlocked = false
-        if schedule == nil, now >= times.start, now < times.end { fill(index, source) }
-        return
-      case .malformed:
-        statistics.strayAnswers += 1
-        return lose(index)
-      case .payload(let payload):
-        guard let answer = try? AnswerView(payload) else {
-          statistics.strayAnswers += 1
-          return lose(index)
-        }
-        if let last = answer.goAwayLastID { goAway(index, lastID: last) } else { finish(answer, on: index, source) }
-      }
-    }
-  }
-
-  @inline(__always)
-  private mutating func finish(_ answer: AnswerView, on index: Int, _ source: Source) {
-    guard let slot = connections[index].take(id: answer.id) else {
-      // A refusal of the whole connection, before it is closed, answers no call.
-      if answer.id == 0, answer.status != .ok { return }
-      if !connections[index].forgiveAbandoned() { statistics.strayAnswers += 1 }
-      return
-    }
-    guard slot.intendedNanoseconds >= times.measure else { return }
-    let frame = source.frames[slot.frame]
-    let status = answer.status
-    statistics.answered += 1
-    statistics.byStatus[Int(status.rawValue)] += 1
-    let latency = now > slot.intendedNanoseconds ? now - slot.intendedNanoseconds : 0
-    guard status == .ok else {
-      statistics.recordRefusal(nanoseconds: latency)
-      return
-    }
-    statistics.recordLatency(nanoseconds: latency)
-    if answer.queueMicroseconds > timeoutMicroseconds { statistics.ranLate += 1 }
-    statistics.count(model: frame.model, version: answer.version)
-    guard isRight(answer, frame) else { return }
-    if latency > timeout {
-      statistics.late += 1
-    } else {
-      statistics.good += 1
-      statistics.goodRows += UInt64(frame.rows)
-    }
-  }
-
-  /// Counts what is wrong.
-  @inline(__always)
-  private mutating func isRight(_ answer: AnswerView, _ frame: RequestFrames.Frame) -> Bool {
-    guard answer.version != 0, answer.model.elementsEqual(plan.names[frame.model].utf8) else {
-      statistics.wrong += 1
-      return false
-    }
-    if let pinned = plan.pinnedVersions[frame.model], pinned != answer.version {
-      statistics.mixed += 1
-      return false
-    }
-    guard let check = plan.checks[frame.model] else { return true }
-    switch check.check(answer, firstRow: frame.firstRow, rows: frame.rows) {
-    case .right: statistics.verified += 1
-    case .unknown: break
-    case .wrong:
-      statistics.verified += 1
-      statistics.wrong += 1
-      return false
-    case .mixed:
-      statistics.verified += 1
-      statistics.mixed += 1
-      return false
-    }
-    return true
-  }
-
-  /// Calls above `lastID` were not executed; the others are still answered.
-  private mutating func goAway(_ index: Int, lastID: UInt64) {
-    connections[index].isGoingAway = true
-    let measure = times.measure
-    var lost: UInt64 = 0
-    connections[index].takeAll(
-      where: { $0.id > lastID }, { if $0.intendedNanoseconds >= measure { lost += 1 } })
-    statistics.lost += lost
-  }
-
-  // MARK: ends
-
-  /// Gives up on calls that nobody waits for any more, and leaves servers that stop.
-  private mutating func sweep(_ source: Source) {
-    let (latest, measure) = (now, times.measure)
-    // Twice the timeout: an answer that is late is told from one that never comes.
-    let patience = timeout > UInt64.max / 4 ? timeout : timeout * 2 + 1_000_000_000
-    var given: UInt64 = 0
-    for index in 0..<connectionCount {
-      var abandoned = 0
-      connections[index].takeAll(
-        where: { latest > $0.intendedNanoseconds && latest - $0.intendedNanoseconds > patience },
-        {
-          abandoned += 1
-          if $0.intendedNanoseconds >= measure { given += 1 }
-        })
-      connections[index].abandoned += abandoned
-      if connections[index].isGoingAway, connections[index].inFlight == 0 { lose(index) }
-    }
-    statistics.unanswered += given
-  }
-
-  private mutating func finish(_ source: Source) {
-    let measure = times.measure
-    var left: UInt64 = 0
-    for index in 0..<connectionCount {
-      connections[index].takeAll(where: { _ in true }, { if $0.intendedNanoseconds >= measure { left += 1 } })
-    }
-    statistics.unanswered += left
-    if let schedule { statistics.unsent += schedule.expectedCount(before: times.end) }
   }
 }

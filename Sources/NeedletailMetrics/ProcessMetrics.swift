@@ -1,12 +1,9 @@
-#if canImport(Glibc)
-  internal import Glibc
-#else
-  internal import Darwin
-#endif
+internal import Glibc
+internal import NeedletailSystem
 
 extension MetricsRegistry {
-  /// Adds the process metrics of Prometheus' client libraries: memory, processor time, start time, open files. They
-  /// are read from `/proc` at each scrape; without it the series are absent.
+  /// Adds the series that Prometheus' client libraries have for a process: memory, processor time, start, open files.
+  /// They are read from `/proc` at each scrape; a series whose file is missing is left out.
   public func addProcessMetrics() {
     sampled("process_resident_memory_bytes", kind: .gauge, help: "Resident memory of the process in bytes.") {
       ProcessFigures.residentBytes()
@@ -33,23 +30,26 @@ extension MetricsRegistry {
   }
 }
 
-/// Figures of this process; nil: the system does not provide them.
+/// Figures of this process; nil where the system does not have them.
 package enum ProcessFigures {
+  /// Resident memory in bytes.
   package static func residentBytes() -> Double? {
     statmField(1)
   }
 
+  /// Virtual memory in bytes.
   package static func virtualBytes() -> Double? {
     statmField(0)
   }
 
+  /// User and system time in seconds.
   package static func cpuSeconds() -> Double? {
     var usage = rusage()
     guard getrusage(selfUsage, &usage) == 0 else { return nil }
     return seconds(usage.ru_utime) + seconds(usage.ru_stime)
   }
 
-  /// Unix time of the start, from the process's start in ticks after boot and the time of boot.
+  /// Unix time of the start in seconds: the kernel's own start time, in ticks after boot, and the time of boot.
   package static func startSeconds() -> Double? {
     guard let ticks = statField(22), let stat = file("/proc/stat"),
       let line = stat.split(separator: "\n").first(where: { $0.hasPrefix("btime ") }),
@@ -58,35 +58,36 @@ package enum ProcessFigures {
     return boot + ticks / Double(sysconf(Int32(_SC_CLK_TCK)))
   }
 
+  /// Number of open file descriptors.
   package static func openDescriptors() -> Double? {
-    guard let directory = opendir("/proc/self/fd") else { return nil }
-    defer { closedir(directory) }
     var count = 0
-    while let entry = readdir(directory) {
-      if entry.pointee.d_name.0 != CChar(UInt8(ascii: ".")) { count += 1 }
+    do throws(SystemError) {
+      try Directory.forEachName(in: "/proc/self/fd") { _ in
+        count += 1
+        return true
+      }
+    } catch {
+      return nil
     }
     // One descriptor is that of the directory being read.
     return Double(count - 1)
   }
 
+  /// Largest number of open file descriptors.
   package static func descriptorsMax() -> Double? {
     var limit = rlimit()
     guard getrlimit(openFilesLimit, &limit) == 0 else { return nil }
     return Double(limit.rlim_cur)
   }
 
+  /// Number of threads.
   package static func threads() -> Double? {
     statField(20)
   }
 
-  #if canImport(Glibc)
-    // Glibc imports both constants as enums that its own functions do not take.
-    private static let selfUsage = __rusage_who_t(RUSAGE_SELF.rawValue)
-    private static let openFilesLimit = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
-  #else
-    private static let selfUsage = RUSAGE_SELF
-    private static let openFilesLimit = RLIMIT_NOFILE
-  #endif
+  // Glibc imports both constants as enums that its own functions do not take.
+  private static let selfUsage = __rusage_who_t(RUSAGE_SELF.rawValue)
+  private static let openFilesLimit = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
 
   private static func seconds(_ time: timeval) -> Double {
     Double(time.tv_sec) + Double(time.tv_usec) / 1e6
@@ -109,17 +110,6 @@ package enum ProcessFigures {
     return Double(fields[index])
   }
 
-  private static func file(_ path: String) -> String? {
-    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-    guard descriptor >= 0 else { return nil }
-    defer { close(descriptor) }
-    var bytes: [UInt8] = []
-    var chunk = [UInt8](repeating: 0, count: 8192)
-    while true {
-      let count = read(descriptor, &chunk, chunk.count)
-      guard count > 0 else { break }
-      bytes += chunk[..<count]
-    }
-    return bytes.isEmpty ? nil : String(decoding: bytes, as: UTF8.self)
-  }
+  /// The largest of these files is `/proc/stat`, 60 KB on 256 processors.
+  private static func file(_ path: String) -> String? { try? WholeFile.text(path, bytesMax: 1 << 20) }
 }

@@ -91,6 +91,18 @@ public struct FileDescriptor: ~Copyable, Sendable {
     }
   }
 
+  /// Reads the rest of the file. It is for input that the user chose, whose size has no bound.
+  ///
+  /// - Throws: the reason of the kernel.
+  public func readToEnd() throws(SystemError) -> [UInt8] {
+    var bytes: [UInt8] = []
+    try forEachPiece(ofBytes: 1 << 20) { piece in
+      bytes.append(contentsOf: piece)
+      return true
+    }
+    return bytes
+  }
+
   /// Writes all bytes, however short the writes of the system are.
   ///
   /// - Throws: the reason of the kernel, with how far the writing came.

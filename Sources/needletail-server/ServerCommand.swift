@@ -2,11 +2,7 @@ import ArgumentParser
 import NeedletailCore
 import NeedletailServer
 
-#if canImport(FoundationEssentials)
-  import FoundationEssentials
-#else
-  import Foundation
-#endif
+import FoundationEssentials
 
 /// The command line of the server: gathers flags, and hands the rest to `NeedletailServer`.
 @main

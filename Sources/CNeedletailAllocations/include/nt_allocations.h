@@ -1,11 +1,11 @@
-/// Counts heap allocations of the calling thread: tests hold a hot path to none by it, and the server
-/// shows what its event loops allocate. Costs one addition to a thread-local counter an allocation.
+/// Counts the heap allocations of the calling thread: with it tests hold a hot path to none, and the server shows what
+/// its event loops allocate. An allocation costs one addition to a thread-local counter more.
 #pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
 
-/// False where malloc cannot be interposed: another libc, or a sanitizer that has its own.
+/// False under a sanitizer, which has a malloc of its own.
 bool nt_allocations_counted(void);
 /// Allocations of this thread since it started.
 uint64_t nt_allocations_of_thread(void);

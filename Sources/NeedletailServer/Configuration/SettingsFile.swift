@@ -1,11 +1,6 @@
+internal import FoundationEssentials
 internal import NeedletailCore
 internal import NeedletailYAML
-
-#if canImport(FoundationEssentials)
-  internal import FoundationEssentials
-#else
-  internal import Foundation
-#endif
 
 /// A configuration file (YAML), flattened: `limits: {frame_bytes_max: 1}` becomes
 /// `limits.frame_bytes_max`, with the line it stands on.
@@ -65,4 +60,14 @@ struct SettingsFile {
       ?? Suggestion.clause(for: key, among: Setting.all.map(\.key) + sections)
     return YAMLError(entry.key.place, expected: "a setting", found: key.quotedForMessage, hint: hint)
   }
+}
+
+/// Why the server cannot be configured so: one sentence that says where the value came from, what was
+/// expected and what was found.
+public struct ConfigurationError: Error, Equatable, Sendable, CustomStringConvertible {
+  public let message: String
+
+  public init(_ message: String) { self.message = message }
+
+  public var description: String { message }
 }

@@ -1,3 +1,4 @@
+internal import Foundation
 internal import NeedletailLoad
 
 /// What a bench prints in the end.
@@ -63,4 +64,99 @@ enum BenchPrinter {
     case .faint: TerminalTable.styled(text, .faint)
     }
   }
+}
+
+/// Tells on standard error how a run goes: one line that is rewritten on a terminal, plain lines elsewhere.
+struct ProgressLine {
+  /// How often it wants to hear.
+  let interval: Duration
+
+  private let plan: LoadPlan
+  private let title: String
+  private let isQuiet: Bool
+  private let isTerminal = isatty(STDERR_FILENO) == 1
+  private let isColoured: Bool
+  private static let barCells = 16
+
+  /// - Parameter isQuiet: nothing but a terminal is told.
+  init(_ plan: LoadPlan, title: String, isQuiet: Bool) {
+    self.plan = plan
+    self.title = title
+    self.isQuiet = isQuiet
+    isColoured = isTerminal && ProcessInfo.processInfo.environment["NO_COLOR"] == nil
+    interval = isTerminal ? .milliseconds(250) : .seconds(2)
+  }
+
+  mutating func show(_ progress: LoadProgress) {
+    guard isTerminal || !isQuiet else { return }
+    if isTerminal {
+      // A line that wraps could not be rewritten.
+      write("\r\u{1b}[2K" + Figures.fitting([bar(progress)] + figures(progress), columns: Self.columns - 1))
+    } else {
+      let words = [time(progress)] + figures(progress).map(\.text)
+      write(words.joined(separator: "  ") + "\n")
+    }
+  }
+
+  /// Leaves the terminal as it was.
+  func clear() {
+    if isTerminal { write("\r\u{1b}[2K") }
+  }
+
+  private var total: Double { plan.warmup.inSeconds + plan.duration.inSeconds }
+
+  private func time(_ progress: LoadProgress) -> String {
+    (title.isEmpty ? "" : "\(title)  ") + "\(Int(progress.elapsed.inSeconds.rounded())) s"
+  }
+
+  /// Most important first: what has no room is left out.
+  private func figures(_ progress: LoadProgress) -> [(text: String, styled: String)] {
+    func plain(_ text: String) -> (text: String, styled: String) { (text, text) }
+    switch progress.phase {
+    case .warmingUp: return [plain("warming up")]
+    case .draining: return [plain("waiting for the last answers")]
+    case .measuring: break
+    }
+    let interval = progress.interval
+    let seconds = max(progress.intervalSeconds, 1e-3)
+    let good = "\(Figures.rate(Double(interval.goodRows) / seconds)) rows/s good"
+    var parts = [plain("\(Figures.rate(Double(interval.sent) / seconds)) req/s"), (good, styled(good, "32"))]
+    let faults = [
+      ("rejected", interval.refused), ("lost", interval.lost + interval.unanswered + interval.expired),
+      ("wrong", interval.wrong + interval.mixed),
+    ]
+    for (name, count) in faults where count > 0 {
+      let text = "\(Figures.grouped(count)) \(name)"
+      parts.append((text, styled(text, "31")))
+    }
+    if let p50 = LoadStatistics.microseconds(interval.latency, 50),
+      let p99 = LoadStatistics.microseconds(interval.latency, 99)
+    {
+      parts += [plain("p50 \(Figures.time(p50))"), plain("p99 \(Figures.time(p99))")]
+    }
+    return parts
+  }
+
+  private func bar(_ progress: LoadProgress) -> (text: String, styled: String) {
+    let elapsed = min(progress.elapsed.inSeconds, total)
+    let full = Int((elapsed / total * Double(Self.barCells)).rounded(.down))
+    let head = title.isEmpty ? "" : "\(title)  "
+    let done = String(repeating: "━", count: full)
+    let left = String(repeating: "━", count: Self.barCells - full)
+    let clock = " \(Int(elapsed.rounded()))/\(Figures.seconds(total.rounded()))"
+    let colour = progress.phase == .measuring ? "32" : "33"
+    return (head + done + left + clock, styled(head, "1") + styled(done, colour) + styled(left, "2") + clock)
+  }
+
+  /// Of the terminal, now: people resize it.
+  private static var columns: Int {
+    var size = winsize()
+    return ioctl(STDERR_FILENO, UInt(TIOCGWINSZ), &size) == 0 && size.ws_col > 0 ? Int(size.ws_col) : 80
+  }
+
+  private func styled(_ text: String, _ code: String) -> String {
+    isColoured && !text.isEmpty ? "\u{1b}[\(code)m\(text)\u{1b}[0m" : text
+  }
+
+  private func write(_ text: String) { FileHandle.standardError.write(Data(text.utf8)) }
 }

@@ -1,5 +1,9 @@
+internal import Foundation
+internal import Glibc
+internal import NeedletailCSV
 internal import NeedletailClient
 internal import NeedletailCore
+internal import NeedletailSystem
 
 /// Rows to predict, as text, before the model's types are known: a missing value is `""`.
 struct FeatureTable {
@@ -75,5 +79,88 @@ extension StringProtocol {
     while text.first == " " || text.first == "\t" { text.removeFirst() }
     while text.last == " " || text.last == "\t" { text.removeLast() }
     return String(text)
+  }
+}
+
+extension FeatureTable {
+  /// Reads `path`, or standard input for `-`: JSON if the name ends so or the text begins so, else CSV.
+  init(path: String) throws(Failure) {
+    let bytes: [UInt8]
+    do throws(SystemError) {
+      let file = try FileDescriptor(opening: path == "-" ? "/dev/stdin" : path, O_RDONLY)
+      bytes = try file.readToEnd()
+    } catch {
+      throw Failure("\(path): cannot be read: \(error.reason)")
+    }
+    let source = path == "-" ? "standard input" : path
+    let first = bytes.first { !" \t\r\n".utf8.contains($0) }
+    let isJSON =
+      path.hasSuffix(".json")
+      || (!path.hasSuffix(".csv") && (first == UInt8(ascii: "{") || first == UInt8(ascii: "[")))
+    if isJSON {
+      try self.init(json: Data(bytes), source: source)
+    } else {
+      try self.init(csv: bytes, source: source)
+    }
+  }
+
+  /// One row from `feature=value` pairs.
+  init(pairs: [String]) throws(Failure) {
+    var columns: [String] = []
+    var row: [String] = []
+    for pair in pairs {
+      guard let equals = pair.firstIndex(of: "="), equals != pair.startIndex else {
+        throw Failure("--set: expected FEATURE=VALUE, found \(pair.quotedForMessage)")
+      }
+      columns.append(String(pair[..<equals]))
+      row.append(String(pair[pair.index(after: equals)...]))
+    }
+    self.init(source: "--set", columns: columns, rows: [row]) { _ in "the row" }
+  }
+}
+
+extension FeatureTable {
+  /// Reads CSV with a header, as the trainer does.
+  /// - Throws: naming the file and the line.
+  init(csv bytes: [UInt8], source: String) throws(Failure) {
+    do throws(CSVError) {
+      let (header, rows, lines) = try Self.records(bytes)
+      guard let header else { throw CSVError(line: 1, "expected a header, found nothing") }
+      guard !rows.isEmpty else { throw CSVError(line: 2, "expected rows after the header, found none") }
+      self.init(source: source, columns: header, rows: rows) { "line \(lines[$0])" }
+    } catch {
+      throw Failure("\(source): \(error)")
+    }
+  }
+
+  private static func records(
+    _ bytes: [UInt8]
+  ) throws(CSVError) -> (header: [String]?, rows: [[String]], lines: [Int]) {
+    var header: [String]?
+    var rows: [[String]] = []
+    var lines: [Int] = []
+    var parser = CSVParser()
+    func take(_ record: CSVRecord) throws(CSVError) {
+      if let header { try record.check(against: header) }
+      var cells: [String] = []
+      for index in 0..<record.count {
+        guard let text = record.text(index) else {
+          throw CSVError(line: record.line, "field \(index + 1): expected UTF-8, found bytes that are not")
+        }
+        cells.append(text)
+      }
+      if header == nil {
+        header = cells
+      } else {
+        rows.append(cells)
+        lines.append(record.line)
+      }
+    }
+    try bytes.withUnsafeBufferPointer { (bytes) throws(CSVError) in
+      var position = 0
+      while try parser.next(in: bytes, from: &position) { try parser.withRecord(take) }
+    }
+    if try parser.finish() { try parser.withRecord(take) }
+    return (header, rows, lines)
   }
 }

@@ -44,13 +44,14 @@ struct ModelsView {
     table.append([
       (name, .plain), ((isServing ? "* " : "") + String(version.version), isServing ? .strong : .plain),
       (version.state?.description ?? "unknown", Self.style(version.state)),
-      (traffic.map { isAsked ? Wording.share(Double($0.shareMillionths) / 1e6) : "-" } ?? "-", .plain),
-      (traffic.map { Wording.rate($0.requestsPerSecond) } ?? "-", .plain),
+      (traffic.map { isAsked ? MessageFormat.share(Double($0.shareMillionths) / 1e6) : "-" } ?? "-", .plain),
+      (traffic.map { MessageFormat.rate($0.requestsPerSecond) } ?? "-", .plain),
       (
-        traffic.flatMap { $0.p99Microseconds > 0 ? Wording.duration(microseconds: $0.p99Microseconds) : nil } ?? "-",
+        traffic.flatMap { $0.p99Microseconds > 0 ? MessageFormat.duration(microseconds: $0.p99Microseconds) : nil }
+          ?? "-",
         .plain
       ),
-      (version.sinceMilliseconds > 0 ? Wording.age(since: version.sinceMilliseconds, now: now) : "-", .plain),
+      (version.sinceMilliseconds > 0 ? MessageFormat.age(since: version.sinceMilliseconds, now: now) : "-", .plain),
       (version.signer.isEmpty ? "-" : BundleOutput.plain(version.signer), .plain),
       (version.digest.isEmpty ? "-" : BundleOutput.plain(String(version.digest.prefix(12))), .faint),
     ])

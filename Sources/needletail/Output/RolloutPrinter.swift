@@ -46,7 +46,7 @@ struct RolloutPrinter {
       Swift.print(
         TerminalTable.styled("quarantined", .bad)
           + ": \(entry.version), \(BundleOutput.plain(entry.cause)), "
-          + "\(Wording.age(since: entry.sinceMilliseconds, now: now)): \(BundleOutput.plain(entry.reason))"
+          + "\(MessageFormat.age(since: entry.sinceMilliseconds, now: now)): \(BundleOutput.plain(entry.reason))"
       )
     }
     if !report.problem.isEmpty {

@@ -41,10 +41,11 @@ struct ModelCard {
     let rate = traffic.reduce(0) { $0 + $1.requestsPerSecond }
     card.element("div", ["class": "curves"]) { curves in
       curve(
-        "requests/s", Wording.rate(rate), "requests a second over the last \(seconds) seconds", rates, isFilled: true,
+        "requests/s", MessageFormat.rate(rate), "requests a second over the last \(seconds) seconds", rates,
+        isFilled: true,
         &curves)
       curve(
-        "p99", busiest?.p99Microseconds.map(Wording.duration) ?? "–",
+        "p99", busiest?.p99Microseconds.map(MessageFormat.duration) ?? "–",
         "99 per cent of the answers within this time, over the last \(seconds) seconds", latencies, isFilled: false,
         &curves)
     }
@@ -115,7 +116,7 @@ struct ModelCard {
   }
 
   private static func percent(_ share: ModelRouting.Share) -> String {
-    Wording.share(Double(share.points) / Double(RoutingPoint.count))
+    MessageFormat.share(Double(share.points) / Double(RoutingPoint.count))
   }
 
   private func item(_ name: String, _ values: [String], _ list: inout HTMLWriter) {
@@ -161,17 +162,18 @@ struct ModelCard {
         if isServing { cell.element("span", ["class": "unseen"], " serving") }
       }
       let asked = (traffic?.recentRequests ?? 0) > 0
-      cell("Share", traffic.map { asked ? Wording.share($0.share) : "–" }, &row)
-      cell("Requests/s", traffic.map { Wording.rate($0.requestsPerSecond) }, &row)
-      cell("p50", traffic?.p50Microseconds.map(Wording.duration), &row)
-      cell("p99", traffic?.p99Microseconds.map(Wording.duration), &row)
+      cell("Share", traffic.map { asked ? MessageFormat.share($0.share) : "–" }, &row)
+      cell("Requests/s", traffic.map { MessageFormat.rate($0.requestsPerSecond) }, &row)
+      cell("p50", traffic?.p50Microseconds.map(MessageFormat.duration), &row)
+      cell("p99", traffic?.p99Microseconds.map(MessageFormat.duration), &row)
       cell(
-        "Failed", traffic.map { asked ? Wording.share(Double($0.recentFailed) / Double($0.recentRequests)) : "–" }, &row
+        "Failed",
+        traffic.map { asked ? MessageFormat.share(Double($0.recentFailed) / Double($0.recentRequests)) : "–" }, &row
       )
-      cell("Memory", version.residentBytes > 0 ? Wording.bytes(UInt64(version.residentBytes)) : nil, &row)
+      cell("Memory", version.residentBytes > 0 ? MessageFormat.bytes(UInt64(version.residentBytes)) : nil, &row)
       row.element("td", ["data-label": "Since"]) { cell in
         PageTime(milliseconds: version.sinceMilliseconds)
-          .write(Wording.age(since: version.sinceMilliseconds, now: nowMilliseconds), &cell)
+          .write(MessageFormat.age(since: version.sinceMilliseconds, now: nowMilliseconds), &cell)
       }
       row.element("td", ["data-label": "Signer"]) { cell in
         // Only of a verified version is it known whether it has a signer.

@@ -53,9 +53,9 @@ struct StatusPage {
       let serving = status.store.models.count { $0.serving != nil }
       header.element("dl", ["class": "facts"]) { facts in
         fact("models serving", "\(serving) of \(status.store.models.count)", &facts)
-        fact("requests/s", Wording.rate(rate), &facts)
-        if let bytes = status.residentBytes { fact("memory", Wording.bytes(bytes), &facts) }
-        fact("started", Wording.age(since: status.startedMilliseconds, now: status.nowMilliseconds), &facts)
+        fact("requests/s", MessageFormat.rate(rate), &facts)
+        if let bytes = status.residentBytes { fact("memory", MessageFormat.bytes(bytes), &facts) }
+        fact("started", MessageFormat.age(since: status.startedMilliseconds, now: status.nowMilliseconds), &facts)
         fact("version", "\(status.version) on \(status.isa)", &facts)
       }
       // The script fills it when the server stops answering.

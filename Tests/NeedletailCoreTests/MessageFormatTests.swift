@@ -9,11 +9,11 @@ import Testing
       (7_200_000, "2 h ago"), (172_800_000, "2 d ago"),
     ] as [(UInt64, String)])
   func saysAges(milliseconds: UInt64, text: String) {
-    #expect(Wording.age(since: 5, now: 5 + milliseconds) == text)
+    #expect(MessageFormat.age(since: 5, now: 5 + milliseconds) == text)
   }
 
   @Test func aClockThatWentBackSaysNow() {
-    #expect(Wording.age(since: 10_000, now: 1) == "now")
+    #expect(MessageFormat.age(since: 10_000, now: 1) == "now")
   }
 
   @Test(
@@ -22,7 +22,7 @@ import Testing
       (1_500_000, "1.5 s"),
     ] as [(UInt32, String)])
   func saysDurations(microseconds: UInt32, text: String) {
-    #expect(Wording.duration(microseconds: microseconds) == text)
+    #expect(MessageFormat.duration(microseconds: microseconds) == text)
   }
 
   @Test(arguments: [
@@ -30,19 +30,19 @@ import Testing
     (1e30, "18,446,744,073,709,551,615"),
   ])
   func saysRates(rate: Double, text: String) {
-    #expect(Wording.rate(rate) == text)
+    #expect(MessageFormat.rate(rate) == text)
   }
 
   @Test(arguments: [(0, "0 %"), (1, "100 %"), (0.0005, "<0.1 %"), (0.001, "0.1 %"), (0.0475, "4.8 %")])
   func saysShares(share: Double, text: String) {
-    #expect(Wording.share(share) == text)
+    #expect(MessageFormat.share(share) == text)
   }
 
   @Test(
     arguments: [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (5 << 20, "5 MiB"), (3 << 30, "3 GiB")]
       as [(UInt64, String)])
   func saysBytes(bytes: UInt64, text: String) {
-    #expect(Wording.bytes(bytes) == text)
+    #expect(MessageFormat.bytes(bytes) == text)
   }
 
   @Test func quotesForJSONEscapeEveryControl() {
