@@ -1,4 +1,5 @@
 internal import Glibc
+public import NeedletailCore
 internal import NeedletailSystem
 
 /// A private copy of a bundle's bytes, read once: what was verified is what is decoded, whatever
@@ -119,5 +120,20 @@ extension BundleFile {
 
   private static func openedSize(_ path: String) throws(BundleError) -> Int {
     try byteCount(openFile(path))
+  }
+}
+
+/// Bounds that an operator may move; all others are in `Limits`.
+public struct BundleLimits: Sendable, Equatable {
+  /// Largest size of one file in bytes.
+  public var fileBytesMax: Int
+  /// Largest size of all sections of one file together in bytes, after decompression.
+  public var rawBytesMax: Int
+
+  public init(
+    fileBytesMax: Int = Limits.bundleBytesMaxDefault, rawBytesMax: Int = Limits.bundleRawBytesMaxDefault
+  ) {
+    self.fileBytesMax = fileBytesMax
+    self.rawBytesMax = rawBytesMax
   }
 }

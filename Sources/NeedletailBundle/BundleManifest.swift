@@ -1,6 +1,6 @@
 public import NeedletailCore
 
-/// What a section holds. Raw values are those of `needletail.v1.SectionType`.
+/// The content of a section. Raw values are those of `needletail.v1.SectionType`.
 public enum SectionType: UInt32, Sendable, CaseIterable, CustomStringConvertible {
   case graph = 1
   case weights = 2
@@ -29,7 +29,7 @@ public enum SectionType: UInt32, Sendable, CaseIterable, CustomStringConvertible
   }
 }
 
-/// How the bytes of a section are stored. Raw values are those of `needletail.v1.Codec`.
+/// The form in which the bytes of a section are stored. Raw values are those of `needletail.v1.Codec`.
 public enum SectionCodec: UInt8, Sendable, CaseIterable, CustomStringConvertible {
   case raw = 0
   /// One zstd frame that declares its content size, without a dictionary.
@@ -43,39 +43,47 @@ public enum SectionCodec: UInt8, Sendable, CaseIterable, CustomStringConvertible
   }
 }
 
-/// Where one section stands in the file.
+/// Place and content of one section in the file.
 public struct SectionEntry: Sendable, Equatable {
-  /// As stored; `type` is nil for a number this reader does not know.
+  /// Number of the section's type as stored, from 1.
   public var number: UInt32
   /// A reader that does not know the type may skip the section.
   public var isOptional: Bool
+  /// Form of the stored bytes.
   public var codec: SectionCodec
-  /// From the start of the file, a multiple of `alignment`.
+  /// First byte, counted from the start of the file; a multiple of `alignment`.
   public var offset: Int
+  /// Number of bytes in the file.
   public var storedBytes: Int
+  /// Number of bytes after decompression.
   public var rawBytes: Int
-  /// A power of two.
+  /// Alignment of the section in the file, a power of two up to 4096.
   public var alignment: Int
-  /// Of the stored bytes; 32 bytes.
+  /// SHA-256 of the stored bytes, 32 bytes.
   public var sha256: [UInt8]
 
+  /// Content of the section; nil for a number that this reader does not know.
   public var type: SectionType? { SectionType(rawValue: number) }
 
   /// The name for people: `weights`, or `section 17` for an unknown one.
   public var name: String { type?.description ?? "section \(number)" }
 }
 
-/// The signed part of a bundle: its model and version, and where its sections lie. `Directory` in `proto/bundle.md`.
+/// The signed part of a bundle: its model and version, and the places and hashes of its sections. In the file it is the
+/// message `Directory` of `bundle.proto`.
 public struct BundleManifest: Sendable, Equatable {
+  /// Name of the model.
   public var model: ModelID
+  /// Version of the model.
   public var version: ModelVersion
-  /// Unix time.
+  /// Time at which the bundle was written, in milliseconds since 1970 (UTC).
   public var createdMilliseconds: UInt64
-  /// Unix time from which the bundle is refused; 0: never.
+  /// Time from which the bundle is refused, in milliseconds since 1970 (UTC); 0 stands for never.
   public var notAfterMilliseconds: UInt64
   /// The lowest engine generation that can run the graph.
   public var engineMin: UInt32
+  /// Sections in the order of their places.
   public var sections: [SectionEntry]
-  /// SHA-256 of the manifest's bytes, lower-case hexadecimal: the identity of the bundle.
+  /// SHA-256 of the manifest's bytes in lower-case hexadecimal: the identity of the bundle.
   public var digest: String
 }

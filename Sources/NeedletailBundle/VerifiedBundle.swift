@@ -1,7 +1,7 @@
 public import NeedletailCore
 internal import NeedletailCrypto
 
-/// What verification checks, in its order.
+/// The steps of verification, in their order.
 public enum VerificationStep: String, Sendable, CaseIterable {
   case header
   case signature
@@ -13,8 +13,9 @@ public enum VerificationStep: String, Sendable, CaseIterable {
 
 /// A bundle whose signature, length and section hashes were checked against a trust policy.
 ///
-/// Holds the bytes that were checked, and decodes those.
+/// It has the bytes that were checked, and decodes those.
 public struct VerifiedBundle: Sendable {
+  /// Model, version and sections of the bundle.
   public let manifest: BundleManifest
   /// The trusted key that signed it; nil if it is unsigned and that was allowed.
   public let signingKey: TrustedKey?
@@ -33,10 +34,10 @@ public struct VerifiedBundle: Sendable {
   /// Checks header, checksum and signature, directory, identity, length and section hashes, in this order.
   ///
   /// - Parameters:
-  ///   - expecting: the name and version that the path says; nil where there is none.
+  ///   - expecting: the name and version that the path says; nil where the path says none.
   ///   - nowMilliseconds: Unix time, for bundles that expire.
   ///   - passed: called after each step that passed.
-  /// - Throws: the first fault.
+  /// - Throws: the first fault found.
   public init(
     _ file: BundleFile, trust: TrustPolicy, expecting: (model: ModelID, version: ModelVersion)?,
     limits: BundleLimits = BundleLimits(), nowMilliseconds: UInt64,
@@ -61,7 +62,7 @@ public struct VerifiedBundle: Sendable {
           .malformed, "checksum of header and directory: expected one where no signature protects them, found none")
       }
       passed(.signature)
-      let manifest = try BundleManifest(try DirectoryFields(decoding: directoryBytes), digest: digest)
+      let manifest = try BundleManifest(try ManifestFields(decoding: directoryBytes), digest: digest)
       try manifest.checkSizes(limits: limits)
       passed(.directory)
       try manifest.checkIdentity(expecting: expecting, nowMilliseconds: nowMilliseconds)
@@ -94,7 +95,8 @@ public struct VerifiedBundle: Sendable {
 }
 
 extension BundleManifest {
-  /// A signed bundle under another name would be a replay.
+  /// Compares the manifest with the name, version and time that are expected. A signed bundle under another name would
+  /// be a replay.
   func checkIdentity(
     expecting: (model: ModelID, version: ModelVersion)?, nowMilliseconds: UInt64
   ) throws(BundleError) {

@@ -6,7 +6,7 @@ import Testing
 /// The assembly of a bundle, and what happens to its directory and its bytes.
 struct FaultyLayout {
   var assembly: BundleAssembly
-  var alter: (inout DirectoryFields) -> Void = { _ in }
+  var alter: (inout ManifestFields) -> Void = { _ in }
   var patch: (inout [UInt8]) -> Void = { _ in }
 
   func bytes() throws -> [UInt8] {

@@ -47,7 +47,7 @@ package struct BundleAssembly: Sendable {
   ///
   /// - Parameter alter: what a test makes of the directory before it is signed.
   package func encode(
-    signing keys: [SigningKey], alter: (inout DirectoryFields) -> Void = { _ in }
+    signing keys: [SigningKey], alter: (inout ManifestFields) -> Void = { _ in }
   ) throws(BundleError) -> [UInt8] {
     let (directory, end) = layOut(alter)
     guard directory.count <= Limits.directoryBytesMax else {
@@ -86,12 +86,12 @@ package struct BundleAssembly: Sendable {
   /// nothing moves.
   ///
   /// - Returns: the directory, and the bytes of the file.
-  private func layOut(_ alter: (inout DirectoryFields) -> Void) -> (directory: [UInt8], fileBytes: Int) {
-    var fields = DirectoryFields(
+  private func layOut(_ alter: (inout ManifestFields) -> Void) -> (directory: [UInt8], fileBytes: Int) {
+    var fields = ManifestFields(
       model: model, version: version, createdMilliseconds: createdMilliseconds,
       notAfterMilliseconds: notAfterMilliseconds, engineMin: engineMin,
       sections: sections.map { section in
-        DirectoryFields.Section(
+        ManifestFields.Section(
           type: section.number, codec: UInt32(section.codec.rawValue), isOptional: section.isOptional, offset: 0,
           storedBytes: UInt64(section.stored.count), rawBytes: UInt64(section.rawBytes),
           alignment: UInt32(section.alignment), sha256: SHA256.hash(section.stored))

@@ -3,10 +3,10 @@ enum BundleFormat {
   static let magic: [UInt8] = [0x89, 0x4E, 0x54, 0x42, 0x0D, 0x0A, 0x1A, 0x0A]
   static let major: UInt16 = 1
   static let minor: UInt16 = 0
-  /// None exist yet.
+  /// Bits of the features that this reader knows; none exist yet.
   static let knownRequiredFeatures: UInt64 = 0
   static let headerBytes = 64
-  /// Of the checksum, the header's last field.
+  /// Offset of the checksum, the header's last field.
   static let checksumOffset = 56
   /// Stands before header and directory in what is signed, so that no signature made for another
   /// purpose fits.
@@ -17,8 +17,8 @@ enum BundleFormat {
   static let signatureLengthBytes = 4
   static let sha256Bytes = 32
 
-  /// Of every tensor in the weights section, and of that section in the file: a cache line, and the
-  /// widest vector.
+  /// Alignment of every tensor in the weights section, and of that section in the file: a cache line, and the widest
+  /// vector.
   static let weightsAlignment = 64
   static let metadataAlignment = 8
   static let alignmentMax = 4096
@@ -36,4 +36,26 @@ enum BundleFormat {
   static let memoryBytesPerMessageByte = 64
   static let memoryBytesBase = 64 << 10
   static let messageMemoryBytesMax = 1 << 30
+}
+
+extension [UInt8] {
+  /// `withUnsafeBytes` with a typed error, which the standard library's version loses.
+  func withTypedBytes<Result, Failure: Error>(
+    _ body: (UnsafeRawBufferPointer) throws(Failure) -> Result
+  ) throws(Failure) -> Result {
+    let result = withUnsafeBytes { bytes in
+      Swift.Result { () throws(Failure) in try body(bytes) }
+    }
+    return try result.get()
+  }
+
+  /// `withUnsafeMutableBytes` with a typed error.
+  mutating func withTypedMutableBytes<Result, Failure: Error>(
+    _ body: (UnsafeMutableRawBufferPointer) throws(Failure) -> Result
+  ) throws(Failure) -> Result {
+    let result = withUnsafeMutableBytes { bytes in
+      Swift.Result { () throws(Failure) in try body(bytes) }
+    }
+    return try result.get()
+  }
 }

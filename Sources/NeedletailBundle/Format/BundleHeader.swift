@@ -9,15 +9,15 @@ struct BundleHeader: Equatable {
   /// Bits of features that a reader may ignore.
   var optionalFeatures: UInt64 = 0
   var directoryBytes: Int
-  /// Room for signatures behind the directory.
+  /// Bytes reserved for signatures behind the directory.
   var signatureCapacity: Int
   var fileBytes: Int
-  /// Of everything before it and of the directory; 0 is none.
+  /// Checksum of everything before it and of the directory; 0 stands for none.
   var checksum: UInt64 = 0
 
-  /// Where the directory stands.
+  /// Bytes of the manifest, which the format calls the directory.
   var directory: Range<Int> { BundleFormat.headerBytes..<BundleFormat.headerBytes + directoryBytes }
-  /// Where the signature block stands.
+  /// Bytes of the signature block.
   var signatures: Range<Int> { directory.upperBound..<directory.upperBound + signatureCapacity }
 
   init(directoryBytes: Int, signatureCapacity: Int, fileBytes: Int) {
@@ -26,9 +26,8 @@ struct BundleHeader: Equatable {
     self.fileBytes = fileBytes
   }
 
-  /// Reads the header at the start of `bytes`, which may hold more.
-  ///
-  /// After it returned, directory and signatures lie within `fileBytes`, and that within the limit.
+  /// Reads the header at the start of `bytes`, which may be longer. Afterwards directory and signatures lie within
+  /// `fileBytes`, and that within the limit.
   init(_ bytes: UnsafeRawBufferPointer, limits: BundleLimits) throws(BundleError) {
     let magicFound = bytes.prefix(BundleFormat.magic.count)
     guard magicFound.elementsEqual(BundleFormat.magic.prefix(magicFound.count)) else {
@@ -98,7 +97,7 @@ struct BundleHeader: Equatable {
     }
   }
 
-  /// The 64 bytes.
+  /// The 64 bytes of the header.
   func encoded() -> [UInt8] {
     var bytes = BundleFormat.magic
     func append(_ value: some FixedWidthInteger) {
@@ -117,7 +116,7 @@ struct BundleHeader: Equatable {
     return bytes
   }
 
-  /// Detects what a signature would: a changed bit of header or directory. It proves no origin.
+  /// Checksum that detects a changed bit of header or directory where there is no signature. It proves no origin.
   ///
   /// - Parameter signed: header and directory, whole; the bytes of the checksum itself do not count.
   /// - Returns: the first 8 bytes of SHA-256, little-endian.

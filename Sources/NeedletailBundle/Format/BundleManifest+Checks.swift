@@ -1,9 +1,10 @@
+internal import CNeedletailProto
 internal import NeedletailCore
 internal import NeedletailCrypto
 
 extension BundleManifest {
-  /// Checks the fields of a directory, apart from the file around it.
-  init(_ fields: DirectoryFields, digest: String) throws(BundleError) {
+  /// Checks the fields of a manifest, apart from the file around it.
+  init(_ fields: ManifestFields, digest: String) throws(BundleError) {
     do {
       model = try ModelID(fields.model)
     } catch {
@@ -26,8 +27,8 @@ extension BundleManifest {
     self.digest = digest
   }
 
-  /// Checks that the sections fill the file: ascending, aligned, without overlap, the gaps zero, to its
-  /// last byte.
+  /// Checks that the sections fill the file to its last byte: ascending, aligned, without overlap, with zeros between
+  /// them.
   ///
   /// - Parameter bytes: the whole file, as long as its header says.
   func checkLayout(of bytes: UnsafeRawBufferPointer, header: BundleHeader) throws(BundleError) {
@@ -59,7 +60,7 @@ extension BundleManifest {
     }
   }
 
-  /// Checks what the sections promise against the limits, before any is decompressed.
+  /// Compares the sizes that the sections promise with the limits, before any section is decompressed.
   func checkSizes(limits: BundleLimits) throws(BundleError) {
     var total = 0
     for section in sections {
@@ -90,10 +91,10 @@ extension BundleManifest {
 }
 
 extension SectionEntry {
-  /// Far above any file, far below overflow.
+  /// Bound of offsets and sizes: far above any file, far below overflow.
   private static let bytesMax = UInt64(1) << 48
 
-  init(_ fields: DirectoryFields.Section) throws(BundleError) {
+  init(_ fields: ManifestFields.Section) throws(BundleError) {
     number = fields.type
     isOptional = fields.isOptional
     let name = SectionType(rawValue: number)?.description ?? "section \(number)"
@@ -153,13 +154,80 @@ extension SectionEntry {
     }
   }
 
-  /// A frame that promises more is a bomb.
+  /// The most raw bytes that a compressed section may promise; one that promises more is a decompression bomb.
   static func rawBytesMax(compressedTo storedBytes: Int) -> Int {
     storedBytes * BundleFormat.compressionRatioMax + BundleFormat.compressionSlackBytes
   }
 
-  /// The stored bytes; the layout was checked.
+  /// The stored bytes of a section whose layout was checked.
   func bytes(in file: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer {
     UnsafeRawBufferPointer(rebasing: file[offset..<offset + storedBytes])
+  }
+}
+
+/// The manifest as it stands on the wire, unchecked.
+package struct ManifestFields: Equatable {
+  package struct Section: Equatable {
+    package var type: UInt32
+    package var codec: UInt32
+    package var isOptional: Bool
+    package var offset: UInt64
+    package var storedBytes: UInt64
+    package var rawBytes: UInt64
+    package var alignment: UInt32
+    package var sha256: [UInt8]
+  }
+
+  package var model: String
+  package var version: UInt64
+  package var createdMilliseconds: UInt64
+  package var notAfterMilliseconds: UInt64
+  package var engineMin: UInt32
+  package var sections: [Section]
+}
+
+extension ManifestFields {
+  init(decoding bytes: UnsafeRawBufferPointer) throws(BundleError) {
+    let memory = MessageMemory(forMessageOf: bytes.count)
+    let message = try memory.unpack(bytes, what: "directory", needletail__v1__directory__init)
+    defer { withExtendedLifetime(memory) {} }
+    try Bounds.check(message.n_sections, 1...Limits.sectionsMax, "directory: sections")
+    model = MessageValues.text(message.model)
+    version = message.version
+    createdMilliseconds = message.created_ms
+    notAfterMilliseconds = message.not_after_ms
+    engineMin = message.engine_min
+    sections = MessageValues.messages(message.sections, message.n_sections).map { section in
+      Section(
+        type: section.type, codec: UInt32(section.codec.rawValue), isOptional: section.optional != 0,
+        offset: section.offset, storedBytes: section.stored_bytes, rawBytes: section.raw_bytes,
+        alignment: section.alignment, sha256: MessageValues.array(section.sha256.data, section.sha256.len))
+    }
+  }
+
+  func encoded() -> [UInt8] {
+    let memory = MessageMemory.forBuilding()
+    let messages = sections.map { section in
+      memory.build(needletail__v1__section__init) {
+        $0.type = section.type
+        $0.codec = Needletail__V1__Codec(section.codec)
+        $0.optional = section.isOptional ? 1 : 0
+        $0.offset = section.offset
+        $0.stored_bytes = section.storedBytes
+        $0.raw_bytes = section.rawBytes
+        $0.alignment = section.alignment
+        $0.sha256 = memory.data(section.sha256)
+      }
+    }
+    return memory.pack(
+      memory.build(needletail__v1__directory__init) {
+        $0.model = memory.text(model)
+        $0.version = version
+        $0.created_ms = createdMilliseconds
+        $0.not_after_ms = notAfterMilliseconds
+        $0.engine_min = engineMin
+        $0.n_sections = messages.count
+        $0.sections = memory.array(messages)
+      })
   }
 }
