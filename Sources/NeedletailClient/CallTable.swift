@@ -1,44 +1,45 @@
 internal import NeedletailCore
 internal import NeedletailWire
 
-/// The calls in flight on one connection: which id is whose, and what becomes of each. Pure; confined
-/// to the connection's loop.
+/// The calls in flight on one connection: their ids, their callers, and the end of each. A state machine without I/O,
+/// confined to the connection's loop.
 ///
 /// A call is admitted, gets its id, and leaves once: by its answer, its timer, its caller's
 /// cancellation, a GoAway that names it as not executed, or the end of the connection.
 struct CallTable<Caller> {
   typealias Outcome = Result<ResponseMessage.Result, ClientError>
 
-  /// What the connection has to do about a response.
+  /// An order to the connection that received a response.
   enum Action {
     case complete(Caller, Outcome)
-    /// The server stops: these calls were not executed. Close once nothing is in flight.
+    /// Fail these calls, which a server that stops did not execute. Close the connection once no call is in flight.
     case fail([Caller], ClientError)
-    /// An answer that nobody waits for any more.
+    /// Do nothing: the caller no longer waits for the answer.
     case ignore
   }
 
   private enum State {
     case open
-    /// No new calls; those up to `lastID` still get their answers.
+    /// The server stops: no new calls are admitted; those up to `lastID` still get their answers.
     case goingAway
-    /// Nothing is in flight; the error says why.
+    /// The connection is gone; the error says why.
     case ended(ClientError)
   }
 
   private var state = State.open
   private var callers: [UInt64: Caller] = [:]
   private var lastID: UInt64 = 0
-  /// What the server said about the connection itself, before it closed it.
+  /// Error that the server sent about the connection itself, before it closed it.
   private var complaint: ServingError?
 
   var inFlight: Int { callers.count }
 
-  /// True when a connection whose server stops has nothing left to wait for.
+  /// Whether the server stops and no call is in flight any more.
   var isDrained: Bool {
     if case .goingAway = state { callers.isEmpty } else { false }
   }
 
+  /// Admits a call.
   /// - Returns: the call's id, rising from 1 in the order of admission, which is the order on the wire.
   mutating func admit(_ caller: Caller) -> Result<UInt64, ClientError> {
     switch state {
@@ -77,7 +78,7 @@ struct CallTable<Caller> {
     }
   }
 
-  /// The call's timer ran out, or its caller gave up: an answer is ignored from now on.
+  /// Removes a call whose timer ran out or whose caller gave up: an answer is ignored from now on.
   mutating func remove(id: UInt64) -> Caller? {
     callers.removeValue(forKey: id)
   }
@@ -93,8 +94,8 @@ struct CallTable<Caller> {
     callers.first { matches($0.value) }?.key
   }
 
-  /// The connection is gone. Later calls fail with the same reason.
-  /// - Returns: who was waiting, and what to tell them.
+  /// Ends the table with its connection. Later calls fail with the same reason.
+  /// - Returns: the callers that were waiting, and their error.
   mutating func end(_ error: ClientError) -> ([Caller], ClientError) {
     if case .ended(let first) = state { return ([], first) }
     let told =

@@ -4,9 +4,9 @@ internal import NeedletailTLS
 internal import NeedletailWire
 internal import Synchronization
 
-/// A caller in wait of its answer.
+/// A caller that waits for its answer.
 struct PendingCall {
-  /// Tells the same call from its caller's side.
+  /// Identity of the call on its caller's side.
   var ticket: CallTicket
   var continuation: CheckedContinuation<CallTable<PendingCall>.Outcome, Never>
   var timer: Scheduled<Void>?
@@ -17,7 +17,7 @@ struct PendingCall {
   }
 }
 
-/// Shared between a caller's task, which may be cancelled on any thread, and the loop.
+/// Mark of a call that its caller's task, which may be cancelled on any thread, shares with the loop.
 final class CallTicket: Sendable {
   let isCancelled = Atomic(false)
 }
@@ -30,7 +30,7 @@ final class ClientConnection: ChannelInboundHandler {
   private var frames: FrameDecoder
   private var calls = CallTable<PendingCall>()
   private var context: ChannelHandlerContext?
-  /// Why the connection ends, where that is known before it does.
+  /// Reason for which the connection will end; nil while none is known.
   private var reason: ClientError?
 
   init(frameBytesMax: Int) {
@@ -83,7 +83,7 @@ final class ClientConnection: ChannelInboundHandler {
     closeIfDrained()
   }
 
-  /// Ends the connection on the caller's wish.
+  /// Ends the connection because the caller closed it.
   func close() {
     end(ClientError(.unavailable, origin: .closed, "the client was closed"))
   }
@@ -163,7 +163,7 @@ final class ClientConnection: ChannelInboundHandler {
 }
 
 extension Duration {
-  /// At least 1, for 0 means no budget; saturates.
+  /// Whole microseconds: at least 1, because 0 stands for no budget, and at most `UInt32.max`.
   var wholeMicroseconds: UInt32 {
     let (seconds, attoseconds) = components
     let microseconds = Double(seconds) * 1e6 + Double(attoseconds) / 1e12
@@ -177,11 +177,11 @@ extension Duration {
   }
 }
 
-/// Tells when a connection is encrypted, or why it will not be. Confined to its loop.
+/// The handler that completes a future when a connection is encrypted, or fails it. Confined to its loop.
 final class ClientHandshake: ChannelInboundHandler {
   typealias InboundIn = ByteBuffer
 
-  /// Comes true when the connection is encrypted.
+  /// Completes when the connection is encrypted.
   let done: EventLoopFuture<Void>
   private var promise: EventLoopPromise<Void>?
   private let limit: TimeAmount
@@ -227,12 +227,12 @@ final class ClientHandshake: ChannelInboundHandler {
   }
 }
 
-/// The connections that one attempt to connect has begun: a host may have several addresses, and one
-/// that fails at once takes its handlers with it.
+/// The connections of one attempt to connect: a host may have several addresses, and a connection that fails at once
+/// takes its handlers with it.
 final class Attempts: Sendable {
   struct Attempt: Sendable {
     var connection: NIOLoopBound<ClientConnection>
-    /// Nil where the connection is not encrypted.
+    /// End of the TLS handshake; nil for a connection that is not encrypted.
     var handshake: EventLoopFuture<Void>?
   }
 
@@ -242,10 +242,10 @@ final class Attempts: Sendable {
     attempts.withLock { $0[ObjectIdentifier(channel)] = attempt }
   }
 
-  /// - Precondition: the channel came of this attempt to connect.
+  /// - Precondition: this attempt to connect opened the channel.
   func attempt(of channel: any Channel) -> Attempt {
     guard let attempt = attempts.withLock({ $0[ObjectIdentifier(channel)] }) else {
-      preconditionFailure("a connection that nobody made")
+      preconditionFailure("a channel of another attempt to connect")
     }
     return attempt
   }

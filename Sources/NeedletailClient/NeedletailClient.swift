@@ -19,22 +19,22 @@ internal import NeedletailTLS
 /// ```
 public final class NeedletailClient: Sendable {
   public struct Configuration: Sendable {
-    /// To make the connection.
+    /// Time for making the connection.
     public var connectTimeout: Duration = .seconds(5)
-    /// Budget of calls that name none; nil: wait for ever.
+    /// Budget of calls that name none; nil: unlimited.
     public var defaultTimeout: Duration? = .seconds(10)
-    /// Nil: calls travel unencrypted.
+    /// Encryption; nil: none.
     public var tls: ClientTLS?
-    /// Shown when the connection is made; nil: none.
+    /// API key with which each new connection authenticates; nil: none.
     public var apiKey: String?
-    /// Longest answer accepted.
+    /// Bytes of the longest answer that is accepted.
     public var frameBytesMax: Int = Limits.frameBytesHardCap
 
     public init() {}
   }
 
   private let channel: any Channel
-  /// Touched on the channel's loop only.
+  /// State of the connection, used on the channel's loop only.
   private let connection: NIOLoopBound<ClientConnection>
   private let configuration: Configuration
 
@@ -264,7 +264,7 @@ public final class NeedletailClient: Sendable {
         }
       }
     } onCancel: { [connection] in
-      // Seen by `send`, should it run after this.
+      // `send` sees it if it runs after this.
       ticket.isCancelled.store(true, ordering: .relaxed)
       loop.execute { connection.value.cancel(ticket) }
     }
@@ -276,7 +276,7 @@ public final class NeedletailClient: Sendable {
   }
 }
 
-/// Says in words why no connection was made.
+/// The reason in words why no connection was made.
 private enum ConnectFailure {
   static func reason(of error: any Error) -> String {
     switch error {

@@ -11,7 +11,7 @@ public struct AnswerView {
   public var version: UInt64 = 0
   /// Name of the model that answered.
   public var model = UnsafeRawBufferPointer(start: nil, count: 0)
-  /// How long the call waited in the server before it was computed.
+  /// Time that the call waited in the server before it was computed.
   public var queueMicroseconds: UInt64 = 0
   /// The `PredictResponse`, for verification; nil in other responses.
   public var prediction: UnsafeRawBufferPointer?
@@ -45,7 +45,7 @@ public struct AnswerView {
     }
   }
 
-  /// The code as this program knows it; one that it does not know is a fault of the server.
+  /// The status code; `.internal` for a code that this program does not know.
   public var status: StatusCode { UInt8(exactly: code).flatMap(StatusCode.init(rawValue:)) ?? .internal }
 
   /// The whole number of field 1; 0 if absent.
@@ -63,7 +63,7 @@ public struct AnswerView {
 public struct ExpectedAnswers: Sendable {
   /// The version that gives them; nil: every version.
   public let version: UInt64?
-  /// How many rows they cover.
+  /// Number of rows covered.
   public let rows: Int
   private let numbers: [Float]
   private let classes: [Int64]
@@ -75,7 +75,7 @@ public struct ExpectedAnswers: Sendable {
   public static let tolerance: Float = 1e-5
 
   /// - Parameters:
-  ///   - numbers: of all rows, row-major; empty: not compared. Likewise the others.
+  ///   - numbers: values of all rows, row-major; empty: not compared. The same holds for classes and labels.
   public init(version: UInt64?, rows: Int, numbers: [Float], classes: [Int64], labels: [String]) {
     precondition(rows > 0 && numbers.count.isMultiple(of: rows), "expected numbers for every row")
     precondition(classes.isEmpty || classes.count == rows, "expected a class for every row")
@@ -89,7 +89,7 @@ public struct ExpectedAnswers: Sendable {
   }
 
   /// Whether rows `compared` of an answer to rows `firstRow ..< firstRow + rows` are as expected.
-  /// - Returns: nil if the answer holds no output that is known here.
+  /// - Returns: nil for an answer without an output that is known here.
   func match(
     _ prediction: UnsafeRawBufferPointer, firstRow: Int, rows: Int, compared: Range<Int>
   ) -> Bool? {
@@ -168,14 +168,14 @@ public struct ExpectedAnswers: Sendable {
   }
 }
 
-/// Compares answers with what the version that gave them is known to answer.
+/// A comparison of answers with those that their versions are known to give.
 public struct AnswerCheck: Sendable {
   public enum Verdict: Sendable {
     case right
     case wrong
-    /// Every row is what some version answers, but not the version that the answer names.
+    /// Every row is the answer of some version, but not of the version that the answer names.
     case mixed
-    /// Nothing is known of this version.
+    /// No answers of this version are known.
     case unknown
   }
 

@@ -1,21 +1,21 @@
 internal import Glibc
 internal import NeedletailCore
 
-/// The points in time at which requests are meant to leave, whatever the server does.
+/// The points in time at which requests are due, independent of the server.
 ///
-/// Pure: it is told where to begin and never reads a clock. Latency is counted from these points, so
+/// It never reads a clock: the caller says where it begins. Latency is counted from these points, so
 /// that a server which stalls is charged for the requests that had to wait behind the stall
 /// (no "coordinated omission").
 public struct ArrivalSchedule: Sendable {
-  /// How the gaps between requests are drawn.
+  /// Distribution of the gaps between requests.
   public enum Arrivals: String, Sendable, CaseIterable {
-    /// Exponential gaps: independent users.
+    /// Exponential gaps, as independent users make them.
     case poisson
-    /// Equal gaps: a metronome.
+    /// Equal gaps.
     case constant
   }
 
-  /// When the next request is meant to leave, on the monotonic clock.
+  /// Time at which the next request is due, on the monotonic clock.
   public private(set) var nextNanoseconds: UInt64
 
   private let start: UInt64
@@ -41,7 +41,7 @@ public struct ArrivalSchedule: Sendable {
     }
   }
 
-  /// Goes on to the following request.
+  /// Moves on to the following request.
   public mutating func advance() {
     switch arrivals {
     case .constant: move(by: gapNanoseconds)

@@ -8,14 +8,14 @@ internal import NeedletailTLS
 struct LoadConnection: ~Copyable {
   enum State {
     case connecting
-    /// Connected; the handshake of TLS is under way.
+    /// The socket is connected, and the TLS handshake goes on.
     case securing
     case open
-    /// Until it is tried again.
+    /// The connection is closed until the time at which it is tried again.
     case closed(retryNanoseconds: UInt64)
   }
 
-  /// A call in flight; id 0: a free place.
+  /// Place of a call in flight; id 0 marks a free place.
   struct Slot {
     var id: UInt64
     var intendedNanoseconds: UInt64
@@ -24,11 +24,11 @@ struct LoadConnection: ~Copyable {
 
   var state = State.closed(retryNanoseconds: 0)
   var descriptor: Int32 = -1
-  /// The poller was told to wait for room in the socket.
+  /// Whether the poller waits for room in the socket.
   var isWaitingForRoom = false
-  /// It stands on the thread's list of connections with bytes to send.
+  /// Whether the connection is on the thread's list of those with bytes to send.
   var isDirty = false
-  /// The server said that it stops.
+  /// Whether the server has announced its end.
   var isGoingAway = false
   private(set) var inFlight = 0
   /// Calls that were given up and may still be answered.
@@ -41,15 +41,15 @@ struct LoadConnection: ~Copyable {
   private var tls: TLSSession?
   /// Encrypted bytes to send; empty without TLS.
   private var sealed = ByteBuffer()
-  /// Room for decrypted bytes of one read.
+  /// Memory for the decrypted bytes of one read.
   private var plain = ByteBuffer()
   private(set) var output: ByteQueue
   private(set) var input: ByteQueue
 
-  /// Bytes waiting for a socket that takes none: more are a server that does not read.
+  /// Bytes that may wait for the socket; with more, the server counts as one that does not read.
   private static let outputBytesMax = 1 << 20
   private static let receiveBytes = 256 << 10
-  /// Room for one read.
+  /// Bytes of one read.
   private static let readBytes = receiveBytes / 4
 
   init(depth: Int) {
@@ -74,16 +74,17 @@ struct LoadConnection: ~Copyable {
     return inFlight < depth && !isGoingAway && output.count + sealed.readableBytes < Self.outputBytesMax
   }
 
-  /// Begins the handshake of TLS.
+  /// Begins the TLS handshake.
   mutating func secure(_ role: TLSSession.Role) throws(TLSError) {
     tls = try TLSSession(role)
     state = .securing
   }
 
-  /// Whether the handshake has come to its end.
+  /// Whether the TLS handshake is complete.
   var isSecured: Bool { tls?.isReady ?? true }
 
-  /// Queues one call. Needs ``hasRoom``.
+  /// Queues one call.
+  /// - Precondition: ``hasRoom``.
   @inline(__always)
   mutating func enqueue(
     _ frame: RequestFrames.Frame, index: Int, in bytes: UnsafeRawBufferPointer, intendedNanoseconds: UInt64
@@ -97,7 +98,7 @@ struct LoadConnection: ~Copyable {
     RequestFrames.patch(id: lastID, at: start)
   }
 
-  /// Queues what goes before every call; its answer answers none of them.
+  /// Queues bytes that precede the first call, whose answer belongs to none of the calls.
   mutating func greet(_ bytes: [UInt8]) {
     bytes.withUnsafeBytes { _ = output.append($0) }
     abandoned += 1
@@ -114,14 +115,14 @@ struct LoadConnection: ~Copyable {
     return slot
   }
 
-  /// True if an answer to nothing may be that to a call which was given up.
+  /// Whether an answer to no call may belong to a call that was given up.
   mutating func forgiveAbandoned() -> Bool {
     guard abandoned > 0 else { return false }
     abandoned -= 1
     return true
   }
 
-  /// Ends all calls that `condition` names.
+  /// Ends all calls for which `condition` is true.
   mutating func takeAll(where condition: (Slot) -> Bool, _ body: (Slot) -> Void) {
     for index in 0...Int(slotMask) where slots[index].id != 0 && condition(slots[index]) {
       body(slots[index])
@@ -164,7 +165,7 @@ struct LoadConnection: ~Copyable {
     return .done
   }
 
-  /// One read; more makes the poller call again.
+  /// Reads once; if there is more, the poller reports the socket again.
   mutating func receive() -> Flow {
     guard let tls else { return Self.receive(into: &input, from: descriptor) }
     var arrived = ByteQueue(capacity: Self.readBytes)
@@ -229,7 +230,7 @@ struct LoadConnection: ~Copyable {
   }
 }
 
-/// Bytes in, bytes out, in one piece of memory that grows with what waits.
+/// A queue of bytes in one piece of memory that grows with the bytes in it.
 struct ByteQueue: ~Copyable {
   private var base: UnsafeMutableRawPointer
   private var capacity: Int
@@ -248,7 +249,7 @@ struct ByteQueue: ~Copyable {
   var end: UnsafeMutableRawPointer { base + tail }
   var room: Int { capacity - tail }
 
-  /// - Returns: where the copy lies.
+  /// - Returns: the address of the copy.
   @inline(__always)
   mutating func append(_ bytes: UnsafeRawBufferPointer) -> UnsafeMutableRawPointer {
     if room < bytes.count { makeRoom(bytes.count) }
@@ -274,7 +275,7 @@ struct ByteQueue: ~Copyable {
     tail = 0
   }
 
-  /// Moves what waits to the front, or to larger memory.
+  /// Moves the queued bytes to the front, or to larger memory.
   mutating func makeRoom(_ bytes: Int) {
     guard room < bytes else { return }
     let waiting = count

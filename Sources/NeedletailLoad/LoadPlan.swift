@@ -1,44 +1,44 @@
 public import NeedletailClient
 
-/// Where the load goes.
+/// The server that gets the load.
 public enum LoadTarget: Sendable, Hashable {
   case tcp(host: String, port: Int)
   case unix(path: String)
 }
 
-/// Who decides when the next request leaves.
+/// The rule by which the next request is sent.
 public enum LoadPacing: Sendable, Equatable {
-  /// The clock: requests leave when they are due, whether or not earlier ones were answered.
+  /// By the clock: requests are sent when they are due, whether or not earlier ones were answered.
   case open(ratePerSecond: Double, arrivals: ArrivalSchedule.Arrivals)
-  /// The server: every answer lets one more request leave.
+  /// By the server: each answer lets one more request be sent.
   case closed
 }
 
-/// One run of load, complete.
+/// The complete description of one run.
 public struct LoadPlan: Sendable {
   public var target: LoadTarget
-  /// How connections over TCP are encrypted; nil: not at all.
+  /// Encryption of connections over TCP; nil: none.
   public var tls: ClientTLS?
   public var pacing: LoadPacing
   public var threads = 1
-  /// Of all threads together; at least one a thread.
+  /// Connections of all threads together; every thread has at least one.
   public var connections = 1
-  /// Calls in flight of one connection.
+  /// Largest number of calls in flight on one connection.
   public var depth = 1
-  /// Answers after this are no goodput.
+  /// Time after which an answer counts as late.
   public var timeout: Duration = .seconds(10)
-  /// Requests of this time are sent, but not counted.
+  /// Time at the start whose requests are sent, but not counted.
   public var warmup: Duration = .seconds(1)
   public var duration: Duration = .seconds(10)
-  /// Sent on every connection before its first call, e.g. a key; empty: nothing.
+  /// Bytes sent on every connection before its first call, such as an authentication; empty: none.
   public var greeting: [UInt8] = []
   public var frames: RequestFrames
   public var mix: ModelMix
-  /// By model; nil: not checked.
+  /// Checks of answers by model; nil: not checked.
   public var checks: [AnswerCheck?]
-  /// By model: the version that was asked for; nil: any.
+  /// Version asked for by model; nil: any.
   public var pinnedVersions: [UInt64?]
-  /// By model.
+  /// Names by model.
   public var names: [String]
   public var seed: UInt64 = 1
 
@@ -54,18 +54,18 @@ public struct LoadPlan: Sendable {
 }
 
 extension Duration {
-  /// Whole nanoseconds, saturated at about 584 years, 0 if negative.
+  /// Whole nanoseconds, at most about 584 years; 0 for a negative duration.
   public var wholeNanoseconds: UInt64 {
     guard self > .zero else { return 0 }
     let (product, overflow) = UInt64(components.seconds).multipliedReportingOverflow(by: 1_000_000_000)
     return overflow ? .max : product &+ UInt64(components.attoseconds / 1_000_000_000)
   }
 
-  /// As a fraction.
+  /// Seconds with a fraction.
   public var inSeconds: Double { Double(components.seconds) + Double(components.attoseconds) * 1e-18 }
 }
 
-/// Why no load could be made, in one sentence.
+/// The reason why no load could be made, in one sentence.
 public struct LoadError: Error, Equatable, Sendable, CustomStringConvertible {
   public let description: String
 

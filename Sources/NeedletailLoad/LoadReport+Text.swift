@@ -1,7 +1,7 @@
 internal import NeedletailCore
 
 extension LoadReport {
-  /// What a piece of text is, so that a terminal may colour it.
+  /// The meaning of a piece of text, by which a terminal colours it.
   public enum Style: Sendable {
     case plain
     case strong
@@ -10,7 +10,7 @@ extension LoadReport {
     case faint
   }
 
-  /// Lines for people.
+  /// The report as lines for people.
   public func lines(styled: (String, Style) -> String) -> [String] {
     var lines = [styled(title, .strong) + "  " + styled(setting, .faint), ""]
     func row(_ name: String, _ text: String) {
@@ -71,7 +71,7 @@ extension LoadReport {
     return parts.joined(separator: ", ")
   }
 
-  /// A column a percentile, a row a kind of answer.
+  /// Table with a column for each percentile and a row for each kind of answer.
   private func table(_ rows: [(name: String, times: Percentiles)], _ styled: (String, Style) -> String) -> [String] {
     let heads = ["p50", "p90", "p99", "p99.9", "max"]
     let cells = rows.map { [$0.times.p50, $0.times.p90, $0.times.p99, $0.times.p999, $0.times.max].map(Figures.time) }
@@ -98,9 +98,9 @@ extension LoadReport {
   }
 }
 
-/// Numbers as people read them.
+/// Numbers of a report as people read them.
 public enum Figures {
-  /// `1,234,567`.
+  /// Whole number with groups of three digits, for example `1,234,567`.
   public static func grouped(_ number: UInt64) -> String {
     var text = ""
     for (index, digit) in String(number).reversed().enumerated() {
@@ -110,12 +110,12 @@ public enum Figures {
     return String(text.reversed())
   }
 
-  /// Per second: whole above 100, else with a decimal.
+  /// Number of events per second: whole above 100, else with one decimal.
   public static func rate(_ rate: Double) -> String {
     rate >= 100 || rate == rate.rounded() ? grouped(whole(rate)) : decimals(rate, 1)
   }
 
-  /// `850 ns`, `41.3 µs`, `1.25 ms`, `3.10 s`: three digits.
+  /// Length of time with three digits, for example `850 ns`, `41.3 µs`, `1.25 ms` or `3.10 s`.
   public static func time(_ microseconds: Double) -> String {
     switch microseconds {
     case ..<1: "\(whole(microseconds * 1000)) ns"
@@ -129,16 +129,16 @@ public enum Figures {
     seconds == seconds.rounded() ? "\(whole(seconds)) s" : "\(decimals(seconds, 1)) s"
   }
 
-  /// `99.98 %`; only the whole is 100 %.
+  /// Part of a whole, for example `99.98 %`. Only the whole itself is 100 %.
   public static func share(_ part: UInt64, of all: UInt64) -> String {
     guard all > 0 else { return "" }
     if part == all { return "100 %" }
     return decimals(min(99.99, Double(part) / Double(all) * 100), 2) + " %"
   }
 
-  /// As many of `parts` as stand on one line of so many columns, two spaces apart; the first in any case.
+  /// The first of `parts` and as many more as fit on one line of so many columns, two spaces apart.
   ///
-  /// A part comes with what makes it coloured, which takes no columns.
+  /// A part may have the codes of its colour in it, which take no columns.
   public static func fitting(_ parts: [(text: String, styled: String)], columns: Int) -> String {
     var line = ""
     var used = 0
@@ -151,7 +151,7 @@ public enum Figures {
     return line
   }
 
-  /// `1 connection`, `16 connections`.
+  /// Number with its noun, for example `1 connection` or `16 connections`.
   public static func counted(_ number: Int, _ noun: String) -> String { "\(number) \(noun)\(number == 1 ? "" : "s")" }
 
   private static func threeDigits(_ value: Double) -> String {

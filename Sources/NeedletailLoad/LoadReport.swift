@@ -26,7 +26,7 @@ public struct LoadReport: Encodable, Sendable {
   public var models: [String]
   /// `open` or `closed`.
   public var loop: String
-  /// Open loop only.
+  /// Rate asked for; nil in a closed loop.
   public var arrivals: String?
   public var rateIntended: Double?
   public var connections: Int
@@ -39,13 +39,13 @@ public struct LoadReport: Encodable, Sendable {
   public var offered: UInt64
   public var sent: UInt64
   public var answered: UInt64
-  /// `OK`, right as far as known, within the timeout.
+  /// Answers with `OK` within the timeout that are right as far as known.
   public var good: UInt64
   public var goodput: Double
   public var goodputRows: Double
   public var statuses: [String: UInt64]
   public var late: UInt64
-  /// `OK`, although the server says that the timeout had passed before it began to compute.
+  /// Answers with `OK` although the server says that the timeout had passed before it began to compute.
   public var ranLate: UInt64
   public var lost: UInt64
   public var unanswered: UInt64
@@ -59,16 +59,16 @@ public struct LoadReport: Encodable, Sendable {
   public var wrong: UInt64
   public var mixed: UInt64
   public var versions: [Version]
-  /// Of `OK` answers; nil if there was none.
+  /// Latencies of `OK` answers; nil without one.
   public var latencyUs: Percentiles?
-  /// Of answers other than `OK`: how fast the server says no; nil if there was none.
+  /// Latencies of answers other than `OK`, that is of rejections; nil without one.
   public var refusalUs: Percentiles?
-  /// How late requests left through no fault of the server; open loop only.
+  /// Delay of requests that the generator itself caused; nil in a closed loop.
   public var lagUs: Percentiles?
-  /// The generator did not keep the schedule: its own lateness stands in the latencies.
+  /// Whether the generator missed its schedule, so that its own delay is part of the latencies.
   public var generatorBehind: Bool
 
-  /// A lag above this at p99 is no longer noise.
+  /// Delay at p99 above which it is no longer noise.
   private static let lagMicrosecondsMax = 1000.0
 
   public init(_ plan: LoadPlan, _ statistics: LoadStatistics) {
@@ -118,7 +118,7 @@ public struct LoadReport: Encodable, Sendable {
     generatorBehind = loop == "open" && ((lagUs?.p99 ?? 0) > Self.lagMicrosecondsMax || isUnsentByItself)
   }
 
-  /// Why the run counts as failed, in one sentence; nil if it does not.
+  /// The reason why the run counts as failed, in one sentence; nil: it did not fail.
   public var failure: String? {
     if wrong + mixed + strayAnswers > 0 {
       return

@@ -1,9 +1,9 @@
 public import Histogram
 internal import NeedletailCore
 
-/// What happened to the requests of one stretch of time. Times are nanoseconds.
+/// Figures of the requests of one stretch of time. Times are nanoseconds.
 public struct LoadStatistics: Sendable {
-  /// Answers of one version.
+  /// Count of the answers of one version.
   public struct VersionCount: Sendable, Equatable {
     public var model: Int
     public var version: UInt64
@@ -14,12 +14,12 @@ public struct LoadStatistics: Sendable {
   public var sent: UInt64 = 0
   /// Responses of any status.
   public var answered: UInt64 = 0
-  /// `OK` and within the timeout.
+  /// Answers with `OK` within the timeout.
   public var good: UInt64 = 0
   public var goodRows: UInt64 = 0
-  /// `OK`, but after the timeout.
+  /// Answers with `OK` after the timeout.
   public var late: UInt64 = 0
-  /// `OK`, although the server says that the whole timeout had passed before it began to compute.
+  /// Answers with `OK` although the server says that the timeout had passed before it began to compute.
   public var ranLate: UInt64 = 0
   /// Responses by ``StatusCode`` raw value.
   public var byStatus = [UInt64](repeating: 0, count: StatusCode.allCases.count)
@@ -27,29 +27,29 @@ public struct LoadStatistics: Sendable {
   public var verified: UInt64 = 0
   public var wrong: UInt64 = 0
   public var mixed: UInt64 = 0
-  /// In flight when their connection ended, or above the last id of a GoAway.
+  /// Calls in flight when their connection ended, or above the last id of a GoAway.
   public var lost: UInt64 = 0
-  /// Never answered while somebody waited.
+  /// Calls that were not answered within twice the timeout, or by the end of the run.
   public var unanswered: UInt64 = 0
-  /// Due, but their timeout ran out before any connection had room.
+  /// Requests whose timeout ran out before a connection had room for them.
   public var expired: UInt64 = 0
-  /// Due, but not sent when the run ended.
+  /// Requests that were due, but not sent when the run ended.
   public var unsent: UInt64 = 0
-  /// Sent late because every connection was full: the server's doing, not the generator's.
+  /// Requests sent late because every connection was full, which the server caused and not the generator.
   public var heldBack: UInt64 = 0
-  /// Responses to nothing, and bytes that are no response.
+  /// Responses to no call, and bytes that are no response.
   public var strayAnswers: UInt64 = 0
   public var connectionsLost: UInt64 = 0
   public var connectFailures: UInt64 = 0
   public var versions: [VersionCount] = []
-  /// From the intended send (closed loop: the send) to the answer, of `OK` answers.
+  /// Times from the intended send (closed loop: the send) to the answer, for answers with `OK`.
   public var latency: Histogram<UInt64>
-  /// From the intended send (closed loop: the send) to the answer, of answers other than `OK`.
+  /// Times from the intended send (closed loop: the send) to the answer, for other answers.
   public var refusal: Histogram<UInt64>
-  /// From the intended send to the send, where the server did not hold it back.
+  /// Times from the intended send to the send, where the server did not cause the delay.
   public var lag: Histogram<UInt64>
 
-  /// A run talks to few versions; one that swaps for hours counts the rest together, as version 0.
+  /// Versions that are counted one by one. A run that swaps for hours counts the rest together, as version 0.
   private static let versionsMax = 256
   private static let longestNanoseconds: UInt64 = 100_000_000_000
 
@@ -112,7 +112,7 @@ public struct LoadStatistics: Sendable {
     if other.lag.totalCount > 0 { lag.add(other.lag) }
   }
 
-  /// Requests that were meant to leave.
+  /// Requests that were due.
   public var offered: UInt64 { sent + expired + unsent }
 
   /// Responses other than `OK`.

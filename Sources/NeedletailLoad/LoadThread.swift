@@ -2,22 +2,22 @@ internal import NeedletailCore
 internal import NeedletailSockets
 internal import NeedletailTLS
 
-/// What a thread hands over while it runs.
+/// The receiver of a thread's figures while it runs.
 protocol StatisticsSink {
   func add(_ statistics: LoadStatistics)
 }
 
-/// One thread's share of a run: its connections, its schedule, its figures. No locks, and nothing is
-/// allocated per request.
+/// One thread's part of a run: its connections, schedule and figures. It takes no locks and allocates nothing per
+/// request.
 struct LoadThread: ~Copyable {
   struct Times {
-    /// Requests leave from here.
+    /// Time from which requests are sent.
     var start: UInt64
-    /// They count from here.
+    /// Time from which they count.
     var measure: UInt64
-    /// They no longer leave.
+    /// Time from which no more are sent.
     var end: UInt64
-    /// Answers are no longer waited for.
+    /// Time until which answers are waited for.
     var drained: UInt64
   }
 
@@ -34,13 +34,13 @@ struct LoadThread: ~Copyable {
   var statistics = LoadStatistics()
   var dirty: [Int] = []
   var closedConnections: Int
-  /// Round robin over connections, over the mix, and over each model's frames.
+  /// Positions of the round robins over connections, over the mix, and over each model's frames.
   var nextConnection = 0
   var nextInMix: Int
   var nextFrame: [Int]
-  /// No connection has room: an answer, not the clock, lets the next request leave.
+  /// Whether no connection has room, so that the next request waits for an answer and not for the clock.
   var wasBlocked = false
-  /// What is due now had to wait for room.
+  /// Whether the request that is due now had to wait for room.
   var isHeld = false
   var now: UInt64
 
@@ -121,7 +121,7 @@ struct LoadThread: ~Copyable {
 
   var inFlight: Int { (0..<connectionCount).reduce(0) { $0 + connections[$1].inFlight } }
 
-  /// Until something is due.
+  /// Time until something is due.
   private func idleNanoseconds(until housekeeping: UInt64) -> UInt64 {
     var next = now < times.end ? min(housekeeping, times.end) : min(housekeeping, times.drained)
     if now < times.start { next = min(next, times.start) }
@@ -161,7 +161,7 @@ struct LoadThread: ~Copyable {
     }
   }
 
-  /// Closed loop: as many calls as the depth allows.
+  /// Sends as many calls as the depth of a closed loop allows.
   mutating func fill(_ index: Int, _ source: Source) {
     while connections[index].hasRoom { send(on: index, intendedNanoseconds: now, source) }
   }
@@ -253,7 +253,7 @@ struct LoadThread: ~Copyable {
     flush(index)
   }
 
-  /// Goes on with the handshake of TLS.
+  /// Continues the TLS handshake.
   private mutating func secure(_ index: Int, _ source: Source) {
     if case .failed = connections[index].receive() { return lose(index) }
     flush(index)
@@ -272,7 +272,7 @@ struct LoadThread: ~Copyable {
     if schedule == nil, now >= times.start, now < times.end { fill(index, source) }
   }
 
-  /// The server, or what lies between, ended the connection.
+  /// Ends a connection that the server or the network has closed, and counts its calls as lost.
   mutating func lose(_ index: Int) {
     if case .securing = connections[index].state {
       statistics.connectFailures += 1

@@ -1,16 +1,16 @@
-/// Looks for the knee: the highest rate that a server still serves on time.
+/// A search for the highest rate that a server still serves on time.
 ///
-/// Pure: told what a step showed, it says what to try next. The rate doubles until a step gives way,
+/// It is a pure state machine: from the result of a step it derives the next rate. The rate doubles until a step fails,
 /// then the gap between the last good and the first bad rate is halved, on a logarithmic scale.
 public struct Ramp: Sendable {
-  /// What a step showed.
+  /// Result of a step.
   public enum Verdict: String, Sendable, Encodable {
     case holds
-    /// p99 above the limit.
+    /// The 99th percentile of the latency was above the limit.
     case latency
-    /// Fewer good answers than requests due.
+    /// There were fewer good answers than requests due.
     case goodput
-    /// The generator could not keep the schedule, which says nothing of the server.
+    /// The generator could not keep the schedule, so that the step says nothing about the server.
     case generator
   }
 
@@ -21,26 +21,26 @@ public struct Ramp: Sendable {
   }
 
   public private(set) var steps: [Step] = []
-  /// What p99 may not exceed; set by the first step if not by the user.
+  /// Limit of the 99th percentile; the first step sets it unless the user does.
   public private(set) var p99LimitMicroseconds: Double?
 
   private var rate: Double
   private var refinements = 0
 
   private static let refinementsMax = 3
-  /// A rate no machine reaches: ends a ramp against a server that answers without work.
+  /// Rate at which a ramp ends in any case, such as one against a server that answers without work.
   private static let rateMax = 1e8
   private static let goodShareMin = 0.99
 
   /// - Parameters:
-  ///   - rate: of the first step, requests per second.
-  ///   - p99LimitMicroseconds: nil: ten times the first step's, at least 1 ms.
+  ///   - rate: requests per second of the first step.
+  ///   - p99LimitMicroseconds: limit of p99; nil: ten times that of the first step, at least 1 ms.
   public init(startingAt rate: Double, p99LimitMicroseconds: Double? = nil) {
     self.rate = rate
     self.p99LimitMicroseconds = p99LimitMicroseconds
   }
 
-  /// Rate of the next step; nil when the knee is known.
+  /// Rate of the next step; nil when the search is over.
   public var nextRate: Double? { isDone ? nil : rate }
 
   /// The highest rate that held; nil if none did.

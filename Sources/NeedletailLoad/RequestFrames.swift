@@ -7,23 +7,23 @@ public import NeedletailWire
 /// A frame is `u32 length | 0x08, id as a varint of five bytes | the encoded call`: protobuf lets the
 /// fields stand in any order and a varint be longer than needed, so that an id is patched in place.
 public struct RequestFrames: Sendable {
-  /// One call.
+  /// Place and meaning of one encoded call.
   public struct Frame: Sendable {
-    /// Place in ``RequestFrames/bytes``.
+    /// Offset of the frame in ``RequestFrames/bytes``.
     public let offset: Int
-    /// Length, its own length word included.
+    /// Bytes of the frame with its length word.
     public let count: Int
-    /// Rows that the call asks about.
+    /// Rows of the call.
     public let rows: Int
-    /// Index of the model asked.
+    /// Index of the model.
     public let model: Int
-    /// Its first row's number within the model's input, for verification.
+    /// Number of the call's first row in the model's input, for verification.
     public let firstRow: Int
   }
 
-  /// Ids go up to 2^35 − 1.
+  /// Largest id, 2^35 − 1.
   public static let idMax: UInt64 = 1 << 35 - 1
-  /// Key and five bytes of varint.
+  /// Bytes of the id field: a key and a varint of five bytes.
   private static let idFieldBytes = 6
 
   public private(set) var bytes: [UInt8] = []
@@ -33,7 +33,7 @@ public struct RequestFrames: Sendable {
 
   public init() {}
 
-  /// The frame that shows an API key, under an id that no call has.
+  /// The frame of an authentication, with an id that no call has.
   public static func authentication(key: String) throws(RequestEncoder.TooLong) -> [UInt8] {
     var buffer = ByteBuffer()
     try RequestEncoder.append(
@@ -75,15 +75,15 @@ public struct RequestFrames: Sendable {
   }
 }
 
-/// In which order models are asked: as often as their weights say, and spread evenly.
+/// The order in which models are asked: as often as their weights say, spread evenly.
 public struct ModelMix: Sendable, Equatable {
-  /// Indices of models, to be repeated for ever.
+  /// Indices of models, to be repeated.
   public let sequence: [Int]
 
-  /// Longer sequences would only reproduce the weights more exactly.
+  /// Length of the sequence; a longer one would only reproduce the weights more exactly.
   private static let lengthMax = 1000
 
-  /// - Parameter weights: one a model, above 0.
+  /// - Parameter weights: a number above 0 for each model.
   public init(weights: [Int]) {
     let sum = weights.reduce(0, +)
     // At least one turn for each.

@@ -1,6 +1,6 @@
 internal import Glibc
 
-/// Names and addresses, resolved once.
+/// The address of a server, resolved once.
 struct SocketAddress: Sendable {
   private let bytes: [UInt8]
   private let family: Int32
@@ -31,7 +31,8 @@ struct SocketAddress: Sendable {
     }
   }
 
-  /// A socket that connects meanwhile; -1 if that failed at once.
+  /// Opens a socket that connects in the background.
+  /// - Returns: its descriptor, or -1 if the attempt failed at once.
   func connect() -> Int32 {
     let type = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
     let descriptor = socket(family, type, 0)

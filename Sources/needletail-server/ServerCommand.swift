@@ -4,7 +4,7 @@ import NeedletailServer
 
 import FoundationEssentials
 
-/// The command line of the server: gathers flags, and hands the rest to `NeedletailServer`.
+/// The command line of the server, which passes its flags to `NeedletailServer`.
 @main
 struct ServerCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
@@ -78,7 +78,7 @@ struct ServerCommand: AsyncParsableCommand {
   @Flag(help: "Print all settings with their sources as YAML, and exit")
   var printConfig = false
 
-  /// What was given on the command line, by setting key.
+  /// Texts given on the command line, by the key of their setting.
   private var flags: [String: String] {
     var flags: [String: String] = [:]
     flags["store"] = store

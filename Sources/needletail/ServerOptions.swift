@@ -2,7 +2,7 @@ internal import ArgumentParser
 internal import Foundation
 internal import NeedletailClient
 
-/// Which server to ask and how long to wait, the same for every command.
+/// The options of all commands that ask a server: its address, encryption, key and timeout.
 struct ServerOptions: ParsableArguments {
   @Option(help: ArgumentHelp("Where the server listens.", valueName: "HOST:PORT|unix:PATH"))
   var server: String?
@@ -43,14 +43,14 @@ struct ServerOptions: ParsableArguments {
     return text.isEmpty ? .standard : try ServerAddress(text)
   }
 
-  /// How to encrypt; nil: not at all.
+  /// Encryption; nil: none.
   var encryption: ClientTLS? {
     let ca = tlsCA ?? Self.environment("NEEDLETAIL_TLS_CA")
     guard tls || ca != nil || tlsCertificate != nil || tlsKey != nil || tlsName != nil else { return nil }
     return ClientTLS(ca: ca, certificate: tlsCertificate, key: tlsKey, serverName: tlsName)
   }
 
-  /// The API key; flags win over the environment.
+  /// The API key; flags take precedence over the environment.
   func key() throws -> String? {
     guard apiKey == nil || apiKeyFile == nil else {
       throw ValidationError("--api-key and --api-key-file: expected one of them, found both")
@@ -74,16 +74,16 @@ struct ServerOptions: ParsableArguments {
   }
 
   /// Runs `body` with a connection and closes it.
-  /// - Parameter patience: what is waited at least, where `--timeout` is meant for other calls.
+  /// - Parameter timeoutMin: shortest timeout, for calls that `--timeout` is not meant for.
   func withClient<Result>(
-    patience: Duration = .zero, _ body: (NeedletailClient) async throws -> Result
+    timeoutMin: Duration = .zero, _ body: (NeedletailClient) async throws -> Result
   ) async throws -> Result {
     let address = try address()
     var configuration = NeedletailClient.Configuration()
     configuration.tls = encryption
     configuration.apiKey = try key()
-    configuration.connectTimeout = max(timeout.duration, patience)
-    configuration.defaultTimeout = max(timeout.duration, patience)
+    configuration.connectTimeout = max(timeout.duration, timeoutMin)
+    configuration.defaultTimeout = max(timeout.duration, timeoutMin)
     let client: NeedletailClient
     do throws(ClientError) {
       client = try await .connect(to: address, configuration: configuration)
@@ -102,7 +102,7 @@ struct ServerOptions: ParsableArguments {
   }
 }
 
-/// What a user is told in one line before the program exits with 1.
+/// An error whose sentence is printed before the program exits with 1.
 struct Failure: Error, CustomStringConvertible {
   var description: String
 

@@ -5,7 +5,7 @@ import NeedletailEngine
 import Testing
 
 /// Bundles that the trainer of format 1.0 wrote, with rows and the exact bits of their answers as the engine of
-/// that time computed them. Whatever becomes of the graph, these answers stay: a fleet of servers may run two
+/// that time computed them. These answers stay, also when the graph changes: a fleet of servers may run two
 /// releases at once, and a caller must not see which of them answered.
 @Suite("Bundles of format 1.0 answer as they did")
 struct OldBundleTests {

@@ -34,7 +34,7 @@ import Testing
     let mean = gaps.reduce(0, +) / Double(gaps.count)
     let variance = gaps.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(gaps.count)
     #expect(abs(mean / 100_000 - 1) < 0.02)
-    // Of an exponential distribution mean and standard deviation are equal.
+    // Mean and standard deviation of an exponential distribution are equal.
     #expect(abs(variance.squareRoot() / mean - 1) < 0.02)
   }
 

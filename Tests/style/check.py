@@ -33,7 +33,6 @@ EXCUSED = {
     ("fragment", "Sources"): "comments are being rewritten module by module",
     ("fragment", "Tests"): "comments are being rewritten module by module",
     ("imagery", "Sources"): "comments are being rewritten module by module",
-    ("long-file", "Sources"): "files are being regrouped module by module",
     ("long-file", "Tests"): "files are being regrouped module by module",
     ("long-file", "clients/python/tests/test_client.py"): "one file per module of the client, as in its sources",
     ("long-file", "proto/golden/make.py"): "one table of golden vectors",

@@ -2,7 +2,7 @@ public import Logging
 internal import NeedletailCore
 public import NeedletailEngine
 
-/// Everything the server was told, read and checked.
+/// The configuration of the server, read and checked.
 public struct ServerConfiguration: Sendable {
   public enum LogFormat: String, Sendable { case text, json }
 
@@ -22,49 +22,49 @@ public struct ServerConfiguration: Sendable {
     public init() {}
   }
 
-  /// Where calls are computed, and how long they may wait.
+  /// Threads that compute calls, and bounds of waiting.
   public struct ServingOptions: Sendable {
     /// Threads for plans too expensive for a loop; 0: as many as the process may use processors.
     public var workers = 0
-    /// A call that costs no more runs on its loop.
+    /// Cost up to which a call is computed on its event loop.
     public var inlineCost: Duration = .nanoseconds(Int64(Limits.inlineNanosecondsMaxDefault))
-    /// What a call may wait at the workers for others to share its batch.
+    /// Time that a call may wait at the workers for others to share its batch.
     public var queueDelay: Duration = .zero
-    /// What a loop may take on in one wake-up before it refuses calls, where that goes on.
+    /// Work that a loop accepts in one wake-up; if it stays above, calls are rejected.
     public var tickTarget: Duration = .nanoseconds(Int64(Limits.tickNanosecondsTargetDefault))
 
     public init() {}
   }
 
   public var store: String
-  /// Nil: what the server remembers ends with its process.
+  /// Directory of the server's own state; nil: the state ends with the process.
   public var stateDirectory: String?
-  /// Nil: no TCP.
+  /// Address for calls over TCP; nil: none.
   public var listen: ListenAddress? = ListenAddress(host: "127.0.0.1", port: 6470)
   public var unix: String?
-  /// Nil: no admin HTTP.
+  /// Address of admin HTTP; nil: none.
   public var admin: ListenAddress? = ListenAddress(host: "127.0.0.1", port: 6471)
-  /// Admin HTTP is met with the certificates of `tls` too.
+  /// Whether admin HTTP is encrypted with the certificates of `tls`.
   public var adminTLS = false
-  /// Nil: calls are not encrypted.
+  /// Certificates; nil: calls are not encrypted.
   public var tls: TLSFiles?
   /// Path of the key file; nil: everybody may call.
   public var apiKeys: String?
-  /// How often certificates and keys are looked at for changes.
+  /// Time between two looks at certificates and keys for changes.
   public var reload: Duration = .milliseconds(Limits.reloadMillisecondsDefault)
   /// Path of the trust file; nil where unsigned bundles are allowed.
   public var trust: String?
   public var allowUnsigned = false
-  /// 0: as many as the process may use processors.
+  /// Number of event loops; 0: as many as the process may use processors.
   public var threads = 0
   public var logLevel: Logger.Level = .info
   public var logFormat: LogFormat = .text
   public var grace: Duration = .seconds(Limits.graceSecondsDefault)
   public var stopLimit: Duration = .seconds(Limits.stopSecondsDefault)
   public var rescan: Duration = .milliseconds(Limits.rescanMillisecondsDefault)
-  /// Previous versions that stay resident.
+  /// Number of previous versions that stay in memory.
   public var keep = 1
-  /// Bytes; 0: what control group and machine leave.
+  /// Memory budget in bytes; 0: what control group and machine leave.
   public var memoryMax = 0
   public var planRowsMax = 256
   public var relaxed = false
@@ -75,17 +75,17 @@ public struct ServerConfiguration: Sendable {
   public var limits = ConnectionLimits()
   public var bundleBytesMax = Limits.bundleBytesMaxDefault
   public var bundleRawBytesMax = Limits.bundleRawBytesMaxDefault
-  /// What looked like a mistake and was none for certain.
+  /// Sentences about settings that may be mistakes.
   public var warnings: [String] = []
 
-  /// All defaults, for a store of unsigned bundles; tests start here.
+  /// The defaults for a store of unsigned bundles, from which tests start.
   public init(store: String, allowUnsigned: Bool) {
     self.store = store
     self.allowUnsigned = allowUnsigned
   }
 
   /// Reads and checks every value.
-  /// - Throws: the first that is wrong, naming its source, what was expected and what was found.
+  /// - Throws: an error about the first wrong value that names its source, what was expected and what was found.
   public init(_ resolver: SettingsResolver) throws(ConfigurationError) {
     let values = SettingValues(resolver.resolved)
     guard let store = try values.path(.store) else {
@@ -153,7 +153,7 @@ public struct ServerConfiguration: Sendable {
     return nil
   }
 
-  /// What is allowed and may be a mistake.
+  /// Sentences about combinations that are allowed and may be mistakes.
   private var securityWarnings: [String] {
     var warnings: [String] = []
     if let admin, !admin.isLoopback, adminTLS, tls?.clientCA == nil {
@@ -219,7 +219,7 @@ extension Duration {
 public struct ListenAddress: Equatable, Sendable, CustomStringConvertible {
   /// A name or a numeric address, without brackets.
   public let host: String
-  /// 0 takes a free one.
+  /// Port; 0 takes a free one.
   public let port: Int
 
   public init(host: String, port: Int) {
@@ -242,7 +242,7 @@ public struct ListenAddress: Equatable, Sendable, CustomStringConvertible {
     self.init(host: String(host), port: port)
   }
 
-  /// Whether only this machine can reach it.
+  /// Whether only this machine can reach the address.
   public var isLoopback: Bool {
     host == "localhost" || host == "::1" || (host.hasPrefix("127.") && host.split(separator: ".").count == 4)
   }

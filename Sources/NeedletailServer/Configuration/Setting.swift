@@ -2,31 +2,31 @@ internal import Logging
 internal import NeedletailCore
 internal import NeedletailEngine
 
-/// One thing that can be configured: its key, how its text is read, its default and its explanation.
+/// One thing that can be configured: its key, the type of its value, its default and its explanation.
 ///
 /// Flags, environment variables, `--print-config`, validation and the check for unknown keys all derive
 /// from the table ``Setting/all``.
 public struct Setting: Sendable {
-  /// How the text of a value is read.
+  /// Type of a value.
   public enum Kind: Sendable {
     case path
-    /// `host:port`, `[v6]:port`, or `none`.
+    /// An address: `host:port`, `[v6]:port` or `none`.
     case address
     case flag
     case integer(ClosedRange<Int>)
-    /// Decimal seconds.
+    /// Seconds as a decimal number.
     case seconds(ClosedRange<Double>)
     case choice([String])
   }
 
-  /// Dotted, as it nests in YAML: `limits.frame_bytes_max`.
+  /// Key with dots where YAML nests: `limits.frame_bytes_max`.
   public let key: String
   public let kind: Kind
-  /// As text; nil where nothing is set unless somebody sets it.
+  /// Default as text; nil for a setting without a default.
   public let defaultText: String?
-  /// Without dashes; nil where there is none.
+  /// Name of the flag without dashes; nil for a setting without a flag.
   public let flag: String?
-  /// One line for people.
+  /// Explanation in one line.
   public let summary: String
 
   init(_ key: String, _ kind: Kind, default defaultText: String? = nil, flag: String? = nil, _ summary: String) {
@@ -37,13 +37,13 @@ public struct Setting: Sendable {
     self.summary = summary
   }
 
-  /// `NEEDLETAIL_LIMITS_FRAME_BYTES_MAX` for `limits.frame_bytes_max`.
+  /// Name of the environment variable: `NEEDLETAIL_LIMITS_FRAME_BYTES_MAX` for `limits.frame_bytes_max`.
   public var environmentName: String {
     "NEEDLETAIL_"
       + String(key.map { $0.isLetter || $0.isNumber ? Character($0.uppercased()) : "_" })
   }
 
-  /// What stands behind the flag in `--help`.
+  /// Explanation of the flag in `--help`.
   public var help: String {
     let fallback = defaultText.map { " (default: \($0))" } ?? ""
     return "\(summary)\(fallback) [\(environmentName)]"
@@ -63,13 +63,14 @@ extension Setting {
     bundleBytes, bundleRawBytes,
   ]
 
-  /// - Precondition: `key` stands in the table.
+  /// The setting of a key.
+  /// - Precondition: the table has the key.
   public static func named(_ key: String) -> Setting {
     guard let setting = all.first(where: { $0.key == key }) else { preconditionFailure("no setting \(key)") }
     return setting
   }
 
-  // MARK: the way in
+  // MARK: listening and trust
 
   static let store = Setting("store", .path, flag: "store", "Directory of models: STORE/MODEL/VERSION.ntb")
   static let stateDirectory = Setting(
@@ -108,7 +109,7 @@ extension Setting {
     "threads", .integer(0...1024), default: "0", flag: "threads",
     "Event loops; 0 takes as many as the process may use processors")
 
-  // MARK: telling and stopping
+  // MARK: logging and stopping
 
   static let logLevel = Setting(
     "log.level", .choice(Logger.Level.allCases.map(\.rawValue)), default: "info", flag: "log-level",

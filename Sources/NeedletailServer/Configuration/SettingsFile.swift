@@ -13,7 +13,8 @@ struct SettingsFile {
   let path: String
   private(set) var entries: [String: Entry] = [:]
 
-  /// - Throws: the file and the line of what cannot be read, or of a key that no setting has.
+  /// Reads the file.
+  /// - Throws: an error that names file and line, for a file that cannot be read or a key that no setting has.
   init(path: String) throws(ConfigurationError) {
     let text: String
     do {
@@ -42,7 +43,7 @@ struct SettingsFile {
         continue
       }
       guard Setting.all.contains(where: { $0.key == key }) else { throw unknown(entry) }
-      // `unix:` and `unix: null` say: not set.
+      // `unix:` and `unix: null` leave a setting unset.
       if entry.value.isNull { continue }
       entries[key] = Entry(text: try entry.value.text(), line: entry.key.place.line ?? 0)
     }
@@ -53,7 +54,7 @@ struct SettingsFile {
     let sections = Set(
       Setting.all.compactMap { setting in setting.key.firstIndex(of: ".").map { String(setting.key[..<$0]) } })
     if sections.contains(key) { return entry.value.wrong(expected: "settings below it", found: "a value") }
-    // A key may be mistyped, or stand under the wrong section: then its last word is known.
+    // A key may be mistyped, or be under the wrong section: then its last word is known.
     let moved = Setting.all.first { $0.key.hasSuffix(".\(entry.word)") }?.key
     let hint =
       moved.map { ", did you mean \($0.quotedForMessage)?" }
@@ -62,8 +63,8 @@ struct SettingsFile {
   }
 }
 
-/// Why the server cannot be configured so: one sentence that says where the value came from, what was
-/// expected and what was found.
+/// The reason why a configuration is refused: one sentence that says where the value came from, what was expected and
+/// what was found.
 public struct ConfigurationError: Error, Equatable, Sendable, CustomStringConvertible {
   public let message: String
 

@@ -1,7 +1,7 @@
 internal import Configuration
 internal import NeedletailCore
 
-/// Where the value of a setting came from.
+/// The source of a setting's value.
 public enum SettingSource: Equatable, Sendable, CustomStringConvertible {
   case flag(String)
   case environment(String)
@@ -21,20 +21,21 @@ public enum SettingSource: Equatable, Sendable, CustomStringConvertible {
 /// The value of one setting with its source.
 public struct ResolvedSetting: Sendable {
   public let setting: Setting
-  /// Nil where nobody set it and it has no default.
+  /// Text of the value; nil for a setting that is not set and has no default.
   public let text: String?
   public let source: SettingSource
 }
 
-/// Asks flags, then the environment, then the configuration file, then the defaults.
+/// The settings with their values, taken from flags, else the environment, else the configuration file, else the
+/// defaults.
 public struct SettingsResolver: Sendable {
   public let resolved: [ResolvedSetting]
-  /// Sentences about what looks like a mistake and is none for certain.
+  /// Sentences about settings that may be mistakes.
   public let warnings: [String]
 
   /// - Parameters:
   ///   - flags: texts by setting key.
-  ///   - environment: of the process; only names that start with `NEEDLETAIL_` matter.
+  ///   - environment: variables of the process; only names that start with `NEEDLETAIL_` matter.
   ///   - file: path of a YAML file. `NEEDLETAIL_CONFIG` names one where this is nil.
   public init(flags: [String: String], environment: [String: String], file: String?) throws(ConfigurationError) {
     let path = file ?? environment["NEEDLETAIL_CONFIG"].flatMap { $0.isEmpty ? nil : $0 }
@@ -86,16 +87,16 @@ public struct SettingsResolver: Sendable {
   private static func text(of setting: Setting, from provider: any ConfigProvider) -> String? {
     let key = AbsoluteConfigKey(setting.key.split(separator: ".").map(String.init))
     guard case .string(let text)? = try? provider.value(forKey: key, type: .string).value?.content else { return nil }
-    // An empty variable is how shells unset one.
+    // Shells unset a variable by leaving it empty.
     return text.isEmpty ? nil : text
   }
 
-  /// What the clients read, close to some of ours.
+  /// Variables of the clients, whose names are close to some of the server's.
   private static let clientNames = [
     "NEEDLETAIL_SERVER", "NEEDLETAIL_API_KEY", "NEEDLETAIL_API_KEY_FILE", "NEEDLETAIL_TLS_CA",
   ]
 
-  /// A variable that no setting reads may be a typing mistake, or belong to somebody else: container
+  /// A variable that no setting reads may be a typing mistake, or belong to another program: container
   /// platforms put `NEEDLETAIL_PORT` and the like into the environment of every neighbour.
   private static func warnings(about environment: [String: String]) -> [String] {
     let known = Setting.all.map(\.environmentName) + ["NEEDLETAIL_CONFIG", "NEEDLETAIL_ISA"] + clientNames
@@ -107,7 +108,7 @@ public struct SettingsResolver: Sendable {
   }
 }
 
-/// Reads the texts of settings as what they are; errors name source, expected and found.
+/// The values of settings by their types. Errors name the source, what was expected and what was found.
 struct SettingValues {
   private let byKey: [String: ResolvedSetting]
 
@@ -197,7 +198,7 @@ extension SettingsResolver {
     return lines.joined(separator: "\n") + "\n"
   }
 
-  /// Numbers and flags plain, texts quoted: a path may look like anything.
+  /// A value in YAML: numbers and flags plain, texts in quotes, because a path may look like anything.
   private static func scalar(_ text: String, kind: Setting.Kind) -> String {
     switch kind {
     case .flag, .integer, .seconds, .choice: return text

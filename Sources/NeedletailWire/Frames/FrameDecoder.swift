@@ -1,25 +1,25 @@
 public import NIOCore
 
-/// Cuts a stream of bytes into frames: `u32 length, big-endian`, then `length` bytes.
+/// A decoder that cuts a stream of bytes into frames: `u32 length, big-endian`, then `length` bytes.
 ///
-/// Pure and incremental: it may be fed bytes cut anywhere. Its buffer grows with what arrives, never
-/// with what a length promises, and shrinks again after a long frame. Confined to its connection's loop.
+/// Its input may be cut anywhere. Its buffer grows with the bytes that arrive, never with the length that a frame
+/// promises, and shrinks again after a long frame. Confined to its connection's loop.
 public struct FrameDecoder {
-  /// A length word above this is refused as soon as its fourth byte is there.
+  /// Largest frame in bytes; a length word above it is refused as soon as its fourth byte arrives.
   public var frameBytesMax: Int
 
   private var buffer = ByteBuffer()
-  /// The storage came with ``append(_:)``, whose caller may want it back.
+  /// Whether the storage belongs to the caller of ``append(_:)``.
   private var isBorrowed = false
 
-  /// An idle connection holds no more than this.
+  /// Bytes of storage that an idle connection keeps at most.
   private static let idleBytesMax = 64 << 10
 
   public init(frameBytesMax: Int) {
     self.frameBytesMax = frameBytesMax
   }
 
-  /// Takes all readable bytes of `bytes`. The storage is taken over, not copied, where nothing waits.
+  /// Takes all readable bytes of `bytes`. If no bytes are left from before, the storage is shared and not copied.
   public mutating func append(_ bytes: inout ByteBuffer) {
     guard bytes.readableBytes > 0 else { return }
     if buffer.readableBytes == 0 {
@@ -27,14 +27,13 @@ public struct FrameDecoder {
       isBorrowed = true
       bytes.moveReaderIndex(to: bytes.writerIndex)
     } else {
-      // Moves the rest of a frame to the front instead of growing for ever.
+      // The rest of a frame moves to the front; otherwise the storage would grow without end.
       if buffer.readerIndex > buffer.readableBytes { buffer.discardReadBytes() }
       buffer.writeBuffer(&bytes)
     }
   }
 
-  /// Lets go of storage that ``append(_:)`` took over: what is left in it is copied. A caller that then clears
-  /// its buffer can fill the same memory again.
+  /// Copies the bytes that are left in storage of ``append(_:)``, so that its caller can fill the same memory again.
   public mutating func keepRest() {
     guard isBorrowed else { return }
     isBorrowed = false
@@ -51,7 +50,7 @@ public struct FrameDecoder {
     guard buffer.readableBytes - 4 >= length else { return nil }
     buffer.moveReaderIndex(forwardBy: 4)
     let frame = buffer.readSlice(length: length)
-    // A long frame's storage leaves with the frame.
+    // The storage of a long frame is freed with the frame.
     if buffer.readableBytes == 0, buffer.storageCapacity > Self.idleBytesMax { buffer = ByteBuffer() }
     return frame
   }
@@ -78,19 +77,19 @@ public struct FrameDecoder {
     return length
   }
 
-  /// Bytes taken and not yet given out.
+  /// Bytes that were appended and are not yet part of a returned frame.
   public var bytesBuffered: Int { buffer.readableBytes }
 
   /// Bytes of storage behind the decoder, for tests of its bounds.
   public var capacityBytes: Int { buffer.storageCapacity }
 
-  /// True while a frame has begun and not ended: silence now is a stalled peer.
+  /// Whether a frame has begun and not ended, so that a silent peer has stalled.
   public var isMidFrame: Bool { bytesBuffered > 0 }
 }
 
-/// Why a stream of bytes is no stream of frames. The frame boundary is lost.
+/// The fault for which bytes are no frames. After it the boundary of frames is lost.
 public enum FrameError: Error, Equatable, Sendable, CustomStringConvertible {
-  /// A length word of 0.
+  /// The length word is 0.
   case emptyFrame
   case tooLong(found: Int, limit: Int)
 

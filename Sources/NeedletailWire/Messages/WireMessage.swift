@@ -3,19 +3,19 @@ internal import NeedletailProtobuf
 
 /// A message that is described once, field by field: the same description writes it and reads it.
 ///
-/// For what is off the hot path; predictions have an encoder and a decoder of their own.
+/// It is for messages of the control plane; predictions have an encoder and a decoder of their own.
 protocol WireMessage {
-  /// What it is called in an error.
+  /// Name of the message in errors.
   static var wireName: StaticString { get }
 
-  /// All defaults.
+  /// Creates a message with the defaults of all fields.
   init()
 
   /// Shows every field to the visitor, in the order of their numbers.
   mutating func visit<Visitor: FieldVisitor>(_ fields: inout Visitor) throws(Visitor.Failure)
 }
 
-/// Writes or reads the fields of a message.
+/// A writer or a reader of the fields of a message.
 protocol FieldVisitor {
   associatedtype Failure: Error
 
@@ -25,7 +25,7 @@ protocol FieldVisitor {
   mutating func flag(_ number: Int, _ value: inout Bool)
   mutating func text(_ number: Int, _ value: inout String)
   mutating func texts(_ number: Int, _ values: inout [String])
-  /// Nil where the other side named a value that this one does not know.
+  /// A value of an enumeration; nil stands for a number that this side does not know.
   mutating func choice<Value: RawRepresentable<UInt8>>(_ number: Int, _ value: inout Value?)
   mutating func packed(_ number: Int, _ values: inout [UInt64]) throws(Failure)
   mutating func message<Message: WireMessage>(_ number: Int, _ value: inout Message?) throws(Failure)
@@ -34,7 +34,7 @@ protocol FieldVisitor {
   mutating func map(_ number: Int, _ entries: inout [String: String]) throws(Failure)
 }
 
-/// Writing: nothing that is shown is changed.
+/// Writing, which changes none of the fields.
 extension MessageWriter: FieldVisitor {
   typealias Failure = Never
 
@@ -79,7 +79,7 @@ extension WireMessage {
   }
 }
 
-/// Reading: one field of a message goes where its number and its type are shown; others are passed over.
+/// Reading: the value of one field is stored at the visit with its number and its type; other visits do nothing.
 private struct FieldDecoder: FieldVisitor {
   typealias Failure = ServingError
 
@@ -122,7 +122,7 @@ private struct FieldDecoder: FieldVisitor {
   }
 
   mutating func packed(_ number: Int, _ values: inout [UInt64]) throws(ServingError) {
-    // Parsers accept both forms.
+    // Parsers accept the packed and the unpacked form.
     if let found = varint(number) { values.append(found) }
     guard let found = bytes(number) else { return }
     var numbers = MessageCursor(found, of: "packed numbers")
@@ -150,7 +150,7 @@ private struct FieldDecoder: FieldVisitor {
   }
 }
 
-/// An entry of `map<string, double>` or `map<string, string>`: whichever the caller reads.
+/// An entry of `map<string, double>` or `map<string, string>`; the caller reads the value of its type.
 private struct MapEntry: WireMessage {
   static let wireName: StaticString = "map entry"
 

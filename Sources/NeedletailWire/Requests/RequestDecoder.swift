@@ -1,7 +1,7 @@
 public import NeedletailCore
 public import NeedletailProtobuf
 
-/// A decoded request. Borrows: it lives until the arena's next reset, and no longer than the frame.
+/// A decoded request. It borrows: it must not outlive the arena's next reset, nor the frame.
 public struct RequestView {
   public enum Call {
     case predict(PredictView)
@@ -9,18 +9,18 @@ public struct RequestView {
     case metrics
     case listModels
     case describeModel(DescribeView)
-    /// The key as sent.
+    /// Key as sent, unchecked.
     case authenticate(UnsafeRawBufferPointer)
     /// At most `limit` events after a sequence number; 0: all.
     case events(after: UInt64, limit: UInt32)
-    /// Name of the model as sent; take one step back, or only tell.
+    /// Name of the model as sent; `isUndo` asks to go one step back, false only to report.
     case rollout(model: UnsafeRawBufferPointer, isUndo: Bool)
     /// No call, or one that this server does not know: `UNIMPLEMENTED`.
     case none
   }
 
   public var id: UInt64
-  /// Budget from the arrival of the frame's last byte; 0: none.
+  /// Budget from the arrival of the frame's last byte in microseconds; 0: none.
   public var timeoutMicroseconds: UInt32
   public var call: Call
 
@@ -39,7 +39,7 @@ public struct PredictView {
   /// Names of the outputs wanted; empty: all.
   public var outputs: UnsafeBufferPointer<UnsafeRawBufferPointer>
   public var routingKey: UnsafeRawBufferPointer
-  /// A level that this server does not know is the lowest one.
+  /// Priority; a level that this server does not know counts as the lowest one.
   public var priority = CallPriority.interactive
   /// Rows that the first tensor's shape declares, whatever its other fields hold; 1 without a tensor or a shape.
   public var rows: UInt64 = 1
@@ -79,12 +79,11 @@ public struct DescribeView {
 
 /// Reads the `Request` of one frame, without copying what it can point to.
 ///
-/// Written by hand rather than handed to protobuf-c, for the budget's sake: protobuf-c spends 60 to
-/// 90 bytes on a cell of a string column that takes 5 on the wire, so honest requests would be
-/// refused with the hostile ones, and it copies every byte of every tensor. Here an unknown field
-/// costs nothing, an element of a string tensor 16 bytes, and a tensor 72 beside its shape.
-/// A string keeps its length, so a NUL inside a name cannot shorten it to another name.
-/// The tests hold this decoder against protobuf-c and against Google's protobuf.
+/// It is written by hand because of the memory budget: libprotobuf-c spends 60 to 90 bytes on a cell of a string column
+/// that takes 5 on the wire, so that honest requests would be refused with the hostile ones, and it copies every byte of
+/// every tensor. Here an unknown field costs nothing, an element of a string tensor 16 bytes, and a tensor 72 bytes
+/// beside its shape. A string keeps its length, so that a NUL inside a name cannot shorten it to another name. The tests
+/// compare this decoder with libprotobuf-c and with Google's protobuf.
 public enum RequestDecoder {
   /// Reads a whole request.
   /// - Parameters:
@@ -136,7 +135,7 @@ public enum RequestDecoder {
   /// should still reach its caller.
   public static func peekID(_ frame: UnsafeRawBufferPointer) -> UInt64 {
     var envelope = Envelope()
-    // What was read before the fault is the best there is.
+    // The id may have been read before the fault.
     try? envelope.read(frame)
     return envelope.id
   }
@@ -187,7 +186,7 @@ public enum RequestDecoder {
     return .events(after: after, limit: limit)
   }
 
-  /// - Throws: `.invalidArgument` for an action that this server does not know: doing another is worse.
+  /// - Throws: `.invalidArgument` for an action that this server does not know: executing another action would be worse.
   private static func rollout(_ payloads: CallPayloads) throws(ServingError) -> RequestView.Call {
     var model = UnsafeRawBufferPointer(start: nil, count: 0)
     var action: UInt64 = 0
@@ -227,10 +226,10 @@ private struct Envelope {
   var timeoutMicroseconds: UInt32 = 0
   /// The last member of the oneof wins.
   var call: CallNumber?
-  /// Its bytes. Should it stand there more than once, of its first occurrence after a different call:
-  /// protobuf merges those that follow, and they lie in ``rest``.
+  /// Bytes of the call. If it occurs more than once, these are its first occurrence after a different call; protobuf
+  /// merges the following ones, which are in ``rest``.
   var payload = UnsafeRawBufferPointer(start: nil, count: 0)
-  /// What follows ``payload``, where the call occurs there again; else empty.
+  /// Bytes behind ``payload`` in which the call occurs again; empty if it does not.
   var rest = UnsafeRawBufferPointer(start: nil, count: 0)
 
   var payloads: CallPayloads { CallPayloads(first: payload, rest: rest, number: call?.rawValue ?? 0) }

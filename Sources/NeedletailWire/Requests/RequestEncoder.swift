@@ -2,11 +2,10 @@ public import NIOCore
 public import NeedletailCore
 internal import NeedletailProtobuf
 
-/// Appends framed requests to a client's output buffer. Stateless: anyone may call it.
-///
-/// The bytes equal those of Google's protobuf.
+/// The encoder that appends framed requests to a client's output buffer. It has no state; anyone may call it. The bytes
+/// equal those of Google's protobuf.
 public enum RequestEncoder {
-  /// Why a request was not written.
+  /// The error of a request that is too long to be written.
   public struct TooLong: Error, Equatable, Sendable {
     public var bytes: Int
     public var limit: Int
@@ -27,7 +26,7 @@ public enum RequestEncoder {
     public var model: String
     public var selector: VersionSelector
     public var inputs: [InputTensor]
-    /// Empty: all.
+    /// Names of the outputs wanted; empty: all.
     public var outputs: [String]
     public var routingKey: String
     public var priority: CallPriority
@@ -45,6 +44,8 @@ public enum RequestEncoder {
     }
   }
 
+  /// Appends one request.
+  ///
   /// - Parameters:
   ///   - id: unique among the connection's calls in flight, not 0.
   ///   - timeoutMicroseconds: the server's budget from arrival; 0: none.
@@ -117,14 +118,14 @@ extension MessageWriter {
 public struct InputTensor: Sendable, Equatable {
   public let name: String
   public let type: DataType
-  /// The first dimension is the batch.
+  /// Dimensions; the first one is the batch.
   public let shape: [UInt64]
-  /// Row-major, little-endian; empty for strings.
+  /// Elements of numeric types, row-major, little-endian; empty for strings.
   public let data: [UInt8]
   /// Elements of a string tensor, row-major.
   public let strings: [String]
 
-  /// Takes what it is given unchecked; the server checks.
+  /// Creates a tensor from its parts, which the server checks.
   public init(name: String, type: DataType, shape: [UInt64], data: [UInt8], strings: [String] = []) {
     self.name = name
     self.type = type
@@ -141,8 +142,8 @@ public struct InputTensor: Sendable, Equatable {
       data: values.withUnsafeBytes(Array.init))
   }
 
-  /// The same as text: every cell is parsed by the server; `""` is a missing value. Rows of one
-  /// length.
+  /// A dense matrix named `features` of text cells, which the server parses; `""` is a missing value. All rows have the
+  /// same length.
   public static func features(text rows: [[String]]) -> InputTensor {
     InputTensor(
       name: "features", type: .string, shape: [UInt64(rows.count), UInt64(rows.first?.count ?? 0)], data: [],
@@ -171,9 +172,9 @@ public struct InputTensor: Sendable, Equatable {
   }
 }
 
-/// Which version of a model a call asks for, as a client says it.
+/// The version of a model that a client asks for.
 public enum VersionSelector: Sendable, Hashable {
-  /// What the rollout serves now.
+  /// The version that the rollout serves now.
   case serving
   case version(UInt64)
   case label(String)

@@ -2,16 +2,16 @@ public import NIOCore
 public import NeedletailCore
 internal import NeedletailProtobuf
 
-/// Writes the answers of one model version straight into a connection's output buffer.
+/// The encoder of one model version's answers, which writes them straight into a connection's output buffer.
 ///
-/// Made once when a version goes live: all that does not change from answer to answer is encoded
-/// beforehand. Immutable, so any loop may use it. The bytes equal those of Google's protobuf.
+/// It is made once when a version goes live: the parts that are the same in every answer are encoded beforehand. It is
+/// immutable, so that any loop may use it. The bytes equal those of Google's protobuf.
 public final class PredictResponseEncoder: Sendable {
   /// One output of the model, in the order of the plan's outputs.
   public struct Output: Sendable {
     public var name: String
     public var kind: ModelGraph.Output.Kind
-    /// fp32 columns of the plan's output; one column is sent as `[rows]`.
+    /// Number of fp32 columns of the plan's output; one column is sent as `[rows]`.
     public var columns: Int
 
     public init(name: String, kind: ModelGraph.Output.Kind, columns: Int) {
@@ -21,15 +21,15 @@ public final class PredictResponseEncoder: Sendable {
     }
   }
 
-  /// An output as the inner loops need it.
+  /// An output with its constant parts encoded.
   private struct PreparedOutput: Sendable {
-    /// UTF-8.
+    /// Name in UTF-8.
     var name: [UInt8]
     var kind: ModelGraph.Output.Kind
     var columns: Int
     /// `name` and `type` of the tensor, encoded.
     var prefix: [UInt8]
-    /// Name for messages.
+    /// Name as text, for messages.
     var text: String
   }
 
@@ -76,7 +76,7 @@ public final class PredictResponseEncoder: Sendable {
     }
   }
 
-  /// Which outputs a call wants, as a bit per output; an empty list means all.
+  /// The outputs that a call wants, as one bit per output; an empty list selects all.
   /// - Throws: `.notFound` naming the output that does not exist.
   public func selection(
     of names: UnsafeBufferPointer<UnsafeRawBufferPointer>
@@ -178,7 +178,7 @@ public final class PredictResponseEncoder: Sendable {
       if output.columns != 1 { cursor.varint(UInt64(output.columns)) }
       guard size.content > 0 else { return }
       cursor.header(4, bytes: size.content)
-      // Little-endian like the wire: every platform of Swift is.
+      // Memory is little-endian like the wire on every platform of Swift.
       cursor.copy(UnsafeRawBufferPointer(start: values, count: size.content))
     case .classIndex:
       guard size.content > 0 else { return }
@@ -191,8 +191,8 @@ public final class PredictResponseEncoder: Sendable {
     }
   }
 
-  /// Where the label of a class index lies. The engine never gives an index beyond the labels; the
-  /// last one stands in for it rather than a trap.
+  /// Place of the label of a class index. The engine never returns an index beyond the labels; if it did, the last label
+  /// would be sent instead of a trap.
   private func labelRange(_ index: Float) -> Range<Int> {
     guard labelOffsets.count > 1 else { return 0..<0 }
     let last = labelOffsets.count - 2

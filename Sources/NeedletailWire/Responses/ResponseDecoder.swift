@@ -14,13 +14,13 @@ public struct ResponseMessage: Sendable, Equatable {
     case goAway(lastID: UInt64)
     case events(EventListReport)
     case rollout(RolloutReport)
-    /// The call failed: `error` tells why.
+    /// The call failed with this error.
     case failed(ServingError)
     /// No result, or one that this client does not know.
     case none
   }
 
-  /// 0 on `goAway` and where the request's id could not be read.
+  /// Id of the call; 0 on `goAway` and where the request's id could not be read.
   public var id: UInt64
   public var result: Result
 
@@ -30,7 +30,7 @@ public struct ResponseMessage: Sendable, Equatable {
   }
 }
 
-/// Reads the `Response` of one frame. Stateless: anyone may call it.
+/// The decoder of the `Response` in a frame. It has no state; anyone may call it.
 public enum ResponseDecoder {
   /// - Throws: `.invalidArgument`, naming the message and the byte at which it is malformed.
   public static func decode(_ frame: ByteBuffer) throws(ServingError) -> ResponseMessage {
@@ -66,7 +66,7 @@ public enum ResponseDecoder {
     return ResponseMessage(id: id, result: failure.map { .failed($0) } ?? result)
   }
 
-  /// - Returns: nil for `OK`. A code that this client does not know is a fault of the server.
+  /// - Returns: nil for `OK`; `.internal` for a code that this client does not know.
   private static func status(_ message: UnsafeRawBufferPointer) throws(ServingError) -> ServingError? {
     var code: UInt64 = 0
     var text = ""
@@ -175,7 +175,7 @@ extension OutputTensor {
       values: try Self.values(type, data: data, strings: strings, name: name))
   }
 
-  /// Elements of a shape, small enough to be counted in bytes.
+  /// Number of elements of a shape, small enough to be counted in bytes.
   private static func count(_ shape: [UInt64], name: String) throws(ServingError) -> Int {
     var count: UInt64 = 1
     for dimension in shape {

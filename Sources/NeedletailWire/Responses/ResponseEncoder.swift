@@ -2,12 +2,12 @@ public import NIOCore
 public import NeedletailCore
 internal import NeedletailProtobuf
 
-/// Appends framed responses, other than predictions, to a connection's output buffer.
+/// The encoder that appends framed responses other than predictions to a connection's output buffer.
 ///
-/// Stateless: anyone may call it. The bytes equal those of Google's protobuf. A response that no
-/// frame can hold is answered with an `INVALID_ARGUMENT` error in its place.
+/// It has no state; anyone may call it. The bytes equal those of Google's protobuf. A response that is too long for any
+/// frame is replaced by an `INVALID_ARGUMENT` error.
 public enum ResponseEncoder {
-  /// Written without a detour: an overloaded server says no far more often than it answers.
+  /// Appends an error without an intermediate message: an overloaded server rejects far more often than it answers.
   /// - Complexity: O(bytes of the message); allocates only if `buffer` must grow.
   public static func appendError(id: UInt64, _ error: ServingError, to buffer: inout ByteBuffer) {
     var message = error.message
@@ -81,7 +81,7 @@ public enum ResponseEncoder {
     guard response.bytes.count <= Limits.frameBytesHardCap else {
       return appendError(id: id, .tooLongAnswer(bytes: response.bytes.count), to: &buffer)
     }
-    // An empty frame is no frame: a response always holds a status or a result.
+    // A frame is never empty, because a response always has a status or a result.
     buffer.writeInteger(UInt32(response.bytes.count), endianness: .big)
     buffer.writeBytes(response.bytes)
   }

@@ -2,11 +2,11 @@ internal import NeedletailClient
 internal import NeedletailCore
 internal import NeedletailLoad
 
-/// Makes the calls of a bench from rows of a file, or random ones, and what is known of their answers.
+/// The calls of a bench, made from the rows of a file or from random numbers, with their expected answers.
 struct BenchInput {
   private let command: BenchCommand
 
-  /// Distinct calls of one model, if rows are random, and how much memory calls may take.
+  /// Distinct calls of one model with random rows, their bytes, and the bytes of calls from a file.
   private static let randomCallsMax = 256
   private static let randomBytesMax = 16 << 20
   private static let bytesMax = 512 << 20
@@ -86,7 +86,7 @@ struct BenchInput {
     }
   }
 
-  /// Columns of numbers as one matrix: less to send, and to read. Nil where there is a text among them.
+  /// Columns of numbers as one matrix, which takes fewer bytes; nil if a column is text.
   private func dense(_ columns: [InputTensor], rows: Int) -> InputTensor? {
     guard columns.allSatisfy({ $0.type == .float64 && $0.data.count == rows * 8 }) else { return nil }
     var values = [Float](repeating: 0, count: rows * columns.count)
@@ -103,7 +103,7 @@ struct BenchInput {
 }
 
 extension FeatureTable {
-  /// The same rows over and over until there are `count`.
+  /// The rows repeated until there are `count`.
   fileprivate func atLeast(rows count: Int) -> FeatureTable {
     guard rows.count < count else { return self }
     var longer = self
@@ -118,8 +118,8 @@ extension ExpectedAnswers {
   /// Reads `[VERSION=]FILE.csv` with columns `class`, `label` and `p_0 …`, or `prediction`; others are
   /// ignored.
   /// - Parameters:
-  ///   - rows: of the input as it is sent.
-  ///   - period: of the input's file; further rows are the same again.
+  ///   - rows: number of rows that are sent.
+  ///   - period: number of rows in the input's file, after which they repeat.
   init(argument: String, rows: Int, period: Int) throws {
     var path = argument
     var version: UInt64?

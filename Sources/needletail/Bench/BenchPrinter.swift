@@ -1,7 +1,7 @@
 internal import Foundation
 internal import NeedletailLoad
 
-/// What a bench prints in the end.
+/// The output at the end of a bench.
 enum BenchPrinter {
   private static let widths = [12, 16, 11, 11, 11, 10]
 
@@ -66,9 +66,9 @@ enum BenchPrinter {
   }
 }
 
-/// Tells on standard error how a run goes: one line that is rewritten on a terminal, plain lines elsewhere.
+/// The progress of a run on standard error: one line that is rewritten on a terminal, plain lines elsewhere.
 struct ProgressLine {
-  /// How often it wants to hear.
+  /// Time between two updates.
   let interval: Duration
 
   private let plan: LoadPlan
@@ -78,7 +78,7 @@ struct ProgressLine {
   private let isColoured: Bool
   private static let barCells = 16
 
-  /// - Parameter isQuiet: nothing but a terminal is told.
+  /// - Parameter isQuiet: whether output is left out that does not go to a terminal.
   init(_ plan: LoadPlan, title: String, isQuiet: Bool) {
     self.plan = plan
     self.title = title
@@ -98,7 +98,7 @@ struct ProgressLine {
     }
   }
 
-  /// Leaves the terminal as it was.
+  /// Restores the terminal.
   func clear() {
     if isTerminal { write("\r\u{1b}[2K") }
   }
@@ -109,7 +109,7 @@ struct ProgressLine {
     (title.isEmpty ? "" : "\(title)  ") + "\(Int(progress.elapsed.inSeconds.rounded())) s"
   }
 
-  /// Most important first: what has no room is left out.
+  /// Parts of the line, most important first; those that do not fit are left out.
   private func figures(_ progress: LoadProgress) -> [(text: String, styled: String)] {
     func plain(_ text: String) -> (text: String, styled: String) { (text, text) }
     switch progress.phase {
@@ -148,7 +148,7 @@ struct ProgressLine {
     return (head + done + left + clock, styled(head, "1") + styled(done, colour) + styled(left, "2") + clock)
   }
 
-  /// Of the terminal, now: people resize it.
+  /// Width of the terminal at this moment, because people resize it.
   private static var columns: Int {
     var size = winsize()
     return ioctl(STDERR_FILENO, UInt(TIOCGWINSZ), &size) == 0 && size.ws_col > 0 ? Int(size.ws_col) : 80

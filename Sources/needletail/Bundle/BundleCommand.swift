@@ -12,7 +12,7 @@ struct BundleCommand: AsyncParsableCommand {
     subcommands: [BundleInspect.self, BundleVerify.self, BundleKeygen.self, BundleSign.self])
 }
 
-/// What the subcommands print.
+/// Helpers for the output of the subcommands.
 enum BundleOutput {
   static func json(_ value: some Encodable) throws -> String {
     let encoder = JSONEncoder()
@@ -20,7 +20,7 @@ enum BundleOutput {
     return String(decoding: try encoder.encode(value), as: UTF8.self)
   }
 
-  /// Says which file it is that is wrong.
+  /// Runs `body` and puts the name of the file before its error.
   static func naming<Result>(_ file: String, _ body: () throws(BundleError) -> Result) throws(BundleError) -> Result {
     do throws(BundleError) {
       return try body()
@@ -29,15 +29,15 @@ enum BundleOutput {
     }
   }
 
-  /// Foreign text for a terminal: it moves no cursor and forges no lines.
+  /// Foreign text made safe for a terminal: it moves no cursor and forges no lines.
   static func plain(_ text: String) -> String { text.escapingControls }
 
-  /// `1,234,567`.
+  /// Whole number with groups of three digits, for example `1,234,567`.
   static func grouped(_ number: Int) -> String {
     (number < 0 ? "-" : "") + MessageFormat.grouped(UInt64(number.magnitude))
   }
 
-  /// `1 feature`, `2 features`.
+  /// Number with its noun, for example `1 feature` or `2 features`.
   static func counted(_ number: Int, _ noun: String) -> String {
     "\(grouped(number)) \(noun)\(number == 1 ? "" : "s")"
   }

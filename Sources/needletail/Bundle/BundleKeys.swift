@@ -47,7 +47,7 @@ struct BundleKeygen: AsyncParsableCommand {
           state: active
 
       """
-    // All of it or nothing; what stood there before is never touched.
+    // Either all files are written or none; existing files are never touched.
     var written = [privatePath]
     do {
       try key.publicKey.write(to: publicPath)
@@ -86,7 +86,7 @@ struct BundleSign: AsyncParsableCommand {
   func run() async throws {
     let key = try SigningKey(file: key)
     let found = try BundleFile.open(path: file)
-    // Never sign what is broken.
+    // A broken bundle is never signed.
     let bundle = try BundleOutput.naming(file) { () throws(BundleError) in
       let bundle = try VerifiedBundle(found, trust: .allowingUnsigned, expecting: nil, nowMilliseconds: 0)
       _ = try bundle.decode()

@@ -3,7 +3,7 @@ internal import NeedletailBundle
 internal import NeedletailCore
 internal import NeedletailEngine
 
-/// `needletail bundle verify FILE`: what a server would say to it.
+/// `needletail bundle verify FILE`: checks a bundle as a server does.
 struct BundleVerify: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "verify",
@@ -72,7 +72,7 @@ struct BundleVerify: AsyncParsableCommand {
   }
 }
 
-/// Steps as they pass, printed at once.
+/// The steps of verification, printed as they pass.
 struct VerificationReport: Encodable {
   struct Step: Encodable {
     let name: String

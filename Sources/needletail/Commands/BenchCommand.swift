@@ -97,8 +97,8 @@ struct BenchCommand: AsyncParsableCommand {
 
   func run() async throws {
     let address = try server.address()
-    // --timeout is that of the load; a server still busy with the last one may describe its models later.
-    var plan = try await server.withClient(patience: .seconds(10)) {
+    // --timeout is for the load; a server that is still busy with the last one may take longer to describe its models.
+    var plan = try await server.withClient(timeoutMin: .seconds(10)) {
       try await BenchInput(self).plan(client: $0, address: address)
     }
     if let key = try server.key() { plan.greeting = try RequestFrames.authentication(key: key) }
@@ -159,7 +159,7 @@ struct BenchCommand: AsyncParsableCommand {
   }
 }
 
-/// How the gaps between requests are drawn, as an option.
+/// Distribution of the gaps between requests, as an option.
 enum ArrivalKind: String, ExpressibleByArgument, CaseIterable {
   case poisson
   case constant
@@ -167,7 +167,7 @@ enum ArrivalKind: String, ExpressibleByArgument, CaseIterable {
   var arrivals: ArrivalSchedule.Arrivals { self == .poisson ? .poisson : .constant }
 }
 
-/// Who goes first where calls have to wait, as an option.
+/// Priority of the calls, as an option.
 enum PriorityKind: String, ExpressibleByArgument, CaseIterable {
   case interactive
   case bulk
@@ -175,7 +175,7 @@ enum PriorityKind: String, ExpressibleByArgument, CaseIterable {
   var priority: CallPriority { self == .bulk ? .bulk : .interactive }
 }
 
-/// `MODEL[@…][:WEIGHT]`.
+/// A model of the load: `MODEL[@…][:WEIGHT]`.
 struct WeightedModel: ExpressibleByArgument {
   var reference: ModelReference
   var weight = 1

@@ -47,7 +47,7 @@ struct KeyGenerate: AsyncParsableCommand {
   func run() async throws {
     let key = APIKey()
     let entry = entry(for: key)
-    // What is printed is what a server would read.
+    // The printed text is what a server reads.
     do throws(YAMLError) {
       _ = try KeyFile.parse("keys:\n" + entry, path: "")
     } catch {

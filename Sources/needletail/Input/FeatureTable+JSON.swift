@@ -74,7 +74,7 @@ extension FeatureTable {
   }
 }
 
-/// Any JSON value.
+/// A JSON value of any type.
 enum JSONValue: Decodable {
   case null
   case bool(Bool)

@@ -7,15 +7,15 @@ internal import NeedletailSystem
 
 /// Rows to predict, as text, before the model's types are known: a missing value is `""`.
 struct FeatureTable {
-  /// Where it came from, for messages.
+  /// Name of the source in messages.
   var source: String
   var columns: [String]
   var rows: [[String]]
-  /// How a row is called in messages: `line 3`, `row 2`.
+  /// Name of a row in messages: `line 3`, `row 2`.
   var rowName: @Sendable (Int) -> String
 
-  /// The tensors that `model` wants, and the columns it does not know.
-  /// - Throws: naming the row and the feature at fault.
+  /// The tensors of the model's inputs.
+  /// - Throws: a sentence that names the row and the feature at fault.
   func tensors(for model: ModelDescription, rows range: Range<Int>) throws(Failure) -> [InputTensor] {
     var positions: [String: Int] = [:]
     for (position, column) in columns.enumerated() {
@@ -37,7 +37,7 @@ struct FeatureTable {
     return tensors
   }
 
-  /// Columns that the model does not know: the target, or a mistake.
+  /// Columns that are no input of the model: the target, or a mistake.
   func extraColumns(for model: ModelDescription) -> [String] {
     let known = Set(model.inputs.map(\.name))
     return columns.filter { !known.contains($0) }
@@ -121,7 +121,7 @@ extension FeatureTable {
 
 extension FeatureTable {
   /// Reads CSV with a header, as the trainer does.
-  /// - Throws: naming the file and the line.
+  /// - Throws: a sentence that names the file and the line.
   init(csv bytes: [UInt8], source: String) throws(Failure) {
     do throws(CSVError) {
       let (header, rows, lines) = try Self.records(bytes)
