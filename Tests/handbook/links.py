@@ -2,7 +2,9 @@
 
 A relative link must lead to a file or directory, and its fragment to a heading of that file. A path in a code span
 that begins with a top-level directory, such as `Tests/hot-path/run`, must exist: documentation that names a file
-which has moved is worse than none. Links between the pages of a DocC catalog (`<doc:Page>`) are DocC's to check.
+which has moved is worse than none. The same holds for names of types and functions in the handbook: a code span in
+camel case, such as `FrameDecoder`, must be a word of the sources. (Reports keep the names of their time.) Links
+between the pages of a DocC catalog (`<doc:Page>`) are DocC's to check.
 Every module under Sources must have its row in the table of Architecture.md, below the modules that it imports.
 """
 
@@ -17,6 +19,10 @@ TOP = ("Sources", "Tests", "deploy", "proto", "clients", ".ci", ".github")
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 SPAN = re.compile(r"`([^`\n]+)`")
 FENCE = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
+# At least two capitals, so that words of prose do not count.
+CAMEL = re.compile(r"[a-zA-Z][a-z]+(?:[A-Z][a-z0-9]+)+[A-Z]?\w*|[a-z]+[A-Z]\w*[A-Z]\w*")
+# Names that belong to other programs: systemd and Kubernetes.
+FOREIGN = {"LoadCredential", "subPath"}
 IMPORT = re.compile(r"^(?:@\w+ )*(?:public |package |internal |private )?import (\w+)", re.MULTILINE)
 # A path with a placeholder or a pattern names no single file.
 PLACEHOLDER = re.compile(r"[<>*{}$…]|[A-Z]{3,}\b(?!\.md)")
@@ -56,6 +62,16 @@ def faults_of(path, tracked):
                 yield f"{number}: path `{word}`: no such file or directory"
 
 
+def unknown_names(page, words):
+    """One sentence for every name in camel case on a page that no source file contains."""
+    text = FENCE.sub(lambda fence: "\n" * fence.group(0).count("\n"), (ROOT / page).read_text())
+    for number, line in enumerate(text.splitlines(), 1):
+        for span in SPAN.findall(line):
+            for name in re.split(r"[^\w]+", span):
+                if CAMEL.fullmatch(name) and name not in words:
+                    yield f"{page}:{number}: `{name}`: no such name in the sources"
+
+
 def faults_of_modules(tracked):
     """One sentence for every module without a row in the table, and every import of a module further down."""
     page = "Sources/Handbook/Handbook.docc/Architecture.md"
@@ -90,6 +106,13 @@ def main():
     pages = [name for name in files if name.endswith(".md")]
     faults = [f"{name}:{fault}" for name in pages for fault in faults_of(ROOT / name, tracked)]
     faults += faults_of_modules(tracked)
+    words = FOREIGN | {part for name in tracked for part in pathlib.PurePath(name).parts}
+    for name in files:
+        if name.endswith((".swift", ".proto", ".py", ".h")):
+            words.update(re.findall(r"\w+", (ROOT / name).read_text()))
+    for page in pages:
+        if ".docc/" in page and "/Reports/" not in page:
+            faults += unknown_names(page, words)
     for fault in faults:
         print(fault, file=sys.stderr)
     print(f"{len(pages)} Markdown files, {len(faults)} faults")
