@@ -74,9 +74,18 @@ let package = Package(
       dependencies: ["NeedletailCore", .product(name: "Yams", package: "Yams")],
       swiftSettings: swiftSettings),
 
-    // Bytes to messages and files to models. Calls are read and written in Swift, on the server and in the client.
-    // Libprotobuf-c reads and writes the messages inside bundles, and is a second opinion on calls in the tests.
+    // Bytes to messages. Calls are read and written in Swift, on the server and in the client. Libprotobuf-c reads and
+    // writes the messages inside bundles, and is a second opinion on calls in the tests.
     .target(name: "NeedletailProtobuf", dependencies: ["NeedletailCore"], swiftSettings: swiftSettings),
+
+    // Graph to answer. Below the bundle, for each operation brings its own message: the bundle's reader asks the
+    // engine what a node says, and nothing else lists operations.
+    .target(
+      name: "NeedletailEngine",
+      dependencies: ["CNeedletailKernels", "CNeedletailProto", "COpenBLAS", "NeedletailCore", "NeedletailProtobuf"],
+      swiftSettings: dataPlaneSettings),
+
+    // Frames of calls, and files to models.
     .target(
       name: "NeedletailWire",
       dependencies: [
@@ -87,8 +96,8 @@ let package = Package(
     .target(
       name: "NeedletailBundle",
       dependencies: [
-        "CNeedletailProto", "CZstd", "NeedletailCore", "NeedletailSystem", "NeedletailProtobuf", "NeedletailCrypto",
-        "NeedletailYAML",
+        "CNeedletailProto", "CZstd", "NeedletailCore", "NeedletailSystem", "NeedletailProtobuf", "NeedletailEngine",
+        "NeedletailCrypto", "NeedletailYAML",
       ],
       swiftSettings: swiftSettings),
 
@@ -99,12 +108,6 @@ let package = Package(
         "NeedletailCore", "NeedletailCrypto", "NeedletailYAML",
       ],
       swiftSettings: swiftSettings),
-
-    // Graph to answer.
-    .target(
-      name: "NeedletailEngine",
-      dependencies: ["CNeedletailKernels", "COpenBLAS", "NeedletailCore"],
-      swiftSettings: dataPlaneSettings),
 
     // Store to live model.
     .target(
@@ -302,7 +305,7 @@ if Context.environment["NEEDLETAIL_FUZZ"] != nil {
       path: "Tests/fuzz/request", swiftSettings: swiftSettings),
     .executableTarget(
       name: "fuzz-bundle",
-      dependencies: ["NeedletailBundle", "NeedletailCore", "NeedletailTestSupport"],
+      dependencies: ["NeedletailBundle", "NeedletailCore", "NeedletailEngine", "NeedletailTestSupport"],
       path: "Tests/fuzz/bundle", swiftSettings: swiftSettings),
   ]
 }

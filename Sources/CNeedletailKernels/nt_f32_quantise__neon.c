@@ -29,11 +29,4 @@ void nt_f32_quantise_known__neon(const float *x, const uint32_t *row_magnitudes,
     memset(q + columns, 0, nt_s8_plane_bytes(columns) - columns);
   }
 }
-
-void nt_f32_quantise__neon(const float *x, size_t rows, size_t columns, int8_t *q, size_t q_stride, float *row_scales) {
-  for (size_t row = 0; row < rows; row++, x += columns, q += q_stride) {
-    uint32_t magnitude = nt_magnitude(x, columns);
-    nt_f32_quantise_known__neon(x, &magnitude, 1, columns, q, q_stride, row_scales + row);
-  }
-}
 #endif

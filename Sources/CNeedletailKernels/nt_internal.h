@@ -1,10 +1,11 @@
-// Shared by the kernel files: targets, alignment, tables.
+// Shared by the kernel files: targets, alignment, steps.
 #pragma once
 
 #include <assert.h>
 #include <string.h>
 
 #include "nt_kernels.h"
+#include "nt_plan.h"
 
 #define NT_INLINE static inline __attribute__((always_inline))
 /// For what every shape of tile ends in: one copy per instruction set, not one per shape.
@@ -23,31 +24,40 @@
 #define NT_ARM64 1
 #endif
 
-extern const nt_kernel_table nt_kernels__scalar;
+/// Compiles the inline function `body` for every instruction set that compilers vectorise it for in another way, and
+/// defines `name`, which finds the step of an instruction set. NEON is part of its architecture, so there the
+/// scalar step is vectorised already. Loops over columns are elementwise, or reduce in fixed lanes, so that
+/// vectorising them changes no bit.
 #if defined(NT_X86)
-extern const nt_kernel_table nt_kernels__avx2;
-extern const nt_kernel_table nt_kernels__avx512vnni;
-#elif defined(NT_ARM64)
-extern const nt_kernel_table nt_kernels__neon;
-extern const nt_kernel_table nt_kernels__neon_i8mm;
+#define NT_STEP(name, body)                                                                                        \
+  static void body##__scalar(const void *parameters, const nt_call *call) { body(parameters, call); }              \
+  NT_TARGET_AVX2 static void body##__avx2(const void *parameters, const nt_call *call) { body(parameters, call); } \
+  NT_TARGET_AVX512VNNI static void body##__avx512vnni(const void *parameters, const nt_call *call) {               \
+    body(parameters, call);                                                                                        \
+  }                                                                                                                \
+  nt_step_function name(nt_isa isa) {                                                                              \
+    if (!nt_isa_exists(isa)) return NULL;                                                                          \
+    if (isa == NT_ISA_AVX2) return body##__avx2;                                                                   \
+    return isa == NT_ISA_AVX512VNNI ? body##__avx512vnni : body##__scalar;                                         \
+  }
+#else
+#define NT_STEP(name, body)                                                                           \
+  static void body##__scalar(const void *parameters, const nt_call *call) { body(parameters, call); } \
+  nt_step_function name(nt_isa isa) { return nt_isa_exists(isa) ? body##__scalar : NULL; }
 #endif
 
-/// Declares the kernels of one instruction set and defines its table.
-#define NT_DECLARE_KERNELS(isa)                                                                                  \
-  void nt_s8_pack__##isa(const int8_t *w, const float *scales, const float *bias, size_t columns, size_t depth,  \
-                         void *packed);                                                                          \
-  void nt_s8_gemm__##isa(const nt_s8_gemm_args *args);                                                           \
-  void nt_f32_gemm__##isa(const nt_f32_gemm_args *args);                                                         \
-  void nt_f32_quantise__##isa(const float *x, size_t rows, size_t columns, int8_t *q, size_t q_stride,           \
-                              float *row_scales);                                                                \
-  void nt_f32_quantise_known__##isa(const float *x, const uint32_t *row_magnitudes, size_t rows, size_t columns, \
-                                    int8_t *q, size_t q_stride, float *row_scales);                              \
-  void nt_f32_preprocess__##isa(const nt_preprocess *p, const float *x, float *y, size_t rows);                  \
-  void nt_f32_bias_activate__##isa(float *x, const float *bias, size_t rows, size_t columns,                     \
-                                   nt_activation activation);                                                    \
-  void nt_f32_logistic__##isa(const float *x, float *y, size_t count);                                           \
-  void nt_f32_softmax__##isa(const float *x, float *y, size_t rows, size_t columns);                             \
-  void nt_f32_argmax__##isa(const float *x, float *y, size_t rows, size_t columns);
+/// Declares the kernels behind the products of one instruction set.
+#define NT_DECLARE_KERNELS(isa)                                                                                   \
+  void nt_s8_pack__##isa(const int8_t *w, const float *scales, const float *bias, size_t columns, size_t depth,   \
+                         void *packed);                                                                           \
+  void nt_s8_gemm__##isa(const nt_s8_gemm_args *args);                                                            \
+  void nt_f32_gemm__##isa(const nt_f32_gemm_args *args);                                                          \
+  void nt_f32_quantise__##isa(const float *x, size_t rows, size_t columns, int8_t *q, size_t q_stride,            \
+                              float *row_scales);                                                                 \
+  void nt_f32_quantise_known__##isa(const float *x, const uint32_t *row_magnitudes, size_t rows, size_t columns,  \
+                                    int8_t *q, size_t q_stride, float *row_scales);                               \
+  void nt_f32_bias_activate__##isa(float *x, const float *bias, size_t rows, size_t columns,                      \
+                                   nt_activation activation);
 
 /// Groups of NT_K_GROUP in the padded depth: an even number.
 NT_INLINE size_t nt_k_groups(size_t depth) {

@@ -1,4 +1,5 @@
 public import NeedletailCore
+public import NeedletailEngine
 
 /// The decoded sections of a bundle.
 public struct BundleContents: Sendable, Equatable {

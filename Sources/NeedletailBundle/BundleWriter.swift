@@ -1,4 +1,5 @@
 public import NeedletailCore
+internal import NeedletailEngine
 
 /// Encodes a bundle. Equal input gives equal bytes, signatures aside.
 public struct BundleWriter: Sendable {
@@ -54,7 +55,8 @@ public struct BundleWriter: Sendable {
     try add(.weights, isOptional: false, weights.bytes)
     return BundleAssembly(
       model: model.name, version: version.number, createdMilliseconds: createdMilliseconds,
-      notAfterMilliseconds: notAfterMilliseconds, sections: sections)
+      notAfterMilliseconds: notAfterMilliseconds,
+      requiredFeatures: GraphSection.needsOpenGraph(definition.graph) ? BundleFormat.openGraph : 0, sections: sections)
   }
 
   private static func section(

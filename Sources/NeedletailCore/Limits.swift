@@ -207,6 +207,8 @@ public enum Limits {
   public static let graphNodesMax = 4096
   /// Values of a graph.
   public static let graphValuesMax = 8192
+  /// Inputs, or outputs, of one node.
+  public static let nodeValuesMax = 256
   /// Outputs of a graph: a selection is a set of 64 bits.
   public static let graphOutputsMax = 64
   /// Tensors of a graph.

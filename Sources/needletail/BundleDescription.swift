@@ -1,5 +1,6 @@
 internal import NeedletailBundle
 internal import NeedletailCore
+internal import NeedletailEngine
 
 /// What `bundle inspect` shows, for people and for programs.
 struct BundleDescription: Encodable {
@@ -75,7 +76,7 @@ extension BundleDescription {
     task = graph.task.rawValue
     target = contents.definition.schema.target
     features = contents.definition.schema.features.map(Feature.init)
-    nodes = graph.nodes.map { Node($0, in: graph) }
+    nodes = graph.nodes.indices.map { Node(graph.context(of: $0)) }
     outputs = graph.outputs.map {
       Output(name: $0.name, kind: $0.kind.word, columns: $0.kind == .number ? graph.values[$0.value].columns : 1)
     }
@@ -117,35 +118,19 @@ extension BundleDescription.Feature {
 }
 
 extension BundleDescription.Node {
-  init(_ node: Node, in graph: ModelGraph) {
-    name = node.name
-    inputColumns = graph.values[node.input].columns
-    outputColumns = graph.values[node.output].columns
-    var parameters = 0
-    var precision: String?
-    switch node.operation {
-    case .impute(let fill):
-      operation = "impute"
-      parameters = fill.count
-    case .affine(let affine):
-      operation = affine.scaling == .standardise ? "standardise" : "min-max"
-      parameters = affine.offset.count + affine.scale.count
-    case .oneHot: operation = "one-hot"
-    case .dense(let dense):
-      operation = "dense, \(dense.activation)"
-      let weights = graph.tensors[dense.weights]
-      parameters = weights.elementCount + (dense.bias.map { graph.tensors[$0].elementCount } ?? 0)
-      if case .int8 = weights.storage { precision = "int8" } else { precision = "fp32" }
-    case .softmax: operation = "softmax"
-    case .sigmoid: operation = "sigmoid"
-    case .argMax: operation = "arg max"
-    }
-    self.parameters = parameters
-    self.precision = precision
+  init(_ context: OperationContext) {
+    let operation = context.node.operation
+    let tensors = operation.tensors.map { context.graph.tensors[$0] }
+    name = context.node.name
+    self.operation = operation.words
+    inputColumns = context.inputs.reduce(0) { $0 + $1.columns }
+    outputColumns = context.outputs.reduce(0) { $0 + $1.columns }
+    parameters = operation.parameterCount + tensors.reduce(0) { $0 + $1.elementCount }
+    precision = tensors.isEmpty ? nil : tensors.contains(where: \.isInt8) ? "int8" : "fp32"
   }
 }
 
-extension ModelGraph.Output.Kind {
+extension OutputKind {
   var word: String {
     switch self {
     case .number: "number"

@@ -1,5 +1,6 @@
 import NeedletailBundle
 import NeedletailCore
+import NeedletailEngine
 import NeedletailTestSupport
 import Testing
 
@@ -26,32 +27,32 @@ struct ContentFaultTests {
     Fault("input-width", .invalidGraph) { $0.definition.graph.values[0].columns = 4 },
     Fault("value-of-no-columns", .malformed) { $0.definition.graph.values[1].columns = 0 },
     Fault("value-too-wide", .oversized) { $0.definition.graph.values[1].columns = 1 << 21 },
-    Fault("node-reads-ahead", .invalidGraph) { $0.definition.graph.nodes[0].input = 4 },
-    Fault("node-reads-nothing", .invalidGraph) { $0.definition.graph.nodes[0].input = 99 },
-    Fault("node-writes-nowhere", .invalidGraph) { $0.definition.graph.nodes[0].output = 99 },
-    Fault("node-writes-the-input", .invalidGraph) { $0.definition.graph.nodes[0].output = 0 },
-    Fault("value-written-twice", .invalidGraph) { $0.definition.graph.nodes[1].output = 1 },
+    Fault("node-reads-ahead", .invalidGraph) { $0.definition.graph.nodes[0].inputs = [4] },
+    Fault("node-reads-nothing", .invalidGraph) { $0.definition.graph.nodes[0].inputs = [99] },
+    Fault("node-writes-nowhere", .invalidGraph) { $0.definition.graph.nodes[0].outputs = [99] },
+    Fault("node-writes-the-input", .invalidGraph) { $0.definition.graph.nodes[0].outputs = [0] },
+    Fault("value-written-twice", .invalidGraph) { $0.definition.graph.nodes[1].outputs = [1] },
     Fault("value-without-a-writer", .invalidGraph) { $0.definition.graph.values.append(.init(name: "x", columns: 1)) },
     Fault("no-outputs", .malformed) { $0.definition.graph.outputs = [] },
     Fault("output-of-no-value", .invalidGraph) { $0.definition.graph.outputs[0].value = 99 },
     Fault("output-twice", .invalidGraph) { $0.definition.graph.outputs[1].name = "label" },
     Fault("class-from-probabilities", .invalidGraph) { $0.definition.graph.outputs[1].value = 6 },
-    Fault("fill-short", .invalidGraph) { $0.definition.graph.nodes[0].operation = .impute(fill: [1]) },
-    Fault("fill-nan", .invalidGraph) { $0.definition.graph.nodes[0].operation = .impute(fill: [1, .nan, 2]) },
-    Fault("one-hot-width", .invalidGraph) { $0.definition.graph.nodes[1].operation = .oneHot(widths: [0, 0, 4]) },
-    Fault("one-hot-huge", .oversized) { $0.definition.graph.nodes[1].operation = .oneHot(widths: [0, 0, 1 << 30]) },
+    Fault("fill-short", .invalidGraph) { $0.definition.graph.nodes[0].operation = Impute(fill: [1]) },
+    Fault("fill-nan", .invalidGraph) { $0.definition.graph.nodes[0].operation = Impute(fill: [1, .nan, 2]) },
+    Fault("one-hot-width", .invalidGraph) { $0.definition.graph.nodes[1].operation = OneHot(widths: [0, 0, 4]) },
+    Fault("one-hot-huge", .oversized) { $0.definition.graph.nodes[1].operation = OneHot(widths: [0, 0, 1 << 30]) },
     Fault("scale-infinite", .invalidGraph) {
-      $0.definition.graph.nodes[2].operation = .affine(
-        Affine(scaling: .minMax, offset: [0, 0, 0, 0, 0], scale: [1, 1, 1, 1, .infinity]))
+      $0.definition.graph.nodes[2].operation = Affine(
+        scaling: .minMax, offset: [0, 0, 0, 0, 0], scale: [1, 1, 1, 1, .infinity])
     },
     Fault("dense-of-no-tensor", .invalidGraph) {
-      $0.definition.graph.nodes[3].operation = .dense(Dense(weights: 99, bias: nil, activation: .relu))
+      $0.definition.graph.nodes[3].operation = Dense(weights: 99, bias: nil, activation: .relu)
     },
     Fault("dense-shape", .invalidGraph) {
-      $0.definition.graph.nodes[3].operation = .dense(Dense(weights: 2, bias: 1, activation: .relu))
+      $0.definition.graph.nodes[3].operation = Dense(weights: 2, bias: 1, activation: .relu)
     },
     Fault("bias-of-no-tensor", .invalidGraph) {
-      $0.definition.graph.nodes[3].operation = .dense(Dense(weights: 0, bias: 99, activation: .relu))
+      $0.definition.graph.nodes[3].operation = Dense(weights: 0, bias: 99, activation: .relu)
     },
     // Weights.
     Fault("weight-nan", .invalidGraph) { $0.definition.graph.tensors[3].storage = .float32([0, .nan, 0]) },

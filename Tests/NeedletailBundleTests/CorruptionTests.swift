@@ -1,6 +1,7 @@
 import Foundation
 import NeedletailBundle
 import NeedletailCore
+import NeedletailEngine
 import NeedletailTestSupport
 import Testing
 

@@ -1,5 +1,6 @@
 import NeedletailBundle
 import NeedletailCore
+import NeedletailEngine
 import NeedletailTestSupport
 import Testing
 

@@ -45,19 +45,19 @@ struct HostileGraph: Sendable, CustomTestStringConvertible {
     .init("row of another width", "expected one column for each of 3 features, found 5") {
       $0.graph.values[0].columns = 5
     },
-    .init("input out of range", node: "dense1", "reads value 99, expected 0 to 4") { $0.graph.nodes[0].input = 99 },
-    .init("negative input", node: "dense1", "reads value -1") { $0.graph.nodes[0].input = -1 },
-    .init("output out of range", node: "dense2", "writes value \(Int.max)") { $0.graph.nodes[1].output = .max },
-    .init("cycle", node: "dense1", "reads value 1 before any node has written it") { $0.graph.nodes[0].input = 1 },
+    .init("input out of range", node: "dense1", "reads value 99, expected 0 to 4") { $0.graph.nodes[0].inputs = [99] },
+    .init("negative input", node: "dense1", "reads value -1") { $0.graph.nodes[0].inputs = [-1] },
+    .init("output out of range", node: "dense2", "writes value \(Int.max)") { $0.graph.nodes[1].outputs = [.max] },
+    .init("cycle", node: "dense1", "reads value 1 before any node has written it") { $0.graph.nodes[0].inputs = [1] },
     .init("forward reference", node: "dense1", "reads value 2 before any node has written it") {
-      $0.graph.nodes[0].input = 2
+      $0.graph.nodes[0].inputs = [2]
     },
     .init("nodes out of order", node: "dense2", "before any node has written it") { $0.graph.nodes.swapAt(0, 1) },
     .init("node writes the row", node: "dense1", "writes value 0, which is the input row") {
-      $0.graph.nodes[0].output = 0
+      $0.graph.nodes[0].outputs = [0]
     },
     .init("value written twice", node: "dense2", "writes value 1, which node \"dense1\" has written") {
-      $0.graph.nodes[1].output = 1
+      $0.graph.nodes[1].outputs = [1]
     },
     .init("value never written", "value 5 \"orphan\": no node writes it") {
       $0.graph.values.append(.init(name: "orphan", columns: 1))
@@ -74,22 +74,22 @@ struct HostileGraph: Sendable, CustomTestStringConvertible {
       $0.graph.tensors[0].storage = .int8(Array(repeating: 1, count: 12), scales: [1, 1, 1])
     },
     .init("weights index out of range", node: "dense1", "weights in tensor 9, expected 0 to 3") {
-      $0.graph.nodes[0].operation = .dense(Dense(weights: 9, bias: nil, activation: .relu))
+      $0.graph.nodes[0].operation = Dense(weights: 9, bias: nil, activation: .relu)
     },
     .init("bias index out of range", node: "dense1", "bias in tensor -2") {
-      $0.graph.nodes[0].operation = .dense(Dense(weights: 0, bias: -2, activation: .relu))
+      $0.graph.nodes[0].operation = Dense(weights: 0, bias: -2, activation: .relu)
     },
     .init("bias of another length", node: "dense1", "expected fp32 of shape [4], found [2]") {
-      $0.graph.nodes[0].operation = .dense(Dense(weights: 0, bias: 3, activation: .relu))
+      $0.graph.nodes[0].operation = Dense(weights: 0, bias: 3, activation: .relu)
     },
     .init("int8 bias", node: "dense1", "expected fp32 of shape [4]") {
-      $0.graph.nodes[0].operation = .dense(Dense(weights: 0, bias: 2, activation: .relu))
+      $0.graph.nodes[0].operation = Dense(weights: 0, bias: 2, activation: .relu)
     },
     .init("short weights", node: "dense1", "expected 12 elements for shape [4, 3], found 11") {
       $0.graph.tensors[0].storage = .int8(Array(repeating: 1, count: 11), scales: [1, 1, 1, 1])
     },
     .init("shape that overflows", node: "dense1", "overflows") { $0.graph.tensors[0].shape = [.max, .max] },
-    .init("shape with zero", node: "dense1", "expected a shape of 1 or 2 positive sizes, found [0, 3]") {
+    .init("shape with zero", node: "dense1", "expected a shape of 1 to 5 positive sizes, found [0, 3]") {
       $0.graph.tensors[0].shape = [0, 3]
     },
     .init("shape with a negative size", node: "dense1", "found [-4, -3]") { $0.graph.tensors[0].shape = [-4, -3] },
@@ -125,34 +125,127 @@ struct HostileGraph: Sendable, CustomTestStringConvertible {
       $0.graph.tensors[1].storage = .float32([0, 0, .infinity, 0])
     },
     .init("too few fill values", node: "dense1", "expected 3 fill values, found 1") {
-      $0.graph.nodes[0].operation = .impute(fill: [0])
+      $0.graph.nodes[0].operation = Impute(fill: [0])
     },
     .init("NaN fill value", node: "dense1", "fill values, column 1: expected a finite number, found nan") {
-      $0.graph.nodes[0].operation = .impute(fill: [0, .nan, 0])
+      $0.graph.nodes[0].operation = Impute(fill: [0, .nan, 0])
     },
     .init("zero affine scale", node: "dense1", "scale of column 2: expected a number other than 0") {
-      $0.graph.nodes[0].operation = .affine(Affine(scaling: .standardise, offset: [0, 0, 0], scale: [1, 1, 0]))
+      $0.graph.nodes[0].operation = Affine(scaling: .standardise, offset: [0, 0, 0], scale: [1, 1, 0])
     },
     .init("infinite affine scale", node: "dense1", "scales, column 0: expected a finite number, found inf") {
-      $0.graph.nodes[0].operation = .affine(Affine(scaling: .minMax, offset: [0, 0, 0], scale: [.infinity, 1, 1]))
+      $0.graph.nodes[0].operation = Affine(scaling: .minMax, offset: [0, 0, 0], scale: [.infinity, 1, 1])
     },
     .init("one-hot with too few widths", node: "dense1", "expected 3 one-hot widths, found 2") {
-      $0.graph.nodes[0].operation = .oneHot(widths: [0, 2])
+      $0.graph.nodes[0].operation = OneHot(widths: [0, 2])
     },
     .init("negative one-hot width", node: "dense1", "width of column 1: expected 0 to 1048576, found -1") {
-      $0.graph.nodes[0].operation = .oneHot(widths: [0, -1, 2])
+      $0.graph.nodes[0].operation = OneHot(widths: [0, -1, 2])
     },
     .init("huge one-hot width", node: "dense1", "found \(Int.max)") {
-      $0.graph.nodes[0].operation = .oneHot(widths: [0, .max, .max])
+      $0.graph.nodes[0].operation = OneHot(widths: [0, .max, .max])
     },
     .init("one-hot of another width", node: "dense1", "expected 7 output columns, found 4") {
-      $0.graph.nodes[0].operation = .oneHot(widths: [0, 5, 0])
+      $0.graph.nodes[0].operation = OneHot(widths: [0, 5, 0])
     },
     .init("softmax of another width", node: "softmax", "expected 2 output columns, found 3") {
       $0.graph.values[3].columns = 3
     },
     .init("argmax of two columns", node: "argmax", "expected 1 output columns, found 2") {
       $0.graph.values[4].columns = 2
+    },
+    // Values of other types and shapes.
+    .init("text without a tokenizer", node: "dense1", "no operation of this engine reads text") {
+      $0.graph.values[1].type.element = .text
+    },
+    .init("row of text", "value 0 \"row\": no operation of this engine reads text: a tokenizer is missing") {
+      $0.graph.values[0].type.element = .text
+    },
+    .init("row of whole numbers", "value 0 \"row\": features are bound as f32 or f64, found i64") {
+      $0.graph.values[0].type.element = .int64
+    },
+    .init("row of tokens", "features are bound per row, found one item per token") {
+      $0.graph.values[0].type.domain = .token
+    },
+    .init("item without dimensions", node: "dense1", "expected an item of 1 to 4 dimensions, found 0") {
+      $0.graph.values[1].type.shape = []
+    },
+    .init("item of too many dimensions", node: "dense1", "expected an item of 1 to 4 dimensions, found 5") {
+      $0.graph.values[1].type.shape = [1, 1, 1, 2, 2]
+    },
+    .init("item whose size overflows", node: "dense1", "expected 1 to 1048576 columns, found shape") {
+      $0.graph.values[1].type.shape = [1 << 40, 1 << 40]
+    },
+    .init("layer on f64", node: "dense1", "expected f32 columns as input, found f64 [3] per row") {
+      $0.graph.values[0].type.element = .float64
+    },
+    .init("layer that writes f64", node: "dense1", "expected f32 [4] per row in value 1, found f64 [4] per row") {
+      $0.graph.values[1].type.element = .float64
+    },
+    .init("layer on two dimensions", node: "dense2", "expected f32 columns as input, found f32 [2, 2] per row") {
+      $0.graph.values[1].type.shape = [2, 2]
+      $0.graph.nodes[0] = Node(name: "reshape", input: 0, output: 1, operation: Reshape(shape: [2, 2]))
+      $0.graph.values[0].columns = 4
+      $0.schema = ModelFixtures.schema(features: 4)
+    },
+    .init("domain that changes on the way", node: "dense1", "found f32 [4] per token") {
+      $0.graph.values[1].type.domain = .token
+    },
+    .init("output of two dimensions", "output \"probabilities\": expected f32 columns, found f32 [1, 2] per row") {
+      $0.graph.values[3].type.shape = [1, 2]
+      $0.graph.nodes[2] = Node(name: "reshape", input: 2, output: 3, operation: Reshape(shape: [1, 2]))
+      $0.graph.nodes[3] = Node(
+        name: "argmax", input: 2, output: 4, operation: ArgMax())
+    },
+    .init("two inputs of a layer", node: "dense1", "expected 1 inputs, found 2") { $0.graph.nodes[0].inputs = [0, 0] },
+    .init("layer without outputs", "value 1 \"hidden1\": no node writes it") {
+      $0.graph.nodes[0].outputs = []
+      $0.graph.nodes[1].inputs = [0]
+    },
+    .init("too many inputs", node: "dense1", "expected at most 256 inputs and outputs, found 300 and 1") {
+      $0.graph.nodes[0].inputs = Array(repeating: 0, count: 300)
+    },
+    .init("value written twice by one node", node: "dense1", "writes value 1, which itself has written") {
+      $0.graph.nodes[0].outputs = [1, 1]
+    },
+    .init("cycle of two nodes", node: "dense1", "reads value 2 before any node has written it") {
+      $0.graph.nodes[0] = Node(name: "dense1", inputs: [0, 2], outputs: [1], operation: Add())
+    },
+    .init("sum of two shapes", node: "dense2", "expected two inputs of one f32 or f64 type") {
+      $0.graph.nodes[1] = Node(name: "dense2", inputs: [0, 1], outputs: [2], operation: Add())
+    },
+    .init("concat of two types", node: "dense2", "expected inputs that differ in their last dimension only") {
+      $0.graph.values[1].type.domain = .token
+      $0.graph.nodes[0] = Node(name: "dense1", inputs: [0], outputs: [1], operation: Reshape(shape: [3]))
+      $0.graph.nodes[0] = Node(name: "dense1", inputs: [0, 0], outputs: [1], operation: Concat())
+      $0.graph.values[1].type = ValueType(columns: 6)
+      $0.graph.values[2].type = ValueType(.float32, [1, 6])
+      $0.graph.nodes[1] = Node(name: "reshape", input: 1, output: 2, operation: Reshape(shape: [1, 6]))
+      $0.graph.nodes[2] = Node(name: "dense2", inputs: [1, 2], outputs: [3], operation: Concat())
+    },
+    .init("column beyond the row", node: "dense1", "selects column 3, expected 0 to 2") {
+      $0.graph.nodes[0].operation = SelectColumns(columns: [0, 3])
+    },
+    .init("negative column", node: "dense1", "selects column -1") {
+      $0.graph.nodes[0].operation = SelectColumns(columns: [-1])
+    },
+    .init("no columns", node: "dense1", "expected 1 to 1048576 columns, found 0") {
+      $0.graph.nodes[0].operation = SelectColumns(columns: [])
+    },
+    .init("reshape to another size", node: "dense1", "expected 1 to 4 dimensions of 3 elements in all, found [2, 2]") {
+      $0.graph.nodes[0].operation = Reshape(shape: [2, 2])
+    },
+    .init("reshape that overflows", node: "dense1", "of 3 elements in all") {
+      $0.graph.nodes[0].operation = Reshape(shape: [1 << 32, 1 << 32])
+    },
+    .init("whole numbers as weights", node: "dense1", "expected f32, f16 or int8, found i32") {
+      $0.graph.tensors[0].storage = .int32(Array(repeating: 1, count: 12))
+    },
+    .init("infinite half", node: "dense1", "element 1: expected a finite number, found inf") {
+      $0.graph.tensors[0].storage = .float16([0, 0x7c00] + Array(repeating: 0, count: 10))
+    },
+    .init("tensor of six dimensions", node: "dense1", "expected a shape of 1 to 5 positive sizes") {
+      $0.graph.tensors[0].shape = [4, 3, 1, 1, 1, 1]
     },
     .init("too few labels", node: "argmax", "output \"class\": expected a label for each of 2 classes, found 1") {
       $0.labels = ["a"]
@@ -193,11 +286,11 @@ struct HostileGraph: Sendable, CustomTestStringConvertible {
     let columns = Limits.columnsMax
     let graph = ModelGraph(
       task: .regression, values: [.init(name: "row", columns: 1), .init(name: "wide", columns: columns)],
-      nodes: [Node(name: "one-hot", input: 0, output: 1, operation: .oneHot(widths: [columns]))],
+      nodes: [Node(name: "one-hot", input: 0, output: 1, operation: OneHot(widths: [columns]))],
       outputs: [.init(name: "wide", value: 1, kind: .number)], tensors: [])
     var options = PlanOptions()
     options.rowsMax = 4096
-    let error = #expect(throws: PlanError.self) { try Plan(graph, inputColumns: 1, options: options) }
+    let error = #expect(throws: PlanError.self) { try Plan(graph, options: options) }
     #expect(error?.message.contains("bytes of scratch for 4096 rows") == true)
   }
 
@@ -209,11 +302,11 @@ struct HostileGraph: Sendable, CustomTestStringConvertible {
     for layer in 1...130 {
       let wide = values.count
       values += [.init(name: "wide\(layer)", columns: columns), .init(name: "narrow\(layer)", columns: 1)]
-      nodes.append(Node(name: "encode\(layer)", input: wide - 1, output: wide, operation: .oneHot(widths: [columns])))
+      nodes.append(Node(name: "encode\(layer)", input: wide - 1, output: wide, operation: OneHot(widths: [columns])))
       nodes.append(
         Node(
           name: "layer\(layer)", input: wide, output: wide + 1,
-          operation: .dense(Dense(weights: 0, bias: nil, activation: .identity))))
+          operation: Dense(weights: 0, bias: nil, activation: .identity)))
     }
     let graph = ModelGraph(
       task: .regression, values: values, nodes: nodes,
@@ -221,7 +314,7 @@ struct HostileGraph: Sendable, CustomTestStringConvertible {
       tensors: [
         WeightTensor(name: "w", shape: [1, columns], storage: .float32(Array(repeating: 1, count: columns)))
       ])
-    let error = #expect(throws: PlanError.self) { try Plan(graph, inputColumns: 1) }
+    let error = #expect(throws: PlanError.self) { try Plan(graph) }
     #expect(error?.node == "layer128")
     #expect(error?.message.contains("packed weights up to here: expected at most \(Limits.planBytesMax) bytes") == true)
   }
@@ -235,7 +328,7 @@ struct HostileGraph: Sendable, CustomTestStringConvertible {
     var options = PlanOptions()
     options.rowsMax = rowsMax
     let graph = ModelFixtures.linearRegression().graph
-    let error = #expect(throws: PlanError.self) { try Plan(graph, inputColumns: 3, options: options) }
+    let error = #expect(throws: PlanError.self) { try Plan(graph, options: options) }
     #expect(error?.message == "rows of a plan: expected 1 to 4096, found \(rowsMax)")
   }
 
@@ -245,15 +338,15 @@ struct HostileGraph: Sendable, CustomTestStringConvertible {
       task: .regression,
       values: [.init(name: "row", columns: 1), .init(name: "wide", columns: columns), .init(name: "y", columns: 1)],
       nodes: [
-        Node(name: "one-hot", input: 0, output: 1, operation: .oneHot(widths: [columns])),
-        Node(name: "long", input: 1, output: 2, operation: .dense(Dense(weights: 0, bias: nil, activation: .identity))),
+        Node(name: "one-hot", input: 0, output: 1, operation: OneHot(widths: [columns])),
+        Node(name: "long", input: 1, output: 2, operation: Dense(weights: 0, bias: nil, activation: .identity)),
       ],
       outputs: [.init(name: "y", value: 2, kind: .number)],
       tensors: [
         WeightTensor(
           name: "w", shape: [1, columns], storage: .int8(Array(repeating: 1, count: columns), scales: [1]))
       ])
-    let error = #expect(throws: PlanError.self) { try Plan(graph, inputColumns: 1) }
+    let error = #expect(throws: PlanError.self) { try Plan(graph) }
     #expect(error?.node == "long")
     #expect(error?.message.contains("expected at most 133144 columns for int8 weights, found 133145") == true)
   }

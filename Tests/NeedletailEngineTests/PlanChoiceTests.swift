@@ -87,7 +87,7 @@ import Testing
   @Test func aModelWithoutDenseLayersHasNothingToTime() throws {
     let graph = ModelGraph(
       task: .regression, values: [.init(name: "row", columns: 2), .init(name: "y", columns: 2)],
-      nodes: [Node(name: "sigmoid", input: 0, output: 1, operation: .sigmoid)],
+      nodes: [Node(name: "sigmoid", input: 0, output: 1, operation: Sigmoid())],
       outputs: [.init(name: "y", value: 1, kind: .number)], tensors: [])
     let choice = try PlanChoice.make(for: graph, policy: .auto)
     #expect(choice.timings.isEmpty)
@@ -101,7 +101,7 @@ import Testing
     let rows = randomRows(9, columns: 20, seed: 5)
     let found = model.plan.outputs(of: rows)[0]
     for (index, row) in rows.enumerated() {
-      let values = GraphReference.evaluate(definition.graph, row: row.map { Double($0) })
+      let values = definition.graph.reference(row.map { Double($0) })
       for column in 0..<5 { #expect(abs(Double(found[index * 5 + column]) - values[3][column]) < 2e-6) }
     }
   }

@@ -17,13 +17,13 @@ extension Plan {
     var options = PlanOptions()
     options.isa = isa
     options.rowsMax = rowsMax
-    try self.init(definition.graph, inputColumns: definition.schema.features.count, options: options)
+    try self.init(definition.graph, options: options)
   }
 }
 
 extension Workspace {
   func fill(row: Int, with cells: [Float]) {
-    (input + row * cells.count).update(from: cells, count: cells.count)
+    (input + 4 * row * cells.count).copyMemory(from: cells, byteCount: 4 * cells.count)
   }
 }
 

@@ -11,7 +11,7 @@ import Testing
     let rows = randomRows(9, columns: 13, seed: 4)
     let found = plan.outputs(of: rows)
     for (index, row) in rows.enumerated() {
-      let values = GraphReference.evaluate(definition.graph, row: row.map { Double($0) })
+      let values = definition.graph.reference(row.map { Double($0) })
       for column in 0..<5 {
         #expect(abs(Double(found[0][index * 5 + column]) - values[4][column]) < 2e-6)
       }
@@ -27,7 +27,7 @@ import Testing
     let found = plan.outputs(of: rows)
     var worst = 0.0
     for (index, row) in rows.enumerated() {
-      let values = GraphReference.evaluate(definition.graph, row: row.map { Double($0) })
+      let values = definition.graph.reference(row.map { Double($0) })
       for column in 0..<10 { worst = max(worst, abs(Double(found[0][index * 10 + column]) - values[4][column])) }
     }
     #expect(worst < 0.03)
@@ -64,7 +64,7 @@ import Testing
     let rows: [[Float]] = [[25, 60, 0], [.nan, 10, 2], [70, 55, -1], [41, 49, .nan], [30, 30, 3], [30, 30, 1.5]]
     let found = plan.outputs(of: rows)
     for (index, row) in rows.enumerated() {
-      let values = GraphReference.evaluate(definition.graph, row: row.map { Double($0) })
+      let values = definition.graph.reference(row.map { Double($0) })
       for column in 0..<2 { #expect(abs(Double(found[0][2 * index + column]) - values[5][column]) < 1e-6) }
       #expect(Double(found[1][index]) == values[6][0])
     }
@@ -76,17 +76,17 @@ import Testing
       nodes: [
         Node(
           name: "min-max", input: 0, output: 1,
-          operation: .affine(Affine(scaling: .minMax, offset: [10, 0], scale: [0.1, 0.5], clamp: true)))
+          operation: Affine(scaling: .minMax, offset: [10, 0], scale: [0.1, 0.5], clamp: true))
       ],
       outputs: [.init(name: "scaled", value: 1, kind: .number)], tensors: [])
-    let plan = try Plan(graph, inputColumns: 2)
+    let plan = try Plan(graph)
     #expect(plan.outputs(of: [[15, -1], [5, 1], [100, 9]]) == [[0.5, 0, 0, 0.5, 1, 1]])
   }
 
   @Test func aSigmoidBehindADenseLayerIsFusedWithoutChangingItsBits() throws {
     var fused = ModelFixtures.linearRegression()
     fused.graph.values.append(.init(name: "probability", columns: 1))
-    fused.graph.nodes.append(Node(name: "sigmoid", input: 1, output: 2, operation: .sigmoid))
+    fused.graph.nodes.append(Node(name: "sigmoid", input: 1, output: 2, operation: Sigmoid()))
     fused.graph.outputs = [.init(name: "probability", value: 2, kind: .number)]
     var separate = fused
     separate.graph.outputs.append(.init(name: "logit", value: 1, kind: .number))
@@ -108,7 +108,7 @@ import Testing
     definition.graph.values.append(.init(name: "twin", columns: 8))
     definition.graph.nodes.append(
       Node(
-        name: "twin", input: 0, output: 4, operation: .dense(Dense(weights: 0, bias: nil, activation: .relu))))
+        name: "twin", input: 0, output: 4, operation: Dense(weights: 0, bias: nil, activation: .relu)))
     definition.graph.outputs.append(.init(name: "twin", value: 4, kind: .number))
     #expect(try Plan(definition).steps.filter { $0.operation.hasPrefix("quantise") }.count == 1)
   }
@@ -116,7 +116,7 @@ import Testing
   @Test func aRunLeavesItsInputInPlace() throws {
     let plan = try Plan(ModelFixtures.mlp(widths: [8, 64, 64, 4], precision: .int8))
     let workspace = Workspace(plan)
-    for column in 0..<8 { workspace.input[column] = Float(column) - 3 }
+    workspace.fill(row: 0, with: (0..<8).map { Float($0) - 3 })
     plan.run(workspace, rows: 1)
     let first = Array(UnsafeBufferPointer(start: workspace.output(0), count: 4))
     plan.run(workspace, rows: 1)
@@ -135,7 +135,7 @@ import Testing
     let definition = ModelFixtures.mlp(widths: [32, 64, 10], activation: .tanh)
     var options = PlanOptions()
     options.relaxed = true
-    let relaxed = try Plan(definition.graph, inputColumns: 32, options: options)
+    let relaxed = try Plan(definition.graph, options: options)
     let strict = try Plan(definition, rowsMax: 256)
     let rows = randomRows(100, columns: 32, seed: 11)
     for (x, y) in zip(relaxed.outputs(of: rows)[0], strict.outputs(of: rows)[0]) { #expect(abs(x - y) < 1e-5) }

@@ -1,5 +1,6 @@
 import NeedletailBundle
 import NeedletailCore
+import NeedletailEngine
 import NeedletailModels
 import NeedletailTestSupport
 import Testing

@@ -2,6 +2,7 @@ import Foundation
 import NeedletailBundle
 import NeedletailClient
 import NeedletailCore
+import NeedletailEngine
 import NeedletailModels
 import NeedletailTestSupport
 import Synchronization

@@ -3,6 +3,7 @@ import Logging
 import NeedletailBundle
 import NeedletailClient
 import NeedletailCore
+import NeedletailEngine
 import NeedletailModels
 import NeedletailTestSupport
 import Synchronization

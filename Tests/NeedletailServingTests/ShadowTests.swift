@@ -1,5 +1,6 @@
 import Foundation
 import NeedletailCore
+import NeedletailEngine
 import NeedletailMetrics
 import NeedletailModels
 import NeedletailTestSupport

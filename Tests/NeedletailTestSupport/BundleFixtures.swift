@@ -1,5 +1,6 @@
 public import NeedletailBundle
-public import NeedletailCore
+internal import NeedletailCore
+public import NeedletailEngine
 
 /// Small models and the bundles around them.
 public enum BundleFixtures {
@@ -35,18 +36,17 @@ public enum BundleFixtures {
         .init(name: "logits", columns: 3), .init(name: "probabilities", columns: 3), .init(name: "class", columns: 1),
       ],
       nodes: [
-        Node(name: "impute", input: 0, output: 1, operation: .impute(fill: [13, 2.5, 0])),
-        Node(name: "encode", input: 1, output: 2, operation: .oneHot(widths: [0, 0, 3])),
+        Node(name: "impute", input: 0, output: 1, operation: Impute(fill: [13, 2.5, 0])),
+        Node(name: "encode", input: 1, output: 2, operation: OneHot(widths: [0, 0, 3])),
         Node(
           name: "scale", input: 2, output: 3,
-          operation: .affine(
-            Affine(scaling: .standardise, offset: [13, 2.5, 0, 0, 0], scale: [1.25, 4, 1, 1, 1]))),
+          operation: Affine(scaling: .standardise, offset: [13, 2.5, 0, 0, 0], scale: [1.25, 4, 1, 1, 1])),
         Node(
-          name: "dense 1", input: 3, output: 4, operation: .dense(Dense(weights: 0, bias: 1, activation: .relu))),
+          name: "dense 1", input: 3, output: 4, operation: Dense(weights: 0, bias: 1, activation: .relu)),
         Node(
-          name: "dense 2", input: 4, output: 5, operation: .dense(Dense(weights: 2, bias: 3, activation: .identity))),
-        Node(name: "softmax", input: 5, output: 6, operation: .softmax),
-        Node(name: "arg max", input: 6, output: 7, operation: .argMax),
+          name: "dense 2", input: 4, output: 5, operation: Dense(weights: 2, bias: 3, activation: .identity)),
+        Node(name: "softmax", input: 5, output: 6, operation: Softmax()),
+        Node(name: "arg max", input: 6, output: 7, operation: ArgMax()),
       ],
       outputs: [
         .init(name: "probabilities", value: 6, kind: .number), .init(name: "class", value: 7, kind: .classIndex),
@@ -79,12 +79,47 @@ public enum BundleFixtures {
       graph: ModelGraph(
         task: .regression, values: [.init(name: "row", columns: 1), .init(name: "y", columns: 1)],
         nodes: [
-          Node(name: "line", input: 0, output: 1, operation: .dense(Dense(weights: 0, bias: 1, activation: .identity)))
+          Node(name: "line", input: 0, output: 1, operation: Dense(weights: 0, bias: 1, activation: .identity))
         ],
         outputs: [.init(name: "prediction", value: 1, kind: .number)],
         tensors: [
           WeightTensor(name: "weight", shape: [1, 1], storage: .float32([weight])),
           WeightTensor(name: "bias", shape: [1], storage: .float32([bias])),
+        ]),
+      labels: [])
+  }
+
+  /// What only format 1.1 can say: an f64 row, scaled, added to a shuffled copy and reshaped on the way; weights of
+  /// every kind; each operation that ``classifier(seed:)`` lacks.
+  public static func openGraph() -> ModelDefinition {
+    ModelDefinition(
+      schema: ModelFixtures.schema(features: 3),
+      graph: ModelGraph(
+        task: .regression,
+        values: [
+          .init(name: "row", type: ValueType(.float64, [3])), .init(name: "scaled", columns: 3),
+          .init(name: "chosen", columns: 3), .init(name: "sum", columns: 3), .init(name: "both", columns: 6),
+          .init(name: "square", type: ValueType(.float32, [2, 3])), .init(name: "flat", columns: 6),
+          .init(name: "y", columns: 2),
+        ],
+        nodes: [
+          Node(
+            name: "scale", input: 0, output: 1,
+            operation: Affine(scaling: .minMax, offset: [1, 2, 3], scale: [1, 0.5, 2])),
+          Node(name: "choose", input: 1, output: 2, operation: SelectColumns(columns: [2, 0, 0])),
+          Node(name: "add", inputs: [1, 2], outputs: [3], operation: Add()),
+          Node(name: "concat", inputs: [3, 1], outputs: [4], operation: Concat()),
+          Node(name: "square", input: 4, output: 5, operation: Reshape(shape: [2, 3])),
+          Node(name: "flatten", input: 5, output: 6, operation: Reshape(shape: [6])),
+          Node(name: "dense", input: 6, output: 7, operation: Dense(weights: 0, bias: nil, activation: .identity)),
+        ],
+        outputs: [.init(name: "y", value: 7, kind: .number)],
+        tensors: [
+          WeightTensor(
+            name: "weights", shape: [2, 6], storage: .float16((0..<12).map { UInt16(0x3c00 + $0 * 0x40) })),
+          WeightTensor(name: "table", shape: [2, 2, 1, 1, 1], storage: .int32([1, -2, .max, .min])),
+          WeightTensor(
+            name: "filter", shape: [2, 1, 2], storage: .int8([1, 2, 3, -127], scales: [0.5, 0.25])),
         ]),
       labels: [])
   }

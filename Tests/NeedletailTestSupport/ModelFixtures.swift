@@ -1,4 +1,5 @@
 public import NeedletailCore
+public import NeedletailEngine
 
 /// Small ready-made models.
 public enum ModelFixtures {
@@ -15,7 +16,7 @@ public enum ModelFixtures {
         nodes: [
           Node(
             name: "linear", input: 0, output: 1,
-            operation: .dense(Dense(weights: 0, bias: 1, activation: .identity)))
+            operation: Dense(weights: 0, bias: 1, activation: .identity))
         ],
         outputs: [.init(name: "prediction", value: 1, kind: .number)],
         tensors: [
@@ -59,16 +60,16 @@ public enum ModelFixtures {
           .init(name: "probabilities", columns: 2), .init(name: "class", columns: 1),
         ],
         nodes: [
-          Node(name: "impute", input: 0, output: 1, operation: .impute(fill: [40, 0, 0])),
+          Node(name: "impute", input: 0, output: 1, operation: Impute(fill: [40, 0, 0])),
           Node(
             name: "scale", input: 1, output: 2,
-            operation: .affine(Affine(scaling: .standardise, offset: [40, 50, 0], scale: [0.1, 0.05, 1]))),
-          Node(name: "one-hot", input: 2, output: 3, operation: .oneHot(widths: [0, 0, width])),
+            operation: Affine(scaling: .standardise, offset: [40, 50, 0], scale: [0.1, 0.05, 1])),
+          Node(name: "one-hot", input: 2, output: 3, operation: OneHot(widths: [0, 0, width])),
           Node(
             name: "dense", input: 3, output: 4,
-            operation: .dense(Dense(weights: 0, bias: 1, activation: .identity))),
-          Node(name: "softmax", input: 4, output: 5, operation: .softmax),
-          Node(name: "argmax", input: 5, output: 6, operation: .argMax),
+            operation: Dense(weights: 0, bias: 1, activation: .identity)),
+          Node(name: "softmax", input: 4, output: 5, operation: Softmax()),
+          Node(name: "argmax", input: 5, output: 6, operation: ArgMax()),
         ],
         outputs: classificationOutputs(probabilities: 5, winner: 6),
         tensors: [
@@ -105,13 +106,12 @@ public enum ModelFixtures {
       nodes.append(
         Node(
           name: "dense\(layer)", input: layer - 1, output: layer,
-          operation: .dense(
-            Dense(weights: 2 * layer - 2, bias: 2 * layer - 1, activation: isLast ? .identity : activation))))
+          operation: Dense(weights: 2 * layer - 2, bias: 2 * layer - 1, activation: isLast ? .identity : activation)))
       values.append(.init(name: "hidden\(layer)", columns: outputs))
     }
     let logits = widths.count - 1
-    nodes.append(Node(name: "softmax", input: logits, output: logits + 1, operation: .softmax))
-    nodes.append(Node(name: "argmax", input: logits + 1, output: logits + 2, operation: .argMax))
+    nodes.append(Node(name: "softmax", input: logits, output: logits + 1, operation: Softmax()))
+    nodes.append(Node(name: "argmax", input: logits + 1, output: logits + 2, operation: ArgMax()))
     let classes = widths[logits]
     values += [.init(name: "probabilities", columns: classes), .init(name: "class", columns: 1)]
     return ModelDefinition(

@@ -35,10 +35,10 @@ private struct CategoryFrequencies: ModelFamily {
     func export(into graph: inout GraphBuilder, input: Int) -> OutputHead {
       #expect(input == 0, "nothing stands between the raw row and a family that asks for columns")
       let fill = [Float](repeating: 0, count: columns - 1) + [-1]
-      let filled = graph.add(.impute(fill: fill), name: "no_gaps", from: input, columns: columns)
+      let filled = graph.add(Impute(fill: fill), name: "no_gaps", from: input, columns: columns)
       let width = columns - 1 + counts.count
       let widths = [Int](repeating: 0, count: columns - 1) + [counts.count]
-      let oneHot = graph.add(.oneHot(widths: widths), name: "indicators", from: filled, columns: width)
+      let oneHot = graph.add(OneHot(widths: widths), name: "indicators", from: filled, columns: width)
       // An unknown category, all zeros, gets equal chances.
       let even = 1 / Double(classCount)
       var weights = Matrix(rows: classCount, columns: width)

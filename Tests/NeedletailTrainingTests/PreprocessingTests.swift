@@ -1,4 +1,5 @@
 import NeedletailCore
+import NeedletailEngine
 import NeedletailTestSupport
 import Testing
 

@@ -13,7 +13,7 @@
 #include <time.h>
 
 #include "nt_internal.h"
-#include "nt_plan.h"
+#include "nt_dense.h"
 #include "nt_pool.h"
 
 enum { layers_max = 8, rows_max = 32, callers_max = 64, rounds = 7 };
@@ -44,51 +44,50 @@ static double median(double *values, size_t count) {
 
 // MARK: - a perceptron as the plan compiler lowers it
 
+typedef struct layer {
+  nt_quantise quantise;
+  nt_dense_s8 dense;
+  size_t quantise_offsets[4], dense_offsets[4];
+} layer;
+
 typedef struct model {
   nt_step steps[2 * layers_max];
+  layer layers[layers_max];
   nt_plan plan;
   size_t arena_bytes;
 } model;
 
 static model *make(const uint32_t *widths, size_t layers) {
   model *m = aligned_bytes(sizeof *m);
-  const nt_kernel_table *kernels = nt_kernel_table_for(nt_isa_best());
+  const nt_s8_kernels *kernels = nt_s8_kernels_for(nt_isa_best());
   size_t widest = 0;
   for (size_t i = 0; i <= layers; i++) widest = widths[i] > widest ? widths[i] : widest;
   // Two values in turns, the quantised rows, their scales, their magnitudes.
   size_t value = nt_s8_row_stride(rows_max * widest * 4), rows = rows_max * nt_s8_row_stride(widest);
   size_t scales = 2 * value + rows, magnitudes = scales + nt_s8_row_stride(4 * rows_max);
   m->arena_bytes = magnitudes + nt_s8_row_stride(4 * rows_max);
-  m->plan = (nt_plan){.kernels = kernels, .steps = m->steps, .step_count = 2 * layers, .share_rows_min = SIZE_MAX};
+  m->plan = (nt_plan){.steps = m->steps, .step_count = 2 * layers, .share_rows_min = SIZE_MAX, .share_units_min = SIZE_MAX};
   for (size_t i = 0; i < layers; i++) {
-    size_t depth = widths[i], columns = widths[i + 1];
-    int8_t *w = aligned_bytes(columns * depth);
-    float *factors = aligned_bytes(columns * 4);
-    for (size_t j = 0; j < columns * depth; j++) w[j] = (int8_t)((int)(j * 2654435761u % 255) - 127);
+    uint32_t depth = widths[i], columns = widths[i + 1];
+    int8_t *w = aligned_bytes((size_t)columns * depth);
+    float *factors = aligned_bytes((size_t)columns * 4);
+    for (size_t j = 0; j < (size_t)columns * depth; j++) w[j] = (int8_t)((int)(j * 2654435761u % 255) - 127);
     for (size_t j = 0; j < columns; j++) factors[j] = 0.01f;
     void *packed = aligned_bytes(nt_s8_packed_bytes(columns, depth));
-    kernels->s8_pack(w, factors, NULL, columns, depth, packed);
+    kernels->pack(w, factors, NULL, columns, depth, packed);
     free(w), free(factors);
-    m->steps[2 * i] = (nt_step){.kind = NT_STEP_QUANTISE,
-                                .in_columns = widths[i],
-                                .out_columns = widths[i],
-                                .in_offset = i % 2 * value,
-                                .out_offset = 2 * value,
-                                .scales_offset = scales,
-                                .magnitudes_offset = magnitudes,
-                                .has_magnitudes = i > 0};
-    m->steps[2 * i + 1] = (nt_step){.kind = NT_STEP_DENSE_S8,
-                                    .in_columns = widths[i],
-                                    .out_columns = widths[i + 1],
-                                    .in_offset = 2 * value,
-                                    .out_offset = (i + 1) % 2 * value,
-                                    .scales_offset = scales,
-                                    .magnitudes_offset = magnitudes,
-                                    .has_magnitudes = i + 1 < layers,
-                                    .weights = packed,
-                                    .in_is_nonnegative = i > 0,
-                                    .activation = i + 1 < layers ? NT_ACTIVATION_RELU : NT_ACTIVATION_IDENTITY};
-    size_t worthwhile = (NT_SHARE_MULTIPLY_ADDS_MIN + columns * depth - 1) / (columns * depth);
+    m->layers[i] = (layer){
+        .quantise = {.kernels = kernels, .columns = depth, .has_magnitudes = i > 0},
+        .dense = {.kernels = kernels, .weights = packed, .columns = columns, .depth = depth,
+                  .activation = i + 1 < layers ? NT_ACTIVATION_RELU : NT_ACTIVATION_IDENTITY,
+                  .input_is_nonnegative = i > 0, .gathers_magnitudes = i + 1 < layers},
+        .quantise_offsets = {i % 2 * value, 2 * value, scales, magnitudes},
+        .dense_offsets = {2 * value, scales, (i + 1) % 2 * value, magnitudes}};
+    m->steps[2 * i] = (nt_step){
+        .run = nt_quantise_step, .parameters = &m->layers[i].quantise, .offsets = m->layers[i].quantise_offsets};
+    m->steps[2 * i + 1] = (nt_step){
+        .run = nt_dense_s8_step, .parameters = &m->layers[i].dense, .offsets = m->layers[i].dense_offsets};
+    size_t products = (size_t)columns * depth, worthwhile = (NT_SHARE_MULTIPLY_ADDS_MIN + products - 1) / products;
     if (worthwhile < m->plan.share_rows_min) m->plan.share_rows_min = worthwhile;
   }
   return m;
@@ -96,7 +95,7 @@ static model *make(const uint32_t *widths, size_t layers) {
 
 static uint8_t *make_arena(const model *m) {
   uint8_t *arena = aligned_bytes(m->arena_bytes);
-  for (size_t i = 0; i < rows_max * m->steps[0].in_columns; i++) ((float *)arena)[i] = (float)(i % 13) - 6;
+  for (size_t i = 0; i < rows_max * m->layers[0].quantise.columns; i++) ((float *)arena)[i] = (float)(i % 13) - 6;
   return arena;
 }
 
@@ -104,7 +103,7 @@ static double seconds_of_run(const model *m, uint8_t *arena, size_t rows, double
   size_t runs = 0;
   double start = now_seconds(), end = start + seconds, now;
   do {
-    nt_plan_run(&m->plan, arena, rows);
+    nt_plan_run(&m->plan, arena, rows, rows);
     runs++;
   } while ((now = now_seconds()) < end);
   return (now - start) / (double)runs;
@@ -114,33 +113,27 @@ static double seconds_of_run(const model *m, uint8_t *arena, size_t rows, double
 
 /// The kernels of the plan, called one after the other as somebody would who knew all sizes.
 static void run_by_hand(const model *m, uint8_t *arena, size_t rows) {
-  const nt_kernel_table *kernels = m->plan.kernels;
-  for (size_t i = 0; i < m->plan.step_count; i += 2) {
-    const nt_step *quantise = &m->steps[i], *dense = &m->steps[i + 1];
-    float *scales = (float *)(arena + quantise->scales_offset);
-    uint32_t *magnitudes = (uint32_t *)(arena + quantise->magnitudes_offset);
-    const float *x = (const float *)(arena + quantise->in_offset);
-    int8_t *q = (int8_t *)(arena + quantise->out_offset);
-    size_t stride = nt_s8_row_stride(quantise->in_columns);
-    if (quantise->has_magnitudes) {
-      kernels->quantise_known(x, magnitudes, rows, quantise->in_columns, q, stride, scales);
+  for (size_t i = 0; i < m->plan.step_count / 2; i++) {
+    const layer *layer = &m->layers[i];
+    const nt_s8_kernels *kernels = layer->dense.kernels;
+    const size_t *at = layer->quantise_offsets;
+    const float *x = (const float *)(arena + at[0]);
+    int8_t *q = (int8_t *)(arena + at[1]);
+    float *scales = (float *)(arena + at[2]);
+    uint32_t *magnitudes = (uint32_t *)(arena + at[3]);
+    size_t depth = layer->dense.depth, columns = layer->dense.columns, stride = nt_s8_row_stride(depth);
+    if (layer->quantise.has_magnitudes) {
+      kernels->quantise_known(x, magnitudes, rows, depth, q, stride, scales);
     } else {
-      kernels->quantise(x, rows, quantise->in_columns, q, stride, scales);
+      kernels->quantise(x, rows, depth, q, stride, scales);
     }
-    nt_s8_gemm_args args = {.a = q,
-                            .a_stride = stride,
-                            .row_scales = scales,
-                            .weights = dense->weights,
-                            .rows = rows,
-                            .columns = dense->out_columns,
-                            .depth = dense->in_columns,
-                            .panel_end = nt_panel_count(dense->out_columns),
-                            .out = (float *)(arena + dense->out_offset),
-                            .activation = dense->activation,
-                            .row_magnitudes = dense->has_magnitudes ? magnitudes : NULL,
-                            .a_is_nonnegative = dense->in_is_nonnegative};
-    if (dense->has_magnitudes) memset(magnitudes, 0, rows * sizeof *magnitudes);
-    kernels->s8_gemm(&args);
+    nt_s8_gemm_args args = {.a = q, .a_stride = stride, .row_scales = scales, .weights = layer->dense.weights,
+                            .rows = rows, .columns = columns, .depth = depth, .panel_end = nt_panel_count(columns),
+                            .out = (float *)(arena + layer->dense_offsets[2]), .activation = layer->dense.activation,
+                            .row_magnitudes = layer->dense.gathers_magnitudes ? magnitudes : NULL,
+                            .a_is_nonnegative = layer->dense.input_is_nonnegative};
+    if (args.row_magnitudes) memset(magnitudes, 0, rows * sizeof *magnitudes);
+    kernels->gemm(&args);
   }
 }
 
@@ -148,19 +141,19 @@ static void measure_call(bool json) {
   const uint32_t widths[] = {64, 256, 128, 10};
   model *m = make(widths, 3);
   uint8_t *arena = make_arena(m);
-  nt_plan empty = {.kernels = m->plan.kernels, .share_rows_min = SIZE_MAX};
+  nt_plan empty = {.share_rows_min = SIZE_MAX, .share_units_min = SIZE_MAX};
   nt_plan *hidden = &empty;
   enum { batch = 2000, turns = 41 };
   double planned[turns], by_hand[turns], bare[turns];
   for (int turn = 0; turn < turns; turn++) {
     double start = now_seconds();
-    for (int i = 0; i < batch; i++) nt_plan_run(&m->plan, arena, 1);
+    for (int i = 0; i < batch; i++) nt_plan_run(&m->plan, arena, 1, 1);
     double middle = now_seconds();
     for (int i = 0; i < batch; i++) run_by_hand(m, arena, 1);
     double end = now_seconds();
     for (int i = 0; i < batch; i++) {
       __asm__ volatile("" : "+r"(hidden)::"memory");
-      nt_plan_run(hidden, arena, 1);
+      nt_plan_run(hidden, arena, 1, 1);
     }
     planned[turn] = (middle - start) / batch;
     by_hand[turn] = (end - middle) / batch;
@@ -189,7 +182,7 @@ static void *call_until_stopped(void *context) {
   caller *c = context;
   while (!atomic_load(c->go)) continue;
   while (!atomic_load_explicit(c->stop, memory_order_relaxed)) {
-    nt_plan_run(&c->model->plan, c->arena, rows_max);
+    nt_plan_run(&c->model->plan, c->arena, rows_max, rows_max);
     c->runs++;
   }
   return NULL;

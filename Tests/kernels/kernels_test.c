@@ -8,7 +8,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "nt_arrange.h"
 #include "nt_math.h"
+#include "nt_preprocess.h"
+#include "nt_rows.h"
 
 static int passed, failed;
 
@@ -50,21 +53,79 @@ static void *exact(size_t bytes) {
   return memory;
 }
 
-static const nt_kernel_table *tables[5];
+/// What one instruction set has for products.
+typedef struct kernels {
+  const char *name;
+  nt_isa isa;
+  const nt_s8_kernels *s8;
+  const nt_f32_kernels *f32;
+} kernels;
+
+static kernels scalar_kernels, table_storage[5];
+static const kernels *tables[5];
 static size_t table_count;
+
+static kernels kernels_for(nt_isa isa) {
+  return (kernels){
+      .name = nt_isa_name(isa), .isa = isa, .s8 = nt_s8_kernels_for(isa), .f32 = nt_f32_kernels_for(isa)};
+}
 
 static void find_tables(void) {
   static const nt_isa all[] = {NT_ISA_AVX2, NT_ISA_AVX512VNNI, NT_ISA_NEON, NT_ISA_NEON_I8MM};
+  scalar_kernels = kernels_for(NT_ISA_SCALAR);
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
     bool usable = nt_isa_supported(all[i]);
 #if defined(NT_USE_SIMDE)
     usable = usable || all[i] == NT_ISA_AVX512VNNI;
 #endif
-    if (usable) tables[table_count++] = nt_kernel_table_for(all[i]);
+    if (!usable) continue;
+    table_storage[table_count] = kernels_for(all[i]);
+    tables[table_count] = &table_storage[table_count];
+    table_count++;
   }
   printf("instruction sets against scalar:");
   for (size_t i = 0; i < table_count; i++) printf(" %s", tables[i]->name);
-  printf("; chosen: %s\n", nt_kernel_table_for(nt_isa_best())->name);
+  printf("; chosen: %s\n", nt_isa_name(nt_isa_best()));
+}
+
+/// One buffer of a step: what it holds before, and where its bytes go afterwards.
+typedef struct buffer {
+  const void *before;
+  void *after;
+  size_t bytes;
+} buffer;
+
+/// Runs a step on buffers of their own, each exactly sized, so that the address sanitizer sees what is written
+/// beyond the last; the others are followed by bytes that must stay.
+static void run_step(nt_step_function run, const void *parameters, size_t items, const buffer *buffers, size_t count) {
+  size_t offsets[8], bytes = 0;
+  for (size_t i = 0; i < count; i++) {
+    offsets[i] = bytes;
+    bytes += i + 1 == count ? buffers[i].bytes : (buffers[i].bytes / NT_ALIGNMENT + 2) * NT_ALIGNMENT;
+  }
+  uint8_t *arena = exact(bytes);
+  memset(arena, 0xa5, bytes);
+  for (size_t i = 0; i < count; i++) {
+    if (buffers[i].before) memcpy(arena + offsets[i], buffers[i].before, buffers[i].bytes);
+  }
+  nt_call call = {.arena = arena, .offsets = offsets, .items = items, .rows = items, .units = items};
+  run(parameters, &call);
+  bool stayed = true;
+  for (size_t i = 0; i < count; i++) {
+    if (buffers[i].after) memcpy(buffers[i].after, arena + offsets[i], buffers[i].bytes);
+    if (buffers[i].before) stayed = stayed && !memcmp(arena + offsets[i], buffers[i].before, buffers[i].bytes);
+    size_t end = i + 1 == count ? bytes : offsets[i + 1];
+    for (size_t at = offsets[i] + buffers[i].bytes; at < end; at++) stayed = stayed && arena[at] == 0xa5;
+  }
+  CHECK(stayed, "a step changed its input or bytes between buffers");
+  free(arena);
+}
+
+/// A step of one input and one output.
+static void run_unary(nt_step_function run, const void *parameters, size_t items, const void *x, size_t x_bytes,
+                      void *y, size_t y_bytes) {
+  buffer buffers[] = {{.before = x, .bytes = x_bytes}, {.after = y, .bytes = y_bytes}};
+  run_step(run, parameters, items, buffers, 2);
 }
 
 /// How the operands of an int8 product are chosen.
@@ -85,38 +146,38 @@ static int8_t fill(fill_kind kind) {
 
 /// The rows of `a` in the form of `table`: through its quantise, which leaves integers as they are
 /// where one of them is ±127.
-static int8_t *quantised(const nt_kernel_table *table, const int8_t *a, size_t m, size_t k) {
+static int8_t *quantised(const kernels *table, const int8_t *a, size_t m, size_t k) {
   size_t stride = nt_s8_row_stride(k);
   int8_t *rows = aligned(m * stride);
   float *x = exact(k * 4), scale;
   for (size_t r = 0; r < m; r++) {
     for (size_t i = 0; i < k; i++) x[i] = a[r * k + i];
-    table->quantise(x, 1, k, rows + r * stride, stride, &scale);
+    table->s8->quantise(x, 1, k, rows + r * stride, stride, &scale);
     CHECK(scale == 1, "quantise %s keeps integers, k %zu", table->name, k);
   }
   free(x);
   return rows;
 }
 
-static void check_s8_table(const nt_kernel_table *table, nt_s8_gemm_args args, const int8_t *a, const int8_t *w,
+static void check_s8_table(const kernels *table, nt_s8_gemm_args args, const int8_t *a, const int8_t *w,
                            const float *scales, const float *bias, const int32_t *expected, const float *out_scalar) {
   size_t m = args.rows, n = args.columns, k = args.depth;
   void *packed = aligned(nt_s8_packed_bytes(n, k));
   int8_t *rows = quantised(table, a, m, k);
-  table->s8_pack(w, scales, bias, n, k, packed);
+  table->s8->pack(w, scales, bias, n, k, packed);
   args.a = rows;
   args.weights = packed;
   int32_t *sums = exact(m * n * 4);
   memset(sums, 0xa5, m * n * 4);
   args.accumulators = sums;
-  table->s8_gemm(&args);
+  table->s8->gemm(&args);
   CHECK(!memcmp(sums, expected, m * n * 4), "s8 %s sums, m %zu n %zu k %zu, nonnegative %d", table->name, m, n, k,
         args.a_is_nonnegative);
   args.accumulators = NULL;
   float *out = exact(m * n * 4);
   memset(out, 0xa5, m * n * 4);
   args.out = out;
-  table->s8_gemm(&args);
+  table->s8->gemm(&args);
   CHECK(!memcmp(out, out_scalar, m * n * 4), "s8 %s out, m %zu n %zu k %zu, activation %d", table->name, m, n, k,
         (int)args.activation);
   // The same in two shards, the second first, with magnitudes.
@@ -125,7 +186,7 @@ static void check_s8_table(const nt_kernel_table *table, nt_s8_gemm_args args, c
   nt_s8_gemm_args shard = args;
   shard.row_magnitudes = magnitudes;
   shard.panel_first = next_random() % (args.panel_end + 1);
-  table->s8_gemm(&shard);
+  table->s8->gemm(&shard);
   bool touched = false;
   for (size_t r = 0; r < m; r++) {
     for (size_t c = 0; c < n && c < shard.panel_first * NT_PANEL_COLUMNS; c++) {
@@ -135,7 +196,7 @@ static void check_s8_table(const nt_kernel_table *table, nt_s8_gemm_args args, c
   CHECK(!touched, "s8 %s writes beside its panels, m %zu n %zu k %zu", table->name, m, n, k);
   shard.panel_end = shard.panel_first;
   shard.panel_first = 0;
-  table->s8_gemm(&shard);
+  table->s8->gemm(&shard);
   CHECK(!memcmp(out, out_scalar, m * n * 4), "s8 %s in shards, m %zu n %zu k %zu", table->name, m, n, k);
   bool known = true;
   for (size_t r = 0; r < m; r++) known = known && magnitudes[r] == nt_magnitude(out_scalar + r * n, n);
@@ -171,13 +232,13 @@ static void check_s8(size_t m, size_t n, size_t k, fill_kind kind) {
                           .depth = k,
                           .panel_end = nt_panel_count(n),
                           .activation = (nt_activation)(next_random() % 5)};
-  const nt_kernel_table *scalar = nt_kernel_table_for(NT_ISA_SCALAR);
+  const kernels *scalar = &scalar_kernels;
   void *packed = aligned(nt_s8_packed_bytes(n, k));
   int8_t *rows = quantised(scalar, a, m, k);
   float *out_scalar = exact(m * n * 4);
-  scalar->s8_pack(w, scales, bias, n, k, packed);
+  scalar->s8->pack(w, scales, bias, n, k, packed);
   args.a = rows, args.weights = packed, args.out = out_scalar;
-  scalar->s8_gemm(&args);
+  scalar->s8->gemm(&args);
   check_s8_table(scalar, args, a, w, scales, bias, expected, out_scalar);
   for (size_t t = 0; t < table_count; t++) {
     check_s8_table(tables[t], args, a, w, scales, bias, expected, out_scalar);
@@ -208,7 +269,7 @@ static void check_f32(size_t m, size_t n, size_t k) {
                            .panel_end = nt_panel_count(n),
                            .out = out_scalar,
                            .activation = activation};
-  nt_kernel_table_for(NT_ISA_SCALAR)->f32_gemm(&args);
+  scalar_kernels.f32->gemm(&args);
   if (activation == NT_ACTIVATION_IDENTITY) {
     double worst = 0;
     for (size_t r = 0; r < m; r++) {
@@ -223,17 +284,17 @@ static void check_f32(size_t m, size_t n, size_t k) {
   for (size_t t = 0; t < table_count; t++) {
     memset(out, 0xa5, m * n * 4);
     args.out = out;
-    tables[t]->f32_gemm(&args);
+    tables[t]->f32->gemm(&args);
     CHECK(!memcmp(out, out_scalar, m * n * 4), "f32 %s, m %zu n %zu k %zu, activation %d", tables[t]->name, m, n, k,
           (int)activation);
     memset(out, 0xa5, m * n * 4), memset(magnitudes, 0, m * 4);
     nt_f32_gemm_args shard = args;
     shard.row_magnitudes = magnitudes;
     shard.panel_first = next_random() % (args.panel_end + 1);
-    tables[t]->f32_gemm(&shard);
+    tables[t]->f32->gemm(&shard);
     shard.panel_end = shard.panel_first;
     shard.panel_first = 0;
-    tables[t]->f32_gemm(&shard);
+    tables[t]->f32->gemm(&shard);
     CHECK(!memcmp(out, out_scalar, m * n * 4), "f32 %s in shards, m %zu n %zu k %zu", tables[t]->name, m, n, k);
     for (size_t r = 0; r < m; r++) {
       CHECK(magnitudes[r] == nt_magnitude(out + r * n, n), "f32 %s magnitudes, m %zu n %zu k %zu", tables[t]->name, m,
@@ -244,7 +305,7 @@ static void check_f32(size_t m, size_t n, size_t k) {
     one.a = a + row * k;
     one.rows = 1;
     one.out = alone;
-    tables[t]->f32_gemm(&one);
+    tables[t]->f32->gemm(&one);
     CHECK(!memcmp(alone, out + row * n, n * 4), "f32 %s, row %zu of %zu alone, n %zu k %zu", tables[t]->name, row, m, n,
           k);
   }
@@ -270,7 +331,7 @@ static bool same(const float *x, const float *y, size_t count) {
 
 /// Whether `row`, in the form of `table`, holds the elements that `plain` holds in the scalar form, and
 /// nothing but zeros beyond them.
-static bool same_elements(const nt_kernel_table *table, const int8_t *row, const int8_t *plain, size_t columns) {
+static bool same_elements(const kernels *table, const int8_t *row, const int8_t *plain, size_t columns) {
   size_t plane = nt_s8_plane_bytes(columns);
   for (size_t i = 0; i < plane; i++) {
     int value = row[i];
@@ -280,7 +341,7 @@ static bool same_elements(const nt_kernel_table *table, const int8_t *row, const
   return true;
 }
 
-static bool same_quantised(const nt_kernel_table *table, const int8_t *q, const int8_t *plain, size_t rows,
+static bool same_quantised(const kernels *table, const int8_t *q, const int8_t *plain, size_t rows,
                            size_t columns) {
   size_t stride = nt_s8_row_stride(columns);
   for (size_t r = 0; r < rows; r++) {
@@ -298,32 +359,34 @@ static void check_rows(size_t rows, size_t columns, bool specials) {
   for (size_t i = 0; i < count; i++) x[i] = awkward(specials);
   if (next_random() % 4 == 0) memset(x, 0, columns * 4);
   for (size_t i = 0; i < columns; i++) bias[i] = next_float();
-  const nt_kernel_table *scalar = nt_kernel_table_for(NT_ISA_SCALAR);
+  const kernels *scalar = &scalar_kernels;
   for (size_t t = 0; t < table_count; t++) {
-    const nt_kernel_table *table = tables[t];
+    const kernels *table = tables[t];
     memset(q0, 1, rows * stride), memset(q1, 2, rows * stride);
-    scalar->quantise(x, rows, columns, q0, stride, s0);
-    table->quantise(x, rows, columns, q1, stride, s1);
+    scalar->s8->quantise(x, rows, columns, q0, stride, s0);
+    table->s8->quantise(x, rows, columns, q1, stride, s1);
     CHECK(same_quantised(table, q1, q0, rows, columns) && same(s0, s1, rows), "quantise %s, %zu × %zu", table->name,
           rows, columns);
     for (size_t r = 0; r < rows; r++) magnitudes[r] = nt_magnitude(x + r * columns, columns);
     memset(q1, 2, rows * stride), memset(s1, 2, rows * 4);
-    table->quantise_known(x, magnitudes, rows, columns, q1, stride, s1);
+    table->s8->quantise_known(x, magnitudes, rows, columns, q1, stride, s1);
     CHECK(same_quantised(table, q1, q0, rows, columns) && same(s0, s1, rows), "quantise_known %s, %zu × %zu",
           table->name, rows, columns);
-    scalar->softmax(x, y0, rows, columns);
-    table->softmax(x, y1, rows, columns);
-    CHECK(same(y0, y1, count), "softmax %s, %zu × %zu", table->name, rows, columns);
-    scalar->argmax(x, y0, rows, columns);
-    table->argmax(x, y1, rows, columns);
-    CHECK(same(y0, y1, rows), "argmax %s, %zu × %zu", table->name, rows, columns);
-    scalar->logistic(x, y0, count);
-    table->logistic(x, y1, count);
-    CHECK(same(y0, y1, count), "logistic %s, %zu × %zu", table->name, rows, columns);
+    nt_rows parameters = {.columns = (uint32_t)columns};
+    struct {
+      const char *name;
+      nt_step_function (*find)(nt_isa isa);
+      size_t out;
+    } steps[] = {{"softmax", nt_softmax_step, count}, {"argmax", nt_argmax_step, rows}, {"logistic", nt_logistic_step, count}};
+    for (size_t s = 0; s < sizeof steps / sizeof *steps; s++) {
+      run_unary(steps[s].find(NT_ISA_SCALAR), &parameters, rows, x, count * 4, y0, steps[s].out * 4);
+      run_unary(steps[s].find(table->isa), &parameters, rows, x, count * 4, y1, steps[s].out * 4);
+      CHECK(same(y0, y1, steps[s].out), "%s %s, %zu × %zu", steps[s].name, table->name, rows, columns);
+    }
     for (int activation = 0; activation < 5; activation++) {
       memcpy(y0, x, count * 4), memcpy(y1, x, count * 4);
-      scalar->bias_activate(y0, bias, rows, columns, (nt_activation)activation);
-      table->bias_activate(y1, bias, rows, columns, (nt_activation)activation);
+      scalar->f32->bias_activate(y0, bias, rows, columns, (nt_activation)activation);
+      table->f32->bias_activate(y1, bias, rows, columns, (nt_activation)activation);
       CHECK(same(y0, y1, count), "activation %d %s, %zu × %zu", activation, table->name, rows, columns);
     }
   }
@@ -336,12 +399,12 @@ static void check_quantise_by_hand(void) {
   _Alignas(NT_ALIGNMENT) int8_t q[192];
   int8_t expected[] = {127, 0, 2, 2, 0, -2, -127};
   float scale;
-  nt_kernel_table_for(NT_ISA_SCALAR)->quantise(x, 1, 7, q, sizeof q, &scale);
+  scalar_kernels.s8->quantise(x, 1, 7, q, sizeof q, &scale);
   CHECK(!memcmp(q, expected, 7) && scale == 2.0f, "ties round to even");
   float zeros[3] = {0, -0.0f, 0}, bad[3] = {1, NAN, 2};
-  nt_kernel_table_for(NT_ISA_SCALAR)->quantise(zeros, 1, 3, q, sizeof q, &scale);
+  scalar_kernels.s8->quantise(zeros, 1, 3, q, sizeof q, &scale);
   CHECK(scale == 0 && !q[0] && !q[1] && !q[2], "a row of zeros has scale 0");
-  nt_kernel_table_for(NT_ISA_SCALAR)->quantise(bad, 1, 3, q, sizeof q, &scale);
+  scalar_kernels.s8->quantise(bad, 1, 3, q, sizeof q, &scale);
   CHECK(scale != scale && !q[0] && !q[2], "a NaN shows in the scale");
 }
 
@@ -369,13 +432,87 @@ static void check_preprocess(size_t rows, size_t columns) {
   for (size_t i = 0; i < rows * columns; i++) {
     x[i] = next_random() % 7 == 0 ? NAN : (float)((int64_t)(next_random() % 8) - 1) * (next_random() % 9 ? 1 : 0.7f);
   }
-  nt_kernel_table_for(NT_ISA_SCALAR)->preprocess(&p, x, y0, rows);
+  size_t in_bytes = rows * columns * 4, out_bytes = out_count * 4;
+  run_unary(nt_preprocess_f32_step(NT_ISA_SCALAR), &p, rows, x, in_bytes, y0, out_bytes);
+  double *wide = exact(rows * columns * 8), *wide0 = exact(out_count * 8), *wide1 = exact(out_count * 8);
+  float *narrow0 = exact(out_bytes), *narrow1 = exact(out_bytes);
+  for (size_t i = 0; i < rows * columns; i++) wide[i] = (double)x[i] + (x[i] == 0.7f ? 1e-9 : 0);
+  nt_preprocess unscaled = p;
+  unscaled.offset = unscaled.scale = NULL;
+  run_unary(nt_preprocess_f64_f32_step(NT_ISA_SCALAR), &p, rows, wide, in_bytes * 2, narrow0, out_bytes);
+  run_unary(nt_preprocess_f64_step(NT_ISA_SCALAR), &unscaled, rows, wide, in_bytes * 2, wide0, out_count * 8);
   for (size_t t = 0; t < table_count; t++) {
-    memset(y1, 0xa5, out_count * 4);
-    tables[t]->preprocess(&p, x, y1, rows);
+    run_unary(nt_preprocess_f32_step(tables[t]->isa), &p, rows, x, in_bytes, y1, out_bytes);
     CHECK(same(y0, y1, out_count), "preprocess %s, %zu × %zu", tables[t]->name, rows, columns);
+    run_unary(nt_preprocess_f64_f32_step(tables[t]->isa), &p, rows, wide, in_bytes * 2, narrow1, out_bytes);
+    CHECK(same(narrow0, narrow1, out_count), "preprocess f64 to f32 %s, %zu × %zu", tables[t]->name, rows, columns);
+    run_unary(nt_preprocess_f64_step(tables[t]->isa), &unscaled, rows, wide, in_bytes * 2, wide1, out_count * 8);
+    CHECK(!memcmp(wide0, wide1, out_count * 8) || !p.fill, "preprocess f64 %s, %zu × %zu", tables[t]->name, rows, columns);
   }
+  free(wide), free(wide0), free(wide1), free(narrow0), free(narrow1);
   free(fill_values), free(offset), free(scale), free(runs), free(x), free(y0), free(y1);
+}
+
+/// Add, concat and select against plain loops, on every instruction set.
+static void check_arrange(size_t items, size_t columns) {
+  size_t other = 1 + next_random() % 7, both = columns + other;
+  float *a = exact(items * columns * 4), *b = exact(items * columns * 4), *y = exact(items * columns * 4);
+  double *wide_a = exact(items * columns * 8), *wide_b = exact(items * columns * 8), *wide = exact(items * columns * 8);
+  for (size_t i = 0; i < items * columns; i++) wide_a[i] = a[i] = awkward(true), wide_b[i] = b[i] = awkward(true);
+  nt_add add = {.elements = (uint32_t)columns};
+  for (size_t t = 0; t <= table_count; t++) {
+    nt_isa isa = t == 0 ? NT_ISA_SCALAR : tables[t - 1]->isa;
+    buffer floats[] = {{.before = a, .bytes = items * columns * 4}, {.before = b, .bytes = items * columns * 4},
+                       {.after = y, .bytes = items * columns * 4}};
+    run_step(nt_add_f32_step(isa), &add, items, floats, 3);
+    buffer doubles[] = {{.before = wide_a, .bytes = items * columns * 8}, {.before = wide_b, .bytes = items * columns * 8},
+                        {.after = wide, .bytes = items * columns * 8}};
+    run_step(nt_add_f64_step(isa), &add, items, doubles, 3);
+    bool right = true;
+    for (size_t i = 0; i < items * columns; i++) {
+      float sum = a[i] + b[i];
+      double wide_sum = wide_a[i] + wide_b[i];
+      right = right && same(&y[i], &sum, 1) && (wide[i] == wide_sum || (wide[i] != wide[i] && wide_sum != wide_sum));
+    }
+    CHECK(right, "add %s, %zu × %zu", nt_isa_name(isa), items, columns);
+  }
+  // Concat of `columns` and `other` columns, in one block and in two.
+  for (uint32_t outer = 1; outer <= 2; outer++) {
+    float *c = exact(items * outer * columns * 4), *d = exact(items * outer * other * 4), *e = exact(items * outer * both * 4);
+    for (size_t i = 0; i < items * outer * columns; i++) c[i] = next_float();
+    for (size_t i = 0; i < items * outer * other; i++) d[i] = next_float();
+    uint32_t block_bytes[] = {(uint32_t)columns * 4, (uint32_t)other * 4};
+    nt_concat concat = {.block_bytes = block_bytes, .input_count = 2, .outer = outer};
+    buffer buffers[] = {{.before = c, .bytes = items * outer * columns * 4}, {.before = d, .bytes = items * outer * other * 4},
+                        {.after = e, .bytes = items * outer * both * 4}};
+    run_step(nt_concat_step, &concat, items, buffers, 3);
+    bool right = true;
+    for (size_t block = 0; block < items * outer; block++) {
+      for (size_t i = 0; i < both; i++) {
+        float expected = i < columns ? c[block * columns + i] : d[block * other + i - columns];
+        right = right && e[block * both + i] == expected;
+      }
+    }
+    CHECK(right, "concat, %zu × %u × (%zu + %zu)", items, outer, columns, other);
+    free(c), free(d), free(e);
+  }
+  // Any columns in any order, some twice.
+  uint32_t *chosen = exact(other * 4);
+  for (size_t i = 0; i < other; i++) chosen[i] = (uint32_t)(next_random() % columns);
+  nt_select select = {.columns = chosen, .in_columns = (uint32_t)columns, .out_columns = (uint32_t)other, .outer = 1};
+  float *four = exact(items * other * 4);
+  double *eight = exact(items * other * 8);
+  run_unary(nt_select_4_step, &select, items, a, items * columns * 4, four, items * other * 4);
+  run_unary(nt_select_8_step, &select, items, wide_a, items * columns * 8, eight, items * other * 8);
+  bool right = true;
+  for (size_t item = 0; item < items; item++) {
+    for (size_t i = 0; i < other; i++) {
+      right = right && same(&four[item * other + i], &a[item * columns + chosen[i]], 1);
+      right = right && !memcmp(&eight[item * other + i], &wide_a[item * columns + chosen[i]], 8);
+    }
+  }
+  CHECK(right, "select, %zu × %zu of %zu", items, other, columns);
+  free(a), free(b), free(y), free(wide_a), free(wide_b), free(wide), free(chosen), free(four), free(eight);
 }
 
 /// Largest error of `found` against `exact` over a grid of floats from `from` to `to`.
@@ -432,9 +569,9 @@ static void check_cube(size_t rows_max, size_t n, size_t k, int8_t *w, int8_t *a
   int32_t *expected = exact(rows_max * n * 4), *sums = exact(rows_max * n * 4);
   void *packed = aligned(nt_s8_packed_bytes(n, k));
   for (size_t t = 0; t <= table_count; t++) {
-    const nt_kernel_table *table = t == 0 ? nt_kernel_table_for(NT_ISA_SCALAR) : tables[t - 1];
+    const kernels *table = t == 0 ? &scalar_kernels : tables[t - 1];
     int8_t *rows = quantised(table, a, rows_max, k);
-    table->s8_pack(w, scales, NULL, n, k, packed);
+    table->s8->pack(w, scales, NULL, n, k, packed);
     nt_s8_gemm_args args = {.a = rows,
                             .a_stride = stride,
                             .weights = packed,
@@ -443,7 +580,7 @@ static void check_cube(size_t rows_max, size_t n, size_t k, int8_t *w, int8_t *a
                             .panel_end = nt_panel_count(n),
                             .accumulators = t == 0 ? expected : sums};
     for (args.rows = t == 0 ? rows_max : 1; args.rows <= rows_max; args.rows++) {
-      table->s8_gemm(&args);
+      table->s8->gemm(&args);
       CHECK(t == 0 || !memcmp(sums, expected, args.rows * n * 4), "s8 %s sums, m %zu n %zu k %zu", table->name,
             args.rows, n, k);
     }
@@ -490,6 +627,7 @@ static void check_all(size_t pairs) {
     check_rows(1 + columns % 7, columns, false);
     check_rows(1 + columns % 5, columns, true);
     check_preprocess(1 + columns % 6, columns);
+    check_arrange(1 + columns % 6, columns);
   }
   check_quantise_by_hand();
   check_math();

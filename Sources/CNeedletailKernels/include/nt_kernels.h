@@ -1,5 +1,5 @@
-/// The kernels of the engine: int8 and fp32 matrix products, row operations and packing; `nt_plan.h`
-/// strings them together.
+/// Matrix products of the engine, int8 and fp32, with their packing. The other kernels stand in the header of
+/// their operation; `nt_plan.h` strings all of them together.
 ///
 /// One promise holds for everything here: for the same operands every instruction set gives the same
 /// bits, and a row's answer does not depend on the rows beside it. int32 accumulators are exact;
@@ -58,7 +58,7 @@ typedef struct nt_s8_gemm_args {
   const int8_t *a;
   size_t a_stride;
   const float *row_scales;
-  /// Written by s8_pack of the same kernel table: all panels, whichever of them are computed.
+  /// Written by `pack` of the same kernel table: all panels, whichever of them are computed.
   const void *weights;
   size_t rows, columns, depth;
   /// 0 and nt_panel_count(columns) for the whole product.
@@ -68,7 +68,7 @@ typedef struct nt_s8_gemm_args {
   /// Null, or per row the bits of the largest |out| so far: the call raises what it finds here to the
   /// largest of its own columns (NaN ranks above infinity). Start from 0; threads that share a layer
   /// take an array each, and the caller keeps the larger of both by unsigned comparison. The answer
-  /// is what nt_kernel_table.quantise would find, for `quantise_known`.
+  /// is what nt_s8_kernels.quantise would find, for `quantise_known`.
   uint32_t *row_magnitudes;
   /// Null, or rows × columns that take the bare sums instead: for tests.
   int32_t *accumulators;
@@ -94,59 +94,46 @@ typedef struct nt_f32_gemm_args {
   nt_activation activation;
 } nt_f32_gemm_args;
 
-/// Neighbouring input columns that preprocessing treats alike.
-typedef struct nt_column_run {
-  uint32_t first, count;
-  /// 0 passes the columns through; n turns the run's only column into n indicators.
-  uint32_t width;
-} nt_column_run;
-
-/// Impute, scale and one-hot in one pass; what is absent is null or 0.
-typedef struct nt_preprocess {
-  /// Per input column: what NaN becomes.
-  const float *fill;
-  /// Per input column: y = (x − offset) · scale. Both or neither.
-  const float *offset, *scale;
-  const nt_column_run *runs;
-  uint32_t run_count;
-  uint32_t in_columns, out_columns;
-  /// Clamp the scaled value to [0, 1].
-  bool clamp;
-} nt_preprocess;
-
 // MARK: - kernels
 
-/// All operations for one instruction set.
-typedef struct nt_kernel_table {
-  const char *name;
-  /// Writes nt_s8_packed_bytes(columns, depth) bytes in the order and with the offset that s8_gemm of
-  /// this table wants; only that reads them. w: columns × depth, −127 … 127; bias may be null.
-  /// `packed` is aligned to NT_ALIGNMENT.
-  void (*s8_pack)(const int8_t *w, const float *scales, const float *bias, size_t columns, size_t depth, void *packed);
-  void (*s8_gemm)(const nt_s8_gemm_args *args);
-  void (*f32_gemm)(const nt_f32_gemm_args *args);
+/// What int8 products need, for one instruction set. The four belong together: each reads the form of rows
+/// and weights that another of the same table wrote.
+typedef struct nt_s8_kernels {
+  /// Writes nt_s8_packed_bytes(columns, depth) bytes in the order and with the offset that `gemm` of
+  /// this table wants. w: columns × depth, −127 … 127; bias may be null. `packed` is aligned to NT_ALIGNMENT.
+  void (*pack)(const int8_t *w, const float *scales, const float *bias, size_t columns, size_t depth, void *packed);
+  void (*gemm)(const nt_s8_gemm_args *args);
   /// Symmetric int8 per row: q = round-half-even(x · 127 / max|x|), row_scale = max|x| / 127.
   /// A row below 1e-30 is all zeros with scale 0; a row with a NaN or infinity gets scale NaN, so
   /// that the fault stays visible in the answer. Rows stand `q_stride` ≥ nt_s8_row_stride(columns)
-  /// bytes apart, in the form that s8_gemm of this table reads, aligned to NT_ALIGNMENT.
+  /// bytes apart, in the form that `gemm` of this table reads, aligned to NT_ALIGNMENT.
   void (*quantise)(const float *x, size_t rows, size_t columns, int8_t *q, size_t q_stride, float *row_scales);
   /// The same bits where the product that wrote `x` has gathered `row_magnitudes`: one pass less.
   void (*quantise_known)(const float *x, const uint32_t *row_magnitudes, size_t rows, size_t columns, int8_t *q,
                          size_t q_stride, float *row_scales);
-  void (*preprocess)(const nt_preprocess *p, const float *x, float *y, size_t rows);
-  void (*bias_activate)(float *x, const float *bias, size_t rows, size_t columns, nt_activation activation);
-  void (*logistic)(const float *x, float *y, size_t count);
-  void (*softmax)(const float *x, float *y, size_t rows, size_t columns);
-  /// Index of the largest column, the lowest on a tie; a NaN never wins.
-  void (*argmax)(const float *x, float *y, size_t rows, size_t columns);
-} nt_kernel_table;
+} nt_s8_kernels;
 
+/// What fp32 products need, for one instruction set. All instruction sets read the weights of nt_f32_pack.
+typedef struct nt_f32_kernels {
+  void (*gemm)(const nt_f32_gemm_args *args);
+  /// x = activation(x + bias), in place, for products that a library computed; bias may be null.
+  void (*bias_activate)(float *x, const float *bias, size_t rows, size_t columns, nt_activation activation);
+} nt_f32_kernels;
+
+/// Null where `isa` is of another architecture. The caller checks nt_isa_supported.
+const nt_s8_kernels *nt_s8_kernels_for(nt_isa isa);
+const nt_f32_kernels *nt_f32_kernels_for(nt_isa isa);
+
+// MARK: - instruction sets
+
+/// As NEEDLETAIL_ISA spells it.
+const char *nt_isa_name(nt_isa isa);
+/// True where `isa` belongs to the architecture that this library was compiled for.
+bool nt_isa_exists(nt_isa isa);
 /// True if this CPU, and the system it runs under, can execute the kernels of `isa`.
 bool nt_isa_supported(nt_isa isa);
 /// The fastest supported instruction set.
 nt_isa nt_isa_best(void);
-/// Null where `isa` is of another architecture. The caller checks nt_isa_supported.
-const nt_kernel_table *nt_kernel_table_for(nt_isa isa);
 
 // MARK: - packing
 
@@ -154,7 +141,7 @@ const nt_kernel_table *nt_kernel_table_for(nt_isa isa);
 size_t nt_panel_count(size_t columns);
 /// Bytes of packed int8 weights for any instruction set: per panel of 16 columns, 16 bytes for every
 /// step of padded depth, then 16 scales and 16 biases, so that memory is read strictly forward.
-/// Packing itself is s8_pack of the kernel table.
+/// Packing itself is `pack` of the kernel table.
 size_t nt_s8_packed_bytes(size_t columns, size_t depth);
 /// Bytes of packed fp32 weights: per panel, 16 floats for every step of depth, then 16 biases.
 size_t nt_f32_packed_bytes(size_t columns, size_t depth);

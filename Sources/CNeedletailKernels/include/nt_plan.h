@@ -7,66 +7,55 @@
 extern "C" {
 #endif
 
-/// Rows of one run.
-#define NT_PLAN_ROWS_MAX 4096
-/// A layer of fewer multiply-adds stays on its core: it takes less time than waking a helper.
-#define NT_SHARE_MULTIPLY_ADDS_MIN ((size_t)2 << 20)
-/// What each thread that shares a layer gets at least.
-#define NT_THREAD_MULTIPLY_ADDS_MIN ((size_t)1 << 20)
+/// Rows, or units, of one run.
+#define NT_PLAN_ITEMS_MAX 16384
 
-typedef enum nt_step_kind {
-  NT_STEP_PREPROCESS,
-  NT_STEP_QUANTISE,
-  NT_STEP_DENSE_S8,
-  NT_STEP_DENSE_F32,
-  NT_STEP_LOGISTIC,
-  NT_STEP_SOFTMAX,
-  NT_STEP_ARGMAX,
-} nt_step_kind;
+/// What a step counts: the rows of the run, its units (tokens of a text; for tables a unit is a row), or nothing,
+/// because what it computes is the same however much is in the run.
+typedef enum nt_count { NT_COUNT_ROWS = 0, NT_COUNT_UNITS = 1, NT_COUNT_ONE = 2 } nt_count;
 
-/// C ← A · Bᵀ: a is rows × depth, b columns × depth, c rows × columns, all row-major.
-typedef void (*nt_sgemm)(const float *a, const float *b, float *c, size_t rows, size_t columns, size_t depth);
+/// One run of one step.
+typedef struct nt_call {
+  /// Scratch of the run, aligned to NT_ALIGNMENT.
+  uint8_t *arena;
+  /// Where the buffers of the step begin, in bytes from the arena's start; the step's header tells their order.
+  const size_t *offsets;
+  /// How many items the step computes: `rows`, `units` or 1.
+  size_t items;
+  size_t rows, units;
+  /// Whether the step may take the helpers of the pool.
+  bool shares;
+} nt_call;
 
-/// One operation with everything resolved. Offsets are bytes into the arena.
+/// Buffer `index` of a step.
+static inline void *nt_buffer(const nt_call *call, size_t index) { return call->arena + call->offsets[index]; }
+
+/// Computes one step. `parameters` is the struct that the header of the operation declares for it.
+typedef void (*nt_step_function)(const void *parameters, const nt_call *call);
+
+/// One step with everything resolved.
 typedef struct nt_step {
-  nt_step_kind kind;
-  nt_activation activation;
-  uint32_t in_columns, out_columns;
-  size_t in_offset, out_offset;
-  /// Quantise writes and int8 dense reads the row scales here.
-  size_t scales_offset;
-  /// Dense gathers the magnitudes of its rows here for the quantise behind it, which then reads each
-  /// row once instead of twice; unused unless `has_magnitudes`.
-  size_t magnitudes_offset;
-  bool has_magnitudes;
-  /// Int8 dense: no element of the input is below 0.
-  bool in_is_nonnegative;
-  /// Packed weights.
-  const void *weights;
-  const nt_preprocess *preprocess;
-  /// Relaxed plans: canonical fp32 weights and bias for nt_plan.sgemm, else null.
-  const float *plain_weights, *plain_bias;
+  nt_step_function run;
+  const void *parameters;
+  const size_t *offsets;
+  nt_count count;
 } nt_step;
 
 typedef struct nt_plan {
-  const nt_kernel_table *kernels;
   const nt_step *steps;
   size_t step_count;
-  /// Relaxed plans hand fp32 layers to this from `sgemm_rows_min` rows on, else null.
-  nt_sgemm sgemm;
-  size_t sgemm_rows_min;
-  /// Rows from which some layer is worth sharing; SIZE_MAX: none ever is.
-  size_t share_rows_min;
+  /// Rows and units from which some step is worth sharing; SIZE_MAX: none ever is.
+  size_t share_rows_min, share_units_min;
 } nt_plan;
 
-/// Runs every step on `rows` rows, at most NT_PLAN_ROWS_MAX. `arena` is aligned to NT_ALIGNMENT and as
-/// large as planned.
-void nt_plan_run(const nt_plan *plan, void *arena, size_t rows);
+/// Runs every step on `rows` rows that hold `units` units, both at most NT_PLAN_ITEMS_MAX. `arena` is aligned to
+/// NT_ALIGNMENT and as large as planned.
+void nt_plan_run(const nt_plan *plan, void *arena, size_t rows, size_t units);
 /// The same on this thread only: for a loader, whose warm-up must not take the pool from those who serve.
-void nt_plan_run_alone(const nt_plan *plan, void *arena, size_t rows);
+void nt_plan_run_alone(const nt_plan *plan, void *arena, size_t rows, size_t units);
 /// The same as nt_plan_run, and how long each step took: for people who ask where the time goes. Reading the clock
 /// adds some 20 ns a step.
-void nt_plan_run_timed(const nt_plan *plan, void *arena, size_t rows, uint64_t *step_nanoseconds);
+void nt_plan_run_timed(const nt_plan *plan, void *arena, size_t rows, size_t units, uint64_t *step_nanoseconds);
 
 /// Reads `bytes` bytes, a multiple of 64, and returns a word that depends on all of them: how fast
 /// memory can be read.

@@ -29,17 +29,20 @@ package struct BundleAssembly: Sendable {
   package var createdMilliseconds: UInt64
   package var notAfterMilliseconds: UInt64
   package var engineMin: UInt32
+  /// Bits that a reader must know; without any the file is of format 1.0.
+  package var requiredFeatures: UInt64
   package var sections: [Section]
 
   package init(
     model: String, version: UInt64, createdMilliseconds: UInt64, notAfterMilliseconds: UInt64 = 0,
-    engineMin: UInt32 = engineGeneration, sections: [Section]
+    engineMin: UInt32 = engineGeneration, requiredFeatures: UInt64 = 0, sections: [Section]
   ) {
     self.model = model
     self.version = version
     self.createdMilliseconds = createdMilliseconds
     self.notAfterMilliseconds = notAfterMilliseconds
     self.engineMin = engineMin
+    self.requiredFeatures = requiredFeatures
     self.sections = sections
   }
 
@@ -54,8 +57,10 @@ package struct BundleAssembly: Sendable {
       throw BundleError(
         .oversized, "directory bytes: expected at most \(Limits.directoryBytesMax), found \(directory.count)")
     }
-    let header = BundleHeader(
+    var header = BundleHeader(
       directoryBytes: directory.count, signatureCapacity: BundleFormat.signatureCapacityDefault, fileBytes: end)
+    header.requiredFeatures = requiredFeatures
+    header.minor = requiredFeatures == 0 ? 0 : BundleFormat.minor
     var bytes = Self.checksummed(header.encoded() + directory)
     bytes += try SignatureBlock().encoded(capacity: header.signatureCapacity)
     bytes.reserveCapacity(end)

@@ -1,5 +1,6 @@
 internal import CNeedletailProto
 internal import NeedletailCore
+internal import NeedletailEngine
 internal import NeedletailCrypto
 
 extension BundleManifest {
@@ -206,7 +207,7 @@ extension ManifestFields {
   }
 
   func encoded() -> [UInt8] {
-    let memory = MessageMemory.forBuilding()
+    let memory = MessageBuilder()
     let messages = sections.map { section in
       memory.build(needletail__v1__section__init) {
         $0.type = section.type

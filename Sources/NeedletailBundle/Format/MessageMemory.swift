@@ -4,8 +4,8 @@ package import NeedletailProtobuf
 
 /// The memory of bundle messages in the form of libprotobuf-c, freed as a whole.
 ///
-/// Foreign messages are unpacked here and nowhere else: past the budget of the arena, unpacking fails. Messages to be
-/// packed are built here, too.
+/// Foreign messages are unpacked here and nowhere else: past the budget of the arena, unpacking fails. Messages of our
+/// own are built by the engine's `MessageBuilder`.
 final class MessageMemory {
   private let arena = MessageArena()
 
@@ -19,9 +19,6 @@ final class MessageMemory {
         ? BundleFormat.messageMemoryBytesMax
         : min(product + BundleFormat.memoryBytesBase, BundleFormat.messageMemoryBytesMax))
   }
-
-  /// - Returns: nil once the budget is spent.
-  func allocate(_ bytes: Int) -> UnsafeMutableRawPointer? { arena.allocate(bytes: bytes) }
 
   /// Unpacks a message whose texts were found to be UTF-8 without NUL, for C strings cannot tell.
   ///
@@ -51,58 +48,6 @@ final class MessageMemory {
       initialize(memory.baseAddress)
       let base = UnsafeRawPointer(memory.baseAddress!).assumingMemoryBound(to: ProtobufCMessage.self)
       return base.pointee.descriptor
-    }
-  }
-}
-
-// MARK: - Building messages
-
-extension MessageMemory {
-  /// For messages of our own making, which may be as large as they are.
-  static func forBuilding() -> MessageMemory { MessageMemory(budgetBytes: .max >> 1) }
-
-  /// A new message, filled by `body`.
-  func build<Message>(
-    _ initialize: (UnsafeMutablePointer<Message>?) -> Void, _ body: (inout Message) -> Void
-  ) -> UnsafeMutablePointer<Message>? {
-    guard let memory = allocate(MemoryLayout<Message>.size) else { return nil }
-    let message = memory.bindMemory(to: Message.self, capacity: 1)
-    initialize(message)
-    body(&message.pointee)
-    return message
-  }
-
-  /// A C string; the empty one too, which protobuf-c leaves out.
-  func text(_ text: String) -> UnsafeMutablePointer<CChar>? {
-    var text = text
-    return text.withUTF8 { utf8 in
-      guard let memory = allocate(utf8.count + 1) else { return nil }
-      memory.copyMemory(
-        from: UnsafeRawPointer(utf8.baseAddress ?? UnsafePointer(bitPattern: 1)!), byteCount: utf8.count)
-      memory.storeBytes(of: 0, toByteOffset: utf8.count, as: UInt8.self)
-      return memory.assumingMemoryBound(to: CChar.self)
-    }
-  }
-
-  func array<Element: BitwiseCopyable>(_ elements: [Element]) -> UnsafeMutablePointer<Element>? {
-    guard !elements.isEmpty, let memory = allocate(elements.count * MemoryLayout<Element>.stride) else { return nil }
-    let array = memory.bindMemory(to: Element.self, capacity: elements.count)
-    elements.withUnsafeBufferPointer { source in
-      guard let start = source.baseAddress else { return }
-      array.update(from: start, count: source.count)
-    }
-    return array
-  }
-
-  func data(_ bytes: [UInt8]) -> ProtobufCBinaryData { ProtobufCBinaryData(len: bytes.count, data: array(bytes)) }
-
-  /// The bytes of a message on the wire.
-  func pack<Message>(_ message: UnsafeMutablePointer<Message>?) -> [UInt8] {
-    guard let message else { return [] }
-    let base = UnsafeRawPointer(message).assumingMemoryBound(to: ProtobufCMessage.self)
-    let count = protobuf_c_message_get_packed_size(base)
-    return [UInt8](unsafeUninitializedCapacity: count) { bytes, initializedCount in
-      initializedCount = protobuf_c_message_pack(base, bytes.baseAddress)
     }
   }
 }

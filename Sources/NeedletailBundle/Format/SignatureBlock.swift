@@ -1,5 +1,6 @@
 internal import CNeedletailProto
 internal import NeedletailCore
+internal import NeedletailEngine
 
 /// The signatures of a bundle, in room of a fixed size: length, message, zeros.
 struct SignatureBlock: Equatable {
@@ -62,7 +63,7 @@ struct SignatureBlock: Equatable {
   }
 
   private func message() -> [UInt8] {
-    let memory = MessageMemory.forBuilding()
+    let memory = MessageBuilder()
     let messages = entries.map { entry in
       memory.build(needletail__v1__signature__init) {
         $0.key_id = memory.data(entry.keyID)

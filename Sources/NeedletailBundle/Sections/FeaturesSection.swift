@@ -1,5 +1,6 @@
 internal import CNeedletailProto
 internal import NeedletailCore
+internal import NeedletailEngine
 
 /// Feature names, kinds, category tables and policies.
 enum FeaturesSection {
@@ -17,7 +18,7 @@ enum FeaturesSection {
   private static func feature(_ message: Needletail__V1__Feature) throws(BundleError) -> Feature {
     let name = MessageValues.text(message.name)
     let field = "feature \(name.quotedForMessage)"
-    let unknown = try MessageValues.known(
+    let unknown = try MessageValues.enumeration(
       message.unknown.rawValue, as: Feature.UnknownPolicy.self, "\(field): unknown policy")
     let kind: Feature.Kind
     switch message.kind {
@@ -35,13 +36,13 @@ enum FeaturesSection {
     }
     return Feature(
       name: name, kind: kind,
-      missing: try MessageValues.known(
+      missing: try MessageValues.enumeration(
         message.missing.rawValue, as: Feature.MissingPolicy.self, "\(field): missing policy"),
       summary: MessageValues.text(message.description))
   }
 
   static func encode(_ schema: FeatureSchema) -> [UInt8] {
-    let memory = MessageMemory.forBuilding()
+    let memory = MessageBuilder()
     let features = schema.features.map { feature in
       memory.build(needletail__v1__feature__init) {
         $0.name = memory.text(feature.name)
@@ -74,7 +75,7 @@ enum LabelsSection {
   }
 
   static func encode(_ labels: [String]) -> [UInt8] {
-    let memory = MessageMemory.forBuilding()
+    let memory = MessageBuilder()
     return memory.pack(
       memory.build(needletail__v1__label_map__init) {
         $0.n_labels = labels.count

@@ -1,5 +1,6 @@
 internal import CNeedletailProto
 internal import NeedletailCore
+internal import NeedletailEngine
 
 /// Raw rows and what must come out of them.
 enum GoldenSection {
@@ -42,7 +43,7 @@ enum GoldenSection {
           : .strings(MessageValues.texts(output.strings, output.n_strings))
       )
     }
-    let status = try MessageValues.known(message.status.rawValue, as: StatusCode.self, "\(field): status")
+    let status = try MessageValues.enumeration(message.status.rawValue, as: StatusCode.self, "\(field): status")
     guard (status == .ok) == !answers.isEmpty else {
       throw BundleError(
         .malformed, "\(field): expected outputs exactly when the status is OK, found \(answers.count) with \(status)")
@@ -53,7 +54,7 @@ enum GoldenSection {
   }
 
   static func encode(_ samples: [GoldenSample]) -> [UInt8] {
-    let memory = MessageMemory.forBuilding()
+    let memory = MessageBuilder()
     let messages = samples.map { message(of: $0, in: memory) }
     return memory.pack(
       memory.build(needletail__v1__golden_samples__init) {
@@ -63,7 +64,7 @@ enum GoldenSection {
   }
 
   private static func message(
-    of sample: GoldenSample, in memory: MessageMemory
+    of sample: GoldenSample, in memory: MessageBuilder
   ) -> UnsafeMutablePointer<Needletail__V1__GoldenSample>? {
     let cells = sample.cells.map { cell in
       memory.build(needletail__v1__cell__init) {
@@ -96,7 +97,7 @@ enum GoldenSection {
   }
 
   private static func message(
-    of answer: GoldenSample.Answer, named name: String, in memory: MessageMemory
+    of answer: GoldenSample.Answer, named name: String, in memory: MessageBuilder
   ) -> UnsafeMutablePointer<Needletail__V1__GoldenOutput>? {
     memory.build(needletail__v1__golden_output__init) {
       $0.name = memory.text(name)

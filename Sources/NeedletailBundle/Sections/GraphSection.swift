@@ -1,7 +1,9 @@
 internal import CNeedletailProto
 internal import NeedletailCore
+internal import NeedletailEngine
 
-/// The graph: values, nodes, outputs, and where each tensor's bytes stand in the weights section.
+/// The graph: values, nodes, outputs, and where each tensor's bytes stand in the weights section. What an operation
+/// says is the engine's to read and write.
 enum GraphSection {
   /// A graph whose tensors are still without their bytes.
   struct Blueprint {
@@ -22,18 +24,19 @@ enum GraphSection {
     try Bounds.check(message.n_nodes, 0...Limits.graphNodesMax, "graph: nodes")
     try Bounds.check(message.n_outputs, 1...Limits.graphOutputsMax, "graph: outputs")
     try Bounds.check(message.n_tensors, 0...Limits.graphTensorsMax, "graph: tensors")
-    let values = MessageValues.messages(message.values, message.n_values).map {
-      ModelGraph.Value(name: MessageValues.text($0.name), columns: Int($0.columns))
-    }
     let nodes = try MessageValues.messages(message.nodes, message.n_nodes).map { node throws(BundleError) in
       try self.node(node)
+    }
+    var values: [ModelGraph.Value] = []
+    for (index, value) in MessageValues.messages(message.values, message.n_values).enumerated() {
+      values.append(try self.value(value, index, nodes))
     }
     let outputs = try MessageValues.messages(message.outputs, message.n_outputs).map { output throws(BundleError) in
       let name = MessageValues.text(output.name)
       return ModelGraph.Output(
         name: name, value: Int(output.value),
-        kind: try MessageValues.known(
-          output.kind.rawValue, as: ModelGraph.Output.Kind.self, "output \(name.quotedForMessage): kind"))
+        kind: try MessageValues.enumeration(
+          output.kind.rawValue, as: OutputKind.self, "output \(name.quotedForMessage): kind"))
     }
     let tensors = try MessageValues.messages(message.tensors, message.n_tensors).map { tensor throws(BundleError) in
       try TensorPlace(tensor)
@@ -42,74 +45,92 @@ enum GraphSection {
       graph: ModelGraph(task: task, values: values, nodes: nodes, outputs: outputs, tensors: []), tensors: tensors)
   }
 
+  /// Without type, shape and domain a value is what format 1.0 knew: fp32 columns per row.
+  private static func value(
+    _ message: Needletail__V1__Value, _ index: Int, _ nodes: [Node]
+  ) throws(BundleError) -> ModelGraph.Value {
+    let name = MessageValues.text(message.name)
+    let writer = nodes.first { $0.outputs.contains(index) }.map { " of node \($0.name.quotedForMessage)" } ?? ""
+    let field = "value \(index) \(name.quotedForMessage)\(writer)"
+    var type = ValueType(columns: Int(message.columns))
+    if message.type.rawValue != 0 {
+      type.element = try MessageValues.enumeration(
+        message.type.rawValue, as: ValueType.Element.self, "\(field): element type")
+    }
+    type.domain = try MessageValues.enumeration(
+      message.domain.rawValue, as: ValueType.Domain.self, "\(field): domain")
+    if message.n_shape > 0 {
+      try Bounds.check(message.n_shape, 1...ValueType.rankMax, "\(field): dimensions of an item")
+      type.shape = MessageValues.integers(message.shape, message.n_shape)
+      guard type.columns == Int(message.columns) else {
+        throw BundleError(
+          .invalidGraph, "\(field): expected \(message.columns) elements in an item, found shape \(type.shape)")
+      }
+    }
+    return ModelGraph.Value(name: name, type: type)
+  }
+
   private static func node(_ message: Needletail__V1__Node) throws(BundleError) -> Node {
     let name = MessageValues.text(message.name)
-    let operation: Operation
-    switch message.operation_case {
-    case NEEDLETAIL__V1__NODE__OPERATION_IMPUTE:
-      let impute = message.impute.pointee
-      operation = .impute(fill: MessageValues.array(impute.fill, impute.n_fill))
-    case NEEDLETAIL__V1__NODE__OPERATION_AFFINE:
-      let affine = message.affine.pointee
-      operation = .affine(
-        Affine(
-          scaling: try MessageValues.known(
-            affine.scaling.rawValue, as: Affine.Scaling.self, "node \(name.quotedForMessage): scaling"),
-          offset: MessageValues.array(affine.offset, affine.n_offset),
-          scale: MessageValues.array(affine.scale, affine.n_scale), clamp: affine.clamp != 0))
-    case NEEDLETAIL__V1__NODE__OPERATION_ONE_HOT:
-      let oneHot = message.one_hot.pointee
-      operation = .oneHot(widths: MessageValues.array(oneHot.width, oneHot.n_width).map { Int($0) })
-    case NEEDLETAIL__V1__NODE__OPERATION_DENSE:
-      let dense = message.dense.pointee
-      operation = .dense(
-        Dense(
-          weights: Int(dense.weights), bias: dense.bias == 0 ? nil : Int(dense.bias) - 1,
-          activation: try MessageValues.known(
-            dense.activation.rawValue, as: Dense.Activation.self, "node \(name.quotedForMessage): activation")))
-    case NEEDLETAIL__V1__NODE__OPERATION_SOFTMAX: operation = .softmax
-    case NEEDLETAIL__V1__NODE__OPERATION_SIGMOID: operation = .sigmoid
-    case NEEDLETAIL__V1__NODE__OPERATION_ARG_MAX: operation = .argMax
-    default:
-      throw BundleError(
-        .unsupported,
-        "node \(name.quotedForMessage): operation: expected one of engine generation \(engineGeneration), found none that it knows"
-      )
+    let operation: any GraphOperation
+    do throws(GraphFault) {
+      operation = try withUnsafePointer(to: message) { node throws(GraphFault) in
+        try OperationCatalog.operation(of: node)
+      }
+    } catch {
+      throw BundleError(error)
     }
-    return Node(name: name, input: Int(message.input), output: Int(message.output), operation: operation)
+    guard message.n_inputs > 0 || message.n_outputs > 0 else {
+      return Node(name: name, input: Int(message.input), output: Int(message.output), operation: operation)
+    }
+    guard message.input == 0, message.output == 0 else {
+      throw BundleError(
+        .malformed,
+        "node \(name.quotedForMessage): expected its values in input and output or in inputs and outputs, found both")
+    }
+    return Node(
+      name: name, inputs: MessageValues.integers(message.inputs, message.n_inputs),
+      outputs: MessageValues.integers(message.outputs, message.n_outputs), operation: operation)
   }
 }
 
 // MARK: - Encoding
 
 extension GraphSection {
+  /// Whether a reader of format 1.0 would take the graph for another one, so that the bundle must ask for a reader of
+  /// 1.1. What such a reader refuses by itself, an operation or a type that it does not know, does not count.
+  static func needsOpenGraph(_ graph: ModelGraph) -> Bool {
+    graph.values.contains { $0.type != ValueType(columns: $0.columns) }
+      || graph.nodes.contains { $0.inputs.count != 1 || $0.outputs.count != 1 }
+      || graph.tensors.contains { if case .float16 = $0.storage { true } else { false } }
+  }
+
   /// - Parameter tensors: one place for each tensor of the graph.
   static func encode(_ graph: ModelGraph, tensors: [TensorPlace]) -> [UInt8] {
-    let memory = MessageMemory.forBuilding()
+    let memory = MessageBuilder()
     let values = graph.values.map { value in
       memory.build(needletail__v1__value__init) {
         $0.name = memory.text(value.name)
-        $0.columns = UInt32(value.columns)
+        $0.columns = UInt32(clamping: value.columns)
+        if value.type.element != .float32 {
+          $0.type = Needletail__V1__DataType(UInt32(value.type.element.rawValue))
+        }
+        if value.type.shape.count != 1 {
+          $0.n_shape = value.type.shape.count
+          $0.shape = memory.array(value.type.shape.map { UInt32(clamping: $0) })
+        }
+        $0.domain = Needletail__V1__Domain(UInt32(value.type.domain.rawValue))
       }
     }
     let nodes = graph.nodes.map { message(of: $0, in: memory) }
     let outputs = graph.outputs.map { output in
       memory.build(needletail__v1__output__init) {
         $0.name = memory.text(output.name)
-        $0.value = UInt32(output.value)
+        $0.value = UInt32(clamping: output.value)
         $0.kind = Needletail__V1__OutputKind(UInt32(output.kind.rawValue))
       }
     }
-    let places = tensors.map { place in
-      memory.build(needletail__v1__weight_tensor__init) {
-        $0.name = memory.text(place.name)
-        $0.type = Needletail__V1__DataType(UInt32(place.type.rawValue))
-        $0.n_shape = place.shape.count
-        $0.shape = memory.array(place.shape.map { UInt64($0) })
-        $0.offset = UInt64(place.offset)
-        $0.scales_offset = UInt64(place.scalesOffset)
-      }
-    }
+    let places = tensors.map { $0.message(in: memory) }
     return memory.pack(
       memory.build(needletail__v1__graph__init) {
         $0.task = memory.text(graph.task.rawValue)
@@ -125,52 +146,21 @@ extension GraphSection {
   }
 
   private static func message(
-    of node: Node, in memory: MessageMemory
+    of node: Node, in memory: MessageBuilder
   ) -> UnsafeMutablePointer<Needletail__V1__Node>? {
-    memory.build(needletail__v1__node__init) { message in
+    let message = memory.build(needletail__v1__node__init) { message in
       message.name = memory.text(node.name)
-      message.input = UInt32(node.input)
-      message.output = UInt32(node.output)
-      switch node.operation {
-      case .impute(let fill):
-        message.operation_case = NEEDLETAIL__V1__NODE__OPERATION_IMPUTE
-        message.impute = memory.build(needletail__v1__impute__init) {
-          $0.n_fill = fill.count
-          $0.fill = memory.array(fill)
-        }
-      case .affine(let affine):
-        message.operation_case = NEEDLETAIL__V1__NODE__OPERATION_AFFINE
-        message.affine = memory.build(needletail__v1__affine__init) {
-          $0.scaling = Needletail__V1__Scaling(UInt32(affine.scaling.rawValue))
-          $0.n_offset = affine.offset.count
-          $0.offset = memory.array(affine.offset)
-          $0.n_scale = affine.scale.count
-          $0.scale = memory.array(affine.scale)
-          $0.clamp = affine.clamp ? 1 : 0
-        }
-      case .oneHot(let widths):
-        message.operation_case = NEEDLETAIL__V1__NODE__OPERATION_ONE_HOT
-        message.one_hot = memory.build(needletail__v1__one_hot__init) {
-          $0.n_width = widths.count
-          $0.width = memory.array(widths.map { UInt32($0) })
-        }
-      case .dense(let dense):
-        message.operation_case = NEEDLETAIL__V1__NODE__OPERATION_DENSE
-        message.dense = memory.build(needletail__v1__dense__init) {
-          $0.weights = UInt32(dense.weights)
-          $0.bias = dense.bias.map { UInt32($0 + 1) } ?? 0
-          $0.activation = Needletail__V1__Activation(UInt32(dense.activation.rawValue))
-        }
-      case .softmax:
-        message.operation_case = NEEDLETAIL__V1__NODE__OPERATION_SOFTMAX
-        message.softmax = memory.build(needletail__v1__softmax__init) { _ in }
-      case .sigmoid:
-        message.operation_case = NEEDLETAIL__V1__NODE__OPERATION_SIGMOID
-        message.sigmoid = memory.build(needletail__v1__sigmoid__init) { _ in }
-      case .argMax:
-        message.operation_case = NEEDLETAIL__V1__NODE__OPERATION_ARG_MAX
-        message.arg_max = memory.build(needletail__v1__arg_max__init) { _ in }
+      if node.inputs.count == 1, node.outputs.count == 1 {
+        message.input = UInt32(clamping: node.inputs[0])
+        message.output = UInt32(clamping: node.outputs[0])
+      } else {
+        message.n_inputs = node.inputs.count
+        message.inputs = memory.array(node.inputs.map { UInt32(clamping: $0) })
+        message.n_outputs = node.outputs.count
+        message.outputs = memory.array(node.outputs.map { UInt32(clamping: $0) })
       }
     }
+    if let message { OperationCatalog.set(node.operation, in: message, memory: memory) }
+    return message
   }
 }

@@ -1,4 +1,5 @@
 internal import NeedletailCore
+internal import NeedletailEngine
 
 extension BundleContents {
   /// Checks everything a reader may rely on; the writer runs it, too, so that what was published can be

@@ -1,19 +1,66 @@
 public import NeedletailCore
 
 extension FeatureBinder {
-  /// Binds some rows of a request; ``rows(of:rowsMax:)`` must have passed for the same tensors.
+  /// Binds some rows of a request; ``extent(of:max:)`` must have passed for the same tensors.
   ///
   /// Allocates only where it throws.
-  /// - Parameter row0: room for `rows.count × features` floats; row `rows.lowerBound` comes first.
+  /// - Parameter items: room for `rows.count` rows of ``Plan/inputItemBytes``, aligned to their elements; row
+  ///   `rows.lowerBound` comes first.
   /// - Throws: `.invalidArgument` naming feature, row, what was expected and what was found.
-  public func bind(_ tensors: UnsafeBufferPointer<TensorView>, rows: Range<Int>, into row0: UnsafeMutablePointer<Float>)
-    throws(ServingError)
-  {
+  public func bind(
+    _ tensors: UnsafeBufferPointer<TensorView>, rows: Range<Int>, into items: UnsafeMutableRawPointer
+  ) throws(ServingError) {
+    if element == .float64 {
+      try bind(tensors, rows: rows, to: items.assumingMemoryBound(to: Double.self))
+    } else {
+      try bind(tensors, rows: rows, to: items.assumingMemoryBound(to: Float.self))
+    }
+  }
+
+  /// Binds one row of cells, in schema order.
+  ///
+  /// - Parameters:
+  ///   - row: the number that messages name.
+  ///   - item: room for one row of ``Plan/inputItemBytes``, aligned to its elements.
+  /// - Throws: `.invalidArgument` naming feature, row, what was expected and what was found.
+  public func bind(_ cells: [Cell], row: Int = 0, into item: UnsafeMutableRawPointer) throws(ServingError) {
+    if element == .float64 {
+      try bind(cells, row: row, to: item.assumingMemoryBound(to: Double.self))
+    } else {
+      try bind(cells, row: row, to: item.assumingMemoryBound(to: Float.self))
+    }
+  }
+
+  private func bind<Number: BinaryFloatingPoint>(
+    _ cells: [Cell], row: Int, to row0: UnsafeMutablePointer<Number>
+  ) throws(ServingError) {
+    guard cells.count == count else {
+      throw .invalidArgument("row \(row): expected \(count) cells, found \(cells.count)")
+    }
+    for (feature, cell) in cells.enumerated() {
+      let column = columns[feature]
+      let result: Result<Number, CellFault>
+      switch cell {
+      case .number(let number): result = column.bind(number: number)
+      case .missing: result = column.missing()
+      case .text(var text): result = text.withUTF8 { column.bind(text: UnsafeRawBufferPointer($0)) }
+      }
+      switch result {
+      case .success(let value): row0[feature] = value
+      case .failure(let fault): throw error(fault, feature: feature, row: row, found: cell)
+      }
+    }
+  }
+
+  private func bind<Number: BinaryFloatingPoint & BitwiseCopyable>(
+    _ tensors: UnsafeBufferPointer<TensorView>, rows: Range<Int>, to row0: UnsafeMutablePointer<Number>
+  ) throws(ServingError) {
     if let tensor = denseTensor(tensors) {
       if tensor.type == .float32 {
-        try bindDenseFloats(tensor, rows: rows, into: row0)
+        if Number.self == Float.self, copyFinite(tensor, rows: rows, to: row0) { return }
+        try bindDenseFloats(tensor, rows: rows, to: row0)
       } else {
-        try bindDense(tensor, rows: rows, into: row0)
+        try bindDense(tensor, rows: rows, to: row0)
       }
       return
     }
@@ -27,47 +74,28 @@ extension FeatureBinder {
     }
   }
 
-  /// Binds one row of cells, in schema order.
+  /// The common case on its own: finite fp32 for numeric features is copied as it comes.
   ///
-  /// - Parameter row: the number that messages name.
-  /// - Throws: `.invalidArgument` naming feature, row, what was expected and what was found.
-  public func bind(_ cells: [Cell], row: Int = 0, into row0: UnsafeMutablePointer<Float>) throws(ServingError) {
-    guard cells.count == count else {
-      throw .invalidArgument("row \(row): expected \(count) cells, found \(cells.count)")
-    }
-    for (feature, cell) in cells.enumerated() {
-      let column = columns[feature]
-      let result: Result<Float, CellFault>
-      switch cell {
-      case .number(let number): result = column.bind(number: number)
-      case .missing: result = column.missing
-      case .text(var text): result = text.withUTF8 { column.bind(text: UnsafeRawBufferPointer($0)) }
-      }
-      switch result {
-      case .success(let value): row0[feature] = value
-      case .failure(let fault): throw error(fault, feature: feature, row: row, found: cell)
-      }
-    }
+  /// - Parameter row0: fp32 as well.
+  /// - Returns: whether nothing is left to look at one by one, as nearly always.
+  private func copyFinite(_ tensor: TensorView, rows: Range<Int>, to row0: UnsafeMutableRawPointer) -> Bool {
+    guard isNumeric, let data = tensor.data.baseAddress else { return false }
+    let elements = rows.count * count
+    row0.copyMemory(
+      from: data + rows.lowerBound * count * MemoryLayout<Float>.size, byteCount: elements * MemoryLayout<Float>.size)
+    return NonFinite.count(UnsafePointer(row0.assumingMemoryBound(to: Float.self)), count: elements) == 0
   }
 
-  /// The common case on its own: finite fp32 for numeric features is copied as it comes.
-  private func bindDenseFloats(
-    _ tensor: TensorView, rows: Range<Int>, into row0: UnsafeMutablePointer<Float>
+  private func bindDenseFloats<Number: BinaryFloatingPoint>(
+    _ tensor: TensorView, rows: Range<Int>, to row0: UnsafeMutablePointer<Number>
   ) throws(ServingError) {
-    // Nearly always nothing is left to look at one by one.
-    if isNumeric, let data = tensor.data.baseAddress {
-      let elements = rows.count * count
-      UnsafeMutableRawPointer(row0).copyMemory(
-        from: data + rows.lowerBound * count * MemoryLayout<Float>.size, byteCount: elements * MemoryLayout<Float>.size)
-      if NonFinite.count(row0, count: elements) == 0 { return }
-    }
     for row in rows {
       let to = row0 + (row - rows.lowerBound) * count
       for feature in 0..<count {
         let element = row * count + feature
         let value = tensor.data.loadUnaligned(fromByteOffset: 4 * element, as: Float.self)
         if value.isFinite, !columns[feature].isCategorical {
-          to[feature] = value
+          to[feature] = Number(value)
         } else {
           to[feature] = try bound(tensor, element: element, columns[feature], feature, row: row)
         }
@@ -75,8 +103,8 @@ extension FeatureBinder {
     }
   }
 
-  private func bindDense(
-    _ tensor: TensorView, rows: Range<Int>, into row0: UnsafeMutablePointer<Float>
+  private func bindDense<Number: BinaryFloatingPoint>(
+    _ tensor: TensorView, rows: Range<Int>, to row0: UnsafeMutablePointer<Number>
   ) throws(ServingError) {
     for row in rows {
       let to = row0 + (row - rows.lowerBound) * count
@@ -88,13 +116,13 @@ extension FeatureBinder {
 
   /// One element of a tensor, bound.
   @inline(__always)
-  private func bound(
+  private func bound<Number: BinaryFloatingPoint>(
     _ tensor: TensorView, element: Int, _ column: FeatureColumn, _ feature: Int, row: Int
-  ) throws(ServingError) -> Float {
-    let result =
+  ) throws(ServingError) -> Number {
+    let result: Result<Number, CellFault> =
       switch tensor.number(at: element) {
       case .success(let number)?: column.bind(number: number)
-      case .failure(let fault)?: Result<Float, CellFault>.failure(fault)
+      case .failure(let fault)?: .failure(fault)
       case nil: column.bind(text: tensor.strings[element])
       }
     switch result {

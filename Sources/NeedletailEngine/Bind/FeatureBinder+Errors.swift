@@ -47,7 +47,9 @@ extension FeatureBinder {
     case .missing: return .invalidArgument("\(place): expected a value, found none")
     case .infinite: return .invalidArgument("\(place): expected a finite number, found \(found)")
     case .tooLarge:
-      return .invalidArgument("\(place): expected a number within ±\(Float.greatestFiniteMagnitude), found \(found)")
+      let largest =
+        element == .float64 ? "\(Double.greatestFiniteMagnitude)" : "\(Float.greatestFiniteMagnitude)"
+      return .invalidArgument("\(place): expected a number within ±\(largest), found \(found)")
     case .notANumber: return .invalidArgument("\(place): expected a number, found \(found)")
     case .notABool:
       return .invalidArgument("\(place): expected a BOOL byte of 0 or 1, found \(found.prefix { $0 != "." })")

@@ -1,13 +1,15 @@
 public import NeedletailCore
 
-/// Turns what a client or a file sends into bound rows: fp32, one column per feature, missing as NaN,
-/// categories as codes.
+/// Turns what a client or a file sends into bound rows: one column per feature, missing as NaN, categories as
+/// codes. Rows are f32, or f64 where the model asks for it, so that nothing is rounded on the way.
 ///
 /// A request brings either one tensor `features` of shape `[rows, features]`, of any numeric type
 /// (categories as codes) or of text, or one tensor per feature, by name in any order, of shape
 /// `[rows]` or `[rows, 1]`. Immutable; anyone may call it. Rows count from 0 in messages.
 public final class FeatureBinder: Sendable {
   public let schema: FeatureSchema
+  /// Element type of bound rows: `.float32` or `.float64`.
+  public let element: ValueType.Element
 
   /// Both lie in memory that only this object owns, written by its initialiser, read-only until its
   /// end.
@@ -20,10 +22,15 @@ public final class FeatureBinder: Sendable {
 
   var count: Int { schema.features.count }
 
-  /// - Throws: what is wrong with the schema, naming the feature.
-  public init(_ schema: FeatureSchema) throws(PlanError) {
+  /// - Parameter element: type of value 0 of the model's graph.
+  /// - Throws: what is wrong with the schema, naming the feature, or with the type.
+  public init(_ schema: FeatureSchema, element: ValueType.Element = .float32) throws(PlanError) {
     try Self.check(schema)
+    guard element == .float32 || element == .float64 else {
+      throw PlanError("bound rows: expected f32 or f64, found \(element)")
+    }
     self.schema = schema
+    self.element = element
     names = ByteTable(schema.features.map(\.name))
     columns = .allocate(capacity: schema.features.count)
     for (index, feature) in schema.features.enumerated() {
@@ -39,7 +46,7 @@ public final class FeatureBinder: Sendable {
     names.deallocate()
   }
 
-  private static func check(_ schema: FeatureSchema) throws(PlanError) {
+  static func check(_ schema: FeatureSchema) throws(PlanError) {
     guard (1...Limits.featuresMax).contains(schema.features.count) else {
       throw PlanError("schema: expected 1 to \(Limits.featuresMax) features, found \(schema.features.count)")
     }
@@ -70,11 +77,18 @@ public final class FeatureBinder: Sendable {
   /// The same for comparison; read-only, for as long as the process lives.
   nonisolated(unsafe) private static let dense = ByteTable([denseName])
 
-  /// Checks names, types, shapes and byte counts, and returns how many rows there are.
+  /// Checks names, types, shapes and byte counts, and returns how much there is to compute: for tables as many units
+  /// as rows.
   ///
   /// Allocates only where it throws, or where more than 8,192 features come out of order.
   /// - Throws: `.invalidArgument` naming the tensor, what was expected and what was found.
-  public func rows(of tensors: UnsafeBufferPointer<TensorView>, rowsMax: Int) throws(ServingError) -> Int {
+  public func extent(
+    of tensors: UnsafeBufferPointer<TensorView>, max: BatchExtent
+  ) throws(ServingError) -> BatchExtent {
+    BatchExtent(rows: try rows(of: tensors, rowsMax: min(max.rows, max.units)))
+  }
+
+  private func rows(of tensors: UnsafeBufferPointer<TensorView>, rowsMax: Int) throws(ServingError) -> Int {
     if let tensor = denseTensor(tensors) { return try denseRows(tensor, rowsMax: rowsMax) }
     guard !tensors.isEmpty else { throw noTensors() }
     var rows: Int?

@@ -4,7 +4,7 @@ internal import NeedletailCore
 enum CellFault: Error {
   case missing
   case infinite
-  /// Finite, but beyond fp32.
+  /// Finite, but beyond the element type of the bound row.
   case tooLarge
   case notANumber
   case notABool
@@ -39,36 +39,40 @@ struct FeatureColumn: BitwiseCopyable {
   }
 
   /// A number: itself, or for a categorical feature the code of a category. NaN is missing.
+  ///
+  /// `Number` is the element type of the bound row.
   @inline(__always)
-  func bind(number: Double) -> Result<Float, CellFault> {
-    let value = Float(number)
+  func bind<Number: BinaryFloatingPoint>(number: Double) -> Result<Number, CellFault> {
+    let value = Number(number)
     guard value.isFinite else {
-      if number.isNaN { return missing }
+      if number.isNaN { return missing() }
       return .failure(number.isInfinite ? .infinite : .tooLarge)
     }
     guard isCategorical else { return .success(value) }
     guard number >= 0, number < Double(categories.count), number == number.rounded(.towardZero) else {
-      return unknown
+      return unknown()
     }
     return .success(value)
   }
 
   /// Text: a category, or for a numeric feature a decimal number. Empty is missing.
-  func bind(text: UnsafeRawBufferPointer) -> Result<Float, CellFault> {
-    if text.isEmpty { return missing }
+  func bind<Number: BinaryFloatingPoint>(text: UnsafeRawBufferPointer) -> Result<Number, CellFault> {
+    if text.isEmpty { return missing() }
     guard isCategorical else {
       guard let number = NumberText.parse(text) else { return .failure(.notANumber) }
-      return bind(number: number.isInfinite ? .greatestFiniteMagnitude : number)
+      return number.isInfinite ? .failure(.tooLarge) : bind(number: number)
     }
-    if let code = categories.index(of: text) { return .success(Float(code)) }
+    if let code = categories.index(of: text) { return .success(Number(code)) }
     // Categories are valid UTF-8, so only what matches none needs the check.
     guard String(validating: text, as: UTF8.self) != nil else { return .failure(.invalidUTF8) }
-    return unknown
+    return unknown()
   }
 
-  var missing: Result<Float, CellFault> { acceptsMissing ? .success(.nan) : .failure(.missing) }
+  func missing<Number: BinaryFloatingPoint>() -> Result<Number, CellFault> {
+    acceptsMissing ? .success(.nan) : .failure(.missing)
+  }
 
-  private var unknown: Result<Float, CellFault> {
-    unknownCode.isNaN ? .failure(.unknownCategory) : .success(unknownCode)
+  private func unknown<Number: BinaryFloatingPoint>() -> Result<Number, CellFault> {
+    unknownCode.isNaN ? .failure(.unknownCategory) : .success(Number(unknownCode))
   }
 }

@@ -1,5 +1,3 @@
-public import NeedletailCore
-
 /// Whether loading may compute in another precision than the bundle stores.
 public enum PrecisionPolicy: String, Sendable, CaseIterable {
   /// What the trainer chose and its golden samples were recorded with: the same integers everywhere.
@@ -104,22 +102,5 @@ public struct PlanChoice: Sendable, Equatable, CustomStringConvertible {
     let digits = microseconds < 10 ? 100.0 : microseconds < 100 ? 10 : 1
     let rounded = (microseconds * digits).rounded() / digits
     return digits == 1 ? String(Int(min(rounded, 1e12))) : String(rounded)
-  }
-}
-
-extension ModelGraph {
-  /// The same graph with all int8 weights as fp32.
-  var dequantised: ModelGraph {
-    var graph = self
-    for index in graph.tensors.indices {
-      guard case .int8(let elements, let scales) = graph.tensors[index].storage else { continue }
-      let columns = max(1, elements.count / max(1, scales.count))
-      graph.tensors[index].storage = .float32(
-        [Float](unsafeUninitializedCapacity: elements.count) { floats, count in
-          for position in elements.indices { floats[position] = Float(elements[position]) * scales[position / columns] }
-          count = elements.count
-        })
-    }
-    return graph
   }
 }

@@ -1,10 +1,5 @@
 internal import CNeedletailKernels
-
-#if canImport(Glibc)
-  internal import Glibc
-#else
-  internal import Darwin
-#endif
+internal import Glibc
 
 /// A family of kernels. Raw values are those of `NEEDLETAIL_ISA`.
 ///

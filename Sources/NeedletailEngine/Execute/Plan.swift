@@ -1,12 +1,74 @@
 internal import CNeedletailKernels
 public import NeedletailCore
 
+/// Why a graph or a schema cannot be compiled: the node at fault, if one is, and one sentence.
+public struct PlanError: Error, Equatable, Sendable, CustomStringConvertible {
+  /// Name of the node (or of the feature) at fault, as the bundle spells it.
+  public let node: String?
+  public let message: String
+
+  public init(node: String? = nil, _ message: String) {
+    self.node = node
+    self.message = message
+  }
+
+  init(_ fault: GraphFault) { self.init(node: fault.node, fault.message) }
+
+  public var description: String { message }
+}
+
+/// How a plan is compiled.
+public struct PlanOptions: Sendable {
+  /// Largest extent of one run; scratch grows with it. Rows: 1 … `Limits.batchRowsMaxDefault`.
+  public var extentMax = BatchExtent(rows: 256)
+  /// Allows OpenBLAS for fp32 layers at large batches: faster there, but a row's last bits may then
+  /// depend on how many rows ran with it.
+  public var relaxed: Bool = false
+  /// The kernels to use; nil takes ``InstructionSet/selected``.
+  public var isa: InstructionSet?
+
+  public init() {}
+
+  /// ``extentMax`` of rows that are one unit each, as in models of tables.
+  public var rowsMax: Int {
+    get { extentMax.rows }
+    set { extentMax = BatchExtent(rows: newValue) }
+  }
+}
+
 /// What a plan writes under which name.
 public struct PlanOutput: Sendable, Equatable {
   public let name: String
-  public let kind: ModelGraph.Output.Kind
+  public let kind: OutputKind
   /// 1 for class outputs.
   public let columns: Int
+}
+
+/// One step of a compiled plan, for people.
+public struct PlanStep: Sendable, Equatable, CustomStringConvertible {
+  /// Bytes of the arena at the plan's largest batch.
+  public typealias Buffer = Range<Int>
+
+  /// Name of the graph's node that it computes, the first of those that were fused.
+  public let node: String
+  /// What it does, e.g. `dense relu int8`.
+  public let operation: String
+  /// The kernel that runs it.
+  public let kernel: String
+  public let inputColumns: Int
+  public let outputColumns: Int
+  /// Packed weights, with scales and biases.
+  public let weightBytes: Int
+  /// Of a matrix product, else 0.
+  public let multiplyAddsPerRow: Int
+  /// What it reads and writes, the first of each; two steps share bytes if one is done with them before the other
+  /// begins.
+  public let input: Buffer
+  public let output: Buffer
+  /// Rows from which the threads of the engine's pool share it; nil for what always runs alone.
+  public let sharedFromRows: Int?
+
+  public var description: String { "\(node): \(operation), \(inputColumns) → \(outputColumns)" }
 }
 
 /// A compiled model: packed weights and a flat list of steps. Shared and read-only; any number of
@@ -15,9 +77,13 @@ public struct PlanOutput: Sendable, Equatable {
 /// A row's answer is bit-identical on every instruction set and in whatever batch it runs, except
 /// where ``PlanOptions/relaxed`` allows otherwise.
 public final class Plan: Sendable {
-  public let inputColumns: Int
+  /// Type of value 0: what the binder writes into a workspace.
+  public let input: ValueType
+  /// Bytes of one item of the input; items stand one after the other.
+  public let inputItemBytes: Int
   public let outputs: [PlanOutput]
-  public let rowsMax: Int
+  /// Largest extent of one run.
+  public let extentMax: BatchExtent
   public let isa: InstructionSet
   /// `int8`, `fp32` or `mixed`: what the dense layers compute in.
   public let precision: String
@@ -28,6 +94,9 @@ public final class Plan: Sendable {
   /// For people.
   public let steps: [PlanStep]
 
+  public var inputColumns: Int { input.columns }
+  public var rowsMax: Int { extentMax.rows }
+
   /// In bytes, into the workspace.
   let inputOffset: Int
   let outputOffsets: [Int]
@@ -35,150 +104,173 @@ public final class Plan: Sendable {
   /// Lies in `storage`, written before the plan was.
   private nonisolated(unsafe) let kernelPlan: UnsafePointer<nt_plan>
 
-  /// Rows from which a relaxed plan hands fp32 layers to OpenBLAS: below, packing B on every call
-  /// costs more than its kernels gain.
-  private static let relaxedRowsMin = 64
-
-  /// - Parameter inputColumns: features of the schema.
   /// - Throws: what is wrong with the graph or the options, naming the node.
-  public init(_ graph: ModelGraph, inputColumns: Int, options: PlanOptions = PlanOptions()) throws(PlanError) {
-    let isa = options.isa ?? InstructionSet.selected
-    guard isa.isSupported, let kernels = nt_kernel_table_for(isa.kernelSet) else {
-      throw PlanError("this CPU does not support the \(isa.rawValue) kernels")
-    }
-    guard (1...Limits.batchRowsMaxDefault).contains(options.rowsMax) else {
-      throw PlanError("rows of a plan: expected 1 to \(Limits.batchRowsMaxDefault), found \(options.rowsMax)")
-    }
+  public convenience init(_ graph: ModelGraph, options: PlanOptions = PlanOptions()) throws(PlanError) {
     do throws(GraphFault) {
-      try graph.check(inputColumns: inputColumns)
+      try graph.check()
     } catch {
       throw PlanError(error)
     }
+    try self.init(checked: graph, options: options)
+  }
+
+  /// - Parameter graph: one that ``ModelGraph/check()`` has passed.
+  init(checked graph: ModelGraph, options: PlanOptions) throws(PlanError) {
+    let isa = options.isa ?? InstructionSet.selected
+    guard isa.isSupported else { throw PlanError("this CPU does not support the \(isa.rawValue) kernels") }
+    let extent = options.extentMax
+    guard (1...Limits.batchRowsMaxDefault).contains(extent.rows) else {
+      throw PlanError("rows of a plan: expected 1 to \(Limits.batchRowsMaxDefault), found \(extent.rows)")
+    }
+    guard (1...Int(NT_PLAN_ITEMS_MAX)).contains(extent.units) else {
+      throw PlanError("units of a plan: expected 1 to \(NT_PLAN_ITEMS_MAX), found \(extent.units)")
+    }
+    if options.relaxed { BLAS.useOneThread() }
 
     let storage = PlanStorage()
-    var compiler = PlanCompiler(graph, options: options, kernels: kernels, storage: storage)
-    try compiler.compile()
+    var builder = PlanBuilder(graph, options: options, isa: isa, storage: storage)
+    try builder.compile()
     let layout = MemoryPlanner.plan(
-      compiler.buffers.map {
-        .init(bytes: $0.bytesPerRow * options.rowsMax, firstStep: $0.firstStep, lastStep: $0.lastStep)
-      })
+      builder.buffers.map { .init(bytes: $0.bytes(extent), firstStep: $0.firstStep, lastStep: $0.lastStep) })
     guard layout.bytes <= Limits.workspaceBytesMax else {
       throw PlanError(
-        "graph: expected at most \(Limits.workspaceBytesMax) bytes of scratch for \(options.rowsMax) rows, found \(layout.bytes)"
+        "graph: expected at most \(Limits.workspaceBytesMax) bytes of scratch for \(extent.rows) rows, found \(layout.bytes)"
       )
     }
 
-    let resolved = compiler.steps.map { step in
-      var kernel = step.kernel
-      kernel.in_offset = layout.offsets[step.input]
-      kernel.out_offset = layout.offsets[step.output]
-      if let scales = step.scales { kernel.scales_offset = layout.offsets[scales] }
-      if let magnitudes = step.magnitudes { kernel.magnitudes_offset = layout.offsets[magnitudes] }
-      return kernel
-    }
-    var kernelPlan = nt_plan()
-    kernelPlan.kernels = kernels
-    kernelPlan.steps = try storage.copy(resolved, for: nil)
-    kernelPlan.step_count = resolved.count
-    kernelPlan.share_rows_min = resolved.compactMap(\.shareRowsMin).min() ?? .max
-    if options.relaxed {
-      BLAS.useOneThread()
-      kernelPlan.sgemm = BLAS.multiplyByTransposed
-      kernelPlan.sgemm_rows_min = Self.relaxedRowsMin
-    }
-
-    func offset(ofValue value: Int) -> Int { compiler.bufferOfValue[value].map { layout.offsets[$0] } ?? 0 }
-    self.inputColumns = inputColumns
-    self.outputs = graph.outputs.map {
+    func offset(ofValue value: Int) -> Int { builder.bufferOfValue[value].map { layout.offsets[$0] } ?? 0 }
+    input = graph.values[0].type
+    inputItemBytes = graph.values[0].type.itemBytes ?? 0
+    outputs = graph.outputs.map {
       PlanOutput(name: $0.name, kind: $0.kind, columns: graph.values[$0.value].columns)
     }
-    self.rowsMax = options.rowsMax
+    extentMax = extent
     self.isa = isa
-    self.precision =
-      switch (compiler.denseInt8Count, compiler.denseFloatCount) {
+    precision =
+      switch (builder.int8ProductCount, builder.floatProductCount) {
       case (1..., 0): "int8"
       case (0, _): "fp32"
       default: "mixed"
       }
-    self.steps = compiler.steps.map { step in
+    steps = builder.steps.map { step in
       func place(_ buffer: Int) -> PlanStep.Buffer {
         let start = layout.offsets[buffer]
-        return start..<start + compiler.buffers[buffer].bytesPerRow * options.rowsMax
+        return start..<start + builder.buffers[buffer].bytes(extent)
       }
-      return PlanStep(step, input: place(step.input), output: place(step.output))
+      return PlanStep(step, input: place(step.buffers[0]), output: place(step.written))
     }
-    self.inputOffset = offset(ofValue: 0)
-    self.outputOffsets = graph.outputs.map { offset(ofValue: $0.value) }
-    self.workspaceBytes = layout.bytes
-    self.kernelPlan = try storage.copy([kernelPlan], for: nil)
-    self.residentBytes = storage.bytes
+    inputOffset = offset(ofValue: 0)
+    outputOffsets = graph.outputs.map { offset(ofValue: $0.value) }
+    workspaceBytes = layout.bytes
+    kernelPlan = try Self.kernelPlan(builder, layout, in: storage)
+    residentBytes = storage.bytes
     self.storage = storage
   }
 
-  /// As ``run(_:rows:)``, and how long each step took, in nanoseconds.
+  /// The plan as the kernels see it.
+  private static func kernelPlan(
+    _ builder: PlanBuilder, _ layout: MemoryPlanner.Layout, in storage: PlanStorage
+  ) throws(PlanError) -> UnsafePointer<nt_plan> {
+    // One block for the offsets of all steps, so that a run reads them forward.
+    let offsets = try storage.copy(builder.steps.flatMap { $0.buffers.map { layout.offsets[$0] } }, for: nil)
+    var first = 0
+    var steps: [nt_step] = []
+    for step in builder.steps {
+      steps.append(
+        nt_step(
+          run: step.run, parameters: step.parameters, offsets: offsets + first, count: step.domain.count))
+      first += step.buffers.count
+    }
+    func sharedFrom(_ count: nt_count) -> Int {
+      builder.steps.filter { $0.domain.count == count }.compactMap(\.sharedFromItems).min() ?? .max
+    }
+    let plan = nt_plan(
+      steps: try storage.copy(steps, for: nil), step_count: steps.count,
+      share_rows_min: sharedFrom(NT_COUNT_ROWS), share_units_min: sharedFrom(NT_COUNT_UNITS))
+    return try storage.copy([plan], for: nil)
+  }
+
+  // MARK: - running
+
+  /// Computes an extent from the workspace's input to its outputs: one C call, no allocation, no lock.
+  ///
+  /// The input stays as it is.
+  /// - Parameter extent: at least a row and a unit, at most ``extentMax``.
+  public func run(_ workspace: borrowing Workspace, _ extent: BatchExtent) {
+    check(workspace, extent)
+    nt_plan_run(kernelPlan, workspace.memory, extent.rows, extent.units)
+  }
+
+  /// Runs rows that are one unit each, as in models of tables.
+  /// - Parameter rows: 1 … `rowsMax`.
+  public func run(_ workspace: borrowing Workspace, rows: Int) { run(workspace, BatchExtent(rows: rows)) }
+
+  /// Runs on the caller's thread only, whatever the pool could do: for a loader, which must not take
+  /// the pool's threads from those who serve. The outputs are the same.
+  /// - Parameter extent: as in ``run(_:_:)``.
+  public func runAlone(_ workspace: borrowing Workspace, _ extent: BatchExtent) {
+    check(workspace, extent)
+    nt_plan_run_alone(kernelPlan, workspace.memory, extent.rows, extent.units)
+  }
+
+  /// ``runAlone(_:_:)`` of rows that are one unit each.
+  /// - Parameter rows: 1 … `rowsMax`.
+  public func runAlone(_ workspace: borrowing Workspace, rows: Int) { runAlone(workspace, BatchExtent(rows: rows)) }
+
+  /// Runs, and tells how long each step took, in nanoseconds.
   ///
   /// Reading the clock adds some 20 ns a step: for tools, not for serving.
   public func timedRun(_ workspace: borrowing Workspace, rows: Int) -> [UInt64] {
-    precondition(workspace.plan === self, "a workspace runs only the plan it was made for")
-    precondition(rows >= 1 && rows <= rowsMax, "rows out of range")
+    check(workspace, BatchExtent(rows: rows))
     return [UInt64](unsafeUninitializedCapacity: steps.count) { nanoseconds, count in
-      nt_plan_run_timed(kernelPlan, workspace.memory, rows, nanoseconds.baseAddress)
+      nt_plan_run_timed(kernelPlan, workspace.memory, rows, rows, nanoseconds.baseAddress)
       count = steps.count
     }
   }
 
-  /// Computes `rows` rows from the workspace's input to its outputs: one C call, no allocation, no lock.
-  ///
-  /// The input rows stay as they are.
-  /// - Parameter rows: 1 … `rowsMax`.
-  public func run(_ workspace: borrowing Workspace, rows: Int) {
+  @inline(__always)
+  private func check(_ workspace: borrowing Workspace, _ extent: BatchExtent) {
     precondition(workspace.plan === self, "a workspace runs only the plan it was made for")
-    precondition(rows >= 1 && rows <= rowsMax, "rows out of range")
-    nt_plan_run(kernelPlan, workspace.memory, rows)
-  }
-
-  /// The same on the caller's thread only, whatever the pool could do: for a loader, which must not take
-  /// the pool's threads from those who serve. The outputs are the same.
-  /// - Parameter rows: 1 … `rowsMax`.
-  public func runAlone(_ workspace: borrowing Workspace, rows: Int) {
-    precondition(workspace.plan === self, "a workspace runs only the plan it was made for")
-    precondition(rows >= 1 && rows <= rowsMax, "rows out of range")
-    nt_plan_run_alone(kernelPlan, workspace.memory, rows)
-  }
-}
-
-extension nt_step {
-  /// Of a matrix product, else 0.
-  fileprivate var multiplyAddsPerRow: Int {
-    kind == NT_STEP_DENSE_S8 || kind == NT_STEP_DENSE_F32 ? Int(in_columns) * Int(out_columns) : 0
-  }
-
-  /// Rows from which the pool's threads share it.
-  fileprivate var shareRowsMin: Int? {
-    guard multiplyAddsPerRow > 0, out_columns > NT_PANEL_COLUMNS else { return nil }
-    return (Int(NT_SHARE_MULTIPLY_ADDS_MIN) + multiplyAddsPerRow - 1) / multiplyAddsPerRow
-  }
-
-  /// Its entry of the kernel table.
-  fileprivate var kernelName: String {
-    switch kind {
-    case NT_STEP_PREPROCESS: "preprocess"
-    case NT_STEP_QUANTISE: has_magnitudes ? "quantise_known" : "quantise"
-    case NT_STEP_DENSE_S8: "s8_gemm"
-    case NT_STEP_DENSE_F32: "f32_gemm"
-    case NT_STEP_LOGISTIC: "logistic"
-    case NT_STEP_SOFTMAX: "softmax"
-    default: "argmax"
-    }
+    precondition(extent.rows >= 1 && extent.units >= 1 && extent.fits(in: extentMax), "extent out of range")
   }
 }
 
 extension PlanStep {
-  fileprivate init(_ step: PlanCompiler.Step, input: Buffer, output: Buffer) {
+  fileprivate init(_ step: PlanBuilder.Step, input: Buffer, output: Buffer) {
     self.init(
-      node: step.node, operation: step.operation, kernel: step.kernel.kernelName,
-      inputColumns: Int(step.kernel.in_columns), outputColumns: Int(step.kernel.out_columns),
-      weightBytes: step.weightBytes, multiplyAddsPerRow: step.kernel.multiplyAddsPerRow, input: input,
-      output: output, sharedFromRows: step.kernel.shareRowsMin)
+      node: step.node, operation: step.words, kernel: step.kernel, inputColumns: step.inputColumns,
+      outputColumns: step.outputColumns, weightBytes: step.weightBytes,
+      multiplyAddsPerRow: step.multiplyAddsPerItem, input: input, output: output,
+      sharedFromRows: step.sharedFromItems)
+  }
+}
+
+/// One thread's scratch for one plan, reused from run to run.
+///
+/// Unchecked: it is never shared, for it cannot be copied; its owner may move it to another thread between runs.
+public struct Workspace: ~Copyable, @unchecked Sendable {
+  let plan: Plan
+  /// Aligned for every kernel, every page touched.
+  let memory: UnsafeMutableRawPointer
+
+  public init(_ plan: Plan) {
+    self.plan = plan
+    guard let memory = AlignedMemory.allocate(bytes: plan.workspaceBytes) else {
+      // As Swift's own allocations end; what a load will need is asked for before it begins.
+      fatalError("no memory for \(plan.workspaceBytes) bytes of scratch")
+    }
+    self.memory = memory
+  }
+
+  deinit { AlignedMemory.free(memory, bytes: plan.workspaceBytes) }
+
+  /// Room for bound items of the plan's largest extent, ``Plan/inputItemBytes`` each, one after the other.
+  public var input: UnsafeMutableRawPointer { memory + plan.inputOffset }
+
+  /// Answers of the last run: rows × columns, row-major; class outputs hold one index per row.
+  ///
+  /// - Parameter index: into ``Plan/outputs``.
+  public func output(_ index: Int) -> UnsafePointer<Float> {
+    UnsafePointer((memory + plan.outputOffsets[index]).assumingMemoryBound(to: Float.self))
   }
 }

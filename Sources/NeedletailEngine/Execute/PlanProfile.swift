@@ -1,3 +1,5 @@
+internal import CNeedletailKernels
+
 /// Where the time of a plan goes at one batch size.
 public struct PlanProfile: Sendable, Equatable {
   public let rows: Int
@@ -15,7 +17,7 @@ extension Plan {
   ///   - budget: how long to measure; at least five runs are.
   public func profile(rows: Int, within budget: Duration) -> PlanProfile {
     let workspace = Workspace(self)
-    for index in 0..<rows * inputColumns { workspace.input[index] = Float(index % 13) - 6 }
+    fillInput(of: workspace, rows: rows)
     run(workspace, rows: rows)
     let clock = ContinuousClock()
     let end = clock.now + budget
@@ -31,8 +33,83 @@ extension Plan {
       rows: rows, microseconds: Self.median(whole), stepMicroseconds: steps.map { Self.median($0) })
   }
 
+  private func fillInput(of workspace: borrowing Workspace, rows: Int) {
+    for index in 0..<rows * inputColumns {
+      if input.element == .float64 {
+        workspace.input.storeBytes(of: Double(index % 13) - 6, toByteOffset: 8 * index, as: Double.self)
+      } else {
+        workspace.input.storeBytes(of: Float(index % 13) - 6, toByteOffset: 4 * index, as: Float.self)
+      }
+    }
+  }
+
   private static func median(_ values: [Double]) -> Double {
     let sorted = values.sorted()
     return sorted.isEmpty ? 0 : sorted[sorted.count / 2]
   }
+}
+
+/// What this CPU can do at most on one thread, measured now: the limits that a plan's steps are held
+/// against.
+public struct Roofline: Sendable, Equatable {
+  /// int8 multiply-adds a second of the engine's own kernel, with operands in the first two caches.
+  public let int8PerSecond: Double
+  /// The same for fp32.
+  public let float32PerSecond: Double
+  /// Bytes read a second from a buffer as large as the plan's weights.
+  public let bytesPerSecond: Double
+
+  /// Takes some 50 ms.
+  /// - Parameter weightBytes: of the plan.
+  /// - Throws: if memory is wanting.
+  public static func measure(weightBytes: Int, isa: InstructionSet) throws(PlanError) -> Roofline {
+    let (rows, columns, depth) = (64, 256, 512)
+    let slice = try LayerSlice(columns: columns, depth: depth, rowsMax: rows)
+    let multiplyAdds = Double(rows * columns * depth)
+    func rate(isInt8: Bool) throws(PlanError) -> Double {
+      1e6 * multiplyAdds
+        / (try slice.time(rows: rows, isInt8: isInt8, quantises: false, isa: isa, for: .milliseconds(15)))
+    }
+    let bytes = max(1 << 14, min(weightBytes, 1 << 28))
+    let storage = PlanStorage()
+    let memory = try storage.allocate(bytes: bytes, for: nil)
+    let best = withExtendedLifetime(storage) {
+      Stopwatch.best(within: .milliseconds(20)) { _ = nt_read_all(memory, bytes) }
+    }
+    return Roofline(
+      int8PerSecond: try rate(isInt8: true), float32PerSecond: try rate(isInt8: false),
+      bytesPerSecond: 1e6 * Double(bytes) / best)
+  }
+
+  /// The least microseconds in which a step could compute `rows` rows, and what holds it.
+  public func limit(of step: PlanStep, rows: Int) -> (microseconds: Double, isArithmetic: Bool)? {
+    guard step.multiplyAddsPerRow > 0 else { return nil }
+    let rate = step.kernel == "s8_gemm" ? int8PerSecond : float32PerSecond
+    let arithmetic = 1e6 * Double(step.multiplyAddsPerRow) * Double(rows) / rate
+    let memory = 1e6 * Double(step.weightBytes) / bytesPerSecond
+    return (max(arithmetic, memory), arithmetic >= memory)
+  }
+}
+
+enum Stopwatch {
+  /// Of one measurement: a single interruption, of the first or the only run, must not decide it.
+  private static let runsMin = 3
+
+  /// Microseconds of one run: the best of those that fit the budget, of at least three after a first.
+  static func best(within budget: Duration, _ body: () -> Void) -> Double {
+    let clock = ContinuousClock()
+    body()
+    var best = Duration.seconds(3600)
+    var runs = 0
+    let end = clock.now + budget
+    repeat {
+      best = min(best, clock.measure(body))
+      runs += 1
+    } while runs < runsMin || clock.now < end
+    return best.microseconds
+  }
+}
+
+extension Duration {
+  var microseconds: Double { 1e6 * Double(components.seconds) + Double(components.attoseconds) / 1e12 }
 }

@@ -19,15 +19,17 @@ public final class CompiledModel: Sendable {
     var options = options
     if let choice { options.isa = choice.isa }
     self.choice = choice
-    binder = try FeatureBinder(definition.schema)
-    plan = try Plan(
-      choice?.dequantises == true ? definition.graph.dequantised : definition.graph,
-      inputColumns: definition.schema.features.count, options: options)
+    try FeatureBinder.check(definition.schema)
     do throws(GraphFault) {
-      try definition.checkLabels()
+      try definition.check()
     } catch {
       throw PlanError(error)
     }
+    binder = try FeatureBinder(definition.schema, element: definition.graph.values[0].type.element)
+    plan =
+      choice?.dequantises == true
+      ? try Plan(definition.graph.dequantised, options: options)
+      : try Plan(checked: definition.graph, options: options)
     var structure = definition
     structure.graph.tensors = []
     self.definition = structure
@@ -45,7 +47,7 @@ public final class CompiledModel: Sendable {
     for start in stride(from: 0, to: rows.count, by: plan.rowsMax) {
       let chunk = rows[start..<min(rows.count, start + plan.rowsMax)]
       for (offset, cells) in chunk.enumerated() {
-        try binder.bind(cells, row: start + offset, into: workspace.input + offset * plan.inputColumns)
+        try binder.bind(cells, row: start + offset, into: workspace.input + offset * plan.inputItemBytes)
       }
       plan.runAlone(workspace, rows: chunk.count)
       for (index, output) in plan.outputs.enumerated() {

@@ -1,5 +1,6 @@
 package import NeedletailBundle
 package import NeedletailCore
+package import NeedletailEngine
 internal import NeedletailSystem
 internal import Glibc
 
@@ -83,14 +84,12 @@ package enum LoadCost {
   ///
   /// - Parameter dequantised: int8 weights become fp32: decoded, and packed.
   package static func packing(_ graph: ModelGraph, dequantised: Bool = false) -> UInt64 {
-    graph.nodes.reduce(0) { sum, node in
-      guard case .dense(let dense) = node.operation, graph.tensors.indices.contains(dense.weights) else { return sum }
-      let tensor = graph.tensors[dense.weights]
-      guard tensor.shape.count == 2 else { return sum }
-      let rows = UInt64(clamping: tensor.shape[0])
-      let padded = (rows.plus(panelColumns - 1)) / panelColumns &* panelColumns
-      let elementBytes: UInt64 = if case .float32 = tensor.storage { 4 } else { dequantised ? 8 : 1 }
-      let (elements, overflow) = padded.multipliedReportingOverflow(by: UInt64(clamping: tensor.shape[1]))
+    graph.nodes.indices.reduce(0) { sum, index in
+      guard let product = graph.nodes[index].operation.product(graph.context(of: index)) else { return sum }
+      let columns = UInt64(clamping: product.columns)
+      let padded = (columns.plus(panelColumns - 1)) / panelColumns &* panelColumns
+      let elementBytes: UInt64 = product.isInt8 ? (dequantised ? 8 : 1) : 4
+      let (elements, overflow) = padded.multipliedReportingOverflow(by: UInt64(clamping: product.depth))
       let (bytes, tooMany) = elements.multipliedReportingOverflow(by: elementBytes)
       // Scales, row sums and bias take some words per column.
       return overflow || tooMany ? .max : sum.plus(bytes).plus(padded &* 16)

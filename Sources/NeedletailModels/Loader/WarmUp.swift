@@ -19,7 +19,7 @@ enum WarmUp {
   static func run(_ model: CompiledModel) -> [WarmUpRun] {
     let plan = model.plan
     let workspace = Workspace(plan)
-    workspace.input.update(repeating: 0, count: plan.rowsMax * plan.inputColumns)
+    workspace.input.initializeMemory(as: UInt8.self, repeating: 0, count: plan.rowsMax * plan.inputItemBytes)
     return buckets(rowsMax: plan.rowsMax).map { rows in
       let first = time { plan.runAlone(workspace, rows: rows) }
       pause(after: first)

@@ -15,9 +15,16 @@ public struct ShadowMatch: Sendable, Equatable {
   private let places: [Int]
   private let answeringColumns: Int
   private let shadowColumns: Int
+  /// Bytes of a bound number: the same for both.
+  private let elementBytes: Int
 
   public init(_ answering: CompiledModel, shadow: CompiledModel) throws(ShadowMismatch) {
-    try self.init(answering.definition.schema.features, shadow: shadow.definition.schema.features)
+    let (element, its) = (answering.plan.input.element, shadow.plan.input.element)
+    guard element == its, let elementBytes = element.bytes else {
+      throw ShadowMismatch("bound rows: expected \(element), found \(its)")
+    }
+    try self.init(
+      answering.definition.schema.features, shadow: shadow.definition.schema.features, elementBytes: elementBytes)
     let outputs = answering.plan.outputs
     guard shadow.plan.outputs.contains(where: { its in outputs.contains { $0.isComparable(with: its) } }) else {
       let names = shadow.plan.outputs.map(\.name.quotedForMessage).joined(separator: ", ")
@@ -26,7 +33,9 @@ public struct ShadowMatch: Sendable, Equatable {
   }
 
   /// - Throws: the first feature of the shadow that a bound row of the other does not have.
-  init(_ answering: [Feature], shadow: [Feature]) throws(ShadowMismatch) {
+  init(
+    _ answering: [Feature], shadow: [Feature], elementBytes: Int = MemoryLayout<Float>.size
+  ) throws(ShadowMismatch) {
     var places: [Int] = []
     for feature in shadow {
       let name = "feature \(feature.name.quotedForMessage)"
@@ -45,6 +54,7 @@ public struct ShadowMatch: Sendable, Equatable {
     }
     answeringColumns = answering.count
     shadowColumns = shadow.count
+    self.elementBytes = elementBytes
     self.places = places == Array(answering.indices) ? [] : places
   }
 
@@ -52,14 +62,16 @@ public struct ShadowMatch: Sendable, Equatable {
   var isIdentity: Bool { places.isEmpty }
 
   /// - Complexity: O(rows × features of the shadow).
-  public func bind(_ rows0: UnsafePointer<Float>, rows: Int, into shadow0: UnsafeMutablePointer<Float>) {
+  public func bind(_ rows0: UnsafeRawPointer, rows: Int, into shadow0: UnsafeMutableRawPointer) {
     guard !isIdentity else {
-      shadow0.update(from: rows0, count: rows * shadowColumns)
+      shadow0.copyMemory(from: rows0, byteCount: rows * shadowColumns * elementBytes)
       return
     }
     for row in 0..<rows {
-      let (from, to) = (rows0 + row * answeringColumns, shadow0 + row * shadowColumns)
-      for column in places.indices { to[column] = from[places[column]] }
+      let (from, to) = (rows0 + row * answeringColumns * elementBytes, shadow0 + row * shadowColumns * elementBytes)
+      for column in places.indices {
+        (to + column * elementBytes).copyMemory(from: from + places[column] * elementBytes, byteCount: elementBytes)
+      }
     }
   }
 }

@@ -52,7 +52,7 @@ public final class ModelBatch<Schema: AnyObject> {
   func hasRoom(for added: BatchExtent) -> Bool { (extent + added).fits(in: plan.extentMax) }
 
   /// Memory into which the next row is bound.
-  var nextRow: UnsafeMutablePointer<Float> { workspace.input + extent.rows * plan.inputColumns }
+  var nextRow: UnsafeMutableRawPointer { workspace.input + extent.rows * plan.inputItemBytes }
 
   /// Adds a call whose rows were bound at ``nextRow``.
   func append(_ call: BoundCall) {
@@ -71,7 +71,7 @@ public final class ModelBatch<Schema: AnyObject> {
   /// other calls go to `expired`.
   func dropExpired(at now: Instant, expired: (BoundCall) -> Void) {
     guard calls.contains(where: { $0.deadline.hasPassed(at: now) }) else { return }
-    let columns = plan.inputColumns
+    let itemBytes = plan.inputItemBytes
     var kept = 0
     var keptExtent = BatchExtent.zero
     for index in calls.indices {
@@ -81,8 +81,8 @@ public final class ModelBatch<Schema: AnyObject> {
         continue
       }
       if call.firstRow != keptExtent.rows {
-        (workspace.input + keptExtent.rows * columns)
-          .update(from: workspace.input + call.firstRow * columns, count: call.extent.rows * columns)
+        (workspace.input + keptExtent.rows * itemBytes)
+          .copyMemory(from: workspace.input + call.firstRow * itemBytes, byteCount: call.extent.rows * itemBytes)
         call.firstRow = keptExtent.rows
       }
       calls[kept] = call
@@ -96,7 +96,7 @@ public final class ModelBatch<Schema: AnyObject> {
   /// Computes what was bound.
   func compute(shard: Int) {
     copies.takeInput(workspace, rows: extent.rows, shard: shard)
-    plan.run(workspace, rows: extent.rows)
+    plan.run(workspace, extent)
   }
 
   /// Most bytes of an answer of `rows` rows, without its names.

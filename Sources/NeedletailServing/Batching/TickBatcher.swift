@@ -107,13 +107,14 @@ public final class TickBatcher<Writer: ResponseWriter> {
     _ call: PredictCall, _ batch: ModelBatch<Writer.Schema>, _ writer: Writer
   ) throws(ServingError) -> (selection: UInt64, extent: BatchExtent) {
     let selection = try writer.selection(of: call.outputs, batch.schema)
-    let rows = try batch.model.compiled.binder.rows(of: call.tensors, rowsMax: rowsMax)
-    let answerBytes = batch.answerBytes(rows: rows, selection: selection)
+    let extent = try batch.model.compiled.binder.extent(of: call.tensors, max: BatchExtent(rows: rowsMax))
+    let answerBytes = batch.answerBytes(rows: extent.rows, selection: selection)
     guard answerBytes <= Limits.answerBytesMax else {
       throw .invalidArgument(
-        "rows: expected an answer of at most \(Limits.answerBytesMax) bytes, found \(answerBytes) for \(rows) rows")
+        "rows: expected an answer of at most \(Limits.answerBytesMax) bytes, found \(answerBytes) for \(extent.rows) rows"
+      )
     }
-    return (selection, BatchExtent(rows: rows))
+    return (selection, extent)
   }
 
   // MARK: batches

@@ -31,7 +31,7 @@ final class ShadowMailbox: @unchecked Sendable {
   private let comparison: ShadowComparison
   private let state = Atomic<Int>(State.empty)
   private let closed = Atomic<Bool>(false)
-  private let input: UnsafeMutablePointer<Float>
+  private let input: UnsafeMutableRawPointer
   /// Outputs of the version that answered, in the order of its plan.
   private let outputs: [UnsafeMutablePointer<Float>]
   private let capacity: Int
@@ -58,7 +58,8 @@ final class ShadowMailbox: @unchecked Sendable {
     self.counters = counters
     comparison = ShadowComparison(from, to)
     capacity = min(from.plan.rowsMax, to.plan.rowsMax, Limits.shadowRowsMax)
-    input = .allocate(capacity: capacity * from.plan.inputColumns)
+    input = .allocate(
+      byteCount: capacity * from.plan.inputItemBytes, alignment: MemoryLayout<Double>.alignment)
     let rowsMax = capacity
     outputs = from.plan.outputs.map { .allocate(capacity: rowsMax * $0.floatsPerRow) }
   }
@@ -75,14 +76,14 @@ final class ShadowMailbox: @unchecked Sendable {
     _ = isTaken(workspace.input, rows: rows, shard: shard)
   }
 
-  private func isTaken(_ rows0: UnsafePointer<Float>, rows: Int, shard: Int) -> Bool {
+  private func isTaken(_ rows0: UnsafeRawPointer, rows: Int, shard: Int) -> Bool {
     guard state.load(ordering: .acquiring) == State.empty, phase == .idle else {
       counters.busy.add(UInt64(rows), shard: shard)
       return false
     }
     self.rows = min(rows, capacity)
     if rows > capacity { counters.busy.add(UInt64(rows - capacity), shard: shard) }
-    input.update(from: rows0, count: self.rows * shadowed.compiled.plan.inputColumns)
+    input.copyMemory(from: rows0, byteCount: self.rows * shadowed.compiled.plan.inputItemBytes)
     phase = .inputTaken
     return true
   }
@@ -99,7 +100,7 @@ final class ShadowMailbox: @unchecked Sendable {
 
   /// Copies a call that a worker answered, if there is room. Outputs that its caller did not ask for are not compared.
   func take(
-    input: UnsafePointer<Float>, outputs values: UnsafeBufferPointer<UnsafePointer<Float>>, selection: UInt64,
+    input: UnsafeRawPointer, outputs values: UnsafeBufferPointer<UnsafePointer<Float>>, selection: UInt64,
     rows: Int, shard: Int
   ) {
     guard isTaken(input, rows: rows, shard: shard) else { return }
@@ -186,7 +187,7 @@ struct ShadowCopies: ~Copyable {
 
   /// Copies the input and the outputs of a call that a worker computed.
   func take(
-    input: UnsafePointer<Float>, outputs: UnsafeBufferPointer<UnsafePointer<Float>>, selection: UInt64, rows: Int,
+    input: UnsafeRawPointer, outputs: UnsafeBufferPointer<UnsafePointer<Float>>, selection: UInt64, rows: Int,
     shard: Int
   ) {
     guard shadow != nil else { return }

@@ -29,8 +29,8 @@ final class BatchRunner {
         }
         call.outcome = .answered
         guard call.extent.rows <= lane.plan.rowsMax else { return }
-        (box.workspace.input + rows * lane.plan.inputColumns)
-          .update(from: call.input, count: call.extent.rows * lane.plan.inputColumns)
+        (box.workspace.input + rows * lane.plan.inputItemBytes)
+          .copyMemory(from: call.input, byteCount: call.extent.rows * lane.plan.inputItemBytes)
         rows += call.extent.rows
       }
     }
@@ -67,7 +67,7 @@ final class BatchRunner {
   /// Computes a call of more rows than one run takes: a batch of its own, run after run.
   private func runAlone(_ call: QueuedCall, _ lane: WorkerLane, _ box: WorkspaceBox, start: Instant) {
     guard case .answered = call.outcome else { return }
-    let columns = lane.plan.inputColumns
+    let itemBytes = lane.plan.inputItemBytes
     var row = 0
     while row < call.extent.rows {
       guard !call.deadline.hasPassed(at: .now()) else {
@@ -75,7 +75,8 @@ final class BatchRunner {
         return
       }
       let count = min(lane.plan.rowsMax, call.extent.rows - row)
-      box.workspace.input.update(from: call.input + row * columns, count: count * columns)
+      box.workspace.input.copyMemory(
+        from: UnsafeRawPointer(call.input) + row * itemBytes, byteCount: count * itemBytes)
       lane.plan.run(box.workspace, rows: count)
       countNonFinite(lane, box, rows: count)
       lane.plan.collect(

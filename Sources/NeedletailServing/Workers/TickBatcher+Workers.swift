@@ -37,7 +37,7 @@ extension TickBatcher {
   func queue(_ call: PredictCall, _ batch: ModelBatch<Writer.Schema>, _ writer: Writer) throws(ServingError) {
     guard let lane = batch.lane else { preconditionFailure("a call was admitted to a lane that does not exist") }
     let (selection, extent) = try check(call, batch, writer)
-    let inputFloats = extent.rows * batch.plan.inputColumns
+    let inputFloats = extent.rows * batch.plan.inputItemBytes / MemoryLayout<Float>.size
     let outputFloats = extent.rows * batch.plan.collectedFloatsPerRow(selection)
     guard let queued = workers?.slab.take(floats: inputFloats + outputFloats) else {
       counters.shed(.memory).add(shard: shard)

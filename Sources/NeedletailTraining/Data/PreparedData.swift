@@ -1,4 +1,5 @@
 internal import NeedletailCore
+internal import NeedletailEngine
 
 /// Rows read and split, with the preprocessing fitted on the training rows.
 struct PreparedData {

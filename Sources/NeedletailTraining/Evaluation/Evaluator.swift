@@ -1,5 +1,5 @@
-public import NeedletailCore
-internal import NeedletailEngine
+internal import NeedletailCore
+public import NeedletailEngine
 
 /// A graph as a server would run it, and how well it answers rows that it did not learn from.
 struct EvaluationReport {

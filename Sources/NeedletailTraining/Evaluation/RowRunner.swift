@@ -27,7 +27,7 @@ struct RowRunner {
       for row in 0..<rows {
         do throws(ServingError) {
           try model.binder.bind(
-            cells(start + row), row: start + row, into: workspace.input + row * plan.inputColumns)
+            cells(start + row), row: start + row, into: workspace.input + row * plan.inputItemBytes)
         } catch {
           throw TrainingError(error)
         }

@@ -1,4 +1,5 @@
-public import NeedletailCore
+internal import NeedletailCore
+public import NeedletailEngine
 
 /// Grows a model graph from the bound input row, node by node.
 public struct GraphBuilder: Sendable {
@@ -23,7 +24,7 @@ public struct GraphBuilder: Sendable {
   ///   - columns: width of the value that it writes.
   /// - Returns: index of the value that it writes.
   @discardableResult
-  public mutating func add(_ operation: Operation, name: String, from input: Int, columns: Int) -> Int {
+  public mutating func add(_ operation: any GraphOperation, name: String, from input: Int, columns: Int) -> Int {
     values.append(.init(name: name, columns: columns))
     nodes.append(Node(name: name, input: input, output: last, operation: operation))
     return last
@@ -46,7 +47,7 @@ public struct GraphBuilder: Sendable {
         name: "\(name).weight", shape: [weights.rows, weights.columns], storage: .float32(weights.elements)))
     tensors.append(WeightTensor(name: "\(name).bias", shape: [bias.count], storage: .float32(bias)))
     let dense = Dense(weights: tensors.count - 2, bias: tensors.count - 1, activation: activation)
-    return add(.dense(dense), name: name, from: input, columns: weights.rows)
+    return add(dense, name: name, from: input, columns: weights.rows)
   }
 
   /// Ends the graph: names what it answers.
@@ -69,7 +70,7 @@ public struct GraphBuilder: Sendable {
         activation: .identity)
       return finish(.logits(logits), classCount: classCount)
     case .logits(let value):
-      let probabilities = add(.softmax, name: AnswerNames.probabilities, from: value, columns: columns(of: value))
+      let probabilities = add(Softmax(), name: AnswerNames.probabilities, from: value, columns: columns(of: value))
       return finish(.probabilities(probabilities), classCount: classCount)
     case .probabilities(let value): return classified(by: value, as: AnswerNames.probabilities, classCount)
     case .scores(let value): return classified(by: value, as: AnswerNames.scores, classCount)
@@ -78,7 +79,7 @@ public struct GraphBuilder: Sendable {
 
   private mutating func classified(by value: Int, as name: String, _ classCount: Int) -> ModelGraph {
     precondition(classCount >= 2 && columns(of: value) == classCount, "one column for each of \(classCount) classes")
-    let index = add(.argMax, name: "class", from: value, columns: 1)
+    let index = add(ArgMax(), name: "class", from: value, columns: 1)
     return graph(
       .classification,
       [

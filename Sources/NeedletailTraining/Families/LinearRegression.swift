@@ -1,4 +1,5 @@
 internal import NeedletailCore
+internal import NeedletailEngine
 
 /// Ordinary least squares, or ridge regression. Both are solved exactly; nothing is iterated.
 struct LinearRegression: ModelFamily {

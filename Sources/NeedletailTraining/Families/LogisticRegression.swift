@@ -1,6 +1,7 @@
 internal import COpenBLAS
 internal import Glibc
 internal import NeedletailCore
+internal import NeedletailEngine
 
 /// Binary and multinomial logistic regression with an L2 penalty, minimised to the last digit.
 ///

@@ -1,4 +1,5 @@
-public import NeedletailCore
+internal import NeedletailCore
+public import NeedletailEngine
 
 /// A kind of model that the trainer can fit.
 ///

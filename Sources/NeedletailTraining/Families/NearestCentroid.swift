@@ -1,4 +1,5 @@
 internal import NeedletailCore
+internal import NeedletailEngine
 
 /// Classification by the nearest class mean, as scikit-learn's `NearestCentroid` with equal priors.
 ///

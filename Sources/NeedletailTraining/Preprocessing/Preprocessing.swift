@@ -139,14 +139,14 @@ public struct Preprocessing: Sendable {
     var value = 0
     if columnFits.contains(where: \.fills) {
       value = graph.add(
-        .impute(fill: columnFits.map(\.fill)), name: "impute", from: value, columns: columnFits.count)
+        Impute(fill: columnFits.map(\.fill)), name: "impute", from: value, columns: columnFits.count)
     }
     if widths.contains(where: { $0 > 0 }) {
-      value = graph.add(.oneHot(widths: widths), name: "one_hot", from: value, columns: columns)
+      value = graph.add(OneHot(widths: widths), name: "one_hot", from: value, columns: columns)
     }
     if let affine {
       value = graph.add(
-        .affine(affine), name: affine.scaling == .minMax ? "min_max" : "standardise", from: value, columns: columns)
+        affine, name: affine.scaling == .minMax ? "min_max" : "standardise", from: value, columns: columns)
     }
     return value
   }
@@ -187,7 +187,7 @@ public struct Preprocessing: Sendable {
       let identity = Affine(
         scaling: .standardise, offset: [Float](repeating: 0, count: columns),
         scale: [Float](repeating: 1, count: columns))
-      value = builder.add(.affine(identity), name: "identity", from: 0, columns: columns)
+      value = builder.add(identity, name: "identity", from: 0, columns: columns)
     }
     let graph = ModelGraph(
       task: .regression, values: builder.values, nodes: builder.nodes,

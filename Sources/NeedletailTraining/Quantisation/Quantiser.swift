@@ -1,4 +1,5 @@
 internal import NeedletailCore
+internal import NeedletailEngine
 
 /// Decides which layers may be int8, so that they cost no more than the run allows.
 ///
@@ -107,7 +108,7 @@ enum Quantiser {
   static func quantise(_ graph: ModelGraph, layers: Set<Int>) -> ModelGraph {
     var result = graph
     for index in layers {
-      guard case .dense(let dense) = graph.nodes[index].operation else { continue }
+      guard let dense = graph.nodes[index].operation as? Dense else { continue }
       result.tensors[dense.weights] = quantise(graph.tensors[dense.weights])
     }
     return result
@@ -138,29 +139,20 @@ enum Quantiser {
   /// no products to add up.
   static func denseLayers(of graph: ModelGraph) -> [Int] {
     graph.nodes.indices.filter { index in
-      if case .dense = graph.nodes[index].operation {
-        graph.values[graph.nodes[index].input].columns > 1
-      } else {
-        false
-      }
+      graph.nodes[index].operation is Dense && graph.values[graph.nodes[index].inputs[0]].columns > 1
     }
   }
 
   /// Number of weights in these layers, biases not counted.
   static func weightCount(of graph: ModelGraph) -> Int {
     denseLayers(of: graph).reduce(0) { sum, index in
-      guard case .dense(let dense) = graph.nodes[index].operation else { return sum }
+      guard let dense = graph.nodes[index].operation as? Dense else { return sum }
       return sum + graph.tensors[dense.weights].elementCount
     }
   }
 
   /// Bytes of all tensors as a bundle stores them, before compression.
   static func tensorBytes(of graph: ModelGraph) -> Int {
-    graph.tensors.reduce(0) { sum, tensor in
-      switch tensor.storage {
-      case .float32(let weights): sum + 4 * weights.count
-      case .int8(let weights, let scales): sum + weights.count + 4 * scales.count
-      }
-    }
+    graph.tensors.reduce(0) { $0 + $1.storedBytes }
   }
 }

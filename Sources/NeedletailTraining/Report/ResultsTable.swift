@@ -1,5 +1,6 @@
 internal import NeedletailBundle
 public import NeedletailCore
+internal import NeedletailEngine
 
 /// Table that a run ends with, for people.
 public struct ResultsTable {

@@ -10,11 +10,11 @@ public final class PredictResponseEncoder: Sendable {
   /// One output of the model, in the order of the plan's outputs.
   public struct Output: Sendable {
     public var name: String
-    public var kind: ModelGraph.Output.Kind
+    public var kind: OutputKind
     /// Number of fp32 columns of the plan's output; one column is sent as `[rows]`.
     public var columns: Int
 
-    public init(name: String, kind: ModelGraph.Output.Kind, columns: Int) {
+    public init(name: String, kind: OutputKind, columns: Int) {
       self.name = name
       self.kind = kind
       self.columns = columns
@@ -25,7 +25,7 @@ public final class PredictResponseEncoder: Sendable {
   private struct PreparedOutput: Sendable {
     /// Name in UTF-8.
     var name: [UInt8]
-    var kind: ModelGraph.Output.Kind
+    var kind: OutputKind
     var columns: Int
     /// `name` and `type` of the tensor, encoded.
     var prefix: [UInt8]
@@ -68,7 +68,7 @@ public final class PredictResponseEncoder: Sendable {
     labelOffsets = offsets
   }
 
-  private static func type(of kind: ModelGraph.Output.Kind) -> DataType {
+  private static func type(of kind: OutputKind) -> DataType {
     switch kind {
     case .number: .float32
     case .classIndex: .int64

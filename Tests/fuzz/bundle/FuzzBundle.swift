@@ -1,12 +1,14 @@
 internal import NeedletailBundle
 internal import NeedletailCore
+internal import NeedletailEngine
 internal import NeedletailTestSupport
 
 /// Feeds bytes to the bundle reader, which must read or refuse them, never trap.
 ///
 /// The first byte chooses the way in. Raw bytes exercise header, signatures, directory and layout. The
 /// others replace one section of a good bundle, which is sealed again, so that the input gets past
-/// lengths and hashes into the decoders.
+/// lengths and hashes into the decoders. One of the two good bundles has a graph as format 1.0 knew it, the other one
+/// of format 1.1; together they hold a node of each operation. What decodes is compiled and run, too.
 @main
 enum FuzzBundle {
   static func main() {
@@ -21,17 +23,23 @@ enum FuzzBundle {
   private static func run(_ bytes: UnsafeRawBufferPointer) {
     guard let way = bytes.first else { return }
     let input = Array(bytes.dropFirst())
-    let choice = Int(way) % (2 * Seed.assembly.sections.count + 1)
+    let sections = Seed.assemblies.reduce(0) { $0 + $1.sections.count }
+    let choice = Int(way) % (2 * sections + 1)
     if choice == 0 || input.isEmpty {
-      // Whoever forges a header can compute its checksum.
+      // A forger of a header can compute its checksum.
       read(input.count > 64 && input.count < 1 << 20 ? BundleAssembly.checksummed(input) : input)
     } else if let sealed = seal(input, as: (choice - 1) / 2, isFrame: choice.isMultiple(of: 2)) {
       read(sealed)
     }
   }
 
-  private static func seal(_ input: [UInt8], as section: Int, isFrame: Bool) -> [UInt8]? {
-    var assembly = Seed.assembly
+  private static func seal(_ input: [UInt8], as place: Int, isFrame: Bool) -> [UInt8]? {
+    var section = place
+    var assembly = Seed.assemblies[0]
+    if section >= assembly.sections.count {
+      section -= assembly.sections.count
+      assembly = Seed.assemblies[1]
+    }
     assembly.sections[section].stored = input
     assembly.sections[section].codec = isFrame ? .zstd : .raw
     // A frame's own content size is beyond guessing; a byte of the input hits the small ones.
@@ -46,19 +54,29 @@ enum FuzzBundle {
         BundleFile(bytes: bytes), trust: .allowingUnsigned, expecting: nil,
         limits: BundleLimits(fileBytesMax: 1 << 20, rawBytesMax: 16 << 20), nowMilliseconds: 0)
     else { return }
-    _ = try? bundle.decode()
+    guard let contents = try? bundle.decode() else { return }
+    var options = PlanOptions()
+    options.rowsMax = 2
+    options.isa = .scalar
+    // A decoded graph may still ask for more memory than there should be for a test.
+    guard contents.definition.graph.values.allSatisfy({ $0.columns < 1 << 14 }),
+      let model = try? CompiledModel(contents.definition, options: options)
+    else { return }
+    let workspace = Workspace(model.plan)
+    model.plan.run(workspace, rows: 2)
   }
 
-  /// A good bundle, its sections raw.
+  /// Good bundles, their sections raw.
   private enum Seed {
-    static let assembly: BundleAssembly = {
-      guard let model = try? ModelID("fuzz"), let version = ModelVersion(1),
-        let assembly = try? BundleWriter(
-          model: model, version: version, contents: BundleFixtures.contents(), createdMilliseconds: 1
-        ).assembly(compressing: false)
-      else { preconditionFailure("the fixture does not encode") }
-      return assembly
-    }()
+    static let assemblies = [BundleFixtures.contents(), BundleContents(definition: BundleFixtures.openGraph())]
+      .map { contents in
+        guard let model = try? ModelID("fuzz"), let version = ModelVersion(1),
+          let assembly = try? BundleWriter(
+            model: model, version: version, contents: contents, createdMilliseconds: 1
+          ).assembly(compressing: false)
+        else { preconditionFailure("the fixture does not encode") }
+        return assembly
+      }
   }
 }
 

@@ -7,7 +7,8 @@
 #include <time.h>
 
 #include "nt_math.h"
-#include "nt_plan.h"
+#include "nt_dense.h"
+#include "nt_rows.h"
 
 #if defined(NT_X86)
 #include <immintrin.h>
@@ -155,7 +156,8 @@ double nt_bench_read(const void *memory, size_t bytes, double seconds) {
 
 /// Operands of products of up to `rows` rows.
 typedef struct nt_bench_product {
-  const nt_kernel_table *kernels;
+  const nt_s8_kernels *s8_kernels;
+  const nt_f32_kernels *f32_kernels;
   size_t packed_bytes;
   nt_s8_gemm_args s8;
   nt_f32_gemm_args f32;
@@ -172,15 +174,15 @@ static float *random_floats(size_t count) {
 nt_bench_product *nt_bench_s8_new(nt_isa isa, size_t rows, size_t columns, size_t depth) {
   nt_bench_product *product = calloc(1, sizeof *product);
   if (!product) abort();
-  product->kernels = nt_kernel_table_for(isa);
+  product->s8_kernels = nt_s8_kernels_for(isa);
   product->packed_bytes = nt_s8_packed_bytes(columns, depth);
   size_t stride = nt_s8_row_stride(depth);
   int8_t *w = aligned_bytes(columns * depth), *a = aligned_bytes(rows * stride);
   float *x = random_floats(rows * depth), *scales = random_floats(columns), *row_scales = aligned_bytes(rows * 4);
   for (size_t i = 0; i < columns * depth; i++) w[i] = (int8_t)((int)(next_random() % 255) - 127);
   void *packed = aligned_bytes(product->packed_bytes);
-  product->kernels->s8_pack(w, scales, NULL, columns, depth, packed);
-  product->kernels->quantise(x, rows, depth, a, stride, row_scales);
+  product->s8_kernels->pack(w, scales, NULL, columns, depth, packed);
+  product->s8_kernels->quantise(x, rows, depth, a, stride, row_scales);
   product->s8 = (nt_s8_gemm_args){.a = a,
                                   .a_stride = stride,
                                   .row_scales = row_scales,
@@ -199,7 +201,7 @@ nt_bench_product *nt_bench_s8_new(nt_isa isa, size_t rows, size_t columns, size_
 double nt_bench_s8_run(nt_bench_product *product, size_t rows, bool nonnegative, double seconds) {
   product->s8.rows = rows;
   product->s8.a_is_nonnegative = nonnegative;
-  return NT_ROUND(seconds, product->kernels->s8_gemm(&product->s8));
+  return NT_ROUND(seconds, product->s8_kernels->gemm(&product->s8));
 }
 
 /// Bytes per second of reading the packed weights of an int8 product.
@@ -210,7 +212,7 @@ double nt_bench_s8_read(nt_bench_product *product, double seconds) {
 nt_bench_product *nt_bench_f32_new(nt_isa isa, size_t rows, size_t columns, size_t depth) {
   nt_bench_product *product = calloc(1, sizeof *product);
   if (!product) abort();
-  product->kernels = nt_kernel_table_for(isa);
+  product->f32_kernels = nt_f32_kernels_for(isa);
   product->w = random_floats(columns * depth);
   float *packed = aligned_bytes(nt_f32_packed_bytes(columns, depth));
   nt_f32_pack(product->w, NULL, columns, depth, packed);
@@ -227,7 +229,7 @@ nt_bench_product *nt_bench_f32_new(nt_isa isa, size_t rows, size_t columns, size
 /// Seconds of one fp32 product.
 double nt_bench_f32_run(nt_bench_product *product, size_t rows, double seconds) {
   product->f32.rows = rows;
-  return NT_ROUND(seconds, product->kernels->f32_gemm(&product->f32));
+  return NT_ROUND(seconds, product->f32_kernels->gemm(&product->f32));
 }
 
 /// Seconds of one fp32 product by OpenBLAS on one thread.
@@ -258,9 +260,14 @@ typedef enum nt_bench_row_operation {
 
 /// Seconds of one row operation on rows × columns.
 double nt_bench_rows(nt_isa isa, nt_bench_row_operation operation, size_t rows, size_t columns, double seconds) {
-  const nt_kernel_table *kernels = nt_kernel_table_for(isa);
+  const nt_s8_kernels *kernels = nt_s8_kernels_for(isa);
+  const nt_f32_kernels *f32_kernels = nt_f32_kernels_for(isa);
   size_t stride = nt_s8_row_stride(columns);
-  float *x = random_floats(rows * columns), *y = random_floats(rows * columns), *scales = random_floats(rows);
+  // Input and output are the buffers of a step, in one arena.
+  size_t bytes = rows * columns * 4, offsets[] = {0, bytes};
+  float *x = random_floats(2 * rows * columns), *scales = random_floats(rows);
+  nt_rows parameters = {.columns = (uint32_t)columns};
+  nt_call call = {.arena = (uint8_t *)x, .offsets = offsets, .items = rows, .rows = rows, .units = rows};
   int8_t *q = aligned_bytes(rows * stride);
   uint32_t *magnitudes = aligned_bytes(rows * 4);
   for (size_t r = 0; r < rows; r++) magnitudes[r] = nt_magnitude(x + r * columns, columns);
@@ -273,22 +280,22 @@ double nt_bench_rows(nt_isa isa, nt_bench_row_operation operation, size_t rows, 
       each = NT_ROUND(seconds, kernels->quantise_known(x, magnitudes, rows, columns, q, stride, scales));
       break;
     case NT_ROWS_LOGISTIC:
-      each = NT_ROUND(seconds, kernels->logistic(x, y, rows * columns));
+      each = NT_ROUND(seconds, nt_logistic_step(isa)(&parameters, &call));
       break;
     case NT_ROWS_SOFTMAX:
-      each = NT_ROUND(seconds, kernels->softmax(x, y, rows, columns));
+      each = NT_ROUND(seconds, nt_softmax_step(isa)(&parameters, &call));
       break;
     case NT_ROWS_ARGMAX:
-      each = NT_ROUND(seconds, kernels->argmax(x, y, rows, columns));
+      each = NT_ROUND(seconds, nt_argmax_step(isa)(&parameters, &call));
       break;
     case NT_ROWS_TANH:
-      each = NT_ROUND(seconds, kernels->bias_activate(x, NULL, rows, columns, NT_ACTIVATION_TANH));
+      each = NT_ROUND(seconds, f32_kernels->bias_activate(x, NULL, rows, columns, NT_ACTIVATION_TANH));
       break;
     case NT_ROWS_GELU:
-      each = NT_ROUND(seconds, kernels->bias_activate(x, NULL, rows, columns, NT_ACTIVATION_GELU));
+      each = NT_ROUND(seconds, f32_kernels->bias_activate(x, NULL, rows, columns, NT_ACTIVATION_GELU));
       break;
   }
-  free(x), free(y), free(scales), free(q), free(magnitudes);
+  free(x), free(scales), free(q), free(magnitudes);
   return each;
 }
 
@@ -299,12 +306,17 @@ enum { layers_max = 8 };
 /// A multilayer perceptron with ReLU between its layers, as the plan compiler lowers it.
 typedef struct nt_bench_mlp {
   nt_step steps[2 * layers_max];
+  nt_quantise quantise[layers_max];
+  nt_dense_s8 s8[layers_max];
+  nt_dense_f32 f32[layers_max];
+  /// Of each layer: its input, the quantised rows, their scales, their magnitudes; then those of its product.
+  size_t quantise_offsets[layers_max][4], s8_offsets[layers_max][4], f32_offsets[layers_max][2];
   nt_plan plan;
   uint8_t *arena;
-  size_t out_offset;
+  size_t out_offset, layer_count;
 } nt_bench_mlp;
 
-static nt_bench_mlp *mlp_new(nt_isa isa, size_t rows_max, size_t layers, const uint32_t *widths) {
+static nt_bench_mlp *mlp_new(size_t rows_max, size_t layers, const uint32_t *widths) {
   if (layers > layers_max) abort();
   nt_bench_mlp *mlp = calloc(1, sizeof *mlp);
   if (!mlp) abort();
@@ -312,57 +324,56 @@ static nt_bench_mlp *mlp_new(nt_isa isa, size_t rows_max, size_t layers, const u
   for (size_t i = 0; i <= layers; i++) widest = widths[i] > widest ? widths[i] : widest;
   // The arena: two values, the quantised rows, their scales and magnitudes.
   size_t values = rows_max * widest * 4 / NT_ALIGNMENT * NT_ALIGNMENT + NT_ALIGNMENT;
-  size_t rows = rows_max * nt_s8_row_stride(widest);
+  size_t rows = rows_max * nt_s8_row_stride(widest), scales = 2 * values + rows, magnitudes = scales + 4 * rows_max;
   for (size_t i = 0; i < layers; i++) {
-    mlp->out_offset = (i + 1) % 2 * values;
-    mlp->steps[2 * i] = (nt_step){.kind = NT_STEP_QUANTISE,
-                                  .in_columns = widths[i],
-                                  .out_columns = widths[i],
-                                  .in_offset = i % 2 * values,
-                                  .out_offset = 2 * values,
-                                  .scales_offset = 2 * values + rows,
-                                  .magnitudes_offset = 2 * values + rows + 4 * rows_max,
-                                  .has_magnitudes = i > 0};
-    mlp->steps[2 * i + 1] = (nt_step){.kind = NT_STEP_DENSE_S8,
-                                      .in_columns = widths[i],
-                                      .out_columns = widths[i + 1],
-                                      .in_offset = 2 * values,
-                                      .out_offset = mlp->out_offset,
-                                      .scales_offset = 2 * values + rows,
-                                      .magnitudes_offset = 2 * values + rows + 4 * rows_max,
-                                      .has_magnitudes = i + 1 < layers,
-                                      .in_is_nonnegative = i > 0,
-                                      .activation = i + 1 < layers ? NT_ACTIVATION_RELU : NT_ACTIVATION_IDENTITY};
+    size_t in = i % 2 * values, out = (i + 1) % 2 * values;
+    memcpy(mlp->quantise_offsets[i], (size_t[]){in, 2 * values, scales, magnitudes}, sizeof mlp->quantise_offsets[i]);
+    memcpy(mlp->s8_offsets[i], (size_t[]){2 * values, scales, out, magnitudes}, sizeof mlp->s8_offsets[i]);
+    memcpy(mlp->f32_offsets[i], (size_t[]){in, out}, sizeof mlp->f32_offsets[i]);
+    mlp->out_offset = out;
   }
-  mlp->plan = (nt_plan){
-      .kernels = nt_kernel_table_for(isa), .steps = mlp->steps, .step_count = 2 * layers, .share_rows_min = SIZE_MAX};
+  mlp->plan = (nt_plan){.steps = mlp->steps, .share_rows_min = SIZE_MAX, .share_units_min = SIZE_MAX};
   mlp->arena = aligned_bytes(2 * values + rows + 8 * rows_max);
+  mlp->layer_count = layers;
   return mlp;
 }
 
 nt_bench_mlp *nt_bench_mlp_new_s8(nt_isa isa, size_t rows_max, size_t layers, const uint32_t *widths,
                                   const int8_t *const *weights, const float *const *scales, const float *const *bias) {
-  nt_bench_mlp *mlp = mlp_new(isa, rows_max, layers, widths);
+  nt_bench_mlp *mlp = mlp_new(rows_max, layers, widths);
+  const nt_s8_kernels *kernels = nt_s8_kernels_for(isa);
   for (size_t i = 0; i < layers; i++) {
     void *packed = aligned_bytes(nt_s8_packed_bytes(widths[i + 1], widths[i]));
-    mlp->plan.kernels->s8_pack(weights[i], scales[i], bias[i], widths[i + 1], widths[i], packed);
-    mlp->steps[2 * i + 1].weights = packed;
+    kernels->pack(weights[i], scales[i], bias[i], widths[i + 1], widths[i], packed);
+    mlp->quantise[i] = (nt_quantise){.kernels = kernels, .columns = widths[i], .has_magnitudes = i > 0};
+    mlp->s8[i] = (nt_dense_s8){.kernels = kernels,
+                               .weights = packed,
+                               .columns = widths[i + 1],
+                               .depth = widths[i],
+                               .activation = i + 1 < layers ? NT_ACTIVATION_RELU : NT_ACTIVATION_IDENTITY,
+                               .input_is_nonnegative = i > 0,
+                               .gathers_magnitudes = i + 1 < layers};
+    mlp->steps[2 * i] =
+        (nt_step){.run = nt_quantise_step, .parameters = &mlp->quantise[i], .offsets = mlp->quantise_offsets[i]};
+    mlp->steps[2 * i + 1] =
+        (nt_step){.run = nt_dense_s8_step, .parameters = &mlp->s8[i], .offsets = mlp->s8_offsets[i]};
   }
+  mlp->plan.step_count = 2 * layers;
   return mlp;
 }
 
 nt_bench_mlp *nt_bench_mlp_new_f32(nt_isa isa, size_t rows_max, size_t layers, const uint32_t *widths,
                                    const float *const *weights, const float *const *bias) {
-  nt_bench_mlp *mlp = mlp_new(isa, rows_max, layers, widths);
+  nt_bench_mlp *mlp = mlp_new(rows_max, layers, widths);
   for (size_t i = 0; i < layers; i++) {
     float *packed = aligned_bytes(nt_f32_packed_bytes(widths[i + 1], widths[i]));
     nt_f32_pack(weights[i], bias[i], widths[i + 1], widths[i], packed);
-    nt_step step = mlp->steps[2 * i + 1];
-    step.kind = NT_STEP_DENSE_F32;
-    step.in_offset = mlp->steps[2 * i].in_offset;
-    step.has_magnitudes = false;
-    step.weights = packed;
-    mlp->steps[i] = step;
+    mlp->f32[i] = (nt_dense_f32){.kernels = nt_f32_kernels_for(isa),
+                                 .weights = packed,
+                                 .columns = widths[i + 1],
+                                 .depth = widths[i],
+                                 .activation = i + 1 < layers ? NT_ACTIVATION_RELU : NT_ACTIVATION_IDENTITY};
+    mlp->steps[i] = (nt_step){.run = nt_dense_f32_step, .parameters = &mlp->f32[i], .offsets = mlp->f32_offsets[i]};
   }
   mlp->plan.step_count = layers;
   return mlp;
@@ -372,23 +383,26 @@ nt_bench_mlp *nt_bench_mlp_new_f32(nt_isa isa, size_t rows_max, size_t layers, c
 /// each time, as a server does, because an even layer's output takes its place.
 double nt_bench_mlp_run(nt_bench_mlp *mlp, size_t rows, const float *x, size_t x_bytes, float *y, size_t y_bytes,
                         double seconds) {
-  double each = NT_ROUND(seconds, (memcpy(mlp->arena, x, x_bytes), nt_plan_run(&mlp->plan, mlp->arena, rows)));
+  double each = NT_ROUND(seconds, (memcpy(mlp->arena, x, x_bytes), nt_plan_run(&mlp->plan, mlp->arena, rows, rows)));
   memcpy(y, mlp->arena + mlp->out_offset, y_bytes);
   return each;
 }
 
 void nt_bench_mlp_free(nt_bench_mlp *mlp) {
-  for (size_t i = 0; i < mlp->plan.step_count; i++) free((void *)mlp->steps[i].weights);
+  for (size_t i = 0; i < mlp->layer_count; i++) {
+    free((void *)mlp->s8[i].weights);
+    free((void *)mlp->f32[i].weights);
+  }
   free(mlp->arena);
   free(mlp);
 }
 
 /// Seconds of a plan without steps: what calling a plan costs.
-double nt_bench_empty_plan(nt_isa isa, double seconds) {
-  nt_plan plan = {.kernels = nt_kernel_table_for(isa), .share_rows_min = SIZE_MAX};
+double nt_bench_empty_plan(double seconds) {
+  nt_plan plan = {.share_rows_min = SIZE_MAX, .share_units_min = SIZE_MAX};
   nt_plan *hidden = &plan;
   return NT_ROUND(seconds, ({
                     __asm__ volatile("" : "+r"(hidden)::"memory");
-                    nt_plan_run(hidden, NULL, 1);
+                    nt_plan_run(hidden, NULL, 1, 1);
                   }));
 }

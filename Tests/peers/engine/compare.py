@@ -271,7 +271,7 @@ def main():
     if not AS_JSON:
         print(f"kernels: {isa}; onnxruntime {onnxruntime.__version__}; one thread on one core\n")
     limits(number)
-    empty = medians({"empty": lambda: lib.nt_bench_empty_plan(number, real(PRODUCT_SECONDS))})["empty"]
+    empty = medians({"empty": lambda: lib.nt_bench_empty_plan(real(PRODUCT_SECONDS))})["empty"]
     report("calling a plan without steps", empty * 1e6, 1.0, "bound", "µs", "<= 1")
     row_operations(number)
     for n, k in ((512, 512), (1024, 1024), (4096, 4096), (384, 1536)):

@@ -637,6 +637,186 @@ void   needletail__v1__arg_max__free_unpacked
   assert(message->base.descriptor == &needletail__v1__arg_max__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   needletail__v1__add__init
+                     (Needletail__V1__Add         *message)
+{
+  static const Needletail__V1__Add init_value = NEEDLETAIL__V1__ADD__INIT;
+  *message = init_value;
+}
+size_t needletail__v1__add__get_packed_size
+                     (const Needletail__V1__Add *message)
+{
+  assert(message->base.descriptor == &needletail__v1__add__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t needletail__v1__add__pack
+                     (const Needletail__V1__Add *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &needletail__v1__add__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t needletail__v1__add__pack_to_buffer
+                     (const Needletail__V1__Add *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &needletail__v1__add__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Needletail__V1__Add *
+       needletail__v1__add__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Needletail__V1__Add *)
+     protobuf_c_message_unpack (&needletail__v1__add__descriptor,
+                                allocator, len, data);
+}
+void   needletail__v1__add__free_unpacked
+                     (Needletail__V1__Add *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &needletail__v1__add__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   needletail__v1__concat__init
+                     (Needletail__V1__Concat         *message)
+{
+  static const Needletail__V1__Concat init_value = NEEDLETAIL__V1__CONCAT__INIT;
+  *message = init_value;
+}
+size_t needletail__v1__concat__get_packed_size
+                     (const Needletail__V1__Concat *message)
+{
+  assert(message->base.descriptor == &needletail__v1__concat__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t needletail__v1__concat__pack
+                     (const Needletail__V1__Concat *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &needletail__v1__concat__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t needletail__v1__concat__pack_to_buffer
+                     (const Needletail__V1__Concat *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &needletail__v1__concat__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Needletail__V1__Concat *
+       needletail__v1__concat__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Needletail__V1__Concat *)
+     protobuf_c_message_unpack (&needletail__v1__concat__descriptor,
+                                allocator, len, data);
+}
+void   needletail__v1__concat__free_unpacked
+                     (Needletail__V1__Concat *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &needletail__v1__concat__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   needletail__v1__select_columns__init
+                     (Needletail__V1__SelectColumns         *message)
+{
+  static const Needletail__V1__SelectColumns init_value = NEEDLETAIL__V1__SELECT_COLUMNS__INIT;
+  *message = init_value;
+}
+size_t needletail__v1__select_columns__get_packed_size
+                     (const Needletail__V1__SelectColumns *message)
+{
+  assert(message->base.descriptor == &needletail__v1__select_columns__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t needletail__v1__select_columns__pack
+                     (const Needletail__V1__SelectColumns *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &needletail__v1__select_columns__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t needletail__v1__select_columns__pack_to_buffer
+                     (const Needletail__V1__SelectColumns *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &needletail__v1__select_columns__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Needletail__V1__SelectColumns *
+       needletail__v1__select_columns__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Needletail__V1__SelectColumns *)
+     protobuf_c_message_unpack (&needletail__v1__select_columns__descriptor,
+                                allocator, len, data);
+}
+void   needletail__v1__select_columns__free_unpacked
+                     (Needletail__V1__SelectColumns *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &needletail__v1__select_columns__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   needletail__v1__reshape__init
+                     (Needletail__V1__Reshape         *message)
+{
+  static const Needletail__V1__Reshape init_value = NEEDLETAIL__V1__RESHAPE__INIT;
+  *message = init_value;
+}
+size_t needletail__v1__reshape__get_packed_size
+                     (const Needletail__V1__Reshape *message)
+{
+  assert(message->base.descriptor == &needletail__v1__reshape__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t needletail__v1__reshape__pack
+                     (const Needletail__V1__Reshape *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &needletail__v1__reshape__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t needletail__v1__reshape__pack_to_buffer
+                     (const Needletail__V1__Reshape *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &needletail__v1__reshape__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Needletail__V1__Reshape *
+       needletail__v1__reshape__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Needletail__V1__Reshape *)
+     protobuf_c_message_unpack (&needletail__v1__reshape__descriptor,
+                                allocator, len, data);
+}
+void   needletail__v1__reshape__free_unpacked
+                     (Needletail__V1__Reshape *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &needletail__v1__reshape__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 void   needletail__v1__output__init
                      (Needletail__V1__Output         *message)
 {
@@ -1684,7 +1864,7 @@ const ProtobufCMessageDescriptor needletail__v1__graph__descriptor =
   (ProtobufCMessageInit) needletail__v1__graph__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor needletail__v1__value__field_descriptors[2] =
+static const ProtobufCFieldDescriptor needletail__v1__value__field_descriptors[5] =
 {
   {
     "name",
@@ -1710,15 +1890,54 @@ static const ProtobufCFieldDescriptor needletail__v1__value__field_descriptors[2
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "type",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_ENUM,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__Value, type),
+    &needletail__v1__data_type__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "shape",
+    4,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(Needletail__V1__Value, n_shape),
+    offsetof(Needletail__V1__Value, shape),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "domain",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_ENUM,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__Value, domain),
+    &needletail__v1__domain__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned needletail__v1__value__field_indices_by_name[] = {
   1,   /* field[1] = columns */
+  4,   /* field[4] = domain */
   0,   /* field[0] = name */
+  3,   /* field[3] = shape */
+  2,   /* field[2] = type */
 };
 static const ProtobufCIntRange needletail__v1__value__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 2 }
+  { 0, 5 }
 };
 const ProtobufCMessageDescriptor needletail__v1__value__descriptor =
 {
@@ -1728,14 +1947,14 @@ const ProtobufCMessageDescriptor needletail__v1__value__descriptor =
   "Needletail__V1__Value",
   "needletail.v1",
   sizeof(Needletail__V1__Value),
-  2,
+  5,
   needletail__v1__value__field_descriptors,
   needletail__v1__value__field_indices_by_name,
   1,  needletail__v1__value__number_ranges,
   (ProtobufCMessageInit) needletail__v1__value__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor needletail__v1__node__field_descriptors[10] =
+static const ProtobufCFieldDescriptor needletail__v1__node__field_descriptors[16] =
 {
   {
     "name",
@@ -1857,23 +2076,101 @@ static const ProtobufCFieldDescriptor needletail__v1__node__field_descriptors[10
     0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "inputs",
+    11,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(Needletail__V1__Node, n_inputs),
+    offsetof(Needletail__V1__Node, inputs),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "outputs",
+    12,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(Needletail__V1__Node, n_outputs),
+    offsetof(Needletail__V1__Node, outputs),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "add",
+    13,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Needletail__V1__Node, operation_case),
+    offsetof(Needletail__V1__Node, add),
+    &needletail__v1__add__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "concat",
+    14,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Needletail__V1__Node, operation_case),
+    offsetof(Needletail__V1__Node, concat),
+    &needletail__v1__concat__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "select_columns",
+    15,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Needletail__V1__Node, operation_case),
+    offsetof(Needletail__V1__Node, select_columns),
+    &needletail__v1__select_columns__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "reshape",
+    16,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Needletail__V1__Node, operation_case),
+    offsetof(Needletail__V1__Node, reshape),
+    &needletail__v1__reshape__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned needletail__v1__node__field_indices_by_name[] = {
+  12,   /* field[12] = add */
   4,   /* field[4] = affine */
   9,   /* field[9] = arg_max */
+  13,   /* field[13] = concat */
   6,   /* field[6] = dense */
   3,   /* field[3] = impute */
   1,   /* field[1] = input */
+  10,   /* field[10] = inputs */
   0,   /* field[0] = name */
   5,   /* field[5] = one_hot */
   2,   /* field[2] = output */
+  11,   /* field[11] = outputs */
+  15,   /* field[15] = reshape */
+  14,   /* field[14] = select_columns */
   8,   /* field[8] = sigmoid */
   7,   /* field[7] = softmax */
 };
 static const ProtobufCIntRange needletail__v1__node__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 10 }
+  { 0, 16 }
 };
 const ProtobufCMessageDescriptor needletail__v1__node__descriptor =
 {
@@ -1883,7 +2180,7 @@ const ProtobufCMessageDescriptor needletail__v1__node__descriptor =
   "Needletail__V1__Node",
   "needletail.v1",
   sizeof(Needletail__V1__Node),
-  10,
+  16,
   needletail__v1__node__field_descriptors,
   needletail__v1__node__field_indices_by_name,
   1,  needletail__v1__node__number_ranges,
@@ -2161,6 +2458,118 @@ const ProtobufCMessageDescriptor needletail__v1__arg_max__descriptor =
   (ProtobufCMessageInit) needletail__v1__arg_max__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
+#define needletail__v1__add__field_descriptors NULL
+#define needletail__v1__add__field_indices_by_name NULL
+#define needletail__v1__add__number_ranges NULL
+const ProtobufCMessageDescriptor needletail__v1__add__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "needletail.v1.Add",
+  "Add",
+  "Needletail__V1__Add",
+  "needletail.v1",
+  sizeof(Needletail__V1__Add),
+  0,
+  needletail__v1__add__field_descriptors,
+  needletail__v1__add__field_indices_by_name,
+  0,  needletail__v1__add__number_ranges,
+  (ProtobufCMessageInit) needletail__v1__add__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+#define needletail__v1__concat__field_descriptors NULL
+#define needletail__v1__concat__field_indices_by_name NULL
+#define needletail__v1__concat__number_ranges NULL
+const ProtobufCMessageDescriptor needletail__v1__concat__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "needletail.v1.Concat",
+  "Concat",
+  "Needletail__V1__Concat",
+  "needletail.v1",
+  sizeof(Needletail__V1__Concat),
+  0,
+  needletail__v1__concat__field_descriptors,
+  needletail__v1__concat__field_indices_by_name,
+  0,  needletail__v1__concat__number_ranges,
+  (ProtobufCMessageInit) needletail__v1__concat__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor needletail__v1__select_columns__field_descriptors[1] =
+{
+  {
+    "column",
+    1,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(Needletail__V1__SelectColumns, n_column),
+    offsetof(Needletail__V1__SelectColumns, column),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned needletail__v1__select_columns__field_indices_by_name[] = {
+  0,   /* field[0] = column */
+};
+static const ProtobufCIntRange needletail__v1__select_columns__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 1 }
+};
+const ProtobufCMessageDescriptor needletail__v1__select_columns__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "needletail.v1.SelectColumns",
+  "SelectColumns",
+  "Needletail__V1__SelectColumns",
+  "needletail.v1",
+  sizeof(Needletail__V1__SelectColumns),
+  1,
+  needletail__v1__select_columns__field_descriptors,
+  needletail__v1__select_columns__field_indices_by_name,
+  1,  needletail__v1__select_columns__number_ranges,
+  (ProtobufCMessageInit) needletail__v1__select_columns__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor needletail__v1__reshape__field_descriptors[1] =
+{
+  {
+    "shape",
+    1,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(Needletail__V1__Reshape, n_shape),
+    offsetof(Needletail__V1__Reshape, shape),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned needletail__v1__reshape__field_indices_by_name[] = {
+  0,   /* field[0] = shape */
+};
+static const ProtobufCIntRange needletail__v1__reshape__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 1 }
+};
+const ProtobufCMessageDescriptor needletail__v1__reshape__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "needletail.v1.Reshape",
+  "Reshape",
+  "Needletail__V1__Reshape",
+  "needletail.v1",
+  sizeof(Needletail__V1__Reshape),
+  1,
+  needletail__v1__reshape__field_descriptors,
+  needletail__v1__reshape__field_indices_by_name,
+  1,  needletail__v1__reshape__number_ranges,
+  (ProtobufCMessageInit) needletail__v1__reshape__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
 static const ProtobufCFieldDescriptor needletail__v1__output__field_descriptors[3] =
 {
   {
@@ -2225,7 +2634,7 @@ const ProtobufCMessageDescriptor needletail__v1__output__descriptor =
   (ProtobufCMessageInit) needletail__v1__output__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor needletail__v1__weight_tensor__field_descriptors[5] =
+static const ProtobufCFieldDescriptor needletail__v1__weight_tensor__field_descriptors[6] =
 {
   {
     "name",
@@ -2287,8 +2696,21 @@ static const ProtobufCFieldDescriptor needletail__v1__weight_tensor__field_descr
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "half",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__WeightTensor, half),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned needletail__v1__weight_tensor__field_indices_by_name[] = {
+  5,   /* field[5] = half */
   0,   /* field[0] = name */
   3,   /* field[3] = offset */
   4,   /* field[4] = scales_offset */
@@ -2298,7 +2720,7 @@ static const unsigned needletail__v1__weight_tensor__field_indices_by_name[] = {
 static const ProtobufCIntRange needletail__v1__weight_tensor__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 5 }
+  { 0, 6 }
 };
 const ProtobufCMessageDescriptor needletail__v1__weight_tensor__descriptor =
 {
@@ -2308,7 +2730,7 @@ const ProtobufCMessageDescriptor needletail__v1__weight_tensor__descriptor =
   "Needletail__V1__WeightTensor",
   "needletail.v1",
   sizeof(Needletail__V1__WeightTensor),
-  5,
+  6,
   needletail__v1__weight_tensor__field_descriptors,
   needletail__v1__weight_tensor__field_indices_by_name,
   1,  needletail__v1__weight_tensor__number_ranges,
@@ -3258,6 +3680,36 @@ const ProtobufCEnumDescriptor needletail__v1__codec__descriptor =
   needletail__v1__codec__enum_values_by_name,
   1,
   needletail__v1__codec__value_ranges,
+  NULL,NULL,NULL,NULL   /* reserved[1234] */
+};
+static const ProtobufCEnumValue needletail__v1__domain__enum_values_by_number[3] =
+{
+  { "PER_ROW", "NEEDLETAIL__V1__DOMAIN__PER_ROW", 0 },
+  { "PER_TOKEN", "NEEDLETAIL__V1__DOMAIN__PER_TOKEN", 1 },
+  { "PER_SEQUENCE", "NEEDLETAIL__V1__DOMAIN__PER_SEQUENCE", 2 },
+};
+static const ProtobufCIntRange needletail__v1__domain__value_ranges[] = {
+{0, 0},{0, 3}
+};
+static const ProtobufCEnumValueIndex needletail__v1__domain__enum_values_by_name[3] =
+{
+  { "PER_ROW", 0 },
+  { "PER_SEQUENCE", 2 },
+  { "PER_TOKEN", 1 },
+};
+const ProtobufCEnumDescriptor needletail__v1__domain__descriptor =
+{
+  PROTOBUF_C__ENUM_DESCRIPTOR_MAGIC,
+  "needletail.v1.Domain",
+  "Domain",
+  "Needletail__V1__Domain",
+  "needletail.v1",
+  3,
+  needletail__v1__domain__enum_values_by_number,
+  3,
+  needletail__v1__domain__enum_values_by_name,
+  1,
+  needletail__v1__domain__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
 static const ProtobufCEnumValue needletail__v1__scaling__enum_values_by_number[2] =

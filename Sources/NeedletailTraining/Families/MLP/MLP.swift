@@ -1,4 +1,5 @@
 internal import NeedletailCore
+internal import NeedletailEngine
 
 /// A multilayer perceptron: fully connected layers, trained by mini-batches.
 ///

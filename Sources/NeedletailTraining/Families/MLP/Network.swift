@@ -1,6 +1,7 @@
 internal import COpenBLAS
 internal import Glibc
 internal import NeedletailCore
+internal import NeedletailEngine
 
 /// Parameters, gradients and scratch of a perceptron while it learns. Only the thread that trains may use it.
 final class Network {

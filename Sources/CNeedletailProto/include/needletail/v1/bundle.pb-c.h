@@ -30,6 +30,10 @@ typedef struct Needletail__V1__Dense Needletail__V1__Dense;
 typedef struct Needletail__V1__Softmax Needletail__V1__Softmax;
 typedef struct Needletail__V1__Sigmoid Needletail__V1__Sigmoid;
 typedef struct Needletail__V1__ArgMax Needletail__V1__ArgMax;
+typedef struct Needletail__V1__Add Needletail__V1__Add;
+typedef struct Needletail__V1__Concat Needletail__V1__Concat;
+typedef struct Needletail__V1__SelectColumns Needletail__V1__SelectColumns;
+typedef struct Needletail__V1__Reshape Needletail__V1__Reshape;
 typedef struct Needletail__V1__Output Needletail__V1__Output;
 typedef struct Needletail__V1__WeightTensor Needletail__V1__WeightTensor;
 typedef struct Needletail__V1__Feature Needletail__V1__Feature;
@@ -74,6 +78,15 @@ typedef enum _Needletail__V1__Codec {
   NEEDLETAIL__V1__CODEC__ZSTD = 1
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(NEEDLETAIL__V1__CODEC)
 } Needletail__V1__Codec;
+/*
+ * What a value has one item for.
+ */
+typedef enum _Needletail__V1__Domain {
+  NEEDLETAIL__V1__DOMAIN__PER_ROW = 0,
+  NEEDLETAIL__V1__DOMAIN__PER_TOKEN = 1,
+  NEEDLETAIL__V1__DOMAIN__PER_SEQUENCE = 2
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(NEEDLETAIL__V1__DOMAIN)
+} Needletail__V1__Domain;
 typedef enum _Needletail__V1__Scaling {
   NEEDLETAIL__V1__SCALING__STANDARDISE = 0,
   NEEDLETAIL__V1__SCALING__MIN_MAX = 1
@@ -213,8 +226,7 @@ struct  Needletail__V1__Signatures
 
 
 /*
- * A value is a matrix of `columns` fp32 numbers a row. Value 0 is the bound input row:
- * one column per feature, categories as their codes, missing as NaN.
+ * Value 0 is the bound input row: one column per feature, categories as their codes, missing as NaN.
  */
 struct  Needletail__V1__Graph
 {
@@ -240,15 +252,31 @@ struct  Needletail__V1__Graph
     , (char *)protobuf_c_empty_string, 0,NULL, 0,NULL, 0,NULL, 0,NULL }
 
 
+/*
+ * Items of one type and shape, one for each row, token or sequence of a call.
+ */
 struct  Needletail__V1__Value
 {
   ProtobufCMessage base;
   char *name;
+  /*
+   * Elements of an item, all dimensions multiplied.
+   */
   uint32_t columns;
+  /*
+   * FLOAT32, FLOAT64, INT32, INT64 or STRING; unspecified: FLOAT32, as in format 1.0.
+   */
+  Needletail__V1__DataType type;
+  /*
+   * Of an item; none: one dimension of `columns`, as in format 1.0.
+   */
+  size_t n_shape;
+  uint32_t *shape;
+  Needletail__V1__Domain domain;
 };
 #define NEEDLETAIL__V1__VALUE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__value__descriptor) \
-    , (char *)protobuf_c_empty_string, 0 }
+    , (char *)protobuf_c_empty_string, 0, NEEDLETAIL__V1__DATA_TYPE__DATA_TYPE_UNSPECIFIED, 0,NULL, NEEDLETAIL__V1__DOMAIN__PER_ROW }
 
 
 typedef enum {
@@ -259,7 +287,11 @@ typedef enum {
   NEEDLETAIL__V1__NODE__OPERATION_DENSE = 7,
   NEEDLETAIL__V1__NODE__OPERATION_SOFTMAX = 8,
   NEEDLETAIL__V1__NODE__OPERATION_SIGMOID = 9,
-  NEEDLETAIL__V1__NODE__OPERATION_ARG_MAX = 10
+  NEEDLETAIL__V1__NODE__OPERATION_ARG_MAX = 10,
+  NEEDLETAIL__V1__NODE__OPERATION_ADD = 13,
+  NEEDLETAIL__V1__NODE__OPERATION_CONCAT = 14,
+  NEEDLETAIL__V1__NODE__OPERATION_SELECT_COLUMNS = 15,
+  NEEDLETAIL__V1__NODE__OPERATION_RESHAPE = 16
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(NEEDLETAIL__V1__NODE__OPERATION__CASE)
 } Needletail__V1__Node__OperationCase;
 
@@ -267,8 +299,16 @@ struct  Needletail__V1__Node
 {
   ProtobufCMessage base;
   char *name;
+  /*
+   * A node of one input and one output names them here, as in format 1.0, and leaves `inputs` and `outputs`
+   * empty. Any other names all in those and leaves these 0.
+   */
   uint32_t input;
   uint32_t output;
+  size_t n_inputs;
+  uint32_t *inputs;
+  size_t n_outputs;
+  uint32_t *outputs;
   Needletail__V1__Node__OperationCase operation_case;
   union {
     Needletail__V1__Impute *impute;
@@ -278,11 +318,15 @@ struct  Needletail__V1__Node
     Needletail__V1__Softmax *softmax;
     Needletail__V1__Sigmoid *sigmoid;
     Needletail__V1__ArgMax *arg_max;
+    Needletail__V1__Add *add;
+    Needletail__V1__Concat *concat;
+    Needletail__V1__SelectColumns *select_columns;
+    Needletail__V1__Reshape *reshape;
   };
 };
 #define NEEDLETAIL__V1__NODE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__node__descriptor) \
-    , (char *)protobuf_c_empty_string, 0, 0, NEEDLETAIL__V1__NODE__OPERATION__NOT_SET, {0} }
+    , (char *)protobuf_c_empty_string, 0, 0, 0,NULL, 0,NULL, NEEDLETAIL__V1__NODE__OPERATION__NOT_SET, {0} }
 
 
 /*
@@ -380,6 +424,58 @@ struct  Needletail__V1__ArgMax
      }
 
 
+/*
+ * y = a + b, per element, of two inputs of one type and shape.
+ */
+struct  Needletail__V1__Add
+{
+  ProtobufCMessage base;
+};
+#define NEEDLETAIL__V1__ADD__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__add__descriptor) \
+     }
+
+
+/*
+ * The inputs side by side, along the last dimension.
+ */
+struct  Needletail__V1__Concat
+{
+  ProtobufCMessage base;
+};
+#define NEEDLETAIL__V1__CONCAT__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__concat__descriptor) \
+     }
+
+
+/*
+ * Elements of the last dimension, in the order named here; one may be named several times.
+ */
+struct  Needletail__V1__SelectColumns
+{
+  ProtobufCMessage base;
+  size_t n_column;
+  uint32_t *column;
+};
+#define NEEDLETAIL__V1__SELECT_COLUMNS__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__select_columns__descriptor) \
+    , 0,NULL }
+
+
+/*
+ * The same elements as an item of another shape.
+ */
+struct  Needletail__V1__Reshape
+{
+  ProtobufCMessage base;
+  size_t n_shape;
+  uint32_t *shape;
+};
+#define NEEDLETAIL__V1__RESHAPE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__reshape__descriptor) \
+    , 0,NULL }
+
+
 struct  Needletail__V1__Output
 {
   ProtobufCMessage base;
@@ -394,24 +490,28 @@ struct  Needletail__V1__Output
 
 /*
  * Bytes stand in the weights section: data at `offset`, 64-byte aligned, row-major little-endian;
- * for INT8 followed at `scales_offset` by one fp32 scale a row.
+ * for INT8 followed at `scales_offset` by one fp32 scale a row (first dimension).
  */
 struct  Needletail__V1__WeightTensor
 {
   ProtobufCMessage base;
   char *name;
   /*
-   * FLOAT32 or INT8
+   * FLOAT32, INT8 or INT32
    */
   Needletail__V1__DataType type;
   size_t n_shape;
   uint64_t *shape;
   uint64_t offset;
   uint64_t scales_offset;
+  /*
+   * FLOAT32 only: each element is stored as an IEEE 754 binary16.
+   */
+  protobuf_c_boolean half;
 };
 #define NEEDLETAIL__V1__WEIGHT_TENSOR__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__weight_tensor__descriptor) \
-    , (char *)protobuf_c_empty_string, NEEDLETAIL__V1__DATA_TYPE__DATA_TYPE_UNSPECIFIED, 0,NULL, 0, 0 }
+    , (char *)protobuf_c_empty_string, NEEDLETAIL__V1__DATA_TYPE__DATA_TYPE_UNSPECIFIED, 0,NULL, 0, 0, 0 }
 
 
 struct  Needletail__V1__Feature
@@ -893,6 +993,82 @@ Needletail__V1__ArgMax *
 void   needletail__v1__arg_max__free_unpacked
                      (Needletail__V1__ArgMax *message,
                       ProtobufCAllocator *allocator);
+/* Needletail__V1__Add methods */
+void   needletail__v1__add__init
+                     (Needletail__V1__Add         *message);
+size_t needletail__v1__add__get_packed_size
+                     (const Needletail__V1__Add   *message);
+size_t needletail__v1__add__pack
+                     (const Needletail__V1__Add   *message,
+                      uint8_t             *out);
+size_t needletail__v1__add__pack_to_buffer
+                     (const Needletail__V1__Add   *message,
+                      ProtobufCBuffer     *buffer);
+Needletail__V1__Add *
+       needletail__v1__add__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   needletail__v1__add__free_unpacked
+                     (Needletail__V1__Add *message,
+                      ProtobufCAllocator *allocator);
+/* Needletail__V1__Concat methods */
+void   needletail__v1__concat__init
+                     (Needletail__V1__Concat         *message);
+size_t needletail__v1__concat__get_packed_size
+                     (const Needletail__V1__Concat   *message);
+size_t needletail__v1__concat__pack
+                     (const Needletail__V1__Concat   *message,
+                      uint8_t             *out);
+size_t needletail__v1__concat__pack_to_buffer
+                     (const Needletail__V1__Concat   *message,
+                      ProtobufCBuffer     *buffer);
+Needletail__V1__Concat *
+       needletail__v1__concat__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   needletail__v1__concat__free_unpacked
+                     (Needletail__V1__Concat *message,
+                      ProtobufCAllocator *allocator);
+/* Needletail__V1__SelectColumns methods */
+void   needletail__v1__select_columns__init
+                     (Needletail__V1__SelectColumns         *message);
+size_t needletail__v1__select_columns__get_packed_size
+                     (const Needletail__V1__SelectColumns   *message);
+size_t needletail__v1__select_columns__pack
+                     (const Needletail__V1__SelectColumns   *message,
+                      uint8_t             *out);
+size_t needletail__v1__select_columns__pack_to_buffer
+                     (const Needletail__V1__SelectColumns   *message,
+                      ProtobufCBuffer     *buffer);
+Needletail__V1__SelectColumns *
+       needletail__v1__select_columns__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   needletail__v1__select_columns__free_unpacked
+                     (Needletail__V1__SelectColumns *message,
+                      ProtobufCAllocator *allocator);
+/* Needletail__V1__Reshape methods */
+void   needletail__v1__reshape__init
+                     (Needletail__V1__Reshape         *message);
+size_t needletail__v1__reshape__get_packed_size
+                     (const Needletail__V1__Reshape   *message);
+size_t needletail__v1__reshape__pack
+                     (const Needletail__V1__Reshape   *message,
+                      uint8_t             *out);
+size_t needletail__v1__reshape__pack_to_buffer
+                     (const Needletail__V1__Reshape   *message,
+                      ProtobufCBuffer     *buffer);
+Needletail__V1__Reshape *
+       needletail__v1__reshape__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   needletail__v1__reshape__free_unpacked
+                     (Needletail__V1__Reshape *message,
+                      ProtobufCAllocator *allocator);
 /* Needletail__V1__Output methods */
 void   needletail__v1__output__init
                      (Needletail__V1__Output         *message);
@@ -1206,6 +1382,18 @@ typedef void (*Needletail__V1__Sigmoid_Closure)
 typedef void (*Needletail__V1__ArgMax_Closure)
                  (const Needletail__V1__ArgMax *message,
                   void *closure_data);
+typedef void (*Needletail__V1__Add_Closure)
+                 (const Needletail__V1__Add *message,
+                  void *closure_data);
+typedef void (*Needletail__V1__Concat_Closure)
+                 (const Needletail__V1__Concat *message,
+                  void *closure_data);
+typedef void (*Needletail__V1__SelectColumns_Closure)
+                 (const Needletail__V1__SelectColumns *message,
+                  void *closure_data);
+typedef void (*Needletail__V1__Reshape_Closure)
+                 (const Needletail__V1__Reshape *message,
+                  void *closure_data);
 typedef void (*Needletail__V1__Output_Closure)
                  (const Needletail__V1__Output *message,
                   void *closure_data);
@@ -1259,6 +1447,7 @@ typedef void (*Needletail__V1__Lineage_Closure)
 
 extern const ProtobufCEnumDescriptor    needletail__v1__section_type__descriptor;
 extern const ProtobufCEnumDescriptor    needletail__v1__codec__descriptor;
+extern const ProtobufCEnumDescriptor    needletail__v1__domain__descriptor;
 extern const ProtobufCEnumDescriptor    needletail__v1__scaling__descriptor;
 extern const ProtobufCEnumDescriptor    needletail__v1__activation__descriptor;
 extern const ProtobufCEnumDescriptor    needletail__v1__output_kind__descriptor;
@@ -1279,6 +1468,10 @@ extern const ProtobufCMessageDescriptor needletail__v1__dense__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__softmax__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__sigmoid__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__arg_max__descriptor;
+extern const ProtobufCMessageDescriptor needletail__v1__add__descriptor;
+extern const ProtobufCMessageDescriptor needletail__v1__concat__descriptor;
+extern const ProtobufCMessageDescriptor needletail__v1__select_columns__descriptor;
+extern const ProtobufCMessageDescriptor needletail__v1__reshape__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__output__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__weight_tensor__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__feature__descriptor;

@@ -1,4 +1,39 @@
 internal import NeedletailCore
+internal import NeedletailEngine
+
+extension ModelDefinition {
+  /// Schema, graph and labels fit one another. The engine's check says what makes a graph right; what makes a text
+  /// fit for a bundle is said here.
+  func validate() throws(BundleError) {
+    try schema.validate()
+    try graph.validateTexts()
+    do throws(GraphFault) {
+      try check()
+    } catch {
+      throw BundleError(error)
+    }
+    try validateLabels()
+  }
+
+  private func validateLabels() throws(BundleError) {
+    guard graph.task == .classification || labels.isEmpty else {
+      throw BundleError(.invalidGraph, "labels: expected none for a regression, found \(labels.count)")
+    }
+    for (index, label) in labels.enumerated() where label.isEmpty {
+      throw BundleError(.invalidGraph, "label \(index): expected text, found none")
+    }
+    try NameCheck.unique(labels, "label")
+  }
+}
+
+extension ModelGraph {
+  fileprivate func validateTexts() throws(BundleError) {
+    for (index, value) in values.enumerated() { try NameCheck.text(value.name, "value \(index): name") }
+    for node in nodes { try NameCheck.text(node.name, "node name") }
+    for tensor in tensors { try NameCheck.text(tensor.name, "tensor name") }
+    for output in outputs { try NameCheck.text(output.name, "output name") }
+  }
+}
 
 extension FeatureSchema {
   /// Names and categories are there, within bounds, and unique.
@@ -28,25 +63,5 @@ extension FeatureSchema {
     }
     try NameCheck.unique(features.map(\.name), "feature")
     try NameCheck.text(target, "target")
-  }
-}
-
-/// What holds for texts of any kind.
-enum NameCheck {
-  static func unique(_ names: [String], _ field: @autoclosure () -> String) throws(BundleError) {
-    var seen = Set<String>(minimumCapacity: names.count)
-    for name in names {
-      try text(name, field())
-      guard seen.insert(name).inserted else {
-        throw BundleError(.invalidGraph, "\(field()) \(name.quotedForMessage): expected once, found twice")
-      }
-    }
-  }
-
-  /// A NUL would end the text early in a C reader.
-  static func text(_ text: String, _ field: @autoclosure () -> String) throws(BundleError) {
-    guard !text.utf8.contains(0) else {
-      throw BundleError(.malformed, "\(field()): expected text without NUL, found one")
-    }
   }
 }

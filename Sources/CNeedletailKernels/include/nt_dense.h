@@ -1,0 +1,61 @@
+/// Steps of fully connected layers: quantise, int8 product, fp32 product.
+#pragma once
+
+#include "nt_plan.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/// A layer of fewer multiply-adds stays on its core: it takes less time than waking a helper.
+#define NT_SHARE_MULTIPLY_ADDS_MIN ((size_t)2 << 20)
+/// What each thread that shares a layer gets at least.
+#define NT_THREAD_MULTIPLY_ADDS_MIN ((size_t)1 << 20)
+
+/// Buffers: fp32 items; int8 items; their fp32 scales; where `has_magnitudes`, what a layer gathered.
+typedef struct nt_quantise {
+  const nt_s8_kernels *kernels;
+  uint32_t columns;
+  bool has_magnitudes;
+} nt_quantise;
+
+void nt_quantise_step(const void *parameters, const nt_call *call);
+
+/// Buffers: int8 items; their scales; fp32 output; where `gathers_magnitudes`, one word an item, in which the
+/// quantise behind it finds the largest |output|, so that it reads each item once instead of twice.
+typedef struct nt_dense_s8 {
+  const nt_s8_kernels *kernels;
+  /// Written by `pack` of these kernels.
+  const void *weights;
+  uint32_t columns, depth;
+  nt_activation activation;
+  /// No element of the input is below 0.
+  bool input_is_nonnegative;
+  bool gathers_magnitudes;
+} nt_dense_s8;
+
+void nt_dense_s8_step(const void *parameters, const nt_call *call);
+
+/// C ← A · Bᵀ: a is rows × depth, b columns × depth, c rows × columns, all row-major.
+typedef void (*nt_sgemm)(const float *a, const float *b, float *c, size_t rows, size_t columns, size_t depth);
+
+/// Buffers: fp32 input; fp32 output; where `gathers_magnitudes`, as in nt_dense_s8.
+typedef struct nt_dense_f32 {
+  const nt_f32_kernels *kernels;
+  /// Written by nt_f32_pack.
+  const float *weights;
+  uint32_t columns, depth;
+  nt_activation activation;
+  bool gathers_magnitudes;
+  /// Null, or a library's product that takes over from `sgemm_items_min` items on; it reads the weights and the
+  /// bias in their canonical order. The bias may be null.
+  nt_sgemm sgemm;
+  size_t sgemm_items_min;
+  const float *plain_weights, *plain_bias;
+} nt_dense_f32;
+
+void nt_dense_f32_step(const void *parameters, const nt_call *call);
+
+#ifdef __cplusplus
+}
+#endif

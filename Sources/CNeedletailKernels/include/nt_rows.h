@@ -1,0 +1,24 @@
+/// Steps that compute each item of fp32 columns by itself. Buffers: input; output.
+#pragma once
+
+#include "nt_plan.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct nt_rows {
+  /// Of the input.
+  uint32_t columns;
+} nt_rows;
+
+/// 1 / (1 + exp(−x)), per element.
+nt_step_function nt_logistic_step(nt_isa isa);
+/// exp(x − max) / Σ, per item.
+nt_step_function nt_softmax_step(nt_isa isa);
+/// Index of the largest column as one fp32 column, the lowest on a tie; a NaN never wins.
+nt_step_function nt_argmax_step(nt_isa isa);
+
+#ifdef __cplusplus
+}
+#endif

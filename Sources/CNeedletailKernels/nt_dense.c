@@ -1,0 +1,235 @@
+#include "nt_dense.h"
+
+#include "nt_math.h"
+#include "nt_pool.h"
+
+// MARK: - kernels by instruction set
+
+/// Adds a bias and activates, for products of a library.
+NT_INLINE void bias_activate(float *x, const float *bias, size_t rows, size_t columns, nt_activation activation) {
+  for (size_t row = 0; bias && row < rows; row++) {
+    for (size_t c = 0; c < columns; c++) x[row * columns + c] += bias[c];
+  }
+  nt_activate(x, rows * columns, activation);
+}
+
+#define NT_BIAS_ACTIVATE(isa, target)                                                                          \
+  target void nt_f32_bias_activate__##isa(float *x, const float *bias, size_t rows, size_t columns,            \
+                                          nt_activation activation) {                                          \
+    bias_activate(x, bias, rows, columns, activation);                                                         \
+  }
+
+#define NT_S8_KERNELS(isa, packing, rows)                                                \
+  static const nt_s8_kernels s8__##isa = {.pack = nt_s8_pack__##packing,                 \
+                                          .gemm = nt_s8_gemm__##isa,                     \
+                                          .quantise = nt_f32_quantise__##rows,           \
+                                          .quantise_known = nt_f32_quantise_known__##rows};
+#define NT_F32_KERNELS(isa, rows) \
+  static const nt_f32_kernels f32__##isa = {.gemm = nt_f32_gemm__##isa, .bias_activate = nt_f32_bias_activate__##rows};
+
+NT_DECLARE_KERNELS(scalar)
+NT_BIAS_ACTIVATE(scalar, )
+NT_S8_KERNELS(scalar, scalar, scalar)
+NT_F32_KERNELS(scalar, scalar)
+#if defined(NT_X86)
+NT_DECLARE_KERNELS(avx2)
+NT_DECLARE_KERNELS(avx512vnni)
+NT_BIAS_ACTIVATE(avx2, NT_TARGET_AVX2)
+NT_BIAS_ACTIVATE(avx512vnni, NT_TARGET_AVX512VNNI)
+NT_S8_KERNELS(avx2, scalar, avx2)
+NT_S8_KERNELS(avx512vnni, avx512vnni, avx512vnni)
+NT_F32_KERNELS(avx2, avx2)
+NT_F32_KERNELS(avx512vnni, avx512vnni)
+#elif defined(NT_ARM64)
+NT_DECLARE_KERNELS(neon)
+NT_DECLARE_KERNELS(neon_i8mm)
+NT_S8_KERNELS(neon, scalar, neon)
+NT_S8_KERNELS(neon_i8mm, neon_i8mm, neon)
+NT_F32_KERNELS(neon, scalar)
+#endif
+
+const nt_s8_kernels *nt_s8_kernels_for(nt_isa isa) {
+  switch (isa) {
+    case NT_ISA_SCALAR:
+      return &s8__scalar;
+#if defined(NT_X86)
+    case NT_ISA_AVX2:
+      return &s8__avx2;
+    case NT_ISA_AVX512VNNI:
+      return &s8__avx512vnni;
+#elif defined(NT_ARM64)
+    case NT_ISA_NEON:
+      return &s8__neon;
+    case NT_ISA_NEON_I8MM:
+      return &s8__neon_i8mm;
+#endif
+    default:
+      return NULL;
+  }
+}
+
+const nt_f32_kernels *nt_f32_kernels_for(nt_isa isa) {
+  switch (isa) {
+    case NT_ISA_SCALAR:
+      return &f32__scalar;
+#if defined(NT_X86)
+    case NT_ISA_AVX2:
+      return &f32__avx2;
+    case NT_ISA_AVX512VNNI:
+      return &f32__avx512vnni;
+#elif defined(NT_ARM64)
+    case NT_ISA_NEON:
+    case NT_ISA_NEON_I8MM:
+      return &f32__neon;
+#endif
+    default:
+      return NULL;
+  }
+}
+
+// MARK: - layers
+
+/// Panels that a part of a shared layer begins at a multiple of, where there are enough: the widest
+/// tile of a lone row.
+enum { tile_panels = 4, parts_per_thread = 4 };
+
+/// One layer, whole or to be shared: the product of one of the two types, less its panels.
+typedef struct layer {
+  void (*s8_gemm)(const nt_s8_gemm_args *args);
+  void (*f32_gemm)(const nt_f32_gemm_args *args);
+  const nt_s8_gemm_args *s8;
+  const nt_f32_gemm_args *f32;
+  size_t items, columns, depth, panels, unit, parts;
+  /// Null, or where all parts of the layer gather the magnitudes of its items.
+  uint32_t *magnitudes;
+} layer;
+
+static void run_panels(const layer *layer, size_t first, size_t end, uint32_t *magnitudes) {
+  if (layer->s8) {
+    nt_s8_gemm_args args = *layer->s8;
+    args.panel_first = first;
+    args.panel_end = end;
+    args.row_magnitudes = magnitudes;
+    layer->s8_gemm(&args);
+  } else {
+    nt_f32_gemm_args args = *layer->f32;
+    args.panel_first = first;
+    args.panel_end = end;
+    args.row_magnitudes = magnitudes;
+    layer->f32_gemm(&args);
+  }
+}
+
+/// Raises what the threads of a layer share. The largest of some numbers is the same in any order.
+static void raise(uint32_t *shared, const uint32_t *own, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    uint32_t known = __atomic_load_n(&shared[i], __ATOMIC_RELAXED);
+    while (own[i] > known && !__atomic_compare_exchange_n(&shared[i], &known, own[i], true, __ATOMIC_RELAXED,
+                                                          __ATOMIC_RELAXED)) {
+    }
+  }
+}
+
+static void run_part(const void *context, size_t part) {
+  const layer *layer = context;
+  size_t units = (layer->panels + layer->unit - 1) / layer->unit;
+  size_t first = units * part / layer->parts * layer->unit, end = units * (part + 1) / layer->parts * layer->unit;
+  if (end > layer->panels) end = layer->panels;
+  if (!layer->magnitudes) {
+    run_panels(layer, first, end, NULL);
+    return;
+  }
+  // 64 KiB of stack, of which a run touches four bytes an item.
+  uint32_t own[NT_PLAN_ITEMS_MAX];
+  memset(own, 0, layer->items * sizeof *own);
+  run_panels(layer, first, end, own);
+  raise(layer->magnitudes, own, layer->items);
+}
+
+/// - shares: whether this run may take the helpers of the pool.
+static void run_layer(layer *layer, bool shares) {
+  size_t multiply_adds = layer->items * layer->depth * layer->columns;
+  layer->panels = nt_panel_count(layer->columns);
+  if (layer->magnitudes) memset(layer->magnitudes, 0, layer->items * sizeof *layer->magnitudes);
+  if (shares && multiply_adds >= NT_SHARE_MULTIPLY_ADDS_MIN) {
+    size_t wanted = multiply_adds / NT_THREAD_MULTIPLY_ADDS_MIN;
+    size_t threads = nt_pool_acquire(wanted < layer->panels ? wanted : layer->panels);
+    if (threads > 1) {
+      layer->unit = layer->panels >= 2 * tile_panels * threads ? tile_panels : 1;
+      size_t units = (layer->panels + layer->unit - 1) / layer->unit;
+      layer->parts = units < parts_per_thread * threads ? units : parts_per_thread * threads;
+      nt_pool_run(run_part, layer, threads, layer->parts);
+      return;
+    }
+  }
+  run_panels(layer, 0, layer->panels, layer->magnitudes);
+}
+
+// MARK: - steps
+
+void nt_quantise_step(const void *parameters, const nt_call *call) {
+  const nt_quantise *p = parameters;
+  const float *x = nt_buffer(call, 0);
+  int8_t *q = nt_buffer(call, 1);
+  float *scales = nt_buffer(call, 2);
+  size_t stride = nt_s8_row_stride(p->columns);
+  if (p->has_magnitudes) {
+    p->kernels->quantise_known(x, nt_buffer(call, 3), call->items, p->columns, q, stride, scales);
+  } else {
+    p->kernels->quantise(x, call->items, p->columns, q, stride, scales);
+  }
+}
+
+void nt_dense_s8_step(const void *parameters, const nt_call *call) {
+  const nt_dense_s8 *p = parameters;
+  nt_s8_gemm_args args = {
+      .a = nt_buffer(call, 0),
+      .a_stride = nt_s8_row_stride(p->depth),
+      .row_scales = nt_buffer(call, 1),
+      .weights = p->weights,
+      .rows = call->items,
+      .columns = p->columns,
+      .depth = p->depth,
+      .out = nt_buffer(call, 2),
+      .activation = p->activation,
+      .a_is_nonnegative = p->input_is_nonnegative,
+  };
+  layer layer = {
+      .s8_gemm = p->kernels->gemm,
+      .s8 = &args,
+      .items = call->items,
+      .columns = p->columns,
+      .depth = p->depth,
+      .magnitudes = p->gathers_magnitudes ? nt_buffer(call, 3) : NULL,
+  };
+  run_layer(&layer, call->shares);
+}
+
+void nt_dense_f32_step(const void *parameters, const nt_call *call) {
+  const nt_dense_f32 *p = parameters;
+  const float *x = nt_buffer(call, 0);
+  float *y = nt_buffer(call, 1);
+  if (p->sgemm && call->items >= p->sgemm_items_min) {
+    p->sgemm(x, p->plain_weights, y, call->items, p->columns, p->depth);
+    p->kernels->bias_activate(y, p->plain_bias, call->items, p->columns, p->activation);
+    return;
+  }
+  nt_f32_gemm_args args = {
+      .a = x,
+      .weights = p->weights,
+      .rows = call->items,
+      .columns = p->columns,
+      .depth = p->depth,
+      .out = y,
+      .activation = p->activation,
+  };
+  layer layer = {
+      .f32_gemm = p->kernels->gemm,
+      .f32 = &args,
+      .items = call->items,
+      .columns = p->columns,
+      .depth = p->depth,
+      .magnitudes = p->gathers_magnitudes ? nt_buffer(call, 2) : NULL,
+  };
+  run_layer(&layer, call->shares);
+}

@@ -1,0 +1,187 @@
+public import NeedletailCore
+
+/// What a model computes: the blueprint, from which a ``Plan`` is compiled.
+///
+/// Value 0 is the bound input row: one column per feature, categories as their codes, missing as NaN. Nodes stand in
+/// topological order: each reads what earlier ones wrote and writes what none did. The same graph runs in the
+/// trainer and in the server, preprocessing included.
+public struct ModelGraph: Equatable, Sendable {
+  public enum Task: String, Sendable, CaseIterable {
+    case classification
+    case regression
+  }
+
+  /// What leaves the graph under which name.
+  public struct Output: Equatable, Sendable {
+    public typealias Kind = OutputKind
+
+    public var name: String
+    public var value: Int
+    public var kind: Kind
+
+    public init(name: String, value: Int, kind: Kind) {
+      self.name = name
+      self.value = value
+      self.kind = kind
+    }
+  }
+
+  public var task: Task
+  public var values: [Value]
+  public var nodes: [Node]
+  public var outputs: [Output]
+  public var tensors: [WeightTensor]
+
+  public init(task: Task, values: [Value], nodes: [Node], outputs: [Output], tensors: [WeightTensor]) {
+    self.task = task
+    self.values = values
+    self.nodes = nodes
+    self.outputs = outputs
+    self.tensors = tensors
+  }
+}
+
+/// One operation of a graph, with the values that it reads and writes.
+public struct Node: Sendable {
+  public var name: String
+  /// Indices of the values it reads, in the order that its operation gives them a meaning.
+  public var inputs: [Int]
+  /// Indices of the values it writes.
+  public var outputs: [Int]
+  public var operation: any GraphOperation
+
+  public init(name: String, inputs: [Int], outputs: [Int], operation: any GraphOperation) {
+    self.name = name
+    self.inputs = inputs
+    self.outputs = outputs
+    self.operation = operation
+  }
+
+  /// A node of one input and one output, as most are.
+  public init(name: String, input: Int, output: Int, operation: any GraphOperation) {
+    self.init(name: name, inputs: [input], outputs: [output], operation: operation)
+  }
+}
+
+extension Node: Equatable {
+  public static func == (a: Node, b: Node) -> Bool {
+    a.name == b.name && a.inputs == b.inputs && a.outputs == b.outputs && a.operation.isEqual(to: b.operation)
+  }
+}
+
+/// Element type, shape and domain of a value.
+public struct ValueType: Equatable, Sendable {
+  /// Type of one element. Raw values are those of `needletail.v1.DataType`.
+  public enum Element: UInt8, Sendable, CaseIterable, CustomStringConvertible {
+    case float32 = 1
+    case float64 = 2
+    case int32 = 5
+    case int64 = 6
+    /// UTF-8.
+    case text = 9
+
+    /// Bytes of one element; nil for text, whose length varies.
+    public var bytes: Int? {
+      switch self {
+      case .float32, .int32: 4
+      case .float64, .int64: 8
+      case .text: nil
+      }
+    }
+
+    public var description: String {
+      switch self {
+      case .float32: "f32"
+      case .float64: "f64"
+      case .int32: "i32"
+      case .int64: "i64"
+      case .text: "text"
+      }
+    }
+  }
+
+  /// What a value has one item for. Raw values are those of `needletail.v1.Domain`.
+  public enum Domain: UInt8, Sendable, CaseIterable, CustomStringConvertible {
+    case row = 0
+    /// A unit of a ``BatchExtent``; for tables, a row.
+    case token = 1
+    /// A row's text; a row has one, so there are as many as rows.
+    case sequence = 2
+
+    public var description: String {
+      switch self {
+      case .row: "row"
+      case .token: "token"
+      case .sequence: "sequence"
+      }
+    }
+  }
+
+  /// Dimensions of an item.
+  public static let rankMax = 4
+
+  public var element: Element
+  /// Shape of one item, one to ``rankMax`` dimensions; a row of a table is `[columns]`.
+  public var shape: [Int]
+  public var domain: Domain
+
+  public init(_ element: Element, _ shape: [Int], per domain: Domain = .row) {
+    self.element = element
+    self.shape = shape
+    self.domain = domain
+  }
+
+  /// fp32 columns per row: what models of tables compute with.
+  public init(columns: Int) { self.init(.float32, [columns]) }
+
+  /// Elements of one item, all dimensions multiplied. ``ModelGraph/check()`` has bounded it; before that the product
+  /// of a hostile shape is cut off at `Int.max`.
+  public var columns: Int {
+    shape.reduce(1) { product, size in
+      let (result, overflow) = product.multipliedReportingOverflow(by: size)
+      return overflow ? .max : result
+    }
+  }
+
+  /// Bytes of one item; nil for text.
+  public var itemBytes: Int? { element.bytes.map { $0 * columns } }
+
+  /// As messages say it: `f32 [8] per row`.
+  public var words: String { "\(element) \(shape) per \(domain)" }
+}
+
+extension ModelGraph {
+  /// A place between nodes: one item for each row, token or sequence of a run.
+  public struct Value: Equatable, Sendable {
+    public var name: String
+    public var type: ValueType
+
+    public init(name: String, type: ValueType) {
+      self.name = name
+      self.type = type
+    }
+
+    /// fp32 columns per row.
+    public init(name: String, columns: Int) { self.init(name: name, type: ValueType(columns: columns)) }
+
+    /// Elements of one item. Setting it makes the item one dimension of so many.
+    public var columns: Int {
+      get { type.columns }
+      set { type.shape = [newValue] }
+    }
+  }
+}
+
+/// All that is needed to bind raw rows, compute and name the answers: what a bundle carries and an engine compiles.
+public struct ModelDefinition: Equatable, Sendable {
+  public var schema: FeatureSchema
+  public var graph: ModelGraph
+  /// Label of every class, by class index; empty for regression.
+  public var labels: [String]
+
+  public init(schema: FeatureSchema, graph: ModelGraph, labels: [String]) {
+    self.schema = schema
+    self.graph = graph
+    self.labels = labels
+  }
+}

@@ -1,0 +1,144 @@
+internal import NeedletailCore
+
+/// What a node computes. Each operation is one type in one file, which holds all that the product knows of it: its
+/// message, its checks with the types of what it writes, how a plan computes it, what it costs, its words for people
+/// and a slow reference.
+///
+/// To add one: a file here, a message and a line of the oneof in `bundle.proto` (then `proto/generate`), and its C
+/// kernels. `Clip.swift` is a short example. Nothing else lists operations.
+public protocol GraphOperation: Equatable, Sendable {
+  /// The C struct that protobuf-c generates for its message.
+  associatedtype Message
+
+  // MARK: message
+
+  /// - Throws: where the message holds what this engine does not know, such as a new enumeration value.
+  init(_ message: Message) throws(GraphFault)
+  /// The message, in memory that lives as long as the builder.
+  func message(in memory: MessageBuilder) -> UnsafeMutablePointer<Message>?
+
+  // MARK: checks
+
+  /// How many values a node of it reads and writes.
+  static var inputCounts: ClosedRange<Int> { get }
+  static var outputCounts: ClosedRange<Int> { get }
+  /// Types of what it writes, one for each output.
+  ///
+  /// All input and output indices and all value types have been checked, and tensors are whole; indices of tensors
+  /// have not been checked: ``OperationContext/tensor(_:_:)`` does.
+  /// - Throws: the first thing about its inputs, tensors or own numbers that does not fit.
+  func infer(_ context: OperationContext) throws(GraphFault) -> [ValueType]
+  /// Classes among which its output holds an index; nil for an output of another kind.
+  func classes(of inputs: [ValueType]) -> Int?
+
+  // MARK: plan
+
+  /// Adds the steps that compute the node, which has been checked.
+  ///
+  /// - Parameter node: its index in the graph of `plan`.
+  func lower(_ node: Int, into plan: inout PlanBuilder) throws(PlanError)
+
+  // MARK: cost
+
+  /// Indices of the weight tensors it reads.
+  var tensors: [Int] { get }
+  /// Numbers in its own message, for people.
+  var parameterCount: Int { get }
+  /// Its matrix product, if it is one: what the choice at load times.
+  func product(_ context: OperationContext) -> MatrixProduct?
+  /// Bytes of its weights as a plan packs them. They are added up before the first is allocated.
+  func packedBytes(_ context: OperationContext) -> Int
+
+  // MARK: words and reference
+
+  /// What it is, for people: `dense, relu`.
+  var words: String { get }
+  /// Its outputs for one item of each input, in double precision and without any of the kernels: the definition that
+  /// tests hold the kernels against.
+  func reference(_ inputs: [[Double]], _ context: OperationContext) -> [[Double]]
+}
+
+/// Sizes of a fully connected layer, by which its time is estimated.
+public struct MatrixProduct: Hashable, Sendable {
+  public var columns: Int
+  public var depth: Int
+  public var isInt8: Bool
+}
+
+extension GraphOperation {
+  public static var inputCounts: ClosedRange<Int> { 1...1 }
+  public static var outputCounts: ClosedRange<Int> { 1...1 }
+  public func classes(of inputs: [ValueType]) -> Int? { nil }
+  public var tensors: [Int] { [] }
+  public var parameterCount: Int { 0 }
+  public func product(_ context: OperationContext) -> MatrixProduct? { nil }
+  public func packedBytes(_ context: OperationContext) -> Int { 0 }
+
+  func isEqual(to other: any GraphOperation) -> Bool { (other as? Self) == self }
+}
+
+/// A node and the graph around it: what the checks and figures of an operation look at.
+public struct OperationContext {
+  public let graph: ModelGraph
+  public let node: Node
+
+  public init(graph: ModelGraph, node: Node) {
+    self.graph = graph
+    self.node = node
+  }
+
+  /// Types of the values it reads.
+  public var inputs: [ValueType] { node.inputs.map { graph.values[$0].type } }
+  /// Types of the values it writes, as the graph declares them.
+  public var outputs: [ValueType] { node.outputs.map { graph.values[$0].type } }
+
+  /// The tensor at an index that nobody has checked.
+  ///
+  /// - Parameter role: what it is to the operation: `weights`.
+  public func tensor(_ index: Int, _ role: String) throws(GraphFault) -> WeightTensor {
+    guard graph.tensors.indices.contains(index) else {
+      throw fault("\(role) in tensor \(index), expected 0 to \(graph.tensors.count - 1)")
+    }
+    return graph.tensors[index]
+  }
+
+  /// The one input, of one dimension and one of the element types.
+  public func columns(of elements: ValueType.Element...) throws(GraphFault) -> ValueType {
+    let type = inputs[0]
+    guard elements.contains(type.element), type.shape.count == 1 else {
+      let words = elements.map(\.description).joined(separator: " or ")
+      throw fault("expected \(words) columns as input, found \(type.words)")
+    }
+    return type
+  }
+
+  /// As many finite numbers as columns.
+  func check(_ numbers: [Float], name: String, columns: Int) throws(GraphFault) {
+    guard numbers.count == columns else { throw fault("expected \(columns) \(name), found \(numbers.count)") }
+    if let column = numbers.firstIndex(where: { !$0.isFinite }) {
+      throw fault("\(name), column \(column): expected a finite number, found \(numbers[column])")
+    }
+  }
+
+  public func fault(_ message: String, _ kind: GraphFault.Kind = .mismatch) -> GraphFault {
+    GraphFault(kind: kind, node: node.name, "node \(node.name.quotedForMessage): \(message)")
+  }
+}
+
+extension ModelGraph {
+  /// What surrounds a node.
+  public func context(of node: Int) -> OperationContext { OperationContext(graph: self, node: nodes[node]) }
+
+  /// All values for one item of value 0, in double precision: the reference of every operation, node after node.
+  /// Slow; for tests and for people who doubt a kernel. The graph has been checked, and has one domain.
+  public func reference(_ item: [Double]) -> [[Double]] {
+    var items = [[Double]](repeating: [], count: values.count)
+    items[0] = item
+    for node in nodes {
+      let written = node.operation.reference(
+        node.inputs.map { items[$0] }, OperationContext(graph: self, node: node))
+      for (value, item) in zip(node.outputs, written) { items[value] = item }
+    }
+    return items
+  }
+}

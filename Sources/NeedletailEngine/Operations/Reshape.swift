@@ -1,0 +1,38 @@
+public import CNeedletailProto
+
+/// The same elements as an item of another shape. Costs nothing: both values are the same bytes.
+public struct Reshape: GraphOperation {
+  public var shape: [Int]
+
+  public init(shape: [Int]) { self.shape = shape }
+
+  public init(_ message: Needletail__V1__Reshape) {
+    self.init(shape: MessageValues.integers(message.shape, message.n_shape))
+  }
+
+  public func message(in memory: MessageBuilder) -> UnsafeMutablePointer<Needletail__V1__Reshape>? {
+    memory.build(needletail__v1__reshape__init) {
+      $0.n_shape = shape.count
+      $0.shape = memory.array(shape.map { UInt32(clamping: $0) })
+    }
+  }
+
+  public func infer(_ context: OperationContext) throws(GraphFault) -> [ValueType] {
+    let input = context.inputs[0]
+    let type = ValueType(input.element, shape, per: input.domain)
+    guard (1...ValueType.rankMax).contains(shape.count), shape.allSatisfy({ $0 > 0 }), type.columns == input.columns
+    else {
+      throw context.fault(
+        "expected 1 to \(ValueType.rankMax) dimensions of \(input.columns) elements in all, found \(shape)")
+    }
+    return [type]
+  }
+
+  public func lower(_ node: Int, into plan: inout PlanBuilder) throws(PlanError) {
+    plan.alias(plan.graph.nodes[node].outputs[0], of: plan.graph.nodes[node].inputs[0])
+  }
+
+  public var words: String { "reshape to \(shape)" }
+
+  public func reference(_ inputs: [[Double]], _ context: OperationContext) -> [[Double]] { inputs }
+}
