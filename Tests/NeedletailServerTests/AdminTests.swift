@@ -88,7 +88,7 @@ struct AdminTests {
   }
 
   @Test(arguments: ["/livez/", "//livez", "/livez?x", "/livez?"])
-  func aPathIsKnownInEachOfItsSpellings(path: String) async throws {
+  func equivalentSpellingsOfAPathAreRecognised(path: String) async throws {
     try await Self.withAdmin { address in
       let answer = try await Self.exchange(Self.request("GET \(path)"), address)
       #expect(answer.hasSuffix("\r\n\r\nlive\n"))
@@ -103,7 +103,7 @@ struct AdminTests {
     }
   }
 
-  @Test func whatIsNotThereOrNotAllowedIsSaidInWords() async throws {
+  @Test func missingPathsAndMethodsAreAnsweredInWords() async throws {
     try await Self.withAdmin { address in
       let missing = try await Self.exchange(Self.request("GET /nothing"), address)
       #expect(missing.hasPrefix("HTTP/1.1 404 Not Found\r\n"))
@@ -143,7 +143,7 @@ struct AdminTests {
     }
   }
 
-  @Test func requestsHaveLimits() async throws {
+  @Test func requestsBeyondTheLimitsAreRejected() async throws {
     try await Self.withAdmin { address in
       let long = String(repeating: "a", count: Limits.adminHeaderBytesMax + 1)
       let many = (0...Limits.adminHeadersMax).map { "H\($0): x\r\n" }.joined()

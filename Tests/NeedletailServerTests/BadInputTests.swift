@@ -87,7 +87,7 @@ struct BadCall: Sendable, CustomTestStringConvertible {
 struct BadInputTests {
   static let models = ["people": ModelFixtures.logistic()]
 
-  @Test func everyWrongCallIsToldWhyAndTheConnectionGoesOn() async throws {
+  @Test func everyWrongCallGetsAReasonAndTheConnectionGoesOn() async throws {
     try await TestServer.with(models: Self.models, configure: { $0.limits.batchRowsMax = 100 }) { test in
       let client = try await test.client()
       for call in BadCall.all {
@@ -112,7 +112,7 @@ struct BadInputTests {
     }
   }
 
-  @Test func badCallsAmongGoodOnesHurtNobody() async throws {
+  @Test func wrongCallsDoNotAffectRightOnes() async throws {
     try await TestServer.with(models: Self.models) { test in
       let raw = try await RawConnection.connect(to: test.address)
       var bytes: [UInt8] = []
@@ -192,7 +192,8 @@ struct BadInputTests {
     (name: "TLS", bytes: [0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xFC], reason: "too_long", says: "at most"),
     (name: "all ones", bytes: [UInt8](repeating: 0xFF, count: 1000), reason: "too_long", says: "at most"),
   ])
-  func aBadLengthIsToldAndTheConnectionEnds(name: String, bytes: [UInt8], reason: String, says: String) async throws {
+  func aBadLengthIsReportedAndEndsTheConnection(name: String, bytes: [UInt8], reason: String, says: String) async throws
+  {
     try await TestServer.with(models: Self.models, configure: { $0.limits.frameBytesMax = 65_536 }) { test in
       let raw = try await RawConnection.connect(to: test.address)
       // What stands before it is answered as usual.

@@ -10,7 +10,7 @@ import Testing
 struct ConnectionTests {
   static let models = ["people": ModelFixtures.logistic(), "wide": ModelFixtures.mlp(widths: [1, 4000])]
 
-  @Test func oneConnectionTooManyIsToldAndClosedAndTheOthersGoOn() async throws {
+  @Test func aConnectionBeyondTheLimitIsRejectedAndOthersGoOn() async throws {
     try await TestServer.with(models: Self.models, configure: { $0.limits.connectionsMax = 2 }) { test in
       let first = try await test.client()
       _ = try await first.health()
@@ -34,7 +34,7 @@ struct ConnectionTests {
     }
   }
 
-  @Test func aConnectionThatSaysNothingIsClosed() async throws {
+  @Test func anIdleConnectionIsClosed() async throws {
     try await TestServer.with(models: Self.models, configure: { $0.limits.idle = .milliseconds(200) }) { test in
       let raw = try await RawConnection.connect(to: test.address)
       #expect(await raw.rest().isEmpty)
@@ -60,7 +60,7 @@ struct ConnectionTests {
     }
   }
 
-  @Test func answersComeWholeAndInOrderWhereTheSocketTakesThemPieceByPiece() async throws {
+  @Test func answersAreWholeAndInOrderIfTheSocketTakesThemInPieces() async throws {
     try await TestServer.with(models: Self.models) { test in
       let raw = try await RawConnection.connect(to: test.address, autoRead: false)
       let client = try await test.client()

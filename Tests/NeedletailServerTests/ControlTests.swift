@@ -14,7 +14,7 @@ import Testing
 
 @Suite("Control calls and admin HTTP", .timeLimit(.minutes(1)))
 struct ControlTests {
-  @Test func healthTellsReadinessAndModels() async throws {
+  @Test func healthReportsReadinessAndModels() async throws {
     try await TestServer.with(models: ["people": ModelFixtures.logistic()]) { test in
       let client = try await test.client()
       let health = try await client.health()
@@ -26,7 +26,7 @@ struct ControlTests {
     }
   }
 
-  @Test func listTellsRejectedBundlesAndStrayFiles() async throws {
+  @Test func theListShowsRejectedBundlesAndStrayFiles() async throws {
     try await TestServer.with(models: ["people": ModelFixtures.logistic()]) { test in
       try test.directory.write([1, 2, 3], to: "store/stray.txt")
       try test.directory.write([UInt8](repeating: 7, count: 500), to: "store/people/2.ntb")
@@ -42,7 +42,7 @@ struct ControlTests {
     }
   }
 
-  @Test func describeTellsAllThatACallerNeeds() async throws {
+  @Test func describeListsInputsOutputsAndOrigin() async throws {
     try await TestServer.with(models: ["people": ModelFixtures.logistic()]) { test in
       let client = try await test.client()
       let description = try await client.describeModel("people")
@@ -70,7 +70,7 @@ struct ControlTests {
     }
   }
 
-  @Test func listAndDescribeTellWhatALiveVersionAnswers() async throws {
+  @Test func listAndDescribeReportTheTrafficOfALiveVersion() async throws {
     try await TestServer.with(models: ["people": ModelFixtures.logistic()]) { test in
       let client = try await test.client()
       let start = Instant.now()
@@ -93,7 +93,7 @@ struct ControlTests {
     }
   }
 
-  @Test func eventsTellEveryTransitionInOrder() async throws {
+  @Test func eventsReportEveryTransitionInOrder() async throws {
     try await TestServer.with(models: ["people": ModelFixtures.logistic()]) { test in
       let client = try await test.client()
       let first = try await client.events()
@@ -115,7 +115,7 @@ struct ControlTests {
     }
   }
 
-  @Test func tooManyControlCallsAtOnceAreToldToComeBack() async throws {
+  @Test func tooManyControlCallsAreRejectedWithARetryTime() async throws {
     try await TestServer.with(models: ["people": ModelFixtures.logistic()]) { test in
       let raw = try await RawConnection.connect(to: test.address)
       var bytes: [UInt8] = []

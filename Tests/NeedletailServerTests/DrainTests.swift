@@ -65,7 +65,7 @@ struct DrainTests {
     try await test.waitUntilStopped()
   }
 
-  @Test func aClientThatDoesNotGoIsClosedInTheEnd() async throws {
+  @Test func aClientThatStaysAfterGoAwayIsClosed() async throws {
     let test = try await TestServer(models: [:]) { $0.stopLimit = .milliseconds(300) }
     try await test.server.waitUntilReady()
     let raw = try await RawConnection.connect(to: test.address)
@@ -76,7 +76,7 @@ struct DrainTests {
     _ = await raw.rest()
   }
 
-  @Test func theSocketFileIsGoneAfterwards() async throws {
+  @Test func theSocketFileIsRemovedAtTheEnd() async throws {
     let test = try await TestServer(models: [:]) { _ in }
     #expect(try test.directory.entries().contains("s"))
     try await test.stop()

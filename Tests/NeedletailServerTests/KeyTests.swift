@@ -155,7 +155,7 @@ struct KeyTests {
     }
   }
 
-  @Test func aFileThatIsWrongChangesNothing() async throws {
+  @Test func aWrongKeyFileChangesNothing() async throws {
     try await Self.with(KeyFileFixture.entry("checkout", Self.key)) { test, file in
       let client = try await Self.client(test)
       try file.write("keys:\n  - name: checkout\n    hsah: x\n")
@@ -199,7 +199,7 @@ struct KeyTests {
     }
   }
 
-  @Test func callsInFlightAreGivenBackByEveryWayOut() async throws {
+  @Test func callsInFlightAreReleasedHoweverTheyEnd() async throws {
     let limits = "limits: {in_flight: 2}"
     try await Self.with(KeyFileFixture.entry("checkout", Self.key, limits)) { test, _ in
       let client = try await Self.client(test)
@@ -250,7 +250,7 @@ struct KeyTests {
     }
   }
 
-  @Test func whoGuessesIsShownOut() async throws {
+  @Test func aConnectionThatGuessesKeysIsClosed() async throws {
     try await Self.with(KeyFileFixture.entry("checkout", Self.key)) { test, _ in
       let raw = try await RawConnection.connect(to: test.address)
       for id in 1...20 as ClosedRange<UInt64> {
@@ -260,7 +260,7 @@ struct KeyTests {
     }
   }
 
-  @Test func whoNeverShowsAKeyIsClosed() async throws {
+  @Test func aConnectionWithoutAKeyIsClosedInTime() async throws {
     // Long enough that the client which shows its key gets a word in on a busy machine.
     try await Self.with(
       KeyFileFixture.entry("checkout", Self.key), configure: { $0.limits.handshake = .seconds(2) }
@@ -276,7 +276,7 @@ struct KeyTests {
     }
   }
 
-  @Test func aServerWithoutKeysSaysSo() async throws {
+  @Test func aServerWithoutKeysAnswersUnimplemented() async throws {
     try await TestServer.with(models: Self.models) { test in
       #expect(
         await Self.code { () throws(ClientError) in

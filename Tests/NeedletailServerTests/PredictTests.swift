@@ -14,7 +14,7 @@ struct PredictTests {
     "digits": ModelFixtures.mlp(widths: [8, 16, 5], precision: .int8),
   ]
 
-  @Test func aMatrixGetsTheEnginesOwnAnswer() async throws {
+  @Test func aMatrixGetsTheAnswerOfTheEngine() async throws {
     let engine = try CompiledModel(Self.models["digits"]!)
     var random = SplitMix64(seed: 3)
     let rows = (0..<300).map { _ in (0..<8).map { _ in random.nextFloat() } }
@@ -33,7 +33,7 @@ struct PredictTests {
     }
   }
 
-  @Test func columnsByNameInAnyOrderGetTheEnginesOwnAnswer() async throws {
+  @Test func columnsInAnyOrderGetTheAnswerOfTheEngine() async throws {
     let engine = try CompiledModel(Self.models["people"]!)
     let expected = try engine.answers(for: [
       [.number(30), .number(55.5), .text("green")], [.missing, .number(20), .missing],
@@ -96,7 +96,7 @@ struct PredictTests {
     }
   }
 
-  @Test func theUnixSocketAnswersTheSame() async throws {
+  @Test func theUnixSocketGivesTheSameAnswers() async throws {
     try await TestServer.with(models: Self.models, configure: { $0.listen = nil }) { test in
       #expect(test.server.tcpAddress == nil)
       let client = try await NeedletailClient.connect(to: .unix(path: test.directory.file("s")))
@@ -121,7 +121,7 @@ struct PredictTests {
     }
   }
 
-  @Test func anAnswerLargerThanTheSocketTakesComesWhole() async throws {
+  @Test func anAnswerLargerThanTheSocketBufferArrivesWhole() async throws {
     try await TestServer.with(
       models: ["wide": ModelFixtures.mlp(widths: [1, 2000])], configure: { $0.limits.batchRowsMax = 4096 }
     ) { test in
@@ -134,7 +134,7 @@ struct PredictTests {
     }
   }
 
-  @Test func aCallThatCannotBeInTimeIsToldSo() async throws {
+  @Test func aCallThatCannotMeetItsDeadlineIsRejected() async throws {
     // 4,096 rows of a wide network take longer than a microsecond on any machine, so what waits behind
     // them in the same tick has expired when it is its turn.
     try await TestServer.with(models: ["wide": ModelFixtures.mlp(widths: [64, 512, 512])]) { test in

@@ -47,7 +47,7 @@ struct RolloutTests {
     return Int(mean - 6 * deviation)...Int(mean + 6 * deviation)
   }
 
-  @Test func aShadowComputesWhatOthersAnswerAndAnswersNothing() async throws {
+  @Test func aShadowComputesCopiesAndAnswersNoCall() async throws {
     try await TestServer.with(models: ["m": ModelFixtures.constant(1)]) { test in
       try test.publish(ModelFixtures.constant(1.5), "m", 2)
       try test.writeRollout("serve: 1\nshadow: 2", "m")
@@ -121,7 +121,7 @@ struct RolloutTests {
   }
 
   @Test(arguments: Fault.allCases)
-  func theGuardTakesTheTrafficFromABadVersion(_ fault: Fault) async throws {
+  func theGuardWithdrawsTrafficFromABadVersion(_ fault: Fault) async throws {
     let good = ModelFixtures.linearRegression(weights: [1, 1], bias: 0)
     let windowSeconds = 2.0
     try await TestServer.with(models: ["m": good]) { test in
@@ -231,7 +231,7 @@ struct RolloutTests {
 
   // MARK: undo
 
-  @Test func undoIsASwapThatOutlivesSIGKILL() async throws {
+  @Test func undoSurvivesSIGKILL() async throws {
     let directory = try TemporaryDirectory()
     let store = directory.file("store")
     for version in 1...2 as ClosedRange<UInt64> {

@@ -93,7 +93,7 @@ struct ServerConfigurationTests {
     for word in says { #expect(message.contains(word), "\(message)") }
   }
 
-  @Test func beyondLoopbackCallsAreEncryptedOrSaidToBePlain() throws {
+  @Test func beyondLoopbackCallsNeedTLSOrAnExplicitFlag() throws {
     let everywhere = Self.base.merging(["listen": "0.0.0.0:1"]) { $1 }
     let encrypted = everywhere.merging(["tls_certificate": "c", "tls_key": "k"]) { $1 }
     #expect(try configuration(flags: encrypted).tls == TLSFiles(certificate: "c", key: "k"))
@@ -107,7 +107,7 @@ struct ServerConfigurationTests {
     #expect(message(flags: everywhere.merging(["api_keys": "f"]) { $1 }).contains("--plaintext"))
   }
 
-  @Test func beyondLoopbackTheAdminPortIsEncryptedOrSaidToBePlain() throws {
+  @Test func beyondLoopbackTheAdminPortNeedsTLSOrAnExplicitFlag() throws {
     let everywhere = Self.base.merging(["admin": "0.0.0.0:1", "tls_certificate": "c", "tls_key": "k"]) { $1 }
     #expect(message(flags: everywhere).contains("--admin-tls"))
     let encrypted = everywhere.merging(["admin_tls": "true"]) { $1 }
@@ -116,7 +116,7 @@ struct ServerConfigurationTests {
     #expect(try configuration(flags: encrypted.merging(["tls_client_ca": "f"]) { $1 }).warnings.isEmpty)
   }
 
-  @Test func aMistypedVariableIsAWarningAndAForeignOneIsNone() throws {
+  @Test func aMistypedVariableIsWarnedAboutAndAForeignOneIsNot() throws {
     let found = try configuration(environment: ["NEEDLETAIL_THREDS": "1", "NEEDLETAIL_PORT_6470_TCP_ADDR": "10.0.0.1"])
     #expect(found.warnings.count == 1)
     #expect(found.warnings.first?.contains("NEEDLETAIL_THREADS") == true)
@@ -126,7 +126,7 @@ struct ServerConfigurationTests {
     ("127.0.0.1:0", ListenAddress(host: "127.0.0.1", port: 0)), ("[::1]:80", ListenAddress(host: "::1", port: 80)),
     ("::1:80", nil), ("a:65536", nil), ("a:", nil), (":1", nil), ("a:+1", nil), ("a", nil),
   ])
-  func addressesAreRead(text: String, address: ListenAddress?) { #expect(ListenAddress(text: text) == address) }
+  func addressesAreParsed(text: String, address: ListenAddress?) { #expect(ListenAddress(text: text) == address) }
 
   @Test(arguments: [("Name:\tx\nCpus_allowed:\tff,00000003\n", 10), ("Cpus_allowed:\t0\n", nil), ("", nil)])
   func theAffinityMaskIsCounted(status: String, count: Int?) { #expect(Processors.affinity(inStatus: status) == count) }

@@ -22,7 +22,7 @@ struct StartTests {
     }
   }
 
-  @Test func aPortInUseIsOneClearLine() async throws {
+  @Test func aPortInUseIsReportedInOneLine() async throws {
     try await TestServer.with { test in
       let taken = try #require(test.server.tcpAddress)
       let tcp = try await failure { $0.listen = taken }
@@ -35,12 +35,12 @@ struct StartTests {
     }
   }
 
-  @Test func aMissingStoreIsOneClearLine() async throws {
+  @Test func aMissingStoreIsReportedInOneLine() async throws {
     let message = try await failure { $0.store = "/no/such" }
     #expect(message == "--store /no/such: expected a directory, found nothing")
   }
 
-  @Test func aBadTrustFileIsOneClearLine() async throws {
+  @Test func aBadTrustFileIsReportedInOneLine() async throws {
     let directory = try TemporaryDirectory()
     let path = try directory.write(Array("kees: []".utf8), to: "trust.yaml")
     let message = try await failure {

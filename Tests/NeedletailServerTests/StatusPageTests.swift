@@ -52,7 +52,7 @@ struct StatusPageTests {
       residentBytes: 1 << 20, allowsUnsigned: false, store: store, events: log.last(10))
   }
 
-  @Test func foreignTextStaysText() throws {
+  @Test func foreignTextIsEscapedOnThePage() throws {
     let html = StatusPage(try status()).html
     #expect(!html.contains("<script>alert"))
     #expect(!html.contains("\u{202E}") && !html.contains("\u{7}"))
@@ -61,7 +61,7 @@ struct StatusPageTests {
     #expect(html.split(separator: escaped, omittingEmptySubsequences: false).count == 9)
   }
 
-  @Test func tellsWhatAnOperatorAsks() throws {
+  @Test func thePageShowsStatesTrafficAndReasons() throws {
     let html = StatusPage(try status()).html
     for text in [
       "serves version 1", ">rejected<", "100 %", "0.5 %", "1.25 ms", "2 min ago", "abababababab", "1: 95 %", "2: 5 %",

@@ -63,7 +63,7 @@ struct TLSTests {
     }
   }
 
-  @Test func mutualTLSLetsInWhomTheClientCAKnows() async throws {
+  @Test func mutualTLSAcceptsCertificatesOfTheClientCA() async throws {
     let authority = try Certificates()
     let foreign = try Certificates()
     let pair = try authority.issue("server")
@@ -93,7 +93,7 @@ struct TLSTests {
     }
   }
 
-  @Test func aCertificateMayStandForAKey() async throws {
+  @Test func aClientCertificateMayReplaceAKey() async throws {
     let authority = try Certificates()
     let pair = try authority.issue("server")
     let billing = try authority.issue("billing", names: ["URI:spiffe://test/billing", "DNS:billing.internal"])
@@ -130,7 +130,7 @@ struct TLSTests {
     }
   }
 
-  @Test func aNewCertificateIsUsedAndABrokenOneIsNot() async throws {
+  @Test func aNewCertificateIsLoadedAndABrokenOneIsNot() async throws {
     let first = try Certificates()
     let second = try Certificates()
     let old = try first.issue("server")
@@ -210,7 +210,7 @@ struct TLSTests {
     }
   }
 
-  @Test func aDrainingServerAnswersAndSaysGoodbyeOverTLS() async throws {
+  @Test func aDrainingServerAnswersAndSendsGoAwayOverTLS() async throws {
     let authority = try Certificates()
     let pair = try authority.issue("server")
     let test = try await TestServer(
@@ -227,7 +227,7 @@ struct TLSTests {
     }
   }
 
-  @Test func whatCannotBeUsedIsOneClearLine() async throws {
+  @Test func unusableTLSFilesAreReportedInOneLine() async throws {
     let authority = try Certificates()
     let pair = try authority.issue("server")
     let other = try authority.issue("other")

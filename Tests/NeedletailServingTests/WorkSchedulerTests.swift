@@ -61,7 +61,7 @@ struct WorkSchedulerTests {
     // Rows that cost nothing.
     (one: 1_000, largest: 1_000, useful: Int.max),
   ])
-  func aBatchIsNoLongerThanMakesItCheaper(one: UInt64, largest: UInt64, useful: Int) {
+  func aBatchHasNoMoreRowsThanMakeItCheaper(one: UInt64, largest: UInt64, useful: Int) {
     let cost = PlanCost([.init(rows: 1, nanoseconds: one * 1000), .init(rows: 100, nanoseconds: largest * 1000)])
     #expect(cost.usefulRows(within: 5_000_000) == useful)
     var scheduler = WorkScheduler<Int>(workers: 1)
@@ -331,7 +331,7 @@ struct WorkSchedulerTests {
     #expect(lanes.filter { $0 == one }.count == 2, "they take turns: \(lanes)")
   }
 
-  @Test func aRemovedLanesPlaceIsUsedAgain() {
+  @Test func aRemovedLanesSlotIsReused() {
     var bench = Bench()
     let one = bench.lane(rowMicroseconds: 1)
     let two = bench.lane(rowMicroseconds: 1)
@@ -343,7 +343,7 @@ struct WorkSchedulerTests {
 
   // MARK: the ring
 
-  @Test func aRingGivesItsElementsFromBothEndsAcrossItsSeam() {
+  @Test func aRingRemovesElementsFromBothEndsAcrossItsWrap() {
     var ring = BoundedRing<Int>(capacity: 3)
     for element in 1...3 {
       let isTaken = ring.append(element)

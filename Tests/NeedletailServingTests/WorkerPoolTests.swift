@@ -132,7 +132,7 @@ struct WorkerPoolTests {
     bench.stop()
   }
 
-  @Test func aWrongCallGivesItsRoomBackAndHurtsNobody() throws {
+  @Test func aWrongCallReturnsItsMemoryAndAffectsNoOther() throws {
     let bench = BatcherBench(workers: 1)
     bench.publish(try bench.live(Self.line, planRows: 4, warmUp: Self.expensive))
     bench.writer.time = .now()

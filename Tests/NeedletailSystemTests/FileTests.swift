@@ -24,7 +24,7 @@ struct FileTests {
     #expect(text.contains("VmRSS"))
   }
 
-  @Test func whatIsNoRegularFileIsRefusedAtOnce() throws {
+  @Test func aFileThatIsNotRegularIsRefusedAtOnce() throws {
     #expect(throws: FileReadError.missing) { try WholeFile.read(directory.file("none"), bytesMax: 9) }
     #expect(throws: FileReadError.notARegularFile) { try WholeFile.read(directory.path, bytesMax: 9) }
     let pipe = directory.file("pipe")
@@ -91,7 +91,7 @@ struct FileTests {
     #expect(try WholeFile.read(path, bytesMax: 9) == [1])
   }
 
-  @Test func aDirectoryListsAllItsNamesAndSaysWhatIsMissing() throws {
+  @Test func aDirectoryListsItsNamesAndAMissingOneIsNamed() throws {
     for name in ["a", ".b"] { try directory.write([], to: name) }
     var names: Set<String> = []
     try Directory.forEachName(in: directory.path) { names.insert($0).inserted }

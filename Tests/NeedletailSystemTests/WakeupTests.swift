@@ -78,7 +78,7 @@ struct WakeupTests {
     #expect(!Self.isReadable(wakeup.descriptor, milliseconds: 0))
   }
 
-  @Test func aMonitorWakesAllWhoWaitAndEndsAtADeadline() {
+  @Test func aMonitorWakesEveryWaiterAndEndsAtADeadline() {
     let monitor = Monitor()
     let isOpen = Atomic(false)
     let threads = (0..<4).map { _ in
@@ -118,7 +118,7 @@ struct NativeThreadTests {
     #expect(found.withLock { $0 } == ["nt-named-thread", "3", "\(first)"])
   }
 
-  @Test func processorsThatAreNotThereLeaveTheThreadAtWork() {
+  @Test func missingProcessorsDoNotStopAThread() {
     let isRun = Atomic(false)
     NativeThread.start(.init(name: "nt-test", processors: [100_000])) { isRun.store(true, ordering: .relaxed) }.join()
     let wasRun = isRun.load(ordering: .relaxed)

@@ -73,7 +73,7 @@ struct TLSSessionTests {
   private static func pattern(_ count: Int) -> [UInt8] { (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 31 >> 3) } }
 
   @Test(arguments: [1, 7, 5000, Int.max])
-  func bytesArriveWhole(inPiecesOf piece: Int) throws {
+  func bytesArriveUnchanged(inPiecesOf piece: Int) throws {
     let link = try Self.link(piece: piece)
     #expect(link.client.isReady && link.server.isReady)
     for count in [1, 100, 16_384, 16_385, 100_000] {
@@ -87,7 +87,7 @@ struct TLSSessionTests {
     }
   }
 
-  @Test func nothingOfTheTextIsSentInTheClear() throws {
+  @Test func noPlainTextIsSent() throws {
     let link = try Self.link()
     let secret = Array("the answer is forty-two".utf8)
     let sealed = link.say(secret, from: link.client)
@@ -107,7 +107,7 @@ struct TLSSessionTests {
     #expect(Array(link.serverGot.readableBytesView) == [1, 2, 3])
   }
 
-  @Test func eachSideMayEndAndStillHear() throws {
+  @Test func eachSideMayEndItsOwnDirectionFirst() throws {
     let link = try Self.link()
     link.client.end()
     try link.carry()
@@ -179,7 +179,7 @@ struct TLSSessionTests {
     Array("GET / HTTP/1.1\r\nHost: x\r\n\r\n".utf8), [0, 0, 0, 4, 8, 1, 16, 2], [UInt8](repeating: 0xFF, count: 64),
     [0x16, 0x03, 0x01, 0xFF, 0xFF, 0x01, 0x00, 0x00],
   ])
-  func whatIsNoTLSIsRefusedAtOnceAndForGood(bytes: [UInt8]) throws {
+  func bytesThatAreNotTLSAreRefusedAtOnceAndForGood(bytes: [UInt8]) throws {
     let authority = try Certificates()
     let server = try TLSSession(.server(TLSContext(server: Self.identity(authority.issue("server")), clientRoots: nil)))
     var plain = ByteBuffer()

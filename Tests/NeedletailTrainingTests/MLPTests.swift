@@ -144,7 +144,7 @@ import Testing
     #expect(error?.message.contains("lower training.learning_rate (now 1000)") == true)
   }
 
-  @Test func patienceNeedsValidationRows() throws {
+  @Test func earlyStoppingNeedsValidationRows() throws {
     let samples = circle(rows: 20, seed: 1)
     let none = Samples(inputs: Matrix(rows: 0, columns: 2), targets: [])
     #expect(throws: TrainingError.self) { _ = try family.fit(context(train: samples, validation: none)) }

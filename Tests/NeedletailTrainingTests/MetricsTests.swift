@@ -23,12 +23,12 @@ import Testing
     #expect(value("auc", figures).isNaN)
   }
 
-  @Test func withoutProbabilitiesNothingIsSaidAboutThem() {
+  @Test func withoutProbabilitiesTheirMetricsAreAbsent() {
     let figures = Metrics.classification(probabilities: nil, predicted: [0, 1, 1], truth: [0, 1, 0], classCount: 2)
     #expect(figures.map(\.name) == ["accuracy", "precision_macro", "recall_macro", "f1_macro"])
   }
 
-  @Test func aConfidentMistakeCostsItsLogarithm() {
+  @Test func logLossPunishesConfidentMistakes() {
     // Probabilities far below 1e-7 still count as they are.
     let figures = Metrics.classification(probabilities: [1, 1e-12], predicted: [0], truth: [1], classCount: 2)
     #expect(abs(value("log_loss", figures) + log(1e-12)) < 1e-6)
@@ -49,7 +49,7 @@ import Testing
 }
 
 @Suite struct DriftRecorderTests {
-  @Test func tenthsHoldAboutEqualCounts() {
+  @Test func decilesHoldAboutEqualCounts() {
     let column = Table.Column(name: "x", values: .numbers((0...100).map { Double($0) } + [.nan]))
     let baseline = DriftRecorder.column(column, rows: Array(0...101))
     #expect(baseline.quantileEdges == stride(from: 0.0, through: 100, by: 10).map { $0 })
@@ -57,7 +57,7 @@ import Testing
     #expect(abs(baseline.missingRate - 1.0 / 102) < 1e-12)
   }
 
-  @Test func repeatedEdgesFallTogether() {
+  @Test func repeatedBinEdgesAreMerged() {
     let column = Table.Column(name: "x", values: .numbers([0, 0, 0, 0, 0, 0, 0, 0, 0, 5]))
     let baseline = DriftRecorder.column(column, rows: Array(0..<10))
     #expect(zip(baseline.quantileEdges, baseline.quantileEdges.dropFirst()).allSatisfy { $0 < $1 })
@@ -67,7 +67,7 @@ import Testing
     #expect(constant.quantileEdges == [4] && constant.binCounts.isEmpty)
   }
 
-  @Test func categoriesStandMostFrequentFirst() {
+  @Test func categoriesAreListedMostFrequentFirst() {
     let column = Table.Column(
       name: "c", values: .categories(codes: [0, 1, 1, -1, 2], categories: ["a", "b", "c", "never"]))
     let baseline = DriftRecorder.column(column, rows: Array(0..<5))
@@ -86,7 +86,7 @@ import Testing
 
   private func at(_ milliseconds: UInt64) -> Instant { Instant(nanoseconds: milliseconds * 1_000_000) }
 
-  @Test func aLogGetsALineNowAndThen() {
+  @Test func aLogFileGetsOccasionalProgressLines() {
     var display = ProgressDisplay(terminal: .plain, start: at(0))
     #expect(display.show(report(1), now: at(10))?.hasPrefix("epoch   1/200  loss 0.5000  accuracy 0.9100") == true)
     #expect(display.show(report(2), now: at(1000)) == nil)
@@ -117,7 +117,7 @@ import Testing
   }
 
   @Test(arguments: [(0.0, "0.0s"), (42.4, "42s"), (185, "3m 05s"), (7800, "2h 10m"), (Double.infinity, "–")])
-  func durationsReadWell(seconds: Double, text: String) {
+  func durationsAreFormattedForPeople(seconds: Double, text: String) {
     #expect(Figures.duration(seconds) == text)
   }
 

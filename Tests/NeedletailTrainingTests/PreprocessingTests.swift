@@ -23,7 +23,7 @@ import Testing
     try Preprocessing(features: table, rows: [0, 1, 2], target: "t", configuration: try configuration(extra))
   }
 
-  @Test func looksAtTrainingRowsOnly() throws {
+  @Test func preprocessingIsFittedOnTrainingRowsOnly() throws {
     let fitted = try fit("features: { missing: mean, unknown: zeros }")
     // x: 1, 3, and the gap filled with their mean 2: mean 2, variance 2/3. Row 3 (100, 9, late) was never seen.
     #expect(fitted.columnFits.map(\.fill) == [2, 5, 0])
@@ -84,14 +84,14 @@ import Testing
     )
   }
 
-  @Test func knowsWhichRowsTheSchemaRefuses() throws {
+  @Test func rowsThatTheSchemaRefusesAreRecognised() throws {
     let strict = try fit("features: { missing: mean }")
     #expect((0..<4).map { strict.accepts(table, row: $0) } == [true, true, true, false])
     let lenient = try fit("features: { missing: mean, unknown: zeros }")
     #expect(lenient.accepts(table, row: 3))
   }
 
-  @Test func categoriesThatAreNumbersStandInTheirOrder() {
+  @Test func numericCategoriesAreOrderedByValue() {
     #expect(ColumnFit.sorted([0, 1, 2], ["10", "9", "-1"]) == [2, 1, 0])
     #expect(ColumnFit.sorted([0, 1, 2], ["10", "9", "x"]) == [0, 1, 2])
   }

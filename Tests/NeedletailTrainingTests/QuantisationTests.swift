@@ -13,7 +13,7 @@ import Testing
         == .int8([127, -64, 32, 0, 0, 0, -127, 3, 63], scales: [1 / 127, 1, 1]))
   }
 
-  @Test func neverErrsByMoreThanHalfAStep() {
+  @Test func quantisationErrsByAtMostHalfAStep() {
     let weights = Synthetic.inputs(rows: 20, columns: 33, seed: 2).elements
     let tensor = WeightTensor(name: "w", shape: [20, 33], storage: .float32(weights))
     guard case .int8(let values, let scales) = Quantiser.quantise(tensor).storage else {
@@ -81,7 +81,7 @@ import Testing
     #expect(decision.reason.contains("fp32 in layer5"))
   }
 
-  @Test func thenTheMostDamagingLayer() {
+  @Test func theMostDamagingLayerGoesBackNext() {
     let (decision, _) = decide { $0.contains(4) ? 3 : ($0.contains(3) ? 0.2 : 0) }
     #expect(decision.int8Layers == [3])
     #expect(decision.reason.contains("fp32 in layer4, layer5"))

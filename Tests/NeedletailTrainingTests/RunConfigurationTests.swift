@@ -40,7 +40,7 @@ import Testing
     #expect(again.policy(for: "a: b").constant == "null")
   }
 
-  @Test func setsWinOverTheFileAndAreCheckedAlike() throws {
+  @Test func setOptionsOverrideTheFileAndAreCheckedAlike() throws {
     let run = try load(
       Self.minimal,
       sets: ["training.epochs=3", "model.hidden=[4, 2]", "publish.model=m.1", "features.columns.\"a.b\".type=bool"])
@@ -68,7 +68,7 @@ import Testing
       "--set model.family: model.family: expected \(families), found \"mpl\", did you mean \"mlp\"?"
     ),
   ])
-  func refusesASet(assignment: String, message: String) {
+  func wrongSetOptionsAreRefused(assignment: String, message: String) {
     let error = #expect(throws: TrainingError.self) { try load(Self.minimal, sets: [assignment]) }
     #expect(error?.message == message)
   }

@@ -22,7 +22,7 @@ import Testing
     #expect(split.train.count { strata[$0] == 1 } == 60)
   }
 
-  @Test func aClassOfOneRowTrains() throws {
+  @Test func aClassOfOneRowIsUsedForTraining() throws {
     let strata = [1] + [Int](repeating: 0, count: 30)
     for seed in 0..<20 as Range<UInt64> {
       let split = try Split.make(rowCount: 31, strata: strata, fractions: (0.4, 0.3, 0.3), seed: seed)
@@ -30,7 +30,7 @@ import Testing
     }
   }
 
-  @Test func theSeedDecides() throws {
+  @Test func theSeedDeterminesTheSplit() throws {
     func split(_ seed: UInt64) throws -> Split {
       try Split.make(rowCount: 200, strata: [], fractions: (0.5, 0.25, 0.25), seed: seed)
     }

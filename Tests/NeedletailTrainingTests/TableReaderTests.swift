@@ -142,7 +142,7 @@ import Testing
       "data.csv:2: column \"x\": expected a number within ±3.4e38, found \"1e39\""
     ),
   ])
-  func refuses(fault: String, csv: String, message: String) throws {
+  func malformedFilesAreRefusedWithTheirPlace(fault: String, csv: String, message: String) throws {
     let error = #expect(throws: TrainingError.self) { try directory.dataset(csv, target: "t") }
     #expect(error?.message == message)
   }

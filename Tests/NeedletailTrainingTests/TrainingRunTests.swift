@@ -89,7 +89,7 @@ import Testing
     #expect(trained.splitCSV.split(separator: "\n").count == 301)
   }
 
-  @Test func regressionGoesTheSameWay() throws {
+  @Test func aRegressionRunEndsInABundleToo() throws {
     var random = RandomSource(seed: 1)
     let rows = (0..<120).map { _ in (random.normal(), random.normal()) }
     let csv = "a,b,y\n" + rows.map { "\($0.0),\($0.1),\(3 * $0.0 - $0.1 + 10)\n" }.joined()
@@ -170,7 +170,7 @@ import Testing
     }
   }
 
-  @Test func theStarterFileRuns() throws {
+  @Test func theStarterConfigurationTrains() throws {
     try directory.write(Synthetic.classesCSV(rows: 100, seed: 2), to: "data.csv")
     for family in [nil] + FamilyRegistry.all.names where family != "linear_regression" {
       let starter = try StarterConfiguration(

@@ -125,7 +125,7 @@ def long_files(source):
 
 
 def small_files(files):
-    """Rule "small-file": a Swift file of a few lines whose declarations one other file uses belongs into that file."""
+    """Rule "small-file": a Swift file of a few lines that one other file of its module uses belongs into that file."""
     swift = [file for file in files if file.kind == "swift" and file.path.startswith("Sources/")]
     words = {file.path: set(re.findall(r"\w+", re.sub(r"//.*", "", file.text))) for file in swift}
     for file in swift:
@@ -134,7 +134,7 @@ def small_files(files):
         # A file of extensions declares members only.
         names = set(DECLARATION.findall(file.text)) or set(filter(None, MEMBER.findall(file.text)))
         users = [path for path, used in words.items() if path != file.path and names & used]
-        if len(users) == 1:
+        if len(users) == 1 and users[0].split("/")[1] == file.path.split("/")[1]:
             yield Finding("small-file", file.path, 1, f"{file.lines} lines, used by {users[0]} only")
 
 
@@ -202,7 +202,7 @@ def print_counts(files, findings):
         "fragment": "comment lines that begin with a fragment",
         "imagery": "comment lines with a picture in place of a term",
         "long-file": f"files over {LINES_MAX} lines",
-        "small-file": f"Swift files under {SMALL_LINES} lines that one other file uses",
+        "small-file": f"Swift files under {SMALL_LINES} lines that one other file of their module uses",
         "duplicate-test": "tests that share their name with another of their target",
     }
     print()
