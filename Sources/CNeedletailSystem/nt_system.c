@@ -15,7 +15,7 @@
 void nt_futex_wait(uint32_t *word, uint32_t expected, uint64_t deadline_nanoseconds) {
   struct timespec time = {.tv_sec = (time_t)(deadline_nanoseconds / 1000000000u),
                           .tv_nsec = (long)(deadline_nanoseconds % 1000000000u)};
-  // Of the two waiting operations only the one with a bit set takes an absolute time.
+  // FUTEX_WAIT_BITSET takes an absolute time, FUTEX_WAIT does not.
   syscall(SYS_futex, word, FUTEX_WAIT_BITSET_PRIVATE, expected, deadline_nanoseconds == UINT64_MAX ? NULL : &time, NULL,
           FUTEX_BITSET_MATCH_ANY);
 }

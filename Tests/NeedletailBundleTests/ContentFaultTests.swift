@@ -95,7 +95,7 @@ struct ContentFaultTests {
   ]
 
   @Test(arguments: faults)
-  func isRefusedByReaderAndWriter(fault: Fault<BundleContents>) throws {
+  func faultyContentsAreRefusedByReaderAndWriter(fault: Fault<BundleContents>) throws {
     var contents = BundleFixtures.contents()
     try fault.apply(&contents)
     let sealed = try assembly(contents, validating: false).encode(signing: [BundleFixtures.key])

@@ -21,7 +21,7 @@ struct CorruptionTests {
     }
   }
 
-  @Test func soIsEveryOneOfHeaderAndDirectoryWhereNobodySigned() throws {
+  @Test func everyFlippedBitOfAnUnsignedHeaderOrManifestIsRefused() throws {
     let unsigned = try BundleFixtures.bundle(
       BundleContents(definition: BundleFixtures.line(weight: 3)), keys: [])
     let directoryEnd = 64 + Int(unsigned[40]) + Int(unsigned[41]) << 8
@@ -32,7 +32,7 @@ struct CorruptionTests {
     }
   }
 
-  @Test func aChecksumMayBeMissingOnlyWhereASignatureProtectsTheSame() throws {
+  @Test func aChecksumMayBeMissingOnlyIfASignatureProtectsTheSameBytes() throws {
     let bare = try Self.withoutChecksum(BundleFixtures.bundle(keys: []))
     #expect(refusal(bare, trust: .allowingUnsigned)?.reason == .malformed)
     #expect(refusal(try BundleFixtures.strangersKey.sign(bare), trust: .allowingUnsigned)?.reason == .malformed)
@@ -66,7 +66,7 @@ struct CorruptionTests {
     }
   }
 
-  @Test func bytesBehindTheEndAreRefused() {
+  @Test func bytesAfterTheEndAreRefused() {
     #expect(refusal(bytes + [0])?.reason == .badLength)
   }
 

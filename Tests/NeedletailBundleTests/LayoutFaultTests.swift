@@ -108,7 +108,7 @@ struct LayoutFaultTests {
   private static func signatures(in bytes: [UInt8]) -> Int { 64 + Int(bytes[40]) + Int(bytes[41]) << 8 }
 
   @Test(arguments: faults)
-  func isRefused(fault: Fault<FaultyLayout>) throws {
+  func aFaultyLayoutIsRefused(fault: Fault<FaultyLayout>) throws {
     var layout = FaultyLayout(assembly: try assembly())
     #expect(refusal(try layout.bytes()) == nil)
     try fault.apply(&layout)
@@ -169,7 +169,7 @@ struct CompressionFaultTests {
   ]
 
   @Test(arguments: faults)
-  func isRefusedAtOnce(fault: Fault<BundleAssembly.Section>) throws {
+  func aFaultyCompressedSectionIsRefusedAtOnce(fault: Fault<BundleAssembly.Section>) throws {
     var contents = BundleFixtures.contents()
     contents.lineage?.configuration = String(repeating: "alpha: 1\n", count: 100)
     var assembly = try assembly(contents, compressing: true)

@@ -21,7 +21,7 @@ struct PublishTests {
       store: store.path, replace: replace)
   }
 
-  @Test func theFileStandsWholeUnderItsName() throws {
+  @Test func aPublishedFileIsWholeUnderItsName() throws {
     let path = try publish(1)
     #expect(path == store.file("wine/1.ntb"))
     #expect(try store.entries(of: "wine") == ["1.ntb"])
@@ -50,7 +50,7 @@ struct PublishTests {
     #expect(try store.entries(of: "wine") == ["1.ntb"])
   }
 
-  @Test func nothingIsLeftBehindByAFailure() throws {
+  @Test func aFailedPublishLeavesNothingBehind() throws {
     // A directory stands where the file should go.
     try FileManager.default.createDirectory(atPath: store.file("wine/1.ntb"), withIntermediateDirectories: true)
     let error = #expect(throws: BundleError.self) { try publish(1, replace: true) }
@@ -66,7 +66,7 @@ struct PublishTests {
       [.modificationDate: Date(timeIntervalSinceNow: -secondsAgo)], ofItemAtPath: store.file("wine/\(name)"))
   }
 
-  @Test func whatDeadPublishersLeftIsRemovedByTheNextOne() throws {
+  @Test func filesOfKilledPublishersAreRemovedByTheNextPublish() throws {
     _ = try publish(1)
     try leave(".2.ntb.tmp-1x8", secondsAgo: 4000)
     try leave(".rollout.yaml.tmp-abc", secondsAgo: 4000)
@@ -75,7 +75,7 @@ struct PublishTests {
     #expect(try store.entries(of: "wine") == [".3.ntb.tmp-young", "1.ntb", "2.ntb"])
   }
 
-  @Test func whatIsBeingWrittenIsNotRemovedHoweverOldItIs() throws {
+  @Test func aFileThatIsStillWrittenIsNotRemovedHoweverOldItIs() throws {
     _ = try publish(1)
     try leave(".2.ntb.tmp-slow", secondsAgo: 100_000)
     let writer = open(store.file("wine/.2.ntb.tmp-slow"), O_WRONLY)
@@ -87,7 +87,7 @@ struct PublishTests {
     #expect(try store.entries(of: "wine") == ["1.ntb", "2.ntb", "3.ntb"])
   }
 
-  @Test func onlyWhatAPublisherNamesIsRemoved() throws {
+  @Test func onlyFilesWithNamesOfPublishersAreRemoved() throws {
     _ = try publish(1)
     let others = [
       ".2.ntb.tmp-", ".2.ntb.tmp-A", ".notes.tmp-1", ".ntb.tmp", "2.ntb.tmp-1", ".2.ntb.tmp-1.bak", ".tmp-1",
@@ -101,7 +101,7 @@ struct PublishTests {
     #expect(FileManager.default.fileExists(atPath: target))
   }
 
-  @Test func aStoreThatIsNotThereIsNamed() throws {
+  @Test func aMissingStoreIsNamed() throws {
     let error = #expect(throws: BundleError.self) {
       try Publisher.publish(
         BundleFixtures.bundle(), model: model, version: ModelVersion(1)!, store: store.file("nowhere"))
@@ -146,7 +146,7 @@ struct CompletenessTests {
     #expect(BundleFile.isComplete(path: try directory.write(bytes, to: "1.ntb")) == .complete)
   }
 
-  @Test func whatIsNoBundleIsToldApart() throws {
+  @Test func aFileThatIsNoBundleIsRefusedWithItsReason() throws {
     let directory = try TemporaryDirectory()
     func reason(_ path: String) -> BundleError.Reason? {
       guard case .notABundle(let error) = BundleFile.isComplete(path: path) else { return nil }
@@ -168,7 +168,7 @@ struct KeyFileTests {
 
   init() throws { directory = try TemporaryDirectory() }
 
-  @Test func aKeyComesBackEqual() throws {
+  @Test func aKeyIsReadBackEqual() throws {
     let key = SigningKey()
     try key.write(to: directory.file("a.key"))
     try key.publicKey.write(to: directory.file("a.pub"))
@@ -180,7 +180,7 @@ struct KeyFileTests {
     #expect(SigningKey().publicKey != key.publicKey)
   }
 
-  @Test func aPrivateKeyIsForItsOwnerOnly() throws {
+  @Test func aPrivateKeyFileIsReadableByItsOwnerOnly() throws {
     let path = directory.file("a.key")
     try SigningKey().write(to: path)
     let mode = try #require(try FileManager.default.attributesOfItem(atPath: path)[.posixPermissions] as? Int)
@@ -200,7 +200,7 @@ struct KeyFileTests {
   }
 
   @Test(arguments: ["", "# nothing\n", "ed25519:AAAA", "ed25519-private:AAAA", "ed25519-private:!"])
-  func whatIsNoKeyIsRefusedWithoutShowingIt(text: String) throws {
+  func textThatIsNoKeyIsRefusedWithoutQuotingIt(text: String) throws {
     let path = try directory.write(Array(text.utf8), to: "a.key")
     try FileManager.default.setAttributes([.posixPermissions: 0o600], ofItemAtPath: path)
     let error = #expect(throws: BundleError.self) { try SigningKey(file: path) }

@@ -13,7 +13,7 @@ struct RoundTripTests {
   }
 
   @Test(arguments: [BundleFixtures.classifier(), BundleFixtures.line(weight: 3, bias: 1)])
-  func contentsComeBackEqual(definition: ModelDefinition) throws {
+  func contentsAreReadBackEqual(definition: ModelDefinition) throws {
     let contents = BundleFixtures.contents(definition)
     let bundle = try open(BundleFixtures.bundle(contents))
     #expect(try bundle.decode() == contents)
@@ -31,7 +31,7 @@ struct RoundTripTests {
     #expect(try BundleFixtures.bundle(keys: []) == BundleFixtures.bundle(keys: []))
   }
 
-  @Test func largeRepetitiveWeightsAreNotTakenForABomb() throws {
+  @Test func largeRepetitiveWeightsAreNotTakenForACompressionBomb() throws {
     var definition = BundleFixtures.line(weight: 1)
     definition.graph.tensors.append(
       WeightTensor(

@@ -39,7 +39,7 @@ struct TrustTests {
     #expect(reason(.allowingUnsigned, unsigned) == nil)
   }
 
-  @Test func aStrangersKeyDoesNotCount() throws {
+  @Test func anUnknownKeyDoesNotCount() throws {
     let strange = try BundleFixtures.bundle(keys: [BundleFixtures.strangersKey])
     #expect(reason(policy(), strange) == .untrusted)
     #expect(reason(.allowingUnsigned, strange) == nil)
@@ -53,7 +53,7 @@ struct TrustTests {
     #expect(reason(policy(models: models)) == (isInScope ? nil : .untrusted))
   }
 
-  @Test func aRevokedDigestIsRefusedWhoeverSignedIt() throws {
+  @Test func aRevokedDigestIsRefusedWithAnySignature() throws {
     let digest = try VerifiedBundle(
       BundleFile(bytes: bytes), trust: policy(), expecting: nil, nowMilliseconds: 0
     ).manifest.digest
@@ -90,7 +90,7 @@ struct TrustTests {
         .signatureKeyIDs.count == 2)
   }
 
-  @Test func theRoomForSignaturesIsBounded() throws {
+  @Test func theSignatureBlockIsBounded() throws {
     var bytes = self.bytes
     #expect(throws: BundleError.self) {
       for seed in UInt8(10)..<60 { bytes = try SigningKey(seed: [UInt8](repeating: seed, count: 32)).sign(bytes) }
@@ -111,7 +111,7 @@ struct TrustFileTests {
 
   private var key: String { "\(BundleFixtures.key.publicKey)" }
 
-  @Test func everythingIsRead() throws {
+  @Test func everyFieldOfATrustFileIsRead() throws {
     let policy = try load(
       """
       keys:
@@ -133,7 +133,7 @@ struct TrustFileTests {
   }
 
   @Test(arguments: ["", "keys:\n", "keys: []\nrevoked_digests:\n"])
-  func anEmptyFileTrustsNobody(text: String) throws { #expect(try load(text) == TrustPolicy()) }
+  func anEmptyTrustFileTrustsNoKey(text: String) throws { #expect(try load(text) == TrustPolicy()) }
 
   @Test(arguments: [
     ("unknown key", "kes: []", #":1: expected a known key, found "kes", did you mean "keys"?"#),

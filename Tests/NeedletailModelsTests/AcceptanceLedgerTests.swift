@@ -24,7 +24,7 @@ struct AcceptanceLedgerTests {
     #expect(ledger.refusal(of: key(8), digest: "d8", keyID: "k", isLate: false) == nil)
   }
 
-  @Test func acceptsAgainWhatWasAcceptedBeforeAndNothingElseUnderItsNumber() {
+  @Test func anAcceptedBundleIsAcceptedAgainButNoOtherUnderItsNumber() {
     let ledger = restarted(ledger(5...7))
     #expect(ledger.refusal(of: key(6), digest: "d6", keyID: "k", isLate: false) == nil)
     #expect(ledger.refusal(of: key(6), digest: "another", keyID: "k", isLate: false)?.label == "rollback")
@@ -43,7 +43,7 @@ struct AcceptanceLedgerTests {
     #expect(ledger.refusal(of: key(1), digest: "x", keyID: "", isLate: true) == nil)
   }
 
-  @Test func aFirstStartAcceptsWhatItFindsInWhateverOrder() {
+  @Test func aFirstStartAcceptsEveryVersionInAnyOrder() {
     let ledger = ledger(7...7)
     #expect(ledger.refusal(of: key(6), digest: "d6", keyID: "k", isLate: false) == nil)
     #expect(
@@ -57,7 +57,7 @@ struct AcceptanceLedgerTests {
     #expect(ledger.accepted.record(key(1).model, keyID: "k")?.highest == 40)
   }
 
-  @Test func saysWhetherThereIsAnythingNewToKeep() {
+  @Test func reportsWhetherThereIsSomethingNewToSave() {
     var ledger = AcceptanceLedger(keep: 1)
     let answers = (0..<2).map { _ in ledger.accept(key(1), digest: "d", keyID: "k") }
     #expect(answers == [true, false])

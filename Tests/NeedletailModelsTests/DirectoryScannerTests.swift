@@ -67,7 +67,7 @@ struct DirectoryScannerTests {
       ])
   }
 
-  @Test func passesOverTemporaryFilesAndCompanionsWithoutAWord() throws {
+  @Test func temporaryFilesAndCompanionsAreSkippedSilently() throws {
     let store = try TemporaryStore()
     try store.publish("wine", 1)
     for place in ["wine/.2.ntb.tmp-x1y2", "wine/.3.ntb.Ab12Cd", ".trash/1.ntb", "lost+found/x"] {
@@ -135,7 +135,7 @@ struct DirectoryScannerTests {
       ])
   }
 
-  @Test func knowsWhatIsNoBundleByItsHeader() throws {
+  @Test func filesThatAreNoBundlesAreRecognisedByTheirHeader() throws {
     let store = try TemporaryStore()
     try store.write(Array(repeating: 65, count: 1000), to: "wine/1.ntb")
     let completeness = try #require(scan(store).bundles.first?.completeness)
@@ -168,7 +168,7 @@ struct DirectoryScannerTests {
     #expect(snapshot.problems == [StoreProblem(path: "wine", reason: "model directory: permission denied")])
   }
 
-  @Test func namesNoMoreProblemsThanItsBoundAndCountsTheRest() throws {
+  @Test func problemsBeyondTheBoundAreCountedNotNamed() throws {
     let store = try TemporaryStore()
     for index in 0..<(Limits.storeProblemsMax + 5) { try store.write([], to: "wine/x\(index)") }
     let problems = scan(store).problems

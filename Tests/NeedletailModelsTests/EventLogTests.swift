@@ -25,7 +25,7 @@ import Testing
     #expect(log.page(after: 0).events.allSatisfy { $0.milliseconds == 1_700 })
   }
 
-  @Test func keepsTheNewestAndSaysHowFarItReaches() {
+  @Test func theNewestEventsAreKeptAndTheOldestIsReported() {
     emit(6)
     let page = log.page(after: 0)
     #expect(page.oldest == 3 && page.newest == 6)

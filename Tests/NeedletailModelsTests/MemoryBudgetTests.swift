@@ -23,15 +23,15 @@ struct MemoryBudgetTests {
     MemoryBudget(bytesMax: max, proc: files.file("proc"), controlGroups: files.file("cgroup")).room()?.bytes
   }
 
-  @Test func isWhatTheMachineHasWithoutAnyLimit() { #expect(room() == 4_000_000 * 1024) }
+  @Test func withoutALimitTheBudgetIsTheMachinesMemory() { #expect(room() == 4_000_000 * 1024) }
 
-  @Test func anOperatorsLimitCountsWhatTheProcessHasAlready() {
+  @Test func anOperatorsLimitIncludesResidentMemory() {
     // 100 pages of 4 KiB.
     #expect(room(max: 1_000_000) == 1_000_000 - 409_600)
     #expect(room(max: 400_000) == 0)
   }
 
-  @Test func theTightestControlGroupOnTheWayUpCounts() throws {
+  @Test func theTightestControlGroupCounts() throws {
     try write("proc/self/cgroup", "0::/pod/container\n")
     try write("cgroup/pod/container/memory.max", "max\n")
     try write("cgroup/pod/container/memory.current", "500\n")
@@ -41,14 +41,14 @@ struct MemoryBudgetTests {
     #expect(room() == 600_000, "the page cache goes when memory is asked for")
   }
 
-  @Test func readsTheFirstVersionOfControlGroupsToo() throws {
+  @Test func controlGroupsOfVersionOneAreReadToo() throws {
     try write("proc/self/cgroup", "4:cpu,memory:/x\n2:cpuset:/\n")
     try write("cgroup/memory/x/memory.limit_in_bytes", "1000000\n")
     try write("cgroup/memory/x/memory.usage_in_bytes", "300000\n")
     #expect(room() == 700_000)
   }
 
-  @Test func insideAContainerTheRootIsTheGroup() throws {
+  @Test func insideAContainerTheRootGroupIsRead() throws {
     try write("proc/self/cgroup", "0::/kubepods/of/the/outside\n")
     try write("cgroup/memory.max", "1000000\n")
     try write("cgroup/memory.current", "900000\n")
@@ -63,7 +63,7 @@ struct MemoryBudgetTests {
     #expect(room() != nil)
   }
 
-  @Test func refusalsNameNeedRoomAndBound() {
+  @Test func rejectionsNameNeedBudgetAndBound() {
     let budget = MemoryBudget(bytesMax: 1_000_000, proc: files.file("proc"), controlGroups: files.file("cgroup"))
     #expect(budget.refusal(of: 590_400, for: "a file") == nil)
     let refusal = budget.refusal(of: 590_401, for: "a file")
@@ -74,7 +74,7 @@ struct MemoryBudgetTests {
     )
   }
 
-  @Test func layersThatShareATensorAreCountedEach() {
+  @Test func layersThatShareATensorAreEachCounted() {
     var graph = BundleFixtures.classifier().graph
     let once = LoadCost.packing(graph)
     graph.nodes += graph.nodes

@@ -9,7 +9,7 @@ import Testing
 
 @Suite("Model store", .timeLimit(.minutes(1)))
 struct ModelStoreTests {
-  @Test func servesWhatLiesInTheStoreAtStart() async throws {
+  @Test func servesTheBundlesOfTheStoreAtStart() async throws {
     try await RunningStore.run { files, _ in
       try files.publish("m", 1)
       try files.publish("n", 4)
@@ -50,7 +50,7 @@ struct ModelStoreTests {
     }
   }
 
-  @Test func tellsEveryTransitionInOrder() async throws {
+  @Test func emitsEveryTransitionInOrder() async throws {
     try await RunningStore.run { running in
       try await running.store.wait { $0.isReady }
       var events = running.store.events().makeAsyncIterator()
@@ -65,7 +65,7 @@ struct ModelStoreTests {
 
   /// The link count moves the inode's timestamp; a publisher may be held up between its two names.
   @Test(arguments: [0, 1, 3, 6, 9, 15])
-  func aSecondNameThatGoesWhileTheFileIsReadIsNoChangeOfIt(milliseconds: UInt32) async throws {
+  func removingASecondNameWhileTheFileIsReadIsNoChange(milliseconds: UInt32) async throws {
     try await RunningStore.serving { running in
       var events = running.store.events().makeAsyncIterator()
       try running.files.write(TemporaryStore.line("m", 2, weight: 2), to: "m/.2.ntb.tmp-1")
@@ -121,7 +121,7 @@ struct ModelStoreTests {
     }
   }
 
-  @Test func servesWhatASwungLinkShows() async throws {
+  @Test func servesTheFileThatAReplacedLinkPointsTo() async throws {
     try await RunningStore.run { files, _ in
       try files.write(TemporaryStore.line("m", 1, weight: 1), to: "m/..a/1.ntb")
       try files.link("m/..data", to: "..a")

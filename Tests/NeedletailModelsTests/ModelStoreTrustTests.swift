@@ -101,7 +101,7 @@ struct ModelStoreTrustTests {
     }
   }
 
-  @Test func startsWithAnAlarmWhereItsRecordIsSpoilt() async throws {
+  @Test func startsWithAnAlarmIfItsStateFileIsDamaged() async throws {
     let state = try TemporaryDirectory()
     try state.write(Array("{\"models\": 7}".utf8), to: "accepted-versions.json")
     try await RunningStore.run { files, configuration in

@@ -58,7 +58,7 @@ struct ModelTableTests {
       try error("refused", .version(1)) == .notFound("model \"refused\": version 1 not live, and no other is"))
   }
 
-  @Test func tellsAModelThatIsComingFromOneThatIsNot() throws {
+  @Test func aModelThatStillLoadsIsUnavailableAndOthersAreNotFound() throws {
     #expect(
       try error("coming") == .unavailable("model \"coming\": no version is live yet, one is being loaded"))
     #expect(
@@ -67,13 +67,13 @@ struct ModelTableTests {
     #expect(try error("refused") == .notFound("model \"refused\": no version is live"))
   }
 
-  @Test func knowsNoLabels() throws {
+  @Test func anUndefinedLabelIsNamed() throws {
     let label: [UInt8] = Array("canary".utf8)
     let found = try label.withUnsafeBytes { bytes in try error("wine", .label(bytes)) }
     #expect(found == .notFound("model \"wine\": label \"canary\" not defined"))
   }
 
-  @Test func isNotFloodedByLongNames() throws {
+  @Test func longNamesAreCutInMessages() throws {
     let message = try #require(try error(String(repeating: "x", count: 1 << 20))).message
     #expect(message.utf8.count < 100)
   }

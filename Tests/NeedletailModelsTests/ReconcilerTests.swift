@@ -192,7 +192,7 @@ struct ReconcilerTests {
     #expect(driver.trustChanged().loads.count == 1)
   }
 
-  @Test func aVerdictUnderOldTrustDoesNotCount() {
+  @Test func aResultUnderOldTrustIsDiscarded() {
     var driver = ReconcilerDriver()
     driver.put(1)
     _ = driver.scan()
@@ -202,7 +202,7 @@ struct ReconcilerTests {
     #expect(actions.loads.count == 1)
   }
 
-  @Test func aVerdictOnBytesThatWereReplacedMeanwhileDoesNotCount() {
+  @Test func aResultForBytesThatWereReplacedIsDiscarded() {
     var driver = ReconcilerDriver()
     driver.put(1)
     _ = driver.scan()
@@ -213,7 +213,7 @@ struct ReconcilerTests {
     #expect(actions.loads.count == 1)
   }
 
-  @Test func triesAfterAPassingFaultWithGrowingPauses() {
+  @Test func retriesATransientFaultWithGrowingPauses() {
     var driver = ReconcilerDriver()
     driver.put(1)
     _ = driver.scan()
@@ -231,7 +231,7 @@ struct ReconcilerTests {
     }
   }
 
-  @Test func triesWhatLackedMemoryAsSoonAsSomeIsFree() {
+  @Test func retriesAModelThatLackedMemoryAsSoonAsSomeIsFree() {
     var driver = ReconcilerDriver.live(1...1, keep: 0)
     driver.put(2)
     driver.settle()
@@ -243,7 +243,7 @@ struct ReconcilerTests {
     #expect(actions.loads.map(\.key.version.number) == [3])
   }
 
-  @Test func aPassingFaultOfTheMachineIsNoVerdictOnTheFileOfALiveVersion() {
+  @Test func aTransientFaultDoesNotRejectTheFileOfALiveVersion() {
     var driver = ReconcilerDriver.live(1...1)
     driver.put(1)
     _ = driver.scan()
@@ -276,7 +276,7 @@ struct ReconcilerTests {
     #expect(driver.reconciler.isReady, "a server that serves does not stop because somebody uploads")
   }
 
-  @Test func tellsRequestsApartWhetherAModelIsComingOrNot() {
+  @Test func requestsForAModelThatStillLoadsAreUnavailable() {
     var driver = ReconcilerDriver()
     driver.put(1)
     _ = driver.scan()

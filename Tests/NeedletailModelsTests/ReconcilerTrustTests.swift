@@ -22,7 +22,7 @@ struct ReconcilerTrustTests {
     #expect(driver.state(2) == .verifying, "trusted again, it may come back")
   }
 
-  @Test func judgesTheFileThatReplacedAVersionNoLongerTrusted() {
+  @Test func verifiesTheFileThatReplacedAnUntrustedVersion() {
     var driver = ReconcilerDriver.live(1...2)
     driver.put(2)
     _ = driver.scan()
@@ -33,7 +33,7 @@ struct ReconcilerTrustTests {
   }
 
   @Test(arguments: [true, false])
-  func judgesTheFileThatWasBeingLookedAtWhenItsVersionLostTrust(isReleasedFirst: Bool) {
+  func verifiesAFileThatWasBeingReadWhenItsVersionLostTrust(isReleasedFirst: Bool) {
     var driver = ReconcilerDriver.live(1...2)
     driver.put(2)
     #expect(driver.scan().inspections.count == 1)
@@ -44,7 +44,7 @@ struct ReconcilerTrustTests {
     #expect(actions.loads.map(\.key.version.number) == [2], "it is another bundle, and may be trusted")
   }
 
-  @Test func theLoaderGoesOnAfterAVersionThatWasForgottenWhileItWasLookedAt() {
+  @Test func theLoaderContinuesAfterAVersionWasRemovedWhileItWasRead() {
     var driver = ReconcilerDriver.live(1...2)
     driver.put(2)
     #expect(driver.scan().inspections.count == 1)

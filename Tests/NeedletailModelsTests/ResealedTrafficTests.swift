@@ -9,7 +9,7 @@ import Testing
 /// anew, and whatever the reader accepts must compile and answer without a trap.
 @Suite("Faults behind good seals")
 struct ResealedTrafficTests {
-  @Test func whateverIsAcceptedAnswersWithoutATrap() async throws {
+  @Test func acceptedBundlesAnswerWithoutATrap() async throws {
     let rounds = ProcessInfo.processInfo.environment["NEEDLETAIL_RESEALED"].flatMap { Int($0) } ?? 2000
     let lanes = ProcessInfo.processInfo.activeProcessorCount
     let good = try BundleWriter(

@@ -7,7 +7,7 @@ import Testing
 struct RolloutFileTests {
   private func version(_ number: UInt64) -> ModelVersion { ModelVersion(number)! }
 
-  @Test func everyKeyIsRead() throws {
+  @Test func everyKeyOfARolloutFileIsRead() throws {
     let policy = try RolloutFile(
       parsing: """
         shadow: canary

@@ -39,7 +39,7 @@ struct RolloutGuardTests {
   private let limits = GuardLimits(
     errorRate: 0.05, nanRate: 0.01, latencyRatio: 2, windowMilliseconds: 1000, minRequests: 100)
 
-  @Test func aVersionThatBehavesStays() {
+  @Test func aVersionWithinItsLimitsKeepsItsTraffic() {
     var bench = Bench(limits: limits)
     for _ in 0..<100 {
       bench.traffic(Bench.stable, requests: 95)
@@ -75,7 +75,7 @@ struct RolloutGuardTests {
     #expect(bench.look()?.cause == .guardNaN)
   }
 
-  @Test func whatLiesBeforeTheWindowIsForgotten() {
+  @Test func requestsBeforeTheWindowAreForgotten() {
     var bench = Bench(limits: limits)
     #expect(bench.look() == nil)
     bench.traffic(Bench.canary, requests: 99, failures: 50)
@@ -85,7 +85,7 @@ struct RolloutGuardTests {
     #expect(bench.look() == nil)
   }
 
-  @Test func errorsThatTheStableVersionHasTooAreNotTheCanarys() {
+  @Test func errorsThatTheStableVersionSharesDoNotCount() {
     var bench = Bench(limits: limits)
     #expect(bench.look() == nil)
     bench.traffic(Bench.stable, requests: 1000, failures: 300)
@@ -112,7 +112,7 @@ struct RolloutGuardTests {
     #expect(bench.look() == nil)
   }
 
-  @Test func aLongWindowKeepsFewLooks() {
+  @Test func aLongWindowKeepsFewReadings() {
     var bench = Bench(
       limits: GuardLimits(errorRate: 0.05, windowMilliseconds: 60_000, minRequests: 100))
     #expect(bench.look() == nil)

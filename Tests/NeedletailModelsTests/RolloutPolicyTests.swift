@@ -18,7 +18,7 @@ struct RolloutPolicyTests {
       rollout: yaml.isEmpty ? RolloutPolicy() : try RolloutFile(parsing: yaml).policy, memory: memory)
   }
 
-  @Test func servesWhatTheFileNamesAndLoadsItThoughItIsOld() throws {
+  @Test func servesTheNamedVersionAndLoadsItAlthoughItIsOld() throws {
     let back = try decide("serve: 2", live: [4], loadable: [2, 3], served: [4])
     #expect(back.serving?.number == 4, "until version 2 is live")
     #expect(back.load.map(\.number) == [2])
@@ -48,7 +48,7 @@ struct RolloutPolicyTests {
     #expect(decision.routing.shares.map(\.points) == [1000, 9000])
   }
 
-  @Test func aVersionThatWasSetAsideGetsNothing() throws {
+  @Test func aQuarantinedVersionGetsNoTraffic() throws {
     let yaml = "labels: {stable: 3, canary: 4}\nsplit: {stable: 90, canary: 10}\nshadow: canary"
     let decision = try decide(yaml, live: [3, 4], aside: [4])
     #expect(decision.serving?.number == 3)
@@ -60,24 +60,24 @@ struct RolloutPolicyTests {
     #expect(try decide("", live: [3], loadable: [4, 5], aside: [4]).load.map(\.number) == [5])
   }
 
-  @Test func theOnlyVersionServesThoughItWasSetAside() throws {
+  @Test func theOnlyVersionServesAlthoughItIsQuarantined() throws {
     #expect(try decide("", live: [4], aside: [4]).serving?.number == 4)
     #expect(try decide("", loadable: [4], aside: [4]).load.map(\.number) == [4])
     #expect(try decide("", loadable: [3, 4], aside: [4]).load.map(\.number) == [3])
   }
 
-  @Test func aNamedVersionThatCannotBeHadIsNoReasonToServeNothing() throws {
+  @Test func aMissingNamedVersionLeavesTheOldOneServing() throws {
     #expect(try decide("serve: 9", loadable: [3, 4], served: [3]).load.map(\.number) == [3])
     #expect(try decide("serve: 9", loadable: [3, 4]).load.map(\.number) == [4])
   }
 
-  @Test func keepOfTheFileWinsOverTheServers() throws {
+  @Test func keepInTheFileOverridesTheServersSetting() throws {
     #expect(try decide("keep: 0", live: [3, 4]).retire.map(\.number) == [3])
     #expect(try decide("keep: 3", live: [1, 2, 3, 4]).retire.isEmpty)
   }
 
   /// For any mixture of versions, states and files, requests are sent to a version that is live, and good if one is.
-  @Test func anyFileAndAnyStatesGiveASoundTable() throws {
+  @Test func anyFileWithAnyStatesGivesAValidTable() throws {
     var random = SplitMix64(seed: 7)
     for _ in 0..<20_000 {
       let versions = (1...6 as ClosedRange<UInt64>).filter { _ in random.next() % 4 != 0 }

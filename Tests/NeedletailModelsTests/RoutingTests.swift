@@ -58,7 +58,7 @@ struct RoutingTests {
     #expect((465...735).contains(movedToCanary))
   }
 
-  @Test func sharesAreWhatTheyClaim() throws {
+  @Test func callsAreDividedByTheirShares() throws {
     let table = try table(shares: [(3, 500), (1, 2500), (2, 7000)])
     var byKey: [UInt64: Int] = [:]
     var byDraw: [UInt64: Int] = [:]
@@ -74,7 +74,7 @@ struct RoutingTests {
     }
   }
 
-  @Test func twoModelsDoNotTryTheSameCallersFirst() throws {
+  @Test func twoModelsAssignTheSameCallersIndependently() throws {
     let (one, other) = (try table(shares: [(3, 1000), (2, 9000)]), try table("wine", shares: [(3, 1000), (2, 9000)]))
     var both = 0
     for user in 0..<10_000 {

@@ -20,12 +20,12 @@ struct ShadowMatchTests {
     }
   }
 
-  @Test func theSameFeaturesAreTakenAsTheyStand() throws {
+  @Test func equalFeaturesAreCopiedWithoutReordering() throws {
     let features = [numeric("a"), numeric("b", .impute)]
     #expect(try ShadowMatch(features, shadow: features).isIdentity)
   }
 
-  @Test func aRowIsPutTogetherByName() throws {
+  @Test func aShadowsRowIsAssembledByName() throws {
     let match = try ShadowMatch([numeric("a"), numeric("b"), numeric("c")], shadow: [numeric("c"), numeric("a")])
     var rows: [Float] = [1, 2, 3, 4, 5, 6]
     var bound = [Float](repeating: 0, count: 4)
@@ -41,7 +41,7 @@ struct ShadowMatchTests {
     #expect(bound == [1, 3])
   }
 
-  @Test func whatCallsDoNotTellIsNamed() {
+  @Test func featuresThatCallsLackAreNamed() {
     #expect(
       reason([numeric("a")], [numeric("a"), numeric("z")])
         == "feature \"z\": expected in the calls answered, found none")

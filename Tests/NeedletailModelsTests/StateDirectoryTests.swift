@@ -13,7 +13,7 @@ struct StateDirectoryTests {
 
   private let note = Note(model: "digits", versions: [3, .max])
 
-  @Test func whatWasWrittenIsFoundByTheNextProcess() throws {
+  @Test func stateIsReadBackByTheNextProcess() throws {
     let directory = try TemporaryDirectory()
     let path = directory.file("state")
     let state = try StateDirectory(creating: path)
@@ -25,7 +25,7 @@ struct StateDirectoryTests {
     #expect(try directory.entries(of: "state") == ["note.json"])
   }
 
-  @Test func withoutADirectoryNothingIsKept() throws {
+  @Test func withoutADirectoryNoStateIsKept() throws {
     try StateDirectory.inMemory.write(note, to: "note.json")
     #expect(try StateDirectory.inMemory.read(Note.self, from: "note.json") == nil)
     #expect(!StateDirectory.inMemory.isDurable)
@@ -44,7 +44,7 @@ struct StateDirectoryTests {
     #expect(error?.message.contains("\n") == false)
   }
 
-  @Test func aFileWithoutEndIsNotRead() throws {
+  @Test func anEndlessFileIsNotRead() throws {
     let directory = try TemporaryDirectory()
     let state = try StateDirectory(creating: directory.path)
     try directory.write([UInt8](repeating: 0x20, count: Limits.stateFileBytesMax + 1), to: "note.json")
@@ -57,7 +57,7 @@ struct StateDirectoryTests {
     #expect(throws: StateError.self) { try state.read(Note.self, from: "note.json") }
   }
 
-  @Test func aPlaceThatIsNoDirectoryIsRefusedAtStart() throws {
+  @Test func aPathThatIsNoDirectoryIsRefusedAtStart() throws {
     let directory = try TemporaryDirectory()
     try directory.write([1], to: "file")
     #expect(throws: StateError.self) { try StateDirectory(creating: directory.file("file")) }

@@ -86,7 +86,7 @@ import Testing
     #expect(meter.traffic[stable]?.requests == 30 && meter.traffic[stable]?.recentRequests == 0)
   }
 
-  @Test mutating func readingsOfOneMomentAreNoInterval() {
+  @Test mutating func twoReadingsAtOneTimeAreNoInterval() {
     meter.read([stable: reading(0)], now: second(1))
     meter.read([stable: reading(5)], now: second(1))
     meter.read([stable: reading(9)], now: second(2))

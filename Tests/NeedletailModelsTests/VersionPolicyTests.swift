@@ -23,7 +23,7 @@ struct VersionPolicyTests {
     #expect(decide(keep: 5, loadable: [1, 2, 3]).load.map(\.number) == [3, 2, 1])
   }
 
-  @Test func loadsANewerVersionWhateverTheRoomButDisplacesNoneThatServed() {
+  @Test func loadsANewerVersionWithoutDisplacingPreviousOnes() {
     #expect(decide(keep: 0, live: [4], loadable: [5, 6]).load.map(\.number) == [6])
     #expect(decide(keep: 1, live: [4], loadable: [5, 6]).load.map(\.number) == [6])
     #expect(decide(keep: 1, live: [6, 4], loadable: [5]).load.isEmpty)

@@ -18,7 +18,7 @@ struct ConnectionAccessTests {
       bounds: bounds)
   }
 
-  /// Nil if the call was let through.
+  /// The refusal of a call; nil: the call was admitted.
   private func refusal(
     _ access: inout ConnectionAccess, _ ring: KeyRing, _ call: AccessCalls = .predict, _ model: String = "wine",
     rows: UInt64 = 1, after milliseconds: UInt64 = 0

@@ -39,9 +39,9 @@ struct Callers {
 final class GuardedTraffic: Sendable {
   struct Counts: Sendable {
     var good = 0
-    /// Answered, or refused, by the bad version.
+    /// Calls that the bad version answered or refused.
     var bad = 0
-    /// Of a good version, and not 20.
+    /// Answers of a good version other than 20.
     var wrong = 0
     /// From the first to the last call that met the bad version.
     var badSeconds = 0.0

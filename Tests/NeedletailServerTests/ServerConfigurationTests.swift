@@ -97,7 +97,7 @@ struct ServerConfigurationTests {
     let everywhere = Self.base.merging(["listen": "0.0.0.0:1"]) { $1 }
     let encrypted = everywhere.merging(["tls_certificate": "c", "tls_key": "k"]) { $1 }
     #expect(try configuration(flags: encrypted).tls == TLSFiles(certificate: "c", key: "k"))
-    // Whoever reaches it may call: said, not forbidden.
+    // Without keys every client that reaches the port may call: that is warned about, not forbidden.
     #expect(try configuration(flags: encrypted).warnings.contains { $0.contains("--api-keys") })
     #expect(try configuration(flags: encrypted.merging(["api_keys": "f"]) { $1 }).warnings.isEmpty)
     #expect(try configuration(flags: encrypted.merging(["tls_client_ca": "f"]) { $1 }).warnings.isEmpty)

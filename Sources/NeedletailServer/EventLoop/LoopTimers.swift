@@ -1,7 +1,7 @@
 internal import NeedletailCore
 internal import NeedletailServing
 
-/// Whose timeouts are checked next: those of every slot of a loop once a round, a few slots at a time. Pure.
+/// Chooses the slots whose timeouts are checked next: every slot of a loop once a round, a few at a time. Without I/O.
 ///
 /// The check of a connection that has been silent costs a third of a microsecond, because its state has left the
 /// caches by then. 10,000 checks at once held up every call that came meanwhile for 3.3 ms.

@@ -18,7 +18,7 @@ struct SecurityReloader: Service {
   let keys: KeySource?
   let interval: Duration
   let logger: Logger
-  /// Told every new ring.
+  /// Called with every new ring.
   let onKeys: @Sendable (KeyRing) -> Void
   private let tlsLoaded: Counter
   private let tlsRefused: Counter

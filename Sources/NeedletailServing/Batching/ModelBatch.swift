@@ -67,8 +67,8 @@ public final class ModelBatch<Schema: AnyObject> {
     extent = .zero
   }
 
-  /// Keeps the calls whose deadline lies ahead and moves their rows together, so that nothing is computed in vain; the
-  /// other calls go to `expired`.
+  /// Keeps the calls whose deadline lies ahead and moves their rows together, so that no expired call is
+  /// computed; the other calls go to `expired`.
   func dropExpired(at now: Instant, expired: (BoundCall) -> Void) {
     guard calls.contains(where: { $0.deadline.hasPassed(at: now) }) else { return }
     let itemBytes = plan.inputItemBytes
