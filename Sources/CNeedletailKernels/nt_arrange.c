@@ -35,15 +35,15 @@ void nt_concat_step(const void *parameters, const nt_call *call) {
   }
 }
 
-#define NT_SELECT(name, Element)                                                                          \
-  void name(const void *parameters, const nt_call *call) {                                                \
-    const nt_select *p = parameters;                                                                      \
-    const Element *x = nt_buffer(call, 0);                                                                \
-    Element *y = nt_buffer(call, 1);                                                                      \
-    size_t blocks = call->items * p->outer;                                                               \
-    for (size_t block = 0; block < blocks; block++, x += p->in_columns, y += p->out_columns) {            \
-      for (size_t c = 0; c < p->out_columns; c++) y[c] = x[p->columns[c]];                                \
-    }                                                                                                     \
+#define NT_SELECT(name, Element)                                                               \
+  void name(const void *parameters, const nt_call *call) {                                     \
+    const nt_select *p = parameters;                                                           \
+    const Element *x = nt_buffer(call, 0);                                                     \
+    Element *y = nt_buffer(call, 1);                                                           \
+    size_t blocks = call->items * p->outer;                                                    \
+    for (size_t block = 0; block < blocks; block++, x += p->in_columns, y += p->out_columns) { \
+      for (size_t c = 0; c < p->out_columns; c++) y[c] = x[p->columns[c]];                     \
+    }                                                                                          \
   }
 
 NT_SELECT(nt_select_4_step, uint32_t)

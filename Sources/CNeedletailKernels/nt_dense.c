@@ -13,16 +13,16 @@ NT_INLINE void bias_activate(float *x, const float *bias, size_t rows, size_t co
   nt_activate(x, rows * columns, activation);
 }
 
-#define NT_BIAS_ACTIVATE(isa, target)                                                                          \
-  target void nt_f32_bias_activate__##isa(float *x, const float *bias, size_t rows, size_t columns,            \
-                                          nt_activation activation) {                                          \
-    bias_activate(x, bias, rows, columns, activation);                                                         \
+#define NT_BIAS_ACTIVATE(isa, target)                                                               \
+  target void nt_f32_bias_activate__##isa(float *x, const float *bias, size_t rows, size_t columns, \
+                                          nt_activation activation) {                               \
+    bias_activate(x, bias, rows, columns, activation);                                              \
   }
 
-#define NT_S8_KERNELS(isa, packing, rows)                                                \
-  static const nt_s8_kernels s8__##isa = {.pack = nt_s8_pack__##packing,                 \
-                                          .gemm = nt_s8_gemm__##isa,                     \
-                                          .quantise = nt_f32_quantise__##rows,           \
+#define NT_S8_KERNELS(isa, packing, rows)                                      \
+  static const nt_s8_kernels s8__##isa = {.pack = nt_s8_pack__##packing,       \
+                                          .gemm = nt_s8_gemm__##isa,           \
+                                          .quantise = nt_f32_quantise__##rows, \
                                           .quantise_known = nt_f32_quantise_known__##rows};
 #define NT_F32_KERNELS(isa, rows) \
   static const nt_f32_kernels f32__##isa = {.gemm = nt_f32_gemm__##isa, .bias_activate = nt_f32_bias_activate__##rows};
@@ -124,8 +124,8 @@ static void run_panels(const layer *layer, size_t first, size_t end, uint32_t *m
 static void raise(uint32_t *shared, const uint32_t *own, size_t count) {
   for (size_t i = 0; i < count; i++) {
     uint32_t known = __atomic_load_n(&shared[i], __ATOMIC_RELAXED);
-    while (own[i] > known && !__atomic_compare_exchange_n(&shared[i], &known, own[i], true, __ATOMIC_RELAXED,
-                                                          __ATOMIC_RELAXED)) {
+    while (own[i] > known &&
+           !__atomic_compare_exchange_n(&shared[i], &known, own[i], true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
     }
   }
 }

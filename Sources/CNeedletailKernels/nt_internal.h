@@ -47,17 +47,16 @@
 #endif
 
 /// Declares the kernels behind the products of one instruction set.
-#define NT_DECLARE_KERNELS(isa)                                                                                   \
-  void nt_s8_pack__##isa(const int8_t *w, const float *scales, const float *bias, size_t columns, size_t depth,   \
-                         void *packed);                                                                           \
-  void nt_s8_gemm__##isa(const nt_s8_gemm_args *args);                                                            \
-  void nt_f32_gemm__##isa(const nt_f32_gemm_args *args);                                                          \
-  void nt_f32_quantise__##isa(const float *x, size_t rows, size_t columns, int8_t *q, size_t q_stride,            \
-                              float *row_scales);                                                                 \
-  void nt_f32_quantise_known__##isa(const float *x, const uint32_t *row_magnitudes, size_t rows, size_t columns,  \
-                                    int8_t *q, size_t q_stride, float *row_scales);                               \
-  void nt_f32_bias_activate__##isa(float *x, const float *bias, size_t rows, size_t columns,                      \
-                                   nt_activation activation);
+#define NT_DECLARE_KERNELS(isa)                                                                                  \
+  void nt_s8_pack__##isa(const int8_t *w, const float *scales, const float *bias, size_t columns, size_t depth,  \
+                         void *packed);                                                                          \
+  void nt_s8_gemm__##isa(const nt_s8_gemm_args *args);                                                           \
+  void nt_f32_gemm__##isa(const nt_f32_gemm_args *args);                                                         \
+  void nt_f32_quantise__##isa(const float *x, size_t rows, size_t columns, int8_t *q, size_t q_stride,           \
+                              float *row_scales);                                                                \
+  void nt_f32_quantise_known__##isa(const float *x, const uint32_t *row_magnitudes, size_t rows, size_t columns, \
+                                    int8_t *q, size_t q_stride, float *row_scales);                              \
+  void nt_f32_bias_activate__##isa(float *x, const float *bias, size_t rows, size_t columns, nt_activation activation);
 
 /// Groups of NT_K_GROUP in the padded depth: an even number.
 NT_INLINE size_t nt_k_groups(size_t depth) {

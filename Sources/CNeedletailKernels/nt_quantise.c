@@ -29,20 +29,20 @@ NT_INLINE void quantise_known(const float *x, const uint32_t *row_magnitudes, si
   }
 }
 
-#define NT_QUANTISE_KNOWN(isa, target, weight_offset)                                                               \
-  target void nt_f32_quantise_known__##isa(const float *x, const uint32_t *row_magnitudes, size_t rows,             \
-                                           size_t columns, int8_t *q, size_t q_stride, float *row_scales) {         \
-    quantise_known(x, row_magnitudes, rows, columns, q, q_stride, row_scales, weight_offset);                       \
+#define NT_QUANTISE_KNOWN(isa, target, weight_offset)                                                       \
+  target void nt_f32_quantise_known__##isa(const float *x, const uint32_t *row_magnitudes, size_t rows,     \
+                                           size_t columns, int8_t *q, size_t q_stride, float *row_scales) { \
+    quantise_known(x, row_magnitudes, rows, columns, q, q_stride, row_scales, weight_offset);               \
   }
 
 /// Finds the magnitude of each row itself.
-#define NT_QUANTISE(isa, target)                                                                               \
-  target void nt_f32_quantise__##isa(const float *x, size_t rows, size_t columns, int8_t *q, size_t q_stride,  \
-                                     float *row_scales) {                                                      \
-    for (size_t row = 0; row < rows; row++, x += columns, q += q_stride) {                                     \
-      uint32_t magnitude = nt_magnitude(x, columns);                                                           \
-      nt_f32_quantise_known__##isa(x, &magnitude, 1, columns, q, q_stride, row_scales + row);                  \
-    }                                                                                                          \
+#define NT_QUANTISE(isa, target)                                                                              \
+  target void nt_f32_quantise__##isa(const float *x, size_t rows, size_t columns, int8_t *q, size_t q_stride, \
+                                     float *row_scales) {                                                     \
+    for (size_t row = 0; row < rows; row++, x += columns, q += q_stride) {                                    \
+      uint32_t magnitude = nt_magnitude(x, columns);                                                          \
+      nt_f32_quantise_known__##isa(x, &magnitude, 1, columns, q, q_stride, row_scales + row);                 \
+    }                                                                                                         \
   }
 
 NT_DECLARE_KERNELS(scalar)

@@ -148,7 +148,7 @@ struct OpenGraphTests {
   ]
 
   @Test(arguments: faults)
-  func faultyContentsAreRefusedByReaderAndWriter(fault: Fault<ModelDefinition>) throws {
+  func faultyOpenGraphsAreRefusedByReaderAndWriter(fault: Fault<ModelDefinition>) throws {
     var definition = BundleFixtures.openGraph()
     try fault.apply(&definition)
     let contents = BundleContents(definition: definition)

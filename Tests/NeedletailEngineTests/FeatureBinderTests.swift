@@ -48,9 +48,9 @@ private func goodColumns() -> TensorFixture {
 
   // MARK: - good requests
 
-  @Test func columnsByName() throws { #expect(try people().bind(goodColumns()) == goodRows) }
+  @Test func columnsBindByName() throws { #expect(try people().bind(goodColumns()) == goodRows) }
 
-  @Test func columnsInAnyOrder() throws {
+  @Test func columnsBindInAnyOrder() throws {
     let request = TensorFixture()
       .add("colour", [3], strings: ["red", "blue", "green"])
       .add("age", .int64, [3, 1], [30, 40, 50] as [Int64])
@@ -58,20 +58,20 @@ private func goodColumns() -> TensorFixture {
     #expect(try people().bind(request) == goodRows)
   }
 
-  @Test func oneDenseTensorOfNumbers() throws {
+  @Test func aDenseTensorOfNumbersBinds() throws {
     let floats = TensorFixture().add("features", .float32, [3, 3], goodRows)
     #expect(try people().bind(floats) == goodRows)
     let doubles = TensorFixture().add("features", .float64, [3, 3], goodRows.map { Double($0) })
     #expect(try people().bind(doubles) == goodRows)
   }
 
-  @Test func oneDenseTensorOfText() throws {
+  @Test func aDenseTensorOfTextBinds() throws {
     let request = TensorFixture().add(
       "features", [3, 3], strings: ["30", "1.5", "red", " 4e1 ", "+2.50", "blue", "50.", "35e-1", "green"])
     #expect(try people().bind(request) == goodRows)
   }
 
-  @Test func everyNumericType() throws {
+  @Test func everyNumericTypeBinds() throws {
     let binder = try FeatureBinder(ModelFixtures.schema(features: 1))
     let expected: [Float] = [1, 0, 1]
     func bound<Element: BitwiseCopyable>(_ type: DataType, _ elements: [Element]) throws -> [Float] {
@@ -97,7 +97,7 @@ private func goodColumns() -> TensorFixture {
     withExtendedLifetime(request) {}
   }
 
-  @Test func missingIsNaNWhereTheGraphFillsItIn() throws {
+  @Test func missingValuesBecomeNaNIfTheGraphFillsThem() throws {
     let columns = TensorFixture()
       .add("age", .float32, [1], [Float.nan])
       .add("income", .float32, [1], [1] as [Float])
@@ -117,7 +117,7 @@ private func goodColumns() -> TensorFixture {
     #expect(try people(unknown: .other).bind(codes)[2] == 3)
   }
 
-  @Test func aFeatureCalledFeaturesComesByName() throws {
+  @Test func aFeatureNamedFeaturesBindsByName() throws {
     var schema = ModelFixtures.schema(features: 1)
     schema.features[0].name = "features"
     let binder = try FeatureBinder(schema)
@@ -297,7 +297,7 @@ private func goodColumns() -> TensorFixture {
   }
 
   @Test(arguments: BadRequest.all)
-  func isRefusedWithOneSentence(_ bad: BadRequest) throws {
+  func aWrongCallIsRefusedWithOneSentence(_ bad: BadRequest) throws {
     let message = try people().refusal(of: bad.request)
     #expect(message?.contains(bad.message) == true, "\(message ?? "")")
   }

@@ -69,7 +69,7 @@ import Testing
         != nil)
   }
 
-  @Test func samplesThatProveNothingFail() throws {
+  @Test func samplesWithoutExpectedOutputsFail() throws {
     #expect(try failure(sample(.answers([])), on: regression) != nil)
     #expect(
       try failure(sample(.answers([("prediction", .numbers([7]))]), tolerance: .infinity), on: regression) != nil)

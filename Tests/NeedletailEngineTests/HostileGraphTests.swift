@@ -270,7 +270,7 @@ struct HostileGraph: Sendable, CustomTestStringConvertible {
 
 @Suite struct HostileGraphTests {
   @Test(arguments: HostileGraph.all)
-  func isRefusedWithOneSentence(_ hostile: HostileGraph) {
+  func aHostileGraphIsRefusedWithOneSentence(_ hostile: HostileGraph) {
     var definition = ModelFixtures.mlp(widths: [3, 4, 2], precision: .int8)
     hostile.spoil(&definition)
     let error = #expect(throws: PlanError.self) { try CompiledModel(definition) }

@@ -19,7 +19,7 @@ import Testing
     }
   }
 
-  @Test func aRequestNamesKernelsOrNothing() throws {
+  @Test func aRequestedInstructionSetMustExist() throws {
     #expect(try InstructionSet.requested("") == nil)
     for isa in InstructionSet.supported { #expect(try InstructionSet.requested(isa.rawValue) == isa) }
     let error = #expect(throws: PlanError.self) { try InstructionSet.requested("avx9") }

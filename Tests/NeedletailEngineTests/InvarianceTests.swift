@@ -54,7 +54,7 @@ enum SharedPool {
     }
   }
 
-  @Test func manyCallersOfOnePlanDisturbNobody() throws {
+  @Test func callersOfOnePlanDoNotAffectEachOther() throws {
     SharedPool.start()
     let plan = try Plan(ModelFixtures.mlp(widths: [64, 512, 512, 10], precision: .int8))
     let rows = randomRows(16, columns: 64, seed: 10)

@@ -29,12 +29,12 @@ import Testing
     }
   }
 
-  @Test func aChainOfValuesNeedsRoomForTwo() {
+  @Test func aChainOfValuesNeedsMemoryForTwo() {
     let requests = (0..<10).map { MemoryPlanner.Request(bytes: 640, firstStep: $0, lastStep: $0 + 1) }
     #expect(MemoryPlanner.plan(requests).bytes == 1280)
   }
 
-  @Test func nothingNeedsNothing() {
+  @Test func aPlanWithoutValuesNeedsNoMemory() {
     #expect(MemoryPlanner.plan([]) == .init(offsets: [], bytes: 0))
   }
 }

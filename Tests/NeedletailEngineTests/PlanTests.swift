@@ -97,7 +97,7 @@ import Testing
     #expect(bits(a.outputs(of: rows)[0]) == bits(b.outputs(of: rows)[0]))
   }
 
-  @Test func whatNoOutputNeedsIsNotComputed() throws {
+  @Test func valuesThatNoOutputNeedsAreNotComputed() throws {
     var definition = ModelFixtures.mlp(widths: [4, 8, 3])
     definition.graph.outputs = [.init(name: "hidden", value: 1, kind: .number)]
     #expect(try Plan(definition).steps.count == 1)

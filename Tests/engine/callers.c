@@ -66,7 +66,8 @@ static model *make(const uint32_t *widths, size_t layers) {
   size_t value = nt_s8_row_stride(rows_max * widest * 4), rows = rows_max * nt_s8_row_stride(widest);
   size_t scales = 2 * value + rows, magnitudes = scales + nt_s8_row_stride(4 * rows_max);
   m->arena_bytes = magnitudes + nt_s8_row_stride(4 * rows_max);
-  m->plan = (nt_plan){.steps = m->steps, .step_count = 2 * layers, .share_rows_min = SIZE_MAX, .share_units_min = SIZE_MAX};
+  m->plan =
+      (nt_plan){.steps = m->steps, .step_count = 2 * layers, .share_rows_min = SIZE_MAX, .share_units_min = SIZE_MAX};
   for (size_t i = 0; i < layers; i++) {
     uint32_t depth = widths[i], columns = widths[i + 1];
     int8_t *w = aligned_bytes((size_t)columns * depth);
@@ -76,17 +77,20 @@ static model *make(const uint32_t *widths, size_t layers) {
     void *packed = aligned_bytes(nt_s8_packed_bytes(columns, depth));
     kernels->pack(w, factors, NULL, columns, depth, packed);
     free(w), free(factors);
-    m->layers[i] = (layer){
-        .quantise = {.kernels = kernels, .columns = depth, .has_magnitudes = i > 0},
-        .dense = {.kernels = kernels, .weights = packed, .columns = columns, .depth = depth,
-                  .activation = i + 1 < layers ? NT_ACTIVATION_RELU : NT_ACTIVATION_IDENTITY,
-                  .input_is_nonnegative = i > 0, .gathers_magnitudes = i + 1 < layers},
-        .quantise_offsets = {i % 2 * value, 2 * value, scales, magnitudes},
-        .dense_offsets = {2 * value, scales, (i + 1) % 2 * value, magnitudes}};
+    m->layers[i] = (layer){.quantise = {.kernels = kernels, .columns = depth, .has_magnitudes = i > 0},
+                           .dense = {.kernels = kernels,
+                                     .weights = packed,
+                                     .columns = columns,
+                                     .depth = depth,
+                                     .activation = i + 1 < layers ? NT_ACTIVATION_RELU : NT_ACTIVATION_IDENTITY,
+                                     .input_is_nonnegative = i > 0,
+                                     .gathers_magnitudes = i + 1 < layers},
+                           .quantise_offsets = {i % 2 * value, 2 * value, scales, magnitudes},
+                           .dense_offsets = {2 * value, scales, (i + 1) % 2 * value, magnitudes}};
     m->steps[2 * i] = (nt_step){
         .run = nt_quantise_step, .parameters = &m->layers[i].quantise, .offsets = m->layers[i].quantise_offsets};
-    m->steps[2 * i + 1] = (nt_step){
-        .run = nt_dense_s8_step, .parameters = &m->layers[i].dense, .offsets = m->layers[i].dense_offsets};
+    m->steps[2 * i + 1] =
+        (nt_step){.run = nt_dense_s8_step, .parameters = &m->layers[i].dense, .offsets = m->layers[i].dense_offsets};
     size_t products = (size_t)columns * depth, worthwhile = (NT_SHARE_MULTIPLY_ADDS_MIN + products - 1) / products;
     if (worthwhile < m->plan.share_rows_min) m->plan.share_rows_min = worthwhile;
   }
@@ -127,9 +131,16 @@ static void run_by_hand(const model *m, uint8_t *arena, size_t rows) {
     } else {
       kernels->quantise(x, rows, depth, q, stride, scales);
     }
-    nt_s8_gemm_args args = {.a = q, .a_stride = stride, .row_scales = scales, .weights = layer->dense.weights,
-                            .rows = rows, .columns = columns, .depth = depth, .panel_end = nt_panel_count(columns),
-                            .out = (float *)(arena + layer->dense_offsets[2]), .activation = layer->dense.activation,
+    nt_s8_gemm_args args = {.a = q,
+                            .a_stride = stride,
+                            .row_scales = scales,
+                            .weights = layer->dense.weights,
+                            .rows = rows,
+                            .columns = columns,
+                            .depth = depth,
+                            .panel_end = nt_panel_count(columns),
+                            .out = (float *)(arena + layer->dense_offsets[2]),
+                            .activation = layer->dense.activation,
                             .row_magnitudes = layer->dense.gathers_magnitudes ? magnitudes : NULL,
                             .a_is_nonnegative = layer->dense.input_is_nonnegative};
     if (args.row_magnitudes) memset(magnitudes, 0, rows * sizeof *magnitudes);

@@ -66,8 +66,7 @@ static const kernels *tables[5];
 static size_t table_count;
 
 static kernels kernels_for(nt_isa isa) {
-  return (kernels){
-      .name = nt_isa_name(isa), .isa = isa, .s8 = nt_s8_kernels_for(isa), .f32 = nt_f32_kernels_for(isa)};
+  return (kernels){.name = nt_isa_name(isa), .isa = isa, .s8 = nt_s8_kernels_for(isa), .f32 = nt_f32_kernels_for(isa)};
 }
 
 static void find_tables(void) {
@@ -341,8 +340,7 @@ static bool same_elements(const kernels *table, const int8_t *row, const int8_t 
   return true;
 }
 
-static bool same_quantised(const kernels *table, const int8_t *q, const int8_t *plain, size_t rows,
-                           size_t columns) {
+static bool same_quantised(const kernels *table, const int8_t *q, const int8_t *plain, size_t rows, size_t columns) {
   size_t stride = nt_s8_row_stride(columns);
   for (size_t r = 0; r < rows; r++) {
     if (!same_elements(table, q + r * stride, plain + r * stride, columns)) return false;
@@ -377,7 +375,8 @@ static void check_rows(size_t rows, size_t columns, bool specials) {
       const char *name;
       nt_step_function (*find)(nt_isa isa);
       size_t out;
-    } steps[] = {{"softmax", nt_softmax_step, count}, {"argmax", nt_argmax_step, rows}, {"logistic", nt_logistic_step, count}};
+    } steps[] = {
+        {"softmax", nt_softmax_step, count}, {"argmax", nt_argmax_step, rows}, {"logistic", nt_logistic_step, count}};
     for (size_t s = 0; s < sizeof steps / sizeof *steps; s++) {
       run_unary(steps[s].find(NT_ISA_SCALAR), &parameters, rows, x, count * 4, y0, steps[s].out * 4);
       run_unary(steps[s].find(table->isa), &parameters, rows, x, count * 4, y1, steps[s].out * 4);
@@ -447,7 +446,8 @@ static void check_preprocess(size_t rows, size_t columns) {
     run_unary(nt_preprocess_f64_f32_step(tables[t]->isa), &p, rows, wide, in_bytes * 2, narrow1, out_bytes);
     CHECK(same(narrow0, narrow1, out_count), "preprocess f64 to f32 %s, %zu × %zu", tables[t]->name, rows, columns);
     run_unary(nt_preprocess_f64_step(tables[t]->isa), &unscaled, rows, wide, in_bytes * 2, wide1, out_count * 8);
-    CHECK(!memcmp(wide0, wide1, out_count * 8) || !p.fill, "preprocess f64 %s, %zu × %zu", tables[t]->name, rows, columns);
+    CHECK(!memcmp(wide0, wide1, out_count * 8) || !p.fill, "preprocess f64 %s, %zu × %zu", tables[t]->name, rows,
+          columns);
   }
   free(wide), free(wide0), free(wide1), free(narrow0), free(narrow1);
   free(fill_values), free(offset), free(scale), free(runs), free(x), free(y0), free(y1);
@@ -462,10 +462,12 @@ static void check_arrange(size_t items, size_t columns) {
   nt_add add = {.elements = (uint32_t)columns};
   for (size_t t = 0; t <= table_count; t++) {
     nt_isa isa = t == 0 ? NT_ISA_SCALAR : tables[t - 1]->isa;
-    buffer floats[] = {{.before = a, .bytes = items * columns * 4}, {.before = b, .bytes = items * columns * 4},
+    buffer floats[] = {{.before = a, .bytes = items * columns * 4},
+                       {.before = b, .bytes = items * columns * 4},
                        {.after = y, .bytes = items * columns * 4}};
     run_step(nt_add_f32_step(isa), &add, items, floats, 3);
-    buffer doubles[] = {{.before = wide_a, .bytes = items * columns * 8}, {.before = wide_b, .bytes = items * columns * 8},
+    buffer doubles[] = {{.before = wide_a, .bytes = items * columns * 8},
+                        {.before = wide_b, .bytes = items * columns * 8},
                         {.after = wide, .bytes = items * columns * 8}};
     run_step(nt_add_f64_step(isa), &add, items, doubles, 3);
     bool right = true;
@@ -478,12 +480,14 @@ static void check_arrange(size_t items, size_t columns) {
   }
   // Concat of `columns` and `other` columns, in one block and in two.
   for (uint32_t outer = 1; outer <= 2; outer++) {
-    float *c = exact(items * outer * columns * 4), *d = exact(items * outer * other * 4), *e = exact(items * outer * both * 4);
+    float *c = exact(items * outer * columns * 4), *d = exact(items * outer * other * 4),
+          *e = exact(items * outer * both * 4);
     for (size_t i = 0; i < items * outer * columns; i++) c[i] = next_float();
     for (size_t i = 0; i < items * outer * other; i++) d[i] = next_float();
     uint32_t block_bytes[] = {(uint32_t)columns * 4, (uint32_t)other * 4};
     nt_concat concat = {.block_bytes = block_bytes, .input_count = 2, .outer = outer};
-    buffer buffers[] = {{.before = c, .bytes = items * outer * columns * 4}, {.before = d, .bytes = items * outer * other * 4},
+    buffer buffers[] = {{.before = c, .bytes = items * outer * columns * 4},
+                        {.before = d, .bytes = items * outer * other * 4},
                         {.after = e, .bytes = items * outer * both * 4}};
     run_step(nt_concat_step, &concat, items, buffers, 3);
     bool right = true;

@@ -8,7 +8,7 @@ extern "C" {
 #endif
 
 typedef struct nt_rows {
-  /// Of the input.
+  /// Columns of the input.
   uint32_t columns;
 } nt_rows;
 

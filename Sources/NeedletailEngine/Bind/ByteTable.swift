@@ -1,7 +1,7 @@
 /// Finds the index of a UTF-8 key: open addressing with linear probing, at most half full.
 ///
-/// Plain pointers, so that a look-up neither allocates nor counts references. Whoever builds it
-/// calls ``deallocate()`` when nobody reads it any more.
+/// It holds plain pointers, so that a look-up neither allocates nor counts references. Its owner calls
+/// ``deallocate()`` when no reader is left.
 struct ByteTable: BitwiseCopyable {
   /// Key index + 1; 0 is free.
   private let slots: UnsafeMutablePointer<UInt32>

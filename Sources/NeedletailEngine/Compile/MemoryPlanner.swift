@@ -8,7 +8,7 @@ struct MemoryPlanner {
   }
 
   struct Layout: Equatable {
-    /// Of each request, aligned.
+    /// Offset of each request, aligned.
     var offsets: [Int]
     var bytes: Int
   }

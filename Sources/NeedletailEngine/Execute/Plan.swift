@@ -59,7 +59,7 @@ public struct PlanStep: Sendable, Equatable, CustomStringConvertible {
   public let outputColumns: Int
   /// Packed weights, with scales and biases.
   public let weightBytes: Int
-  /// Of a matrix product, else 0.
+  /// Multiply-adds for each row of a matrix product; 0 for other steps.
   public let multiplyAddsPerRow: Int
   /// What it reads and writes, the first of each; two steps share bytes if one is done with them before the other
   /// begins.

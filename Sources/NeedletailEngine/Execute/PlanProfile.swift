@@ -3,9 +3,9 @@ internal import CNeedletailKernels
 /// Where the time of a plan goes at one batch size.
 public struct PlanProfile: Sendable, Equatable {
   public let rows: Int
-  /// Of one run, the median.
+  /// Median time of one run.
   public let microseconds: Double
-  /// Of each step, the median; the clock itself is in them with some 20 ns.
+  /// Median time of each step, which includes about 20 ns for reading the clock.
   public let stepMicroseconds: [Double]
 }
 
@@ -92,7 +92,7 @@ public struct Roofline: Sendable, Equatable {
 }
 
 enum Stopwatch {
-  /// Of one measurement: a single interruption, of the first or the only run, must not decide it.
+  /// Least number of runs of one measurement, so that a single interruption does not decide it.
   private static let runsMin = 3
 
   /// Microseconds of one run: the best of those that fit the budget, of at least three after a first.

@@ -309,7 +309,7 @@ typedef struct nt_bench_mlp {
   nt_quantise quantise[layers_max];
   nt_dense_s8 s8[layers_max];
   nt_dense_f32 f32[layers_max];
-  /// Of each layer: its input, the quantised rows, their scales, their magnitudes; then those of its product.
+  /// Offsets for each layer: its input, the quantised rows, their scales, their magnitudes; then those of its product.
   size_t quantise_offsets[layers_max][4], s8_offsets[layers_max][4], f32_offsets[layers_max][2];
   nt_plan plan;
   uint8_t *arena;
