@@ -4,17 +4,14 @@
 #include <errno.h>
 #include <stddef.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <time.h>
-#include <unistd.h>
 
 void nt_poll_precise_timers(void) { prctl(PR_SET_TIMERSLACK, 1UL, 0UL, 0UL, 0UL); }
 
 int nt_poll_open(void) { return epoll_create1(EPOLL_CLOEXEC); }
-int nt_poll_open_event(void) { return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); }
 int nt_poll_open_timer(void) { return timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK); }
 
 int nt_accept(int listening) { return accept4(listening, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC); }
@@ -36,13 +33,6 @@ int nt_poll_modify(int poller, int descriptor, uint64_t token, bool wants_bytes,
 
 int nt_poll_add_signal(int poller, int descriptor, uint64_t token) {
   return control(poller, EPOLL_CTL_ADD, descriptor, token, EPOLLIN | EPOLLET);
-}
-
-void nt_poll_signal(int event) {
-  uint64_t one = 1;
-  // Fails after 2^64 - 2 signals that were not read; nothing else can fail.
-  ssize_t written = write(event, &one, sizeof one);
-  (void)written;
 }
 
 static struct timespec time_of(uint64_t nanoseconds) {

@@ -1,5 +1,6 @@
 internal import NeedletailCore
 internal import NeedletailSockets
+internal import NeedletailSystem
 internal import NeedletailTLS
 
 /// The receiver of a thread's figures while it runs.
@@ -232,7 +233,7 @@ struct LoadThread: ~Copyable {
       connections[index].isWaitingForRoom = true
       closedConnections -= 1
       // It connects: it has room once that is done.
-      do throws(SocketError) {
+      do throws(SystemError) {
         try poller.add(descriptor, token: UInt64(index), wantsRoom: true)
       } catch {
         statistics.connectFailures += 1

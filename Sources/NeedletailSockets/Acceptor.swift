@@ -1,5 +1,6 @@
 internal import Glibc
 internal import NeedletailCore
+public import NeedletailSystem
 
 /// A thread that takes connections from listening sockets and hands them on.
 ///
@@ -13,7 +14,7 @@ public final class Acceptor: @unchecked Sendable {
   public typealias Accepted = @Sendable (_ connection: Int32) -> Void
   /// Learns that no connection can be taken for now, after every attempt.
   /// - Parameter inRow: number of attempts that have failed in a row.
-  public typealias Failed = @Sendable (_ error: SocketError, _ inRow: Int) -> Void
+  public typealias Failed = @Sendable (_ error: SystemError, _ inRow: Int) -> Void
 
   private struct Port {
     let socket: ListeningSocket
@@ -34,7 +35,7 @@ public final class Acceptor: @unchecked Sendable {
   private var isStopped = false
 
   /// - Throws: if there are no descriptors left.
-  public init(failed: @escaping Failed) throws(SocketError) {
+  public init(failed: @escaping Failed) throws(SystemError) {
     poller = try Poller()
     inbox = try Inbox()
     self.failed = failed
@@ -68,7 +69,7 @@ public final class Acceptor: @unchecked Sendable {
   /// - Returns: whether there may be more.
   @discardableResult
   private func accept(from port: Port, atMost count: Int) -> Bool {
-    do throws(SocketError) {
+    do throws(SystemError) {
       for _ in 0..<count {
         guard let connection = try port.socket.accept() else { return false }
         failuresInRow = 0
@@ -95,7 +96,7 @@ public final class Acceptor: @unchecked Sendable {
   /// Takes connections from a socket, which the acceptor owns from now on.
   public func listen(_ socket: ListeningSocket, accepted: @escaping Accepted) {
     inbox.post { [self] in
-      do throws(SocketError) {
+      do throws(SystemError) {
         try poller.add(socket.descriptor, token: UInt64(ports.count))
         ports.append(Port(socket: socket, accepted: accepted))
       } catch {

@@ -1,6 +1,7 @@
 internal import CNeedletailSockets
 internal import Glibc
 public import NIOCore
+public import NeedletailSystem
 
 /// A socket on which the kernel takes connections.
 public struct ListeningSocket: Sendable {
@@ -15,15 +16,15 @@ public struct ListeningSocket: Sendable {
 
   /// Binds and listens.
   /// - Throws: the kernel's reason why not.
-  public init(_ address: SocketAddress) throws(SocketError) {
+  public init(_ address: SocketAddress) throws(SystemError) {
     let isTCP = address.pathname == nil
     let type = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
-    let descriptor = try SocketError.check(socket(address.protocol.rawValue, type, 0), "socket")
-    do throws(SocketError) {
+    let descriptor = try SystemError.check("socket") { socket(address.protocol.rawValue, type, 0) }
+    do throws(SystemError) {
       var one: Int32 = 1
       if isTCP { setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &one, socklen_t(MemoryLayout<Int32>.size)) }
-      _ = try SocketError.check(address.withSockAddr { bind(descriptor, $0, socklen_t($1)) }, "bind")
-      _ = try SocketError.check(listen(descriptor, Self.backlog), "listen")
+      try SystemError.check("bind") { address.withSockAddr { bind(descriptor, $0, socklen_t($1)) } }
+      try SystemError.check("listen") { listen(descriptor, Self.backlog) }
     } catch {
       _ = Glibc.close(descriptor)
       throw error
@@ -58,7 +59,7 @@ public struct ListeningSocket: Sendable {
 
   /// - Returns: the descriptor of a connection, non-blocking; nil if none waits.
   /// - Throws: the kernel's reason, such as that no descriptors are left.
-  func accept() throws(SocketError) -> Int32? {
+  func accept() throws(SystemError) -> Int32? {
     while true {
       let connection = nt_accept(descriptor)
       if connection >= 0 { return connection }
@@ -66,7 +67,7 @@ public struct ListeningSocket: Sendable {
       case EAGAIN: return nil
       // The client has gone again.
       case EINTR, ECONNABORTED: continue
-      case let code: throw SocketError("accept", code: code)
+      case let code: throw SystemError(code: code, "accept")
       }
     }
   }

@@ -1,5 +1,6 @@
 internal import CNeedletailSockets
 internal import Glibc
+public import NeedletailSystem
 
 /// Waits for events of many descriptors with epoll. Confined to the thread that waits.
 public struct Poller: ~Copyable {
@@ -16,8 +17,8 @@ public struct Poller: ~Copyable {
   private let events: UnsafeMutablePointer<nt_poll_event>
 
   /// - Throws: if there is no descriptor left.
-  public init() throws(SocketError) {
-    descriptor = try SocketError.check(nt_poll_open(), "epoll")
+  public init() throws(SystemError) {
+    descriptor = try SystemError.check("epoll") { nt_poll_open() }
     events = .allocate(capacity: Int(NT_POLL_EVENTS_MAX))
   }
 
@@ -30,8 +31,9 @@ public struct Poller: ~Copyable {
   /// - Throws: if the kernel has no room for one more.
   public func add(
     _ socket: Int32, token: UInt64, wantsBytes: Bool = true, wantsRoom: Bool = false
-  ) throws(SocketError) {
-    _ = try SocketError.check(nt_poll_add(descriptor, socket, token, wantsBytes, wantsRoom), "epoll_ctl")
+  ) throws(SystemError) {
+    let epoll = descriptor
+    try SystemError.check("epoll_ctl") { nt_poll_add(epoll, socket, token, wantsBytes, wantsRoom) }
   }
 
   /// Changes the events that are wanted of a watched socket.
@@ -40,8 +42,9 @@ public struct Poller: ~Copyable {
   }
 
   /// Watches the descriptor that an ``Inbox`` or a ``Timer`` signals with. Each signal is reported once.
-  func add(signal: Int32, token: UInt64) throws(SocketError) {
-    _ = try SocketError.check(nt_poll_add_signal(descriptor, signal, token), "epoll_ctl")
+  func add(signal: Int32, token: UInt64) throws(SystemError) {
+    let epoll = descriptor
+    try SystemError.check("epoll_ctl") { nt_poll_add_signal(epoll, signal, token) }
   }
 
   /// Waits until something has happened.

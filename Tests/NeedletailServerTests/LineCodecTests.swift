@@ -7,6 +7,7 @@ import NeedletailEngine
 import NeedletailProtobuf
 import NeedletailServing
 import NeedletailSockets
+import NeedletailSystem
 import NeedletailTestSupport
 import NeedletailWire
 import Testing
@@ -184,7 +185,7 @@ private final class LinePeer {
     setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
     let address = try SocketAddress(ipAddress: "127.0.0.1", port: port)
     let status = address.withSockAddr { connect(descriptor, $0, socklen_t($1)) }
-    guard status == 0 else { throw SocketError("connect", code: errno) }
+    guard status == 0 else { throw SystemError("connect") }
   }
 
   deinit { close(descriptor) }

@@ -3,6 +3,7 @@ import Foundation
 import Glibc
 import NIOCore
 import NeedletailSockets
+import NeedletailSystem
 import Synchronization
 import Testing
 
@@ -43,7 +44,7 @@ struct AcceptorTests {
     await drained
 
     #expect(peers.count { $0.receive() == Self.greeting } == peers.count)
-    #expect(throws: SocketError.self) { try Peer(port: port) }
+    #expect(throws: SystemError.self) { try Peer(port: port) }
     acceptor.stop()
   }
 }
@@ -58,7 +59,7 @@ private final class Peer {
     setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
     let address = try SocketAddress(ipAddress: "127.0.0.1", port: port)
     let status = address.withSockAddr { connect(descriptor, $0, socklen_t($1)) }
-    guard status == 0 else { throw SocketError("connect", code: errno) }
+    guard status == 0 else { throw SystemError("connect") }
   }
 
   /// The first byte; nil if the connection ended instead.

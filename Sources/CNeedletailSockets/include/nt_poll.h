@@ -1,4 +1,4 @@
-// epoll and the descriptors that wake it: the Glibc module of Swift does not import these headers.
+// epoll and timerfd: the Glibc module of Swift does not import their headers.
 #ifndef NT_POLL_H
 #define NT_POLL_H
 
@@ -20,7 +20,6 @@ void nt_poll_precise_timers(void);
 
 // These return a descriptor, or -1 with errno.
 int nt_poll_open(void);
-int nt_poll_open_event(void);
 int nt_poll_open_timer(void);
 
 // Takes a connection from a listening socket, non-blocking; -1 with errno, EAGAIN if there is none.
@@ -32,8 +31,6 @@ int nt_poll_modify(int poller, int descriptor, uint64_t token, bool wants_bytes,
 // Watches an event or a timer: each signal is reported once, and the descriptor need not be read.
 int nt_poll_add_signal(int poller, int descriptor, uint64_t token);
 
-// Signals an event.
-void nt_poll_signal(int event);
 // Lets a timer fire at a time of CLOCK_MONOTONIC, at once if that has passed.
 void nt_poll_fire_at(int timer, uint64_t nanoseconds);
 

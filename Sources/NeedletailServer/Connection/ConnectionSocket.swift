@@ -1,6 +1,7 @@
 internal import Glibc
 internal import NIOCore
 internal import NeedletailSockets
+internal import NeedletailSystem
 
 /// The non-blocking socket of one connection, and the events that its loop's poller reports about it.
 struct ConnectionSocket {
@@ -9,13 +10,13 @@ struct ConnectionSocket {
     /// The peer sends no more.
     case end
     case nothing
-    case failure(SocketError)
+    case failure(SystemError)
   }
 
   enum Departure {
     /// Number of bytes taken; 0 where the socket is full.
     case bytes(Int)
-    case failure(SocketError)
+    case failure(SystemError)
   }
 
   let descriptor: Int32
@@ -42,7 +43,7 @@ struct ConnectionSocket {
     if count > 0 { return .bytes(count) }
     if count == 0 { return .end }
     let code = errno
-    return code == EAGAIN || code == EINTR ? .nothing : .failure(SocketError("recv", code: code))
+    return code == EAGAIN || code == EINTR ? .nothing : .failure(SystemError(code: code, "recv"))
   }
 
   mutating func send(_ bytes: UnsafeRawBufferPointer) -> Departure {
@@ -50,7 +51,7 @@ struct ConnectionSocket {
     isFull = sent < bytes.count
     if sent >= 0 { return .bytes(sent) }
     let code = errno
-    return code == EAGAIN || code == EINTR ? .bytes(0) : .failure(SocketError("send", code: code))
+    return code == EAGAIN || code == EINTR ? .bytes(0) : .failure(SystemError(code: code, "send"))
   }
 
   /// Notes that the poller reported room.

@@ -70,7 +70,7 @@ final class ServingLoop: @unchecked Sendable {
   init(
     shard: Int, reader: RegistryReader, limits: ServerConfiguration.ConnectionLimits,
     serving: ServerConfiguration.ServingOptions, shared: SharedServices
-  ) throws(SocketError) {
+  ) throws(SystemError) {
     poller = try Poller()
     inbox = try Inbox()
     try inbox.attach(to: poller, token: Token.inbox)

@@ -38,7 +38,7 @@ final class Listener: Service {
     self.configuration = configuration
     self.shared = shared
     self.tls = tls
-    do throws(SocketError) {
+    do throws(SystemError) {
       var loops: [ServingLoop] = []
       for shard in 0..<threads {
         loops.append(
@@ -87,9 +87,9 @@ final class Listener: Service {
   ) throws(ConfigurationError) -> ListeningSocket {
     do {
       return try ListeningSocket(try address())
-    } catch let error as SocketError where error.code == EADDRINUSE {
+    } catch let error as SystemError where error.code == EADDRINUSE {
       throw ConfigurationError("\(what): expected a free address, found it in use")
-    } catch let error as SocketError {
+    } catch let error as SystemError {
       throw ConfigurationError("\(what): cannot listen: \(error.reason)")
     } catch {
       throw ConfigurationError("\(what): cannot listen: expected an address of this machine, found none")

@@ -1,4 +1,3 @@
-internal import Dispatch
 internal import Glibc
 internal import NeedletailCore
 public import NeedletailMetrics
@@ -43,7 +42,7 @@ private final class ShadowWork: Sendable {
   }
 
   private let state = Mutex(State())
-  private let semaphore = DispatchSemaphore(value: 0)
+  private let wakeup = Wakeup()
 
   func add(_ mailbox: ShadowMailbox) {
     let isFirst = state.withLock { state in
@@ -54,7 +53,7 @@ private final class ShadowWork: Sendable {
     if isFirst { NativeThread.start(name: "nt-shadow", niceness: 10) { [self] in run() } }
   }
 
-  func signal() { semaphore.signal() }
+  func signal() { wakeup.signal() }
 
   func stop() {
     state.withLock { $0.isStopped = true }
@@ -63,7 +62,7 @@ private final class ShadowWork: Sendable {
 
   private func run() {
     while true {
-      semaphore.wait()
+      wakeup.wait()
       let mailboxes: [ShadowMailbox]? = state.withLock { state in
         state.mailboxes.removeAll(where: \.isClosed)
         return state.isStopped ? nil : state.mailboxes

@@ -10,7 +10,7 @@ internal import Synchronization
 /// Loops submit the calls of a tick under one lock, and workers take and finish batches under it: a few times a batch,
 /// never once a row, and never on the way of a small plan. ``WorkScheduler`` makes all decisions.
 ///
-/// `@unchecked Sendable`: everything mutable is touched under `signal`'s lock, or atomic.
+/// `@unchecked Sendable`: everything mutable is touched under `monitor`'s lock, or atomic.
 public final class WorkerPool: @unchecked Sendable {
   public struct Configuration: Sendable {
     public var workers: Int
@@ -34,7 +34,7 @@ public final class WorkerPool: @unchecked Sendable {
   public let configuration: Configuration
   private let counters: ServingCounters
   private let firstShard: Int
-  private let signal = ThreadSignal()
+  private let monitor = Monitor()
   private var scheduler: WorkScheduler<Call>
   private var lanes: [WorkerLane?] = []
   /// Number of workers that wait for a signal.
@@ -55,9 +55,9 @@ public final class WorkerPool: @unchecked Sendable {
 
   /// Starts the threads.
   public func start() {
-    signal.lock()
+    monitor.lock()
     threads = configuration.workers
-    signal.unlock()
+    monitor.unlock()
     for index in 0..<configuration.workers {
       NativeThread.start(name: "nt-worker-\(index)", niceness: 0) { [self] in runWorker(shard: firstShard + index) }
     }
@@ -65,11 +65,11 @@ public final class WorkerPool: @unchecked Sendable {
 
   /// Ends the threads and waits for their end. Calls that still wait are not run.
   public func stop() {
-    signal.lock()
+    monitor.lock()
     isStopping = true
-    signal.signalAll()
-    while threads > 0 { signal.wait() }
-    signal.unlock()
+    monitor.signalAll()
+    while threads > 0 { monitor.wait() }
+    monitor.unlock()
   }
 
   /// Whether some lane has little or no room. Wait-free.
@@ -79,8 +79,8 @@ public final class WorkerPool: @unchecked Sendable {
 
   /// Lane of a version, held by the caller until ``release(_:)``. Takes the lock.
   func lane(for model: LiveModel) -> WorkerLane {
-    signal.lock()
-    defer { signal.unlock() }
+    monitor.lock()
+    defer { monitor.unlock() }
     if let known = lanes.first(where: { $0?.model === model }), let known {
       known.users += 1
       return known
@@ -94,8 +94,8 @@ public final class WorkerPool: @unchecked Sendable {
   }
 
   func release(_ lane: WorkerLane) {
-    signal.lock()
-    defer { signal.unlock() }
+    monitor.lock()
+    defer { monitor.unlock() }
     lane.users -= 1
     // After the end, calls that were not run may still stand in its queue; no worker takes them any more.
     guard lane.users == 0, !isStopping else { return }
@@ -106,7 +106,7 @@ public final class WorkerPool: @unchecked Sendable {
   /// Queues the calls of a tick. Calls that find no place come back at once, in `calls`; the others come back in their
   /// mailbox.
   func submit(_ calls: inout [Call], now: Instant) {
-    signal.lock()
+    monitor.lock()
     var kept = 0
     var queued = 0
     for index in calls.indices {
@@ -122,9 +122,9 @@ public final class WorkerPool: @unchecked Sendable {
     if queued > 0 {
       publishAll(now: now)
       // One wake-up a batch: the worker that takes it wakes the next one if work is left.
-      if idle > 0 { signal.signal() }
+      if idle > 0 { monitor.signal() }
     }
-    signal.unlock()
+    monitor.unlock()
     calls.removeLast(calls.count - kept)
   }
 
@@ -145,7 +145,7 @@ public final class WorkerPool: @unchecked Sendable {
   private func runWorker(shard: Int) {
     let runner = BatchRunner(shard: shard)
     var batch = WorkScheduler<Call>.Batch()
-    signal.lock()
+    monitor.lock()
     while !isStopping {
       let action = scheduler.next(now: .now(), into: &batch)
       if !batch.dropped.isEmpty || action == .run {
@@ -153,22 +153,22 @@ public final class WorkerPool: @unchecked Sendable {
         for call in batch.tickets { call._withUnsafeGuaranteedRef { $0.lane?.left($0.extent) } }
         for dropped in batch.dropped { dropped.ticket._withUnsafeGuaranteedRef { $0.lane?.left($0.extent) } }
         publishAll(now: .now())
-        if action == .run, idle > 0, scheduler.hasWaiting { signal.signal() }
-        signal.unlock()
+        if action == .run, idle > 0, scheduler.hasWaiting { monitor.signal() }
+        monitor.unlock()
         run(batch, box, with: runner)
-        signal.lock()
+        monitor.lock()
         continue
       }
       idle += 1
       switch action {
-      case .wait(let instant): signal.wait(until: instant)
-      case .run, .sleep: signal.wait()
+      case .wait(let instant): monitor.wait(until: instant)
+      case .run, .sleep: monitor.wait()
       }
       idle -= 1
     }
     threads -= 1
-    signal.signalAll()
-    signal.unlock()
+    monitor.signalAll()
+    monitor.unlock()
   }
 
   /// Called under the lock.
@@ -189,11 +189,11 @@ public final class WorkerPool: @unchecked Sendable {
     let box = spare ?? WorkspaceBox(lane.plan)
     let nanoseconds = runner.run(batch.tickets, lane, box)
     // The batch is finished before its answers are posted: the loop that they wake may release the lane.
-    signal.lock()
+    monitor.lock()
     scheduler.finish(lane: lane.index, units: batch.extent.units, nanoseconds: nanoseconds, now: .now())
     lane.workspaces.append(box)
     publishAll(now: .now())
-    signal.unlock()
+    monitor.unlock()
     runner.post(batch.tickets)
   }
 }
