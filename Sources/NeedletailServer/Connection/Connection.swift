@@ -103,12 +103,14 @@ final class Connection {
   }
 
   /// Takes bytes that stay valid until ``keepInput()``.
+  @inline(__always)
   func append(borrowing bytes: UnsafeRawBufferPointer) {
     // Bytes after the last call are thrown away: they are read so that the peer reads our answer.
     if state.takesCalls { input.append(borrowing: bytes) }
   }
 
   /// Copies bytes that were not read yet: the loop's memory is used again.
+  @inline(__always)
   func keepInput() { input.keepUnread() }
 
   // MARK: calls
@@ -121,6 +123,7 @@ final class Connection {
 
   /// Takes the next call. Calls that cannot be read, or that come after GoAway, are answered here.
   /// - Parameter arena: memory for the call's views, valid until the next call is taken.
+  @inline(__always)
   func next(_ arena: MessageArena, now: Instant) -> NextCall {
     while state.mayTakeCall(outputBytes: output.readableBytes) {
       switch codec.next(&input, arena, &output) {
@@ -175,6 +178,7 @@ final class Connection {
 
   // MARK: answers
 
+  @inline(__always)
   func answer(_ answer: PredictAnswer, now: Instant) {
     codec.write(answer, to: &output)
     state.answered(now: now)
