@@ -130,8 +130,11 @@ struct LineCodecTests {
     try await Self.with(configure: { $0.serving.inlineCost = .microseconds(1) }) { _, peer in
       // The slow model goes to a worker; a call that cannot be read is answered at once.
       peer.send(String(repeating: "predict slow 1,2\nnonsense\npredict line 1,1\n", count: 20))
-      for _ in 0..<20 {
-        #expect(peer.line()?.split(separator: ",").count == 3)
+      for index in 0..<20 {
+        // A busy machine may have no room for all of them; the first finds an empty queue.
+        let slow = peer.line() ?? ""
+        let isComputed = slow.split(separator: ",").count == 3 && !slow.hasPrefix("error")
+        #expect(isComputed || (index > 0 && slow.hasPrefix("error OVERLOADED")), "\(slow)")
         #expect(peer.line()?.hasPrefix("error INVALID_ARGUMENT") == true)
         #expect(peer.line() == "0.0")
       }
