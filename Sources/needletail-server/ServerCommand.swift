@@ -121,7 +121,7 @@ struct ServerCommand: AsyncParsableCommand {
   }
 
   private static func help(_ key: String, _ valueName: String? = nil) -> ArgumentHelp {
-    ArgumentHelp(stringLiteral: Setting.named(key).help).named(valueName)
+    ArgumentHelp(stringLiteral: ServerSetting.named(key).help).named(valueName)
   }
 }
 

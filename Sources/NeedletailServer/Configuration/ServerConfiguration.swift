@@ -90,7 +90,7 @@ public struct ServerConfiguration: Sendable {
     let values = SettingValues(resolver.resolved)
     guard let store = try values.path(.store) else {
       throw ConfigurationError(
-        "no model store: name its directory with --store, \(Setting.store.environmentName) or store: in the configuration file"
+        "no model store: name its directory with --store, \(ServerSetting.store.environmentName) or store: in the configuration file"
       )
     }
     self.store = store

@@ -38,11 +38,11 @@ struct SettingsFile {
     for entry in try node.entries() {
       let key = entry.value.path
       if case .mapping = entry.value.content {
-        guard Setting.all.contains(where: { $0.key.hasPrefix(key + ".") }) else { throw unknown(entry) }
+        guard ServerSetting.all.contains(where: { $0.key.hasPrefix(key + ".") }) else { throw unknown(entry) }
         try flatten(entry.value)
         continue
       }
-      guard Setting.all.contains(where: { $0.key == key }) else { throw unknown(entry) }
+      guard ServerSetting.all.contains(where: { $0.key == key }) else { throw unknown(entry) }
       // `unix:` and `unix: null` leave a setting unset.
       if entry.value.isNull { continue }
       entries[key] = Entry(text: try entry.value.text(), line: entry.key.place.line ?? 0)
@@ -52,13 +52,13 @@ struct SettingsFile {
   private func unknown(_ entry: YAMLNode.Entry) -> YAMLError {
     let key = entry.value.path
     let sections = Set(
-      Setting.all.compactMap { setting in setting.key.firstIndex(of: ".").map { String(setting.key[..<$0]) } })
+      ServerSetting.all.compactMap { setting in setting.key.firstIndex(of: ".").map { String(setting.key[..<$0]) } })
     if sections.contains(key) { return entry.value.wrong(expected: "settings below it", found: "a value") }
     // A key may be mistyped, or be under the wrong section: then its last word is known.
-    let moved = Setting.all.first { $0.key.hasSuffix(".\(entry.word)") }?.key
+    let moved = ServerSetting.all.first { $0.key.hasSuffix(".\(entry.word)") }?.key
     let hint =
       moved.map { ", did you mean \($0.quotedForMessage)?" }
-      ?? Suggestion.clause(for: key, among: Setting.all.map(\.key) + sections)
+      ?? Suggestion.clause(for: key, among: ServerSetting.all.map(\.key) + sections)
     return YAMLError(entry.key.place, expected: "a setting", found: key.quotedForMessage, hint: hint)
   }
 }

@@ -20,7 +20,7 @@ public enum SettingSource: Equatable, Sendable, CustomStringConvertible {
 
 /// The value of one setting with its source.
 public struct ResolvedSetting: Sendable {
-  public let setting: Setting
+  public let setting: ServerSetting
   /// Text of the value; nil for a setting that is not set and has no default.
   public let text: String?
   public let source: SettingSource
@@ -47,7 +47,7 @@ public struct SettingsResolver: Sendable {
   init(flags: [String: String], environment: [String: String], settingsFile: SettingsFile?)
     throws(ConfigurationError)
   {
-    let providers: [(provider: any ConfigProvider, source: (Setting) -> SettingSource)] = [
+    let providers: [(provider: any ConfigProvider, source: (ServerSetting) -> SettingSource)] = [
       (Self.provider("flags", flags), { .flag($0.flag ?? $0.key) }),
       (
         EnvironmentVariablesProvider(environmentVariables: environment).prefixKeys(with: "needletail"),
@@ -59,7 +59,7 @@ public struct SettingsResolver: Sendable {
       ),
     ]
     var resolved: [ResolvedSetting] = []
-    for setting in Setting.all {
+    for setting in ServerSetting.all {
       var found = ResolvedSetting(setting: setting, text: setting.defaultText, source: .fallback)
       for (provider, source) in providers {
         guard let text = Self.text(of: setting, from: provider) else { continue }
@@ -84,7 +84,7 @@ public struct SettingsResolver: Sendable {
         }))
   }
 
-  private static func text(of setting: Setting, from provider: any ConfigProvider) -> String? {
+  private static func text(of setting: ServerSetting, from provider: any ConfigProvider) -> String? {
     let key = AbsoluteConfigKey(setting.key.split(separator: ".").map(String.init))
     guard case .string(let text)? = try? provider.value(forKey: key, type: .string).value?.content else { return nil }
     // Shells unset a variable by leaving it empty.
@@ -99,7 +99,7 @@ public struct SettingsResolver: Sendable {
   /// A variable that no setting reads may be a typing mistake, or belong to another program: container
   /// platforms put `NEEDLETAIL_PORT` and the like into the environment of every neighbour.
   private static func warnings(about environment: [String: String]) -> [String] {
-    let known = Setting.all.map(\.environmentName) + ["NEEDLETAIL_CONFIG", "NEEDLETAIL_ISA"] + clientNames
+    let known = ServerSetting.all.map(\.environmentName) + ["NEEDLETAIL_CONFIG", "NEEDLETAIL_ISA"] + clientNames
     return environment.keys.filter { $0.hasPrefix("NEEDLETAIL_") && !known.contains($0) }.sorted().compactMap { name in
       Suggestion.nearest(to: name, among: known).map {
         "environment variable \(name) is no setting, did you mean \($0)?"
@@ -116,9 +116,9 @@ struct SettingValues {
     byKey = Dictionary(uniqueKeysWithValues: resolved.map { ($0.setting.key, $0) })
   }
 
-  func path(_ setting: Setting) throws(ConfigurationError) -> String? { byKey[setting.key]?.text }
+  func path(_ setting: ServerSetting) throws(ConfigurationError) -> String? { byKey[setting.key]?.text }
 
-  func address(_ setting: Setting) throws(ConfigurationError) -> ListenAddress? {
+  func address(_ setting: ServerSetting) throws(ConfigurationError) -> ListenAddress? {
     let text = try self.text(setting)
     if text == "none" { return nil }
     guard let address = ListenAddress(text: text) else {
@@ -127,7 +127,7 @@ struct SettingValues {
     return address
   }
 
-  func flag(_ setting: Setting) throws(ConfigurationError) -> Bool {
+  func flag(_ setting: ServerSetting) throws(ConfigurationError) -> Bool {
     switch try text(setting).lowercased() {
     case "true", "yes", "on", "1": return true
     case "false", "no", "off", "0": return false
@@ -135,7 +135,7 @@ struct SettingValues {
     }
   }
 
-  func integer(_ setting: Setting) throws(ConfigurationError) -> Int {
+  func integer(_ setting: ServerSetting) throws(ConfigurationError) -> Int {
     guard case .integer(let range) = setting.kind else { preconditionFailure("\(setting.key) is no integer") }
     // 16_777_216 is how people write large numbers in YAML.
     guard let value = Int(try text(setting).filter { $0 != "_" }), range.contains(value) else {
@@ -144,7 +144,7 @@ struct SettingValues {
     return value
   }
 
-  func seconds(_ setting: Setting) throws(ConfigurationError) -> Duration {
+  func seconds(_ setting: ServerSetting) throws(ConfigurationError) -> Duration {
     guard case .seconds(let range) = setting.kind else { preconditionFailure("\(setting.key) is no time") }
     guard let value = NumberText.parse(try text(setting)), range.contains(value) else {
       throw wrong(setting, expected: "seconds from \(range.lowerBound) to \(range.upperBound)")
@@ -152,7 +152,7 @@ struct SettingValues {
     return .nanoseconds(Int64(value * 1e9))
   }
 
-  func choice(_ setting: Setting) throws(ConfigurationError) -> String {
+  func choice(_ setting: ServerSetting) throws(ConfigurationError) -> String {
     guard case .choice(let words) = setting.kind else { preconditionFailure("\(setting.key) is no choice") }
     let text = try text(setting)
     guard words.contains(text) else {
@@ -163,12 +163,12 @@ struct SettingValues {
     return text
   }
 
-  private func text(_ setting: Setting) throws(ConfigurationError) -> String {
+  private func text(_ setting: ServerSetting) throws(ConfigurationError) -> String {
     guard let text = byKey[setting.key]?.text else { throw wrong(setting, expected: "a value") }
     return text
   }
 
-  private func wrong(_ setting: Setting, expected: String, clause: String = "") -> ConfigurationError {
+  private func wrong(_ setting: ServerSetting, expected: String, clause: String = "") -> ConfigurationError {
     let resolved = byKey[setting.key]
     let place = resolved.map { $0.source == .fallback ? setting.key : "\($0.source): \(setting.key)" } ?? setting.key
     let found = resolved?.text.map(\.quotedForMessage) ?? "nothing"
@@ -199,7 +199,7 @@ extension SettingsResolver {
   }
 
   /// A value in YAML: numbers and flags plain, texts in quotes, because a path may look like anything.
-  private static func scalar(_ text: String, kind: Setting.Kind) -> String {
+  private static func scalar(_ text: String, kind: ServerSetting.Kind) -> String {
     switch kind {
     case .flag, .integer, .seconds, .choice: return text
     case .path, .address:

@@ -5,8 +5,8 @@ internal import NeedletailEngine
 /// One thing that can be configured: its key, the type of its value, its default and its explanation.
 ///
 /// Flags, environment variables, `--print-config`, validation and the check for unknown keys all derive
-/// from the table ``Setting/all``.
-public struct Setting: Sendable {
+/// from the table ``ServerSetting/all``.
+public struct ServerSetting: Sendable {
   /// Type of a value.
   public enum Kind: Sendable {
     case path
@@ -50,9 +50,9 @@ public struct Setting: Sendable {
   }
 }
 
-extension Setting {
+extension ServerSetting {
   /// Every setting of the server, in the order in which `--print-config` shows them.
-  public static let all: [Setting] = [
+  public static let all: [ServerSetting] = [
     store, stateDirectory, listen, unix, plaintext, admin, adminTLS, tlsCertificate, tlsKey, tlsClientCA, apiKeys,
     reload,
     trust, allowUnsigned, threads,
@@ -65,139 +65,139 @@ extension Setting {
 
   /// The setting of a key.
   /// - Precondition: the table has the key.
-  public static func named(_ key: String) -> Setting {
+  public static func named(_ key: String) -> ServerSetting {
     guard let setting = all.first(where: { $0.key == key }) else { preconditionFailure("no setting \(key)") }
     return setting
   }
 
   // MARK: listening and trust
 
-  static let store = Setting("store", .path, flag: "store", "Directory of models: STORE/MODEL/VERSION.ntb")
-  static let stateDirectory = Setting(
+  static let store = ServerSetting("store", .path, flag: "store", "Directory of models: STORE/MODEL/VERSION.ntb")
+  static let stateDirectory = ServerSetting(
     "state_directory", .path, flag: "state-directory",
     "Directory for what the server must remember across restarts; without one it forgets")
-  static let listen = Setting(
+  static let listen = ServerSetting(
     "listen", .address, default: "127.0.0.1:6470", flag: "listen",
     "Address for calls over TCP, or none; port 0 takes a free one")
-  static let unix = Setting("unix", .path, flag: "unix", "Path of a Unix socket for calls")
-  static let plaintext = Setting(
+  static let unix = ServerSetting("unix", .path, flag: "unix", "Path of a Unix socket for calls")
+  static let plaintext = ServerSetting(
     "plaintext", .flag, default: "false", flag: "plaintext",
     "Allow listening beyond loopback without encryption")
-  static let admin = Setting(
+  static let admin = ServerSetting(
     "admin", .address, default: "127.0.0.1:6471", flag: "admin",
     "Address for the status page, /metrics, /livez and /readyz over HTTP, or none")
-  static let adminTLS = Setting(
+  static let adminTLS = ServerSetting(
     "admin_tls", .flag, default: "false", flag: "admin-tls",
     "Encrypt admin HTTP with the same certificate, and ask for clients' where calls do")
-  static let tlsCertificate = Setting(
+  static let tlsCertificate = ServerSetting(
     "tls_certificate", .path, flag: "tls-certificate",
     "Certificate chain (PEM): calls over TCP are encrypted. Reloaded when it changes")
-  static let tlsKey = Setting("tls_key", .path, flag: "tls-key", "Private key (PEM) of the certificate")
-  static let tlsClientCA = Setting(
+  static let tlsKey = ServerSetting("tls_key", .path, flag: "tls-key", "Private key (PEM) of the certificate")
+  static let tlsClientCA = ServerSetting(
     "tls_client_ca", .path, flag: "tls-client-ca",
     "Certificates (PEM) of whom clients' certificates must be issued by: mutual TLS")
-  static let apiKeys = Setting(
+  static let apiKeys = ServerSetting(
     "api_keys", .path, flag: "api-keys",
     "File of API keys and what each may do; without one everybody may call. Reloaded when it changes")
-  static let reload = Setting(
+  static let reload = ServerSetting(
     "reload_milliseconds", .integer(10...3_600_000), default: "\(Limits.reloadMillisecondsDefault)",
     "How often certificates and API keys are looked at for changes")
-  static let trust = Setting("trust", .path, flag: "trust", "File of keys whose signatures count")
-  static let allowUnsigned = Setting(
+  static let trust = ServerSetting("trust", .path, flag: "trust", "File of keys whose signatures count")
+  static let allowUnsigned = ServerSetting(
     "allow_unsigned", .flag, default: "false", flag: "allow-unsigned", "Load bundles that nobody signed")
-  static let threads = Setting(
+  static let threads = ServerSetting(
     "threads", .integer(0...1024), default: "0", flag: "threads",
     "Event loops; 0 takes as many as the process may use processors")
 
   // MARK: logging and stopping
 
-  static let logLevel = Setting(
+  static let logLevel = ServerSetting(
     "log.level", .choice(Logger.Level.allCases.map(\.rawValue)), default: "info", flag: "log-level",
     "Least severe log line to write")
-  static let logFormat = Setting(
+  static let logFormat = ServerSetting(
     "log.format", .choice(["text", "json"]), default: "text", flag: "log-format",
     "One line of text, or one JSON object, per event")
-  static let grace = Setting(
+  static let grace = ServerSetting(
     "stop.grace_seconds", .seconds(0...3600), default: "\(Limits.graceSecondsDefault)", flag: "grace",
     "Seconds from SIGTERM, not ready but still answering, to GoAway")
-  static let stopLimit = Setting(
+  static let stopLimit = ServerSetting(
     "stop.limit_seconds", .seconds(0...3600), default: "\(Limits.stopSecondsDefault)",
     "Seconds from SIGTERM to exit at the latest")
 
   // MARK: models
 
-  static let rescan = Setting(
+  static let rescan = ServerSetting(
     "models.rescan_milliseconds", .integer(10...3_600_000), default: "\(Limits.rescanMillisecondsDefault)",
     "How often the store is read whole, whatever inotify said")
-  static let keep = Setting(
+  static let keep = ServerSetting(
     "models.keep", .integer(0...64), default: "1", "Previous versions that stay in memory for a rollback")
-  static let memory = Setting(
+  static let memory = ServerSetting(
     "memory_max", .integer(0...(1 << 50)), default: "0", flag: "memory-max",
     "Bytes that the process may have when a model is loaded; 0 leaves it to the control group and the machine")
-  static let planRows = Setting(
+  static let planRows = ServerSetting(
     "models.plan_rows_max", .integer(1...Limits.batchRowsMaxDefault), default: "256",
     "Rows that one run of a plan computes")
-  static let relaxed = Setting(
+  static let relaxed = ServerSetting(
     "models.relaxed", .flag, default: "false",
     "Allow kernels whose last bits depend on the batch, where they are faster")
-  static let precision = Setting(
+  static let precision = ServerSetting(
     "models.precision", .choice(PrecisionPolicy.allCases.map(\.rawValue)), default: PrecisionPolicy.stored.rawValue,
     "Compute in what the bundle stores, or, with auto, int8 as fp32 where this CPU is faster that way")
-  static let engineThreads = Setting(
+  static let engineThreads = ServerSetting(
     "engine.threads", .integer(0...64), default: "0",
     "Threads that may share one large layer; 0 takes as many as the process may use processors")
 
   // MARK: serving
 
-  static let workers = Setting(
+  static let workers = ServerSetting(
     "serving.workers", .integer(0...1024), default: "0",
     "Threads for plans too expensive for an event loop; 0 takes as many as the process may use processors")
-  static let inlineMicroseconds = Setting(
+  static let inlineMicroseconds = ServerSetting(
     "serving.inline_microseconds", .integer(0...10_000_000), default: "\(Limits.inlineNanosecondsMaxDefault / 1000)",
     "A call that costs no more, by what loading measured, runs on its event loop")
-  static let queueDelayMicroseconds = Setting(
+  static let queueDelayMicroseconds = ServerSetting(
     "serving.max_queue_delay_microseconds", .integer(0...1_000_000), default: "0",
     "How long a call may wait at the workers for others to share its batch")
-  static let tickMicroseconds = Setting(
+  static let tickMicroseconds = ServerSetting(
     "serving.tick_microseconds", .integer(100...10_000_000), default: "\(Limits.tickNanosecondsTargetDefault / 1000)",
     "Work that an overloaded event loop takes on in one wake-up before it refuses calls")
 
   // MARK: limits
 
-  static let frameBytes = Setting(
+  static let frameBytes = ServerSetting(
     "limits.frame_bytes_max", .integer(1024...Limits.frameBytesHardCap),
     default: "\(Limits.frameBytesMaxDefault)", "Bytes of one request")
-  static let connections = Setting(
+  static let connections = ServerSetting(
     "limits.connections_max", .integer(1...1_000_000), default: "\(Limits.connectionsMaxDefault)",
     "Connections at a time; one more is told OVERLOADED and closed")
-  static let callsInFlight = Setting(
+  static let callsInFlight = ServerSetting(
     "limits.calls_in_flight_max", .integer(1...1_000_000), default: "\(Limits.callsInFlightMaxDefault)",
     "Calls of one connection accepted and not answered; further ones wait unread")
-  static let outputBytes = Setting(
+  static let outputBytes = ServerSetting(
     "limits.output_bytes_max", .integer(65_536...(1 << 32)), default: "\(Limits.outputBytesMaxDefault)",
     "Answers waiting for a peer that does not read, before its connection is closed")
-  static let outputBytesTotal = Setting(
+  static let outputBytesTotal = ServerSetting(
     "limits.output_bytes_total_max", .integer(65_536...(1 << 40)), default: "\(Limits.outputBytesTotalMaxDefault)",
     "Answers waiting for all peers that do not read, before such connections are closed")
-  static let idle = Setting(
+  static let idle = ServerSetting(
     "limits.idle_seconds", .seconds(0.001...86_400), default: "\(Limits.idleSecondsDefault)",
     "A connection that says nothing for so long is closed")
-  static let frameTimeout = Setting(
+  static let frameTimeout = ServerSetting(
     "limits.frame_seconds", .seconds(0.001...86_400), default: "\(Limits.frameSecondsDefault)",
     "A connection that stops for so long within a frame is closed")
-  static let stall = Setting(
+  static let stall = ServerSetting(
     "limits.stall_seconds", .seconds(0.001...86_400), default: "\(Limits.stallSecondsDefault)",
     "A connection that takes no answer for so long is closed")
-  static let handshake = Setting(
+  static let handshake = ServerSetting(
     "limits.handshake_seconds", .seconds(0.001...3600), default: "\(Limits.handshakeSecondsDefault)",
     "A connection whose TLS handshake, or whose key, is not there after so long is closed")
-  static let batchRows = Setting(
+  static let batchRows = ServerSetting(
     "limits.batch_rows_max", .integer(1...1_000_000), default: "\(Limits.batchRowsMaxDefault)",
     "Rows of one request")
-  static let bundleBytes = Setting(
+  static let bundleBytes = ServerSetting(
     "limits.bundle_bytes_max", .integer(1024...(1 << 40)), default: "\(Limits.bundleBytesMaxDefault)",
     "Bytes of one bundle file")
-  static let bundleRawBytes = Setting(
+  static let bundleRawBytes = ServerSetting(
     "limits.bundle_raw_bytes_max", .integer(1024...(1 << 40)), default: "\(Limits.bundleRawBytesMaxDefault)",
     "Bytes of all sections of one bundle, decompressed")
 }
