@@ -1,10 +1,5 @@
+internal import FoundationEssentials
 internal import NeedletailCrypto
-
-#if canImport(FoundationEssentials)
-  internal import FoundationEssentials
-#else
-  internal import Foundation
-#endif
 
 /// A secret that a client presents: `ntk_` and 43 characters with 256 random bits from the system.
 ///

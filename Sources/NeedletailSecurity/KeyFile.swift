@@ -1,11 +1,6 @@
+internal import FoundationEssentials
 internal import NeedletailCore
 public import NeedletailYAML
-
-#if canImport(FoundationEssentials)
-  internal import FoundationEssentials
-#else
-  internal import Foundation
-#endif
 
 /// Reads a key file:
 /// ```yaml
