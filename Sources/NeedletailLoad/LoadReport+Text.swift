@@ -101,14 +101,7 @@ extension LoadReport {
 /// Numbers of a report as people read them.
 public enum Figures {
   /// Whole number with groups of three digits, for example `1,234,567`.
-  public static func grouped(_ number: UInt64) -> String {
-    var text = ""
-    for (index, digit) in String(number).reversed().enumerated() {
-      if index > 0, index.isMultiple(of: 3) { text.append(",") }
-      text.append(digit)
-    }
-    return String(text.reversed())
-  }
+  public static func grouped(_ number: UInt64) -> String { MessageFormat.grouped(number) }
 
   /// Number of events per second: whole above 100, else with one decimal.
   public static func rate(_ rate: Double) -> String {
