@@ -7,15 +7,15 @@ public struct SystemError: Error, Equatable, Sendable, CustomStringConvertible {
   /// The value of `errno`.
   public let code: Int32
 
-  /// Creates an error from a failed call. The code comes first so that `errno` is read before the text of `call`
-  /// is built, which may itself change `errno`.
+  /// Creates an error from a failed call. The text of `call` is built after `errno` was read, because building it may
+  /// itself change `errno`.
   ///
   /// - Parameters:
   ///   - code: the value of `errno`; by default the calling thread's current one.
   ///   - call: what was attempted.
-  public init(code: Int32 = SystemError.lastCode, _ call: String) {
-    self.call = call
+  public init(code: Int32 = SystemError.lastCode, _ call: @autoclosure () -> String) {
     self.code = code
+    self.call = call()
   }
 
   /// The calling thread's `errno`.
