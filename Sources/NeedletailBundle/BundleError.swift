@@ -1,25 +1,25 @@
 internal import Glibc
 package import NeedletailSystem
 
-/// Why a bundle, a key or a trust file was refused: a reason for metrics and one sentence for people.
+/// The reason why a bundle, a key or a trust file was refused: a word for metrics and one sentence for people.
 public struct BundleError: Error, Equatable, Sendable, CustomStringConvertible {
   /// The raw value is the label of `needletail_bundles_rejected_total`.
   public enum Reason: String, Sendable, CaseIterable {
-    /// Shorter than its header says, or than a header.
+    /// The file is shorter than its header says, or than a header.
     case truncated
     case badMagic = "bad_magic"
     /// A format, feature, section, codec, operation or engine generation this reader does not know.
     case unsupported
     /// Bytes that do not follow the format.
     case malformed
-    /// Beyond one of the `Limits`.
+    /// A size or a count is beyond one of the `Limits`.
     case oversized
     /// The file is longer than its header says.
     case badLength = "bad_length"
     case badHash = "bad_hash"
-    /// No signature, and the trust policy asks for one.
+    /// There is no signature, and the trust policy asks for one.
     case unsigned
-    /// Signed, but by no key that is trusted for this model.
+    /// No key that is trusted for this model has signed.
     case untrusted
     /// The key, the digest or the version was withdrawn.
     case revoked
@@ -30,7 +30,7 @@ public struct BundleError: Error, Equatable, Sendable, CustomStringConvertible {
     case badCompression = "bad_compression"
     /// The sections decode, but do not fit together.
     case invalidGraph = "invalid_graph"
-    /// The version stands in the store already, or a key file does.
+    /// The version, or a key file of that name, exists already.
     case exists
     case badKey = "bad_key"
     case badTrustFile = "bad_trust_file"

@@ -2,15 +2,15 @@ internal import Glibc
 public import NeedletailCore
 internal import NeedletailSystem
 
-/// A private copy of a bundle's bytes, read once: what was verified is what is decoded, whatever
-/// happens to the file meanwhile.
+/// A private copy of a bundle's bytes that is read once: the bytes that were verified are those that are decoded, even
+/// if the file changes in between.
 ///
-/// Anonymous memory, never a mapping of the file: a file that others truncate would kill the process
-/// with SIGBUS.
+/// It is anonymous memory and not a mapping of the file: a mapped file that another program truncates would kill the
+/// process with SIGBUS.
 ///
 /// `@unchecked Sendable`: the memory is written before `init` returns and only read afterwards.
 public final class BundleFile: @unchecked Sendable {
-  /// Bytes.
+  /// Number of bytes.
   public let count: Int
   private let memory: UnsafeMutableRawPointer
 
@@ -34,7 +34,7 @@ public final class BundleFile: @unchecked Sendable {
   /// A copy of the bytes.
   package var bytes: [UInt8] { withBytes { Array($0) } }
 
-  /// Lends the bytes.
+  /// Calls `body` with the bytes, which are valid during the call.
   func withBytes<Result, Failure: Error>(
     _ body: (UnsafeRawBufferPointer) throws(Failure) -> Result
   ) throws(Failure) -> Result {
@@ -91,13 +91,13 @@ extension BundleFile {
   /// Whether a file in the store is whole.
   public enum Completeness: Sendable, Equatable {
     case complete
-    /// Its length disagrees with its header: still being written. Bytes; while there is no whole header
-    /// yet, `expected` is that of a header.
+    /// The length differs from the header's: the file is still being written. Both are in bytes; before the header is
+    /// complete, `expected` is the length of a header.
     case incomplete(found: UInt64, expected: UInt64)
     case notABundle(BundleError)
   }
 
-  /// Compares the length of a file with its header, reading only that.
+  /// Compares the length of a file with its header, and reads only the header.
   public static func isComplete(path: String, limits: BundleLimits = BundleLimits()) -> Completeness {
     do throws(BundleError) {
       let descriptor = try openFile(path)
@@ -112,7 +112,7 @@ extension BundleFile {
       return size == header.fileBytes
         ? .complete : .incomplete(found: UInt64(size), expected: UInt64(header.fileBytes))
     } catch {
-      // A header that has begun, but not ended.
+      // The header is not complete yet.
       guard error.reason == .truncated, let size = try? openedSize(path) else { return .notABundle(error) }
       return .incomplete(found: UInt64(size), expected: UInt64(BundleFormat.headerBytes))
     }

@@ -1,7 +1,7 @@
 public import NeedletailCore
 internal import NeedletailEngine
 
-/// Encodes a bundle. Equal input gives equal bytes, signatures aside.
+/// An encoder of bundles. Equal input gives equal bytes except for signatures.
 public struct BundleWriter: Sendable {
   private let model: ModelID
   private let version: ModelVersion
@@ -10,8 +10,8 @@ public struct BundleWriter: Sendable {
   private let notAfterMilliseconds: UInt64
 
   /// - Parameters:
-  ///   - createdMilliseconds: Unix time.
-  ///   - notAfterMilliseconds: Unix time from which readers refuse it; 0: never.
+  ///   - createdMilliseconds: time of writing in milliseconds since 1970 (UTC).
+  ///   - notAfterMilliseconds: time from which readers refuse the bundle, likewise; 0: never.
   public init(
     model: ModelID, version: ModelVersion, contents: BundleContents, createdMilliseconds: UInt64,
     notAfterMilliseconds: UInt64 = 0
@@ -23,10 +23,10 @@ public struct BundleWriter: Sendable {
     self.notAfterMilliseconds = notAfterMilliseconds
   }
 
-  /// The bytes of the file.
+  /// Encodes the file.
   ///
   /// - Parameter keys: each adds one signature; none leaves the bundle unsigned.
-  /// - Throws: where a reader would refuse the contents.
+  /// - Throws: the error with which a reader would refuse the contents.
   public func encode(signing keys: [SigningKey] = []) throws(BundleError) -> [UInt8] {
     try assembly().encode(signing: keys)
   }
@@ -34,14 +34,14 @@ public struct BundleWriter: Sendable {
   /// - Parameters:
   ///   - compressing: false stores all sections raw, so that the bytes do not depend on the version of
   ///     zstd.
-  ///   - validating: false lets a test write what a reader must refuse.
+  ///   - validating: false lets a test write contents that a reader must refuse.
   package func assembly(compressing: Bool = true, validating: Bool = true) throws(BundleError) -> BundleAssembly {
     if validating { try contents.validate() }
     let definition = contents.definition
     let weights = WeightsSection.encode(definition.graph.tensors)
     var sections: [BundleAssembly.Section] = []
     func add(_ type: SectionType, isOptional: Bool, _ raw: [UInt8]) throws(BundleError) {
-      // An empty message says nothing.
+      // An empty message has no content.
       guard !raw.isEmpty else { return }
       sections.append(try Self.section(type, isOptional: isOptional, raw, compressing: compressing))
     }
@@ -71,7 +71,7 @@ public struct BundleWriter: Sendable {
       let frame = try raw.withTypedBytes { bytes throws(BundleError) in
         try Zstd.compress(bytes, level: BundleFormat.compressionLevel)
       }
-      // What shrinks too well to be believed by a reader, or not at all, is stored raw.
+      // A section is stored raw if it does not shrink, or so much that a reader would take it for a decompression bomb.
       if frame.count < raw.count, raw.count <= SectionEntry.rawBytesMax(compressedTo: frame.count) {
         return BundleAssembly.Section(
           number: type.rawValue, isOptional: isOptional, codec: .zstd, alignment: alignment, stored: frame,

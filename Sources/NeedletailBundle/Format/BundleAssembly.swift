@@ -1,8 +1,8 @@
 internal import NeedletailCore
 internal import NeedletailCrypto
 
-/// Sections with a directory around them: the last step of writing, and the means by which tests make
-/// bundles that are faulty and yet well sealed.
+/// Encoded sections, to which header and manifest are added: the last step of writing. Tests use it to make bundles with
+/// a fault behind a valid signature.
 package struct BundleAssembly: Sendable {
   package struct Section: Sendable {
     package var number: UInt32
@@ -46,9 +46,9 @@ package struct BundleAssembly: Sendable {
     self.sections = sections
   }
 
-  /// The bytes of the file, each section at the first aligned offset.
+  /// Encodes the file with each section at the first aligned offset.
   ///
-  /// - Parameter alter: what a test makes of the directory before it is signed.
+  /// - Parameter alter: changes the manifest before it is signed; for tests.
   package func encode(
     signing keys: [SigningKey], alter: (inout ManifestFields) -> Void = { _ in }
   ) throws(BundleError) -> [UInt8] {
@@ -72,10 +72,9 @@ package struct BundleAssembly: Sendable {
     return bytes
   }
 
-  /// Makes the checksum right for header and directory as they are. A bundle that was signed before no
-  /// longer is.
+  /// Recomputes the checksum of header and manifest. A signature made before becomes invalid.
   ///
-  /// - Parameter bytes: a bundle, or at least its header and directory.
+  /// - Parameter bytes: a bundle, or at least its header and manifest.
   package static func checksummed(_ bytes: [UInt8]) -> [UInt8] {
     let directoryBytes = bytes[40..<44].reversed().reduce(0) { $0 << 8 | Int($1) }
     let signed = bytes[..<min(bytes.count, BundleFormat.headerBytes + directoryBytes)]
@@ -87,10 +86,10 @@ package struct BundleAssembly: Sendable {
     return bytes
   }
 
-  /// Offsets are varints, so they move the directory's end, which moves the offsets: repeated until
-  /// nothing moves.
+  /// Computes the offsets of the sections. Offsets are varints, so that larger ones lengthen the manifest, which moves
+  /// the sections: the computation is repeated until nothing changes.
   ///
-  /// - Returns: the directory, and the bytes of the file.
+  /// - Returns: the encoded manifest, and the size of the file in bytes.
   private func layOut(_ alter: (inout ManifestFields) -> Void) -> (directory: [UInt8], fileBytes: Int) {
     var fields = ManifestFields(
       model: model, version: version, createdMilliseconds: createdMilliseconds,

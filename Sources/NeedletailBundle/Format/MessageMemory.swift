@@ -11,7 +11,7 @@ final class MessageMemory {
 
   init(budgetBytes: Int) { arena.reset(budgetBytes: budgetBytes) }
 
-  /// Enough for any well-formed message of that many bytes.
+  /// Creates memory that suffices for any well-formed message of that many bytes.
   convenience init(forMessageOf bytes: Int) {
     let (product, overflow) = bytes.multipliedReportingOverflow(by: BundleFormat.memoryBytesPerMessageByte)
     self.init(
@@ -20,7 +20,7 @@ final class MessageMemory {
         : min(product + BundleFormat.memoryBytesBase, BundleFormat.messageMemoryBytesMax))
   }
 
-  /// Unpacks a message whose texts were found to be UTF-8 without NUL, for C strings cannot tell.
+  /// Unpacks a message, after checking that its texts are UTF-8 without NUL, which C strings do not show.
   ///
   /// - Returns: the message, alive as long as this memory.
   func unpack<Message>(

@@ -2,12 +2,12 @@ internal import CNeedletailProto
 internal import NeedletailCore
 internal import NeedletailEngine
 
-/// The signatures of a bundle, in room of a fixed size: length, message, zeros.
+/// The signatures of a bundle in a block of a fixed size: length, message, zeros.
 struct SignatureBlock: Equatable {
   struct Entry: Equatable {
     /// First 8 bytes of the SHA-256 of the public key.
     var keyID: [UInt8]
-    /// 64 bytes.
+    /// Ed25519 signature, 64 bytes.
     var signature: [UInt8]
   }
 
@@ -15,8 +15,8 @@ struct SignatureBlock: Equatable {
 
   init(entries: [Entry] = []) { self.entries = entries }
 
-  /// Reads the whole block. Only the canonical encoding is accepted: these bytes are not signed, so
-  /// nothing may hide in them.
+  /// Reads the whole block. Only the canonical encoding is accepted, because these bytes are not signed and nothing may
+  /// be hidden in them.
   init(_ block: UnsafeRawBufferPointer) throws(BundleError) {
     let prefix = BundleFormat.signatureLengthBytes
     let length = UInt32(littleEndian: block.loadUnaligned(as: UInt32.self))
@@ -48,7 +48,7 @@ struct SignatureBlock: Equatable {
     }
   }
 
-  /// The block, exactly `capacity` bytes.
+  /// Encodes the block to exactly `capacity` bytes.
   func encoded(capacity: Int) throws(BundleError) -> [UInt8] {
     let message = self.message()
     guard message.count + BundleFormat.signatureLengthBytes <= capacity, entries.count <= Limits.signaturesMax else {

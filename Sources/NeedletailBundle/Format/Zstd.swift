@@ -1,8 +1,8 @@
 internal import CZstd
 
-/// zstd frames as bundles use them: one frame, its content size declared, no dictionary.
+/// zstd frames in the form that bundles use: a single frame that declares its content size, without a dictionary.
 enum Zstd {
-  /// One frame. Without zstd's own checksum, for a SHA-256 stands beside it.
+  /// Compresses bytes to one frame, without zstd's own checksum, because the manifest has a SHA-256 of it.
   static func compress(_ raw: UnsafeRawBufferPointer, level: Int32) throws(BundleError) -> [UInt8] {
     guard let context = ZSTD_createCCtx() else {
       throw BundleError(.io, "zstd: expected memory for a context, found none")
@@ -21,8 +21,8 @@ enum Zstd {
     return frame
   }
 
-  /// Decompresses a whole frame into a buffer of exactly the promised size, in a single pass: whatever
-  /// the frame claims, no byte beyond is written and no window is allocated.
+  /// Decompresses a whole frame into a buffer of exactly the promised size, in a single pass: no byte
+  /// beyond it is written and no window is allocated, even if the frame claims to be larger.
   static func decompress(
     _ frame: UnsafeRawBufferPointer, into raw: UnsafeMutableRawBufferPointer, what: String
   ) throws(BundleError) {
@@ -43,7 +43,7 @@ enum Zstd {
     }
   }
 
-  /// Checks what a frame says of itself against the directory, before memory is spent on it.
+  /// Compares the header of a frame with the manifest, before memory is spent on it.
   static func checkFrame(_ frame: UnsafeRawBufferPointer, rawBytes: Int, what: String) throws(BundleError) {
     // RFC 8878, 3.1.1: magic, frame header descriptor, window descriptor unless single segment.
     guard frame.count >= 6 else {

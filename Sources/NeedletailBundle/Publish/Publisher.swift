@@ -2,16 +2,16 @@ internal import Glibc
 public import NeedletailCore
 package import NeedletailSystem
 
-/// Puts bundles into a store so that a reader sees the old state or the new one, nothing between.
+/// The publisher, which puts bundles into a store so that a reader sees either the old state or the new one.
 public enum Publisher {
   /// Writes `bytes` to `STORE/<model>/<version>.ntb`: a temporary file in the same directory, fsync,
-  /// rename, fsync of the directory. The temporary file is gone on every failure; what a writer that was
-  /// killed left behind, the next one removes after ``Limits/abandonedFileSeconds``.
+  /// rename, fsync of the directory. The temporary file is removed on every failure; one that a killed
+  /// writer left is removed by the next writer after `Limits.abandonedFileSeconds`.
   ///
-  /// - Parameter replace: false refuses to touch a version that is there.
+  /// - Parameter replace: false refuses to touch an existing version.
   /// - Returns: the path of the published file.
-  /// - Throws: `.exists`, `.wrongName` if the bundle is another model or version, or `.io` naming what
-  ///   failed.
+  /// - Throws: `.exists`, `.wrongName` if the bundle is another model or version, or `.io` that names
+  ///   the failed call.
   public static func publish(
     _ bytes: [UInt8], model: ModelID, version: ModelVersion, store: String, replace: Bool = false
   ) throws(BundleError) -> String {
@@ -52,7 +52,7 @@ public enum Publisher {
   }
 
   private static func checkIdentity(_ bytes: [UInt8], model: ModelID, version: ModelVersion) throws(BundleError) {
-    // Whole and unharmed; whose signatures count is for the server to say.
+    // The bundle must be complete and undamaged; the server decides which signatures it trusts.
     _ = try VerifiedBundle(
       BundleFile(bytes: bytes), trust: .allowingUnsigned, expecting: (model, version),
       limits: BundleLimits(fileBytesMax: .max), nowMilliseconds: 0)
@@ -66,7 +66,7 @@ public enum Publisher {
 extension AtomicFile {
   /// Writes a bundle, or another file of a store or beside one, and removes what killed writers left of such files.
   ///
-  /// - Parameter replace: false refuses to touch a file that is there.
+  /// - Parameter replace: false refuses to touch an existing file.
   /// - Throws: `.exists`, or `.io` naming the call that failed.
   package static func write(_ bytes: [UInt8], to path: String, replace: Bool) throws(BundleError) {
     do throws(SystemError) {

@@ -6,22 +6,26 @@ internal import NeedletailCrypto
 public struct PublicKey: Sendable, Hashable, CustomStringConvertible {
   private static let prefix = "ed25519:"
 
-  /// 32 bytes.
+  /// The key's 32 bytes.
   public let bytes: [UInt8]
 
   init(bytes: [UInt8]) { self.bytes = bytes }
 
-  /// - Throws: `.badKey` naming what is wrong.
+  /// Reads a key from text of the form `ed25519:<base64>`.
+  ///
+  /// - Throws: `.badKey` that says what is wrong.
   public init(text: String) throws(BundleError) {
     bytes = try KeyText.bytes(of: text, prefix: Self.prefix, what: "public key")
   }
 
   /// Reads a `.pub` file.
+  ///
+  /// - Throws: `.io`, `.oversized` or `.badKey`.
   public init(file path: String) throws(BundleError) {
     try self.init(text: KeyText.line(ofFile: path))
   }
 
-  /// First 8 bytes of the SHA-256 of the key, lower-case hexadecimal: a hint for look-up, no proof.
+  /// First 8 bytes of the SHA-256 of the key, lower-case hexadecimal: it helps to find a key and proves nothing.
   public var keyID: String { Hex.text(keyIDBytes) }
 
   var keyIDBytes: [UInt8] { Array(SHA256.hash(bytes).prefix(8)) }
@@ -50,7 +54,7 @@ enum KeyText {
 
   static func bytes(of text: String, prefix: String, what: String) throws(BundleError) -> [UInt8] {
     guard text.hasPrefix(prefix) else {
-      // Not quoted: someone may have pasted a private key.
+      // The text is not quoted, because it may be a private key.
       throw BundleError(.badKey, "\(what): expected text that starts with \(prefix.quotedForMessage), found other text")
     }
     guard let data = Data(base64Encoded: String(text.dropFirst(prefix.count))), data.count == 32 else {

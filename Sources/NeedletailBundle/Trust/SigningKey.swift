@@ -3,21 +3,21 @@ internal import Glibc
 internal import NeedletailCrypto
 internal import NeedletailSystem
 
-/// An Ed25519 private key. It lives with the publisher, never on a server.
+/// An Ed25519 private key. It is kept by the publisher, never on a server.
 public struct SigningKey: Sendable {
   private static let prefix = "ed25519-private:"
 
   private let seed: [UInt8]
 
-  /// A new key from the system's random numbers.
+  /// Creates a key from the system's random numbers.
   public init() { seed = CryptoLibrary.randomBytes(Ed25519.seedBytes) }
 
-  /// The key of a seed of 32 bytes, for tests that need the same key every time.
+  /// Creates the key of a seed of 32 bytes, for tests that need the same key every time.
   package init(seed: [UInt8]) { self.seed = seed }
 
   /// Reads a key file written by `write(to:)`.
   ///
-  /// - Throws: `.badKey` if it is none, or if others may read or write it.
+  /// - Throws: `.badKey` for a file that is no key, or that others may read or write.
   public init(file path: String) throws(BundleError) {
     var status = stat()
     guard stat(path, &status) == 0 else { throw BundleError(SystemError("open \(path)")) }
@@ -31,19 +31,20 @@ public struct SigningKey: Sendable {
     seed = try KeyText.bytes(of: KeyText.line(ofFile: path), prefix: Self.prefix, what: path)
   }
 
-  /// Writes the key with mode 0600. Never overwrites.
+  /// Writes the key to a new file with mode 0600.
   ///
-  /// - Throws: `.exists` if the file is there.
+  /// - Throws: `.exists` if there is a file of that name.
   public func write(to path: String) throws(BundleError) {
     try NewFile.write(Array((Self.prefix + Data(seed).base64EncodedString() + "\n").utf8), to: path, mode: 0o600)
   }
 
   public var publicKey: PublicKey { PublicKey(bytes: Ed25519.publicKey(seed: seed)) }
 
-  /// Adds a signature in the room that the bundle reserves. Replaces one of the same key, so that
-  /// signing twice changes nothing.
+  /// Adds a signature in the block that the bundle reserves. It replaces one of the same key, so that signing twice
+  /// changes nothing.
   ///
-  /// - Returns: the bytes of the bundle, signed.
+  /// - Returns: the bytes of the signed bundle.
+  /// - Throws: `.truncated`, `.malformed`, or `.oversized` for a block without space.
   public func sign(_ bundle: [UInt8]) throws(BundleError) -> [UInt8] {
     let header = try bundle.withTypedBytes { bytes throws(BundleError) in
       try BundleHeader(bytes, limits: BundleLimits(fileBytesMax: .max))
@@ -69,7 +70,7 @@ public struct SigningKey: Sendable {
 }
 
 extension PublicKey {
-  /// Writes the key as text, for people to paste. Never overwrites.
+  /// Writes the key as text to a new file, for people to paste.
   public func write(to path: String) throws(BundleError) {
     try NewFile.write(Array((description + "\n").utf8), to: path, mode: 0o644)
   }

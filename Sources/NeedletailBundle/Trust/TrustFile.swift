@@ -15,13 +15,14 @@ extension TrustPolicy {
   /// minimum_versions: {fraud-eu: 12}
   /// ```
   ///
-  /// - Throws: `.io`, or `.badTrustFile` naming the line.
+  /// - Throws: `.io`, or `.badTrustFile` that names the line.
   public static func load(path: String) throws(BundleError) -> TrustPolicy {
     try parse(TextFile.read(path, bytesMax: fileBytesMax, reason: .badTrustFile), path: path)
   }
 
-  /// An empty file trusts nobody.
-  /// - Parameter path: of the file, for messages.
+  /// Reads the text of a trust file; an empty one trusts no key.
+  ///
+  /// - Parameter path: path of the file in messages.
   static func parse(_ text: String, path: String) throws(BundleError) -> TrustPolicy {
     do throws(YAMLError) {
       return try TrustPolicy(YAMLNode.parse(text, file: path))
@@ -90,7 +91,7 @@ extension TrustedKey {
   private static func publicKey(_ node: YAMLNode) throws(YAMLError) -> PublicKey {
     let text = try node.text()
     guard let key = try? PublicKey(text: text) else {
-      // Not what was found: somebody may have pasted a private key.
+      // The text is not quoted, because it may be a private key.
       throw node.wrong(expected: "ed25519: and 32 bytes as base64", found: "something else")
     }
     return key

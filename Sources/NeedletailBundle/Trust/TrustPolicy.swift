@@ -1,18 +1,18 @@
 internal import NeedletailCore
 
-/// A key whose signatures count.
+/// A key whose signatures are accepted.
 public struct TrustedKey: Sendable, Equatable {
   public enum State: String, Sendable, CaseIterable {
     case active
-    /// Signs nothing new; what it signed stays good.
+    /// The key signs nothing new; its signatures stay valid.
     case retired
-    /// Never good again.
+    /// The key's signatures are no longer valid.
     case revoked
   }
 
   public var name: String
   public var publicKey: PublicKey
-  /// Globs of model names, `*` and `?`.
+  /// Patterns of the names of models that the key may sign, with `*` and `?`.
   public var models: [String]
   public var state: State
 
@@ -24,13 +24,13 @@ public struct TrustedKey: Sendable, Equatable {
   }
 }
 
-/// Which bundles a server accepts.
+/// The rule by which a server accepts bundles.
 public struct TrustPolicy: Sendable, Equatable {
   public var keys: [TrustedKey]
   public var allowUnsigned: Bool
-  /// Digests of directories, lower-case hexadecimal.
+  /// Digests of manifests that are refused, in lower-case hexadecimal.
   public var revokedDigests: Set<String>
-  /// By model name: lower versions are refused.
+  /// Lowest version accepted, by model name.
   public var minimumVersions: [String: UInt64]
 
   public init(
@@ -43,14 +43,14 @@ public struct TrustPolicy: Sendable, Equatable {
     self.minimumVersions = minimumVersions
   }
 
-  /// What `--allow-unsigned` means.
+  /// The policy of `--allow-unsigned`.
   public static let allowingUnsigned = TrustPolicy(allowUnsigned: true)
 }
 
 extension TrustPolicy {
-  /// Which trusted keys signed these bytes.
+  /// The trusted keys that signed these bytes.
   ///
-  /// - Parameter signed: header and directory.
+  /// - Parameter signed: header and manifest.
   /// - Returns: keys whose signature is good and that are not revoked; empty only if unsigned bundles
   ///   are allowed.
   /// - Throws: `.unsigned`, `.untrusted`, `.badSignature` or `.revoked`.
@@ -87,9 +87,9 @@ extension TrustPolicy {
     throw BundleError(.untrusted, "signature: expected one by a trusted key, found key id \(ids)")
   }
 
-  /// The key that may sign this model, and whether its version is still allowed.
+  /// Finds the key that may sign this model, and checks that the version is still allowed.
   ///
-  /// - Returns: the key, nil for a bundle that counts as unsigned.
+  /// - Returns: the key; nil for a bundle that counts as unsigned.
   func signer(among signers: [TrustedKey], of manifest: BundleManifest) throws(BundleError) -> TrustedKey? {
     let model = manifest.model.name
     if let minimum = minimumVersions[model], manifest.version.number < minimum {
@@ -110,7 +110,7 @@ extension TrustPolicy {
 
 /// The bytes that prove where a bundle comes from: header, manifest and signatures, a few kibibytes.
 ///
-/// Kept beside a loaded model, it lets a change of trust be judged at once, even if the file is gone.
+/// It is kept beside a loaded model, so that a change of trust takes effect at once, even if the file is gone.
 public struct SignedManifest: Sendable {
   private let signed: [UInt8]
   private let signatures: SignatureBlock
@@ -123,7 +123,7 @@ public struct SignedManifest: Sendable {
     self.manifest = manifest
   }
 
-  /// Judges the signatures anew, by the rules of ``VerifiedBundle``.
+  /// Checks the signatures again, by the rules of ``VerifiedBundle``.
   ///
   /// - Throws: `.unsigned`, `.untrusted`, `.badSignature` or `.revoked`.
   public func check(_ trust: TrustPolicy) throws(BundleError) {

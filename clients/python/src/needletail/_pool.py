@@ -96,7 +96,7 @@ class ConnectionPool:
         if count is not self._count:  # a fork happened in between: not ours to keep
             connection.close()
             return
-        # Looking now, not only at the next use, lets a connection that was told GoAway go at once.
+        # Checked now and not only at the next use, so that a connection that received GoAway closes at once.
         keep = connection.is_usable()
         with self._changed:
             if keep and not self._is_closed:

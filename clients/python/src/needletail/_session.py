@@ -13,7 +13,7 @@ from .v1 import inference_pb2 as pb
 #: A connection that was silent for so long, with calls waiting, is taken for dead when one of
 #: them times out.
 SILENCE_SECONDS_MAX = 1.0
-#: Answers nobody waits for any more that a connection may still owe: as many calls as a server
+#: Answers to abandoned calls that a connection may still receive: as many calls as a server
 #: accepts on one connection.
 ABANDONED_MAX = 4096
 
@@ -102,6 +102,6 @@ class Session:
         last_id = response.go_away.last_id
         refused = [call_id for call_id in self._waiting if call_id > last_id]
         for call_id in refused:
-            # Should it be answered all the same, nobody waits for it.
+            # If an answer still comes, no caller waits for it.
             self._abandoned[call_id] = self._waiting.pop(call_id)
         return [(call_id, Unavailable("the server is stopping and did not execute the call")) for call_id in refused]

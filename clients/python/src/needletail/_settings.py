@@ -1,4 +1,4 @@
-"""What both clients are told about the server, checked once."""
+"""The settings of both clients for a server, checked once."""
 
 from __future__ import annotations
 

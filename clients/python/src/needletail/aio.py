@@ -128,7 +128,7 @@ class AsyncClient(BaseClient):
         try:
             while True:
                 try:
-                    # Choosing and beginning the call happen in one step of the loop: whoever chooses
+                    # Choosing and beginning the call happen in one step of the loop: the task that chooses
                     # next sees this call in flight.
                     connection = bound.least_busy(self._connections_max)
                     while connection is None:
