@@ -1,5 +1,5 @@
 package import NeedletailBundle
-package import NeedletailCore
+internal import NeedletailCore
 package import NeedletailEngine
 internal import NeedletailSystem
 internal import Glibc
