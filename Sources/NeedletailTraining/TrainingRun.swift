@@ -29,7 +29,7 @@ public struct TrainingRun {
     let fitted = try configuration.family.fit(data, configuration, progress: observer.epoch)
     let fitSeconds = Double(Instant.now().microseconds(since: start)) / 1e6
 
-    var builder = GraphBuilder(inputColumns: data.preprocessing.schema.features.count)
+    var builder = data.preprocessing.emptyGraph()
     let input = data.preprocessing.export(into: &builder)
     let head = fitted.export(into: &builder, input: input)
     let graph = builder.finish(head, classCount: data.labels.count)

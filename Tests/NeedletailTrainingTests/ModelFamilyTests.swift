@@ -35,10 +35,12 @@ private struct CategoryFrequencies: ModelFamily {
     func export(into graph: inout GraphBuilder, input: Int) -> OutputHead {
       #expect(input == 0, "nothing stands between the raw row and a family that asks for columns")
       let fill = [Float](repeating: 0, count: columns - 1) + [-1]
-      let filled = graph.add(Impute(fill: fill), name: "no_gaps", from: input, columns: columns)
+      let filled = graph.add(Impute(fill: fill), name: "no_gaps", from: input)
       let width = columns - 1 + counts.count
       let widths = [Int](repeating: 0, count: columns - 1) + [counts.count]
-      let oneHot = graph.add(OneHot(widths: widths), name: "indicators", from: filled, columns: width)
+      let oneHot = graph.add(OneHot(widths: widths), name: "indicators", from: filled)
+      // Columns come in f64, and layers take f32.
+      let rounded = graph.addIdentity(name: "rounded", from: oneHot)
       // An unknown category, all zeros, gets equal chances.
       let even = 1 / Double(classCount)
       var weights = Matrix(rows: classCount, columns: width)
@@ -50,7 +52,7 @@ private struct CategoryFrequencies: ModelFamily {
       }
       return .probabilities(
         graph.addDense(
-          name: "chances", from: oneHot, weights: weights, bias: [Float](repeating: Float(even), count: classCount),
+          name: "chances", from: rounded, weights: weights, bias: [Float](repeating: Float(even), count: classCount),
           activation: .identity))
     }
   }
@@ -116,7 +118,8 @@ private struct FixedHead: ModelFamily {
   @Test func aFamilyThatAsksForColumnsGetsCodesAndGapsAndServesThem() throws {
     let trained = try train(CategoryFrequencies(), csv: colours, "features: { unknown: zeros }\n")
     let graph = trained.contents.definition.graph
-    #expect(graph.nodes.map(\.name) == ["no_gaps", "indicators", "chances", "class"])
+    #expect(graph.nodes.map(\.name) == ["no_gaps", "indicators", "rounded", "chances", "class"])
+    #expect(graph.values[0].type == ValueType(.float64, [2]))
     #expect(graph.outputs.map(\.name) == ["probabilities", "class", "label"])
     #expect(try #require(trained.contents.metrics["test.accuracy"]) > 0.7)
     #expect(trained.contents.metrics["test.log_loss"] != nil)
@@ -142,8 +145,8 @@ private struct FixedHead: ModelFamily {
       let run = try configuration(CategoryFrequencies(), "features: { unknown: \(unknown) }\n")
       let preprocessing = try Preprocessing(features: table, rows: [0, 1], target: "kind", configuration: run)
       let columns = try FeatureColumns(preprocessing, table, rows: [0, 1, 2]).columns
-      // Numbers as fp32 holds them.
-      #expect(columns[0].values[0] == Double(Float(0.1)) && columns[0].values[2] == 16_777_216)
+      // All digits, which fp32 could not hold.
+      #expect(columns[0].values[0] == 0.1 && columns[0].values[2] == 16_777_217)
       #expect(columns[0].values[1].isNaN && columns[1].values[1].isNaN)
       #expect(columns[1].values[0] == 0 && columns[1].values[2] == late)
     }

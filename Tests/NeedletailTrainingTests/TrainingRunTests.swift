@@ -132,6 +132,20 @@ import Testing
       ])
   }
 
+  @Test func aLineOverTimestampsIsLearnedToTheSecond() throws {
+    // In fp32 these seconds are multiples of 128.
+    let csv = "ts,y\n" + (0..<300).map { "\(1_700_000_000 + $0),\(3 * $0)\n" }.joined()
+    let trained = try train(
+      "data: { files: data.csv }\ntarget: { column: y, task: regression }\nmodel: { family: linear_regression }\n",
+      csv: csv)
+    #expect(try #require(trained.contents.metrics["test.rmse"]) < 0.01)
+    #expect(trained.contents.definition.graph.values[0].type == ValueType(.float64, [1]))
+    _ = try trained.encode(version: .first, signing: [])
+    // Numbers that fp32 holds well enough stay in it.
+    let plain = try train(Synthetic.classesRun, sets: ["training.epochs=1"])
+    #expect(plain.contents.definition.graph.values[0].type.element == .float32)
+  }
+
   @Test func refusesTextAsARegressionTarget() throws {
     let error = #expect(throws: TrainingError.self) {
       try train(Synthetic.classesRun, sets: ["target.task=regression"])

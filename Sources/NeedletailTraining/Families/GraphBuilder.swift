@@ -9,25 +9,46 @@ public struct GraphBuilder: Sendable {
   /// Index of the value written last.
   public var last: Int { values.count - 1 }
 
-  /// - Parameter inputColumns: number of features in the schema.
-  public init(inputColumns: Int) {
-    values = [.init(name: "input", columns: inputColumns)]
+  /// - Parameters:
+  ///   - inputColumns: number of features in the schema.
+  ///   - element: type that they are bound as: f32 or f64.
+  public init(inputColumns: Int, element: ValueType.Element = .float32) {
+    values = [.init(name: "input", type: ValueType(element, [inputColumns]))]
   }
 
-  /// Width of a value.
+  /// Columns of a value.
   public func columns(of value: Int) -> Int { values[value].columns }
 
-  /// Adds a node that reads one value and writes a new one.
+  /// Adds a node that writes a new value, whose type follows from the operation and what it reads.
   ///
   /// - Parameters:
-  ///   - input: index of the value that it reads.
-  ///   - columns: width of the value that it writes.
+  ///   - operation: one that infers the type of its output; ``addDense(name:from:weights:bias:activation:)`` adds
+  ///     layers, whose width their weights decide.
+  ///   - inputs: indices of the values that it reads.
+  /// - Returns: index of the value that it writes.
+  /// - Precondition: the values fit the operation, and it writes one.
+  @discardableResult
+  public mutating func add(_ operation: any GraphOperation, name: String, from inputs: Int...) -> Int {
+    let graph = ModelGraph(task: .regression, values: values, nodes: nodes, outputs: [], tensors: tensors)
+    let node = Node(name: name, inputs: inputs, outputs: [values.count], operation: operation)
+    do throws(GraphFault) {
+      let types = try operation.infer(OperationContext(graph: graph, node: node))
+      precondition(types.count == 1, "\(name): an operation with one output")
+      values.append(.init(name: name, type: types[0]))
+    } catch {
+      preconditionFailure("\(error)")
+    }
+    nodes.append(node)
+    return last
+  }
+
+  /// Adds a scaling that changes nothing but the element type of its output, which is f32.
+  ///
   /// - Returns: index of the value that it writes.
   @discardableResult
-  public mutating func add(_ operation: any GraphOperation, name: String, from input: Int, columns: Int) -> Int {
-    values.append(.init(name: name, columns: columns))
-    nodes.append(Node(name: name, input: input, output: last, operation: operation))
-    return last
+  public mutating func addIdentity(name: String, from input: Int) -> Int {
+    let ones = [Float](repeating: 1, count: columns(of: input))
+    return add(Affine(scaling: .standardise, offset: ones.map { _ in 0 }, scale: ones), name: name, from: input)
   }
 
   /// Adds a fully connected layer: activation(x · weightsᵀ + bias).
@@ -47,7 +68,9 @@ public struct GraphBuilder: Sendable {
         name: "\(name).weight", shape: [weights.rows, weights.columns], storage: .float32(weights.elements)))
     tensors.append(WeightTensor(name: "\(name).bias", shape: [bias.count], storage: .float32(bias)))
     let dense = Dense(weights: tensors.count - 2, bias: tensors.count - 1, activation: activation)
-    return add(dense, name: name, from: input, columns: weights.rows)
+    values.append(.init(name: name, columns: weights.rows))
+    nodes.append(Node(name: name, input: input, output: last, operation: dense))
+    return last
   }
 
   /// Ends the graph: names what it answers.
@@ -70,7 +93,7 @@ public struct GraphBuilder: Sendable {
         activation: .identity)
       return finish(.logits(logits), classCount: classCount)
     case .logits(let value):
-      let probabilities = add(Softmax(), name: AnswerNames.probabilities, from: value, columns: columns(of: value))
+      let probabilities = add(Softmax(), name: AnswerNames.probabilities, from: value)
       return finish(.probabilities(probabilities), classCount: classCount)
     case .probabilities(let value): return classified(by: value, as: AnswerNames.probabilities, classCount)
     case .scores(let value): return classified(by: value, as: AnswerNames.scores, classCount)
@@ -79,7 +102,7 @@ public struct GraphBuilder: Sendable {
 
   private mutating func classified(by value: Int, as name: String, _ classCount: Int) -> ModelGraph {
     precondition(classCount >= 2 && columns(of: value) == classCount, "one column for each of \(classCount) classes")
-    let index = add(ArgMax(), name: "class", from: value, columns: 1)
+    let index = add(ArgMax(), name: "class", from: value)
     return graph(
       .classification,
       [

@@ -1,4 +1,5 @@
 public import NeedletailCore
+internal import NeedletailEngine
 
 /// A form in which a family gets the rows that it learns from.
 ///
@@ -56,11 +57,10 @@ extension Matrix: TrainingInput {
   public var rowCount: Int { rows }
 }
 
-/// Columns as the graph's input row holds them, in Double: for families that look at one column at a time, such
-/// as trees.
+/// Columns as the graph's input row holds them: for families that look at one column at a time, such as trees.
 ///
-/// Numbers are rounded to fp32 first, because that is how they reach the graph in a server: a threshold learned
-/// from more digits would send a row another way there.
+/// The graph takes them in f64, so that a threshold learned from their digits sends a row the same way in a server.
+/// A family that asks for f32 instead gets them rounded to it.
 public struct FeatureColumns: TrainingInput, Equatable {
   public struct Column: Equatable, Sendable {
     /// Name and kind as a client sees them.
@@ -78,8 +78,10 @@ public struct FeatureColumns: TrainingInput, Equatable {
 
   public init(_ preprocessing: Preprocessing, _ features: Table, rows: [Int]) throws(TrainingError) {
     rowCount = rows.count
+    let isDouble = preprocessing.element == .float64
     columns = zip(preprocessing.columnFits, features.columns).map { fit, column in
-      Column(feature: fit.feature, values: rows.map { Double(fit.bound(column, row: $0)) })
+      let values = rows.map { fit.bound(column, row: $0) }
+      return Column(feature: fit.feature, values: isDouble ? values : values.map { Double(Float($0)) })
     }
   }
 }

@@ -97,17 +97,17 @@ struct ColumnFit {
     return categories.count + (unknown == .other ? 1 : 0)
   }
 
-  /// Number that a cell of the table is bound as, missing ones filled in where the graph does so.
+  /// Number that a cell of the table is bound as in f64, missing ones filled in where the graph does so.
   ///
   /// - Precondition: the schema accepts the cell.
-  func bound(_ column: Table.Column, row: Int) -> Float {
-    if column.isMissing(row) { return fills ? fill : .nan }
+  func bound(_ column: Table.Column, row: Int) -> Double {
+    if column.isMissing(row) { return fills ? Double(fill) : .nan }
     switch column.values {
-    case .numbers(let numbers): return Float(numbers[row])
+    case .numbers(let numbers): return numbers[row]
     case .categories(let codes, _):
       let code = recoding[Int(codes[row])]
-      guard code < 0, case .categorical(let categories, .other) = feature.kind else { return Float(code) }
-      return Float(categories.count)
+      guard code < 0, case .categorical(let categories, .other) = feature.kind else { return Double(code) }
+      return Double(categories.count)
     }
   }
 

@@ -1,5 +1,5 @@
 public import NeedletailCore
-internal import NeedletailEngine
+public import NeedletailEngine
 
 /// What a model family wants done to the columns before it learns from them. All of it becomes part of the graph.
 public struct PreprocessingRequest: Equatable, Sendable {
@@ -30,17 +30,22 @@ public struct PreprocessingRequest: Equatable, Sendable {
   public var numbers: Numbers
   public var categories: Categories
   public var missing: Missing
+  /// Element type in which the preprocessed row reaches the family's nodes. An ``Input`` of ``Matrix`` takes f32.
+  public var element: ValueType.Element
 
-  public init(numbers: Numbers, categories: Categories, missing: Missing) {
+  public init(numbers: Numbers, categories: Categories, missing: Missing, element: ValueType.Element) {
     self.numbers = numbers
     self.categories = categories
     self.missing = missing
+    self.element = element
   }
 
   /// For models that add columns up: linear models and networks.
-  public static let dense = PreprocessingRequest(numbers: .scaled, categories: .oneHot, missing: .refused)
-  /// For models that look at one column at a time: trees.
-  public static let columns = PreprocessingRequest(numbers: .unscaled, categories: .codes, missing: .kept)
+  public static let dense = PreprocessingRequest(
+    numbers: .scaled, categories: .oneHot, missing: .refused, element: .float32)
+  /// For models that look at one column at a time, such as trees. Their thresholds stay exact in f64.
+  public static let columns = PreprocessingRequest(
+    numbers: .unscaled, categories: .codes, missing: .kept, element: .float64)
 }
 
 /// What leads from a raw row to the numbers a family learns from.
@@ -53,6 +58,9 @@ public struct Preprocessing: Sendable {
   public let columns: Int
   /// One a feature, in schema order.
   let columnFits: [ColumnFit]
+  /// Element type that features are bound as. It is f64 where the family asks for it, and where a column that is
+  /// scaled would lose digits in f32.
+  let element: ValueType.Element
   /// Scaling of the preprocessed row; nil where nothing is scaled.
   let affine: Affine?
   /// Indicator columns of each feature, 0 for one that passes through.
@@ -79,7 +87,8 @@ public struct Preprocessing: Sendable {
         "\(path): expected keep or refuse, because \(kept.feature.name.quotedForMessage) keeps its missing values, "
           + "found \(filled.missing.rawValue)")
     }
-    let isOneHot = configuration.family.preprocessing.categories == .oneHot
+    let request = configuration.family.preprocessing
+    let isOneHot = request.categories == .oneHot
     columnFits = fits
     widths = fits.map { isOneHot ? $0.indicatorCount : 0 }
     schema = FeatureSchema(features: fits.map(\.feature), target: target)
@@ -88,16 +97,24 @@ public struct Preprocessing: Sendable {
       throw TrainingError(
         .data, "features: expected at most \(Limits.columnsMax) columns after one-hot encoding, found \(columns)")
     }
-    affine = Self.fitAffine(features, rows: rows, fits: fits, widths: widths, scaling: configuration.scaling)
+    let scales = configuration.scaling != .none && fits.contains { $0.feature.kind == .numeric }
+    let losesDigits = zip(fits, features.columns).contains { fit, column in
+      fit.feature.kind == .numeric && Self.losesDigits(rows.map { fit.bound(column, row: $0) })
+    }
+    element = scales && losesDigits ? .float64 : request.element
+    affine =
+      scales
+      ? Self.fitAffine(
+        features, rows: rows, fits: fits, widths: widths, element: element, isMinMax: configuration.scaling == .minMax)
+      : nil
   }
 
   // MARK: - fitting
 
   private static func fitAffine(
-    _ table: Table, rows: [Int], fits: [ColumnFit], widths: [Int], scaling: RunConfiguration.Scaling
-  ) -> Affine? {
-    guard scaling != .none, fits.contains(where: { $0.feature.kind == .numeric }) else { return nil }
-    var affine = Affine(scaling: scaling == .minMax ? .minMax : .standardise, offset: [], scale: [])
+    _ table: Table, rows: [Int], fits: [ColumnFit], widths: [Int], element: ValueType.Element, isMinMax: Bool
+  ) -> Affine {
+    var affine = Affine(scaling: isMinMax ? .minMax : .standardise, offset: [], scale: [])
     for (index, column) in table.columns.enumerated() {
       guard case .numbers = column.values else {
         // Indicators are 0 and 1 already, and codes are names.
@@ -106,13 +123,23 @@ public struct Preprocessing: Sendable {
         affine.scale += [Float](repeating: 1, count: width)
         continue
       }
-      // The numbers as the engine will see them: in fp32, gaps filled, kept gaps left out.
-      let seen = rows.map { Double(fits[index].bound(column, row: $0)) }.filter { !$0.isNaN }
-      let (offset, scale) = scaling == .minMax ? minMax(seen) : standardise(seen)
+      // The numbers as the engine will see them: in its element type, gaps filled, kept gaps left out.
+      let bound = rows.map { fits[index].bound(column, row: $0) }.filter { !$0.isNaN }
+      let seen = element == .float64 ? bound : bound.map { Double(Float($0)) }
+      let (offset, scale) = isMinMax ? minMax(seen) : standardise(seen)
       affine.offset.append(Float(offset))
       affine.scale.append(Float(scale))
     }
     return affine
+  }
+
+  /// True where rounding to f32 may move a value by more than a ten-thousandth of the column's deviation, as it does
+  /// to the seconds of a day in this century.
+  private static func losesDigits(_ values: [Double]) -> Bool {
+    let present = values.filter { !$0.isNaN }
+    let (_, scale) = standardise(present)
+    let roundingMax = present.reduce(0) { max($0, abs($1 - Double(Float($1)))) }
+    return roundingMax * scale > 1e-4
   }
 
   /// A column that never changed in training becomes 0 throughout. Its factor is then 1, and families give it no
@@ -132,21 +159,24 @@ public struct Preprocessing: Sendable {
 
   // MARK: - running
 
-  /// Adds the preprocessing to a graph that holds nothing else yet.
+  /// A graph that holds nothing but the bound input row.
+  func emptyGraph() -> GraphBuilder { GraphBuilder(inputColumns: schema.features.count, element: element) }
+
+  /// Adds the preprocessing to an empty graph.
   ///
   /// - Returns: the value that holds the preprocessed row.
   func export(into graph: inout GraphBuilder) -> Int {
     var value = 0
     if columnFits.contains(where: \.fills) {
       value = graph.add(
-        Impute(fill: columnFits.map(\.fill)), name: "impute", from: value, columns: columnFits.count)
+        Impute(fill: columnFits.map(\.fill)), name: "impute", from: value)
     }
     if widths.contains(where: { $0 > 0 }) {
-      value = graph.add(OneHot(widths: widths), name: "one_hot", from: value, columns: columns)
+      value = graph.add(OneHot(widths: widths), name: "one_hot", from: value)
     }
     if let affine {
       value = graph.add(
-        affine, name: affine.scaling == .minMax ? "min_max" : "standardise", from: value, columns: columns)
+        affine, name: affine.scaling == .minMax ? "min_max" : "standardise", from: value)
     }
     return value
   }
@@ -180,14 +210,11 @@ public struct Preprocessing: Sendable {
   /// - Throws: `TrainingError` for a row that the schema refuses.
   func transform(_ table: Table, rows: [Int]) throws(TrainingError) -> Matrix {
     guard !rows.isEmpty else { return Matrix(rows: 0, columns: columns) }
-    var builder = GraphBuilder(inputColumns: schema.features.count)
+    var builder = emptyGraph()
     var value = export(into: &builder)
-    if value == 0 {
-      // A plan needs a step: a scaling that changes nothing.
-      let identity = Affine(
-        scaling: .standardise, offset: [Float](repeating: 0, count: columns),
-        scale: [Float](repeating: 1, count: columns))
-      value = builder.add(identity, name: "identity", from: 0, columns: columns)
+    // A plan needs a step, and answers in f32.
+    if value == 0 || builder.values[value].type.element != .float32 {
+      value = builder.addIdentity(name: "identity", from: value)
     }
     let graph = ModelGraph(
       task: .regression, values: builder.values, nodes: builder.nodes,
