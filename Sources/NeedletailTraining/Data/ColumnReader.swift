@@ -1,6 +1,6 @@
 internal import NeedletailCore
 
-/// What the first pass over the files finds in one column.
+/// Findings of the first pass over the files in one column.
 struct ColumnSurvey {
   let name: String
   private var numbers = 0

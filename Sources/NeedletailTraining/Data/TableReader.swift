@@ -2,9 +2,9 @@ internal import NeedletailCSV
 internal import NeedletailCore
 internal import NeedletailCrypto
 
-/// What to read from which files.
+/// Files and columns to read, and how.
 public struct TableRequest: Sendable {
-  /// How a column's text is understood.
+  /// Reading of a column's text.
   public enum ColumnType: String, Sendable, CaseIterable {
     /// Inferred: numbers if all values are numbers, true/false if all are, else categories.
     case automatic = "auto"
@@ -14,7 +14,7 @@ public struct TableRequest: Sendable {
     case bool
   }
 
-  /// What a target column is for.
+  /// Use of the target column.
   public enum TargetUse: String, Sendable, CaseIterable {
     /// Inferred: classification for text and for at most 20 different whole numbers, else regression.
     case automatic = "auto"

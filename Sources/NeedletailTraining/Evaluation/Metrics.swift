@@ -1,6 +1,6 @@
 internal import Glibc
 
-/// How good answers are, by the definitions of scikit-learn's `sklearn.metrics`.
+/// Figures of how good answers are, by the definitions of scikit-learn's `sklearn.metrics`.
 public enum Metrics {
   /// One figure under the name that `metrics.json` gives it.
   public typealias Figure = (name: String, value: Double)

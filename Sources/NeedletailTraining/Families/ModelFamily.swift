@@ -17,7 +17,7 @@ public protocol ModelFamily<Input>: Sendable {
   var summary: String { get }
   /// Tasks that it can learn.
   var tasks: Set<ModelGraph.Task> { get }
-  /// What becomes of the columns before the family sees them. Default: that of the ``Input``.
+  /// Treatment of the columns before the family sees them. Default: that of the ``Input``.
   var preprocessing: PreprocessingRequest { get }
   /// True where validation rows steer the training, by early stopping for instance. Default: false, and
   /// ``FitContext/validation`` is empty.
@@ -43,7 +43,7 @@ extension ModelFamily {
   public var trainingSettings: [Setting] { [] }
 }
 
-/// What a family learned.
+/// Result of a fit: what a family learned, ready to become part of a graph.
 public protocol FittedModel: Sendable {
   /// Adds the nodes that lead from the preprocessed row to the answers.
   ///
@@ -52,11 +52,11 @@ public protocol FittedModel: Sendable {
   ///   - input: the value that holds the preprocessed row.
   /// - Returns: the value that holds the answers, and how they are to be read.
   func export(into graph: inout GraphBuilder, input: Int) -> OutputHead
-  /// What happened on the way, for the result table: `converged after 34 iterations`.
+  /// Sentences about the fit, for the result table: `converged after 34 iterations`.
   var notes: [String] { get }
 }
 
-/// How the last value of a family's nodes answers the task. Every case holds the index of that value.
+/// Meaning of the last value of a family's nodes. Every case holds the index of that value.
 public enum OutputHead: Equatable, Sendable {
   /// One column a class; their softmax are the probabilities.
   case logits(Int)
@@ -70,7 +70,7 @@ public enum OutputHead: Equatable, Sendable {
   case number(Int)
 }
 
-/// All a family needs to learn.
+/// Rows, settings and seed that a family learns from.
 public struct FitContext<Input: TrainingInput> {
   public var task: ModelGraph.Task
   /// Number of classes; 0 for regression.
@@ -84,7 +84,7 @@ public struct FitContext<Input: TrainingInput> {
   public var training: Document
   /// Seed for whatever is random.
   public var seed: UInt64
-  /// Called after every epoch, on the thread that trains.
+  /// Closure that is called after every epoch, on the thread that trains.
   public var progress: (EpochReport) -> Void
 
   public init(
@@ -102,14 +102,14 @@ public struct FitContext<Input: TrainingInput> {
   }
 }
 
-/// Where an iterative training stands.
+/// Progress of an iterative training.
 public struct EpochReport: Sendable {
   /// Number of the epoch, from 1.
   public var epoch: Int
   public var epochCount: Int
   /// Mean over the epoch's training rows.
   public var loss: Double
-  /// Nil without validation rows.
+  /// Mean over the validation rows; nil without any.
   public var validationLoss: Double?
   /// Accuracy or R² on the validation rows.
   public var validationMetric: Double?

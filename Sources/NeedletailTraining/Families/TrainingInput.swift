@@ -6,7 +6,7 @@ internal import NeedletailEngine
 /// ``Matrix`` holds what the model's graph computes from a raw row before the family's own nodes, in fp32.
 /// ``FeatureColumns`` holds the columns themselves. A family names one of them as its `Input`.
 public protocol TrainingInput: Sendable {
-  /// What a family with this input wants done to the columns, unless it says otherwise.
+  /// Preprocessing for a family with this input, unless it asks for another.
   static var preprocessing: PreprocessingRequest { get }
 
   /// Takes rows of a table through the preprocessing that was fitted on the training rows.
@@ -72,7 +72,7 @@ public struct FeatureColumns: TrainingInput, Equatable {
 
   public static let preprocessing = PreprocessingRequest.columns
 
-  /// In schema order.
+  /// One a feature, in schema order.
   public let columns: [Column]
   public let rowCount: Int
 
@@ -86,7 +86,7 @@ public struct FeatureColumns: TrainingInput, Equatable {
   }
 }
 
-/// Preprocessed rows with what they should give.
+/// Preprocessed rows and their targets.
 public struct Samples<Input: TrainingInput>: Sendable {
   /// One row a sample.
   public var inputs: Input

@@ -1,10 +1,10 @@
 internal import NeedletailCore
 
-/// What one column's training rows say about how to bind and fill it.
+/// Binding and filling of one column, learned from its training rows.
 struct ColumnFit {
   /// Name, kind and policies as a client sees them.
   let feature: Feature
-  /// What happens to a missing value, as the run file says.
+  /// Policy of the run file for missing values.
   let missing: RunConfiguration.MissingPolicy
   /// Number that a missing value becomes, a category's code for categorical columns. Used only where ``fills``.
   let fill: Float

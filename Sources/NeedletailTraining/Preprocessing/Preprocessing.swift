@@ -1,9 +1,9 @@
 public import NeedletailCore
 public import NeedletailEngine
 
-/// What a model family wants done to the columns before it learns from them. All of it becomes part of the graph.
+/// Treatment of the columns that a model family asks for before it learns from them. It becomes part of the graph.
 public struct PreprocessingRequest: Equatable, Sendable {
-  /// What becomes of numbers.
+  /// Treatment of numbers.
   public enum Numbers: Sendable {
     /// Brought to a common scale, as `preprocessing.scale` says; standardised by default.
     case scaled
@@ -11,7 +11,7 @@ public struct PreprocessingRequest: Equatable, Sendable {
     case unscaled
   }
 
-  /// What becomes of categories.
+  /// Treatment of categories.
   public enum Categories: Sendable {
     /// One column of 0 and 1 a category.
     case oneHot
@@ -19,7 +19,7 @@ public struct PreprocessingRequest: Equatable, Sendable {
     case codes
   }
 
-  /// What becomes of missing values where the run file does not say how to fill them in.
+  /// Treatment of missing values where the run file does not say how to fill them in.
   public enum Missing: Sendable {
     /// Rows with them are refused, in training and in serving.
     case refused
@@ -40,15 +40,15 @@ public struct PreprocessingRequest: Equatable, Sendable {
     self.element = element
   }
 
-  /// For models that add columns up: linear models and networks.
+  /// Request of models that add columns up: linear models and networks.
   public static let dense = PreprocessingRequest(
     numbers: .scaled, categories: .oneHot, missing: .refused, element: .float32)
-  /// For models that look at one column at a time, such as trees. Their thresholds stay exact in f64.
+  /// Request of models that look at one column at a time, such as trees. Their thresholds stay exact in f64.
   public static let columns = PreprocessingRequest(
     numbers: .unscaled, categories: .codes, missing: .kept, element: .float64)
 }
 
-/// What leads from a raw row to the numbers a family learns from.
+/// Steps from a raw row to the numbers that a family learns from.
 ///
 /// It is fitted on the training rows only and then becomes the first nodes of the model's graph: impute, one-hot,
 /// scale, each only where it has something to do. The trainer runs these nodes on the engine, as the server will.

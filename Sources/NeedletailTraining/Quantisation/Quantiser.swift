@@ -7,7 +7,7 @@ internal import NeedletailEngine
 /// tried first. If they cost too much, the last layer goes back to fp32, because its rounding reaches the answers
 /// undamped; then the others follow one by one, the most damaging first.
 struct QuantisationGate {
-  /// How a choice of int8 layers performs, compared with fp32.
+  /// Performance of a choice of int8 layers, compared with fp32.
   struct Measurement: Equatable {
     /// Points lost on validation or on test rows, the larger of the two; negative where int8 is better.
     var lossPoints: Double
@@ -18,7 +18,7 @@ struct QuantisationGate {
   struct Decision: Equatable {
     /// Dense nodes that become int8; empty for fp32.
     var int8Layers: Set<Int>
-    /// What was measured for them; nil for fp32.
+    /// Measurement of these layers; nil for fp32.
     var measurement: Measurement?
     /// One sentence for people and for the lineage.
     var reason: String

@@ -19,10 +19,12 @@ public struct RunFiles {
   ///   - metrics: figures of the run, from ``TrainedModel/metrics(version:bundleBytes:)``.
   /// - Throws: `TrainingError` of kind `output`.
   public func write(_ trained: TrainedModel, bundle: [UInt8], metrics: Document) throws(TrainingError) {
-    do {
-      try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
+    // Parents are made too. Where that fails, another try tells the kernel's reason.
+    try? FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
+    do throws(SystemError) {
+      try Directory.create(directory)
     } catch {
-      throw .output("\(directory): expected a directory to write into, found: \(error.localizedDescription)")
+      throw .output("\(directory): expected a directory to write into, found: \(error)")
     }
     try write(bundle, to: "model.ntb")
     try write(Array(metrics.json.utf8), to: "metrics.json")

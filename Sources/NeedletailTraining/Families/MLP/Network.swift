@@ -21,11 +21,11 @@ final class Network {
   let parameters: FloatBuffer
   let gradient: FloatBuffer
   // Row-major [batchRowsMax, columns], one a layer; the first of `activated` and of `deltas` belongs to the batch.
-  /// The batch itself, then what each layer's activation gave.
+  /// The batch itself, then the outputs of each layer's activation.
   private var activated: [FloatBuffer]
-  /// What each layer's activation got: x · Wᵀ + b.
+  /// Inputs of each layer's activation: x · Wᵀ + b.
   private var sums: [FloatBuffer]
-  /// Dropout's factors: 0, or what keeps the expectation.
+  /// Factors of dropout: 0 for a unit that is off, else 1 / (1 − share), which keeps the mean.
   private var masks: [FloatBuffer]
   /// Derivatives of the loss by what `activated` holds.
   private var deltas: [FloatBuffer]
