@@ -8,7 +8,7 @@
 #include "nt_plan.h"
 
 #define NT_INLINE static inline __attribute__((always_inline))
-/// For what every shape of tile ends in: one copy per instruction set, not one per shape.
+/// Marks a function that every shape of tile ends in, so that there is one copy per instruction set, not one per shape.
 #define NT_SHARED static __attribute__((noinline))
 
 #if defined(__x86_64__)

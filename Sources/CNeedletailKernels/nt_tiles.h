@@ -50,7 +50,7 @@ NT_INLINE size_t nt_tile_row(size_t rows, size_t tiles, size_t index) { return r
     }                                                                                       \
   } while (0)
 
-/// The same over single panels, for tiles of up to six rows.
+/// tile(args, row, panel, R, 1) over all rows and panels of the call, for tiles of up to six rows.
 #define NT_WALK_TILES_OF_6(args, tile)                                             \
   do {                                                                             \
     const size_t nt_rows = (args)->rows, nt_tiles = nt_tile_count(nt_rows, 6);     \

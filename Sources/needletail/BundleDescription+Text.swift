@@ -1,7 +1,7 @@
 internal import NeedletailCore
 
 extension BundleDescription {
-  /// For a terminal.
+  /// The description as a terminal shows it.
   var text: String {
     ([identity, sectionTable, featureTable, graphTable, outputTable]
       + [labelText, metricTable, history].filter { !$0.isEmpty })

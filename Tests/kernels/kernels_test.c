@@ -179,7 +179,7 @@ static void check_s8_table(const kernels *table, nt_s8_gemm_args args, const int
   table->s8->gemm(&args);
   CHECK(!memcmp(out, out_scalar, m * n * 4), "s8 %s out, m %zu n %zu k %zu, activation %d", table->name, m, n, k,
         (int)args.activation);
-  // The same in two shards, the second first, with magnitudes.
+  // Two shards, the second first, with magnitudes.
   uint32_t *magnitudes = exact(m * 4);
   memset(out, 0xa5, m * n * 4), memset(magnitudes, 0, m * 4);
   nt_s8_gemm_args shard = args;

@@ -89,7 +89,7 @@ typedef struct nt_f32_gemm_args {
   /// 0 and nt_panel_count(columns) for the whole product.
   size_t panel_first, panel_end;
   float *out;
-  /// As in nt_s8_gemm_args.
+  /// Largest |out| of each row, as in nt_s8_gemm_args.
   uint32_t *row_magnitudes;
   nt_activation activation;
 } nt_f32_gemm_args;
@@ -108,7 +108,7 @@ typedef struct nt_s8_kernels {
   /// that the fault stays visible in the answer. Rows stand `q_stride` ≥ nt_s8_row_stride(columns)
   /// bytes apart, in the form that `gemm` of this table reads, aligned to NT_ALIGNMENT.
   void (*quantise)(const float *x, size_t rows, size_t columns, int8_t *q, size_t q_stride, float *row_scales);
-  /// The same bits where the product that wrote `x` has gathered `row_magnitudes`: one pass less.
+  /// Gives the bits of `quantise` where the product that wrote `x` has gathered `row_magnitudes`: one pass less.
   void (*quantise_known)(const float *x, const uint32_t *row_magnitudes, size_t rows, size_t columns, int8_t *q,
                          size_t q_stride, float *row_scales);
 } nt_s8_kernels;
@@ -126,7 +126,7 @@ const nt_f32_kernels *nt_f32_kernels_for(nt_isa isa);
 
 // MARK: - instruction sets
 
-/// As NEEDLETAIL_ISA spells it.
+/// Name of an instruction set, as NEEDLETAIL_ISA spells it.
 const char *nt_isa_name(nt_isa isa);
 /// True where `isa` belongs to the architecture that this library was compiled for.
 bool nt_isa_exists(nt_isa isa);

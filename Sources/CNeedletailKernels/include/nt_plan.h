@@ -51,10 +51,10 @@ typedef struct nt_plan {
 /// Runs every step on `rows` rows that hold `units` units, both at most NT_PLAN_ITEMS_MAX. `arena` is aligned to
 /// NT_ALIGNMENT and as large as planned.
 void nt_plan_run(const nt_plan *plan, void *arena, size_t rows, size_t units);
-/// The same on this thread only: for a loader, whose warm-up must not take the pool from those who serve.
+/// Runs every step on this thread only: for a loader, whose warm-up must not take the pool from those who serve.
 void nt_plan_run_alone(const nt_plan *plan, void *arena, size_t rows, size_t units);
-/// The same as nt_plan_run, and how long each step took: for people who ask where the time goes. Reading the clock
-/// adds some 20 ns a step.
+/// Runs every step as nt_plan_run does, and writes how long each took, for people who ask where the time goes. Reading
+/// the clock adds some 20 ns a step.
 void nt_plan_run_timed(const nt_plan *plan, void *arena, size_t rows, size_t units, uint64_t *step_nanoseconds);
 
 /// Reads `bytes` bytes, a multiple of 64, and returns a word that depends on all of them: how fast

@@ -131,7 +131,8 @@ struct TensorPlace: Equatable {
   var elementCount: Int
   /// Bytes from the start of the section; a multiple of 64.
   var offset: Int
-  /// The same for the scales of an int8 tensor, one fp32 a row (first dimension); 0 for other tensors.
+  /// Bytes from the start of the section to the scales of an int8 tensor, one fp32 a row (first dimension); 0 for other
+  /// tensors.
   var scalesOffset: Int
 
   var scaleCount: Int { element == .int8 ? shape.first ?? 0 : 0 }

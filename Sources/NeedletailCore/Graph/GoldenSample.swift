@@ -14,7 +14,7 @@ public struct GoldenSample: Equatable, Sendable {
   }
 
   public enum Expectation: Equatable, Sendable {
-    /// By output name.
+    /// Answers, each with the name of its output.
     case answers([(name: String, answer: Answer)])
     /// The row must be refused with this code.
     case refusal(StatusCode)

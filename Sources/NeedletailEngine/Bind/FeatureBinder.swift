@@ -74,7 +74,7 @@ public final class FeatureBinder: Sendable {
 
   /// The name of the one tensor that holds all features.
   static let denseName = "features"
-  /// The same for comparison; read-only, for as long as the process lives.
+  /// ``denseName`` as a table, for comparison with foreign bytes; read-only, for as long as the process lives.
   nonisolated(unsafe) private static let dense = ByteTable([denseName])
 
   /// Checks names, types, shapes and byte counts, and returns how much there is to compute: for tables as many units
@@ -154,7 +154,7 @@ public final class FeatureBinder: Sendable {
     return Int(rows)
   }
 
-  /// As many elements as the shape says, in the field that belongs to the type.
+  /// Checks that the tensor has as many elements as its shape says, in the field that belongs to its type.
   private func checkElements(_ tensor: TensorView, rows: Int, columns: Int) throws(ServingError) {
     guard let type = tensor.type else { throw input(tensor.name, "expected a known data type, found none") }
     let (elements, overflow) = rows.multipliedReportingOverflow(by: columns)

@@ -64,7 +64,7 @@ public struct PlanChoice: Sendable, Equatable, CustomStringConvertible {
     self.note = note
   }
 
-  /// The same kernels, but the precision of the bundle after all.
+  /// This choice with the precision of the bundle after all, on the same kernels.
   public func storedInstead(because reason: String) -> PlanChoice {
     PlanChoice(
       self, precision: timings.first { $0.isa == isa && $0.isAsStored }?.precision ?? "",

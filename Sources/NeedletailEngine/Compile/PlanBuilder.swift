@@ -27,7 +27,7 @@ public struct PlanBuilder {
     /// Items from which the pool's threads share it; nil for what always runs alone.
     var sharedFromItems: Int?
 
-    // For people.
+    // What people read of the step.
     /// Name of the node at its head.
     var node: String
     var words: String

@@ -29,7 +29,7 @@ public enum BLAS {
       beta, c.baseAddress, Int32(columns))
   }
 
-  /// The same on arrays.
+  /// C ← alpha · op(A) · op(B) + beta · C on arrays.
   public static func sgemm(
     rows: Int, columns: Int, depth: Int, alpha: Float = 1,
     _ a: [Float], transposeA: Bool = false, _ b: [Float], transposeB: Bool = false,

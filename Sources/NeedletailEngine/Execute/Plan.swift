@@ -91,7 +91,7 @@ public final class Plan: Sendable {
   public let residentBytes: Int
   /// Scratch of one ``Workspace``.
   public let workspaceBytes: Int
-  /// For people.
+  /// The steps in their order, for people.
   public let steps: [PlanStep]
 
   public var inputColumns: Int { input.columns }
@@ -256,7 +256,7 @@ public struct Workspace: ~Copyable, @unchecked Sendable {
   public init(_ plan: Plan) {
     self.plan = plan
     guard let memory = AlignedMemory.allocate(bytes: plan.workspaceBytes) else {
-      // As Swift's own allocations end; what a load will need is asked for before it begins.
+      // Swift's own allocations end so, too; a loader asks for what it will need before it begins.
       fatalError("no memory for \(plan.workspaceBytes) bytes of scratch")
     }
     self.memory = memory

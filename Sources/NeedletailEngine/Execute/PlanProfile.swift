@@ -54,7 +54,7 @@ extension Plan {
 public struct Roofline: Sendable, Equatable {
   /// int8 multiply-adds a second of the engine's own kernel, with operands in the first two caches.
   public let int8PerSecond: Double
-  /// The same for fp32.
+  /// fp32 multiply-adds a second of the engine's own kernel, with operands in the first two caches.
   public let float32PerSecond: Double
   /// Bytes read a second from a buffer as large as the plan's weights.
   public let bytesPerSecond: Double

@@ -146,7 +146,7 @@ public struct ValueType: Equatable, Sendable {
   /// Bytes of one item; nil for text.
   public var itemBytes: Int? { element.bytes.map { $0 * columns } }
 
-  /// As messages say it: `f32 [8] per row`.
+  /// The type in words, for messages: `f32 [8] per row`.
   public var words: String { "\(element) \(shape) per \(domain)" }
 }
 

@@ -115,7 +115,7 @@ public struct WeightTensor: Equatable, Sendable {
 }
 
 extension ModelGraph {
-  /// The same graph with all int8 weights as fp32.
+  /// This graph with all int8 weights as fp32.
   var dequantised: ModelGraph {
     var graph = self
     for index in graph.tensors.indices where graph.tensors[index].isInt8 {

@@ -112,7 +112,7 @@ public struct OperationContext {
     return type
   }
 
-  /// As many finite numbers as columns.
+  /// Checks that there are as many finite numbers as columns.
   func check(_ numbers: [Float], name: String, columns: Int) throws(GraphFault) {
     guard numbers.count == columns else { throw fault("expected \(columns) \(name), found \(numbers.count)") }
     if let column = numbers.firstIndex(where: { !$0.isFinite }) {

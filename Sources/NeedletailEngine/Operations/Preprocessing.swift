@@ -9,7 +9,7 @@ protocol PreprocessingOperation: GraphOperation {
 }
 
 extension PreprocessingOperation {
-  /// As many of the operations behind it as each feed only the next become one step with it.
+  /// Adds one step for this operation and those behind it, as long as each feeds only the next.
   public func lower(_ node: Int, into plan: inout PlanBuilder) throws(PlanError) {
     let graph = plan.graph
     let (input, name) = (graph.nodes[node].inputs[0], graph.nodes[node].name)

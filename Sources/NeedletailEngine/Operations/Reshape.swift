@@ -1,6 +1,6 @@
 public import CNeedletailProto
 
-/// The same elements as an item of another shape. Costs nothing: both values are the same bytes.
+/// Gives an item another shape with the same elements. It costs nothing, because both values are the same bytes.
 public struct Reshape: GraphOperation {
   public var shape: [Int]
 
