@@ -4,7 +4,7 @@ import NeedletailCore
 import NeedletailTestSupport
 import Testing
 
-/// Bundles of format 1.0 as they were when it was defined. If one of these tests fails, the format has
+/// Bundles of formats 1.0 and 1.1 as they were when these were defined. If one of these tests fails, the format has
 /// drifted: bundles in the field can no longer be read, or readers in the field cannot read new ones.
 @Suite("The format does not drift")
 struct FixtureTests {
@@ -15,6 +15,12 @@ struct FixtureTests {
 
   @Test func aSignedBundleIsStillRead() throws {
     #expect(try read(fixture("signed-1.0.ntb")) == BundleFixtures.contents())
+  }
+
+  @Test func aGraphOfFormat11IsStillReadAndWritten() throws {
+    let contents = BundleContents(definition: BundleFixtures.openGraph())
+    #expect(try read(fixture("open-graph-1.1.ntb"), trust: .allowingUnsigned) == contents)
+    #expect(try assembly(contents).encode(signing: []) == fixture("open-graph-1.1.ntb"))
   }
 
   @Test func rawBytesAreStillWritten() throws {

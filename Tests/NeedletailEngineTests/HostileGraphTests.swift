@@ -232,6 +232,19 @@ struct HostileGraph: Sendable, CustomTestStringConvertible {
     .init("no columns", node: "dense1", "expected 1 to 1048576 columns, found 0") {
       $0.graph.nodes[0].operation = SelectColumns(columns: [])
     },
+    .init("clip without bounds", node: "dense1", "expected a bound, found none") {
+      $0.graph.nodes[0].operation = Clip()
+    },
+    .init("clip with bounds for other columns", node: "dense1", "expected 0, 1 or 3 lower bounds, found 2") {
+      $0.graph.nodes[0].operation = Clip(low: [0, 0])
+    },
+    .init("clip to nothing", node: "dense1", "column 1: expected a lower bound up to the upper one, found 2.0 and 1.0")
+    {
+      $0.graph.nodes[0].operation = Clip(low: [0, 2, 0], high: [1])
+    },
+    .init("clip at NaN", node: "dense1", "upper bound 0: expected a finite number, found nan") {
+      $0.graph.nodes[0].operation = Clip(high: [.nan])
+    },
     .init("reshape to another size", node: "dense1", "expected 1 to 4 dimensions of 3 elements in all, found [2, 2]") {
       $0.graph.nodes[0].operation = Reshape(shape: [2, 2])
     },

@@ -161,6 +161,37 @@ private struct OneNode {
       Reshape(shape: [4, 3, 2]), [ValueType(.float32, [2, 12])], ValueType(.float32, [4, 3, 2]), rows, rows)
   }
 
+  @Test mutating func clipKeepsEachColumnWithinItsBounds() throws {
+    for round in 0..<20 {
+      let columns = size(30)
+      let (low, high) = ([Float](repeating: -1, count: columns), (0..<columns).map { 0.5 + Float($0 % 3) })
+      // One bound for all columns, one for each, or none.
+      let clip = round % 3 == 0 ? Clip(low: [-1], high: high) : round % 3 == 1 ? Clip(low: low) : Clip(high: [0.75])
+      var rows = rows(size(9), columns)
+      rows[0][0] = .nan
+      let expected = rows.map { row in
+        row.enumerated().map { column, x -> Double in
+          var y = x
+          if round % 3 != 2, y < -1 { y = -1 }
+          if round % 3 == 0, y > Double(high[column]) { y = Double(high[column]) }
+          if round % 3 == 2, y > 0.75 { y = 0.75 }
+          return y
+        }
+      }
+      let type = ValueType(columns: columns)
+      for isa in InstructionSet.supported {
+        let node = try OneNode(clip, inputs: [type], output: type, isa: isa)
+        let found = node.answers(rows)
+        for (y, x) in zip(found, expected.joined()) { #expect(y == Float(x) || (y.isNaN && x.isNaN)) }
+      }
+      let node = try OneNode(clip, inputs: [type], output: type)
+      let out = try #require(node.graph.outputs.first).value
+      for (row, cells) in rows.enumerated() where row > 0 {
+        #expect(node.graph.reference(cells)[out] == expected[row])
+      }
+    }
+  }
+
   @Test func reshapeAddsNoStep() throws {
     let node = try OneNode(
       Reshape(shape: [6]), inputs: [ValueType(.float32, [2, 3])], output: ValueType(.float32, [6]))

@@ -100,7 +100,7 @@ public enum BundleFixtures {
           .init(name: "row", type: ValueType(.float64, [3])), .init(name: "scaled", columns: 3),
           .init(name: "chosen", columns: 3), .init(name: "sum", columns: 3), .init(name: "both", columns: 6),
           .init(name: "square", type: ValueType(.float32, [2, 3])), .init(name: "flat", columns: 6),
-          .init(name: "y", columns: 2),
+          .init(name: "y", columns: 2), .init(name: "clipped", columns: 2),
         ],
         nodes: [
           Node(
@@ -112,8 +112,9 @@ public enum BundleFixtures {
           Node(name: "square", input: 4, output: 5, operation: Reshape(shape: [2, 3])),
           Node(name: "flatten", input: 5, output: 6, operation: Reshape(shape: [6])),
           Node(name: "dense", input: 6, output: 7, operation: Dense(weights: 0, bias: nil, activation: .identity)),
+          Node(name: "clip", input: 7, output: 8, operation: Clip(low: [-10, 0], high: [10])),
         ],
-        outputs: [.init(name: "y", value: 7, kind: .number)],
+        outputs: [.init(name: "y", value: 8, kind: .number)],
         tensors: [
           WeightTensor(
             name: "weights", shape: [2, 6], storage: .float16((0..<12).map { UInt16(0x3c00 + $0 * 0x40) })),

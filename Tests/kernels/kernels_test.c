@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "nt_arrange.h"
+#include "nt_clip.h"
 #include "nt_math.h"
 #include "nt_preprocess.h"
 #include "nt_rows.h"
@@ -519,6 +520,29 @@ static void check_arrange(size_t items, size_t columns) {
   free(a), free(b), free(y), free(wide_a), free(wide_b), free(wide), free(chosen), free(four), free(eight);
 }
 
+/// Clip against plain comparisons, NaN and infinite bounds included.
+static void check_clip(size_t items, size_t columns) {
+  float *x = exact(items * columns * 4), *y = exact(items * columns * 4), *low = exact(columns * 4);
+  float *high = exact(columns * 4);
+  for (size_t i = 0; i < items * columns; i++) x[i] = awkward(true);
+  for (size_t c = 0; c < columns; c++) {
+    low[c] = next_random() % 5 ? next_float() : -INFINITY;
+    high[c] = next_random() % 5 ? next_float() + 1.0f : INFINITY;
+  }
+  nt_clip clip = {.low = low, .high = high, .columns = (uint32_t)columns};
+  for (size_t t = 0; t <= table_count; t++) {
+    nt_isa isa = t == 0 ? NT_ISA_SCALAR : tables[t - 1]->isa;
+    run_unary(nt_clip_step(isa), &clip, items, x, items * columns * 4, y, items * columns * 4);
+    bool right = true;
+    for (size_t i = 0; i < items * columns; i++) {
+      float bounded = isnan(x[i]) ? x[i] : fminf(fmaxf(x[i], low[i % columns]), high[i % columns]);
+      right = right && (y[i] == bounded || (isnan(y[i]) && isnan(bounded)));
+    }
+    CHECK(right, "clip %s, %zu × %zu", nt_isa_name(isa), items, columns);
+  }
+  free(x), free(y), free(low), free(high);
+}
+
 /// Largest error of `found` against `exact` over a grid of floats from `from` to `to`.
 static void check_accuracy(const char *name, float (*found)(float), double (*exact_value)(double), float from, float to,
                            bool relative, double bound) {
@@ -632,6 +656,7 @@ static void check_all(size_t pairs) {
     check_rows(1 + columns % 5, columns, true);
     check_preprocess(1 + columns % 6, columns);
     check_arrange(1 + columns % 6, columns);
+    check_clip(1 + columns % 6, columns);
   }
   check_quantise_by_hand();
   check_math();

@@ -13,5 +13,6 @@ extension OperationCatalog {
     Entry(14, "concat", Concat.self),
     Entry(15, "select_columns", SelectColumns.self),
     Entry(16, "reshape", Reshape.self),
+    Entry(17, "clip", Clip.self),
   ]
 }

@@ -772,6 +772,51 @@ void   needletail__v1__select_columns__free_unpacked
   assert(message->base.descriptor == &needletail__v1__select_columns__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   needletail__v1__clip__init
+                     (Needletail__V1__Clip         *message)
+{
+  static const Needletail__V1__Clip init_value = NEEDLETAIL__V1__CLIP__INIT;
+  *message = init_value;
+}
+size_t needletail__v1__clip__get_packed_size
+                     (const Needletail__V1__Clip *message)
+{
+  assert(message->base.descriptor == &needletail__v1__clip__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t needletail__v1__clip__pack
+                     (const Needletail__V1__Clip *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &needletail__v1__clip__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t needletail__v1__clip__pack_to_buffer
+                     (const Needletail__V1__Clip *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &needletail__v1__clip__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Needletail__V1__Clip *
+       needletail__v1__clip__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Needletail__V1__Clip *)
+     protobuf_c_message_unpack (&needletail__v1__clip__descriptor,
+                                allocator, len, data);
+}
+void   needletail__v1__clip__free_unpacked
+                     (Needletail__V1__Clip *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &needletail__v1__clip__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 void   needletail__v1__reshape__init
                      (Needletail__V1__Reshape         *message)
 {
@@ -1954,7 +1999,7 @@ const ProtobufCMessageDescriptor needletail__v1__value__descriptor =
   (ProtobufCMessageInit) needletail__v1__value__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor needletail__v1__node__field_descriptors[16] =
+static const ProtobufCFieldDescriptor needletail__v1__node__field_descriptors[17] =
 {
   {
     "name",
@@ -2148,11 +2193,24 @@ static const ProtobufCFieldDescriptor needletail__v1__node__field_descriptors[16
     0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "clip",
+    17,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Needletail__V1__Node, operation_case),
+    offsetof(Needletail__V1__Node, clip),
+    &needletail__v1__clip__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned needletail__v1__node__field_indices_by_name[] = {
   12,   /* field[12] = add */
   4,   /* field[4] = affine */
   9,   /* field[9] = arg_max */
+  16,   /* field[16] = clip */
   13,   /* field[13] = concat */
   6,   /* field[6] = dense */
   3,   /* field[3] = impute */
@@ -2170,7 +2228,7 @@ static const unsigned needletail__v1__node__field_indices_by_name[] = {
 static const ProtobufCIntRange needletail__v1__node__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 16 }
+  { 0, 17 }
 };
 const ProtobufCMessageDescriptor needletail__v1__node__descriptor =
 {
@@ -2180,7 +2238,7 @@ const ProtobufCMessageDescriptor needletail__v1__node__descriptor =
   "Needletail__V1__Node",
   "needletail.v1",
   sizeof(Needletail__V1__Node),
-  16,
+  17,
   needletail__v1__node__field_descriptors,
   needletail__v1__node__field_indices_by_name,
   1,  needletail__v1__node__number_ranges,
@@ -2530,6 +2588,57 @@ const ProtobufCMessageDescriptor needletail__v1__select_columns__descriptor =
   needletail__v1__select_columns__field_indices_by_name,
   1,  needletail__v1__select_columns__number_ranges,
   (ProtobufCMessageInit) needletail__v1__select_columns__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor needletail__v1__clip__field_descriptors[2] =
+{
+  {
+    "low",
+    1,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_FLOAT,
+    offsetof(Needletail__V1__Clip, n_low),
+    offsetof(Needletail__V1__Clip, low),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "high",
+    2,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_FLOAT,
+    offsetof(Needletail__V1__Clip, n_high),
+    offsetof(Needletail__V1__Clip, high),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned needletail__v1__clip__field_indices_by_name[] = {
+  1,   /* field[1] = high */
+  0,   /* field[0] = low */
+};
+static const ProtobufCIntRange needletail__v1__clip__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor needletail__v1__clip__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "needletail.v1.Clip",
+  "Clip",
+  "Needletail__V1__Clip",
+  "needletail.v1",
+  sizeof(Needletail__V1__Clip),
+  2,
+  needletail__v1__clip__field_descriptors,
+  needletail__v1__clip__field_indices_by_name,
+  1,  needletail__v1__clip__number_ranges,
+  (ProtobufCMessageInit) needletail__v1__clip__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
 static const ProtobufCFieldDescriptor needletail__v1__reshape__field_descriptors[1] =

@@ -33,6 +33,7 @@ typedef struct Needletail__V1__ArgMax Needletail__V1__ArgMax;
 typedef struct Needletail__V1__Add Needletail__V1__Add;
 typedef struct Needletail__V1__Concat Needletail__V1__Concat;
 typedef struct Needletail__V1__SelectColumns Needletail__V1__SelectColumns;
+typedef struct Needletail__V1__Clip Needletail__V1__Clip;
 typedef struct Needletail__V1__Reshape Needletail__V1__Reshape;
 typedef struct Needletail__V1__Output Needletail__V1__Output;
 typedef struct Needletail__V1__WeightTensor Needletail__V1__WeightTensor;
@@ -291,7 +292,8 @@ typedef enum {
   NEEDLETAIL__V1__NODE__OPERATION_ADD = 13,
   NEEDLETAIL__V1__NODE__OPERATION_CONCAT = 14,
   NEEDLETAIL__V1__NODE__OPERATION_SELECT_COLUMNS = 15,
-  NEEDLETAIL__V1__NODE__OPERATION_RESHAPE = 16
+  NEEDLETAIL__V1__NODE__OPERATION_RESHAPE = 16,
+  NEEDLETAIL__V1__NODE__OPERATION_CLIP = 17
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(NEEDLETAIL__V1__NODE__OPERATION__CASE)
 } Needletail__V1__Node__OperationCase;
 
@@ -322,6 +324,7 @@ struct  Needletail__V1__Node
     Needletail__V1__Concat *concat;
     Needletail__V1__SelectColumns *select_columns;
     Needletail__V1__Reshape *reshape;
+    Needletail__V1__Clip *clip;
   };
 };
 #define NEEDLETAIL__V1__NODE__INIT \
@@ -460,6 +463,22 @@ struct  Needletail__V1__SelectColumns
 #define NEEDLETAIL__V1__SELECT_COLUMNS__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__select_columns__descriptor) \
     , 0,NULL }
+
+
+/*
+ * y = min(max(x, low), high), per fp32 column. A bound is one number for all columns, one for each, or none.
+ */
+struct  Needletail__V1__Clip
+{
+  ProtobufCMessage base;
+  size_t n_low;
+  float *low;
+  size_t n_high;
+  float *high;
+};
+#define NEEDLETAIL__V1__CLIP__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__clip__descriptor) \
+    , 0,NULL, 0,NULL }
 
 
 /*
@@ -1050,6 +1069,25 @@ Needletail__V1__SelectColumns *
 void   needletail__v1__select_columns__free_unpacked
                      (Needletail__V1__SelectColumns *message,
                       ProtobufCAllocator *allocator);
+/* Needletail__V1__Clip methods */
+void   needletail__v1__clip__init
+                     (Needletail__V1__Clip         *message);
+size_t needletail__v1__clip__get_packed_size
+                     (const Needletail__V1__Clip   *message);
+size_t needletail__v1__clip__pack
+                     (const Needletail__V1__Clip   *message,
+                      uint8_t             *out);
+size_t needletail__v1__clip__pack_to_buffer
+                     (const Needletail__V1__Clip   *message,
+                      ProtobufCBuffer     *buffer);
+Needletail__V1__Clip *
+       needletail__v1__clip__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   needletail__v1__clip__free_unpacked
+                     (Needletail__V1__Clip *message,
+                      ProtobufCAllocator *allocator);
 /* Needletail__V1__Reshape methods */
 void   needletail__v1__reshape__init
                      (Needletail__V1__Reshape         *message);
@@ -1391,6 +1429,9 @@ typedef void (*Needletail__V1__Concat_Closure)
 typedef void (*Needletail__V1__SelectColumns_Closure)
                  (const Needletail__V1__SelectColumns *message,
                   void *closure_data);
+typedef void (*Needletail__V1__Clip_Closure)
+                 (const Needletail__V1__Clip *message,
+                  void *closure_data);
 typedef void (*Needletail__V1__Reshape_Closure)
                  (const Needletail__V1__Reshape *message,
                   void *closure_data);
@@ -1471,6 +1512,7 @@ extern const ProtobufCMessageDescriptor needletail__v1__arg_max__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__add__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__concat__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__select_columns__descriptor;
+extern const ProtobufCMessageDescriptor needletail__v1__clip__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__reshape__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__output__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__weight_tensor__descriptor;
