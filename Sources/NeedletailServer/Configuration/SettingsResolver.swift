@@ -1,4 +1,3 @@
-internal import Configuration
 internal import NeedletailCore
 
 /// The source of a setting's value.
@@ -47,48 +46,27 @@ public struct SettingsResolver: Sendable {
   init(flags: [String: String], environment: [String: String], settingsFile: SettingsFile?)
     throws(ConfigurationError)
   {
-    let providers: [(provider: any ConfigProvider, source: (ServerSetting) -> SettingSource)] = [
-      (Self.provider("flags", flags), { .flag($0.flag ?? $0.key) }),
+    let layers: [(text: (ServerSetting) -> String?, source: (ServerSetting) -> SettingSource)] = [
+      ({ flags[$0.key] }, { .flag($0.flag ?? $0.key) }),
+      ({ environment[$0.environmentName] }, { .environment($0.environmentName) }),
       (
-        EnvironmentVariablesProvider(environmentVariables: environment).prefixKeys(with: "needletail"),
-        { .environment($0.environmentName) }
-      ),
-      (
-        Self.provider("file", settingsFile?.entries.mapValues(\.text) ?? [:]),
+        { settingsFile?.entries[$0.key]?.text },
         { .file(path: settingsFile?.path ?? "", line: settingsFile?.entries[$0.key]?.line ?? 0) }
       ),
     ]
     var resolved: [ResolvedSetting] = []
     for setting in ServerSetting.all {
       var found = ResolvedSetting(setting: setting, text: setting.defaultText, source: .fallback)
-      for (provider, source) in providers {
-        guard let text = Self.text(of: setting, from: provider) else { continue }
-        found = ResolvedSetting(setting: setting, text: text, source: source(setting))
+      // An empty text counts as none: shells unset a variable by emptying it.
+      for layer in layers {
+        guard let text = layer.text(setting), !text.isEmpty else { continue }
+        found = ResolvedSetting(setting: setting, text: text, source: layer.source(setting))
         break
       }
       resolved.append(found)
     }
     self.resolved = resolved
     warnings = Self.warnings(about: environment)
-  }
-
-  private static func provider(_ name: String, _ texts: [String: String]) -> InMemoryProvider {
-    InMemoryProvider(
-      name: name,
-      values: Dictionary(
-        uniqueKeysWithValues: texts.map {
-          (
-            AbsoluteConfigKey($0.key.split(separator: ".").map(String.init)),
-            ConfigValue(.string($0.value), isSecret: false)
-          )
-        }))
-  }
-
-  private static func text(of setting: ServerSetting, from provider: any ConfigProvider) -> String? {
-    let key = AbsoluteConfigKey(setting.key.split(separator: ".").map(String.init))
-    guard case .string(let text)? = try? provider.value(forKey: key, type: .string).value?.content else { return nil }
-    // Shells unset a variable by leaving it empty.
-    return text.isEmpty ? nil : text
   }
 
   /// Variables of the clients, whose names are close to some of the server's.
