@@ -269,18 +269,22 @@ let testedModules: [(name: String, extra: [Target.Dependency])] = [
   ("NeedletailTraining", ["NeedletailBundle", "NeedletailEngine"]),
 ]
 
-package.targets += [
-  .target(
-    name: "NeedletailTestSupport",
-    dependencies: ["CNeedletailAllocations", "NeedletailCore", "NeedletailBundle", "NeedletailEngine"],
-    path: "Tests/NeedletailTestSupport",
-    swiftSettings: swiftSettings)
-]
+/// Modules whose tests are built: `NEEDLETAIL_TESTS` names some, separated by spaces, or `none`; without it, all.
+let testsWanted = (Context.environment["NEEDLETAIL_TESTS"] ?? "").split(separator: " ").map(String.init)
+let testsBuilt = testedModules.filter { testsWanted.isEmpty || testsWanted.contains($0.name) }
+let isFuzzing = Context.environment["NEEDLETAIL_FUZZ"] != nil
 
-/// Names of modules, separated by spaces: only their tests are built. Nothing: all tests.
-let testsWanted = Context.environment["NEEDLETAIL_TESTS"]?.split(separator: " ").map(String.init) ?? []
+if !testsBuilt.isEmpty || isFuzzing {
+  package.targets += [
+    .target(
+      name: "NeedletailTestSupport",
+      dependencies: ["CNeedletailAllocations", "NeedletailCore", "NeedletailBundle", "NeedletailEngine"],
+      path: "Tests/NeedletailTestSupport",
+      swiftSettings: swiftSettings)
+  ]
+}
 
-package.targets += testedModules.filter { testsWanted.isEmpty || testsWanted.contains($0.name) }.map { module in
+package.targets += testsBuilt.map { module in
   .testTarget(
     name: module.name + "Tests",
     dependencies: [.target(name: module.name), "NeedletailTestSupport"]
@@ -290,7 +294,7 @@ package.targets += testedModules.filter { testsWanted.isEmpty || testsWanted.con
 }
 
 // libFuzzer targets, built by Tests/fuzz/run only: they link with `-sanitize=fuzzer` and nothing else.
-if Context.environment["NEEDLETAIL_FUZZ"] != nil {
+if isFuzzing {
   package.targets += [
     .target(name: "FuzzDriver", path: "Tests/fuzz/driver", swiftSettings: swiftSettings),
     .executableTarget(
