@@ -185,6 +185,22 @@ def mutual_tls(directory: Path, rows: Any) -> None:
         with socket.create_connection(server.tcp) as plain:
             with context.wrap_socket(plain, server_hostname="127.0.0.1") as wrapped:
                 check("TLS version", wrapped.version() == "TLSv1.3", f"{wrapped.version()}, {wrapped.cipher()[0]}")
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        with socket.create_connection(server.tcp) as plain:
+            with context.wrap_socket(plain, server_hostname="127.0.0.1") as wrapped:
+                cipher, session = wrapped.cipher()[0], wrapped.session
+                good = wrapped.version() == "TLSv1.2" and cipher.startswith("ECDHE-") and wrapped.compression() is None
+                check("TLS 1.2", good, f"{cipher}, compression {wrapped.compression()}")
+        with socket.create_connection(server.tcp) as plain:
+            with context.wrap_socket(plain, server_hostname="127.0.0.1", session=session) as wrapped:
+                check("a session is not resumed", not wrapped.session_reused, f"reused: {wrapped.session_reused}")
+        context.set_ciphers("kRSA:AES256-SHA:ECDHE-RSA-AES128-SHA:ECDHE-ECDSA-AES128-SHA")
+        try:
+            with socket.create_connection(server.tcp) as plain, context.wrap_socket(plain, server_hostname="127.0.0.1"):
+                found = "accepted"
+        except (ssl.SSLError, ConnectionError) as error:
+            found = f"refused: {error}"
+        check("TLS 1.2 without authenticated encryption", found.startswith("refused"), found)
         warnings.simplefilter("ignore", DeprecationWarning)
         context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
         context.maximum_version = ssl.TLSVersion.TLSv1_1

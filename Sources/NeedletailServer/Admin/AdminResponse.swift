@@ -1,12 +1,7 @@
+internal import FoundationEssentials
 internal import Glibc
 internal import NIOCore
 internal import NIOHTTP1
-
-#if canImport(FoundationEssentials)
-  internal import FoundationEssentials
-#else
-  internal import Foundation
-#endif
 
 /// An answer of the admin port.
 struct AdminResponse: Sendable {

@@ -1,18 +1,13 @@
+internal import FoundationEssentials
 internal import Logging
 internal import NeedletailMetrics
 internal import NeedletailSecurity
 internal import ServiceLifecycle
 
-#if canImport(FoundationEssentials)
-  internal import FoundationEssentials
-#else
-  internal import Foundation
-#endif
-
-/// Looks whether certificates and keys have changed, and puts those in use that are good.
+/// The service that reloads certificates and keys when their files change.
 ///
-/// A few `stat`s a second rather than inotify: Kubernetes swaps the links above these files, and what
-/// holds for every way of replacing them is only that another file stands there afterwards.
+/// It calls `stat` for each file once per interval instead of using inotify: Kubernetes swaps the links above these
+/// files, and all ways of replacing a file have in common only that another file is there afterwards.
 struct SecurityReloader: Service {
   let tls: TLSSource?
   let keys: KeySource?
