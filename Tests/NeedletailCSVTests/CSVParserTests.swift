@@ -165,15 +165,8 @@ private enum Python {
   static func records(of texts: [String]) throws -> [[Record]?] {
     let directory = try TemporaryDirectory()
     let input = try directory.write(Array(JSONEncoder().encode(texts)), to: "texts.json")
-    let process = Process()
-    process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-    process.arguments = ["python3", "-c", program, input]
-    let output = Pipe()
-    process.standardOutput = output
-    try process.run()
-    let answers = output.fileHandleForReading.readDataToEndOfFile()
-    process.waitUntilExit()
-    return try JSONDecoder().decode([[Record]?].self, from: answers)
+    let (_, answers) = try ChildProcess.run(["python3", "-c", program, input])
+    return try JSONDecoder().decode([[Record]?].self, from: Data(answers))
   }
 
   private static let program = """

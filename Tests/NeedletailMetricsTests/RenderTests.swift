@@ -1,5 +1,6 @@
 import Foundation
 import NeedletailMetrics
+import NeedletailTestSupport
 import Testing
 
 @Suite("Prometheus text")
@@ -87,19 +88,8 @@ struct RenderTests {
     metrics.gauge("needletail_requests_in_flight", help: "Calls in flight.").add(2)
     let promtool = "/usr/bin/promtool"
     guard FileManager.default.isExecutableFile(atPath: promtool) else { return }
-    let process = Process()
-    process.executableURL = URL(fileURLWithPath: promtool)
-    process.arguments = ["check", "metrics"]
-    let (input, output) = (Pipe(), Pipe())
-    process.standardInput = input
-    process.standardOutput = output
-    process.standardError = output
-    try process.run()
-    input.fileHandleForWriting.write(Data(metrics.render().utf8))
-    try input.fileHandleForWriting.close()
-    let said = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
-    process.waitUntilExit()
-    #expect(said == "")
-    #expect(process.terminationStatus == 0)
+    let (status, output) = try ChildProcess.run([promtool, "check", "metrics"], input: Array(metrics.render().utf8))
+    #expect(String(decoding: output, as: UTF8.self) == "")
+    #expect(status == 0)
   }
 }

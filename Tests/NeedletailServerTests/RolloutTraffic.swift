@@ -86,23 +86,20 @@ final class GuardedTraffic: Sendable {
 
 /// The server as a process of its own, on a Unix socket.
 final class ServerProcessFixture {
-  private let process = Process()
+  private let process: ChildProcess
   private let socket: String
 
   init(_ directory: TemporaryDirectory) throws {
     socket = directory.file("s")
     // Programs stand beside the tests.
     let tests = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
-    process.executableURL = URL(fileURLWithPath: tests).deletingLastPathComponent()
-      .appendingPathComponent("needletail-server")
-    process.arguments = [
-      "--store", directory.file("store"), "--state-directory", directory.file("state"), "--allow-unsigned",
+    let program = URL(fileURLWithPath: tests).deletingLastPathComponent().appendingPathComponent("needletail-server")
+    process = try ChildProcess([
+      program.path, "--store", directory.file("store"), "--state-directory", directory.file("state"),
+      "--allow-unsigned",
       "--listen", "none", "--admin", "none", "--unix", socket, "--threads", "1", "--log-level", "warning",
-    ]
-    try process.run()
+    ])
   }
-
-  deinit { kill() }
 
   /// A connection, once the server listens and the model answers.
   func client(servingModel model: String) async throws -> NeedletailClient {
@@ -119,9 +116,5 @@ final class ServerProcessFixture {
     throw CancellationError()
   }
 
-  func kill() {
-    guard process.isRunning else { return }
-    Foundation.kill(process.processIdentifier, SIGKILL)
-    process.waitUntilExit()
-  }
+  func kill() { process.kill() }
 }

@@ -1,5 +1,3 @@
-import Foundation
-
 /// Certificates made for one test by the openssl command: no key of any kind stands in the repository.
 public struct Certificates {
   /// A certificate and its key, as files.
@@ -40,18 +38,8 @@ public struct Certificates {
   }
 
   private func openssl(_ arguments: [String]) throws {
-    let process = Process()
-    process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-    process.arguments = ["openssl"] + arguments
-    let errors = Pipe()
-    process.standardOutput = FileHandle.nullDevice
-    process.standardError = errors
-    try process.run()
-    let said = errors.fileHandleForReading.readDataToEndOfFile()
-    process.waitUntilExit()
-    guard process.terminationStatus == 0 else {
-      throw OpenSSLFailure(message: String(decoding: said, as: UTF8.self))
-    }
+    let (status, output) = try ChildProcess.run(["openssl"] + arguments)
+    guard status == 0 else { throw OpenSSLFailure(message: String(decoding: output, as: UTF8.self)) }
   }
 }
 

@@ -25,6 +25,9 @@ public final class TemporaryDirectory: Sendable {
     return path
   }
 
+  /// The bytes of a file in it.
+  public func read(_ name: String) throws -> [UInt8] { try Array(Data(contentsOf: URL(fileURLWithPath: file(name)))) }
+
   /// Names of the entries, hidden ones too, sorted.
   public func entries(of directory: String = "") throws -> [String] {
     try FileManager.default.contentsOfDirectory(atPath: "\(path)/\(directory)").sorted()
