@@ -30,9 +30,9 @@ public struct TrainingRun {
     let fitSeconds = Double(Instant.now().microseconds(since: start)) / 1e6
 
     var builder = data.preprocessing.emptyGraph()
-    let input = data.preprocessing.export(into: &builder)
-    let head = fitted.export(into: &builder, input: input)
-    let graph = builder.finish(head, classCount: data.labels.count)
+    let input = try data.preprocessing.export(into: &builder)
+    let head = try fitted.export(into: &builder, input: input)
+    let graph = try builder.finish(head, classCount: data.labels.count)
 
     observer.stage("measuring on the serving engine")
     let evaluator = Evaluator(data, configuration)

@@ -89,7 +89,7 @@ import Testing
   @Test func exportsOneLayerThatTheGraphNames() throws {
     var builder = GraphBuilder(inputColumns: 3)
     let head = try fit(samples(rows: 50)).export(into: &builder, input: 0)
-    let graph = builder.finish(head, classCount: 0)
+    let graph = try builder.finish(head, classCount: 0)
     #expect(graph.outputs == [.init(name: "prediction", value: 1, kind: .number)])
     #expect(graph.tensors[0].shape == [1, 3])
   }

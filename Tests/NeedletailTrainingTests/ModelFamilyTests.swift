@@ -32,15 +32,15 @@ private struct CategoryFrequencies: ModelFamily {
     let classCount: Int
     let notes = ["counted"]
 
-    func export(into graph: inout GraphBuilder, input: Int) -> OutputHead {
+    func export(into graph: inout GraphBuilder, input: Int) throws(TrainingError) -> OutputHead {
       #expect(input == 0, "nothing stands between the raw row and a family that asks for columns")
       let fill = [Float](repeating: 0, count: columns - 1) + [-1]
-      let filled = graph.add(Impute(fill: fill), name: "no_gaps", from: input)
+      let filled = try graph.add(Impute(fill: fill), name: "no_gaps", from: input)
       let width = columns - 1 + counts.count
       let widths = [Int](repeating: 0, count: columns - 1) + [counts.count]
-      let oneHot = graph.add(OneHot(widths: widths), name: "indicators", from: filled)
+      let oneHot = try graph.add(OneHot(widths: widths), name: "indicators", from: filled)
       // Columns come in f64, and layers take f32.
-      let rounded = graph.addIdentity(name: "rounded", from: oneHot)
+      let rounded = try graph.addIdentity(name: "rounded", from: oneHot)
       // An unknown category, all zeros, gets equal chances.
       let even = 1 / Double(classCount)
       var weights = Matrix(rows: classCount, columns: width)
@@ -158,7 +158,7 @@ private struct FixedHead: ModelFamily {
     let preprocessing = try Preprocessing(features: table, rows: [0, 1, 2], target: "kind", configuration: run)
     #expect(try FeatureColumns(preprocessing, table, rows: [0, 1, 2]).columns[0].values == [1, 3, 5])
     var builder = GraphBuilder(inputColumns: 1)
-    _ = preprocessing.export(into: &builder)
+    _ = try preprocessing.export(into: &builder)
     #expect(builder.nodes.map(\.name) == ["impute"])
   }
 

@@ -49,6 +49,17 @@ import Testing
     #expect(row == [49.5, 4, 0, 0, 1])
   }
 
+  @Test func theGraphRefusesANumberThatIsNotFiniteByNodeAndColumn() throws {
+    var builder = GraphBuilder(inputColumns: 2)
+    let affine = Affine(scaling: .standardise, offset: [0, 0], scale: [1, .infinity])
+    let error = #expect(throws: TrainingError.self) { try builder.add(affine, name: "standardise", from: 0) }
+    #expect(error?.kind == .fit)
+    #expect(
+      error?.message
+        == "building the model's graph: node \"standardise\": scales, column 1: expected a finite number, found inf")
+    #expect(builder.nodes.isEmpty && builder.last == 0)
+  }
+
   @Test func withoutScalingRowsPassThrough() throws {
     let fitted = try fit("features: { missing: most_frequent, unknown: zeros }\npreprocessing: { scale: none }")
     #expect(fitted.affine == nil)

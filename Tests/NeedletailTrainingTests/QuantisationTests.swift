@@ -27,18 +27,18 @@ import Testing
     }
   }
 
-  @Test func aLayerWithOneInputColumnStaysAsItIs() {
-    let graph = GraphBuilder(inputColumns: 1).finish(.logOdds(0), classCount: 2)
+  @Test func aLayerWithOneInputColumnStaysAsItIs() throws {
+    let graph = try GraphBuilder(inputColumns: 1).finish(.logOdds(0), classCount: 2)
     #expect(graph.nodes.count == 3)
     #expect(Quantiser.denseLayers(of: graph).isEmpty)
   }
 
-  @Test func leavesOtherLayersAndBiasesAlone() {
+  @Test func leavesOtherLayersAndBiasesAlone() throws {
     var builder = GraphBuilder(inputColumns: 2)
     let weights = Matrix(rows: 2, columns: 2, elements: [1, 2, 3, 4])
     builder.addDense(name: "a", from: 0, weights: weights, bias: [1, 1], activation: .relu)
     builder.addDense(name: "b", from: 1, weights: weights, bias: [1, 1], activation: .identity)
-    let graph = builder.finish(.logits(2), classCount: 2)
+    let graph = try builder.finish(.logits(2), classCount: 2)
     #expect(Quantiser.denseLayers(of: graph) == [0, 1])
     let quantised = Quantiser.quantise(graph, layers: [1])
     #expect(quantised.tensors[0] == graph.tensors[0] && quantised.tensors[1] == graph.tensors[1])

@@ -26,18 +26,23 @@ public struct GraphBuilder: Sendable {
   ///     layers, whose width their weights decide.
   ///   - inputs: indices of the values that it reads.
   /// - Returns: index of the value that it writes.
-  /// - Precondition: the values fit the operation, and it writes one.
+  /// - Throws: `TrainingError` of kind `fit` that names the node, where the operation refuses what it reads or one of
+  ///   its own numbers. Those numbers come from data, so they are no reason to trap.
+  /// - Precondition: the operation writes one value.
   @discardableResult
-  public mutating func add(_ operation: any GraphOperation, name: String, from inputs: Int...) -> Int {
+  public mutating func add(
+    _ operation: any GraphOperation, name: String, from inputs: Int...
+  ) throws(TrainingError) -> Int {
     let graph = ModelGraph(task: .regression, values: values, nodes: nodes, outputs: [], tensors: tensors)
     let node = Node(name: name, inputs: inputs, outputs: [values.count], operation: operation)
+    let types: [ValueType]
     do throws(GraphFault) {
-      let types = try operation.infer(OperationContext(graph: graph, node: node))
-      precondition(types.count == 1, "\(name): an operation with one output")
-      values.append(.init(name: name, type: types[0]))
+      types = try operation.infer(OperationContext(graph: graph, node: node))
     } catch {
-      preconditionFailure("\(error)")
+      throw .fit("building the model's graph: \(error)")
     }
+    precondition(types.count == 1, "\(name): an operation with one output")
+    values.append(.init(name: name, type: types[0]))
     nodes.append(node)
     return last
   }
@@ -45,10 +50,11 @@ public struct GraphBuilder: Sendable {
   /// Adds a scaling that changes nothing but the element type of its output, which is f32.
   ///
   /// - Returns: index of the value that it writes.
+  /// - Throws: `TrainingError` where the value is neither f32 nor f64.
   @discardableResult
-  public mutating func addIdentity(name: String, from input: Int) -> Int {
+  public mutating func addIdentity(name: String, from input: Int) throws(TrainingError) -> Int {
     let ones = [Float](repeating: 1, count: columns(of: input))
-    return add(Affine(scaling: .standardise, offset: ones.map { _ in 0 }, scale: ones), name: name, from: input)
+    return try add(Affine(scaling: .standardise, offset: ones.map { _ in 0 }, scale: ones), name: name, from: input)
   }
 
   /// Adds a fully connected layer: activation(x · weightsᵀ + bias).
@@ -79,8 +85,9 @@ public struct GraphBuilder: Sendable {
   ///   - head: how a family's last value is to be read.
   ///   - classCount: number of classes; 0 for regression.
   /// - Returns: a graph with the outputs `probabilities` (or `scores`), `class` and `label`, or `prediction`.
+  /// - Throws: `TrainingError` where softmax or the choice of a class does not take the value's type.
   /// - Precondition: the value is as wide as the head says.
-  public consuming func finish(_ head: OutputHead, classCount: Int) -> ModelGraph {
+  public consuming func finish(_ head: OutputHead, classCount: Int) throws(TrainingError) -> ModelGraph {
     switch head {
     case .number(let value):
       precondition(classCount == 0 && columns(of: value) == 1, "a number is one column")
@@ -91,18 +98,20 @@ public struct GraphBuilder: Sendable {
       let logits = addDense(
         name: "logits", from: value, weights: Matrix(rows: 2, columns: 1, elements: [0, 1]), bias: [0, 0],
         activation: .identity)
-      return finish(.logits(logits), classCount: classCount)
+      return try finish(.logits(logits), classCount: classCount)
     case .logits(let value):
-      let probabilities = add(Softmax(), name: AnswerNames.probabilities, from: value)
-      return finish(.probabilities(probabilities), classCount: classCount)
-    case .probabilities(let value): return classified(by: value, as: AnswerNames.probabilities, classCount)
-    case .scores(let value): return classified(by: value, as: AnswerNames.scores, classCount)
+      let probabilities = try add(Softmax(), name: AnswerNames.probabilities, from: value)
+      return try finish(.probabilities(probabilities), classCount: classCount)
+    case .probabilities(let value): return try classified(by: value, as: AnswerNames.probabilities, classCount)
+    case .scores(let value): return try classified(by: value, as: AnswerNames.scores, classCount)
     }
   }
 
-  private mutating func classified(by value: Int, as name: String, _ classCount: Int) -> ModelGraph {
+  private mutating func classified(
+    by value: Int, as name: String, _ classCount: Int
+  ) throws(TrainingError) -> ModelGraph {
     precondition(classCount >= 2 && columns(of: value) == classCount, "one column for each of \(classCount) classes")
-    let index = add(ArgMax(), name: "class", from: value)
+    let index = try add(ArgMax(), name: "class", from: value)
     return graph(
       .classification,
       [

@@ -51,7 +51,9 @@ public protocol FittedModel: Sendable {
   ///   - graph: the graph so far, preprocessing included.
   ///   - input: the value that holds the preprocessed row.
   /// - Returns: the value that holds the answers, and how they are to be read.
-  func export(into graph: inout GraphBuilder, input: Int) -> OutputHead
+  /// - Throws: `TrainingError` of kind `fit` where the graph refuses a node, because a learned number is not finite for
+  ///   instance.
+  func export(into graph: inout GraphBuilder, input: Int) throws(TrainingError) -> OutputHead
   /// Sentences about the fit, for the result table: `converged after 34 iterations`.
   var notes: [String] { get }
 }

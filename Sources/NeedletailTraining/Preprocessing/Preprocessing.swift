@@ -165,17 +165,18 @@ public struct Preprocessing: Sendable {
   /// Adds the preprocessing to an empty graph.
   ///
   /// - Returns: the value that holds the preprocessed row.
-  func export(into graph: inout GraphBuilder) -> Int {
+  /// - Throws: `TrainingError` that names the node and its column where a fitted number is not finite in f32.
+  func export(into graph: inout GraphBuilder) throws(TrainingError) -> Int {
     var value = 0
     if columnFits.contains(where: \.fills) {
-      value = graph.add(
+      value = try graph.add(
         Impute(fill: columnFits.map(\.fill)), name: "impute", from: value)
     }
     if widths.contains(where: { $0 > 0 }) {
-      value = graph.add(OneHot(widths: widths), name: "one_hot", from: value)
+      value = try graph.add(OneHot(widths: widths), name: "one_hot", from: value)
     }
     if let affine {
-      value = graph.add(
+      value = try graph.add(
         affine, name: affine.scaling == .minMax ? "min_max" : "standardise", from: value)
     }
     return value
@@ -211,10 +212,10 @@ public struct Preprocessing: Sendable {
   func transform(_ table: Table, rows: [Int]) throws(TrainingError) -> Matrix {
     guard !rows.isEmpty else { return Matrix(rows: 0, columns: columns) }
     var builder = emptyGraph()
-    var value = export(into: &builder)
+    var value = try export(into: &builder)
     // A plan needs a step, and answers in f32.
     if value == 0 || builder.values[value].type.element != .float32 {
-      value = builder.addIdentity(name: "identity", from: value)
+      value = try builder.addIdentity(name: "identity", from: value)
     }
     let graph = ModelGraph(
       task: .regression, values: builder.values, nodes: builder.nodes,
