@@ -49,6 +49,47 @@ import Testing
     #expect(row == [49.5, 4, 0, 0, 1])
   }
 
+  /// A column of 8 rows.
+  private func column(_ name: String, _ number: (Double) -> Double) -> Table.Column {
+    .init(name: name, values: .numbers((0..<8).map { number(Double($0)) }))
+  }
+
+  private func scaled(_ columns: [Table.Column], _ scaling: String) throws -> (fitted: Preprocessing, rows: Matrix) {
+    let table = Table(columns: columns, rowNumbers: Array(1...8))
+    let run = try configuration("preprocessing: { scale: \(scaling) }")
+    let fitted = try Preprocessing(features: table, rows: Array(0..<8), target: "t", configuration: run)
+    return (fitted, try fitted.transform(table, rows: Array(0..<8)))
+  }
+
+  // The deviation of 1e-80 overflows a factor of f32, that of 1e-200 is 0 in f64, and 1e-40 is a subnormal f32.
+  @Test(arguments: ["standardise", "min_max"], [1e-40, 1e-80, 1e-200])
+  func aColumnTooSmallForF32CountsAsConstantAndTheUserIsTold(scaling: String, unit: Double) throws {
+    let likelihood = column("p") { unit * (1 + $0) }
+    let warning =
+      "column \"p\": expected numbers that differ by more than 3e-39, the least that fp32 can scale, found less: the "
+      + "column counts as constant; use logarithms, or a larger unit"
+    // Seconds since 1970 need f64, small whole numbers do not.
+    for (start, element) in [(0.0, ValueType.Element.float32), (1_700_000_000, .float64)] {
+      let (fitted, rows) = try scaled([likelihood, column("x") { start + $0 }], scaling)
+      #expect(fitted.element == element)
+      #expect(fitted.warnings == [warning])
+      for row in 0..<8 { #expect(rows[row, 0] == 0) }
+      #expect(rows[7, 1] > rows[0, 1])
+    }
+  }
+
+  @Test(arguments: ["standardise", "min_max"], [20_000.01, 1_700_000_001, 3e38])
+  func aConstantColumnAsksForNoMoreDigitsAndBecomesZeroInF64Too(scaling: String, constant: Double) throws {
+    let flat = column("flat") { _ in constant }
+    let (plain, zeros) = try scaled([flat, column("x") { $0 }], scaling)
+    #expect(plain.element == .float32)
+    for row in 0..<8 { #expect(zeros[row, 0] == 0) }
+    let (exact, nearlyZeros) = try scaled([flat, column("x") { 1_700_000_000 + $0 }], scaling)
+    #expect(exact.element == .float64)
+    for row in 0..<8 { #expect(abs(nearlyZeros[row, 0]) < 1e-12) }
+    #expect(plain.warnings.isEmpty && exact.warnings.isEmpty)
+  }
+
   @Test func theGraphRefusesANumberThatIsNotFiniteByNodeAndColumn() throws {
     var builder = GraphBuilder(inputColumns: 2)
     let affine = Affine(scaling: .standardise, offset: [0, 0], scale: [1, .infinity])

@@ -146,6 +146,24 @@ import Testing
     #expect(plain.contents.definition.graph.values[0].type.element == .float32)
   }
 
+  @Test(arguments: [
+    ("linear_regression", "number"), ("mlp", "number"), ("logistic_regression", "class"), ("nearest_centroid", "class"),
+  ])
+  func everyFamilyTrainsBesideLikelihoodsTooSmallForF32(family: String, target: String) throws {
+    let csv =
+      "p,x,number,class\n"
+      + (0..<200).map { "\(1 + $0 * 37 % 100)e-80,\($0),\(3 * $0),\($0 < 100 ? "low" : "high")\n" }.joined()
+    let trained = try train(
+      "data: { files: data.csv, drop: [\(target == "class" ? "number" : "class")] }\n"
+        + "target: { column: \(target) }\nmodel: { family: \(family) }\n",
+      csv: csv)
+    #expect(trained.contents.definition.graph.values[0].type.element == .float32)
+    #expect(trained.warnings.count == 1 && trained.warnings[0].hasPrefix("column \"p\": "))
+    let metrics = trained.contents.metrics
+    #expect(try #require(metrics["test.r2"] ?? metrics["test.accuracy"]) > 0.9)
+    _ = try trained.encode(version: .first, signing: [])
+  }
+
   @Test func refusesTextAsARegressionTarget() throws {
     let error = #expect(throws: TrainingError.self) {
       try train(Synthetic.classesRun, sets: ["target.task=regression"])

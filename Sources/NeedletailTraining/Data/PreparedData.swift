@@ -53,7 +53,7 @@ struct PreparedData {
         "\(Figures.count(kept)) of \(Figures.count(dataset.rowsRead)) rows repeat an earlier one and are kept; "
           + "data.duplicates: drop leaves them out")
     }
-    self.warnings = warnings
+    self.warnings = warnings + preprocessing.warnings
   }
 
   /// Rows in the form that a family learns from.

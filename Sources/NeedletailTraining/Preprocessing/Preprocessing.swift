@@ -63,6 +63,8 @@ public struct Preprocessing: Sendable {
   let element: ValueType.Element
   /// Scaling of the preprocessed row; nil where nothing is scaled.
   let affine: Affine?
+  /// Sentences for people about columns that are treated in a way they may not expect.
+  let warnings: [String]
   /// Indicator columns of each feature, 0 for one that passes through.
   private let widths: [Int]
 
@@ -97,24 +99,33 @@ public struct Preprocessing: Sendable {
       throw TrainingError(
         .data, "features: expected at most \(Limits.columnsMax) columns after one-hot encoding, found \(columns)")
     }
-    let scales = configuration.scaling != .none && fits.contains { $0.feature.kind == .numeric }
-    let losesDigits = zip(fits, features.columns).contains { fit, column in
-      fit.feature.kind == .numeric && Self.losesDigits(rows.map { fit.bound(column, row: $0) })
+    guard configuration.scaling != .none, fits.contains(where: { $0.feature.kind == .numeric }) else {
+      element = request.element
+      affine = nil
+      warnings = []
+      return
     }
-    element = scales && losesDigits ? .float64 : request.element
-    affine =
-      scales
-      ? Self.fitAffine(
-        features, rows: rows, fits: fits, widths: widths, element: element, isMinMax: configuration.scaling == .minMax)
-      : nil
+    let losesDigits = zip(fits, features.columns).contains { fit, column in
+      fit.feature.kind == .numeric && ColumnSpread.losesDigits(Self.numbers(fit, column, rows))
+    }
+    element = losesDigits ? .float64 : request.element
+    (affine, warnings) = Self.fitAffine(
+      features, rows: rows, fits: fits, widths: widths, element: element,
+      scaling: configuration.scaling == .minMax ? .minMax : .standardise)
   }
 
   // MARK: - fitting
 
+  /// Numbers of a column in f64: gaps filled, kept gaps left out.
+  private static func numbers(_ fit: ColumnFit, _ column: Table.Column, _ rows: [Int]) -> [Double] {
+    rows.map { fit.bound(column, row: $0) }.filter { !$0.isNaN }
+  }
+
   private static func fitAffine(
-    _ table: Table, rows: [Int], fits: [ColumnFit], widths: [Int], element: ValueType.Element, isMinMax: Bool
-  ) -> Affine {
-    var affine = Affine(scaling: isMinMax ? .minMax : .standardise, offset: [], scale: [])
+    _ table: Table, rows: [Int], fits: [ColumnFit], widths: [Int], element: ValueType.Element, scaling: Affine.Scaling
+  ) -> (affine: Affine, warnings: [String]) {
+    var affine = Affine(scaling: scaling, offset: [], scale: [])
+    var warnings: [String] = []
     for (index, column) in table.columns.enumerated() {
       guard case .numbers = column.values else {
         // Indicators are 0 and 1 already, and codes are names.
@@ -123,38 +134,18 @@ public struct Preprocessing: Sendable {
         affine.scale += [Float](repeating: 1, count: width)
         continue
       }
-      // The numbers as the engine will see them: in its element type, gaps filled, kept gaps left out.
-      let bound = rows.map { fits[index].bound(column, row: $0) }.filter { !$0.isNaN }
-      let seen = element == .float64 ? bound : bound.map { Double(Float($0)) }
-      let (offset, scale) = isMinMax ? minMax(seen) : standardise(seen)
-      affine.offset.append(Float(offset))
-      affine.scale.append(Float(scale))
+      let values = numbers(fits[index], column, rows)
+      // The numbers as the engine will see them, in its element type.
+      let spread = ColumnSpread(element == .float64 ? values : values.map { Double(Float($0)) }, scaling)
+      affine.offset.append(spread.offset)
+      affine.scale.append(spread.factor)
+      if ColumnSpread(values, scaling).isBelowF32 {
+        warnings.append(
+          "column \(column.name.quotedForMessage): expected numbers that differ by more than 3e-39, the least that "
+            + "fp32 can scale, found less: the column counts as constant; use logarithms, or a larger unit")
+      }
     }
-    return affine
-  }
-
-  /// True where rounding to f32 may move a value by more than a ten-thousandth of the column's deviation, as it does
-  /// to the seconds of a day in this century.
-  private static func losesDigits(_ values: [Double]) -> Bool {
-    let present = values.filter { !$0.isNaN }
-    let (_, scale) = standardise(present)
-    let roundingMax = present.reduce(0) { max($0, abs($1 - Double(Float($1)))) }
-    return roundingMax * scale > 1e-4
-  }
-
-  /// A column that never changed in training becomes 0 throughout. Its factor is then 1, and families give it no
-  /// weight.
-  private static func standardise(_ values: [Double]) -> (offset: Double, scale: Double) {
-    let mean = values.reduce(0, +) / Double(values.count)
-    let variance = values.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(values.count)
-    let isConstant = values.allSatisfy { $0 == values[0] }
-    return (mean, isConstant || variance == 0 ? 1 : 1 / variance.squareRoot())
-  }
-
-  private static func minMax(_ values: [Double]) -> (offset: Double, scale: Double) {
-    let low = values.min() ?? 0
-    let high = values.max() ?? 0
-    return (low, high > low ? 1 / (high - low) : 1)
+    return (affine, warnings)
   }
 
   // MARK: - running
