@@ -30,6 +30,8 @@ public struct BundleContents: Sendable, Equatable {
 struct SectionReader {
   let file: UnsafeRawBufferPointer
   let manifest: BundleManifest
+  /// The header's bits of features that a reader must know.
+  let requiredFeatures: UInt64
 
   func contents() throws(BundleError) -> BundleContents {
     for section in manifest.sections where section.type == .tokenizer || section.type == .calibration {
@@ -52,6 +54,15 @@ struct SectionReader {
         try WeightsSection.checkLayout(blueprint.tensors, in: bytes)
         return WeightsSection.tensors(blueprint.tensors, in: bytes)
       }
+    }
+    // A server of format 1.0 reads the same file when the bit is unset, and must not compute another answer from it.
+    guard
+      requiredFeatures & BundleFormat.openGraph != 0 || !(blueprint.listsValues || GraphSection.needsOpenGraph(graph))
+    else {
+      throw BundleError(
+        .malformed,
+        "header: required features: expected bit 0 for a graph that readers of format 1.0 would misread, found it unset"
+      )
     }
     let labels = try optional(.labels, LabelsSection.decode) ?? []
     let contents = BundleContents(

@@ -30,6 +30,8 @@ public struct VerifiedBundle: Sendable {
 
   private let file: BundleFile
   private let limits: BundleLimits
+  /// The header's bits of features that a reader must know.
+  private let requiredFeatures: UInt64
 
   /// Checks header, checksum and signature, directory, identity, length and section hashes, in this order.
   ///
@@ -45,7 +47,8 @@ public struct VerifiedBundle: Sendable {
   ) throws(BundleError) {
     self.file = file
     self.limits = limits
-    (manifest, signingKey, signatureKeyIDs, signedManifest) = try file.withBytes { bytes throws(BundleError) in
+    (manifest, signingKey, signatureKeyIDs, signedManifest, requiredFeatures) = try file.withBytes {
+      bytes throws(BundleError) in
       let header = try BundleHeader(bytes, limits: limits)
       passed(.header)
       guard bytes.count >= header.signatures.upperBound else {
@@ -79,7 +82,7 @@ public struct VerifiedBundle: Sendable {
       passed(.hashes)
       return (
         manifest, signer, signatures.entries.map { Hex.text($0.keyID) },
-        SignedManifest(signed: signed, signatures: signatures, manifest: manifest)
+        SignedManifest(signed: signed, signatures: signatures, manifest: manifest), header.requiredFeatures
       )
     }
   }
@@ -89,7 +92,7 @@ public struct VerifiedBundle: Sendable {
   /// - Throws: `.badCompression`, `.malformed`, `.unsupported`, `.oversized` or `.invalidGraph`.
   public func decode() throws(BundleError) -> BundleContents {
     try file.withBytes { bytes throws(BundleError) in
-      try SectionReader(file: bytes, manifest: manifest).contents()
+      try SectionReader(file: bytes, manifest: manifest, requiredFeatures: requiredFeatures).contents()
     }
   }
 }

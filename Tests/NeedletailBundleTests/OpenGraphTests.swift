@@ -38,7 +38,9 @@ struct OpenGraphTests {
   // MARK: - what this reader does not know
 
   /// A bundle whose graph message was changed before it was sealed.
-  private func bundle(_ change: (UnsafeMutablePointer<Needletail__V1__Graph>) -> Void) throws -> [UInt8] {
+  private func bundle(
+    requiredFeatures: UInt64 = 0, _ change: (UnsafeMutablePointer<Needletail__V1__Graph>) -> Void
+  ) throws -> [UInt8] {
     var assembly = try assembly(BundleContents(definition: BundleFixtures.line(weight: 3, bias: 1)))
     let index = try #require(assembly.sections.firstIndex { $0.number == SectionType.graph.rawValue })
     let message = try #require(
@@ -52,6 +54,7 @@ struct OpenGraphTests {
     #expect(count == bytes.count)
     assembly.sections[index].stored = bytes
     assembly.sections[index].rawBytes = bytes.count
+    assembly.requiredFeatures = requiredFeatures
     return try assembly.encode(signing: [BundleFixtures.key])
   }
 
@@ -120,6 +123,68 @@ struct OpenGraphTests {
       })
     #expect(error?.reason == .malformed)
     #expect(error?.message.hasSuffix("found both") == true)
+  }
+
+  /// Makes the graph's node name what it reads and writes as nodes of several values do.
+  private static func list(
+    inputs: Int, outputs: Int, in graph: UnsafeMutablePointer<Needletail__V1__Graph>
+  ) {
+    let node = graph.pointee.nodes[0]!
+    (node.pointee.input, node.pointee.output) = (0, 0)
+    node.pointee.n_inputs = inputs
+    node.pointee.inputs = UnsafeMutablePointer<UInt32>(OpaquePointer(calloc(max(1, inputs), 4)))
+    node.pointee.n_outputs = outputs
+    node.pointee.outputs = UnsafeMutablePointer<UInt32>(OpaquePointer(calloc(max(1, outputs), 4)))
+    for index in 0..<outputs { node.pointee.outputs[index] = 1 }
+  }
+
+  @Test(arguments: [(257, 1), (1, 257)])
+  func aNodeOfTooManyValuesIsRefusedBeforeAnyValueIsLookedAt(inputs: Int, outputs: Int) throws {
+    // The value's type is unknown, too; its error names the node that writes it, which takes a search.
+    let error = refusal(
+      try bundle(requiredFeatures: 1) { graph in
+        Self.list(inputs: inputs, outputs: outputs, in: graph)
+        graph.pointee.values[1]!.pointee.type = Needletail__V1__DataType(12)
+      })
+    #expect(error?.reason == .oversized)
+    #expect(
+      error?.message
+        == "node \"line\": expected at most 256 inputs and outputs, found \(inputs) and \(outputs)")
+  }
+
+  // MARK: - the required bit
+
+  @Test func anOpenGraphWithoutItsBitIsRefused() throws {
+    var assembly = try assembly(BundleContents(definition: BundleFixtures.openGraph()))
+    assembly.requiredFeatures = 0
+    let error = refusal(try assembly.encode(signing: [BundleFixtures.key]))
+    #expect(error?.reason == .malformed)
+    #expect(
+      error?.message
+        == "header: required features: expected bit 0 for a graph that readers of format 1.0 would misread, found it unset"
+    )
+  }
+
+  @Test func weightsStoredByHalvesNeedTheBit() throws {
+    var definition = BundleFixtures.line(weight: 3)
+    definition.graph.tensors[0].storage = .float16([0x4200])
+    var assembly = try assembly(BundleContents(definition: definition))
+    #expect(assembly.requiredFeatures == 1)
+    #expect(refusal(try assembly.encode(signing: [BundleFixtures.key])) == nil)
+    assembly.requiredFeatures = 0
+    #expect(refusal(try assembly.encode(signing: [BundleFixtures.key]))?.reason == .malformed)
+  }
+
+  @Test func oneValueInAListNeedsTheBitForOldReadersSeeNone() throws {
+    // A reader of format 1.0 would take the node for one from value 0 to value 0.
+    let unset = refusal(try bundle { Self.list(inputs: 1, outputs: 1, in: $0) })
+    #expect(unset?.reason == .malformed)
+    let set = try read(bundle(requiredFeatures: 1) { Self.list(inputs: 1, outputs: 1, in: $0) })
+    #expect(set.definition == BundleFixtures.line(weight: 3, bias: 1))
+  }
+
+  @Test func theBitOnAGraphThatDoesNotNeedItIsRead() throws {
+    #expect(refusal(try bundle(requiredFeatures: 1) { _ in }) == nil)
   }
 
   // MARK: - faults that any reader must find

@@ -9,6 +9,8 @@ enum GraphSection {
   struct Blueprint {
     var graph: ModelGraph
     var tensors: [TensorPlace]
+    /// Whether a node names its values in `inputs` and `outputs`, where a reader of format 1.0 sees none.
+    var listsValues: Bool
   }
 
   static func decode(_ bytes: UnsafeRawBufferPointer) throws(BundleError) -> Blueprint {
@@ -41,8 +43,12 @@ enum GraphSection {
     let tensors = try MessageValues.messages(message.tensors, message.n_tensors).map { tensor throws(BundleError) in
       try TensorPlace(tensor)
     }
+    let listsValues = MessageValues.messages(message.nodes, message.n_nodes).contains {
+      $0.n_inputs > 0 || $0.n_outputs > 0
+    }
     return Blueprint(
-      graph: ModelGraph(task: task, values: values, nodes: nodes, outputs: outputs, tensors: []), tensors: tensors)
+      graph: ModelGraph(task: task, values: values, nodes: nodes, outputs: outputs, tensors: []), tensors: tensors,
+      listsValues: listsValues)
   }
 
   /// Without type, shape and domain a value is what format 1.0 knew: fp32 columns per row.
@@ -50,21 +56,24 @@ enum GraphSection {
     _ message: Needletail__V1__Value, _ index: Int, _ nodes: [Node]
   ) throws(BundleError) -> ModelGraph.Value {
     let name = MessageValues.text(message.name)
-    let writer = nodes.first { $0.outputs.contains(index) }.map { " of node \($0.name.quotedForMessage)" } ?? ""
-    let field = "value \(index) \(name.quotedForMessage)\(writer)"
+    /// The words of an error. The search for the writing node takes too long for values without a fault.
+    func field() -> String {
+      let writer = nodes.first { $0.outputs.contains(index) }.map { " of node \($0.name.quotedForMessage)" } ?? ""
+      return "value \(index) \(name.quotedForMessage)\(writer)"
+    }
     var type = ValueType(columns: Int(message.columns))
     if message.type.rawValue != 0 {
       type.element = try MessageValues.enumeration(
-        message.type.rawValue, as: ValueType.Element.self, "\(field): element type")
+        message.type.rawValue, as: ValueType.Element.self, "\(field()): element type")
     }
     type.domain = try MessageValues.enumeration(
-      message.domain.rawValue, as: ValueType.Domain.self, "\(field): domain")
+      message.domain.rawValue, as: ValueType.Domain.self, "\(field()): domain")
     if message.n_shape > 0 {
-      try Bounds.check(message.n_shape, 1...ValueType.rankMax, "\(field): dimensions of an item")
+      try Bounds.check(message.n_shape, 1...ValueType.rankMax, "\(field()): dimensions of an item")
       type.shape = MessageValues.integers(message.shape, message.n_shape)
       guard type.columns == Int(message.columns) else {
         throw BundleError(
-          .invalidGraph, "\(field): expected \(message.columns) elements in an item, found shape \(type.shape)")
+          .invalidGraph, "\(field()): expected \(message.columns) elements in an item, found shape \(type.shape)")
       }
     }
     return ModelGraph.Value(name: name, type: type)
@@ -72,6 +81,13 @@ enum GraphSection {
 
   private static func node(_ message: Needletail__V1__Node) throws(BundleError) -> Node {
     let name = MessageValues.text(message.name)
+    // The bound comes first: later checks search the lists of all nodes.
+    guard message.n_inputs <= Limits.nodeValuesMax, message.n_outputs <= Limits.nodeValuesMax else {
+      throw BundleError(
+        .oversized,
+        "node \(name.quotedForMessage): expected at most \(Limits.nodeValuesMax) inputs and outputs, found \(message.n_inputs) and \(message.n_outputs)"
+      )
+    }
     let operation: any GraphOperation
     do throws(GraphFault) {
       operation = try withUnsafePointer(to: message) { node throws(GraphFault) in
