@@ -233,6 +233,9 @@ public enum Limits {
   public static let storeEntriesMax = 65_536
   /// Misplaced and misnamed files that are listed by name; more are only counted.
   public static let storeProblemsMax = 1024
+  /// Bytes of the sentence that says why a bundle was refused; a longer one is cut. It stays in memory with the version's
+  /// status. Two quoted names of 64 characters with field, expected and found take some 600 bytes.
+  public static let rejectionMessageBytesMax = 4096
   /// Time without growth after which a file that is too short counts as abandoned.
   public static let incompleteStaleSeconds = 60
   /// First pause before a bundle is tried again that could not be read for want of memory or because of an I/O

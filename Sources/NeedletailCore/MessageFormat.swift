@@ -72,6 +72,17 @@ package enum MessageFormat {
   }
 }
 
+extension String {
+  /// The text, of which at most so many bytes are kept, with an ellipsis behind a text that was cut.
+  package func cut(toBytes bytesMax: Int) -> String {
+    guard utf8.count > bytesMax else { return self }
+    var end = utf8.index(startIndex, offsetBy: bytesMax)
+    // Moves back to the beginning of a Unicode scalar.
+    while end > startIndex, UTF8.isContinuation(utf8[end]) { end = utf8.index(before: end) }
+    return String(self[..<end]) + "…"
+  }
+}
+
 extension StringProtocol {
   /// The text in double quotes, with control characters escaped, cut after 64 scalars: foreign text inside a message
   /// must neither forge log lines nor flood them.

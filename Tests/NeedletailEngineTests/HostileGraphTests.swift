@@ -251,6 +251,15 @@ struct HostileGraph: Sendable, CustomTestStringConvertible {
     .init("reshape that overflows", node: "dense1", "of 3 elements in all") {
       $0.graph.nodes[0].operation = Reshape(shape: [1 << 32, 1 << 32])
     },
+    .init(
+      "reshape to very many dimensions", node: "dense1",
+      "expected 1 to 4 dimensions of 3 elements in all, found 1000 dimensions"
+    ) {
+      $0.graph.nodes[0].operation = Reshape(shape: Array(repeating: 1, count: 1000))
+    },
+    .init("reshape to nothing", node: "dense1", "of 3 elements in all, found 0 dimensions") {
+      $0.graph.nodes[0].operation = Reshape(shape: [])
+    },
     .init("whole numbers as weights", node: "dense1", "expected f32, f16 or int8, found i32") {
       $0.graph.tensors[0].storage = .int32(Array(repeating: 1, count: 12))
     },

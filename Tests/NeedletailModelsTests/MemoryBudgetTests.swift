@@ -81,4 +81,12 @@ struct MemoryBudgetTests {
     #expect(LoadCost.packing(graph) == 2 * once)
     #expect(once > 0)
   }
+
+  @Test func aVeryLongReasonIsCut() {
+    let short = String(repeating: "é", count: 1000)
+    #expect(Rejection(label: "plan", message: short).message == short)
+    let cut = Rejection(label: "plan", message: String(repeating: "é", count: 1_000_000)).message
+    #expect(cut.utf8.count <= Limits.rejectionMessageBytesMax + 3)
+    #expect(cut.hasPrefix(short) && cut.hasSuffix("é…"))
+  }
 }

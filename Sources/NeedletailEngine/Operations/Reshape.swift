@@ -19,11 +19,14 @@ public struct Reshape: GraphOperation {
 
   public func infer(_ context: OperationContext) throws(GraphFault) -> [ValueType] {
     let input = context.inputs[0]
+    let expected = "expected 1 to \(ValueType.rankMax) dimensions of \(input.columns) elements in all"
+    // A shape of millions of dimensions is counted, not printed.
+    guard (1...ValueType.rankMax).contains(shape.count) else {
+      throw context.fault("\(expected), found \(shape.count) dimensions")
+    }
     let type = ValueType(input.element, shape, per: input.domain)
-    guard (1...ValueType.rankMax).contains(shape.count), shape.allSatisfy({ $0 > 0 }), type.columns == input.columns
-    else {
-      throw context.fault(
-        "expected 1 to \(ValueType.rankMax) dimensions of \(input.columns) elements in all, found \(shape)")
+    guard shape.allSatisfy({ $0 > 0 }), type.columns == input.columns else {
+      throw context.fault("\(expected), found \(shape)")
     }
     return [type]
   }

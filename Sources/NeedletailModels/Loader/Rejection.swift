@@ -6,7 +6,7 @@ package import NeedletailEngine
 package struct Rejection: Error, Equatable, Sendable {
   /// The label of the reason in `needletail_bundles_rejected_total`.
   package let label: String
-  /// One sentence: field, expected, found.
+  /// One sentence: field, expected, found; at most ``Limits/rejectionMessageBytesMax`` bytes and an ellipsis.
   package let message: String
   /// True if the fault may lie with the machine and not with the bundle: it is tried again without a change.
   package let isTransient: Bool
@@ -16,7 +16,7 @@ package struct Rejection: Error, Equatable, Sendable {
 
   package init(label: String, message: String, isTransient: Bool = false) {
     self.label = label
-    self.message = message
+    self.message = message.cut(toBytes: Limits.rejectionMessageBytesMax)
     self.isTransient = isTransient
   }
 

@@ -53,11 +53,14 @@ public final class EventLog: Sendable {
     version: ModelVersion? = nil, _ facts: [Event.Fact] = []
   ) {
     let time = milliseconds()
-    let facts = facts.prefix(Limits.eventFactsMax).map { Event.Fact($0.name, Self.cut($0.value)) }
+    let facts = facts.prefix(Limits.eventFactsMax).map {
+      Event.Fact($0.name, $0.value.cut(toBytes: Limits.eventTextBytesMax))
+    }
     let event = ring.withLock { ring in
       ring.newest += 1
       let event = Event(
-        sequence: ring.newest, milliseconds: time, kind: kind, severity: severity, message: Self.cut(message),
+        sequence: ring.newest, milliseconds: time, kind: kind, severity: severity,
+        message: message.cut(toBytes: Limits.eventTextBytesMax),
         model: model, version: version, facts: facts)
       if ring.events.count == capacity { ring.events.removeFirst() }
       ring.events.append(event)
@@ -102,14 +105,6 @@ public final class EventLog: Sendable {
     if let version = event.version { metadata["version"] = "\(version)" }
     for fact in event.facts where !fact.value.isEmpty { metadata[fact.name] = "\(fact.value)" }
     logger.log(level: level, "\(event.message)", metadata: metadata)
-  }
-
-  private static func cut(_ text: String) -> String {
-    guard text.utf8.count > Limits.eventTextBytesMax else { return text }
-    var end = text.utf8.index(text.startIndex, offsetBy: Limits.eventTextBytesMax)
-    // Moves back to the beginning of a Unicode scalar.
-    while end > text.startIndex, UTF8.isContinuation(text.utf8[end]) { end = text.utf8.index(before: end) }
-    return String(text[..<end]) + "…"
   }
 }
 
