@@ -160,6 +160,22 @@ private func goodColumns() -> TensorFixture {
 
   // MARK: - refused requests
 
+  @Test func aNumberBeyondFP32IsRefusedInRowsOfF64Too() throws {
+    let schema = FeatureSchema(features: [Feature(name: "x", kind: .numeric, missing: .impute)], target: "y")
+    let binder = try FeatureBinder(schema, element: .float64)
+    var row = 0.0
+    for cell in [Cell.number(1e300), .number(-3.5e38), .text("1e39")] {
+      let error = #expect(throws: ServingError.self) { try binder.bind([cell], into: &row) }
+      #expect(
+        error?.message.hasPrefix("feature \"x\", row 0: expected a number within ±3.4028235e+38, found ") == true,
+        "\(error?.message ?? "")")
+    }
+    try binder.bind([.number(3.4e38)], into: &row)
+    #expect(row == 3.4e38)
+    try binder.bind([.missing], into: &row)
+    #expect(row.isNaN)
+  }
+
   struct BadRequest: Sendable, CustomTestStringConvertible {
     var name: String
     var message: String

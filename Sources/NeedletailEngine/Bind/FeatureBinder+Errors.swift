@@ -47,9 +47,8 @@ extension FeatureBinder {
     case .missing: return .invalidArgument("\(place): expected a value, found none")
     case .infinite: return .invalidArgument("\(place): expected a finite number, found \(found)")
     case .tooLarge:
-      let largest =
-        element == .float64 ? "\(Double.greatestFiniteMagnitude)" : "\(Float.greatestFiniteMagnitude)"
-      return .invalidArgument("\(place): expected a number within ±\(largest), found \(found)")
+      return .invalidArgument(
+        "\(place): expected a number within ±\(Float.greatestFiniteMagnitude), found \(found)")
     case .notANumber: return .invalidArgument("\(place): expected a number, found \(found)")
     case .notABool:
       return .invalidArgument("\(place): expected a BOOL byte of 0 or 1, found \(found.prefix { $0 != "." })")

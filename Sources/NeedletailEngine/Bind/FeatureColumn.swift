@@ -4,7 +4,7 @@ internal import NeedletailCore
 enum CellFault: Error {
   case missing
   case infinite
-  /// Finite, but beyond the element type of the bound row.
+  /// Finite, but beyond fp32.
   case tooLarge
   case notANumber
   case notABool
@@ -40,14 +40,15 @@ struct FeatureColumn: BitwiseCopyable {
 
   /// A number: itself, or for a categorical feature the code of a category. NaN is missing.
   ///
-  /// `Number` is the element type of the bound row.
+  /// `Number` is the element type of the bound row. A row of f64 keeps more digits, not a wider range: the layers
+  /// behind it compute in fp32, where a larger number would be an infinity.
   @inline(__always)
   func bind<Number: BinaryFloatingPoint>(number: Double) -> Result<Number, CellFault> {
-    let value = Number(number)
-    guard value.isFinite else {
+    guard Float(number).isFinite else {
       if number.isNaN { return missing() }
       return .failure(number.isInfinite ? .infinite : .tooLarge)
     }
+    let value = Number(number)
     guard isCategorical else { return .success(value) }
     guard number >= 0, number < Double(categories.count), number == number.rounded(.towardZero) else {
       return unknown()
