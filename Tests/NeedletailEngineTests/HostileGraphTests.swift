@@ -304,43 +304,6 @@ struct HostileGraph: Sendable, CustomTestStringConvertible {
     _ = try CompiledModel(ModelFixtures.mlp(widths: [3, 4, 2], precision: .int8))
   }
 
-  @Test func scratchBeyondTheLimitIsRefused() throws {
-    let columns = Limits.columnsMax
-    let graph = ModelGraph(
-      task: .regression, values: [.init(name: "row", columns: 1), .init(name: "wide", columns: columns)],
-      nodes: [Node(name: "one-hot", input: 0, output: 1, operation: OneHot(widths: [columns]))],
-      outputs: [.init(name: "wide", value: 1, kind: .number)], tensors: [])
-    var options = PlanOptions()
-    options.rowsMax = 4096
-    let error = #expect(throws: PlanError.self) { try Plan(graph, options: options) }
-    #expect(error?.message.contains("bytes of scratch for 4096 rows") == true)
-  }
-
-  @Test func weightsBeyondTheLimitAreRefusedBeforeAnyIsAllocated() throws {
-    // A layer of one column packs as sixteen: 64 MiB each, of 4 MiB that all share.
-    let columns = Limits.columnsMax
-    var values = [ModelGraph.Value(name: "row", columns: 1)]
-    var nodes: [Node] = []
-    for layer in 1...130 {
-      let wide = values.count
-      values += [.init(name: "wide\(layer)", columns: columns), .init(name: "narrow\(layer)", columns: 1)]
-      nodes.append(Node(name: "encode\(layer)", input: wide - 1, output: wide, operation: OneHot(widths: [columns])))
-      nodes.append(
-        Node(
-          name: "layer\(layer)", input: wide, output: wide + 1,
-          operation: Dense(weights: 0, bias: nil, activation: .identity)))
-    }
-    let graph = ModelGraph(
-      task: .regression, values: values, nodes: nodes,
-      outputs: [.init(name: "y", value: values.count - 1, kind: .number)],
-      tensors: [
-        WeightTensor(name: "w", shape: [1, columns], storage: .float32(Array(repeating: 1, count: columns)))
-      ])
-    let error = #expect(throws: PlanError.self) { try Plan(graph) }
-    #expect(error?.node == "layer128")
-    #expect(error?.message.contains("packed weights up to here: expected at most \(Limits.planBytesMax) bytes") == true)
-  }
-
   @Test func theDepthLimitIsTheKernels() {
     #expect(Limits.int8DepthMax == Int(NT_S8_DEPTH_MAX))
   }

@@ -192,6 +192,26 @@ private struct OneNode {
     }
   }
 
+  @Test mutating func aScalarBoundClipsToTheBitsOfOneBoundAColumn() throws {
+    for columns in [1, 2, 7, 8, 9, 16, 31, 33, 64, 65] {
+      let type = ValueType(columns: columns)
+      var rows = rows(3, columns)
+      rows[0][0] = .nan
+      rows[1][0] = -0.0
+      rows[2][columns - 1] = .infinity
+      for (low, high) in [([-0.5], []), ([], [0.25]), ([-0.5], [0.25]), ([0], [0])] as [([Float], [Float])] {
+        let spread = Clip(
+          low: low.flatMap { Array(repeating: $0, count: columns) },
+          high: high.flatMap { Array(repeating: $0, count: columns) })
+        let expected = try OneNode(spread, inputs: [type], output: type, isa: .scalar).answers(rows)
+        for isa in InstructionSet.supported {
+          let found = try OneNode(Clip(low: low, high: high), inputs: [type], output: type, isa: isa).answers(rows)
+          #expect(found.map(\.bitPattern) == expected.map(\.bitPattern), "\(isa), \(columns) columns")
+        }
+      }
+    }
+  }
+
   @Test func reshapeAddsNoStep() throws {
     let node = try OneNode(
       Reshape(shape: [6]), inputs: [ValueType(.float32, [2, 3])], output: ValueType(.float32, [6]))

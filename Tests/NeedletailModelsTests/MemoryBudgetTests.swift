@@ -82,6 +82,33 @@ struct MemoryBudgetTests {
     #expect(once > 0)
   }
 
+  @Test func tablesOfOperationsWithoutAProductAreCounted() {
+    let columns = 1000
+    let bounds = [Float](repeating: 1, count: columns)
+    func cost(_ operation: any GraphOperation) -> UInt64 {
+      LoadCost.packing(
+        ModelGraph(
+          task: .regression, values: [.init(name: "row", columns: columns), .init(name: "y", columns: columns)],
+          nodes: [Node(name: "node", input: 0, output: 1, operation: operation)],
+          outputs: [.init(name: "y", value: 1, kind: .number)], tensors: []))
+    }
+    #expect(cost(Clip(low: bounds, high: bounds)) >= 8 * UInt64(columns))
+    #expect(cost(SelectColumns(columns: Array(0..<columns))) >= 4 * UInt64(columns))
+    #expect(cost(Clip(high: [1])) < 64)
+  }
+
+  @Test func decodingCountsWhatASmallVarintBecomes() throws {
+    // One byte on the wire, four in the unpacked message, eight in the array of the operation.
+    var definition = BundleFixtures.line(weight: 3)
+    definition.graph.values[1].columns = 50_000
+    definition.graph.nodes[0].operation = SelectColumns(columns: Array(repeating: 0, count: 50_000))
+    definition.graph.tensors = []
+    let bundle = try VerifiedBundle(
+      BundleFile(bytes: BundleFixtures.bundle(BundleContents(definition: definition))), trust: BundleFixtures.trust,
+      expecting: nil, nowMilliseconds: 1_800_000_000_000)
+    #expect(LoadCost.decoding(bundle.manifest) >= 13 * 50_000)
+  }
+
   @Test func aVeryLongReasonIsCut() {
     let short = String(repeating: "é", count: 1000)
     #expect(Rejection(label: "plan", message: short).message == short)

@@ -520,25 +520,26 @@ static void check_arrange(size_t items, size_t columns) {
   free(a), free(b), free(y), free(wide_a), free(wide_b), free(wide), free(chosen), free(four), free(eight);
 }
 
-/// Clip against plain comparisons, NaN and infinite bounds included.
-static void check_clip(size_t items, size_t columns) {
-  float *x = exact(items * columns * 4), *y = exact(items * columns * 4), *low = exact(columns * 4);
-  float *high = exact(columns * 4);
+/// Clip against plain comparisons, NaN and infinite bounds included; each side has one bound, or one a column.
+static void check_clip(size_t items, size_t columns, bool one_low, bool one_high) {
+  size_t lows = one_low ? 1 : columns, highs = one_high ? 1 : columns;
+  float *x = exact(items * columns * 4), *y = exact(items * columns * 4), *low = exact(lows * 4);
+  float *high = exact(highs * 4);
   for (size_t i = 0; i < items * columns; i++) x[i] = awkward(true);
-  for (size_t c = 0; c < columns; c++) {
-    low[c] = next_random() % 5 ? next_float() : -INFINITY;
-    high[c] = next_random() % 5 ? next_float() + 1.0f : INFINITY;
-  }
-  nt_clip clip = {.low = low, .high = high, .columns = (uint32_t)columns};
+  for (size_t c = 0; c < lows; c++) low[c] = next_random() % 5 ? next_float() : -INFINITY;
+  for (size_t c = 0; c < highs; c++) high[c] = next_random() % 5 ? next_float() + 1.0f : INFINITY;
+  nt_clip clip = {
+      .low = low, .high = high, .columns = (uint32_t)columns, .has_one_low = one_low, .has_one_high = one_high};
   for (size_t t = 0; t <= table_count; t++) {
     nt_isa isa = t == 0 ? NT_ISA_SCALAR : tables[t - 1]->isa;
     run_unary(nt_clip_step(isa), &clip, items, x, items * columns * 4, y, items * columns * 4);
     bool right = true;
     for (size_t i = 0; i < items * columns; i++) {
-      float bounded = isnan(x[i]) ? x[i] : fminf(fmaxf(x[i], low[i % columns]), high[i % columns]);
+      float least = low[one_low ? 0 : i % columns], most = high[one_high ? 0 : i % columns];
+      float bounded = isnan(x[i]) ? x[i] : fminf(fmaxf(x[i], least), most);
       right = right && (y[i] == bounded || (isnan(y[i]) && isnan(bounded)));
     }
-    CHECK(right, "clip %s, %zu × %zu", nt_isa_name(isa), items, columns);
+    CHECK(right, "clip %s, %zu × %zu, one low %d, one high %d", nt_isa_name(isa), items, columns, one_low, one_high);
   }
   free(x), free(y), free(low), free(high);
 }
@@ -656,7 +657,7 @@ static void check_all(size_t pairs) {
     check_rows(1 + columns % 5, columns, true);
     check_preprocess(1 + columns % 6, columns);
     check_arrange(1 + columns % 6, columns);
-    check_clip(1 + columns % 6, columns);
+    for (int sides = 0; sides < 4; sides++) check_clip(1 + columns % 6, columns, sides & 1, sides & 2);
   }
   check_quantise_by_hand();
   check_math();

@@ -9,8 +9,10 @@ extern "C" {
 
 /// y = min(max(x, low), high), per column; NaN stays NaN. Infinite bounds are none.
 typedef struct nt_clip {
+  /// One bound for each column, or a single one for all: a value may have a million columns, and many nodes.
   const float *low, *high;
   uint32_t columns;
+  bool has_one_low, has_one_high;
 } nt_clip;
 
 /// Null where `isa` is of another architecture.

@@ -99,7 +99,7 @@ public struct PlanBuilder {
     }
   }
 
-  /// Packed weights are bounded before the first is allocated: many layers may name one tensor, and a column alone
+  /// Packed weights and tables are bounded before the first is allocated: many layers may name one tensor, and a column alone
   /// is packed as sixteen.
   private func checkWeightBytes() throws(PlanError) {
     var total = 0

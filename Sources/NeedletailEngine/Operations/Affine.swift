@@ -58,6 +58,9 @@ public struct Affine: PreprocessingOperation {
   }
 
   public var parameterCount: Int { offset.count + scale.count }
+  public func packedBytes(_ context: OperationContext) -> Int {
+    parameterCount * MemoryLayout<Float>.stride + PreprocessTables.runBytes
+  }
   public var words: String { scaling == .standardise ? "standardise" : "min-max" }
 
   public func reference(_ inputs: [[Double]], _ context: OperationContext) -> [[Double]] {

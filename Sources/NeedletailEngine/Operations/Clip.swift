@@ -37,10 +37,11 @@ public struct Clip: GraphOperation {
       }
     }
     guard !(low.isEmpty && high.isEmpty) else { throw context.fault("expected a bound, found none") }
-    let (lows, highs) = (Self.spread(low, -.infinity, type.columns), Self.spread(high, .infinity, type.columns))
-    if let column = lows.indices.first(where: { lows[$0] > highs[$0] }) {
+    // Where both bounds are single numbers, column 0 says it for all.
+    for column in 0..<max(low.count, high.count) where lowerBound(of: column) > upperBound(of: column) {
       throw context.fault(
-        "column \(column): expected a lower bound up to the upper one, found \(lows[column]) and \(highs[column])")
+        "column \(column): expected a lower bound up to the upper one, found \(lowerBound(of: column)) and \(upperBound(of: column))"
+      )
     }
     return [type]
   }
@@ -48,33 +49,36 @@ public struct Clip: GraphOperation {
   public func lower(_ node: Int, into plan: inout PlanBuilder) throws(PlanError) {
     let (input, output) = (plan.graph.nodes[node].inputs[0], plan.graph.nodes[node].outputs[0])
     let (columns, name) = (plan.graph.values[input].columns, plan.graph.nodes[node].name)
-    let lows = Self.spread(low, -.infinity, columns)
     let kernel = nt_clip(
-      low: try plan.storage.copy(lows, for: name),
-      high: try plan.storage.copy(Self.spread(high, .infinity, columns), for: name), columns: UInt32(columns))
+      low: try plan.storage.copy(low.isEmpty ? [-.infinity] : low, for: name),
+      high: try plan.storage.copy(high.isEmpty ? [.infinity] : high, for: name), columns: UInt32(columns),
+      has_one_low: low.count < 2, has_one_high: high.count < 2)
     plan.add(
       try plan.step(
         node, nt_clip_step(plan.isa.kernelSet), kernel, reading: [input], writing: [output], words: words,
         kernel: "clip"))
-    if lows.allSatisfy({ $0 >= 0 }) { plan.markNonnegative(output) }
+    if !low.isEmpty, low.allSatisfy({ $0 >= 0 }) { plan.markNonnegative(output) }
   }
 
   public var parameterCount: Int { low.count + high.count }
+  public func packedBytes(_ context: OperationContext) -> Int {
+    (max(1, low.count) + max(1, high.count)) * MemoryLayout<Float>.stride
+  }
   public var words: String { "clip" }
 
   public func reference(_ inputs: [[Double]], _ context: OperationContext) -> [[Double]] {
-    let columns = inputs[0].count
-    let (lows, highs) = (Self.spread(low, -.infinity, columns), Self.spread(high, .infinity, columns))
-    return [
+    [
       inputs[0].indices.map { column in
         let x = inputs[0][column]
-        return x.isNaN ? x : min(max(x, Double(lows[column])), Double(highs[column]))
+        return x.isNaN ? x : min(max(x, Double(lowerBound(of: column))), Double(upperBound(of: column)))
       }
     ]
   }
 
-  /// One bound a column.
-  private static func spread(_ bounds: [Float], _ none: Float, _ columns: Int) -> [Float] {
-    bounds.count == columns ? bounds : [Float](repeating: bounds.first ?? none, count: columns)
-  }
+  /// The lower bound of a column; minus infinity without one. A single bound is never spread: a value may have a million
+  /// columns, and a graph thousands of nodes.
+  private func lowerBound(of column: Int) -> Float { low.count > 1 ? low[column] : low.first ?? -.infinity }
+
+  /// The upper bound of a column; infinity without one.
+  private func upperBound(of column: Int) -> Float { high.count > 1 ? high[column] : high.first ?? .infinity }
 }

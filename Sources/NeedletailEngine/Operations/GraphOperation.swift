@@ -46,7 +46,7 @@ public protocol GraphOperation: Equatable, Sendable {
   var parameterCount: Int { get }
   /// Its matrix product, if it is one: what the choice at load times.
   func product(_ context: OperationContext) -> MatrixProduct?
-  /// Bytes of its weights as a plan packs them. They are added up before the first is allocated.
+  /// Bytes of its weights and tables as a plan stores them, at most. They are added up before the first is allocated.
   func packedBytes(_ context: OperationContext) -> Int
 
   // MARK: words and reference

@@ -30,6 +30,9 @@ public struct Impute: PreprocessingOperation {
   }
 
   public var parameterCount: Int { fill.count }
+  public func packedBytes(_ context: OperationContext) -> Int {
+    fill.count * MemoryLayout<Float>.stride + PreprocessTables.runBytes
+  }
   public var words: String { "impute" }
 
   public func reference(_ inputs: [[Double]], _ context: OperationContext) -> [[Double]] {

@@ -42,6 +42,7 @@ public struct OneHot: PreprocessingOperation {
     return true
   }
 
+  public func packedBytes(_ context: OperationContext) -> Int { widths.count * PreprocessTables.runBytes }
   public var words: String { "one-hot" }
 
   public func reference(_ inputs: [[Double]], _ context: OperationContext) -> [[Double]] {

@@ -45,6 +45,8 @@ struct PreprocessTables {
   var fill: [Float]?
   var affine: Affine?
   var widths: [Int]?
+  /// Bytes of one run of columns. There is one without one-hot, and at most one a column with it.
+  static let runBytes = MemoryLayout<nt_column_run>.stride
 
   /// Lays the tables out for the kernel.
   func kernel(columns: Int, in storage: PlanStorage, node: String) throws(PlanError) -> nt_preprocess {

@@ -50,6 +50,7 @@ public struct SelectColumns: GraphOperation {
   }
 
   public var parameterCount: Int { columns.count }
+  public func packedBytes(_ context: OperationContext) -> Int { columns.count * MemoryLayout<UInt32>.stride }
   public var words: String { "select columns" }
 
   public func reference(_ inputs: [[Double]], _ context: OperationContext) -> [[Double]] {

@@ -66,8 +66,10 @@ package struct MemoryBudget: Sendable {
 
 /// Upper bounds of the memory that loading a bundle takes, from sizes that are known before it is decoded.
 package enum LoadCost {
-  /// Size of the protobuf and Swift values that one byte of a message becomes.
-  private static let bytesPerMetadataByte: UInt64 = 8
+  /// Size of the protobuf and Swift values that one byte of a message becomes. A small number of one byte, such as a
+  /// selected column, takes four in the unpacked message and eight in the array of its operation; with the byte itself
+  /// that is 13, and allocators round up.
+  private static let bytesPerMetadataByte: UInt64 = 16
   /// Widest panel that kernels pack columns into: a layer of one column becomes one of 64.
   private static let panelColumns: UInt64 = 64
 
@@ -80,12 +82,15 @@ package enum LoadCost {
     }
   }
 
-  /// The packed weights of a graph: layers may name one tensor many times, and are padded.
+  /// The packed weights and the tables of a graph: layers may name one tensor many times, and are padded.
   ///
   /// - Parameter dequantised: int8 weights become fp32: decoded, and packed.
   package static func packing(_ graph: ModelGraph, dequantised: Bool = false) -> UInt64 {
     graph.nodes.indices.reduce(0) { sum, index in
-      guard let product = graph.nodes[index].operation.product(graph.context(of: index)) else { return sum }
+      let (operation, context) = (graph.nodes[index].operation, graph.context(of: index))
+      guard let product = operation.product(context) else {
+        return sum.plus(UInt64(clamping: operation.packedBytes(context)))
+      }
       let columns = UInt64(clamping: product.columns)
       let padded = (columns.plus(panelColumns - 1)) / panelColumns &* panelColumns
       let elementBytes: UInt64 = product.isInt8 ? (dequantised ? 8 : 1) : 4
