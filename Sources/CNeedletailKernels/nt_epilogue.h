@@ -4,12 +4,21 @@
 
 #include "nt_math.h"
 
+/// Before a loop over the rows of a tile: the columns fill the vectors. clang would take the rows instead, with 16
+/// gathers and 16 scatters a panel: 100 ns each on Sapphire Rapids, more than the products take.
+#if defined(__clang__)
+#define NT_EACH_ROW _Pragma("clang loop vectorize(disable) interleave(disable)")
+#else
+#define NT_EACH_ROW
+#endif
+
 /// Copies the valid columns of a tile (rows × 16) to where they belong, and raises the magnitudes of
 /// their rows where those are asked for.
 NT_INLINE void nt_store_tile(const float *tile, float *out, uint32_t *row_magnitudes, size_t row, size_t rows,
                              size_t columns, size_t panel) {
   size_t first = panel * NT_PANEL_COLUMNS;
   size_t valid = columns - first < NT_PANEL_COLUMNS ? columns - first : NT_PANEL_COLUMNS;
+  NT_EACH_ROW
   for (size_t r = 0; r < rows; r++) {
     float *to = out + (row + r) * columns + first;
     if (valid == NT_PANEL_COLUMNS) {
@@ -37,6 +46,7 @@ NT_INLINE void nt_s8_epilogue(const nt_s8_gemm_args *args, const int32_t *sums, 
     return;
   }
   _Alignas(64) float tile[8 * NT_PANEL_COLUMNS];
+  NT_EACH_ROW
   for (size_t r = 0; r < rows; r++) {
     float row_scale = args->row_scales[row + r];
     for (size_t c = 0; c < NT_PANEL_COLUMNS; c++) {
@@ -51,6 +61,7 @@ NT_INLINE void nt_s8_epilogue(const nt_s8_gemm_args *args, const int32_t *sums, 
 /// fp32 sums of rows × 16 (overwritten) → bias, activation → out.
 NT_INLINE void nt_f32_epilogue(const nt_f32_gemm_args *args, float *tile, const float *bias, size_t row, size_t rows,
                                size_t panel) {
+  NT_EACH_ROW
   for (size_t r = 0; r < rows; r++) {
     for (size_t c = 0; c < NT_PANEL_COLUMNS; c++) tile[r * NT_PANEL_COLUMNS + c] += bias[c];
   }
