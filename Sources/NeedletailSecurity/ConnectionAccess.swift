@@ -107,32 +107,34 @@ public struct ConnectionAccess: ~Copyable {
 
   // MARK: permissions
 
-  /// Whether the grant covers a call about `model`; nothing is charged. Admission asks this before it rejects a call
-  /// as overload, since callers without the grant must not learn that a model exists or how busy it is.
-  public mutating func reaches(_ call: AccessCalls, model: UnsafeRawBufferPointer) -> Bool {
-    guard calls.contains(call) else { return false }
-    guard !reachesAllModels else { return true }
-    do throws(AccessRefusal) {
-      try checkModel(model)
-      return true
-    } catch {
-      return false
-    }
-  }
-
-  /// Admits a call and charges it to the limits of the key. Call ``settle()`` when the call has ended.
+  /// Checks that the grant covers a call; nothing is charged. Admission asks this before anything else, since callers
+  /// without the grant must not learn that a model exists or how busy it is.
   /// - Parameters:
   ///   - model: UTF-8 name of the model; empty for calls about no model.
-  ///   - rows: Number of rows that the call declares; more than a server accepts is charged as
-  ///     `Limits.batchRowsMaxDefault`.
   ///   - ring: The current ring; read only if its generation differs from ``generation``.
-  public mutating func admit(
-    _ call: AccessCalls, model: UnsafeRawBufferPointer, rows: UInt64, _ ring: @autoclosure () -> KeyRing?, now: Instant
+  /// - Throws: The refusal, naming what the key may do.
+  public mutating func check(
+    _ call: AccessCalls, model: UnsafeRawBufferPointer, _ ring: @autoclosure () -> KeyRing?
   ) throws(AccessRefusal) {
     guard calls.contains(call) else { throw refusal(of: call, ring()) }
     if !reachesAllModels, !model.isEmpty { try checkModel(model) }
-    if hasRates { try charge(rows: rows, now: now) }
+  }
+
+  /// Charges a call to the limits of the key. Call ``settle()`` when the call has ended.
+  /// - Parameter rows: Number of rows that the call declares; more than a server accepts is charged as
+  ///   `Limits.batchRowsMaxDefault`.
+  /// - Throws: The refusal, naming the limit and the time after which the call may be tried again.
+  public mutating func charge(rows: UInt64, now: Instant) throws(AccessRefusal) {
+    if hasRates { try chargeLimits(rows: rows, now: now) }
     callsInFlight += 1
+  }
+
+  /// Checks and charges a call: ``check(_:model:_:)`` and ``charge(rows:now:)`` in one.
+  public mutating func admit(
+    _ call: AccessCalls, model: UnsafeRawBufferPointer, rows: UInt64, _ ring: @autoclosure () -> KeyRing?, now: Instant
+  ) throws(AccessRefusal) {
+    try check(call, model: model, ring())
+    try charge(rows: rows, now: now)
   }
 
   /// Notes that an admitted call has ended.
@@ -155,7 +157,7 @@ public struct ConnectionAccess: ~Copyable {
     return true
   }
 
-  private func charge(rows: UInt64, now: Instant) throws(AccessRefusal) {
+  private func chargeLimits(rows: UInt64, now: Instant) throws(AccessRefusal) {
     guard let grant else { return }
     let bounds = grant.bounds
     let usage = grant.usage

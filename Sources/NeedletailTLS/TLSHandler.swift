@@ -67,6 +67,10 @@ public final class TLSHandler: ChannelDuplexHandler {
     }
     var sealed = ByteBuffer()
     unwrapOutboundIn(data).withUnsafeReadableBytes { session.seal($0, into: &sealed) }
+    if let failure = session.failure {
+      promise?.fail(failure)
+      return fail(failure, context)
+    }
     context.write(wrapOutboundOut(sealed), promise: promise)
   }
 

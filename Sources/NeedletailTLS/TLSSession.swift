@@ -26,7 +26,8 @@ public final class TLSSession {
   private var output = ByteBuffer()
   /// Plain bytes that were to be sent before the handshake was complete.
   private var early = ByteBuffer()
-  private var failure: TLSError?
+  /// Reason why the session has failed; nil: it has not. A failed write shows here only.
+  public private(set) var failure: TLSError?
   /// Whether the handshake is complete.
   public private(set) var isReady = false
   /// Whether the peer has said that it sends no more.
@@ -71,7 +72,7 @@ public final class TLSSession {
         // RFC 6066 knows host names only, no addresses.
       : SSL_set1_host(session, name) == 1 && nt_ssl_set_server_name(session, name) == 1
     guard isSet else { throw TLSError(takingQueuedWithVerification: Int(X509_V_OK)) }
-    SSL_set_hostflags(session, UInt32(X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS))
+    SSL_set_hostflags(session, UInt32(X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT))
   }
 
   /// Decrypts what the socket brought, at the end of `plain`.
@@ -137,7 +138,8 @@ public final class TLSSession {
   private func write(_ plain: UnsafeRawBufferPointer) {
     var count = 0
     ERR_clear_error()
-    // The channel takes everything, and renegotiation is off: nothing makes a write wait.
+    // The channel takes everything, and renegotiation is off. A write fails while the peer's change of keys (TLS 1.3)
+    // is half read: its record was cut within the message, which no honest peer does.
     if SSL_write_ex(session, plain.baseAddress, plain.count, &count) != 1 { failure = queuedError }
   }
 

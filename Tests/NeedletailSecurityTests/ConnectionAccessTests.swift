@@ -53,7 +53,14 @@ struct ConnectionAccessTests {
     let ring = KeyRing([Self.grant(models: ["wine*"], bounds: .init(requestsPerSecond: 1))])
     var access = ConnectionAccess(isRequired: true)
     func reaches(_ model: String) -> Bool {
-      Array(model.utf8).withUnsafeBytes { access.reaches(.predict, model: $0) }
+      Array(model.utf8).withUnsafeBytes { model in
+        do throws(AccessRefusal) {
+          try access.check(.predict, model: model, ring)
+          return true
+        } catch {
+          return false
+        }
+      }
     }
     #expect(!reaches("wine"))
     _ = try authenticate(&access, ring)

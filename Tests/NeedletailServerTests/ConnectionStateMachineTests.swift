@@ -157,6 +157,13 @@ struct ConnectionStateMachineTests {
     #expect(ended.state.pauseReading(ReadPause(nanoseconds: 1)) == false)
   }
 
+  @Test func aConnectionThatClosesDuringAPauseIsNotReadAtItsEnd() {
+    var bench = Bench()
+    Self.enter(.paused, &bench)
+    bench.state.close()
+    #expect(bench.state.endPause() == nil)
+  }
+
   @Test func aPauseKeepsTheNumberOfEmptyReads() {
     var bench = Bench()
     #expect(bench.state.pauseReading(ReadPause(nanoseconds: 7, emptyReads: 3)) == true)

@@ -110,7 +110,13 @@ final class AdminConnection: ChannelInboundHandler {
 
   func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
     // A peer that ended its side gets the answer that it waits for, as `curl` behind a pipe may.
-    if case .inputClosed? = event as? ChannelEvent, case .waiting = state { context.close(promise: nil) }
+    if case .inputClosed? = event as? ChannelEvent {
+      switch state {
+      case .waiting: context.close(promise: nil)
+      case .answering: state = .answering(isKeepAlive: false)
+      case .receiving, .ended: break
+      }
+    }
     context.fireUserInboundEventTriggered(event)
   }
 

@@ -31,6 +31,10 @@ class ConnectionCodec {
 
   // MARK: from bytes to calls
 
+  /// Number of bytes of an unfinished call that the codec took out of the input and keeps. They count for the time
+  /// that a peer has for a call. A codec that leaves unfinished calls in the input keeps none.
+  var bytesPending: Int { 0 }
+
   /// Takes the next call out of `input`.
   /// - Parameters:
   ///   - input: bytes that arrived; the codec consumes those that it has read. A call borrows them.

@@ -136,7 +136,9 @@ final class Connection {
         context.counters.frameError(.undecodable).add(shard: context.shard)
         reject(id: id, error)
       case .wait:
-        if state.ranDry(hasPart: !input.isEmpty, now: now) { context.counters.torn.add(shard: context.shard) }
+        if state.ranDry(hasPart: !input.isEmpty || codec.bytesPending > 0, now: now) {
+          context.counters.torn.add(shard: context.shard)
+        }
         return .wait
       case .hold:
         state.holdBack()
@@ -239,6 +241,7 @@ final class Connection {
   func send(now: Instant) {
     guard !state.isClosed else { return }
     encryption?.seal(&output, into: &sealed)
+    if let failure = encryption?.failure { return failSession(failure) }
     // A socket that is full reports when it has room.
     if !socket.isFull { sendUnsent() }
     measureUnsent()
@@ -314,7 +317,7 @@ final class Connection {
   func checkTimeouts(now: Instant) {
     if let encryption, encryption.isOverdue(context.bounds.handshakeNanoseconds, now: now) {
       failHandshake(.timeout, "no end within the time given")
-    } else if let reason = state.overdue(bytesBuffered: input.unread.count, now: now) {
+    } else if let reason = state.overdue(bytesBuffered: input.unread.count + codec.bytesPending, now: now) {
       if reason == .stalledFrame {
         context.counters.stalled.add(shard: context.shard)
         reject(id: 0, .invalidArgument("frame: expected its end in time, found silence"))

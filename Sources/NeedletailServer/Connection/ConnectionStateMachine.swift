@@ -243,9 +243,10 @@ struct ConnectionStateMachine: ~Copyable {
   }
 
   /// Ends a read pause.
-  /// - Returns: the pause that was; nil: there was none.
+  /// - Returns: the pause that was; nil: there was none, or the connection closed meanwhile. The socket of a closed
+  ///   connection must not be read: its number may belong to another one by now.
   mutating func endPause() -> ReadPause? {
-    guard case .paused(let pause) = intake else { return nil }
+    guard case .paused(let pause) = intake, !isClosed else { return nil }
     intake = .reading
     return pause
   }

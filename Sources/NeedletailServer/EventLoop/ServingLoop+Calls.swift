@@ -64,16 +64,20 @@ extension ServingLoop {
 
   /// The one decision about a predict call: by its key's grant and limits, its deadline, its model, and the time and
   /// room that there is.
+  ///
+  /// The grant comes first: a caller without it must not learn that a model exists or how busy it is. The limits come
+  /// last: a call that is rejected as overload is not charged, or a client that obeys `retry_after_us` would use up
+  /// its rate for nothing.
   @inline(__always)
   private func decide(
     _ head: CallHead, _ times: ConnectionStateMachine.CallTimes, _ connection: Connection
   ) -> AdmissionDecision<AnswerSchema> {
-    if let error = access.rejection(
-      .predict, model: head.model, rows: head.rows, of: &connection.access, now: times.arrived)
-    {
+    if let error = access.denial(of: .predict, model: head.model, &connection.access) { return .reject(error) }
+    let decision = batcher.decide(head, into: self)
+    if case .reject(let error) = decision.outcome, error.code == .overloaded { return decision }
+    if let error = access.charge(rows: head.rows, to: &connection.access, now: times.arrived) {
       return .reject(error)
     }
-    let decision = batcher.decide(head, into: self)
     if case .reject = decision.outcome { connection.access.settle() }
     return decision
   }
@@ -101,7 +105,9 @@ extension ServingLoop {
       return connection.reject(
         id: request.id, .unimplemented("call: expected one that this server knows, found none"))
     }
-    if let error = access.rejection(kind, model: model, of: &connection.access, now: times.arrived) {
+    if let error = access.denial(of: kind, model: model, &connection.access)
+      ?? access.charge(to: &connection.access, now: times.arrived)
+    {
       return connection.reject(id: request.id, error)
     }
     guard connection.acceptControl(id: request.id) else {

@@ -56,6 +56,8 @@ final class ServingLoop: @unchecked Sendable {
   private var pausesEnding: [ReplyAddress] = []
   private var sweep: TimeoutSweep
   private var nextSweep: Instant
+  /// Whether the batcher's scratch is swept when this tick's calls are answered.
+  private var isSweepDue = false
   /// Time at which connections that were sent GoAway are made to leave.
   private var leaveDue: Instant?
   private var allocations: LoopAllocations?
@@ -147,6 +149,10 @@ final class ServingLoop: @unchecked Sendable {
     }
     batcher.run(into: self)
     flushConnections()
+    if isSweepDue {
+      isSweepDue = false
+      batcher.sweep()
+    }
     if batcher.hasUnsent { batcher.sent(at: now()) }
     batcher.feedShadows()
     allocations?.count()
@@ -261,7 +267,7 @@ final class ServingLoop: @unchecked Sendable {
       connection.checkTimeouts(now: now)
       if connection.state.isClosed { connections.markDirty(connection.address) }
     }
-    if range.upperBound == connections.slotCount { batcher.sweep() }
+    if range.upperBound == connections.slotCount { isSweepDue = true }
   }
 
   /// Leaves a connection unread for a while, or less: all paused connections are read together.

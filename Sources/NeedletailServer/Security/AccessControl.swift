@@ -30,25 +30,38 @@ final class AccessControl {
     generation = ring.generation
   }
 
-  /// Lets a call through and charges it to the key's limits, or says why not. This is the one check of every call; for
-  /// an allowed one it compares a few fields.
-  /// - Parameters:
-  ///   - model: empty for calls about no model.
-  ///   - rows: as declared by the call.
-  /// - Returns: nil: the call may go on, and ``ConnectionAccess/settle()`` must follow when it has ended.
-  func rejection(
-    _ call: AccessCalls, model: UnsafeRawBufferPointer = .init(start: nil, count: 0), rows: UInt64 = 0,
-    of access: inout ConnectionAccess, now: Instant
+  /// Error for a call that the client's grant does not cover; nil: it does. For a covered call this compares a few
+  /// fields.
+  /// - Parameter model: empty for calls about no model.
+  func denial(
+    of call: AccessCalls, model: UnsafeRawBufferPointer = .init(start: nil, count: 0), _ access: inout ConnectionAccess
   ) -> ServingError? {
     // Keys may have changed since the last call.
     if access.generation != generation, let ring { access.renew(ring) }
     do throws(AccessRefusal) {
-      try access.admit(call, model: model, rows: rows, ring, now: now)
+      try access.check(call, model: model, ring)
       return nil
     } catch {
-      counters.refusedCall(error.reason).add(shard: shard)
-      return error.error
+      return counted(error)
     }
+  }
+
+  /// Charges a call to the limits of the client's key.
+  /// - Parameter rows: as declared by the call.
+  /// - Returns: the error for a call beyond a limit; nil: the call may go on, and ``ConnectionAccess/settle()`` must
+  ///   follow when it has ended.
+  func charge(rows: UInt64 = 0, to access: inout ConnectionAccess, now: Instant) -> ServingError? {
+    do throws(AccessRefusal) {
+      try access.charge(rows: rows, now: now)
+      return nil
+    } catch {
+      return counted(error)
+    }
+  }
+
+  private func counted(_ refusal: AccessRefusal) -> ServingError {
+    counters.refusedCall(refusal.reason).add(shard: shard)
+    return refusal.error
   }
 
   /// Takes the key that a client showed.

@@ -30,6 +30,9 @@ struct EncryptedSession {
     plain.clear()
   }
 
+  /// Reason why nothing can be encrypted or decrypted any more; nil: both can.
+  var failure: TLSError? { session.failure }
+
   /// Adds to `sealed` that nothing follows.
   func end(into sealed: inout ByteBuffer) {
     session.end()
