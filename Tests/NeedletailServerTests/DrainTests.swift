@@ -45,7 +45,9 @@ struct DrainTests {
   }
 
   @Test func goAwayNamesTheLastCallAndLaterOnesAreRefused() async throws {
-    let test = try await TestServer(models: ["line": ModelFixtures.linearRegression(weights: [2, -3], bias: 1)]) { _ in
+    let test = try await TestServer(models: ["line": ModelFixtures.linearRegression(weights: [2, -3], bias: 1)]) {
+      // A busy machine may take seconds from GoAway to the call after it.
+      $0.limits.linger = .seconds(30)
     }
     try await test.server.waitUntilReady()
     let raw = try await RawConnection.connect(to: test.address)

@@ -17,6 +17,8 @@ public struct ServerConfiguration: Sendable {
     public var frame: Duration = .seconds(Limits.frameSecondsDefault)
     public var stall: Duration = .seconds(Limits.stallSecondsDefault)
     public var handshake: Duration = .seconds(Limits.handshakeSecondsDefault)
+    /// Time after GoAway for a client to close its connection by itself.
+    public var linger: Duration = .milliseconds(Limits.lingerMilliseconds)
     public var batchRowsMax = Limits.batchRowsMaxDefault
 
     public init() {}

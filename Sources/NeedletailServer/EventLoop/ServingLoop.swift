@@ -58,6 +58,7 @@ final class ServingLoop: @unchecked Sendable {
   private var nextSweep: Instant
   /// Whether the batcher's scratch is swept when this tick's calls are answered.
   private var isSweepDue = false
+  private let lingerNanoseconds: UInt64
   /// Time at which connections that were sent GoAway are made to leave.
   private var leaveDue: Instant?
   private var allocations: LoopAllocations?
@@ -86,6 +87,7 @@ final class ServingLoop: @unchecked Sendable {
     // An eighth of the shortest limit is near enough.
     sweep = TimeoutSweep(
       roundNanoseconds: Int64(min(Limits.timeoutSweepNanosecondsMax, max(1_000_000, shortest / 8))))
+    lingerNanoseconds = UInt64(clamping: limits.linger.nanoseconds)
     access = AccessControl(shared.keys?.ring, shard: shard, shared: shared)
     logger = shared.logger
     control = shared.control
@@ -347,7 +349,7 @@ final class ServingLoop: @unchecked Sendable {
         forEachConnection { $0.goAway() }
         guard !connections.isEmpty else { return continuation.resume() }
         whenEmpty = { continuation.resume() }
-        leaveDue = now().advanced(byMicroseconds: UInt64(Limits.lingerMilliseconds) * 1000)
+        leaveDue = Instant(nanoseconds: now().nanoseconds &+ lingerNanoseconds)
         setTimer()
       }
     }
