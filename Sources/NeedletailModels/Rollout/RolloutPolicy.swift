@@ -1,4 +1,5 @@
 public import NeedletailCore
+public import NeedletailYAML
 
 /// What an operator orders for one model's versions: the content of its `rollout.yaml`.
 public struct RolloutPolicy: Sendable, Equatable {
@@ -170,5 +171,189 @@ extension RolloutPolicy {
     var fraction = String(repeating: "0", count: 6 - digits.utf8.count) + digits
     while fraction.hasSuffix("0") { fraction.removeLast() }
     return "\(whole).\(fraction)"
+  }
+}
+
+/// A `rollout.yaml` that was read and understood.
+///
+/// ```yaml
+/// serve: 3                          # or latest, or [3, 4]
+/// labels: {stable: 3, canary: 4}
+/// split: {stable: 95, canary: 5}    # percent, sticky by routing key
+/// shadow: canary
+/// guard: {error_rate: 0.01, nan_rate: 0, latency_ratio: 1.5, window: 30s, min_requests: 100}
+/// keep: 1
+/// ```
+public struct RolloutFile: Sendable, Equatable {
+  public static let name = "rollout.yaml"
+
+  public let text: String
+  public let policy: RolloutPolicy
+
+  /// - Throws: an error that names the first line that is not understood. Unknown keys are refused: a mistyped guard must
+  ///   not mean that there is none.
+  public init(parsing text: String) throws(YAMLError) {
+    guard text.utf8.count <= Limits.rolloutFileBytesMax else {
+      throw YAMLError(
+        YAMLPlace(Self.name, line: 1), expected: "at most \(Limits.rolloutFileBytesMax) bytes",
+        found: "\(text.utf8.count)")
+    }
+    let root = try YAMLNode.parse(text, file: Self.name)
+    // An empty file is what `cp` leaves for a moment, before it has written anything.
+    guard !root.isNull else { throw root.wrong(expected: "a key", found: "none") }
+    policy = try RolloutReader().policy(root)
+    self.text = text
+  }
+}
+
+/// Reads the nodes of a `rollout.yaml` into a policy.
+private struct RolloutReader {
+  private static let keys = ["serve", "labels", "split", "shadow", "guard", "keep"]
+  private static let guardKeys = ["error_rate", "nan_rate", "latency_ratio", "window", "min_requests"]
+
+  func policy(_ root: YAMLNode) throws(YAMLError) -> RolloutPolicy {
+    var policy = RolloutPolicy()
+    let entries = try root.entries(known: Self.keys)
+    // Labels come first in any order of the file: the other keys refer to them.
+    for entry in entries where entry.word == "labels" { policy.labels = try labels(entry.value) }
+    for entry in entries {
+      switch entry.word {
+      case "serve": policy.serve = try serve(entry.value)
+      case "split": policy.split = try split(entry.value, policy.labels)
+      case "shadow": policy.shadow = try version(entry.value, policy.labels)
+      case "guard": policy.limits = try limits(entry.value)
+      case "keep": policy.keep = Int(try number(entry.value, 0...64, isWhole: true))
+      default: break
+      }
+    }
+    return policy
+  }
+
+  private func serve(_ node: YAMLNode) throws(YAMLError) -> RolloutPolicy.Serve {
+    if case .list(let items) = node.content {
+      var versions: [ModelVersion] = []
+      for item in items {
+        let version = try self.version(item)
+        guard !versions.contains(version) else { throw item.twice(version) }
+        versions.append(version)
+      }
+      guard (1...Limits.rolloutVersionsMax).contains(versions.count) else {
+        throw node.wrong(expected: "1 to \(Limits.rolloutVersionsMax) versions", found: "\(versions.count)")
+      }
+      return .versions(versions)
+    }
+    let word = try node.text()
+    if word == "latest" { return .latest }
+    guard let version = ModelVersion(decimal: word) else {
+      throw node.wrong(
+        expected: "latest, a version or a list of versions", hint: Suggestion.clause(for: word, among: ["latest"]))
+    }
+    return .versions([version])
+  }
+
+  private func labels(_ node: YAMLNode) throws(YAMLError) -> [RolloutPolicy.Label] {
+    var labels: [RolloutPolicy.Label] = []
+    for entry in try node.entries() {
+      // A number would hide a version, and `latest` has a meaning of its own.
+      guard (try? ModelID(entry.word)) != nil, entry.word.utf8.count <= Limits.rolloutLabelBytesMax,
+        ModelVersion(decimal: entry.word) == nil, entry.word != "latest"
+      else {
+        throw entry.key.wrong(
+          expected:
+            "a name of up to \(Limits.rolloutLabelBytesMax) letters, digits, '.', '_', '-' that is no version")
+      }
+      labels.append(.init(entry.word, try version(entry.value)))
+    }
+    guard labels.count <= Limits.rolloutVersionsMax else {
+      throw node.wrong(expected: "at most \(Limits.rolloutVersionsMax) labels", found: "\(labels.count)")
+    }
+    return labels.sorted { $0.name < $1.name }
+  }
+
+  private func split(_ node: YAMLNode, _ labels: [RolloutPolicy.Label]) throws(YAMLError) -> [RolloutPolicy.Arm] {
+    var arms: [RolloutPolicy.Arm] = []
+    for entry in try node.entries() {
+      let version = try self.version(entry.key, labels)
+      guard !arms.contains(where: { $0.version == version }) else { throw entry.key.twice(version) }
+      let percent = try number(entry.value, 0...100, isWhole: false)
+      let points = (percent * Double(RoutingPoint.count) / 100).rounded()
+      guard abs(points - percent * Double(RoutingPoint.count) / 100) < 1e-6 else {
+        throw entry.value.wrong(expected: "at most two decimals")
+      }
+      arms.append(.init(entry.word, version, points: Int(points)))
+    }
+    guard (1...Limits.rolloutVersionsMax).contains(arms.count) else {
+      throw node.wrong(expected: "1 to \(Limits.rolloutVersionsMax) shares", found: "\(arms.count)")
+    }
+    let sum = arms.reduce(0) { $0 + $1.points }
+    guard sum == RoutingPoint.count else {
+      throw node.wrong(
+        expected: "shares that sum up to 100", found: "\(Double(sum) * 100 / Double(RoutingPoint.count))")
+    }
+    return arms
+  }
+
+  private func limits(_ node: YAMLNode) throws(YAMLError) -> GuardLimits {
+    var limits = GuardLimits()
+    for entry in try node.entries(known: Self.guardKeys) {
+      switch entry.word {
+      case "error_rate": limits.errorRate = try number(entry.value, 0...1, isWhole: false)
+      case "nan_rate": limits.nanRate = try number(entry.value, 0...1, isWhole: false)
+      case "latency_ratio": limits.latencyRatio = try number(entry.value, 1...1000, isWhole: false)
+      case "window": limits.windowMilliseconds = try milliseconds(entry.value)
+      default: limits.minRequests = Int(try number(entry.value, 1...1_000_000, isWhole: true))
+      }
+    }
+    guard limits.errorRate != nil || limits.nanRate != nil || limits.latencyRatio != nil else {
+      throw node.wrong(expected: "error_rate, nan_rate or latency_ratio", found: "none")
+    }
+    return limits
+  }
+
+  /// A time: `30s`, `500ms`, `2m`, or a number of seconds.
+  private func milliseconds(_ node: YAMLNode) throws(YAMLError) -> Int {
+    let word = try node.text()
+    let units: [(suffix: String, milliseconds: Double)] = [("ms", 1), ("s", 1000), ("m", 60_000), ("", 1000)]
+    for unit in units where word.hasSuffix(unit.suffix) {
+      guard let value = decimal(String(word.dropLast(unit.suffix.count))) else { break }
+      let milliseconds = value * unit.milliseconds
+      guard milliseconds >= Double(Limits.guardWindowMillisecondsMin),
+        milliseconds <= Double(Limits.guardWindowMillisecondsMax)
+      else { break }
+      return Int(milliseconds)
+    }
+    throw node.wrong(expected: "a time from 500ms to 60m")
+  }
+
+  /// The version of a label, or a version itself.
+  private func version(_ node: YAMLNode, _ labels: [RolloutPolicy.Label] = []) throws(YAMLError) -> ModelVersion {
+    let word = try node.text()
+    if let label = labels.first(where: { $0.name == word }) { return label.version }
+    guard let version = ModelVersion(decimal: word) else {
+      throw node.wrong(
+        expected: labels.isEmpty ? "a version" : "a label or a version",
+        hint: Suggestion.clause(for: word, among: labels.map(\.name)))
+    }
+    return version
+  }
+
+  private func number(_ node: YAMLNode, _ range: ClosedRange<Double>, isWhole: Bool) throws(YAMLError) -> Double {
+    guard let value = decimal(try node.text()), range.contains(value), !isWhole || value == value.rounded() else {
+      let bounds = "\(Int(range.lowerBound)) to \(Int(range.upperBound))"
+      throw node.wrong(expected: "a \(isWhole ? "whole number" : "number") from \(bounds)")
+    }
+    return value
+  }
+
+  /// A number of digits and a point: neither `nan` nor `1e3` nor hexadecimal.
+  private func decimal(_ word: String) -> Double? {
+    guard !word.isEmpty, word.utf8.allSatisfy({ $0 == UInt8(ascii: ".") || (48...57).contains($0) }) else { return nil }
+    return Double(word)
+  }
+}
+
+extension YAMLNode {
+  fileprivate func twice(_ version: ModelVersion) -> YAMLError {
+    wrong(expected: "every version once", found: "\(version) twice")
   }
 }
