@@ -2,10 +2,8 @@
 
 #if defined(NT_X86)
 #include <cpuid.h>
-#elif defined(NT_ARM64) && defined(__linux__)
-#include <sys/auxv.h>
 #elif defined(NT_ARM64)
-#include <sys/sysctl.h>
+#include <sys/auxv.h>
 #endif
 
 #if defined(NT_X86)
@@ -31,16 +29,9 @@ static bool x86_supports(nt_isa isa) {
 }
 #elif defined(NT_ARM64)
 static bool arm64_supports(nt_isa isa) {
-#if defined(__linux__)
   const unsigned long hwcap_asimddp = 1ul << 20, hwcap2_i8mm = 1ul << 13;
   bool dotprod = getauxval(AT_HWCAP) & hwcap_asimddp;
   return isa == NT_ISA_NEON ? dotprod : dotprod && getauxval(AT_HWCAP2) & hwcap2_i8mm;
-#else
-  if (isa == NT_ISA_NEON) return true;  // every Apple CPU that runs a supported macOS
-  int has = 0;
-  size_t size = sizeof has;
-  return sysctlbyname("hw.optional.arm.FEAT_I8MM", &has, &size, NULL, 0) == 0 && has;
-#endif
 }
 #endif
 

@@ -1,4 +1,4 @@
-#if defined(__linux__) && !defined(_GNU_SOURCE)
+#if !defined(_GNU_SOURCE)
 #define _GNU_SOURCE
 #endif
 #include "nt_plan.h"

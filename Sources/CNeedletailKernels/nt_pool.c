@@ -1,22 +1,17 @@
-#if defined(__linux__) && !defined(_GNU_SOURCE)
+#if !defined(_GNU_SOURCE)
 #define _GNU_SOURCE
 #endif
 #include "nt_pool.h"
 
 #include <assert.h>
+#include <linux/futex.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
-#include <time.h>
-
-#if defined(__linux__)
-#include <linux/futex.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
-#elif defined(__APPLE__)
-#include <os/os_sync_wait_on_address.h>
-#endif
 
 /// Longest that a thread looks for work, or for the end of a part, before it sleeps.
 enum { spin_nanoseconds = 50000, looks_per_clock_read = 32 };
@@ -68,19 +63,11 @@ static uint64_t now_nanoseconds(void) {
 
 /// Sleeps unless `word` has changed; may return early.
 static void sleep_while(_Atomic uint32_t *word, uint32_t value) {
-#if defined(__linux__)
   syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0);
-#else
-  os_sync_wait_on_address(word, value, sizeof *word, OS_SYNC_WAIT_ON_ADDRESS_NONE);
-#endif
 }
 
 static void wake(_Atomic uint32_t *word, size_t count) {
-#if defined(__linux__)
   syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, (int)count, NULL, NULL, 0);
-#else
-  for (; count > 0; count--) os_sync_wake_by_address_any(word, sizeof *word, OS_SYNC_WAKE_BY_ADDRESS_NONE);
-#endif
 }
 
 /// Looks at `word` until it differs from `value` or the spin limit is over. True if it differs.
@@ -154,9 +141,7 @@ size_t nt_pool_start(size_t threads) {
   for (; started < threads; started++) {
     pthread_t thread;
     if (pthread_create(&thread, NULL, help, (void *)started) != 0) break;
-#if defined(__linux__)
     pthread_setname_np(thread, "nt-pool");
-#endif
     pthread_detach(thread);
   }
   pthread_sigmask(SIG_SETMASK, &before, NULL);

@@ -1,5 +1,8 @@
+internal import Glibc
 public import NeedletailCore
+internal import NeedletailCrypto
 internal import NeedletailEngine
+package import NeedletailSystem
 
 /// An encoder of bundles. Equal input gives equal bytes except for signatures.
 public struct BundleWriter: Sendable {
@@ -81,5 +84,197 @@ public struct BundleWriter: Sendable {
     return BundleAssembly.Section(
       number: type.rawValue, isOptional: isOptional, codec: .raw, alignment: alignment, stored: raw, rawBytes: raw.count
     )
+  }
+}
+
+/// Encoded sections, to which header and manifest are added: the last step of writing. Tests use it to make bundles with
+/// a fault behind a valid signature.
+package struct BundleAssembly: Sendable {
+  package struct Section: Sendable {
+    package var number: UInt32
+    package var isOptional: Bool
+    package var codec: SectionCodec
+    package var alignment: Int
+    package var stored: [UInt8]
+    package var rawBytes: Int
+
+    package init(
+      number: UInt32, isOptional: Bool = false, codec: SectionCodec, alignment: Int, stored: [UInt8], rawBytes: Int
+    ) {
+      self.number = number
+      self.isOptional = isOptional
+      self.codec = codec
+      self.alignment = alignment
+      self.stored = stored
+      self.rawBytes = rawBytes
+    }
+  }
+
+  package var model: String
+  package var version: UInt64
+  package var createdMilliseconds: UInt64
+  package var notAfterMilliseconds: UInt64
+  package var engineMin: UInt32
+  /// Bits that a reader must know; without any the file is of format 1.0.
+  package var requiredFeatures: UInt64
+  package var sections: [Section]
+
+  package init(
+    model: String, version: UInt64, createdMilliseconds: UInt64, notAfterMilliseconds: UInt64 = 0,
+    engineMin: UInt32 = engineGeneration, requiredFeatures: UInt64 = 0, sections: [Section]
+  ) {
+    self.model = model
+    self.version = version
+    self.createdMilliseconds = createdMilliseconds
+    self.notAfterMilliseconds = notAfterMilliseconds
+    self.engineMin = engineMin
+    self.requiredFeatures = requiredFeatures
+    self.sections = sections
+  }
+
+  /// Encodes the file with each section at the first aligned offset.
+  ///
+  /// - Parameter alter: changes the manifest before it is signed; for tests.
+  package func encode(
+    signing keys: [SigningKey], alter: (inout ManifestFields) -> Void = { _ in }
+  ) throws(BundleError) -> [UInt8] {
+    let (directory, end) = layOut(alter)
+    guard directory.count <= Limits.directoryBytesMax else {
+      throw BundleError(
+        .oversized, "directory bytes: expected at most \(Limits.directoryBytesMax), found \(directory.count)")
+    }
+    var header = BundleHeader(
+      directoryBytes: directory.count, signatureCapacity: BundleFormat.signatureCapacityDefault, fileBytes: end)
+    header.requiredFeatures = requiredFeatures
+    header.minor = requiredFeatures == 0 ? 0 : BundleFormat.minor
+    var bytes = Self.checksummed(header.encoded() + directory)
+    bytes += try SignatureBlock().encoded(capacity: header.signatureCapacity)
+    bytes.reserveCapacity(end)
+    for section in sections {
+      bytes.append(contentsOf: repeatElement(0, count: bytes.count.roundedUp(to: section.alignment) - bytes.count))
+      bytes += section.stored
+    }
+    for key in keys { bytes = try key.sign(bytes) }
+    return bytes
+  }
+
+  /// Recomputes the checksum of header and manifest. A signature made before becomes invalid.
+  ///
+  /// - Parameter bytes: a bundle, or at least its header and manifest.
+  package static func checksummed(_ bytes: [UInt8]) -> [UInt8] {
+    let directoryBytes = bytes[40..<44].reversed().reduce(0) { $0 << 8 | Int($1) }
+    let signed = bytes[..<min(bytes.count, BundleFormat.headerBytes + directoryBytes)]
+    let checksum = signed.withUnsafeBytes { BundleHeader.checksum(of: $0) }
+    var bytes = bytes
+    bytes.replaceSubrange(
+      BundleFormat.checksumOffset..<BundleFormat.headerBytes,
+      with: withUnsafeBytes(of: checksum.littleEndian) { Array($0) })
+    return bytes
+  }
+
+  /// Computes the offsets of the sections. Offsets are varints, so that larger ones lengthen the manifest, which moves
+  /// the sections: the computation is repeated until nothing changes.
+  ///
+  /// - Returns: the encoded manifest, and the size of the file in bytes.
+  private func layOut(_ alter: (inout ManifestFields) -> Void) -> (directory: [UInt8], fileBytes: Int) {
+    var fields = ManifestFields(
+      model: model, version: version, createdMilliseconds: createdMilliseconds,
+      notAfterMilliseconds: notAfterMilliseconds, engineMin: engineMin,
+      sections: sections.map { section in
+        ManifestFields.Section(
+          type: section.number, codec: UInt32(section.codec.rawValue), isOptional: section.isOptional, offset: 0,
+          storedBytes: UInt64(section.stored.count), rawBytes: UInt64(section.rawBytes),
+          alignment: UInt32(section.alignment), sha256: SHA256.hash(section.stored))
+      })
+    while true {
+      let before = fields
+      var altered = fields
+      alter(&altered)
+      let directory = altered.encoded()
+      var end = BundleFormat.headerBytes + directory.count + BundleFormat.signatureCapacityDefault
+      for index in sections.indices {
+        end = end.roundedUp(to: sections[index].alignment)
+        fields.sections[index].offset = UInt64(end)
+        end += sections[index].stored.count
+      }
+      if fields == before { return (directory, end) }
+    }
+  }
+}
+
+/// The publisher, which puts bundles into a store so that a reader sees either the old state or the new one.
+public enum Publisher {
+  /// Writes `bytes` to `STORE/<model>/<version>.ntb`: a temporary file in the same directory, fsync,
+  /// rename, fsync of the directory. The temporary file is removed on every failure; one that a killed
+  /// writer left is removed by the next writer after `Limits.abandonedFileSeconds`.
+  ///
+  /// - Parameter replace: false refuses to touch an existing version.
+  /// - Returns: the path of the published file.
+  /// - Throws: `.exists`, `.wrongName` if the bundle is another model or version, or `.io` that names
+  ///   the failed call.
+  public static func publish(
+    _ bytes: [UInt8], model: ModelID, version: ModelVersion, store: String, replace: Bool = false
+  ) throws(BundleError) -> String {
+    try checkIdentity(bytes, model: model, version: version)
+    let directory = "\(store)/\(model)"
+    do throws(SystemError) {
+      if try Directory.create(directory) { try Directory.synchronise(store) }
+    } catch {
+      throw BundleError(error)
+    }
+    let path = "\(directory)/\(version).ntb"
+    var status = stat()
+    guard replace || lstat(path, &status) != 0 else { throw existing(path) }
+    try AtomicFile.write(bytes, to: path, replace: replace)
+    return path
+  }
+
+  /// One above the highest version in the store, 1 for a new model.
+  public static func nextVersion(of model: ModelID, store: String) throws(BundleError) -> ModelVersion {
+    let path = "\(store)/\(model)"
+    var highest: UInt64 = 0
+    do throws(SystemError) {
+      try Directory.forEachName(in: path) { name in
+        if name.hasSuffix(".ntb"), let version = ModelVersion(decimal: name.dropLast(4)) {
+          highest = max(highest, version.number)
+        }
+        return true
+      }
+    } catch {
+      // A new model has no directory yet.
+      guard error.code == ENOENT else { throw BundleError(error) }
+    }
+    let (next, overflow) = highest.addingReportingOverflow(1)
+    guard !overflow, let version = ModelVersion(next) else {
+      throw BundleError(.oversized, "version: expected one below \(UInt64.max) in \(path), found it: no number is left")
+    }
+    return version
+  }
+
+  private static func checkIdentity(_ bytes: [UInt8], model: ModelID, version: ModelVersion) throws(BundleError) {
+    // The bundle must be complete and undamaged; the server decides which signatures it trusts.
+    _ = try VerifiedBundle(
+      BundleFile(bytes: bytes), trust: .allowingUnsigned, expecting: (model, version),
+      limits: BundleLimits(fileBytesMax: .max), nowMilliseconds: 0)
+  }
+
+  fileprivate static func existing(_ path: String) -> BundleError {
+    BundleError(.exists, "\(path): expected no such version, found one; a published version is never changed")
+  }
+}
+
+extension AtomicFile {
+  /// Writes a bundle, or another file of a store or beside one, and removes what killed writers left of such files.
+  ///
+  /// - Parameter replace: false refuses to touch an existing file.
+  /// - Throws: `.exists`, or `.io` naming the call that failed.
+  package static func write(_ bytes: [UInt8], to path: String, replace: Bool) throws(BundleError) {
+    do throws(SystemError) {
+      try write(bytes, to: path, existing: replace ? .replaced : .refused) {
+        $0 == "rollout.yaml" || $0.hasSuffix(".ntb")
+      }
+    } catch {
+      throw error.code == EEXIST ? Publisher.existing(path) : BundleError(error)
+    }
   }
 }

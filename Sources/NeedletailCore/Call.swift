@@ -71,3 +71,85 @@ public struct TensorView: BitwiseCopyable {
     self.strings = strings
   }
 }
+
+/// The way in which a call ended. Raw values are those of `needletail.v1.StatusCode`.
+public enum StatusCode: UInt8, Sendable, CaseIterable, CustomStringConvertible {
+  case ok = 0
+  case invalidArgument = 1
+  case notFound = 2
+  case unauthenticated = 3
+  case permissionDenied = 4
+  case deadlineExceeded = 5
+  case overloaded = 6
+  case unavailable = 7
+  case `internal` = 8
+  case unimplemented = 9
+
+  /// The name on the wire and in metric labels, e.g. `INVALID_ARGUMENT`.
+  public var description: String {
+    switch self {
+    case .ok: "OK"
+    case .invalidArgument: "INVALID_ARGUMENT"
+    case .notFound: "NOT_FOUND"
+    case .unauthenticated: "UNAUTHENTICATED"
+    case .permissionDenied: "PERMISSION_DENIED"
+    case .deadlineExceeded: "DEADLINE_EXCEEDED"
+    case .overloaded: "OVERLOADED"
+    case .unavailable: "UNAVAILABLE"
+    case .internal: "INTERNAL"
+    case .unimplemented: "UNIMPLEMENTED"
+    }
+  }
+
+  /// Whether the call was certainly not executed, so that trying again does no harm.
+  public var isSafeToRetry: Bool { self == .overloaded || self == .unavailable }
+}
+
+/// The reason why a call got no answer: a code for programs and one sentence for people.
+///
+/// The sentence names the field, what was expected and what was found. It never has an address or a path in it, because
+/// it goes to clients.
+public struct ServingError: Error, Equatable, Sendable, CustomStringConvertible {
+  /// The code for programs.
+  public let code: StatusCode
+  private let sentence: String
+  /// Microseconds after which the call may be tried again; 0 unless the code is `.overloaded`.
+  public let retryAfterMicroseconds: UInt32
+  /// Name of the model that the caller may have meant; the message asks for it.
+  public let suggestedModel: String?
+
+  /// Creates an error; codes without further values have functions of their own below.
+  public init(
+    _ code: StatusCode, _ sentence: String, retryAfterMicroseconds: UInt32 = 0, suggestedModel: String? = nil
+  ) {
+    self.code = code
+    self.sentence = sentence
+    self.retryAfterMicroseconds = retryAfterMicroseconds
+    self.suggestedModel = suggestedModel
+  }
+
+  /// The sentence for people, with the question for the suggested model.
+  public var message: String {
+    suggestedModel.map { "\(sentence), did you mean \($0.quotedForMessage)?" } ?? sentence
+  }
+
+  /// This error for a caller that must not learn of the suggested model.
+  public var withoutSuggestion: ServingError {
+    ServingError(code, sentence, retryAfterMicroseconds: retryAfterMicroseconds)
+  }
+
+  public static func == (a: ServingError, b: ServingError) -> Bool {
+    a.code == b.code && a.message == b.message && a.retryAfterMicroseconds == b.retryAfterMicroseconds
+  }
+
+  public var description: String { "\(code): \(message)" }
+
+  public static func invalidArgument(_ message: String) -> ServingError { .init(.invalidArgument, message) }
+  public static func notFound(_ message: String) -> ServingError { .init(.notFound, message) }
+  public static func unauthenticated(_ message: String) -> ServingError { .init(.unauthenticated, message) }
+  public static func permissionDenied(_ message: String) -> ServingError { .init(.permissionDenied, message) }
+  public static func unavailable(_ message: String) -> ServingError { .init(.unavailable, message) }
+  public static func deadlineExceeded(_ message: String) -> ServingError { .init(.deadlineExceeded, message) }
+  public static func unimplemented(_ message: String) -> ServingError { .init(.unimplemented, message) }
+  public static func `internal`(_ message: String) -> ServingError { .init(.internal, message) }
+}

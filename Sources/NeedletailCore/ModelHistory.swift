@@ -1,3 +1,76 @@
+/// Where a model came from.
+public struct Lineage: Equatable, Sendable {
+  public var trainerVersion: String
+  /// SHA-256 of the training files in the order of the run file, lower-case hexadecimal.
+  public var dataSHA256: String
+  /// The run's configuration, defaults merged in, as YAML.
+  public var configuration: String
+  public var seed: UInt64
+  /// Digest of the bundle this one was trained from, or empty.
+  public var parent: String
+  /// Name of the trainer's model family, e.g. `mlp`.
+  public var family: String
+  /// Rows trained on.
+  public var rows: Int
+  /// What the quantiser decided and why, one sentence.
+  public var quantisation: String
+
+  public init(
+    trainerVersion: String, dataSHA256: String, configuration: String, seed: UInt64, parent: String,
+    family: String, rows: Int, quantisation: String
+  ) {
+    self.trainerVersion = trainerVersion
+    self.dataSHA256 = dataSHA256
+    self.configuration = configuration
+    self.seed = seed
+    self.parent = parent
+    self.family = family
+    self.rows = rows
+    self.quantisation = quantisation
+  }
+}
+
+/// How inputs and answers were distributed when the model was trained.
+public struct DriftBaseline: Equatable, Sendable {
+  public struct Column: Equatable, Sendable {
+    public var name: String
+    public var rows: Int
+    /// 0…1.
+    public var missingRate: Double
+    /// Ascending, numeric columns only: e edges bound e − 1 bins of about equal mass.
+    public var quantileEdges: [Double]
+    public var binCounts: [Int]
+    /// Categorical columns only, most frequent first.
+    public var categories: [(category: String, count: Int)]
+
+    public init(
+      name: String, rows: Int, missingRate: Double, quantileEdges: [Double] = [], binCounts: [Int] = [],
+      categories: [(category: String, count: Int)] = []
+    ) {
+      self.name = name
+      self.rows = rows
+      self.missingRate = missingRate
+      self.quantileEdges = quantileEdges
+      self.binCounts = binCounts
+      self.categories = categories
+    }
+
+    public static func == (a: Column, b: Column) -> Bool {
+      a.name == b.name && a.rows == b.rows && a.missingRate == b.missingRate
+        && a.quantileEdges == b.quantileEdges && a.binCounts == b.binCounts
+        && a.categories.elementsEqual(b.categories, by: { $0.category == $1.category && $0.count == $1.count })
+    }
+  }
+
+  public var features: [Column]
+  public var prediction: Column
+
+  public init(features: [Column], prediction: Column) {
+    self.features = features
+    self.prediction = prediction
+  }
+}
+
 /// One raw value of a row, as a file or a client gives it.
 public enum Cell: Equatable, Sendable {
   case number(Double)

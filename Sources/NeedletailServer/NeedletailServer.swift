@@ -1,3 +1,4 @@
+internal import FoundationEssentials
 internal import Glibc
 public import Logging
 internal import NIOCore
@@ -12,12 +13,6 @@ internal import NeedletailServing
 internal import ServiceLifecycle
 internal import Synchronization
 internal import UnixSignals
-
-#if canImport(FoundationEssentials)
-  internal import FoundationEssentials
-#else
-  internal import Foundation
-#endif
 
 /// A server with all its parts: the store that loads models, the listener that answers calls, the admin port, and the
 /// signals that end them.

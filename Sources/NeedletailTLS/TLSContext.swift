@@ -1,4 +1,6 @@
 internal import COpenSSL
+internal import Glibc
+internal import NeedletailCore
 internal import NeedletailCrypto
 
 /// What the connections of one side have in common: own certificate, trusted CAs, versions and ciphers.
@@ -97,5 +99,167 @@ public final class TLSContext: @unchecked Sendable {
 
   private static func check(_ status: Int32) throws(TLSError) {
     guard status == 1 else { throw TLSError(takingQueuedWithVerification: Int(X509_V_OK)) }
+  }
+}
+
+/// An X.509 certificate. Immutable: OpenSSL lets all threads read it.
+public final class TLSCertificate: @unchecked Sendable {
+  let pointer: OpaquePointer
+
+  /// - Parameter pointer: an `X509`, which this object frees at its end.
+  init(owning pointer: OpaquePointer) { self.pointer = pointer }
+
+  deinit { X509_free(pointer) }
+
+  /// Reads all certificates of a PEM file, in their order.
+  /// - Returns: nil if the file cannot be read, holds no certificate, or holds one that is malformed.
+  public static func read(path: String) -> [TLSCertificate]? {
+    PEMFile.read(path) { file in
+      var certificates: [TLSCertificate] = []
+      while let pointer = PEM_read_bio_X509(file, nil, PEMFile.noPassword, nil) {
+        certificates.append(TLSCertificate(owning: pointer))
+      }
+      let isAtEnd = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE
+      return isAtEnd && !certificates.isEmpty ? certificates : nil
+    }
+  }
+
+  /// Time at which the certificate ends, in Unix seconds.
+  public var notAfter: Int {
+    var time = tm()
+    // A time that cannot be read counts as long past.
+    return ASN1_TIME_to_tm(X509_get0_notAfter(pointer), &time) == 1 ? timegm(&time) : 0
+  }
+
+  /// DNS names and URIs (SPIFFE) among the alternative names, in their order.
+  ///
+  /// The common name does not count: RFC 6125 deprecates it, and not every CA checks what stands there.
+  public var names: [String] {
+    guard let names = X509_get_ext_d2i(pointer, NID_subject_alt_name, nil, nil).map(OpaquePointer.init) else {
+      ERR_clear_error()
+      return []
+    }
+    defer { GENERAL_NAMES_free(names) }
+    return (0..<nt_general_name_count(names)).compactMap { index in
+      guard let name = nt_general_name_text(nt_general_name(names, index)) else { return nil }
+      return Self.text(
+        UnsafeBufferPointer(start: ASN1_STRING_get0_data(name), count: Int(ASN1_STRING_length(name))))
+    }
+  }
+
+  /// The text of a name, or nil for bytes that are no name: a NUL inside must not shorten it to another one.
+  private static func text(_ bytes: UnsafeBufferPointer<UInt8>) -> String? {
+    guard bytes.count <= Limits.certificateNameBytesMax, bytes.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else {
+      return nil
+    }
+    return String(decoding: bytes, as: UTF8.self)
+  }
+}
+
+/// The private key of a certificate. Immutable: OpenSSL lets all threads read it.
+public final class TLSPrivateKey: @unchecked Sendable {
+  let pointer: OpaquePointer
+
+  private init(owning pointer: OpaquePointer) { self.pointer = pointer }
+
+  deinit { EVP_PKEY_free(pointer) }
+
+  /// Reads the first private key of a PEM file.
+  /// - Returns: nil if the file cannot be read, or holds no private key or one that needs a password.
+  public static func read(path: String) -> TLSPrivateKey? {
+    PEMFile.read(path) { file in
+      PEM_read_bio_PrivateKey(file, nil, PEMFile.noPassword, nil).map(TLSPrivateKey.init(owning:))
+    }
+  }
+}
+
+private enum PEMFile {
+  /// Answers the question for a password. OpenSSL's own answer would be to ask at the terminal.
+  static let noPassword:
+    @convention(c) (UnsafeMutablePointer<CChar>?, Int32, Int32, UnsafeMutableRawPointer?) -> Int32 = {
+      _, _, _, _ in 0
+    }
+
+  static func read<Value>(_ path: String, _ body: (OpaquePointer) -> Value?) -> Value? {
+    CryptoLibrary.prepare()
+    ERR_clear_error()
+    defer { ERR_clear_error() }
+    guard let file = BIO_new_file(path, "r") else { return nil }
+    defer { BIO_free(file) }
+    return body(file)
+  }
+}
+
+/// Why a handshake, a session or the loading of a certificate failed.
+public struct TLSError: Error, Equatable, Sendable, CustomStringConvertible {
+  public enum Reason: Equatable, Sendable {
+    /// The peer showed no certificate although one is required.
+    case noCertificate
+    /// The peer's certificate was not issued by a trusted CA, or is not valid now.
+    case untrustedCertificate
+    /// The peer's certificate is for another name or address.
+    case wrongName
+    /// The peer ended the session with this alert (RFC 8446, section 6).
+    case alert(UInt8)
+    /// The peer does not speak TLS, or has no version or cipher in common with this side.
+    case protocolMismatch
+    /// The peer closed the connection before the handshake was complete.
+    case closed
+    /// Anything else: ``TLSError/text`` has the library's own words.
+    case other
+  }
+
+  public let reason: Reason
+  /// The cause in OpenSSL's words, without its files and lines.
+  public let text: String
+
+  public init(_ reason: Reason, _ text: String) {
+    self.reason = reason
+    self.text = text
+  }
+
+  public var description: String { text }
+
+  public static let closed = TLSError(.closed, "the connection ended during the handshake")
+
+  /// The alert by which a TLS 1.3 server says that it requires a certificate.
+  public static let alertCertificateRequired: UInt8 = 116
+  /// The alert by which a peer says that it supports no version that was offered.
+  public static let alertProtocolVersion: UInt8 = 70
+
+  /// Takes the reasons of the last failure from the thread's error queue, and empties it.
+  /// - Parameter verification: result of verifying the peer's certificate, a constant `X509_V_…`.
+  init(takingQueuedWithVerification verification: Int = Int(X509_V_OK)) {
+    var first: UInt = 0
+    var words: [String] = []
+    while true {
+      let code = ERR_get_error()
+      guard code != 0 else { break }
+      if first == 0 { first = code }
+      words.append(ERR_reason_error_string(code).map { String(cString: $0) } ?? "error \(code)")
+    }
+    if verification != Int(X509_V_OK), let text = X509_verify_cert_error_string(verification) {
+      words.append(String(cString: text))
+    }
+    reason = Self.reason(of: first, verification: verification)
+    text = words.isEmpty ? "unknown error of the TLS library" : words.joined(separator: ": ")
+  }
+
+  private static func reason(of code: UInt, verification: Int) -> Reason {
+    guard code != 0, ERR_GET_LIB(code) == ERR_LIB_SSL else { return .other }
+    let reason = ERR_GET_REASON(code)
+    switch reason {
+    case SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE: return .noCertificate
+    case SSL_R_CERTIFICATE_VERIFY_FAILED:
+      let names = [X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH]
+      return names.contains { Int($0) == verification } ? .wrongName : .untrustedCertificate
+    case SSL_R_WRONG_VERSION_NUMBER, SSL_R_HTTP_REQUEST, SSL_R_HTTPS_PROXY_REQUEST, SSL_R_UNSUPPORTED_PROTOCOL,
+      SSL_R_VERSION_TOO_LOW, SSL_R_UNKNOWN_PROTOCOL, SSL_R_UNEXPECTED_RECORD, SSL_R_UNEXPECTED_MESSAGE,
+      SSL_R_NO_SHARED_CIPHER, SSL_R_BAD_RECORD_TYPE, SSL_R_PACKET_LENGTH_TOO_LONG:
+      return .protocolMismatch
+    // OpenSSL reports an alert of the peer as a reason of its own: the alert's number plus 1000.
+    case SSL_AD_REASON_OFFSET...SSL_AD_REASON_OFFSET + 255: return .alert(UInt8(reason - SSL_AD_REASON_OFFSET))
+    default: return .other
+    }
   }
 }

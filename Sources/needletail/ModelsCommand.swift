@@ -91,3 +91,144 @@ struct ModelsCommand: AsyncParsableCommand {
     }
   }
 }
+
+/// All models and versions as a table for a terminal, with reasons below their versions.
+struct ModelsView {
+  private let report: ModelListReport
+  /// Unix time, in milliseconds.
+  private let now: UInt64
+
+  init(_ report: ModelListReport, now: UInt64) {
+    self.report = report
+    self.now = now
+  }
+
+  /// - Parameter width: columns of the window; nil: no limit.
+  func lines(width: Int? = nil) -> [String] {
+    var lines = report.models.isEmpty ? ["the store holds no models"] : table.lines(width: width)
+    for problem in report.problems {
+      let text = "problem: \(BundleOutput.plain(problem.path)): \(BundleOutput.plain(problem.reason))"
+      lines += TerminalTable.broken(text, width: width).map { TerminalTable.styled($0, .bad) }
+    }
+    return lines
+  }
+
+  private var table: TerminalTable {
+    var table = TerminalTable([
+      .init("MODEL", .left, charactersMin: 8), .init("VERSION", .right), .init("STATE", .left), .init("SHARE", .right),
+      .init("REQ/S", .right), .init("P99", .right), .init("SINCE", .right), .init("SIGNER", .left, charactersMin: 6),
+      .init("DIGEST", .left, charactersMin: 6),
+    ])
+    for model in report.models {
+      let name = BundleOutput.plain(model.model)
+      if model.versions.isEmpty { table.append([name] + Array(repeating: "-", count: 8)) }
+      for version in model.versions { append(version, of: model, name, to: &table) }
+    }
+    return table
+  }
+
+  private func append(
+    _ version: VersionReport, of model: ModelStatusReport, _ name: String, to table: inout TerminalTable
+  ) {
+    let isServing = model.servingVersion == version.version
+    let traffic = version.traffic
+    let isAsked = (traffic?.recentRequests ?? 0) > 0
+    table.append([
+      (name, .plain), ((isServing ? "* " : "") + String(version.version), isServing ? .strong : .plain),
+      (version.state?.description ?? "unknown", Self.style(version.state)),
+      (traffic.map { isAsked ? MessageFormat.share(Double($0.shareMillionths) / 1e6) : "-" } ?? "-", .plain),
+      (traffic.map { MessageFormat.rate($0.requestsPerSecond) } ?? "-", .plain),
+      (
+        traffic.flatMap { $0.p99Microseconds > 0 ? MessageFormat.duration(microseconds: $0.p99Microseconds) : nil }
+          ?? "-",
+        .plain
+      ),
+      (version.sinceMilliseconds > 0 ? MessageFormat.age(since: version.sinceMilliseconds, now: now) : "-", .plain),
+      (version.signer.isEmpty ? "-" : BundleOutput.plain(version.signer), .plain),
+      (version.digest.isEmpty ? "-" : BundleOutput.plain(String(version.digest.prefix(12))), .faint),
+    ])
+    if !version.reason.isEmpty {
+      table.append(note: BundleOutput.plain(version.reason), version.state == .rejected ? .bad : .faint)
+    }
+  }
+
+  private static func style(_ state: VersionState?) -> TerminalTable.Style {
+    switch state {
+    case .live: .good
+    case .rejected: .bad
+    case .retired: .faint
+    default: .plain
+    }
+  }
+}
+
+/// Prints the description of one model version for people.
+struct DescriptionPrinter {
+  private let model: ModelDescription
+
+  init(_ model: ModelDescription) {
+    self.model = model
+  }
+
+  func print() {
+    let state = model.state?.description ?? "unknown"
+    print("\(model.model) version \(model.version): \(model.task), \(state)")
+    for (name, value) in facts where !value.isEmpty {
+      print("  " + name.padding(toLength: 11, withPad: " ", startingAt: 0) + value)
+    }
+    section("inputs", model.inputs)
+    section("outputs", model.outputs)
+    pairs("metrics", model.metrics.mapValues { String(format: "%.6g", $0) })
+    // The configuration is a whole file, which only `--json` shows.
+    pairs("lineage", model.lineage.filter { !$0.value.contains("\n") && !$0.value.isEmpty })
+    guard !model.plan.isEmpty else { return }
+    print("plan")
+    for step in model.plan { print("  \(step)") }
+  }
+
+  /// Prints a line without control characters: names, labels and texts come from the publisher of the bundle.
+  private func print(_ line: String) { Swift.print(BundleOutput.plain(line)) }
+
+  private var facts: [(String, String)] {
+    let created = Date(timeIntervalSince1970: Double(model.createdMilliseconds) / 1000)
+    return [
+      ("created", model.createdMilliseconds > 0 ? ISO8601DateFormatter().string(from: created) : ""),
+      ("digest", model.digest), ("signer", model.signer.isEmpty ? "none: not signed" : model.signer),
+      ("precision", [model.precision, model.isa].filter { !$0.isEmpty }.joined(separator: " on ")),
+      ("timed", model.planChoice),
+      (
+        "memory",
+        model.residentBytes > 0 ? "\(model.residentBytes / 1024 + (model.residentBytes % 1024 > 0 ? 1 : 0)) KiB" : ""
+      ),
+      ("labels", Self.list(model.labels)),
+    ]
+  }
+
+  private func section(_ title: String, _ specs: [TensorSpecReport]) {
+    guard !specs.isEmpty else { return }
+    print(title)
+    let width = specs.map(\.name.count).max() ?? 0
+    for spec in specs {
+      let shape = spec.shape.map { $0 == 0 ? "rows" : String($0) }.joined(separator: ", ")
+      var line = "  " + spec.name + String(repeating: " ", count: width - spec.name.count)
+      line += "  \(spec.type?.description ?? "UNKNOWN") [\(shape)]"
+      if spec.optional { line += ", may be missing" }
+      if !spec.categories.isEmpty { line += ", one of " + Self.list(spec.categories) }
+      if !spec.summary.isEmpty { line += "  \(spec.summary)" }
+      print(line)
+    }
+  }
+
+  private func pairs(_ title: String, _ values: [String: String]) {
+    guard !values.isEmpty else { return }
+    print(title)
+    let width = values.keys.map(\.count).max() ?? 0
+    for (key, value) in values.sorted(by: { $0.key < $1.key }) {
+      print("  " + key + String(repeating: " ", count: width - key.count) + "  " + value)
+    }
+  }
+
+  private static func list(_ words: [String]) -> String {
+    words.prefix(12).joined(separator: ", ") + (words.count > 12 ? ", … (\(words.count))" : "")
+  }
+}

@@ -1,4 +1,5 @@
 import Foundation
+import FoundationNetworking
 import NeedletailClient
 import NeedletailCore
 import NeedletailModels
@@ -7,10 +8,6 @@ import NeedletailWire
 import Testing
 
 @testable import NeedletailServer
-
-#if canImport(FoundationNetworking)
-  import FoundationNetworking
-#endif
 
 @Suite("Control calls and admin HTTP", .timeLimit(.minutes(1)))
 struct ControlTests {

@@ -77,3 +77,82 @@ struct FeatureColumn: BitwiseCopyable {
     unknownCode.isNaN ? .failure(.unknownCategory) : .success(Number(unknownCode))
   }
 }
+
+/// Finds the index of a UTF-8 key: open addressing with linear probing, at most half full.
+///
+/// It holds plain pointers, so that a look-up neither allocates nor counts references. Its owner calls
+/// ``deallocate()`` when no reader is left.
+struct ByteTable: BitwiseCopyable {
+  /// Key index + 1; 0 is free.
+  private let slots: UnsafeMutablePointer<UInt32>
+  private let mask: Int
+  /// Key i lies in `bytes` from `ends[i]` up to `ends[i + 1]`.
+  private let ends: UnsafeMutablePointer<Int>
+  private let bytes: UnsafeMutablePointer<UInt8>
+  let count: Int
+
+  /// Duplicate keys keep the index of the first; a free slot always ends a probe.
+  init(_ keys: [String] = []) {
+    count = keys.count
+    var capacity = 2
+    while capacity < 2 * keys.count { capacity *= 2 }
+    mask = capacity - 1
+    slots = .allocate(capacity: capacity)
+    slots.initialize(repeating: 0, count: capacity)
+    ends = .allocate(capacity: keys.count + 1)
+    bytes = .allocate(capacity: max(1, keys.reduce(0) { $0 + $1.utf8.count }))
+    var end = 0
+    ends[0] = 0
+    for (index, key) in keys.enumerated() {
+      for byte in key.utf8 {
+        bytes[end] = byte
+        end += 1
+      }
+      ends[index + 1] = end
+    }
+    for index in keys.indices where self.index(of: self.key(index)) == nil {
+      var slot = Self.hash(self.key(index)) & mask
+      while slots[slot] != 0 { slot = (slot + 1) & mask }
+      slots[slot] = UInt32(index + 1)
+    }
+  }
+
+  func deallocate() {
+    slots.deallocate()
+    ends.deallocate()
+    bytes.deallocate()
+  }
+
+  /// The index of the first key with exactly these bytes. O(length) on average.
+  func index(of key: UnsafeRawBufferPointer) -> Int? {
+    var slot = Self.hash(key) & mask
+    while slots[slot] != 0 {
+      let index = Int(slots[slot]) - 1
+      if Self.equal(self.key(index), key) { return index }
+      slot = (slot + 1) & mask
+    }
+    return nil
+  }
+
+  /// True if key `index` has exactly these bytes.
+  func matches(_ key: UnsafeRawBufferPointer, at index: Int) -> Bool {
+    index < count && Self.equal(self.key(index), key)
+  }
+
+  private func key(_ index: Int) -> UnsafeRawBufferPointer {
+    UnsafeRawBufferPointer(start: bytes + ends[index], count: ends[index + 1] - ends[index])
+  }
+
+  private static func equal(_ a: UnsafeRawBufferPointer, _ b: UnsafeRawBufferPointer) -> Bool {
+    guard a.count == b.count else { return false }
+    for i in 0..<a.count where a[i] != b[i] { return false }
+    return true
+  }
+
+  /// FNV-1a, 64 bits, folded. Keys come from the model, so nobody outside can make them collide.
+  private static func hash(_ key: UnsafeRawBufferPointer) -> Int {
+    var hash: UInt64 = 0xcbf2_9ce4_8422_2325
+    for byte in key { hash = (hash ^ UInt64(byte)) &* 0x0000_0100_0000_01b3 }
+    return Int(truncatingIfNeeded: (hash ^ (hash >> 32)) & 0x7fff_ffff)
+  }
+}

@@ -99,8 +99,8 @@ public struct PlanBuilder {
     }
   }
 
-  /// Packed weights and tables are bounded before the first is allocated: many layers may name one tensor, and a column alone
-  /// is packed as sixteen.
+  /// Packed weights and tables are bounded before the first is allocated: many layers may name one tensor, and a
+  /// column alone is packed as sixteen.
   private func checkWeightBytes() throws(PlanError) {
     var total = 0
     for (index, node) in graph.nodes.enumerated() where !isDone[index] {
@@ -109,7 +109,7 @@ public struct PlanBuilder {
       guard total <= Limits.planBytesMax else {
         throw PlanError(
           node: node.name,
-          "node \(node.name.quotedForMessage): packed weights up to here: expected at most \(Limits.planBytesMax) bytes, found \(total)"
+          "node \(node.name.quotedForMessage): packed weights and tables up to here: expected at most \(Limits.planBytesMax) bytes, found \(total)"
         )
       }
     }

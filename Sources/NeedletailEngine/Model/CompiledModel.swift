@@ -64,3 +64,111 @@ public final class CompiledModel: Sendable {
     }
   }
 }
+
+/// Which golden sample a model failed, and how.
+public struct GoldenFailure: Error, Equatable, Sendable, CustomStringConvertible {
+  public let sample: String
+  /// The output at fault; nil where the whole row was at fault.
+  public let output: String?
+  public let expected: String
+  public let found: String
+
+  public init(sample: String, output: String?, expected: String, found: String) {
+    self.sample = sample
+    self.output = output
+    self.expected = expected
+    self.found = found
+  }
+
+  public var description: String {
+    let place = output.map { ", output \($0.quotedForMessage)" } ?? ""
+    return "golden sample \(sample.quotedForMessage)\(place): expected \(expected), found \(found)"
+  }
+}
+
+extension CompiledModel {
+  /// The model to serve: this one if its golden samples pass. If they do not, and it computes in another
+  /// precision than its bundle stores, the bundle's own, if that passes.
+  ///
+  /// - Parameters:
+  ///   - definition: what it was compiled from, with all weights.
+  ///   - options: likewise.
+  /// - Throws: the first sample that fails in the bundle's own precision.
+  public func passing(
+    _ samples: [GoldenSample], of definition: ModelDefinition, options: PlanOptions = PlanOptions()
+  ) throws(GoldenFailure) -> CompiledModel {
+    do throws(GoldenFailure) {
+      try GoldenCheck.run(samples, on: self)
+      return self
+    } catch {
+      guard let choice, choice.dequantises,
+        let stored = try? CompiledModel(
+          definition, options: options, choice: choice.storedInstead(because: error.description))
+      else { throw error }
+      try GoldenCheck.run(samples, on: stored)
+      return stored
+    }
+  }
+}
+
+/// Runs a bundle's golden samples on the machine that will serve it.
+public enum GoldenCheck {
+  /// - Throws: the first sample whose answer differs by more than its tolerance.
+  public static func run(_ samples: [GoldenSample], on model: CompiledModel) throws(GoldenFailure) {
+    for sample in samples { try check(sample, on: model) }
+  }
+
+  private static func check(_ sample: GoldenSample, on model: CompiledModel) throws(GoldenFailure) {
+    func failure(_ output: String?, expected: String, found: String) -> GoldenFailure {
+      GoldenFailure(sample: sample.name, output: output, expected: expected, found: found)
+    }
+
+    let answers: [(name: String, answer: GoldenSample.Answer)]
+    do {
+      answers = try model.answers(for: [sample.cells])
+    } catch {
+      switch sample.expectation {
+      case .refusal(error.code): return
+      case .refusal(let code): throw failure(nil, expected: "refusal \(code)", found: "\(error)")
+      case .answers: throw failure(nil, expected: "an answer", found: "\(error)")
+      }
+    }
+    guard case .answers(let expectations) = sample.expectation else {
+      throw failure(nil, expected: "a refusal", found: "an answer")
+    }
+    guard !expectations.isEmpty, sample.tolerance.isFinite, sample.tolerance >= 0 else {
+      throw failure(nil, expected: "outputs and a finite tolerance", found: "tolerance \(sample.tolerance)")
+    }
+    for (name, expected) in expectations {
+      guard let index = answers.firstIndex(where: { $0.name == name }) else {
+        throw failure(name, expected: "such an output", found: "none")
+      }
+      let tolerance = model.plan.outputs[index].kind == .number ? sample.tolerance : 0
+      if let difference = difference(expected, answers[index].answer, tolerance: tolerance) {
+        throw failure(name, expected: difference.expected, found: difference.found)
+      }
+    }
+  }
+
+  /// The first place where two answers disagree.
+  private static func difference(
+    _ expected: GoldenSample.Answer, _ found: GoldenSample.Answer, tolerance: Double
+  ) -> (expected: String, found: String)? {
+    switch (expected, found) {
+    case (.numbers(let expected), .numbers(let found)):
+      guard expected.count == found.count else { return ("\(expected.count) numbers", "\(found.count)") }
+      for (column, (x, y)) in zip(expected, found).enumerated() {
+        // Written so that a NaN fails it, unless both are.
+        let agrees = x == y || abs(y - x) <= tolerance * max(1, abs(x)) || (x.isNaN && y.isNaN)
+        if !agrees { return ("\(x) ± \(tolerance) relative in column \(column)", "\(y)") }
+      }
+      return nil
+    case (.strings(let expected), .strings(let found)):
+      guard expected.count == found.count else { return ("\(expected.count) strings", "\(found.count)") }
+      for (x, y) in zip(expected, found) where x != y { return (x.quotedForMessage, y.quotedForMessage) }
+      return nil
+    case (.numbers, .strings): return ("numbers", "strings")
+    case (.strings, .numbers): return ("strings", "numbers")
+    }
+  }
+}

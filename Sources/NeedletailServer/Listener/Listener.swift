@@ -1,3 +1,4 @@
+internal import FoundationEssentials
 internal import Glibc
 internal import Logging
 internal import NIOCore
@@ -9,12 +10,6 @@ internal import NeedletailSockets
 internal import NeedletailSystem
 internal import ServiceLifecycle
 internal import Synchronization
-
-#if canImport(FoundationEssentials)
-  internal import FoundationEssentials
-#else
-  internal import Foundation
-#endif
 
 /// Takes connections, hands them to the event loops, and drains them when the server stops.
 final class Listener: Service {

@@ -1,5 +1,6 @@
 internal import NeedletailModels
 internal import NeedletailSecurity
+internal import NeedletailSystem
 internal import NeedletailYAML
 internal import Synchronization
 

@@ -1,5 +1,6 @@
 internal import Glibc
 internal import NeedletailModels
+internal import NeedletailSystem
 internal import NeedletailTLS
 internal import Synchronization
 

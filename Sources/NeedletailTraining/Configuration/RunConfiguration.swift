@@ -213,3 +213,115 @@ public struct RunConfiguration: Sendable {
       dropsDuplicates: data["duplicates"].text == "drop", location: location)
   }
 }
+
+/// Every key that a run file may have.
+enum RunSettings {
+  /// - Parameters:
+  ///   - family: declares the keys of `model` and `training`, and narrows those of `features` and `preprocessing`.
+  ///   - families: all that may be chosen.
+  static func all(family: any ModelFamily, among families: [any ModelFamily]) -> [Setting] {
+    let familySetting = Setting(
+      "family", .choice(families.names), isRequired: true,
+      families.map { "\($0.name): \($0.summary)" }.joined(separator: " "))
+    return [
+      Setting("data", .section(data), "Where the rows come from; paths are relative to this file."),
+      Setting(
+        "features", .section(features(family.preprocessing)), "What the model gets to see, and what it does with gaps."),
+      Setting("target", .section(target), "What it predicts."),
+      Setting("split", .section(split), "Rows for training, for steering it, and for the final judgement."),
+      Setting(
+        "preprocessing", .section(preprocessing(family.preprocessing)),
+        "Becomes part of the model: the server runs the same."),
+      Setting("model", .section([familySetting] + family.modelSettings), "The model family and its shape."),
+      Setting("training", .section([seed] + family.trainingSettings), "How it learns."),
+      Setting("quantisation", .section(quantisation), "Smaller and faster weights, if the metric allows."),
+      Setting("publish", .section(publish), "The name it is served under."),
+    ]
+  }
+
+  static let seed = Setting(
+    "seed", .integer(0...Int(Int32.max)), .integer(1), "The same seed gives the same model.")
+
+  static let data: [Setting] = [
+    Setting("files", .list(.text), isRequired: true, "CSV files with a header; several are read one after the other."),
+    Setting("columns", .list(.text), "Feature columns; left out: all but the target and the dropped."),
+    Setting("drop", .list(.text), .list([]), "Columns to leave out, such as identifiers."),
+    Setting(
+      "missing", .list(.text), .list(["", "NA", "NaN", "null", "?"].map { .text($0) }),
+      "What stands for a missing value."),
+    Setting(
+      "duplicates", .choice(["keep", "drop"]), .text("keep"),
+      "Rows that repeat an earlier one in every column of the files."),
+    Setting("delimiter", .choice(["comma", "semicolon", "tab", "pipe"]), .text("comma"), "Between fields."),
+  ]
+
+  static let unknownPolicy = Setting.Kind.choice(["refuse", "zeros", "other"])
+
+  static func features(_ request: PreprocessingRequest) -> [Setting] {
+    let keep = request.missing == .kept ? ["keep"] : []
+    let missingPolicy = Setting.Kind.choice(keep + ["refuse", "mean", "median", "most_frequent", "constant"])
+    let known = keep.isEmpty ? "refuse it" : "keep it, which the model understands, refuse it"
+    return [
+      Setting(
+        "missing", missingPolicy, .text(request.missing == .kept ? "keep" : "refuse"),
+        "A missing value: \(known), or fill it in (mean and median mean most_frequent for categories)."),
+      Setting(
+        "unknown", unknownPolicy, .text("refuse"),
+        "A category never seen in training: refuse it, encode it as zeros, or as one more category."),
+      Setting(
+        "columns",
+        .sectionPerColumn([
+          Setting(
+            "type", .choice(TableRequest.ColumnType.allCases.map(\.rawValue)), .text("auto"),
+            "What the column holds."),
+          Setting("missing", missingPolicy, "As above, for this column."),
+          Setting("unknown", unknownPolicy, "As above, for this column."),
+          Setting("constant", .text, "What to fill in with missing: constant."),
+          Setting("summary", .text, "One sentence for people who call the model."),
+        ]), "Columns that differ."),
+    ]
+  }
+
+  static let target: [Setting] = [
+    Setting("column", .text, isRequired: true, "The column to predict."),
+    Setting(
+      "task", .choice(TableRequest.TargetUse.allCases.map(\.rawValue)), .text("auto"),
+      "Classification for text and for at most 20 different whole numbers, else regression."),
+  ]
+
+  static let split: [Setting] = [
+    Setting("train", .number(0.01...1), .number(0.7), "Fractions; they add up to 1."),
+    Setting("validation", .number(0...0.9), .number(0.15), "Decides when to stop and whether int8 is good enough."),
+    Setting("test", .number(0.01...0.9), .number(0.15), "Never seen before the final figures."),
+    Setting("seed", .integer(0...Int(Int32.max)), .integer(1), "Which rows go where."),
+    Setting("stratified", .flag, .flag(true), "Every class in the same proportion in every part."),
+  ]
+
+  static func preprocessing(_ request: PreprocessingRequest) -> [Setting] {
+    switch request.numbers {
+    case .scaled:
+      [
+        Setting(
+          "scale", .choice(["standardise", "min_max", "none"]), .text("standardise"),
+          "Mean 0 and deviation 1, or the range 0 to 1; fitted on the training rows only.")
+      ]
+    case .unscaled: [Setting("scale", .choice(["none"]), .text("none"), "This family takes numbers as they are.")]
+    }
+  }
+
+  static let quantisation: [Setting] = [
+    Setting(
+      "precision", .choice(["auto", "int8", "fp32"]), .text("auto"),
+      "With auto, int8 where there is something to gain and the metric allows it."),
+    Setting(
+      "max_loss_points", .number(0...100), .number(0.5),
+      "Accuracy, or R² times 100, that int8 may cost on validation or test rows."),
+    Setting("calibration_rows", .integer(1...1_000_000), .integer(512), "Training rows that int8 is measured on."),
+  ]
+
+  static let publish: [Setting] = [
+    Setting("model", .text, "The model's name in a store; left out: the name of this file."),
+    Setting(
+      "expires_days", .integer(1...36_500), "A server refuses the version after so many days; left out: never."),
+  ]
+}

@@ -1,5 +1,110 @@
 internal import Glibc
 internal import NeedletailCore
+internal import NeedletailEngine
+
+/// A multilayer perceptron: fully connected layers, trained by mini-batches.
+///
+/// The same data, settings and seed give the same weights on the same machine.
+struct MLP: ModelFamily {
+  let name = "mlp"
+  let summary = "neural network of fully connected layers, for classes and numbers."
+  let tasks: Set<ModelGraph.Task> = [.classification, .regression]
+  let usesValidationRows = true
+  let gainsFromInt8 = true
+  let modelSettings = [
+    Setting(
+      "hidden", .list(.integer(1...65_536)), .list([.integer(128), .integer(64)]), "Units of each hidden layer."),
+    Setting(
+      "activation", .choice(["relu", "tanh", "gelu", "logistic"]), .text("relu"), "After each hidden layer."),
+    Setting(
+      "dropout", .number(0...0.95), .number(0), "Share of hidden units switched off at random while training."),
+  ]
+  let trainingSettings = [
+    Setting("epochs", .integer(1...1_000_000), .integer(100), "Passes over the training rows at most."),
+    Setting("batch_size", .integer(1...1_000_000), .integer(32), "Rows that a step learns from."),
+    Setting("optimiser", .choice(["adam", "adamw", "sgd"]), .text("adamw"), "How gradients become steps."),
+    Setting("learning_rate", .number(1e-12...1000), .number(0.001), "Size of a step."),
+    Setting(
+      "schedule", .choice(["constant", "cosine"]), .text("cosine"), "How the learning rate goes over the epochs."),
+    Setting("momentum", .number(0...0.9999), .number(0.9), "Share of the last step that sgd repeats."),
+    Setting("weight_decay", .number(0...100), .number(0.01), "Pulls weights (not biases) towards zero."),
+    Setting("gradient_clip", .number(0...1e9), .number(5), "Largest norm of a step's gradient; 0: any."),
+    Setting(
+      "patience", .integer(0...1_000_000), .integer(20),
+      "Epochs without a better validation loss before it stops; the best weights are kept. 0: never."),
+  ]
+
+  func fit(_ context: FitContext<Matrix>) throws(TrainingError) -> any FittedModel {
+    let training = context.training
+    let patience = training["patience"].integer ?? 0
+    guard patience == 0 || context.validation.count > 0 else {
+      throw .fit(
+        "training.patience: expected validation rows to stop by, found none; set split.validation or patience: 0")
+    }
+    let isRegression = context.task == .regression
+    let scale = isRegression ? TargetScale(context.train.targets) : TargetScale(offset: 0, scale: 1)
+    let hidden = context.model["hidden"].elements.compactMap(\.integer)
+    let sizes = [context.train.inputs.columns] + hidden + [isRegression ? 1 : context.classCount]
+    let activation = Self.activation(context.model["activation"].text)
+    let network = Network(
+      sizes: sizes, activation: activation, isRegression: isRegression,
+      batchRowsMax: max(training["batch_size"].integer ?? 32, 256))
+    var random = RandomSource(seed: context.seed, purpose: "weights")
+    let inputs = context.train.inputs
+    let idle = (0..<inputs.columns).filter { column in (0..<inputs.rows).allSatisfy { inputs[$0, column] == 0 } }
+    network.initialise(&random, idleInputs: idle)
+
+    var loop = TrainingLoop(network: network, context: context, scale: scale)
+    let outcome = try loop.run()
+    return FittedMLP(
+      layers: network.exportLayers(scale: scale), activation: activation, isRegression: isRegression, notes: [outcome])
+  }
+
+  private static func activation(_ name: String?) -> Dense.Activation {
+    switch name {
+    case "tanh": .tanh
+    case "gelu": .gelu
+    case "logistic": .logistic
+    default: .relu
+    }
+  }
+}
+
+/// Scale of a regression's targets. They are learned at mean 0 and deviation 1, and the exported last layer undoes it.
+struct TargetScale {
+  let offset: Double
+  let scale: Double
+
+  init(offset: Double, scale: Double) {
+    self.offset = offset
+    self.scale = scale
+  }
+
+  init(_ targets: [Double]) {
+    let mean = targets.reduce(0, +) / Double(targets.count)
+    let variance = targets.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(targets.count)
+    self.init(offset: mean, scale: variance > 0 ? variance.squareRoot() : 1)
+  }
+}
+
+struct FittedMLP: FittedModel {
+  /// Weights [outputs, inputs] and bias of every layer.
+  let layers: [(weights: Matrix, bias: [Float])]
+  let activation: Dense.Activation
+  let isRegression: Bool
+  let notes: [String]
+
+  func export(into graph: inout GraphBuilder, input: Int) -> OutputHead {
+    var value = input
+    for (index, layer) in layers.enumerated() {
+      let isLast = index == layers.count - 1
+      value = graph.addDense(
+        name: isLast ? "output" : "hidden\(index + 1)", from: value, weights: layer.weights, bias: layer.bias,
+        activation: isLast ? .identity : activation)
+    }
+    return isRegression ? .number(value) : .logits(value)
+  }
+}
 
 /// Epochs over mini-batches. The validation rows decide which weights are kept, and when to stop.
 struct TrainingLoop {

@@ -1,6 +1,164 @@
+internal import Foundation
+internal import Glibc
 internal import NeedletailBundle
 public import NeedletailCore
 internal import NeedletailEngine
+
+/// Abilities of a stream: colours and redrawn lines on a terminal, plain text elsewhere.
+public struct Terminal: Sendable {
+  /// True where a line can be drawn again.
+  public let isInteractive: Bool
+  public let hasColour: Bool
+  /// Columns of the window.
+  public let width: Int
+
+  public init(isInteractive: Bool, hasColour: Bool, width: Int) {
+    self.isInteractive = isInteractive
+    self.hasColour = hasColour
+    self.width = width
+  }
+
+  /// - Parameter descriptor: 1 or 2. `NO_COLOR` and `TERM=dumb` are honoured.
+  public init(descriptor: Int32) {
+    let isTerminal = isatty(descriptor) == 1
+    let isDumb = getenv("TERM").map { String(cString: $0) == "dumb" } ?? true
+    var size = winsize()
+    let hasSize = isTerminal && ioctl(descriptor, UInt(TIOCGWINSZ), &size) == 0 && size.ws_col > 0
+    self.init(
+      isInteractive: isTerminal && !isDumb, hasColour: isTerminal && !isDumb && getenv("NO_COLOR") == nil,
+      width: hasSize ? Int(size.ws_col) : 80)
+  }
+
+  /// A log file or a pipe.
+  public static let plain = Terminal(isInteractive: false, hasColour: false, width: 80)
+
+  func bold(_ text: String) -> String { paint("1", text) }
+  func dim(_ text: String) -> String { paint("2", text) }
+  func yellow(_ text: String) -> String { paint("33", text) }
+  func cyan(_ text: String) -> String { paint("36", text) }
+
+  private func paint(_ code: String, _ text: String) -> String {
+    hasColour ? "\u{1B}[\(code)m\(text)\u{1B}[0m" : text
+  }
+}
+
+/// Numbers as people like to read them.
+enum Figures {
+  static func fixed(_ value: Double, _ digits: Int) -> String { String(format: "%.\(digits)f", value) }
+
+  /// Up to four significant digits.
+  static func short(_ value: Double) -> String { String(format: "%.4g", value) }
+
+  /// Digits in groups of three: `1,257`.
+  static func count(_ value: Int) -> String {
+    var groups: [String] = []
+    var rest = abs(value)
+    while rest >= 1000 {
+      let digits = String(rest % 1000)
+      groups.insert(String(repeating: "0", count: 3 - digits.count) + digits, at: 0)
+      rest /= 1000
+    }
+    groups.insert(String(rest), at: 0)
+    return (value < 0 ? "-" : "") + groups.joined(separator: ",")
+  }
+
+  static func bytes(_ value: Int) -> String {
+    switch value {
+    case ..<1024: "\(value) B"
+    case ..<(1024 * 1024): fixed(Double(value) / 1024, 1) + " KiB"
+    case ..<(1024 * 1024 * 1024): fixed(Double(value) / 1_048_576, 1) + " MiB"
+    default: fixed(Double(value) / 1_073_741_824, 2) + " GiB"
+    }
+  }
+
+  static func microseconds(_ value: Double) -> String {
+    value < 1000 ? fixed(value, value < 10 ? 2 : 1) + " µs" : fixed(value / 1000, 2) + " ms"
+  }
+
+  /// A time as `12s`, `3m 05s` or `2h 10m`.
+  static func duration(_ seconds: Double) -> String {
+    guard seconds.isFinite, seconds >= 0 else { return "–" }
+    if seconds < 10 { return fixed(seconds, 1) + "s" }
+    let whole = Int(min(seconds, 1e9).rounded())
+    if whole < 60 { return "\(whole)s" }
+    if whole < 3600 { return "\(whole / 60)m " + String(format: "%02ds", whole % 60) }
+    return "\(whole / 3600)h " + String(format: "%02dm", whole / 60 % 60)
+  }
+}
+
+/// Turns epoch reports into text: one line that is redrawn on a terminal, a line now and then elsewhere.
+///
+/// It writes nothing itself: reports and times go in, text to write comes out.
+public struct ProgressDisplay {
+  private let terminal: Terminal
+  private let start: Instant
+  private var lastShown: Instant?
+  private var isLineOpen = false
+
+  /// Shortest time between two drawings on a terminal, and between two lines in a log.
+  static let redrawMicroseconds: UInt32 = 100_000
+  static let lineMicroseconds: UInt32 = 2_000_000
+
+  public init(terminal: Terminal, start: Instant) {
+    self.terminal = terminal
+    self.start = start
+  }
+
+  /// - Returns: text to write; nil while nothing is due.
+  public mutating func show(_ report: EpochReport, now: Instant) -> String? {
+    let isEdge = report.epoch == 1 || report.epoch == report.epochCount
+    let interval = terminal.isInteractive ? Self.redrawMicroseconds : Self.lineMicroseconds
+    if let lastShown, !isEdge, now.microseconds(since: lastShown) < interval { return nil }
+    lastShown = now
+    let seconds = Double(now.microseconds(since: start)) / 1e6
+    let left = seconds / Double(report.epoch) * Double(report.epochCount - report.epoch)
+    guard terminal.isInteractive else { return Self.facts(report, left: left) + "\n" }
+    isLineOpen = true
+    return "\r\u{1B}[2K" + barLine(report, left: left)
+  }
+
+  /// Text that ends a redrawn line, to be written before anything else.
+  public mutating func finish() -> String {
+    defer { isLineOpen = false }
+    return isLineOpen ? "\n" : ""
+  }
+
+  private static func facts(_ report: EpochReport, left: Double) -> String {
+    let digits = String(report.epochCount).count
+    let epoch = String(report.epoch)
+    var text = "epoch " + String(repeating: " ", count: max(0, digits - epoch.count)) + epoch + "/\(report.epochCount)"
+    text += "  loss \(Figures.fixed(report.loss, 4))"
+    if let metric = report.validationMetric {
+      text += "  \(report.metricName) \(Figures.fixed(metric, 4))"
+    }
+    if let best = report.bestMetric {
+      text += "  best \(Figures.fixed(best, 4)) at \(report.bestEpoch)"
+    }
+    return text + "  ETA \(Figures.duration(left))"
+  }
+
+  private func barLine(_ report: EpochReport, left: Double) -> String {
+    let facts = Self.facts(report, left: left)
+    let room = min(30, terminal.width - facts.count - 6)
+    guard room >= 8 else { return String(facts.prefix(max(terminal.width - 1, 1))) }
+    let share = Double(report.epoch) / Double(report.epochCount)
+    return "  " + terminal.cyan(Self.bar(share, width: room)) + "  " + facts
+  }
+
+  /// Bar of block characters; eighths of a cell make it move smoothly.
+  ///
+  /// - Parameter share: 0…1, beyond it clamped.
+  static func bar(_ share: Double, width: Int) -> String {
+    let eighths = Int((min(max(share, 0), 1) * Double(width * 8)).rounded())
+    let full = eighths / 8
+    var bar = String(repeating: "█", count: full)
+    if full < width {
+      bar += eighths % 8 == 0 ? "░" : String(["▏", "▎", "▍", "▌", "▋", "▊", "▉"][eighths % 8 - 1])
+      bar += String(repeating: "░", count: width - full - 1)
+    }
+    return bar
+  }
+}
 
 /// Table that a run ends with, for people.
 public struct ResultsTable {
