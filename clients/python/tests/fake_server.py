@@ -8,6 +8,7 @@ import struct
 import tempfile
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Callable
@@ -15,22 +16,40 @@ from typing import Callable
 import numpy as np
 from needletail.v1 import inference_pb2 as pb
 
+#: The inputs of a model, for whom asks to have it described.
+Describe = Callable[[pb.DescribeModelRequest], Iterable[pb.TensorSpec]]
+
 
 class Peer:
     """The server's end of one connection."""
 
-    def __init__(self, accepted: socket.socket, number: int) -> None:
+    def __init__(self, accepted: socket.socket, number: int, describe: Describe | None) -> None:
         self.socket = accepted
+        self._describe = describe
         #: 1 for the first connection that the server accepted.
         self.number = number
 
     def read(self) -> pb.Request | None:
-        """The next request; None at the end of the connection."""
-        head = self._exactly(4)
-        if head is None:
-            return None
-        body = self._exactly(struct.unpack(">I", head)[0])
-        return None if body is None else pb.Request.FromString(body)
+        """The next request; None at the end of the connection.
+
+        The question what a model takes, which goes before a prediction of rows, is answered here if the server
+        describes models, and no script sees it.
+        """
+        while True:
+            head = self._exactly(4)
+            if head is None:
+                return None
+            body = self._exactly(struct.unpack(">I", head)[0])
+            if body is None:
+                return None
+            request = pb.Request.FromString(body)
+            if self._describe is None or request.WhichOneof("call") != "describe_model":
+                return request
+            response = pb.Response(id=request.id)
+            answer = response.describe_model
+            answer.model, answer.version = request.describe_model.model, request.describe_model.version or 1
+            answer.inputs.extend(self._describe(request.describe_model))
+            self.send(response)
 
     def expect(self) -> pb.Request:
         """The next request; the test fails without."""
@@ -114,8 +133,11 @@ class FakeServer:
     client broke is not one.
     """
 
-    def __init__(self, script: Script = answer_everything, *, unix: bool = False) -> None:
+    def __init__(
+        self, script: Script = answer_everything, *, unix: bool = False, describe: Describe | None = lambda request: ()
+    ) -> None:
         self._script = script
+        self._describe = describe
         self._directory = tempfile.TemporaryDirectory() if unix else None
         self._peers: list[Peer] = []
         self._threads: list[threading.Thread] = []
@@ -166,7 +188,7 @@ class FakeServer:
                 accepted, _ = self._listener.accept()
             except OSError:
                 return
-            peer = Peer(accepted, len(self._peers) + 1)
+            peer = Peer(accepted, len(self._peers) + 1, self._describe)
             self._peers.append(peer)
             self._spawn(lambda peer=peer: self._serve(peer))  # type: ignore[misc]
 

@@ -16,7 +16,8 @@ from fake_server import FakeServer, Peer, answer_everything, unused_port
 from needletail import AsyncClient, Client, RetryPolicy
 from needletail.v1 import inference_pb2 as pb
 
-ROWS = np.array([[1.0, 2.0]])
+# By the name of the tensor: sent as it is, whatever the model wants, without asking for that first.
+ROWS = {"features": np.array([[1.0, 2.0]])}
 NO_RETRY = RetryPolicy(attempts=1)
 
 
@@ -37,7 +38,7 @@ def test_predict_returns_arrays_and_the_version() -> None:
                 await client.describe("m")
 
     for unix in (False, True):
-        with FakeServer(unix=unix) as server:
+        with FakeServer(unix=unix, describe=None) as server:
             run(main())
 
 

@@ -13,7 +13,8 @@ from fake_server import FakeServer, Peer, answer_everything, eventually, unused_
 from needletail import Client, RetryPolicy
 from needletail.v1 import inference_pb2 as pb
 
-ROWS = np.array([[1.0, 2.0], [3.0, 4.0]])
+# By the name of the tensor: sent as it is, whatever the model wants, without asking for that first.
+ROWS = {"features": np.array([[1.0, 2.0], [3.0, 4.0]])}
 NO_RETRY = RetryPolicy(attempts=1)
 
 
@@ -103,7 +104,7 @@ def test_other_calls() -> None:
                 answer.plan.append("dense")
             peer.send(response)
 
-    with FakeServer(script) as server, Client(server.address) as client:
+    with FakeServer(script, describe=None) as server, Client(server.address) as client:
         health = client.health()
         assert (health.live, health.ready, health.models[0].versions[1].state) == (True, False, "live")
         models = client.models()
@@ -338,7 +339,7 @@ def test_a_server_that_does_not_read_cannot_hold_a_call_beyond_its_deadline() ->
 
     with FakeServer(script) as server, Client(server.address, retries=NO_RETRY) as client:
         with pytest.raises(needletail.DeadlineExceeded, match="before the request was sent"):
-            client.predict("m", np.zeros((1000, 2000)), timeout=0.2)
+            client.predict("m", {"features": np.zeros((1000, 2000))}, timeout=0.2)
         release.set()
 
 
@@ -400,7 +401,7 @@ def test_an_answer_beyond_the_frame_limit_is_refused() -> None:
         with pytest.raises(needletail.ProtocolError, match="expected 1 to 4096 bytes, found 50"):
             client.metrics()
         with pytest.raises(needletail.InvalidArgument, match="at most 4096 bytes"):
-            client.predict("m", np.zeros((100, 100)))
+            client.predict("m", {"features": np.zeros((1, 10_000))})
 
 
 def test_a_frame_that_the_server_refuses_is_that_calls_error() -> None:
@@ -436,7 +437,7 @@ def test_an_interrupted_call_does_not_leave_its_connection_behind() -> None:
 
     with FakeServer() as server, Client(server.address) as client:
         client.predict("m", ROWS)
-        connection = client._pool._idle[-1]
+        connection = client._pool._own().idle[-1]
         receive = connection._receive
 
         def interrupted(deadline: object) -> bytes:

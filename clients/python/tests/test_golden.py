@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import needletail
-import numpy as np
 import pytest
 from google.protobuf import json_format
 from needletail import _calls
 from needletail._calls import Call
 from needletail._frames import FRAME_BYTES_HARD_CAP, FrameDecoder, encode_frame
-from needletail._session import Session
+from needletail._inputs import Table
+from needletail._session import Session, Waiter
 from needletail._tensors import decode_tensor
 from needletail.errors import error_for_status
 from needletail.v1 import inference_pb2 as pb
@@ -96,12 +96,10 @@ def test_the_authenticate_call_and_its_answer_are_as_the_vectors() -> None:
 def test_predict_calls_are_encoded_as_the_vectors(name: str) -> None:
     request = pb.Request.FromString(payload(name))
     wanted = request.predict
-    inputs: Any = {tensor.name: decode_tensor(tensor) for tensor in wanted.inputs}
-    if list(inputs) == ["features"]:
-        inputs = inputs["features"]
+    inputs = {tensor.name: decode_tensor(tensor) for tensor in wanted.inputs}
     call = _calls.predict(
         wanted.model,
-        inputs,
+        Table.read(inputs).tensors(None),
         version=wanted.version or None,
         label=wanted.label or None,
         outputs=list(wanted.outputs),
@@ -115,8 +113,9 @@ def test_answers_are_read_and_statuses_are_raised(entry: dict[str, Any]) -> None
     message = json_format.ParseDict(entry["message"], pb.Response())
     session = Session(FRAME_BYTES_HARD_CAP)
     call_id = message.id or 7
-    session.begin(call_id, now=0)
-    outcomes = session.receive(load(entry["name"]), now=0)
+    waiter = Waiter()
+    session.begin(call_id, waiter, now=0)
+    outcomes = [(ended.id, outcome) for ended, outcome in session.receive(load(entry["name"]), now=0)]
     if message.HasField("go_away"):
         assert session.is_draining
         assert [answered for answered, _ in outcomes] == ([call_id] if call_id > message.go_away.last_id else [])
@@ -135,8 +134,7 @@ def test_answers_are_read_and_statuses_are_raised(entry: dict[str, Any]) -> None
     assert isinstance(outcome, pb.Response)
     result = message.WhichOneof("result")
     if result == "predict":
-        rows = np.zeros((1, 1))
-        answer = _calls.predict("m", rows, version=None, label=None, outputs=(), routing_key="").answer(outcome)
+        answer = _calls.predict("m", [], version=None, label=None, outputs=(), routing_key="").answer(outcome)
         assert (answer.model, answer.version) == (message.predict.model, message.predict.version)
         for tensor in message.predict.outputs:
             assert answer[tensor.name].shape == tuple(tensor.shape)

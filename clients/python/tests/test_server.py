@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import csv
-import json
 import os
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -19,71 +16,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from needletail import AsyncClient, Client
+from real_server import Server
 
-BINARIES = os.environ.get("NEEDLETAIL_BIN", "")
-EXAMPLES = Path(__file__).resolve().parents[3] / "deploy" / "examples"
-
-if not BINARIES:
+if not os.environ.get("NEEDLETAIL_BIN"):
     pytest.skip("NEEDLETAIL_BIN names no directory of programs", allow_module_level=True)
-
-
-class Server:
-    """A server process with one model, `wine`, and what the trainer answered for its test rows."""
-
-    def __init__(self, directory: Path) -> None:
-        (directory / "store").mkdir()
-        run = directory / "run"
-        _run(
-            "needletail-trainer",
-            "train",
-            EXAMPLES / "wine" / "train.yaml",
-            "--output",
-            run,
-            "--publish",
-            directory / "store",
-        )
-        with open(run / "test.csv", newline="") as file:
-            self.names, *cells = csv.reader(file)
-        self.rows = np.array(cells, dtype=np.float64)
-        with open(run / "predictions.csv", newline="") as file:
-            self.labels = [row["label"] for row in csv.DictReader(file)]
-        self._log = open(directory / "server.log", "w+")  # noqa: SIM115 (closed when the server has ended)
-        self.unix = f"unix:{directory}/calls.sock"
-        self.process = subprocess.Popen(
-            [f"{BINARIES}/needletail-server", "--store", str(directory / "store"), "--allow-unsigned", "--grace", "0",
-             "--listen", "127.0.0.1:0", "--admin", "none", "--unix", f"{directory}/calls.sock", "--log-format", "json"],
-            stdout=self._log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-        lines = self._until_ready(directory / "server.log")
-        self.address: str = lines["listening"]["address"]
-
-    def _until_ready(self, log: Path) -> dict[str, Any]:
-        end = time.monotonic() + 30
-        while time.monotonic() < end and self.process.poll() is None:
-            found = {}
-            for line in log.read_text().splitlines(keepends=True):
-                if line.startswith("{") and line.endswith("\n"):
-                    event = json.loads(line)
-                    found[event["message"]] = event
-            if "listening" in found and "ready" in found:
-                return found
-            time.sleep(0.02)
-        self.close()
-        raise AssertionError(f"the server is not ready: {log.read_text()}")
-
-    def close(self) -> None:
-        if self.process.poll() is None:
-            self.process.terminate()
-        try:
-            self.process.wait(30)
-        finally:
-            self.process.kill()
-            self._log.close()
-
-
-def _run(program: str, *arguments: object) -> None:
-    done = subprocess.run([f"{BINARIES}/{program}", *map(str, arguments)], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +53,7 @@ def test_only_the_outputs_asked_for_come(server: Server) -> None:
 def test_what_is_wrong_is_said_and_the_connection_survives(server: Server) -> None:
     with Client(server.address, max_connections=1) as client:
         client.predict("wine", server.rows)
-        before = client._pool._idle[-1]
+        before = client._pool._own().idle[-1]
         with pytest.raises(needletail.NotFound, match="vine"):
             client.predict("vine", server.rows)
         with pytest.raises(needletail.NotFound):
@@ -131,7 +67,7 @@ def test_what_is_wrong_is_said_and_the_connection_survives(server: Server) -> No
         with pytest.raises(needletail.InvalidArgument):
             client.predict("wine", np.full((1, len(server.names)), np.nan))
         assert client.predict("wine", server.rows, version=1).label.tolist() == server.labels
-        assert client._pool._idle[-1] is before
+        assert client._pool._own().idle[-1] is before
 
 
 def test_health_models_description_and_metrics(server: Server) -> None:

@@ -6,7 +6,7 @@ import struct
 
 import pytest
 from needletail import ConnectionLost, InvalidArgument, ProtocolError, Unavailable
-from needletail._session import Session
+from needletail._session import Outcome, Session, Waiter
 from needletail.v1 import inference_pb2 as pb
 
 
@@ -15,11 +15,33 @@ def frame(response: pb.Response) -> bytes:
     return struct.pack(">I", len(body)) + body
 
 
-def session_with_calls(count: int) -> Session:
-    session = Session(1 << 20)
-    for _ in range(count):
-        session.begin(session.next_id(), now=0)
-    return session
+class Calls:
+    """A session and those who wait for its calls, by id."""
+
+    def __init__(self, count: int) -> None:
+        self.session = Session(1 << 20)
+        self.waiters = {}
+        for _ in range(count):
+            waiter = Waiter()
+            self.session.begin(self.session.next_id(), waiter, now=0)
+            self.waiters[waiter.id] = waiter
+
+    def receive(self, data: bytes, now: float) -> list[tuple[int, Outcome]]:
+        return [(waiter.id, outcome) for waiter, outcome in self.session.receive(data, now)]
+
+    def abandon(self, call_id: int, now: float) -> bool:
+        return self.session.abandon(self.waiters[call_id], now)
+
+    @property
+    def in_flight(self) -> int:
+        return self.session.in_flight
+
+    @property
+    def is_draining(self) -> bool:
+        return self.session.is_draining
+
+
+session_with_calls = Calls
 
 
 def test_answers_may_come_in_any_order() -> None:
@@ -35,6 +57,15 @@ def test_an_answer_to_an_abandoned_call_is_ignored_once() -> None:
     assert session.receive(frame(pb.Response(id=1)), now=0.2) == []
     with pytest.raises(ProtocolError, match="found 1"):
         session.receive(frame(pb.Response(id=1)), now=0.3)
+
+
+def test_a_call_whose_frame_is_gone_waits_no_more_and_its_answer_is_ignored() -> None:
+    session = session_with_calls(2)
+    del session.waiters[1]
+    assert session.in_flight == 1
+    assert session.receive(frame(pb.Response(id=1)), now=0.2) == []
+    assert [call_id for call_id, _ in session.receive(frame(pb.Response(id=2)), now=0.3)] == [2]
+    assert session.in_flight == 0
 
 
 def test_an_answer_to_a_call_never_made_is_a_protocol_error() -> None:

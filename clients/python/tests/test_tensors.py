@@ -9,8 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from needletail import InvalidArgument, ProtocolError
-from needletail._tensors import decode_tensor, encode_inputs
+from needletail._inputs import Table
+from needletail._tensors import decode_tensor
 from needletail.v1 import inference_pb2 as pb
+
+
+def encode_inputs(inputs: Any) -> list[pb.Tensor]:
+    return Table.read(inputs).tensors(None)
 
 
 def only(tensors: list[pb.Tensor]) -> pb.Tensor:
@@ -49,7 +54,7 @@ def test_lists_of_rows_are_rows() -> None:
 def test_rows_with_text_are_sent_as_text() -> None:
     tensor = only(encode_inputs([[39, "basic", None], [52.5, None, True]]))
     assert (tensor.type, list(tensor.shape)) == (pb.STRING, [2, 3])
-    assert list(tensor.strings) == [b"39", b"basic", b"", b"52.5", b"", b"1"]
+    assert list(tensor.strings) == [b"39", b"basic", b"", b"52.5", b"", b"true"]
 
 
 def test_a_mapping_is_columns_in_its_order() -> None:
@@ -74,7 +79,8 @@ def test_single_values_are_one_row() -> None:
     tensors = encode_inputs({"age": 39, "plan": "bäsic", "height": None})
     assert [list(t.shape) for t in tensors] == [[1], [1], [1]]
     assert list(tensors[1].strings) == ["bäsic".encode()]
-    assert math.isnan(decode_tensor(tensors[2])[0])
+    # Nothing but missing values: text, which servers read for numbers and categories alike.
+    assert (tensors[2].type, list(tensors[2].strings)) == (pb.STRING, [b""])
 
 
 def test_arrays_of_text_are_text() -> None:
@@ -119,7 +125,7 @@ def test_a_data_frame_without_names_is_rows() -> None:
         ({1: [2]}, "column names as text, found 1"),
         ({"age": [1, 2], "plan": ["a"]}, "column 'plan': expected 2 rows like column 'age', found 1"),
         ({"age": np.zeros((2, 2))}, r"column 'age': expected shape \[rows\] or \[rows, 1\], found \[2, 2\]"),
-        ({"plan": ["a", 1]}, "column 'plan': expected text in row 1 like in other rows, found 1"),
+        ({"plan": ["a", object()]}, "column 'plan': expected numbers, booleans or text, found <object"),
         ({"age": []}, "column 'age': expected at least one row"),
     ],
 )

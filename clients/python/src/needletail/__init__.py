@@ -12,6 +12,7 @@
 Both know the same calls: ``predict``, ``health``, ``models``, ``describe`` and ``metrics``.
 """
 
+from ._predict import ExtraColumns
 from ._settings import TLS
 from ._version import __version__
 from .aio import AsyncClient
@@ -52,6 +53,7 @@ __all__ = [
     "ConnectionFailed",
     "ConnectionLost",
     "DeadlineExceeded",
+    "ExtraColumns",
     "Health",
     "InternalError",
     "InvalidArgument",

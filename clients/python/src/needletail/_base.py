@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import enum
 import ssl
+from collections.abc import Iterable
 from typing import Any, Union
 
 from ._calls import Call
 from ._deadline import Deadline
 from ._frames import check_frame_length
+from ._predict import Predict, Schemas, Steps
 from ._settings import TLS, Settings
 from .retry import Attempts, RetryBudget, RetryPolicy
 
@@ -38,18 +40,35 @@ class BaseClient:
         max_frame_bytes: int,
         tls: bool | TLS | ssl.SSLContext,
         api_key: str | None,
+        max_rows: int,
     ) -> None:
+        if max_rows < 1:
+            raise ValueError(f"max_rows: expected at least 1, found {max_rows}")
+        self._rows_max = max_rows
+        self._schemas = Schemas()
         self._settings = Settings.check(
             address, timeout=timeout, connect_timeout=connect_timeout, frame_bytes_max=max_frame_bytes,
             retries=retries, tls=tls, api_key=api_key,
         )  # fmt: skip
         self._budget = RetryBudget(retries)
 
-    def _begin(self, call: Call[Any], timeout: Timeout) -> tuple[Deadline, Attempts]:
-        """The clock starts here, and what is too long to be sent is refused."""
-        deadline = Deadline(self._settings.timeout if isinstance(timeout, Unset) else timeout)
+    def _deadline(self, timeout: Timeout) -> Deadline:
+        """The clock of a call starts here."""
+        return Deadline(self._settings.timeout if isinstance(timeout, Unset) else timeout)
+
+    def _begin(self, call: Call[Any], deadline: Deadline) -> Attempts:
+        """What is too long to be sent is refused."""
         check_frame_length(len(call.body), self._settings.frame_bytes_max)
-        return deadline, Attempts(self._settings.retries, self._budget, deadline)
+        return Attempts(self._settings.retries, self._budget, deadline)
+
+    def _steps(
+        self, model: str, inputs: Any, version: int | None, label: str | None, outputs: Iterable[str], routing_key: str
+    ) -> Steps:
+        """The calls that a prediction takes."""
+        return Predict(
+            model, inputs, version=version, label=label, outputs=outputs, routing_key=routing_key,
+            schemas=self._schemas, rows_max=self._rows_max, frame_bytes_max=self._settings.frame_bytes_max,
+        ).steps()  # fmt: skip
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self._settings.address)!r})"

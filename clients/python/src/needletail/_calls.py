@@ -13,6 +13,7 @@ from typing import Any, Callable, Generic, TypeVar
 from google.protobuf.message import DecodeError
 
 from . import _tensors
+from ._inputs import Feature, Schema
 from .errors import InvalidArgument, NeedletailError, ProtocolError, error_for_status
 from .results import (
     Health,
@@ -89,16 +90,23 @@ def decode_response(frame: bytes) -> pb.Response:
 
 
 def predict(
-    model: str, inputs: Any, *, version: int | None, label: str | None, outputs: Iterable[str], routing_key: str
+    model: str,
+    tensors: Sequence[pb.Tensor],
+    *,
+    version: int | None,
+    label: str | None,
+    outputs: Sequence[str],
+    routing_key: str,
 ) -> Call[Prediction]:
-    """``inputs`` as :func:`needletail.Client.predict` tells."""
-    if isinstance(outputs, str):
-        raise InvalidArgument(f"outputs: expected a list of names, found the text {outputs!r}")
-    request = pb.PredictRequest(
-        model=model, inputs=_tensors.encode_inputs(inputs), outputs=list(outputs), routing_key=routing_key
-    )
+    """Asks a model; ``_predict`` makes tensors of inputs."""
+    request = pb.PredictRequest(model=model, inputs=tensors, outputs=outputs, routing_key=routing_key)
     _select(request, version, label)
     return Call("predict", pb.Request(predict=request).SerializeToString(), _read_prediction)
+
+
+def schema(model: str, *, version: int | None, label: str | None) -> Call[Schema]:
+    """The inputs of a model only, of all that ``describe_model`` tells."""
+    return Call("describe_model", describe_model(model, version=version, label=label).body, _read_schema)
 
 
 def health() -> Call[Health]:
@@ -187,6 +195,11 @@ def _read_description(response: pb.Response) -> ModelDescription:
         plan=list(answer.plan),
         plan_choice=answer.plan_choice,
     )
+
+
+def _read_schema(response: pb.Response) -> Schema:
+    answer = response.describe_model
+    return Schema(answer.version, tuple(Feature(spec.name, spec.type == pb.STRING) for spec in answer.inputs))
 
 
 def _models(models: Iterable[pb.ModelStatus]) -> tuple[ModelStatus, ...]:

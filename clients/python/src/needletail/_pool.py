@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import os
-import threading
-import weakref
-from collections.abc import Iterator
+import queue
 from typing import Callable
 
 from ._connection import Connection
 from ._deadline import Deadline
+from ._slots import RECHECK_SECONDS, Holder, Slots
 from .errors import PoolExhausted
+
+
+class Lease(Holder):
+    """What a call has of the pool: a slot, and perhaps a connection. It lives in the frame of the call."""
+
+    __slots__ = ("connection",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.connection: Connection | None = None
 
 
 class ConnectionPool:
@@ -20,118 +30,128 @@ class ConnectionPool:
     Connections are made when they are needed, and the one used last is handed out first, so that
     spare ones idle long enough for the server to close them.
 
-    After ``fork`` the child starts with an empty pool: two processes on one connection would read
-    each other's answers.
+    No lock, and no count: who has a slot is told by what lives (see ``Slots``), and a connection is either idle, or
+    belongs to one lease, or is gone; each step from one to another is a single operation of the interpreter's own
+    code. An exception between two steps loses a connection, which closes, and never a slot.
+
+    A forked child starts with an empty pool: two processes on one connection would read each other's answers.
     """
 
     def __init__(self, connections_max: int, connect: Callable[[Deadline], Connection]) -> None:
         self._connections_max = connections_max
         self._connect = connect
         self._is_closed = False
-        self._start_empty()
-        _pools.add(self)
+        # One process, one entry, so that a child that is forked has contents of its own.
+        self._contents: dict[int, _Contents] = {}
 
-    def _start_empty(self) -> None:
-        # A new lock, too: in a forked child the old one may be held by a thread that is not there.
-        self._changed = threading.Condition(threading.Lock())
-        self._idle: list[Connection] = []
-        # Idle, in use, and being made. Replaced, not reset, after a fork: see `connection`.
-        self._count = _Count()
-
-    @contextlib.contextmanager
-    def connection(self, deadline: Deadline) -> Iterator[Connection]:
-        """A connection for one call; it goes back, or is dropped if it broke.
+    def take(self, lease: Lease, deadline: Deadline) -> Connection:
+        """A connection for one call, which the lease holds until ``give_back``.
 
         Raises:
             PoolExhausted: if none gets free before the deadline.
             NeedletailError: if a new one cannot be made.
         """
-        count = self._count
-        connection = self._acquire(deadline)
+        contents = self._own()
+        self._wait_for_slot(contents.slots, lease, deadline)
+        while True:
+            # A connection counts against the bound while a lease or the list of idle ones has it. None is made
+            # unless none is idle, and then each belongs to a lease with a slot: there are never more than slots.
+            try:
+                lease.connection = contents.idle.pop()
+            except IndexError:
+                lease.connection = self._connect(deadline)
+                return lease.connection
+            if lease.connection.is_usable():
+                return lease.connection
+            lease.connection.close()
+
+    def give_back(self, lease: Lease) -> None:
+        """Ends a lease, whatever it has and however often it is called."""
+        if lease.token is None and lease.connection is None:
+            return
+        contents = self._own()
         try:
-            yield connection
+            connection, lease.connection = lease.connection, None
+            if connection is not None:
+                # Checked now and not only at the next use, so that a connection that received GoAway closes at once.
+                # One of a parent is not usable in its forked child.
+                if connection.is_usable():
+                    contents.idle.append(connection)
+                    if self._is_closed:
+                        contents.close_idle()
+                else:
+                    connection.close()
+                    if connection.is_silent:
+                        contents.drop_suspects(connection.sent_at)
         finally:
-            self._release(connection, count)
+            contents.slots.leave(lease)
 
     def close(self) -> None:
         """Closes idle connections now, and those in use when they come back."""
-        with self._changed:
-            self._is_closed = True
-            idle, self._idle = self._idle, []
-            self._count.value -= len(idle)
-            self._changed.notify_all()
-        for connection in idle:
-            connection.close()
+        self._is_closed = True
+        contents = self._own()
+        contents.close_idle()
+        contents.slots.wake_all()
 
-    def _acquire(self, deadline: Deadline) -> Connection:
-        while True:
-            candidate = None
-            with self._changed:
-                while True:
-                    if self._is_closed:
-                        raise RuntimeError("the client is closed")
-                    if self._idle:
-                        candidate = self._idle.pop()
-                        break
-                    if self._count.value < self._connections_max:
-                        self._count.value += 1
-                        break
-                    if not self._changed.wait(deadline.remaining()) and not deadline.has_room_for(0):
-                        raise PoolExhausted(
-                            f"connections: expected one to get free in time, found {self._count.value} of "
-                            f"{self._connections_max} in use (max_connections)"
-                        )
-            if candidate is None:
-                try:
-                    return self._connect(deadline)
-                except BaseException:
-                    self._forget_one()
-                    raise
-            if candidate.is_usable():
-                return candidate
-            candidate.close()
-            self._forget_one()
+    def _own(self) -> _Contents:
+        """The contents of this process's pool."""
+        process = os.getpid()
+        contents = self._contents.get(process)
+        if contents is None:
+            contents = self._contents.setdefault(process, _Contents(self._connections_max))
+            for other in [other for other in list(self._contents) if other != process]:
+                parents = self._contents.pop(other, None)
+                if parents is not None:
+                    parents.close_idle()
+        return contents
 
-    def _release(self, connection: Connection, count: _Count) -> None:
-        if count is not self._count:  # a fork happened in between: not ours to keep
-            connection.close()
+    def _wait_for_slot(self, slots: Slots, lease: Lease, deadline: Deadline) -> None:
+        slots.enter(lease)
+        if slots.has_slot(lease) and not self._is_closed:
             return
-        # Checked now and not only at the next use, so that a connection that received GoAway closes at once.
-        keep = connection.is_usable()
-        with self._changed:
-            if keep and not self._is_closed:
-                self._idle.append(connection)
-                self._changed.notify()
+        wakeups: queue.SimpleQueue[None] = queue.SimpleQueue()
+        lease.wake_by(lambda: wakeups.put(None))
+        while True:
+            if self._is_closed:
+                raise RuntimeError("the client is closed")
+            if slots.has_slot(lease):
                 return
-        connection.close()
-        self._forget_one()
-
-    def _forget_one(self) -> None:
-        with self._changed:
-            self._count.value -= 1
-            self._changed.notify()
-
-    def _after_fork_in_child(self) -> None:
-        idle = self._idle
-        self._start_empty()
-        for connection in idle:
-            connection.close()
+            remaining = deadline.remaining()
+            if remaining is not None and remaining <= 0:
+                raise PoolExhausted(
+                    f"connections: expected one to get free in time, found {self._connections_max} of "
+                    f"{self._connections_max} in use (max_connections)"
+                )
+            with contextlib.suppress(queue.Empty):
+                wakeups.get(timeout=RECHECK_SECONDS if remaining is None else min(remaining, RECHECK_SECONDS))
 
 
-class _Count:
-    """Connections of one process."""
+class _Contents:
+    """The pool of one process."""
 
-    def __init__(self) -> None:
-        self.value = 0
+    def __init__(self, connections_max: int) -> None:
+        self.slots = Slots(connections_max)
+        self.idle: collections.deque[Connection] = collections.deque()
 
+    def close_idle(self) -> None:
+        while True:
+            try:
+                self.idle.pop().close()
+            except IndexError:
+                return
 
-_pools: weakref.WeakSet[ConnectionPool] = weakref.WeakSet()
+    def drop_suspects(self, since: float) -> None:
+        """Closes idle connections that have said nothing since then.
 
-
-def _after_fork_in_child() -> None:
-    for pool in list(_pools):
-        pool._after_fork_in_child()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+        One death of silence is often that of all: a proxy or a firewall between has forgotten them. Each would cost
+        a call its whole time otherwise.
+        """
+        for _ in range(len(self.idle)):
+            try:
+                connection = self.idle.popleft()
+            except IndexError:
+                return
+            if connection.heard_at < since:
+                connection.close()
+            else:
+                self.idle.append(connection)

@@ -1,10 +1,10 @@
-"""Tensors of the protocol from what Python programs hold, and numpy arrays from tensors."""
+"""Tensors of the protocol from arrays, and arrays from tensors."""
 
 from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -46,140 +46,101 @@ def type_name(data_type: int) -> str:
 # ---------------------------------------------------------------- inputs
 
 
-def encode_inputs(inputs: Any) -> list[pb.Tensor]:
-    """Tensors for what ``predict`` takes: rows, a mapping of columns, or a data frame.
+def encode_array(name: str, array: Array, takes_text: bool | None) -> pb.Tensor:
+    """The tensor of an array of numbers, truth values or text; or of objects of all three, with None for missing.
+
+    ``takes_text`` tells what the model wants of this feature: text (a categorical feature), numbers, or that it is
+    not known. Text is sent wherever there is text and to whom it may concern, for a server reads numbers from text
+    as well.
 
     Raises:
         InvalidArgument: naming the column, what was expected and what was found.
     """
-    if isinstance(inputs, Mapping):
-        return _encode_columns([(name, inputs[name]) for name in inputs])
-    if hasattr(inputs, "columns") and hasattr(inputs, "__getitem__"):
-        names = list(inputs.columns)
-        if any(isinstance(name, str) for name in names):
-            return _encode_columns([(name, inputs[name]) for name in names])
-        inputs = inputs.to_numpy()  # unnamed columns: just rows
-    return [_encode_rows(inputs)]
-
-
-def _encode_rows(rows: Any) -> pb.Tensor:
-    array = _as_array(rows, DENSE_NAME)
-    if array.ndim != 2:
-        hint = "; write rows[None, :] for a single row" if array.ndim == 1 else ""
-        raise InvalidArgument(
-            f"inputs: expected a 2-D array [rows, features] or a mapping of columns, "
-            f"found shape {list(array.shape)}{hint}"
-        )
-    return _encode_array(DENSE_NAME, array)
-
-
-def _encode_columns(columns: Sequence[tuple[Any, Any]]) -> list[pb.Tensor]:
-    if not columns:
-        raise InvalidArgument("inputs: expected at least one column, found none")
-    tensors: list[pb.Tensor] = []
-    for name, values in columns:
-        if not isinstance(name, str):
-            raise InvalidArgument(f"inputs: expected column names as text, found {name!r}")
-        array = _as_array(values, name)
-        if array.ndim == 0:  # one row, written as {"age": 39}
-            array = array.reshape(1)
-        if name != DENSE_NAME and not (array.ndim == 1 or (array.ndim == 2 and array.shape[1] == 1)):
-            raise InvalidArgument(f"column {name!r}: expected shape [rows] or [rows, 1], found {list(array.shape)}")
-        tensors.append(_encode_array(name, array))
-        if tensors[-1].shape[0] != tensors[0].shape[0]:
-            raise InvalidArgument(
-                f"column {name!r}: expected {tensors[0].shape[0]} rows like column {tensors[0].name!r}, "
-                f"found {tensors[-1].shape[0]}"
-            )
-    return tensors
-
-
-def _as_array(values: Any, name: str) -> Array:
-    """An array of numbers, booleans or text; or of objects, whose missing values are None."""
-    if hasattr(values, "isna") and hasattr(values, "to_numpy"):
-        # pandas: nullable types, categories and text all come as objects, with one mask for
-        # what is missing.
-        array = np.asarray(values.to_numpy())
-        if array.dtype.kind not in "fiub":
-            array = array.astype(object)
-            array[np.asarray(values.isna(), dtype=bool)] = None
-        return array
-    if isinstance(values, (str, bytes)) or values is None:
-        array = np.empty((), dtype=object)
-        array[()] = values
-        return array
-    if isinstance(values, np.ndarray):
-        return values
-    if hasattr(values, "__array__"):
-        return np.asarray(values)
-    try:
-        # As objects first: np.asarray([1, "a"]) would silently turn the number into text.
-        array = np.asarray(values, dtype=object)
-        if any(isinstance(value, (list, tuple, np.ndarray)) for value in array.flat):
-            raise ValueError("rows of different lengths")
-        if array.size and not any(value is None or isinstance(value, (str, bytes)) for value in array.flat):
-            array = np.asarray(values)
-    except (TypeError, ValueError) as error:
-        raise InvalidArgument(f"{_named(name)}: expected rows of equal length, found {error}") from None
-    return array
-
-
-def _encode_array(name: str, array: Array) -> pb.Tensor:
-    if array.ndim == 0 or array.shape[0] == 0 or array.size == 0:
-        raise InvalidArgument(
-            f"{_named(name)}: expected at least one row and one value, found shape {list(array.shape)}"
-        )
+    if takes_text or array.dtype.kind in "US" or (array.dtype.kind == "O" and not _is_numeric(array, takes_text)):
+        tensor = pb.Tensor(name=name, type=pb.STRING, shape=array.shape)
+        tensor.strings.extend(cell_texts(name, array, takes_text))
+        return tensor
     if array.dtype.kind == "O":
-        array = _resolve_objects(name, array)
+        array = _numbers(name, array)
     tensor = pb.Tensor(name=name, shape=array.shape)
-    if array.dtype.kind in "US":
-        tensor.type = pb.STRING
-        if array.dtype.kind == "S":
-            tensor.strings.extend(bytes(value) for value in array.flat)
-        else:
-            tensor.strings.extend(str(value).encode() for value in array.flat)
-        return tensor
-    if array.dtype.kind == "O":  # text with missing values, after _resolve_objects
-        tensor.type = pb.STRING
-        tensor.strings.extend(array.flat)
-        return tensor
     little: np.dtype[Any] = array.dtype.newbyteorder("<")
     dtype = _WIDENED.get(little, little)
     if dtype == np.dtype("<u8"):
         if int(array.max()) >= 2**63:
-            raise InvalidArgument(f"{_named(name)}: expected integers below 2**63, found {int(array.max())}")
+            raise InvalidArgument(f"{named(name)}: expected integers below 2**63, found {int(array.max())}")
         dtype = np.dtype("<i8")
     data_type = _TYPE_BY_DTYPE.get(dtype)
     if data_type is None:
-        raise InvalidArgument(f"{_named(name)}: expected numbers, booleans or text, found {array.dtype}")
+        raise InvalidArgument(f"{named(name)}: expected numbers, booleans or text, found {array.dtype}")
     tensor.type = data_type  # type: ignore[assignment]
     tensor.data = np.ascontiguousarray(array, dtype=dtype).tobytes()
     return tensor
 
 
-def _resolve_objects(name: str, array: Array) -> Array:
-    """Numbers as float64 with NaN for missing, or UTF-8 text as objects with b"" for missing."""
-    has_text = any(isinstance(value, (str, bytes)) for value in array.flat)
-    result: Array = np.empty(array.shape, dtype=object if has_text else np.float64)
+def cell_texts(name: str, array: Array, takes_text: bool | None) -> Iterator[bytes]:
+    """The cells as text, as proto/README.md says under "Values": nothing for missing, integers in digits."""
+    kind = array.dtype.kind
+    if kind not in "USOfiub":
+        raise InvalidArgument(f"{named(name)}: expected numbers, booleans or text, found {array.dtype}")
+    for value in array.flat:
+        if isinstance(value, str):
+            try:
+                yield value.encode()
+            except UnicodeEncodeError:
+                raise InvalidArgument(f"{named(name)}: expected text, found {value!r}, which is no Unicode") from None
+        elif isinstance(value, bytes):
+            yield bytes(value)
+        elif is_missing(value):
+            yield b""
+        elif isinstance(value, (bool, np.bool_)):
+            if takes_text is False:  # servers before the rules of "Values" read no truth values from text
+                yield b"1" if value else b"0"
+            else:
+                yield b"true" if value else b"false"
+        else:
+            try:
+                yield str(operator.index(value)).encode()
+            except TypeError:
+                yield repr(_number(name, value)).encode()
+
+
+def is_missing(value: Any) -> bool:
+    """None, a NaN of any type, pandas' NA and NaT."""
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    if isinstance(value, (str, bytes)):
+        return False
+    try:
+        return bool(value != value)
+    except (TypeError, ValueError):
+        return False
+
+
+def has_truth_values(array: Array) -> bool:
+    """Whether there are some among cells that are sent as text."""
+    return array.dtype.kind == "O" and any(isinstance(value, (bool, np.bool_)) for value in array.flat)
+
+
+def is_text(array: Array) -> bool:
+    """Whether some cell is text."""
+    if array.dtype.kind == "O":
+        return any(isinstance(value, (str, bytes)) for value in array.flat)
+    return array.dtype.kind in "US"
+
+
+def _is_numeric(array: Array, takes_text: bool | None) -> bool:
+    """Whether objects can be sent as numbers. A column without any value can only if it is known to be numeric."""
+    if is_text(array):
+        return False
+    return takes_text is False or not all(is_missing(value) for value in array.flat)
+
+
+def _numbers(name: str, array: Array) -> Array:
+    """Numbers as float64 with NaN for missing."""
+    result: Array = np.empty(array.shape, dtype=np.float64)
     out = result.reshape(-1)
     for index, value in enumerate(array.flat):
-        missing = value is None or (isinstance(value, float) and math.isnan(value))
-        if has_text:
-            if missing:
-                out[index] = b""
-            elif isinstance(value, (str, bytes)):
-                out[index] = value.encode() if isinstance(value, str) else value
-            elif name == DENSE_NAME and array.ndim == 2:
-                # Rows of mixed columns: the server reads numbers from text.
-                out[index] = _number_text(name, value).encode()
-            else:
-                raise InvalidArgument(
-                    f"{_named(name)}: expected text in row {index} like in other rows, found {value!r}"
-                )
-        elif missing:
-            out[index] = math.nan
-        else:
-            out[index] = _number(name, value)
+        out[index] = math.nan if is_missing(value) else _number(name, value)
     return result
 
 
@@ -187,19 +148,11 @@ def _number(name: str, value: Any) -> float:
     try:
         return float(value)
     except (TypeError, ValueError, OverflowError):
-        raise InvalidArgument(f"{_named(name)}: expected numbers, booleans or text, found {value!r}") from None
+        raise InvalidArgument(f"{named(name)}: expected numbers, booleans or text, found {value!r}") from None
 
 
-def _number_text(name: str, value: Any) -> str:
-    if isinstance(value, (bool, np.bool_)):
-        return "1" if value else "0"
-    try:
-        return str(operator.index(value))
-    except TypeError:
-        return repr(_number(name, value))
-
-
-def _named(name: str) -> str:
+def named(name: str) -> str:
+    """How messages call an input."""
     return "inputs" if name == DENSE_NAME else f"column {name!r}"
 
 

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import functools
+import os
 import ssl
-from collections.abc import Awaitable, Iterable
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, TypeVar
 
 from . import _calls
-from ._aio_connection import AsyncConnection
+from ._aio_connection import LOOK_SECONDS, AsyncConnection, nap, wake
 from ._base import DEFAULT_ADDRESS, UNSET, BaseClient, Timeout
 from ._calls import Call
 from ._deadline import Deadline
 from ._frames import FRAME_BYTES_MAX_DEFAULT
+from ._predict import ROWS_MAX_DEFAULT
 from ._settings import TLS
-from .errors import DeadlineExceeded, NeedletailError, PoolExhausted
+from ._slots import Holder, Slots
+from .errors import ConnectionFailed, ConnectionLost, DeadlineExceeded, NeedletailError, PoolExhausted, Unavailable
 from .results import Health, ModelDescription, ModelList, Prediction
 from .retry import RetryPolicy
 
 T = TypeVar("T")
+
+#: Tasks that may be interrupted one after the other before a call that waits for them gives up.
+_INTERRUPTIONS_MAX = 5
 
 
 class AsyncClient(BaseClient):
@@ -30,8 +38,9 @@ class AsyncClient(BaseClient):
         async with needletail.AsyncClient("127.0.0.1:6470") as client:
             answers = await asyncio.gather(*(client.predict("digits", rows) for rows in batches))
 
-    It belongs to the event loop of its first call, and is not for use after ``fork``. Cancelling
-    a call is safe: its answer is ignored when it comes.
+    It belongs to the event loop of its first call, be it asyncio's own or uvloop's; a forked child
+    may use it in a loop of its own, with connections of its own. Cancelling a call is safe: its
+    answer is ignored when it comes.
 
     Args:
         connections: How many connections there may be. One is enough for most; another is made
@@ -54,10 +63,11 @@ class AsyncClient(BaseClient):
         max_frame_bytes: int = FRAME_BYTES_MAX_DEFAULT,
         tls: bool | TLS | ssl.SSLContext = False,
         api_key: str | None = None,
+        max_rows: int = ROWS_MAX_DEFAULT,
     ) -> None:
         super().__init__(
             address, timeout=timeout, connect_timeout=connect_timeout, retries=retries,
-            max_frame_bytes=max_frame_bytes, tls=tls, api_key=api_key,
+            max_frame_bytes=max_frame_bytes, tls=tls, api_key=api_key, max_rows=max_rows,
         )  # fmt: skip
         if connections < 1:
             raise ValueError(f"connections: expected at least 1, found {connections}")
@@ -80,8 +90,23 @@ class AsyncClient(BaseClient):
         timeout: Timeout = UNSET,
     ) -> Prediction:
         """Asks a model; see :meth:`needletail.Client.predict`."""
-        call = _calls.predict(model, inputs, version=version, label=label, outputs=outputs, routing_key=routing_key)
-        return await self._run(call, timeout)
+        steps = self._steps(model, inputs, version, label, outputs, routing_key)
+        try:
+            call = next(steps)
+            deadline = self._deadline(timeout)
+            while True:
+                try:
+                    if call.result == "describe_model":
+                        answer = await self._describe(call, deadline)
+                    else:
+                        answer = await self._call(call, deadline)
+                except NeedletailError as error:
+                    call = steps.throw(error)
+                else:
+                    call = steps.send(answer)
+        except StopIteration as end:
+            prediction: Prediction = end.value
+            return prediction
 
     async def health(self, *, timeout: Timeout = UNSET) -> Health:
         """Whether the server lives and is ready, and the state of every model."""
@@ -104,9 +129,17 @@ class AsyncClient(BaseClient):
     async def close(self) -> None:
         """Closes the connections. Calls that are under way fail with ``ConnectionLost``."""
         self._is_closed = True
-        if self._bound is not None:
-            open_connections, self._bound.connections = self._bound.connections, []
-            for connection in open_connections:
+        bound = self._bound
+        if bound is not None and bound.process == os.getpid() and not bound.loop.is_closed():
+            if bound.loop is not asyncio.get_running_loop():
+                raise RuntimeError("an AsyncClient belongs to the event loop of its first call; close it there")
+            bound.turns.wake_all()
+            tasks = [task for task in (bound.opening, *bound.asking.values()) if task is not None]
+            for task in tasks:
+                task.cancel()
+            if tasks:
+                await asyncio.wait(tasks, timeout=LOOK_SECONDS)
+            for connection in bound.connections:
                 await connection.close()
 
     async def __aenter__(self) -> AsyncClient:
@@ -118,84 +151,170 @@ class AsyncClient(BaseClient):
         await self.close()
 
     async def _run(self, call: Call[T], timeout: Timeout) -> T:
+        return await self._call(call, self._deadline(timeout))
+
+    async def _call(self, call: Call[T], deadline: Deadline) -> T:
         bound = self._bind()
-        deadline, attempts = self._begin(call, timeout)
-        await _before(
-            deadline,
-            bound.turns.acquire(),
-            PoolExhausted(f"calls in flight: expected a turn in time, found {self._max_in_flight} (max_in_flight)"),
-        )
+        attempts = self._begin(call, deadline)
+        holder = Holder()
         try:
-            while True:
-                try:
-                    # Choosing and beginning the call happen in one step of the loop: the task that chooses
-                    # next sees this call in flight.
-                    connection = bound.least_busy(self._connections_max)
-                    while connection is None:
-                        await _before(
-                            deadline,
-                            self._connect(bound, deadline),
-                            DeadlineExceeded(f"the time was over while connecting to {self._settings.address}"),
-                        )
-                        connection = bound.least_busy(self._connections_max)
-                    return call.answer(await connection.call(call, deadline))
-                except NeedletailError as error:
-                    wait = attempts.wait_after(error)
-                    if wait is None:
-                        raise
-                await asyncio.sleep(wait)
+            try:
+                await self._turn(bound, holder, deadline)
+                while True:
+                    connection: AsyncConnection | None = None
+                    try:
+                        # Choosing and beginning the call happen in one step of the loop: the task that chooses
+                        # next sees this call in flight.
+                        connection = await self._connection(bound, deadline)
+                        return call.answer(await connection.call(call, deadline))
+                    except NeedletailError as error:
+                        if connection is not None and connection.is_silent:
+                            bound.drop_suspects(connection.sent_at)
+                        wait = attempts.wait_after(error)
+                        if wait is None:
+                            raise
+                    await asyncio.sleep(wait)
+            finally:
+                bound.turns.leave(holder)
         finally:
-            bound.turns.release()
+            # Nothing is left to do here, unless an exception struck in the `finally` above.
+            holder.token = None
 
     def _bind(self) -> _Bound:
         if self._is_closed:
             raise RuntimeError("the client is closed")
         loop = asyncio.get_running_loop()
-        if self._bound is None:
-            self._bound = _Bound(loop, self._max_in_flight)
-        elif self._bound.loop is not loop:
+        bound = self._bound
+        if bound is None or bound.process != os.getpid():
+            bound = self._bound = _Bound(loop, self._connections_max, self._max_in_flight)
+        elif bound.loop is not loop:
             raise RuntimeError("an AsyncClient belongs to the event loop of its first call; make one per loop")
-        return self._bound
+        return bound
 
-    async def _connect(self, bound: _Bound, deadline: Deadline) -> None:
-        # One at a time: calls that come meanwhile look whether the new connection will do.
-        async with bound.connecting:
+    async def _turn(self, bound: _Bound, holder: Holder, deadline: Deadline) -> None:
+        bound.turns.enter(holder)
+        while not bound.turns.has_slot(holder):
             if self._is_closed:
                 raise RuntimeError("the client is closed")
-            if bound.least_busy(self._connections_max) is None:
-                connection = await AsyncConnection.open(self._settings, deadline)
-                if self._is_closed:
-                    await connection.close()
-                    raise RuntimeError("the client is closed")
-                bound.connections.append(connection)
+            remaining = deadline.remaining()
+            if remaining is not None and remaining <= 0:
+                raise PoolExhausted(
+                    f"calls in flight: expected a turn in time, found {self._max_in_flight} (max_in_flight)"
+                )
+            woken = bound.loop.create_future()
+            holder.wake_by(functools.partial(wake, woken))
+            await nap(woken, deadline)
+
+    async def _connection(self, bound: _Bound, deadline: Deadline) -> AsyncConnection:
+        """The connection for the next call. It is made by a task of its own, which other calls wait for as well and
+        which goes on if one of them is cancelled or its time is over."""
+        while True:
+            if self._is_closed:
+                raise RuntimeError("the client is closed")
+            connection = bound.least_busy()
+            if connection is not None:
+                return connection
+            opening = bound.opening
+            if opening is None or opening.done():
+                opening = bound.opening = bound.loop.create_task(self._open(bound))
+                opening.add_done_callback(_retrieve)
+            late = f"the time was over while connecting to {self._settings.address}"
+            try:
+                await _outcome(opening, deadline, late)
+            except _Interrupted as error:
+                raise ConnectionFailed(f"could not connect to {self._settings.address}: {error}") from error
+
+    async def _describe(self, call: Call[T], deadline: Deadline) -> T:
+        """What a model takes. One question for all calls that ask at the same time, in a task of its own."""
+        bound = self._bind()
+        for _ in range(_INTERRUPTIONS_MAX):
+            asking = bound.asking.get(call.body)
+            if asking is None or asking.done():
+                asking = bound.asking[call.body] = bound.loop.create_task(self._run(call, UNSET))
+                asking.add_done_callback(functools.partial(bound.forget_question, call.body))
+            try:
+                answer: T = await _outcome(asking, deadline, "the time was over before the model was described")
+                return answer
+            except _Interrupted:
+                continue
+        raise Unavailable("the model could not be described: interrupted again and again")
+
+    async def _open(self, bound: _Bound) -> None:
+        connection = AsyncConnection(self._settings.frame_bytes_max)
+        # Known before it is there, so that whatever ends this task leaves no connection behind.
+        bound.connections.append(connection)
+        try:
+            await connection.open(self._settings)
+            self._schemas.forget()
+        except BaseException:
+            connection.fail(ConnectionLost("the connection was not made", sent=False))
+            raise
 
 
 class _Bound:
-    """What belongs to one event loop."""
+    """What belongs to one event loop of one process."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, max_in_flight: int) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, connections_max: int, max_in_flight: int) -> None:
         self.loop = loop
+        self.process = os.getpid()
         self.connections: list[AsyncConnection] = []
-        self.connecting = asyncio.Lock()
-        self.turns = asyncio.Semaphore(max_in_flight)
+        #: Makes a connection; one at a time.
+        self.opening: asyncio.Task[None] | None = None
+        #: Questions what a model takes, by the call.
+        self.asking: dict[bytes, asyncio.Task[Any]] = {}
+        self.turns = Slots(max_in_flight)
+        self._connections_max = connections_max
 
-    def least_busy(self, connections_max: int) -> AsyncConnection | None:
+    def least_busy(self) -> AsyncConnection | None:
         """The connection to use, or None if one more should be made."""
-        self.connections = [connection for connection in self.connections if connection.is_usable]
-        best = min(self.connections, key=lambda connection: connection.in_flight, default=None)
-        if best is not None and best.in_flight > 0 and len(self.connections) < connections_max:
+        is_opening = self.opening is not None and not self.opening.done()
+        for connection in self.connections:
+            if connection.is_interrupted or (connection.is_opening and not is_opening):
+                connection.fail(ConnectionLost("the client was interrupted while it used the connection", sent=True))
+        self.connections = [it for it in self.connections if it.is_usable or it.is_opening]
+        usable = [connection for connection in self.connections if connection.is_usable]
+        best = min(usable, key=lambda connection: connection.in_flight, default=None)
+        if best is not None and best.in_flight > 0 and len(self.connections) < self._connections_max:
             return None
         return best
 
+    def forget_question(self, body: bytes, task: asyncio.Task[Any]) -> None:
+        _retrieve(task)
+        if self.asking.get(body) is task:
+            del self.asking[body]
 
-async def _before(deadline: Deadline, work: Awaitable[T], late: NeedletailError) -> T:
-    """Awaits, but no longer than to the deadline."""
-    remaining = deadline.remaining()
-    if remaining is None:
-        return await work
-    try:
-        return await asyncio.wait_for(work, remaining)
-    except asyncio.TimeoutError as error:
-        if isinstance(error, NeedletailError):
-            raise
-        raise late from None
+    def drop_suspects(self, since: float) -> None:
+        """Closes connections without calls that have said nothing since then: one death of silence is often that of
+        all, when a proxy or a firewall between has forgotten them."""
+        for connection in self.connections:
+            if connection.in_flight == 0 and connection.heard_at < since:
+                connection.fail(ConnectionLost("the server has been silent for too long", sent=True))
+
+
+def _retrieve(task: asyncio.Task[Any]) -> None:
+    """Takes note of the outcome, for when no call waits for it any more."""
+    if not task.cancelled():
+        task.exception()
+
+
+class _Interrupted(Exception):
+    """A task that calls wait for ended by an exception that is none of this package's."""
+
+
+async def _outcome(task: asyncio.Task[T], deadline: Deadline, late: str) -> T:
+    """The result of a task that others wait for as well, and which goes on if this caller does not."""
+    while not task.done():
+        remaining = deadline.remaining()
+        if remaining is not None and remaining <= 0:
+            raise DeadlineExceeded(late)
+        woken = task.get_loop().create_future()
+        task.add_done_callback(functools.partial(wake, woken))
+        await nap(woken, deadline)
+    if task.cancelled():
+        raise _Interrupted("cancelled")
+    error = task.exception()
+    if error is None:
+        return task.result()
+    if isinstance(error, NeedletailError):
+        raise copy.copy(error)  # One exception object must not be raised in several tasks.
+    raise _Interrupted(f"interrupted by {error!r}") from error

@@ -12,8 +12,10 @@ from . import _calls
 from ._base import DEFAULT_ADDRESS, UNSET, BaseClient, Timeout
 from ._calls import Call
 from ._connection import Connection
+from ._deadline import Deadline
 from ._frames import FRAME_BYTES_MAX_DEFAULT
-from ._pool import ConnectionPool
+from ._pool import ConnectionPool, Lease
+from ._predict import ROWS_MAX_DEFAULT
 from ._settings import TLS
 from .errors import NeedletailError
 from .results import Health, ModelDescription, ModelList, Prediction
@@ -52,6 +54,8 @@ class Client(BaseClient):
         api_key: Shown on every connection, for servers that ask for one.
         max_frame_bytes: The longest request sent and the longest answer accepted. Raise it
             together with the server's ``limits.frame_bytes_max``.
+        max_rows: Rows of one call, at most the server's ``limits.batch_rows_max``; more are
+            several calls, all answered by one version.
     """
 
     def __init__(
@@ -65,14 +69,15 @@ class Client(BaseClient):
         max_frame_bytes: int = FRAME_BYTES_MAX_DEFAULT,
         tls: bool | TLS | ssl.SSLContext = False,
         api_key: str | None = None,
+        max_rows: int = ROWS_MAX_DEFAULT,
     ) -> None:
         super().__init__(
             address, timeout=timeout, connect_timeout=connect_timeout, retries=retries,
-            max_frame_bytes=max_frame_bytes, tls=tls, api_key=api_key,
+            max_frame_bytes=max_frame_bytes, tls=tls, api_key=api_key, max_rows=max_rows,
         )  # fmt: skip
         if max_connections < 1:
             raise ValueError(f"max_connections: expected at least 1, found {max_connections}")
-        self._pool = ConnectionPool(max_connections, lambda deadline: Connection(self._settings, deadline))
+        self._pool = ConnectionPool(max_connections, self._connect)
 
     def predict(
         self,
@@ -108,8 +113,20 @@ class Client(BaseClient):
             client.predict("churn", {"age": [39, 52], "plan": ["basic", None]}, version=4)
             client.predict("churn", data_frame, outputs=["label"], label="canary")
         """
-        call = _calls.predict(model, inputs, version=version, label=label, outputs=outputs, routing_key=routing_key)
-        return self._run(call, timeout)
+        steps = self._steps(model, inputs, version, label, outputs, routing_key)
+        try:
+            call = next(steps)
+            deadline = self._deadline(timeout)
+            while True:
+                try:
+                    answer = self._call(call, deadline)
+                except NeedletailError as error:
+                    call = steps.throw(error)
+                else:
+                    call = steps.send(answer)
+        except StopIteration as end:
+            prediction: Prediction = end.value
+            return prediction
 
     def health(self, *, timeout: Timeout = UNSET) -> Health:
         """Whether the server lives and is ready, and the state of every model."""
@@ -142,14 +159,29 @@ class Client(BaseClient):
         self.close()
 
     def _run(self, call: Call[T], timeout: Timeout) -> T:
-        deadline, attempts = self._begin(call, timeout)
-        while True:
-            try:
-                with self._pool.connection(deadline) as connection:
-                    response = connection.call(call, deadline)
-                return call.answer(response)
-            except NeedletailError as error:
-                wait = attempts.wait_after(error)
-                if wait is None:
-                    raise
-            time.sleep(wait)
+        return self._call(call, self._deadline(timeout))
+
+    def _call(self, call: Call[T], deadline: Deadline) -> T:
+        attempts = self._begin(call, deadline)
+        lease = Lease()
+        try:
+            while True:
+                try:
+                    try:
+                        response = self._pool.take(lease, deadline).call(call, deadline)
+                    finally:
+                        self._pool.give_back(lease)
+                    return call.answer(response)
+                except NeedletailError as error:
+                    wait = attempts.wait_after(error)
+                    if wait is None:
+                        raise
+                time.sleep(wait)
+        finally:
+            # Nothing is left to do here, unless an exception struck in the `finally` above.
+            self._pool.give_back(lease)
+
+    def _connect(self, deadline: Deadline) -> Connection:
+        connection = Connection(self._settings, deadline)
+        self._schemas.forget()
+        return connection

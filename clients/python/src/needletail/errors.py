@@ -13,6 +13,7 @@ Every error that a call can raise is a :class:`NeedletailError`::
 from __future__ import annotations
 
 import enum
+from typing import Any
 
 
 class StatusCode(enum.IntEnum):
@@ -48,6 +49,19 @@ class NeedletailError(Exception):
 
     def __str__(self) -> str:
         return f"{self.code.name}: {self.message}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exceptions are rebuilt from their arguments otherwise, without those given by keyword: a worker of a
+        # process pool could not hand such an error to its parent.
+        return _rebuild, (type(self), self.args, dict(self.__dict__))
+
+
+def _rebuild(kind: type[NeedletailError], arguments: tuple[Any, ...], state: dict[str, Any]) -> NeedletailError:
+    """The error that was pickled or copied, whatever its constructor takes."""
+    error = kind.__new__(kind)
+    error.args = arguments
+    error.__dict__.update(state)
+    return error
 
 
 class InvalidArgument(NeedletailError, ValueError):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
+import itertools
+import math
 import random
-import threading
 
 from ._deadline import Deadline
 from .errors import ConnectionLost, NeedletailError, Overloaded, Unavailable
@@ -62,26 +64,33 @@ class RetryPolicy:
 
 
 class RetryBudget:
-    """A token bucket: calls pay in, retries draw. Any thread."""
+    """A token bucket: calls pay in, retries draw. Any thread.
+
+    It has no lock that an interrupted thread could leave held: every step below is one call into the interpreter's
+    own code, and an exception between two of them loses a part of one retry at most.
+    """
 
     def __init__(self, policy: RetryPolicy) -> None:
         self._ratio = policy.budget_ratio
-        self._tokens_max = policy.budget_burst
-        self._tokens = policy.budget_burst
-        self._lock = threading.Lock()
+        tokens_max = math.floor(policy.budget_burst)
+        # A bounded deque drops what is paid in beyond its bound.
+        self._tokens: collections.deque[None] = collections.deque([None] * tokens_max, maxlen=tokens_max)
+        self._calls = itertools.count()
 
     def deposit(self) -> None:
         """A call was begun."""
-        with self._lock:
-            self._tokens = min(self._tokens_max, self._tokens + self._ratio)
+        before = next(self._calls)
+        # Call n pays the whole tokens between n and n + 1 shares: no fraction has to be kept.
+        for _ in range(math.floor((before + 1) * self._ratio) - math.floor(before * self._ratio)):
+            self._tokens.append(None)
 
     def withdraw(self) -> bool:
         """Takes one retry, or says that there is none."""
-        with self._lock:
-            if self._tokens < 1 - 1e-9:  # ten times 0.1 is a little less than 1
-                return False
-            self._tokens -= 1
-            return True
+        try:
+            self._tokens.pop()
+        except IndexError:
+            return False
+        return True
 
 
 class Attempts:
