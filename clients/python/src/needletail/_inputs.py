@@ -204,12 +204,14 @@ def _as_array(values: Any, name: str) -> Array:
 
 def _any_array(values: Any, name: str) -> Array:
     if hasattr(values, "isna") and hasattr(values, "to_numpy"):
-        # pandas: nullable types, categories and text all come as objects, with one mask for
-        # what is missing.
-        array = np.asarray(values.to_numpy())
+        # pandas: nullable types, categories and text come as objects, with one mask for what is missing. Not by way
+        # of numbers: integers with a gap would become doubles, and lose digits.
+        missing = np.asarray(values.isna(), dtype=bool)
+        is_nullable = not isinstance(values.dtype, np.dtype)
+        array = np.asarray(values.astype(object) if is_nullable and missing.any() else values.to_numpy())
         if array.dtype.kind not in "fiub":
             array = array.astype(object)
-            array[np.asarray(values.isna(), dtype=bool)] = None
+            array[missing] = None
         return array
     if isinstance(values, (str, bytes)) or values is None:
         array = np.empty((), dtype=object)
