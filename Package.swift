@@ -233,7 +233,7 @@ let testedModules: [(name: String, extra: [Target.Dependency])] = [
   ("NeedletailWire", ["CNeedletailProto", "NeedletailProtobuf", .product(name: "NIOCore", package: "swift-nio")]),
   ("NeedletailBundle", ["CNeedletailProto", "NeedletailProtobuf", "NeedletailEngine"]),
   ("NeedletailSecurity", ["NeedletailYAML"]),
-  ("NeedletailEngine", ["CNeedletailKernels"]),
+  ("NeedletailEngine", ["CNeedletailKernels", "CNeedletailProto"]),
   (
     "NeedletailModels",
     [

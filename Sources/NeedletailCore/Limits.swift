@@ -217,6 +217,13 @@ public enum Limits {
   public static let columnsMax = 1 << 20
   /// Columns that an int8 layer may sum before its accumulator could leave int32: (2³¹ − 1) / 127².
   public static let int8DepthMax = 133_144
+  /// Trees of an ensemble: ten times what boosting with a small learning rate needs.
+  public static let treesMax = 65_536
+  /// Splits and leaves of an ensemble: 2,000 complete trees of depth 10 have 4.1 million. Layouts count on less than 2²⁴.
+  public static let treeNodesMax = 1 << 22
+  /// Splits from a root to a leaf. Forests that are grown until leaves are pure reach some 60; what is deeper than this
+  /// is a list, not a tree, and would take a step for each entry.
+  public static let treeDepthMax = 1024
   /// Bytes of scratch memory of one plan at its largest batch.
   public static let workspaceBytesMax = 1 << 30
   /// Bytes of packed weights and tables of one plan, twice the raw bytes of a whole bundle: many layers may name

@@ -1,6 +1,7 @@
 import Foundation
 import NeedletailBundle
 import NeedletailCore
+import NeedletailEngine
 import NeedletailTestSupport
 import Testing
 
@@ -21,6 +22,14 @@ struct FixtureTests {
     let contents = BundleContents(definition: BundleFixtures.openGraph())
     #expect(try read(fixture("open-graph-1.1.ntb"), trust: .allowingUnsigned) == contents)
     #expect(try assembly(contents).encode(signing: []) == fixture("open-graph-1.1.ntb"))
+  }
+
+  @Test func aBundleOfTreesIsStillReadWrittenAndAnswersItsGoldenSamples() throws {
+    let contents = BundleFixtures.trees()
+    let bytes = try fixture("trees-1.1.ntb")
+    #expect(try read(bytes, trust: .allowingUnsigned) == contents)
+    #expect(try assembly(contents).encode(signing: []) == bytes)
+    try GoldenCheck.run(contents.golden, on: CompiledModel(contents.definition))
   }
 
   @Test func rawBytesAreStillWritten() throws {

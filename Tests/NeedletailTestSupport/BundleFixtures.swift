@@ -125,6 +125,61 @@ public enum BundleFixtures {
       labels: [])
   }
 
+  /// Trees on an f64 row with a category and gaps: three outputs, one of them a tree's each, softmax and a label. Golden
+  /// samples were added up by hand.
+  public static func trees() -> BundleContents {
+    var trees = TreeEnsemble(
+      comparison: .atMost, sums: .float64,
+      nodes: [1, 0, 2, 0, 0, 3, 0, 0, 0, 2, 0, 0], thresholds: [10.5, 0.1, 0, 0.1],
+      leaves: [1, 2, 4, -1, 1, 0.5, 8, -8])
+    trees.missing = [.left, .right, .right, .asZero]
+    (trees.sets, trees.setWords, trees.setBits) = ([0, 0, 1, 0], [1], [0b101])
+    trees.treeOutputs = [0, 1, 2, 0]
+    (trees.start, trees.divisor) = ([0.25, 0, 0], 2)
+    let definition = ModelDefinition(
+      schema: FeatureSchema(
+        features: [
+          Feature(name: "alcohol", kind: .numeric, missing: .impute),
+          Feature(name: "ash", kind: .numeric, missing: .impute),
+          Feature(
+            name: "colour", kind: .categorical(categories: ["red", "white", "rosé"], unknown: .zeros),
+            missing: .impute),
+        ], target: "quality"),
+      graph: ModelGraph(
+        task: .classification,
+        values: [
+          .init(name: "row", type: ValueType(.float64, [3])), .init(name: "margins", columns: 3),
+          .init(name: "probabilities", columns: 3), .init(name: "class", columns: 1),
+        ],
+        nodes: [
+          Node(name: "trees", input: 0, output: 1, operation: trees),
+          Node(name: "softmax", input: 1, output: 2, operation: Softmax()),
+          Node(name: "arg max", input: 2, output: 3, operation: ArgMax()),
+        ],
+        outputs: [
+          .init(name: "margins", value: 1, kind: .number), .init(name: "probabilities", value: 2, kind: .number),
+          .init(name: "label", value: 3, kind: .classLabel),
+        ], tensors: []),
+      labels: ["good", "fair", "poor"])
+    func sample(_ name: String, _ cells: [Cell], _ margins: [Double], _ label: String) -> GoldenSample {
+      GoldenSample(
+        name: name, cells: cells,
+        expectation: .answers([("margins", .numbers(margins)), ("label", .strings([label]))]), tolerance: 0)
+    }
+    return BundleContents(
+      definition: definition,
+      golden: [
+        // Tree 0: 10.5 is at most 10.5, leaf 1. Tree 1: red is a member, −1. Tree 2: 0.5. Tree 3: 0.1 is at most 0.1, 8.
+        sample("at thresholds", [.number(10.5), .number(0.1), .text("red")], [4.625, -0.5, 0.25], "good"),
+        // Tree 0: above 10.5, above 0.1, leaf 4. Tree 1: white is none, 1. Tree 3: −8.
+        sample("above", [.number(11), .number(0.2), .text("white")], [-1.875, 0.5, 0.25], "fair"),
+        // Tree 0: missing goes left, 1. Tree 1: missing goes right, 1. Tree 3: missing counts as 0, 8.
+        sample("missing", [.missing, .missing, .missing], [4.625, 0.5, 0.25], "good"),
+        // Tree 0: above, then missing goes right, 4. An unseen colour is no member.
+        sample("unseen", [.number(12), .missing, .text("blue")], [6.125, 0.5, 0.25], "good"),
+      ], drift: nil, metrics: [:], lineage: nil)
+  }
+
   /// A definition with a refusal among its golden samples, drift, metrics and lineage.
   public static func contents(_ definition: ModelDefinition = classifier()) -> BundleContents {
     BundleContents(

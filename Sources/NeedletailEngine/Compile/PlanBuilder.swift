@@ -7,12 +7,14 @@ public struct PlanBuilder {
   /// Scratch that steps read and write; its place is planned once all steps are known.
   struct Buffer {
     var bytesPerItem: Int
+    /// What a step needs beside that, however many items it computes.
+    var bytesOnce = 0
     var domain: ValueType.Domain
     /// Steps between which its bytes must stay untouched, both inclusive; −1: there before the first step.
     var firstStep: Int
     var lastStep: Int
 
-    func bytes(_ extent: BatchExtent) -> Int { bytesPerItem * domain.items(of: extent) }
+    func bytes(_ extent: BatchExtent) -> Int { bytesPerItem * domain.items(of: extent) + bytesOnce }
   }
 
   /// A step whose buffers have no offsets yet.
@@ -171,6 +173,13 @@ public struct PlanBuilder {
   mutating func addBuffer(bytesPerItem: Int, per domain: ValueType.Domain) -> Int {
     buffers.append(
       Buffer(bytesPerItem: bytesPerItem, domain: domain, firstStep: steps.count, lastStep: steps.count))
+    return buffers.count - 1
+  }
+
+  /// Scratch of the next step that does not grow with its items.
+  mutating func addBuffer(bytes: Int, per domain: ValueType.Domain) -> Int {
+    buffers.append(
+      Buffer(bytesPerItem: 0, bytesOnce: bytes, domain: domain, firstStep: steps.count, lastStep: steps.count))
     return buffers.count - 1
   }
 

@@ -2,8 +2,8 @@ public import NeedletailCore
 
 /// A definition with its binder and its plan: everything that answers rows.
 public final class CompiledModel: Sendable {
-  /// Schema, labels and the graph's structure; the canonical weights are dropped, for the plan holds
-  /// them packed.
+  /// Schema, labels and the graph's structure; the canonical weights and trees are dropped, for the plan
+  /// holds them packed.
   public let definition: ModelDefinition
   public let plan: Plan
   /// The trial behind the plan; nil where nobody asked for one.
@@ -32,6 +32,9 @@ public final class CompiledModel: Sendable {
       : try Plan(checked: definition.graph, options: options)
     var structure = definition
     structure.graph.tensors = []
+    for node in structure.graph.nodes.indices {
+      structure.graph.nodes[node].operation = structure.graph.nodes[node].operation.structure
+    }
     self.definition = structure
   }
 

@@ -49,6 +49,9 @@ public protocol GraphOperation: Equatable, Sendable {
   /// Bytes of its weights and tables as a plan stores them, at most. They are added up before the first is allocated.
   func packedBytes(_ context: OperationContext) -> Int
 
+  /// Itself without what only a plan's compilation reads: what stays in memory beside a plan.
+  var structure: Self { get }
+
   // MARK: words and reference
 
   /// What it is, for people: `dense, relu`.
@@ -73,6 +76,7 @@ extension GraphOperation {
   public var parameterCount: Int { 0 }
   public func product(_ context: OperationContext) -> MatrixProduct? { nil }
   public func packedBytes(_ context: OperationContext) -> Int { 0 }
+  public var structure: Self { self }
 
   func isEqual(to other: any GraphOperation) -> Bool { (other as? Self) == self }
 }

@@ -14,5 +14,6 @@ extension OperationCatalog {
     Entry(15, "select_columns", SelectColumns.self),
     Entry(16, "reshape", Reshape.self),
     Entry(17, "clip", Clip.self),
+    Entry(18, "tree_ensemble", TreeEnsemble.self),
   ]
 }

@@ -817,6 +817,51 @@ void   needletail__v1__clip__free_unpacked
   assert(message->base.descriptor == &needletail__v1__clip__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   needletail__v1__tree_ensemble__init
+                     (Needletail__V1__TreeEnsemble         *message)
+{
+  static const Needletail__V1__TreeEnsemble init_value = NEEDLETAIL__V1__TREE_ENSEMBLE__INIT;
+  *message = init_value;
+}
+size_t needletail__v1__tree_ensemble__get_packed_size
+                     (const Needletail__V1__TreeEnsemble *message)
+{
+  assert(message->base.descriptor == &needletail__v1__tree_ensemble__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t needletail__v1__tree_ensemble__pack
+                     (const Needletail__V1__TreeEnsemble *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &needletail__v1__tree_ensemble__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t needletail__v1__tree_ensemble__pack_to_buffer
+                     (const Needletail__V1__TreeEnsemble *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &needletail__v1__tree_ensemble__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Needletail__V1__TreeEnsemble *
+       needletail__v1__tree_ensemble__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Needletail__V1__TreeEnsemble *)
+     protobuf_c_message_unpack (&needletail__v1__tree_ensemble__descriptor,
+                                allocator, len, data);
+}
+void   needletail__v1__tree_ensemble__free_unpacked
+                     (Needletail__V1__TreeEnsemble *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &needletail__v1__tree_ensemble__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 void   needletail__v1__reshape__init
                      (Needletail__V1__Reshape         *message)
 {
@@ -1999,7 +2044,7 @@ const ProtobufCMessageDescriptor needletail__v1__value__descriptor =
   (ProtobufCMessageInit) needletail__v1__value__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor needletail__v1__node__field_descriptors[17] =
+static const ProtobufCFieldDescriptor needletail__v1__node__field_descriptors[18] =
 {
   {
     "name",
@@ -2205,6 +2250,18 @@ static const ProtobufCFieldDescriptor needletail__v1__node__field_descriptors[17
     0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "tree_ensemble",
+    18,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Needletail__V1__Node, operation_case),
+    offsetof(Needletail__V1__Node, tree_ensemble),
+    &needletail__v1__tree_ensemble__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned needletail__v1__node__field_indices_by_name[] = {
   12,   /* field[12] = add */
@@ -2224,11 +2281,12 @@ static const unsigned needletail__v1__node__field_indices_by_name[] = {
   14,   /* field[14] = select_columns */
   8,   /* field[8] = sigmoid */
   7,   /* field[7] = softmax */
+  17,   /* field[17] = tree_ensemble */
 };
 static const ProtobufCIntRange needletail__v1__node__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 17 }
+  { 0, 18 }
 };
 const ProtobufCMessageDescriptor needletail__v1__node__descriptor =
 {
@@ -2238,7 +2296,7 @@ const ProtobufCMessageDescriptor needletail__v1__node__descriptor =
   "Needletail__V1__Node",
   "needletail.v1",
   sizeof(Needletail__V1__Node),
-  17,
+  18,
   needletail__v1__node__field_descriptors,
   needletail__v1__node__field_indices_by_name,
   1,  needletail__v1__node__number_ranges,
@@ -2639,6 +2697,226 @@ const ProtobufCMessageDescriptor needletail__v1__clip__descriptor =
   needletail__v1__clip__field_indices_by_name,
   1,  needletail__v1__clip__number_ranges,
   (ProtobufCMessageInit) needletail__v1__clip__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor needletail__v1__tree_ensemble__field_descriptors[15] =
+{
+  {
+    "comparison",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_ENUM,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__TreeEnsemble, comparison),
+    &needletail__v1__tree_comparison__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "sums",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_ENUM,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__TreeEnsemble, sums),
+    &needletail__v1__data_type__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "flushes_tiny",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__TreeEnsemble, flushes_tiny),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "node",
+    4,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(Needletail__V1__TreeEnsemble, n_node),
+    offsetof(Needletail__V1__TreeEnsemble, node),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "threshold",
+    5,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_DOUBLE,
+    offsetof(Needletail__V1__TreeEnsemble, n_threshold),
+    offsetof(Needletail__V1__TreeEnsemble, threshold),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "missing",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__TreeEnsemble, missing),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "set",
+    7,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(Needletail__V1__TreeEnsemble, n_set),
+    offsetof(Needletail__V1__TreeEnsemble, set),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "set_words",
+    8,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(Needletail__V1__TreeEnsemble, n_set_words),
+    offsetof(Needletail__V1__TreeEnsemble, set_words),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "set_bits",
+    9,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_FIXED32,
+    offsetof(Needletail__V1__TreeEnsemble, n_set_bits),
+    offsetof(Needletail__V1__TreeEnsemble, set_bits),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "leaf_width",
+    10,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__TreeEnsemble, leaf_width),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "leaf",
+    11,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_DOUBLE,
+    offsetof(Needletail__V1__TreeEnsemble, n_leaf),
+    offsetof(Needletail__V1__TreeEnsemble, leaf),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "tree_output",
+    12,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(Needletail__V1__TreeEnsemble, n_tree_output),
+    offsetof(Needletail__V1__TreeEnsemble, tree_output),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "start",
+    13,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_DOUBLE,
+    offsetof(Needletail__V1__TreeEnsemble, n_start),
+    offsetof(Needletail__V1__TreeEnsemble, start),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "bias",
+    14,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_DOUBLE,
+    offsetof(Needletail__V1__TreeEnsemble, n_bias),
+    offsetof(Needletail__V1__TreeEnsemble, bias),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "divisor",
+    15,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_DOUBLE,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__TreeEnsemble, divisor),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned needletail__v1__tree_ensemble__field_indices_by_name[] = {
+  13,   /* field[13] = bias */
+  0,   /* field[0] = comparison */
+  14,   /* field[14] = divisor */
+  2,   /* field[2] = flushes_tiny */
+  10,   /* field[10] = leaf */
+  9,   /* field[9] = leaf_width */
+  5,   /* field[5] = missing */
+  3,   /* field[3] = node */
+  6,   /* field[6] = set */
+  8,   /* field[8] = set_bits */
+  7,   /* field[7] = set_words */
+  12,   /* field[12] = start */
+  1,   /* field[1] = sums */
+  4,   /* field[4] = threshold */
+  11,   /* field[11] = tree_output */
+};
+static const ProtobufCIntRange needletail__v1__tree_ensemble__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 15 }
+};
+const ProtobufCMessageDescriptor needletail__v1__tree_ensemble__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "needletail.v1.TreeEnsemble",
+  "TreeEnsemble",
+  "Needletail__V1__TreeEnsemble",
+  "needletail.v1",
+  sizeof(Needletail__V1__TreeEnsemble),
+  15,
+  needletail__v1__tree_ensemble__field_descriptors,
+  needletail__v1__tree_ensemble__field_indices_by_name,
+  1,  needletail__v1__tree_ensemble__number_ranges,
+  (ProtobufCMessageInit) needletail__v1__tree_ensemble__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
 static const ProtobufCFieldDescriptor needletail__v1__reshape__field_descriptors[1] =
@@ -3881,6 +4159,68 @@ const ProtobufCEnumDescriptor needletail__v1__activation__descriptor =
   needletail__v1__activation__enum_values_by_name,
   1,
   needletail__v1__activation__value_ranges,
+  NULL,NULL,NULL,NULL   /* reserved[1234] */
+};
+static const ProtobufCEnumValue needletail__v1__tree_comparison__enum_values_by_number[2] =
+{
+  { "BELOW", "NEEDLETAIL__V1__TREE_COMPARISON__BELOW", 0 },
+  { "AT_MOST", "NEEDLETAIL__V1__TREE_COMPARISON__AT_MOST", 1 },
+};
+static const ProtobufCIntRange needletail__v1__tree_comparison__value_ranges[] = {
+{0, 0},{0, 2}
+};
+static const ProtobufCEnumValueIndex needletail__v1__tree_comparison__enum_values_by_name[2] =
+{
+  { "AT_MOST", 1 },
+  { "BELOW", 0 },
+};
+const ProtobufCEnumDescriptor needletail__v1__tree_comparison__descriptor =
+{
+  PROTOBUF_C__ENUM_DESCRIPTOR_MAGIC,
+  "needletail.v1.TreeComparison",
+  "TreeComparison",
+  "Needletail__V1__TreeComparison",
+  "needletail.v1",
+  2,
+  needletail__v1__tree_comparison__enum_values_by_number,
+  2,
+  needletail__v1__tree_comparison__enum_values_by_name,
+  1,
+  needletail__v1__tree_comparison__value_ranges,
+  NULL,NULL,NULL,NULL   /* reserved[1234] */
+};
+static const ProtobufCEnumValue needletail__v1__tree_missing__enum_values_by_number[5] =
+{
+  { "MISSING_LEFT", "NEEDLETAIL__V1__TREE_MISSING__MISSING_LEFT", 0 },
+  { "MISSING_RIGHT", "NEEDLETAIL__V1__TREE_MISSING__MISSING_RIGHT", 1 },
+  { "MISSING_AS_ZERO", "NEEDLETAIL__V1__TREE_MISSING__MISSING_AS_ZERO", 2 },
+  { "MISSING_OR_ZERO_LEFT", "NEEDLETAIL__V1__TREE_MISSING__MISSING_OR_ZERO_LEFT", 3 },
+  { "MISSING_OR_ZERO_RIGHT", "NEEDLETAIL__V1__TREE_MISSING__MISSING_OR_ZERO_RIGHT", 4 },
+};
+static const ProtobufCIntRange needletail__v1__tree_missing__value_ranges[] = {
+{0, 0},{0, 5}
+};
+static const ProtobufCEnumValueIndex needletail__v1__tree_missing__enum_values_by_name[5] =
+{
+  { "MISSING_AS_ZERO", 2 },
+  { "MISSING_LEFT", 0 },
+  { "MISSING_OR_ZERO_LEFT", 3 },
+  { "MISSING_OR_ZERO_RIGHT", 4 },
+  { "MISSING_RIGHT", 1 },
+};
+const ProtobufCEnumDescriptor needletail__v1__tree_missing__descriptor =
+{
+  PROTOBUF_C__ENUM_DESCRIPTOR_MAGIC,
+  "needletail.v1.TreeMissing",
+  "TreeMissing",
+  "Needletail__V1__TreeMissing",
+  "needletail.v1",
+  5,
+  needletail__v1__tree_missing__enum_values_by_number,
+  5,
+  needletail__v1__tree_missing__enum_values_by_name,
+  1,
+  needletail__v1__tree_missing__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
 static const ProtobufCEnumValue needletail__v1__output_kind__enum_values_by_number[3] =

@@ -34,6 +34,7 @@ typedef struct Needletail__V1__Add Needletail__V1__Add;
 typedef struct Needletail__V1__Concat Needletail__V1__Concat;
 typedef struct Needletail__V1__SelectColumns Needletail__V1__SelectColumns;
 typedef struct Needletail__V1__Clip Needletail__V1__Clip;
+typedef struct Needletail__V1__TreeEnsemble Needletail__V1__TreeEnsemble;
 typedef struct Needletail__V1__Reshape Needletail__V1__Reshape;
 typedef struct Needletail__V1__Output Needletail__V1__Output;
 typedef struct Needletail__V1__WeightTensor Needletail__V1__WeightTensor;
@@ -101,6 +102,37 @@ typedef enum _Needletail__V1__Activation {
   NEEDLETAIL__V1__ACTIVATION__GELU = 4
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(NEEDLETAIL__V1__ACTIVATION)
 } Needletail__V1__Activation;
+/*
+ * What sends a row to the left child of a numeric split with threshold t.
+ */
+typedef enum _Needletail__V1__TreeComparison {
+  /*
+   * x < t, as in XGBoost.
+   */
+  NEEDLETAIL__V1__TREE_COMPARISON__BELOW = 0,
+  /*
+   * x <= t, as in LightGBM, CatBoost and scikit-learn.
+   */
+  NEEDLETAIL__V1__TREE_COMPARISON__AT_MOST = 1
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(NEEDLETAIL__V1__TREE_COMPARISON)
+} Needletail__V1__TreeComparison;
+/*
+ * What a split does with a missing value, which is NaN.
+ */
+typedef enum _Needletail__V1__TreeMissing {
+  NEEDLETAIL__V1__TREE_MISSING__MISSING_LEFT = 0,
+  NEEDLETAIL__V1__TREE_MISSING__MISSING_RIGHT = 1,
+  /*
+   * It counts as 0.
+   */
+  NEEDLETAIL__V1__TREE_MISSING__MISSING_AS_ZERO = 2,
+  /*
+   * Values within 1e-35 of 0 are missing as well.
+   */
+  NEEDLETAIL__V1__TREE_MISSING__MISSING_OR_ZERO_LEFT = 3,
+  NEEDLETAIL__V1__TREE_MISSING__MISSING_OR_ZERO_RIGHT = 4
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(NEEDLETAIL__V1__TREE_MISSING)
+} Needletail__V1__TreeMissing;
 typedef enum _Needletail__V1__OutputKind {
   /*
    * fp32, shape [rows, columns], or [rows] if the value has one column.
@@ -293,7 +325,8 @@ typedef enum {
   NEEDLETAIL__V1__NODE__OPERATION_CONCAT = 14,
   NEEDLETAIL__V1__NODE__OPERATION_SELECT_COLUMNS = 15,
   NEEDLETAIL__V1__NODE__OPERATION_RESHAPE = 16,
-  NEEDLETAIL__V1__NODE__OPERATION_CLIP = 17
+  NEEDLETAIL__V1__NODE__OPERATION_CLIP = 17,
+  NEEDLETAIL__V1__NODE__OPERATION_TREE_ENSEMBLE = 18
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(NEEDLETAIL__V1__NODE__OPERATION__CASE)
 } Needletail__V1__Node__OperationCase;
 
@@ -325,6 +358,7 @@ struct  Needletail__V1__Node
     Needletail__V1__SelectColumns *select_columns;
     Needletail__V1__Reshape *reshape;
     Needletail__V1__Clip *clip;
+    Needletail__V1__TreeEnsemble *tree_ensemble;
   };
 };
 #define NEEDLETAIL__V1__NODE__INIT \
@@ -479,6 +513,82 @@ struct  Needletail__V1__Clip
 #define NEEDLETAIL__V1__CLIP__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__clip__descriptor) \
     , 0,NULL, 0,NULL }
+
+
+/*
+ * A sum of decision trees: y = (start + the leaf of tree 0 + the leaf of tree 1 + …) / divisor + bias, for each output,
+ * in the order of the trees and in the type `sums`; the answer is rounded to fp32.
+ */
+struct  Needletail__V1__TreeEnsemble
+{
+  ProtobufCMessage base;
+  Needletail__V1__TreeComparison comparison;
+  /*
+   * FLOAT32 or FLOAT64. With FLOAT32, every leaf, start, bias and the divisor is an fp32 number.
+   */
+  Needletail__V1__DataType sums;
+  /*
+   * Values within 1e-35 of 0 count as 0, as LightGBM's functions for rows and matrices read them.
+   */
+  protobuf_c_boolean flushes_tiny;
+  /*
+   * All trees one after the other, each in preorder: 0 is a leaf; column + 1 is a split, behind which stand its left
+   * and then its right subtree.
+   */
+  size_t n_node;
+  uint32_t *node;
+  /*
+   * One for each split; 0 for a categorical one. The column is compared as it is, in fp32 or fp64, with the fp64 number.
+   */
+  size_t n_threshold;
+  double *threshold;
+  /*
+   * TreeMissing, one byte for each split; none: MISSING_LEFT for all.
+   */
+  ProtobufCBinaryData missing;
+  /*
+   * One for each split: 0 if it is numeric, else the number of its set, from 1; none: all are numeric. Members go left.
+   * A member is a value that, truncated to an integer, has its bit set; all others, negative ones among them, go right.
+   * Missing values count as `missing` says, which cannot take zeros for missing here.
+   */
+  size_t n_set;
+  uint32_t *set;
+  /*
+   * Words of each set, and the words of all sets one after the other; bit b of word w is category 32 w + b.
+   */
+  size_t n_set_words;
+  uint32_t *set_words;
+  size_t n_set_bits;
+  uint32_t *set_bits;
+  /*
+   * Values of each leaf: 1, or one for each output; 0 is 1.
+   */
+  uint32_t leaf_width;
+  /*
+   * `leaf_width` numbers for each leaf, in the order of the leaves in `node`.
+   */
+  size_t n_leaf;
+  double *leaf;
+  /*
+   * The output of each tree; none: output 0, or all of them where leaves have a value for each.
+   */
+  size_t n_tree_output;
+  uint32_t *tree_output;
+  /*
+   * One for each output; none: zeros.
+   */
+  size_t n_start;
+  double *start;
+  size_t n_bias;
+  double *bias;
+  /*
+   * 0: 1.
+   */
+  double divisor;
+};
+#define NEEDLETAIL__V1__TREE_ENSEMBLE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__tree_ensemble__descriptor) \
+    , NEEDLETAIL__V1__TREE_COMPARISON__BELOW, NEEDLETAIL__V1__DATA_TYPE__DATA_TYPE_UNSPECIFIED, 0, 0,NULL, 0,NULL, {0,NULL}, 0,NULL, 0,NULL, 0,NULL, 0, 0,NULL, 0,NULL, 0,NULL, 0,NULL, 0 }
 
 
 /*
@@ -1088,6 +1198,25 @@ Needletail__V1__Clip *
 void   needletail__v1__clip__free_unpacked
                      (Needletail__V1__Clip *message,
                       ProtobufCAllocator *allocator);
+/* Needletail__V1__TreeEnsemble methods */
+void   needletail__v1__tree_ensemble__init
+                     (Needletail__V1__TreeEnsemble         *message);
+size_t needletail__v1__tree_ensemble__get_packed_size
+                     (const Needletail__V1__TreeEnsemble   *message);
+size_t needletail__v1__tree_ensemble__pack
+                     (const Needletail__V1__TreeEnsemble   *message,
+                      uint8_t             *out);
+size_t needletail__v1__tree_ensemble__pack_to_buffer
+                     (const Needletail__V1__TreeEnsemble   *message,
+                      ProtobufCBuffer     *buffer);
+Needletail__V1__TreeEnsemble *
+       needletail__v1__tree_ensemble__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   needletail__v1__tree_ensemble__free_unpacked
+                     (Needletail__V1__TreeEnsemble *message,
+                      ProtobufCAllocator *allocator);
 /* Needletail__V1__Reshape methods */
 void   needletail__v1__reshape__init
                      (Needletail__V1__Reshape         *message);
@@ -1432,6 +1561,9 @@ typedef void (*Needletail__V1__SelectColumns_Closure)
 typedef void (*Needletail__V1__Clip_Closure)
                  (const Needletail__V1__Clip *message,
                   void *closure_data);
+typedef void (*Needletail__V1__TreeEnsemble_Closure)
+                 (const Needletail__V1__TreeEnsemble *message,
+                  void *closure_data);
 typedef void (*Needletail__V1__Reshape_Closure)
                  (const Needletail__V1__Reshape *message,
                   void *closure_data);
@@ -1491,6 +1623,8 @@ extern const ProtobufCEnumDescriptor    needletail__v1__codec__descriptor;
 extern const ProtobufCEnumDescriptor    needletail__v1__domain__descriptor;
 extern const ProtobufCEnumDescriptor    needletail__v1__scaling__descriptor;
 extern const ProtobufCEnumDescriptor    needletail__v1__activation__descriptor;
+extern const ProtobufCEnumDescriptor    needletail__v1__tree_comparison__descriptor;
+extern const ProtobufCEnumDescriptor    needletail__v1__tree_missing__descriptor;
 extern const ProtobufCEnumDescriptor    needletail__v1__output_kind__descriptor;
 extern const ProtobufCEnumDescriptor    needletail__v1__feature_kind__descriptor;
 extern const ProtobufCEnumDescriptor    needletail__v1__unknown_policy__descriptor;
@@ -1513,6 +1647,7 @@ extern const ProtobufCMessageDescriptor needletail__v1__add__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__concat__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__select_columns__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__clip__descriptor;
+extern const ProtobufCMessageDescriptor needletail__v1__tree_ensemble__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__reshape__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__output__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__weight_tensor__descriptor;

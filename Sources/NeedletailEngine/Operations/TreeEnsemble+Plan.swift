@@ -1,0 +1,254 @@
+internal import CNeedletailKernels
+internal import NeedletailCore
+
+extension TreeEnsemble {
+  public func lower(_ node: Int, into plan: inout PlanBuilder) throws(PlanError) {
+    let (input, output) = (plan.graph.nodes[node].inputs[0], plan.graph.nodes[node].outputs[0])
+    let name = plan.graph.nodes[node].name
+    let (type, outputs) = (plan.graph.values[input].type, plan.graph.values[output].columns)
+    let isFloat64 = type.element == .float64
+    let forest = TreeForest(self, columns: type.columns, outputs: outputs, isFloat64: isFloat64)
+    var kernel = nt_trees()
+    kernel.ranks = try ranks(of: forest, columns: type.columns, isFloat64: isFloat64, in: plan.storage, for: name)
+    kernel.rank = nt_rank_rows(plan.isa.kernelSet)
+    if !start.isEmpty { kernel.start = try plan.storage.copy(start, for: name) }
+    if !bias.isEmpty { kernel.bias = try plan.storage.copy(bias, for: name) }
+    kernel.divisor = divisor
+    kernel.range_count = UInt32(forest.rangeFirst.count - 1)
+    kernel.width = UInt32(leafWidth)
+    kernel.sums_f32 = sums == .float32
+
+    var choice = try TreeLayouts(forest, isa: plan.isa, for: name)
+    let rowsMax = plan.options.extentMax.rows
+    choice.time(kernel, outputs: outputs, rowsMax: rowsMax)
+    let chosen = try choice.choose(rowsMax: rowsMax, in: plan.storage, for: name)
+    withUnsafeMutableBytes(of: &kernel.chosen) { bytes in
+      let choices = bytes.bindMemory(to: nt_trees_choice.self)
+      for bucket in choices.indices { choices[bucket] = chosen.byBucket[bucket] }
+    }
+    let scratch = plan.addBuffer(bytes: chosen.scratchBytes, per: type.domain)
+    var step = try plan.step(
+      node, nt_trees_step(plan.isa.kernelSet), kernel, reading: [input], writing: [output], words: words,
+      kernel: "trees \(chosen.names.joined(separator: " "))")
+    step.buffers.append(scratch)
+    step.weightBytes = chosen.bytes
+    plan.add(step)
+  }
+
+  /// Tables, copies and sets, in memory of the plan.
+  private func ranks(
+    of forest: TreeForest, columns: Int, isFloat64: Bool, in storage: PlanStorage, for name: String
+  ) throws(PlanError) -> nt_ranks {
+    var ranks = nt_ranks()
+    ranks.tables = try storage.copy(forest.tables, for: name)
+    ranks.copies = try storage.copy(forest.copies, for: name)
+    ranks.column_tables = try storage.copy(forest.columnTables, for: name)
+    ranks.thresholds =
+      isFloat64
+      ? UnsafeRawPointer(try storage.copy(forest.thresholds, for: name))
+      : UnsafeRawPointer(try storage.copy(forest.thresholds.map { Float($0) }, for: name))
+    let bits = try storage.copy(setBits, for: name)
+    var firstWords: [Int] = []
+    var words = 0
+    for count in setWords {
+      firstWords.append(words)
+      words += Int(count)
+    }
+    let sets = forest.setInputs.map { input in
+      nt_rank_set(
+        bits: bits + firstWords[input.set], bit_count: setWords[input.set] * 32, column: input.column,
+        missing: input.missing)
+    }
+    ranks.sets = try storage.copy(sets, for: name)
+    ranks.columns = UInt32(columns)
+    ranks.table_count = UInt32(forest.tables.count)
+    ranks.copy_count = UInt32(forest.copies.count)
+    ranks.set_count = UInt32(sets.count)
+    ranks.is_f64 = isFloat64
+    ranks.flushes_tiny = flushesTiny
+    ranks.has_missing_zeros = forest.hasMissingZeros
+    return ranks
+  }
+
+  /// An upper bound by counts alone, because it is asked for before any tree is looked at closely: every layout that a
+  /// CPU might choose, and a table for each column and each 254 splits.
+  public func packedBytes(_ context: OperationContext) -> Int {
+    guard let shape = try? TreeShape(nodes) else { return 0 }
+    let splits = shape.columns.count
+    // A column's splits may treat zeros in two ways, each with up to three treatments of missing values.
+    let groups = min(splits, 2 * Set(shape.columns).count)
+    let tables = groups + splits / Int(NT_RANK_THRESHOLDS_MAX)
+    let numberBytes = context.inputs[0].element == .float64 ? 8 : 4
+    let tableBytes = Int(NT_RANK_TABLE_NUMBERS) * numberBytes + MemoryLayout<nt_rank_table>.stride
+    let rankBytes = min(3 * tables + splits, Int(UInt32.max))
+    var forest = nt_forest()
+    forest.tree_count = UInt32(shape.trees.count)
+    forest.node_count = UInt32(splits)
+    forest.leaf_count = UInt32(shape.leafCount)
+    forest.range_count = UInt32(leafWidth == context.outputs[0].columns ? 1 : context.outputs[0].columns)
+    forest.width = UInt32(leafWidth)
+    forest.depth_max = UInt32(shape.depthMax)
+    forest.leaves_max = UInt32(shape.leavesMax)
+    forest.sums_f32 = sums == .float32
+    // Layouts that take few ranked bytes only are asked as if there were few.
+    forest.rank_bytes = 1
+    let layouts = InstructionSet.supported.map { isa in
+      TreeLayouts.candidates(isa).reduce(0) { $0 + ($1.pointee.bytes(&forest)) }
+    }
+    return tables * tableBytes + rankBytes * MemoryLayout<nt_rank_copy>.stride
+      + splits * (sets.isEmpty ? 0 : MemoryLayout<nt_rank_set>.stride) + 4 * setBits.count
+      + 4 * context.inputs[0].columns + 8 * (start.count + bias.count) + (layouts.max() ?? 0)
+  }
+}
+
+/// The layouts of one forest: packed, timed and chosen from, while a plan is compiled.
+struct TreeLayouts {
+  struct Choice {
+    var byBucket: [nt_trees_choice]
+    /// Names of those chosen, in the order of the numbers of rows.
+    var names: [String]
+    var bytes: Int
+    var scratchBytes: Int
+  }
+
+  private struct Candidate {
+    var layout: UnsafePointer<nt_trees_layout>
+    var bytes: Int
+    var scratchBytes: Int
+    var packed: UnsafeMutableRawPointer
+    /// Microseconds by number of rows, ascending in rows.
+    var timings: [(rows: Int, microseconds: Double)] = []
+
+    /// The time of a number of rows: between timings on a line, behind the last in proportion, below the first the first.
+    func microseconds(_ rows: Int) -> Double {
+      guard let last = timings.last else { return .infinity }
+      guard let upper = timings.firstIndex(where: { $0.rows >= rows }) else {
+        return last.microseconds * Double(rows) / Double(last.rows)
+      }
+      guard upper > 0 else { return timings[0].microseconds }
+      let (from, to) = (timings[upper - 1], timings[upper])
+      let part = Double(rows - from.rows) / Double(to.rows - from.rows)
+      return from.microseconds + part * (to.microseconds - from.microseconds)
+    }
+  }
+
+  /// A trial repeats within this; a layout that took ten times the best one's time is not timed again.
+  private static let measureBudget: Duration = .microseconds(60)
+  private static let hopeless = 10.0
+
+  private var candidates: [Candidate] = []
+  private let storage = PlanStorage()
+  private let forest: TreeForest
+
+  static func candidates(_ isa: InstructionSet) -> [UnsafePointer<nt_trees_layout>] {
+    var layouts = [UnsafePointer<nt_trees_layout>?](repeating: nil, count: Int(NT_TREES_LAYOUTS_MAX))
+    let count = nt_trees_layouts(isa.kernelSet, &layouts)
+    return layouts.prefix(count).compactMap { $0 }
+  }
+
+  /// Packs every layout that suits the forest.
+  init(_ forest: TreeForest, isa: InstructionSet, for name: String) throws(PlanError) {
+    self.forest = forest
+    for layout in Self.candidates(isa) {
+      let (bytes, scratch) = forest.withKernelForest { forest in
+        (layout.pointee.bytes(forest), layout.pointee.scratch_bytes(forest))
+      }
+      guard bytes > 0 else { continue }
+      let packed = try storage.allocate(bytes: bytes, for: name)
+      let fits = forest.withKernelForest { layout.pointee.pack($0, packed) }
+      guard fits else { continue }
+      candidates.append(Candidate(layout: layout, bytes: bytes, scratchBytes: scratch, packed: packed))
+    }
+  }
+
+  /// Times each candidate at the numbers of rows that tell it apart: a layout of single rows at 1 and 8, another at its
+  /// whole block.
+  mutating func time(_ kernel: nt_trees, outputs: Int, rowsMax: Int) {
+    guard candidates.count > 1 else { return }
+    let rowsTimed = [1, 8, 64, 512].filter { $0 == 1 || $0 / 2 <= rowsMax }
+    let rows = rowsTimed.max() ?? 1
+    var input = timingInput(kernel, rows: rows)
+    var output = [Float](repeating: 0, count: rows * outputs)
+    let scratchBytes = candidates.map(\.scratchBytes).max() ?? 0
+    guard let scratch = AlignedMemory.allocate(bytes: scratchBytes) else { return }
+    defer { AlignedMemory.free(scratch, bytes: scratchBytes) }
+    withUnsafePointer(to: kernel) { kernel in
+      input.withUnsafeMutableBytes { x in
+        output.withUnsafeMutableBufferPointer { y in
+          for rows in rowsTimed {
+            var best = candidates.map { $0.microseconds(rows) }.filter(\.isFinite).min() ?? .infinity
+            for index in candidates.indices {
+              let candidate = candidates[index]
+              let block = Int(candidate.layout.pointee.block_rows)
+              let isTelling = block == 1 ? rows <= 8 : rows <= block
+              let estimate = candidate.timings.isEmpty ? 0 : candidate.timings[0].microseconds
+              guard isTelling, estimate < Self.hopeless * best else { continue }
+              let taken = Stopwatch.best(within: Self.measureBudget) {
+                candidate.layout.pointee.run(kernel, candidate.packed, x.baseAddress, rows, y.baseAddress, scratch)
+              }
+              candidates[index].timings.append((rows, taken))
+              best = min(best, taken)
+            }
+          }
+        }
+      }
+    }
+  }
+
+  /// Rows of thresholds of their columns, so that ranks are as varied as in use. Nothing branches on them, but they
+  /// should not all fall into one place of a table.
+  private func timingInput(_ kernel: nt_trees, rows: Int) -> [UInt64] {
+    let columns = Int(kernel.ranks.columns)
+    let isFloat64 = kernel.ranks.is_f64
+    var words = [UInt64](repeating: 0, count: (rows * columns * (isFloat64 ? 8 : 4) + 7) / 8)
+    var state: UInt64 = 1
+    words.withUnsafeMutableBytes { bytes in
+      for row in 0..<rows {
+        for column in 0..<columns {
+          state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+          let (first, end) = (forest.columnTables[column], forest.columnTables[column + 1])
+          guard first < end else { continue }
+          let place = Int(first) * Int(NT_RANK_TABLE_NUMBERS) + 16 + Int(state >> 56)
+          let number = forest.thresholds[place]
+          let value = number.isNaN ? forest.thresholds[Int(first) * Int(NT_RANK_TABLE_NUMBERS) + 16] : number
+          let index = row * columns + column
+          if isFloat64 {
+            bytes.storeBytes(of: value, toByteOffset: 8 * index, as: Double.self)
+          } else {
+            bytes.storeBytes(of: Float(value), toByteOffset: 4 * index, as: Float.self)
+          }
+        }
+      }
+    }
+    return words
+  }
+
+  /// The fastest for each number of rows, moved into the plan.
+  func choose(rowsMax: Int, in plan: PlanStorage, for name: String) throws(PlanError) -> Choice {
+    let bucketRows = withUnsafeBytes(of: nt_trees_bucket_rows) { Array($0.bindMemory(to: UInt32.self)) }
+    var moved: [Int: UnsafeMutableRawPointer] = [:]
+    var choice = Choice(byBucket: [], names: [], bytes: 0, scratchBytes: 0)
+    var last = 0
+    for rows in bucketRows {
+      // What no run reaches keeps the choice of the largest that one does.
+      if choice.byBucket.isEmpty || Int(rows) <= rowsMax {
+        let times = candidates.map { $0.microseconds(Int(rows)) }
+        last = times.indices.min { times[$0] < times[$1] } ?? 0
+      }
+      let candidate = candidates[last]
+      let packed: UnsafeMutableRawPointer
+      if let known = moved[last] {
+        packed = known
+      } else {
+        packed = try plan.allocate(bytes: candidate.bytes, for: name)
+        packed.copyMemory(from: candidate.packed, byteCount: candidate.bytes)
+        moved[last] = packed
+        choice.names.append(String(cString: candidate.layout.pointee.name))
+        choice.bytes += candidate.bytes
+        choice.scratchBytes = max(choice.scratchBytes, candidate.scratchBytes)
+      }
+      choice.byBucket.append(nt_trees_choice(run: candidate.layout.pointee.run, packed: packed))
+    }
+    return choice
+  }
+}
