@@ -96,7 +96,7 @@ def test_integers_truth_values_and_numbers_of_a_category_are_its_text() -> None:
     assert sent({"plan": values}, MODEL) == {"plan": ["1", "12345678901234567", "-3"]}
     assert sent({"plan": np.array(values)}, MODEL) == {"plan": ["1", "12345678901234567", "-3"]}
     assert sent({"plan": [12345678901234567, None]}, MODEL) == {"plan": ["12345678901234567", ""]}
-    assert sent({"plan": np.array([0.1, 2.0, np.nan])}, MODEL) == {"plan": ["0.1", "2.0", ""]}
+    assert sent({"plan": np.array([0.1, 2.0, np.nan])}, MODEL) == {"plan": ["0.1", "2", ""]}
     assert sent({"plan": np.array([0.1], dtype=np.float32)}, MODEL) == {"plan": ["0.10000000149011612"]}
     assert sent({"plan": [True, False, None]}, MODEL) == {"plan": ["true", "false", ""]}
     assert sent({"plan": pd.Series([True, False])}, MODEL) == {"plan": ["true", "false"]}

@@ -83,6 +83,83 @@ def test_health_models_description_and_metrics(server: Server) -> None:
         assert "needletail_requests_total" in client.metrics()
 
 
+@pytest.fixture(scope="module")
+def codes(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Server:
+    """A server with the model `codes` as well: y is ten times the code, which is a category, plus x."""
+    directory = tmp_path_factory.mktemp("codes")
+    dice = np.random.default_rng(1)
+    with open(directory / "codes.csv", "w") as file:
+        file.write("code,x,y\n")
+        for _ in range(600):
+            # Not in the order of the codes, so that an index of a category is not the category by chance.
+            code, x = int(dice.choice([3, 1, 2], p=[0.3, 0.5, 0.2])), float(dice.normal())
+            file.write(f"{code},{x!r},{ {1: 50.0, 2: -20.0, 3: 5.0}[code] + x!r}\n")
+    (directory / "codes.yaml").write_text(
+        "data:\n  files: [codes.csv]\n"
+        "features:\n  columns:\n    code: { type: categorical, missing: most_frequent }\n    x: { type: numeric }\n"
+        "target:\n  column: y\n  task: regression\n"
+        "split: { train: 0.8, validation: 0.1, test: 0.1, seed: 1 }\n"
+        "model:\n  family: linear_regression\npublish:\n  model: codes\n"
+    )
+    server.train("codes", directory / "codes.yaml")
+    with Client(server.address) as client:
+        end = time.monotonic() + 30
+        while not any(model.model == "codes" and model.serving_version for model in client.models()):
+            assert time.monotonic() < end, "the model is not live"
+            time.sleep(0.05)
+    return server
+
+
+def test_integers_of_a_category_are_values_in_every_form(codes: Server) -> None:
+    truth = [50.5, -19.5, 5.5]
+    rows = [[1, 0.5], [2, 0.5], [3, 0.5]]
+    forms: list[Any] = [
+        rows,
+        np.array(rows),
+        [["1", 0.5], ["2", 0.5], ["3", 0.5]],
+        {"code": [1, 2, 3], "x": [0.5] * 3},
+        {"code": np.array([1, 2, 3]), "x": [0.5] * 3},
+        [{"code": code, "x": x} for code, x in rows],
+        pd.DataFrame(rows),
+        pd.DataFrame({"x": [0.5] * 3, "code": [1, 2, 3]}),
+        pd.DataFrame({"x": [0.5] * 3, "code": pd.Categorical(["1", "2", "3"])}),
+        np.ma.masked_array(rows),
+    ]
+    for address in (codes.address, codes.unix):
+        with Client(address) as client:
+            for form in forms:
+                np.testing.assert_allclose(client.predict("codes", form).prediction, truth, atol=0.05)
+
+
+def test_indexes_of_categories_are_sent_by_the_name_of_the_tensor(codes: Server) -> None:
+    with Client(codes.address) as client:
+        [spec] = [spec for spec in client.describe("codes").inputs if spec.name == "code"]
+        index = spec.categories.index("2")
+        answer = client.predict("codes", {"features": [[index, 0.5]]})
+        np.testing.assert_allclose(answer.prediction, [-19.5], atol=0.05)
+
+
+def test_frames_with_a_gap_and_with_other_columns_are_answered(codes: Server) -> None:
+    with Client(codes.address) as client:
+        for gap in (None, np.nan, pd.NA):
+            frame = pd.DataFrame({"id": [7], "code": [gap], "x": [0.5], "y": [1.0]})
+            with pytest.warns(needletail.ExtraColumns, match="'id', 'y'"):
+                answer = client.predict("codes", frame)
+            np.testing.assert_allclose(answer.prediction, [50.5], atol=0.05)
+            np.testing.assert_allclose(client.predict("codes", [[gap, 0.5]]).prediction, [50.5], atol=0.05)
+
+
+def test_more_rows_than_a_call_may_have_are_answered_by_one_version(codes: Server) -> None:
+    count = 10_000
+    xs = np.linspace(-1, 1, count)
+    with Client(codes.address) as client:
+        answer = client.predict("codes", {"code": np.full(count, 2), "x": xs})
+        np.testing.assert_allclose(answer.prediction, xs - 20, atol=0.05)
+        rows = np.tile(codes.rows, (count // len(codes.rows) + 1, 1))[:count]
+        labels = (codes.labels * (count // len(codes.labels) + 1))[:count]
+        assert client.predict("wine", rows).label.tolist() == labels
+
+
 def test_many_calls_in_flight_each_get_their_own_answer(server: Server) -> None:
     async def main() -> None:
         async with AsyncClient(server.address) as client:

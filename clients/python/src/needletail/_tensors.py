@@ -101,7 +101,9 @@ def cell_texts(name: str, array: Array, takes_text: bool | None) -> Iterator[byt
             try:
                 yield str(operator.index(value)).encode()
             except TypeError:
-                yield repr(_number(name, value)).encode()
+                # The shortest text that reads back as the same number: that of 2.0 is "2".
+                text = repr(_number(name, value))
+                yield (text[:-2] if text.endswith(".0") else text).encode()
 
 
 def is_missing(value: Any) -> bool:
