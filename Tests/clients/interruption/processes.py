@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sys
 import threading
 import time
 import warnings
@@ -64,6 +65,7 @@ def forks(model: Model, count: int, dice: random.Random) -> Tally:
                 checked(dice.randrange(len(model.labels)), dice.randrange(5))
             if os.getpid() != parent:
                 if tally.wrong + tally.beside > faults:
+                    print(f"  child {number}: {tally.notes[-1:]}", file=sys.stderr, flush=True)
                     os._exit(88)
                 end_of_child()
         else:

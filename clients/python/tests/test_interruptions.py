@@ -144,6 +144,46 @@ def test_a_fork_on_top_of_a_call_leaves_the_answer_to_the_parent() -> None:
         signal.signal(signal.SIGALRM, before)
 
 
+def test_a_fork_while_a_call_waits_for_its_turn_does_not_have_the_child_wait_for_its_parents_threads() -> None:
+    children: list[int] = []
+    held = threading.Event()
+    release = threading.Event()
+
+    def fork(*_: Any) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # fork beside threads
+            children.append(os.fork())
+
+    def script(peer: Peer) -> None:
+        while True:
+            request = peer.read()
+            if request is None:
+                return
+            if request.predict.model == "slow":
+                held.set()
+                release.wait(10)
+            peer.answer(request)
+
+    before = signal.signal(signal.SIGALRM, fork)
+    try:
+        with FakeServer(script) as server, Client(server.address, max_connections=1) as client:
+            slow = threading.Thread(target=lambda: client.predict("slow", ROWS, timeout=20))
+            slow.start()
+            assert held.wait(5)
+            signal.setitimer(signal.ITIMER_REAL, 0.1)
+            threading.Timer(1.5, release.set).start()
+            begin = time.monotonic()
+            answer = client.predict("m", {"features": [[4.0]]}, timeout=5)
+            if children[0] == 0:
+                # Before the parent's thread is answered, which the child does not have.
+                os._exit(0 if answer.prediction.tolist() == [4] and time.monotonic() - begin < 1 else 1)
+            _, status = os.waitpid(children[0], 0)
+            assert os.waitstatus_to_exitcode(status) == 0
+            slow.join(10)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
 def test_a_child_does_not_keep_its_parents_connections_open() -> None:
     ended = threading.Event()
 

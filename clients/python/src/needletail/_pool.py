@@ -52,7 +52,8 @@ class ConnectionPool:
             NeedletailError: if a new one cannot be made.
         """
         contents = self._own()
-        self._wait_for_slot(contents.slots, lease, deadline)
+        while not self._wait_for_slot(contents, lease, deadline):
+            contents = self._own()
         while True:
             # A connection counts against the bound while a lease or the list of idle ones has it. None is made
             # unless none is idle, and then each belongs to a lease with a slot: there are never more than slots.
@@ -105,17 +106,21 @@ class ConnectionPool:
                     parents.close_idle()
         return contents
 
-    def _wait_for_slot(self, slots: Slots, lease: Lease, deadline: Deadline) -> None:
+    def _wait_for_slot(self, contents: _Contents, lease: Lease, deadline: Deadline) -> bool:
+        """Waits for the lease's turn. False: this is a forked child by now, and these slots are its parent's."""
+        slots = contents.slots
         slots.enter(lease)
         if slots.has_slot(lease) and not self._is_closed:
-            return
+            return True
         wakeups: queue.SimpleQueue[None] = queue.SimpleQueue()
         lease.wake_by(lambda: wakeups.put(None))
         while True:
             if self._is_closed:
                 raise RuntimeError("the client is closed")
+            if self._contents.get(os.getpid()) is not contents:
+                return False
             if slots.has_slot(lease):
-                return
+                return True
             remaining = deadline.remaining()
             if remaining is not None and remaining <= 0:
                 raise PoolExhausted(
