@@ -205,7 +205,7 @@ package struct BundleAssembly: Sendable {
 /// The publisher, which puts bundles into a store so that a reader sees either the old state or the new one.
 public enum Publisher {
   /// Writes `bytes` to `STORE/<model>/<version>.ntb`: a temporary file in the same directory, fsync,
-  /// rename, fsync of the directory. The temporary file is removed on every failure; one that a killed
+  /// rename, fsync of the directory and of its parent. The temporary file is removed on every failure; one that a killed
   /// writer left is removed by the next writer after `Limits.abandonedFileSeconds`.
   ///
   /// - Parameter replace: false refuses to touch an existing version.
@@ -218,7 +218,9 @@ public enum Publisher {
     try checkIdentity(bytes, model: model, version: version)
     let directory = "\(store)/\(model)"
     do throws(SystemError) {
-      if try Directory.create(directory) { try Directory.synchronise(store) }
+      try Directory.create(directory)
+      // Also where it existed: a publisher may have been killed between the two calls.
+      try Directory.synchronise(store)
     } catch {
       throw BundleError(error)
     }

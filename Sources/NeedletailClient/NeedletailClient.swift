@@ -226,7 +226,7 @@ public final class NeedletailClient: Sendable {
   ///   - timeout: Budget of the call, on both sides; nil: `Configuration.defaultTimeout`.
   /// - Throws: A ``ClientError``.
   public func rollout(_ model: String, timeout: Duration? = nil) async throws(ClientError) -> RolloutReport {
-    guard case .rollout(let report) = try await call(.rollout(model: model, isUndo: false), timeout: timeout) else {
+    guard case .rollout(let report) = try await call(.rollout(model: model, undo: nil), timeout: timeout) else {
       throw Self.wrongAnswer("Rollout")
     }
     return report
@@ -235,11 +235,17 @@ public final class NeedletailClient: Sendable {
   /// Takes one step of a model's rollout back.
   /// - Parameters:
   ///   - model: Name of the model.
+  ///   - version: The version to take the traffic from; nil: the arms of the split, else the version that serves.
+  ///   - isForced: Whether to go on although the guard has gone back already.
   ///   - timeout: Budget of the call, on both sides; nil: `Configuration.defaultTimeout`.
-  /// - Returns: The rollout after the step, which is in force by then.
-  /// - Throws: A ``ClientError``; `.notFound` if there is nothing to go back to.
-  public func undoRollout(of model: String, timeout: Duration? = nil) async throws(ClientError) -> RolloutReport {
-    guard case .rollout(let report) = try await call(.rollout(model: model, isUndo: true), timeout: timeout) else {
+  /// - Returns: The rollout after the step, which is in force by then. `stateProblem` says if it is not on the disk.
+  /// - Throws: A ``ClientError``; `.notFound` if there is nothing to go back to, `.invalidArgument` if the guard has gone
+  ///   back already.
+  public func undoRollout(
+    of model: String, from version: UInt64? = nil, isForced: Bool = false, timeout: Duration? = nil
+  ) async throws(ClientError) -> RolloutReport {
+    let undo = RolloutUndo(version: version ?? 0, isForced: isForced)
+    guard case .rollout(let report) = try await call(.rollout(model: model, undo: undo), timeout: timeout) else {
       throw Self.wrongAnswer("Rollout")
     }
     return report

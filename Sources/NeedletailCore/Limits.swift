@@ -267,6 +267,12 @@ public enum Limits {
   /// Bytes of one file of the server's own state: every model of a full store with a long name and a few
   /// entries.
   public static let stateFileBytesMax = 8 << 20
+  /// Copies of one state file that could not be read, kept for people to look at; older ones go.
+  public static let stateCopiesMax = 4
+  /// First pause before state that could not be written is tried again: a disk that is full now may have room in a moment.
+  public static let stateRetryMillisecondsMin = 500
+  /// Longest pause: an operator who made room should not wait long to see the alert end.
+  public static let stateRetryMillisecondsMax = 15_000
   /// Bytes of one `rollout.yaml`, which has a few lines.
   public static let rolloutFileBytesMax = 64 << 10
   /// Versions that one list of a rollout names, labels of one model, and versions that served before: each may

@@ -15,7 +15,8 @@ internal import Synchronization
 public final class ModelStore: Service {
   /// Everything that happened to models and store since the start, for people; others may add to it.
   public let eventLog: EventLog
-  /// Whether what is undone or quarantined outlives the process.
+  /// Whether there is a place for what is undone or quarantined to outlive the process; see
+  /// ``StoreStatus/stateProblem``.
   public let isStateDurable: Bool
   /// What live versions answer lately.
   package let traffic: TrafficReader
@@ -49,7 +50,10 @@ public final class ModelStore: Service {
     watcher = StoreWatcher(source: source, limits: configuration.limits, interval: configuration.rescanInterval)
     loader = BundleLoader(configuration: configuration, source: source, metrics: metrics, eventLog: eventLog)
     var rollouts = RolloutCoordinator(state: configuration.state, metrics: metrics, eventLog: eventLog)
-    reconciler = Reconciler(policy: VersionPolicy(keep: configuration.keep), memories: rollouts.recall())
+    reconciler = Reconciler(
+      policy: VersionPolicy(keep: configuration.keep), readiness: configuration.readiness,
+      memories: rollouts.recall())
+    StatusMetrics.show(configuration.state, in: metrics)
     self.rollouts = rollouts
     (messages, inbox) = AsyncStream.makeStream()
   }
@@ -89,8 +93,11 @@ public final class ModelStore: Service {
     return status
   }
 
-  /// Whether the first scan is done and all that it found has been dealt with; see ``StoreStatus/isReady``.
-  public var isReady: Bool { board.status.isReady }
+  /// Whether the first scan is done and all that it found has been dealt with; see ``StoreStatus/isSettled``.
+  public var isSettled: Bool { board.status.isSettled }
+
+  /// Why the server is not ready for traffic; empty if it is. See ``ReadinessPolicy``.
+  public var obstacle: String { board.status.obstacle }
 
   /// Returns when `condition` holds, at once if it does already. The status that it is given has no counts of live
   /// versions, for nobody is told when those change.
@@ -108,15 +115,16 @@ public final class ModelStore: Service {
     try? await board.wait { _, settledRequest in settledRequest >= request }
   }
 
-  /// Takes one step of a model's rollout back: a swap of one pointer, done when this returns.
+  /// Takes one step of a model's rollout back: a swap of one pointer, done when this returns. Whether that outlives the
+  /// process is in ``StoreStatus/stateProblem`` by then.
   ///
-  /// - Returns: whether that outlives the process.
-  /// - Throws: `.notFound` if there is nothing to go back to, `.unavailable` if the store has stopped.
-  public func undoRollout(of model: ModelID) async throws(ServingError) -> Bool {
+  /// - Throws: `.notFound` if there is nothing to go back to, `.invalidArgument` if the guard has gone back already,
+  ///   `.unavailable` if no version is live or the store has stopped.
+  public func undoRollout(_ order: UndoOrder) async throws(ServingError) {
     let result = await withCheckedContinuation { continuation in
-      _ = inbox.yield(.undo(model, OrderReply(continuation)))
+      _ = inbox.yield(.undo(order, OrderReply(continuation)))
     }
-    return try result.get()
+    try result.get()
   }
 
   /// Every transition of every version from now on.
@@ -156,6 +164,8 @@ public struct StoreConfiguration: Sendable {
   public var memoryBytesMax: UInt64?
   /// Where the store keeps what must outlive the process.
   public var state = StateDirectory.inMemory
+  /// What has to serve before the server is ready.
+  public var readiness = ReadinessPolicy.allModels
 
   public init(source: Source, trust: Trust) {
     self.source = source

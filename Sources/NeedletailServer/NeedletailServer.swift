@@ -126,9 +126,9 @@ public final class NeedletailServer: Sendable {
     configuration.admin == nil ? nil : await admin.value()
   }
 
-  /// Returns when the store's first scan has been dealt with.
+  /// Returns when the store's first scan has been dealt with; whether the server is ready for traffic is another matter.
   /// - Throws: `CancellationError`.
-  public func waitUntilReady() async throws { try await store.wait { $0.isReady } }
+  public func waitUntilSettled() async throws { try await store.wait { $0.isSettled } }
 
   /// Text of the metrics, for tests that must not disturb the loops by a call.
   package var metricsText: String { control.metricsText }
@@ -141,7 +141,12 @@ public final class NeedletailServer: Sendable {
   public func run() async throws {
     logStart()
     let telling = Task { [store] in
-      guard (try? await store.wait(until: { $0.isReady })) != nil else { return }
+      guard (try? await store.wait(until: { $0.isSettled })) != nil else { return }
+      let obstacle = store.obstacle
+      if !obstacle.isEmpty {
+        store.eventLog.emit(.server, .warning, "not ready", [.init("reason", obstacle)])
+        guard (try? await store.wait(until: { $0.isReady })) != nil else { return }
+      }
       let served = store.status.models.map { "\($0.model)@\($0.serving?.description ?? "none")" }
       store.eventLog.emit(.server, .info, "ready", [.init("models", served.joined(separator: ","))])
     }
@@ -217,6 +222,7 @@ public final class NeedletailServer: Sendable {
     settings.keep = configuration.keep
     settings.memoryBytesMax = configuration.memoryMax == 0 ? nil : UInt64(configuration.memoryMax)
     settings.state = try makeState(configuration)
+    settings.readiness = configuration.readiness
     settings.planOptions.rowsMax = configuration.planRowsMax
     settings.planOptions.relaxed = configuration.relaxed
     settings.precision = configuration.precision

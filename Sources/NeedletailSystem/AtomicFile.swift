@@ -41,6 +41,12 @@ public enum AtomicFile {
     TemporaryName.removeAbandoned(beside: path, in: directory) { isOurs?($0) ?? ($0 == name) }
   }
 
+  /// Removes every temporary file of a directory, however young.
+  /// - Precondition: nobody else writes to the directory, for instance because the caller holds a lock on it.
+  public static func removeTemporaries(in directory: String) {
+    for name in TemporaryName.abandonedNames(in: directory, where: { _ in true }) { unlink("\(directory)/\(name)") }
+  }
+
   /// Writes a file that must not exist yet, under its own name: a half-written one is removed on failure.
   ///
   /// - Parameter mode: permissions of the new file, before the process's mask.
@@ -105,7 +111,7 @@ private enum TemporaryName {
     for name in names { removeIfAbandoned("\(directory)/\(name)", now: written) }
   }
 
-  private static func abandonedNames(in directory: String, where isOurs: (String) -> Bool) -> [String] {
+  static func abandonedNames(in directory: String, where isOurs: (String) -> Bool) -> [String] {
     var names: [String] = []
     // An unreadable directory has nothing that could be removed.
     try? Directory.forEachName(in: directory) { name in
@@ -144,9 +150,14 @@ private enum TemporaryName {
 public enum Directory {
   /// Visits the names of all entries except `.` and `..`, in no particular order.
   ///
-  /// - Parameter body: returns false to stop.
+  /// - Parameters:
+  ///   - illegible: gets each name that is not UTF-8, with `\xHH` for the bytes that are not ASCII: such an entry cannot
+  ///     be opened by a `String`, so `body` does not get it.
+  ///   - body: returns false to stop.
   /// - Throws: the reason of the kernel, also if the listing breaks off: half of it would look as if files had gone.
-  public static func forEachName(in path: String, _ body: (String) -> Bool) throws(SystemError) {
+  public static func forEachName(
+    in path: String, illegible: (String) -> Void = { _ in }, _ body: (String) -> Bool
+  ) throws(SystemError) {
     guard let directory = opendir(path) else { throw SystemError("open directory \(path)") }
     defer { closedir(directory) }
     while true {
@@ -155,12 +166,20 @@ public enum Directory {
         if errno != 0 { throw SystemError("read directory \(path)") }
         return
       }
-      let name = withUnsafeBytes(of: &entry.pointee.d_name) { bytes in
-        String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+      let bytes = withUnsafeBytes(of: &entry.pointee.d_name) { Array($0.prefix { $0 != 0 }) }
+      guard let name = String(validating: bytes, as: UTF8.self) else {
+        illegible(escaped(bytes))
+        continue
       }
       if name == "." || name == ".." { continue }
       guard body(name) else { return }
     }
+  }
+
+  private static func escaped(_ bytes: [UInt8]) -> String {
+    bytes.map { byte in
+      byte < 0x80 ? String(UnicodeScalar(byte)) : "\\x" + String(byte, radix: 16)
+    }.joined()
   }
 
   /// Creates a directory unless something of that name exists.
@@ -184,7 +203,7 @@ public enum Directory {
   }
 
   /// The directory and the last part of a path: `("models", "1.ntb")`, `(".", "1.ntb")`, `("/", "1.ntb")`.
-  static func split(_ path: String) -> (directory: String, name: String) {
+  public static func split(_ path: String) -> (directory: String, name: String) {
     guard let slash = path.lastIndex(of: "/") else { return (".", path) }
     let name = String(path[path.index(after: slash)...])
     return (slash == path.startIndex ? "/" : String(path[..<slash]), name)

@@ -11,7 +11,7 @@ struct RolloutCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "rollout",
     abstract: "Show, change or undo which versions of a model answer.",
-    subcommands: [RolloutShow.self, RolloutSet.self, RolloutUndo.self])
+    subcommands: [RolloutShow.self, RolloutSet.self, RolloutUndo.self, RolloutRetire.self])
 }
 
 struct RolloutShow: AsyncParsableCommand {
@@ -39,24 +39,55 @@ struct RolloutUndo: AsyncParsableCommand {
     discussion: """
       From the arms of a split to the version they are compared with, else from the version that serves to \
       the one that served before. The versions left are quarantined: they get no traffic until `rollout set` says so.
+
+      After a guard has gone back by itself, an undo would take the good version too: it is refused unless --from names \
+      the version or --force is given. Ends with 1 if the step is in force, but not on the disk of the server.
       """)
 
   @Argument(help: ArgumentHelp("Name of the model.", valueName: "MODEL"))
   var model: String
+
+  @Option(help: ArgumentHelp("Take the traffic of this version, which must have some.", valueName: "VERSION"))
+  var from: UInt64?
+
+  @Flag(help: "Go back although a guard has gone back already.")
+  var force = false
 
   @Flag(help: "Print JSON.")
   var json = false
 
   @OptionGroup var server: ServerOptions
 
+  func validate() throws {
+    guard from != 0 else { throw ValidationError("--from: expected a version from 1, found 0.") }
+  }
+
   func run() async throws {
-    let report = try await server.withClient { try await $0.undoRollout(of: model) }
-    if json { return try printJSON(report.json) }
+    let report = try await server.withClient { client in
+      do {
+        return try await client.undoRollout(of: model, from: from, isForced: force)
+      } catch let error as ClientError where error.code == .invalidArgument && from == nil {
+        throw Failure("\(error.message) (--from VERSION or --force)")
+      }
+    }
+    if json {
+      try printJSON(report.json)
+    } else {
+      say(report)
+    }
+    guard report.stateProblem.isEmpty else {
+      throw Failure(
+        "in force, but a restart of the server forgets it: its state is not on the disk, \(report.stateProblem); "
+          + "the server tries again until it is")
+    }
+  }
+
+  private func say(_ report: RolloutReport) {
     let left = report.quarantined.filter { $0.cause == QuarantineCause.undo.rawValue }.map { String($0.version) }
     print(
       TerminalTable.styled("undone", .good)
         + ": \(model)@\(report.servingVersion) answers, quarantined: \(left.joined(separator: ", "))")
-    if !report.isDurable {
+    if !report.isDurable && report.stateProblem.isEmpty {
       notice("a restart of the server forgets this: it has no state_directory; `needletail rollout set` would last")
     }
   }
@@ -76,7 +107,7 @@ struct RolloutSet: AsyncParsableCommand {
   @Option(help: ArgumentHelp("Directory of models.", valueName: "dir"))
   var store: String
 
-  @Option(help: ArgumentHelp("What answers requests without a selector.", valueName: "latest|N|N,M"))
+  @Option(help: ArgumentHelp("What answers requests without a selector; none retires.", valueName: "latest|none|N|N,M"))
   var serve: String?
 
   @Option(help: ArgumentHelp("Labels, all of them, or none.", valueName: "NAME=VERSION,…"))
@@ -118,23 +149,12 @@ struct RolloutSet: AsyncParsableCommand {
       ("keep", keep.map(String.init)),
     ] {
       guard let value else { continue }
-      keys[key] = value == "none" ? nil : value
+      keys[key] = value == "none" && key != "serve" ? nil : value
     }
     guard !keys.isEmpty else { throw Failure("rollout set: expected --serve or another option, found none") }
     let order = ["serve", "labels", "split", "shadow", "guard", "keep"]
-    // The time makes it a new file even if it says what the last one said, so that it ends a quarantine.
-    let text =
-      "# needletail rollout set, \(UnixTime.text(milliseconds: UnixTime.nowMilliseconds()))\n"
-      + order.compactMap { key in keys[key].map { "\(key): \($0)\n" } }.joined()
-    do {
-      let file = try RolloutFile(parsing: text)
-      let path = try source.writeRollout(file.text, of: name)
-      print("\(path):\n" + file.policy.yaml, terminator: "")
-    } catch let error as YAMLError {
-      throw Failure(error.description)
-    } catch let error as BundleError {
-      throw Failure(error.message)
-    }
+    try source.writeRollout(
+      "rollout set", order.compactMap { key in keys[key].map { "\(key): \($0)\n" } }.joined(), of: name)
   }
 
   /// Turns `a=1,b=2` into a mapping of YAML.
@@ -156,6 +176,49 @@ struct RolloutSet: AsyncParsableCommand {
     return keys
   }
 }
+
+struct RolloutRetire: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "retire", abstract: "Let a model go: write serve: none into its rollout.yaml.",
+    discussion: """
+      A server that sees the file answers no more requests for the model, with NOT_FOUND, and frees its memory. To delete \
+      its files is safe before and after. `rollout set --reset --serve latest` brings the model back.
+      """)
+
+  @Argument(help: ArgumentHelp("Name of the model.", valueName: "MODEL"))
+  var model: String
+
+  @Option(help: ArgumentHelp("Directory of models.", valueName: "dir"))
+  var store: String
+
+  func run() async throws {
+    let name: ModelID
+    do throws(ServingError) { name = try ModelID(model) } catch { throw Failure(error.message) }
+    let source: DirectoryStore
+    do throws(BundleError) { source = try DirectoryStore(store) } catch { throw Failure(error.message) }
+    try source.writeRollout("rollout retire", "serve: none\n", of: name, creatingDirectory: true)
+  }
+}
+
+extension DirectoryStore {
+  /// Checks a rollout file, writes it and shows it.
+  /// - Parameters:
+  ///   - command: the command that writes it, for people who read the file.
+  ///   - creatingDirectory: whether a model of which the store holds no directory gets one.
+  fileprivate func writeRollout(
+    _ command: String, _ lines: String, of model: ModelID, creatingDirectory: Bool = false
+  ) throws {
+    // The time makes it a new file even if it says what the last one said, so that it ends a quarantine.
+    let text = "# needletail \(command), \(UnixTime.text(milliseconds: UnixTime.nowMilliseconds()))\n" + lines
+    do {
+      let file = try RolloutFile(parsing: text)
+      let path = try writeRollout(file.text, of: model, creatingDirectory: creatingDirectory)
+      print("\(path):\n" + file.policy.yaml, terminator: "")
+    } catch let error as YAMLError {
+      throw Failure(error.description)
+    } catch let error as BundleError {
+      throw Failure(error.message)
+    }
 
 /// Prints a rollout for people.
 struct RolloutPrinter {
@@ -205,7 +268,12 @@ struct RolloutPrinter {
       )
     }
     if !report.problem.isEmpty {
-      Swift.print(TerminalTable.styled("not in force", .bad) + ": " + BundleOutput.plain(report.problem))
+      Swift.print(TerminalTable.styled("problem", .bad) + ": " + BundleOutput.plain(report.problem))
+    }
+    if !report.stateProblem.isEmpty {
+      Swift.print(
+        TerminalTable.styled("not on the disk", .bad) + ": " + BundleOutput.plain(report.stateProblem)
+          + "; a restart of the server forgets what was undone or quarantined")
     }
     if !report.file.isEmpty {
       Swift.print("rollout.yaml:")
@@ -241,6 +309,8 @@ extension RolloutReport {
       "model": model, "serving_version": servingVersion, "arms": arms.map(json), "labels": labels.map(\.json),
       "set_aside": quarantined.map(\.json),
       "shadow": shadow?.json, "file": file, "problem": problem, "durable": isDurable,
+      // Why it is not durable, although the server has a state directory.
+      "state_problem": stateProblem,
     ]
   }
 

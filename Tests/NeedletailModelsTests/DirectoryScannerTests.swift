@@ -56,6 +56,24 @@ struct DirectoryScannerTests {
     #expect(problem.reason.contains(reason), "\(problem.reason)")
   }
 
+  /// Latin 1 from an old archive: the name cannot be opened, so it must not pass for an empty store.
+  @Test func reportsNamesThatAreNotUTF8() throws {
+    let directory = try TemporaryDirectory()
+    try FileManager.default.createDirectory(atPath: directory.file("wine"), withIntermediateDirectories: true)
+    let bytes = Array(directory.path.utf8) + [UInt8(ascii: "/")]
+    for name in ["caf\u{e9}", "wine/1\u{e9}.ntb", ".\u{e9}"] {
+      let latin = name.unicodeScalars.map { UInt8($0.value) }
+      let path = (bytes + latin + [0]).map { CChar(bitPattern: $0) }
+      #expect(mkdir(path, 0o777) == 0)
+    }
+    var scanner = DirectoryScanner(directory: directory.path)
+    let reason = "expected a name in UTF-8, found other bytes"
+    let problems = scanner.scan().problems
+    #expect(problems.contains(StoreProblem(path: "caf\\xe9", reason: reason)))
+    #expect(problems.contains(StoreProblem(path: "wine/1\\xe9.ntb", reason: reason)))
+    #expect(problems.count == 2, "\(problems)")
+  }
+
   @Test func reportsDirectoriesWhereBundlesAreExpected() throws {
     let store = try TemporaryStore()
     try store.makeDirectory("wine/1.ntb")

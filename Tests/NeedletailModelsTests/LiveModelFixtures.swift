@@ -19,13 +19,16 @@ enum LiveModelFixtures {
       warmUp: [], counters: ModelCounters(model: model, version: number, metrics: metrics), onRelease: onRelease)
   }
 
-  /// One model whose newest version serves.
+  /// One model.
+  /// - Parameter serving: the version that serves; nil: the newest.
   static func table(
-    _ name: String = "digits", _ live: [LiveModel], routing: ModelRouting = ModelRouting()
+    _ name: String = "digits", _ live: [LiveModel], serving: UInt64? = nil, routing: ModelRouting = ModelRouting()
   ) throws -> ModelTable {
     let live = live.sorted { $0.version > $1.version }
     return ModelTable([
-      .init(model: try ModelID(name), live: live, serving: live.first?.version, routing: routing)
+      .init(
+        model: try ModelID(name), live: live, serving: serving.flatMap { ModelVersion($0) } ?? live.first?.version,
+        routing: routing)
     ])
   }
 }

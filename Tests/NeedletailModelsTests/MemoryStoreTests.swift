@@ -139,7 +139,7 @@ struct MemoryStoreTests {
       #expect(try running.answer() == (1, 1))
       _ = try store.writeRollout("serve: latest", of: model)
       try await running.waitUntilServing(2)
-      _ = try await running.store.undoRollout(of: model)
+      try await running.store.undoRollout(UndoOrder(model))
       #expect(try running.answer() == (1, 1))
     }
   }

@@ -14,7 +14,7 @@ struct ModelStoreTests {
       try files.publish("m", 1)
       try files.publish("n", 4)
     } _: { running in
-      try await running.store.wait { $0.isReady }
+      try await running.store.wait { $0.isSettled }
       #expect(try running.answer("m") == (1, 1))
       #expect(try running.answer("n") == (4, 4))
       let version = try #require(running.version(4, "n"))
@@ -25,17 +25,21 @@ struct ModelStoreTests {
     }
   }
 
-  @Test func isReadyWithAnEmptyStoreAndWithOneThatDoesNotExist() async throws {
+  @Test func goesOnWithAStoreThatDoesNotExistYet() async throws {
     try await RunningStore.run { files, configuration in
       configuration.source = .directory(path: files.file("later"))
     } _: { running in
-      try await running.store.wait { $0.isReady }
+      try await running.store.wait { $0.isSettled }
       #expect(running.store.status.problems == [StoreProblem(path: "", reason: "store directory: not found")])
       #expect(running.metric("needletail_store_problems") == 1)
+      #expect(running.store.obstacle == "the store cannot be read")
+      #expect(running.metric("needletail_store_ready") == 0)
       try running.files.write(TemporaryStore.line("m", 1, weight: 1), to: "later/m/1.ntb")
       await running.store.rescan()
       #expect(try running.answer() == (1, 1))
       #expect(running.metric("needletail_store_problems") == 0)
+      #expect(running.store.obstacle.isEmpty)
+      #expect(running.metric("needletail_store_ready") == 1)
     }
   }
 
@@ -52,7 +56,7 @@ struct ModelStoreTests {
 
   @Test func emitsEveryTransitionInOrder() async throws {
     try await RunningStore.run { running in
-      try await running.store.wait { $0.isReady }
+      try await running.store.wait { $0.isSettled }
       var events = running.store.events().makeAsyncIterator()
       try running.files.publish("m", 1)
       var states: [VersionState] = []
@@ -183,7 +187,7 @@ struct ModelStoreTests {
         #expect(running.metric(series) == Double(drops.filter { $0.reason == reason }.count), "\(reason)")
       }
       #expect(running.version(16)?.reason.contains("\"wrong\"") == true)
-      #expect(running.store.isReady)
+      #expect(running.store.isSettled)
     }
   }
 

@@ -68,7 +68,7 @@ struct ModelStoreTrustTests {
         path: try files.write(Self.trust([BundleFixtures.strangersKey]), to: ".trust/trust.yaml"))
     } _: { running in
       try await running.waitUntil(1, is: .rejected)
-      #expect(running.store.isReady)
+      #expect(running.store.isSettled)
       try running.files.write(Array("nonsense: [".utf8), to: ".trust/trust.yaml")
       await running.store.rescan()
       #expect(running.metric("needletail_trust_errors_total") == 1)
@@ -110,7 +110,7 @@ struct ModelStoreTrustTests {
     } _: { running in
       try await running.waitUntilServing(1)
       let alarms = running.store.eventLog.last(100).events.filter { $0.kind == .alarm }
-      #expect(alarms.map(\.message) == ["accepted versions unknown: rollback protection begins anew"])
+      #expect(alarms.map(\.message) == ["accepted versions not read, rollback protection begins anew"])
     }
   }
 }

@@ -13,8 +13,12 @@ struct ModelTableTests {
         model: try ModelID("digits"),
         live: [try LiveModelFixtures.model("digits", 3), try LiveModelFixtures.model("digits", 2)],
         serving: ModelVersion(3)),
-      .init(model: try ModelID("coming"), live: [], serving: nil, isLoading: true),
+      .init(model: try ModelID("coming"), live: [], serving: nil, awaited: [ModelVersion(1)!]),
       .init(model: try ModelID("refused"), live: [], serving: nil),
+      .init(model: try ModelID("gone"), live: [], serving: nil, isRetired: true),
+      .init(
+        model: try ModelID("growing"), live: [try LiveModelFixtures.model("growing", 1)], serving: ModelVersion(1),
+        awaited: [ModelVersion(2)!]),
     ])
   }
 
@@ -33,7 +37,7 @@ struct ModelTableTests {
     #expect(try table.model(named: "digits").version.number == 3)
     #expect(try table.model(named: "digits", selector: .version(2)).version.number == 2)
     #expect(try table.model(named: "wine", selector: .version(7)).model.name == "wine")
-    #expect(table.entries.map(\.model.name) == ["coming", "digits", "refused", "wine"])
+    #expect(table.entries.map(\.model.name) == ["coming", "digits", "gone", "growing", "refused", "wine"])
   }
 
   @Test(arguments: [
@@ -54,17 +58,26 @@ struct ModelTableTests {
     #expect(
       try error("digits", .version(9)) == .notFound("model \"digits\": version 9 not live, live are 3, 2"))
     #expect(try error("wine", .version(0)) == .notFound("model \"wine\": version 0 not live, live is 7"))
-    #expect(
-      try error("refused", .version(1)) == .notFound("model \"refused\": version 1 not live, and no other is"))
   }
 
-  @Test func aModelThatStillLoadsIsUnavailableAndOthersAreNotFound() throws {
-    #expect(
-      try error("coming") == .unavailable("model \"coming\": no version is live yet, one is being loaded"))
+  /// A client that is told NOT_FOUND never tries again. So this is said of what the store does not hold or will not serve.
+  @Test func aModelOfTheStoreThatCannotAnswerNowIsUnavailable() throws {
+    #expect(try error("coming") == .unavailable("model \"coming\": no version is live yet, 1 is being loaded"))
     #expect(
       try error("coming", .version(1))
-        == .unavailable("model \"coming\": version 1 not live, the model is being loaded"))
-    #expect(try error("refused") == .notFound("model \"refused\": no version is live"))
+        == .unavailable("model \"coming\": version 1 not live yet, it is being loaded"))
+    #expect(
+      try error("growing", .version(2))
+        == .unavailable("model \"growing\": version 2 not live yet, it is being loaded"))
+    #expect(
+      try error("growing", .version(3)) == .notFound("model \"growing\": version 3 not live, live is 1"))
+    for selector in [.serving, .version(1)] as [ModelSelector] {
+      #expect(try error("refused", selector) == .unavailable("model \"refused\": no version is live"))
+      #expect(try error("gone", selector) == .notFound("model \"gone\": retired, it serves no version"))
+    }
+    let label: [UInt8] = Array("canary".utf8)
+    let found = try label.withUnsafeBytes { bytes in try error("refused", .label(bytes)) }
+    #expect(found == .unavailable("model \"refused\": no version is live"))
   }
 
   @Test func anUndefinedLabelIsNamed() throws {

@@ -9,13 +9,25 @@ struct ReconcilerDriver {
 
   var reconciler: Reconciler
   var files: [VersionKey: StoredBundle] = [:]
+  var rolloutFiles: [ModelID: RolloutFinding] = [:]
   var unreadable: Set<ModelID> = []
   var isReadable = true
   var now = Moment(instant: Instant(nanoseconds: 1_000_000_000), milliseconds: 1_000)
   private var nextFile = 1
 
-  init(keep: Int = 1) {
-    reconciler = Reconciler(policy: VersionPolicy(keep: keep))
+  init(keep: Int = 1, readiness: ReadinessPolicy = .allModels, memories: [ModelID: RolloutMemory] = [:]) {
+    reconciler = Reconciler(policy: VersionPolicy(keep: keep), readiness: readiness, memories: memories)
+  }
+
+  /// SIGKILL and a new start: what is on the disk is left.
+  mutating func restart(keep: Int = 1, readiness: ReadinessPolicy = .allModels) {
+    reconciler = Reconciler(
+      policy: VersionPolicy(keep: keep), readiness: readiness, memories: reconciler.rollouts.mapValues(\.memory))
+  }
+
+  /// Puts a rollout file beside the bundles; nil takes it away.
+  mutating func order(_ yaml: String?, _ model: String = "m") throws {
+    rolloutFiles[try ModelID(model)] = try yaml.map { .file(try RolloutFile(parsing: $0)) }
   }
 
   /// One that brought these versions of `m` up, one after the other.
@@ -57,6 +69,7 @@ struct ReconcilerDriver {
     snapshot.isReadable = isReadable
     snapshot.unreadableModels = unreadable
     if isReadable {
+      snapshot.rollouts = rolloutFiles.filter { !unreadable.contains($0.key) }
       snapshot.bundles = files.values.filter { !unreadable.contains($0.key.model) }.sorted { $0.key < $1.key }
     }
     return reconciler.observe(snapshot, now: now)

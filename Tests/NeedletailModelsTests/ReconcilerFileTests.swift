@@ -25,11 +25,11 @@ struct ReconcilerFileTests {
     #expect(actions.rejections.isEmpty)
   }
 
-  @Test func anIncompleteFileDoesNotHoldReadinessBack() {
+  @Test func anIncompleteFileIsNothingToWaitForBeforeTheFirstScanIsDealtWith() {
     var driver = ReconcilerDriver()
     driver.put(1, "m", .incomplete(found: 10, expected: 90))
     _ = driver.scan()
-    #expect(driver.reconciler.isReady)
+    #expect(driver.reconciler.isSettled)
   }
 
   @Test func saysOnceWhenAFileStoppedGrowing() {

@@ -37,9 +37,9 @@ struct RolloutFileTests {
     ("serve: 3\nserve: 4", "1: expected every key once, found \"serve\" twice"),
     (
       "serve: latst",
-      "1: serve: expected latest, a version or a list of versions, found \"latst\", did you mean \"latest\"?"
+      "1: serve: expected latest, none, a version or a list of versions, found \"latst\", did you mean \"latest\"?"
     ),
-    ("serve: 0", "1: serve: expected latest, a version"),
+    ("serve: 0", "1: serve: expected latest, none, a version"),
     ("serve: []", "1: serve: expected 1 to 16 versions, found 0"),
     ("serve: [3, 3]", "1: serve[1]: expected every version once, found 3 twice"),
     ("keep: 1\nlabels:\n  stable: 3\n  canary: four", "4: labels.canary: expected a version, found \"four\""),

@@ -16,11 +16,13 @@ struct RolloutGuardTests {
     static let canary = VersionKey(try! ModelID("m"), ModelVersion(4)!)
 
     mutating func traffic(
-      _ key: VersionKey, requests: UInt64, failures: UInt64 = 0, nonFinite: UInt64 = 0, microseconds: Double = 10
+      _ key: VersionKey, requests: UInt64, failures: UInt64 = 0, mistakes: UInt64 = 0, nonFinite: UInt64 = 0,
+      microseconds: Double = 10
     ) {
       var counts = counts[key]!
-      counts.requests += requests
-      counts.failures += failures
+      counts.requests += requests + mistakes
+      counts.failures += failures + mistakes
+      counts.faults += failures
       counts.numbers += requests * 10
       counts.nonFinite += nonFinite
       counts.computed += requests
@@ -103,6 +105,36 @@ struct RolloutGuardTests {
     for _ in 0..<50 { #expect(bench.look(after: 3_600_000 / 50) == nil) }
     bench.traffic(Bench.canary, requests: 100, microseconds: 30)
     #expect(bench.look()?.cause == .guardLatency)
+  }
+
+  /// A client that pins the label could otherwise have the canary rolled back by sending bad input.
+  @Test func whatCallersCauseNeitherAddsToTheFaultsNorDilutesThem() {
+    var bench = Bench(limits: limits)
+    #expect(bench.look() == nil)
+    bench.traffic(Bench.stable, requests: 1000)
+    bench.traffic(Bench.canary, requests: 99, failures: 9, mistakes: 100_000)
+    #expect(bench.look() == nil, "99 that can be judged are too few")
+    bench.traffic(Bench.canary, requests: 1, mistakes: 100_000)
+    let verdict = bench.look()
+    #expect(verdict?.cause == .guardErrors)
+    #expect(
+      verdict?.reason
+        == "error_rate: expected at most 0.05 above the 0.0 of version 3, found 0.09 in 100 requests")
+  }
+
+  /// A version that is let go and loaded again between two looks counts from 0: 18 quintillion requests, all of them NaN.
+  @Test func countersThatGoBackwardsBeginAnew() {
+    var bench = Bench(limits: limits)
+    bench.traffic(Bench.stable, requests: 5000)
+    bench.traffic(Bench.canary, requests: 5000, failures: 200, nonFinite: 400)
+    #expect(bench.look() == nil)
+    bench.counts[Bench.canary] = .init()
+    bench.traffic(Bench.canary, requests: 10)
+    #expect(bench.look() == nil)
+    bench.traffic(Bench.canary, requests: 200)
+    #expect(bench.look() == nil)
+    bench.traffic(Bench.canary, requests: 200, failures: 100)
+    #expect(bench.look()?.cause == .guardErrors, "and are judged again")
   }
 
   @Test func withoutAnythingToCompareWithLatencyIsNotJudged() {

@@ -43,6 +43,20 @@ struct RoutingTests {
     #expect(throws: ServingError.self) { try labelled(table, "") }
   }
 
+  /// With 99 % for version 1 a client would build its rows for the canary, and its failures count against version 1.
+  @Test func whoAsksForNoVersionIsToldOfTheOneThatServesAndNotOfTheFirstArm() throws {
+    for points in [1, 100, 5000, 9999] {
+      let table = try LiveModelFixtures.table(
+        "digits", [1, 2, 3].map { try LiveModelFixtures.model("digits", $0) }, serving: 1,
+        routing: ModelRouting(
+          labels: [.init("canary", ModelVersion(3))],
+          shares: [.init(ModelVersion(3)!, points: points), .init(ModelVersion(1)!, points: 10_000 - points)]))
+      #expect(try table.model(named: "digits").version.number == 1)
+      let canary = try Array("canary".utf8).withUnsafeBytes { try table.model(named: "digits", selector: .label($0)) }
+      #expect(canary.version.number == 3)
+    }
+  }
+
   @Test func aKeyKeepsItsVersionAndAShareThatGrowsKeepsItsKeys() throws {
     let small = try table(shares: [(3, 500), (2, 9500)])
     let large = try table(shares: [(3, 2000), (2, 8000)])

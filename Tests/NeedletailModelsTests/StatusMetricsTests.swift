@@ -33,8 +33,9 @@ struct StatusMetricsTests {
     #expect(
       lines == [
         "needletail_model_resident_bytes{model=\"wine\",version=\"1\"} 64",
+        "needletail_model_serving{model=\"wine\"} 1",
         "needletail_model_version_state{model=\"wine\",state=\"live\",version=\"1\"} 1",
-        "needletail_serving_version{model=\"wine\"} 1", "needletail_store_problems 0",
+        "needletail_serving_version{model=\"wine\"} 1", "needletail_store_problems 0", "needletail_store_ready 0",
         "needletail_traffic_share{model=\"wine\",version=\"1\"} 0",
       ])
   }
@@ -52,7 +53,19 @@ struct StatusMetricsTests {
     var gauges = StatusMetrics(metrics)
     gauges.show(status([version(1, .rejected)]))
     gauges.show(StoreStatus())
-    #expect(lines == ["needletail_store_problems 0"])
+    #expect(lines == ["needletail_store_problems 0", "needletail_store_ready 0"])
+  }
+
+  @Test func sayWhichModelsServeNothingAndLeaveRetiredOnesOut() {
+    var gauges = StatusMetrics(metrics)
+    gauges.show(status([version(1, .rejected)]))
+    #expect(lines.contains("needletail_model_serving{model=\"wine\"} 0"))
+    gauges.show(status([version(1, .live)], serving: 1))
+    #expect(lines.contains("needletail_model_serving{model=\"wine\"} 1"))
+    var retired = status([version(1, .retired)])
+    retired.models[0].rollout.policy.serve = .nothing
+    gauges.show(retired)
+    #expect(!lines.contains { $0.hasPrefix("needletail_model_serving") })
   }
 
   @Test func endAnAlarmWithItsCause() {
@@ -62,17 +75,20 @@ struct StatusMetricsTests {
     var before = status([revoked], serving: 1)
     before.models[0].rollout.problem = "line 2"
     before.models[0].rollout.file = "serve: 1"
+    before.models[0].rollout.isFileMissing = true
     before.problems = [StoreProblem(path: "stray", reason: "no bundle")]
     gauges.show(before)
     let alarms = [
       "needletail_model_untrusted{model=\"wine\",version=\"1\"} 1",
       "needletail_rollout_file_invalid{model=\"wine\"} 1", "needletail_store_problems 1",
+      "needletail_rollout_file_missing{model=\"wine\"} 1",
     ]
     #expect(alarms.allSatisfy(lines.contains))
     var after = status([version(1, .live)], serving: 1)
     after.models[0].rollout.file = "serve: 1"
     gauges.show(after)
     #expect(!lines.contains { $0.hasPrefix("needletail_model_untrusted") })
+    #expect(!lines.contains { $0.hasPrefix("needletail_rollout_file_missing") })
     #expect(lines.contains("needletail_rollout_file_invalid{model=\"wine\"} 0"))
     #expect(lines.contains("needletail_store_problems 0"))
   }

@@ -12,10 +12,10 @@ struct AdminTests {
   private static func withAdmin(
     _ configure: (inout ServerConfiguration) -> Void = { _ in }, _ body: (ListenAddress) async throws -> Void
   ) async throws {
-    try await TestServer.with(configure: {
+    try await TestServer.with(models: ["m": ModelFixtures.constant(1)]) {
       $0.admin = ListenAddress(host: "127.0.0.1", port: 0)
       configure(&$0)
-    }) { test in
+    } _: { test in
       let address = await test.server.adminAddress()
       try await body(#require(address))
     }
@@ -180,7 +180,7 @@ struct AdminTests {
 
   @Test func stoppingEndsConnectionsThatWait() async throws {
     let test = try await TestServer(models: [:], configure: { $0.admin = ListenAddress(host: "127.0.0.1", port: 0) })
-    try await test.server.waitUntilReady()
+    try await test.server.waitUntilSettled()
     let bound = await test.server.adminAddress()
     let address = try #require(bound)
     async let waiting = Self.exchange("", address)

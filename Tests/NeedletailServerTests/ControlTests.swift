@@ -190,7 +190,7 @@ struct ControlTests {
         // Room for a busy machine: all that follows must fit.
         $0.grace = .seconds(10)
       })
-    try await test.server.waitUntilReady()
+    try await test.server.waitUntilSettled()
     let address = await test.server.adminAddress()
     let client = try await test.client()
     _ = try await client.health()

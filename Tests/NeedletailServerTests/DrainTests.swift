@@ -15,7 +15,7 @@ struct DrainTests {
     let test = try await TestServer(
       models: ["line": ModelFixtures.linearRegression(weights: [2, -3], bias: 1)],
       configure: { $0.grace = .milliseconds(100) })
-    try await test.server.waitUntilReady()
+    try await test.server.waitUntilSettled()
     let answered = Tally()
     try await withThrowingTaskGroup(of: Void.self) { group in
       for _ in 0..<8 {
@@ -49,7 +49,7 @@ struct DrainTests {
       // A busy machine may take seconds from GoAway to the call after it.
       $0.limits.linger = .seconds(30)
     }
-    try await test.server.waitUntilReady()
+    try await test.server.waitUntilSettled()
     let raw = try await RawConnection.connect(to: test.address)
     try await raw.send(id: 17, .predict(.init(model: "line", inputs: Self.inputs)))
     #expect(await raw.next()?.id == 17)
@@ -69,7 +69,7 @@ struct DrainTests {
 
   @Test func aClientThatStaysAfterGoAwayIsClosed() async throws {
     let test = try await TestServer(models: [:]) { $0.stopLimit = .milliseconds(300) }
-    try await test.server.waitUntilReady()
+    try await test.server.waitUntilSettled()
     let raw = try await RawConnection.connect(to: test.address)
     try await raw.send([0, 0])
     try await raw.send(id: 1, .health)

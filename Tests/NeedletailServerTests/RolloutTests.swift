@@ -101,8 +101,6 @@ struct RolloutTests {
     /// 3e38 · 10 − 3e38 · 10: infinity minus infinity.
     case nan = "nan_rate"
     case slow = "latency_ratio"
-    /// It asks for a feature that callers do not send.
-    case errors = "error_rate"
 
     var contents: BundleContents {
       switch self {
@@ -115,7 +113,6 @@ struct RolloutTests {
               expectation: .answers([("prediction", .numbers([7.5e37]))]), tolerance: 1e-3)
           ])
       case .slow: BundleContents(definition: ModelFixtures.mlp(widths: [2, 1024, 1024, 2]), golden: [])
-      case .errors: BundleContents(definition: ModelFixtures.linearRegression(weights: [1, 1, 1], bias: 0), golden: [])
       }
     }
   }
@@ -162,6 +159,36 @@ struct RolloutTests {
     }
   }
 
+  /// A client may name the canary. What it sends there must not decide whether others keep that version.
+  @Test func badInputSentToThePinnedCanaryForcesNoRollback() async throws {
+    try await TestServer.with(models: ["m": ModelFixtures.constant(1)]) { test in
+      try test.publish(ModelFixtures.constant(2), "m", 2)
+      try test.writeRollout(
+        "labels: {stable: 1, canary: 2}\nsplit: {stable: 50, canary: 50}\n"
+          + "guard: {error_rate: 0.01, nan_rate: 0, window: 1s, min_requests: 10}", "m")
+      try await test.waitForRollout("m") { $0.routing.shares.count == 2 }
+      let client = try await test.client()
+      var rejected = 0
+      // Two windows of the guard.
+      let start = Instant.now()
+      while Instant.now().microseconds(since: start) < 2_000_000 {
+        do {
+          _ = try await client.predict("m", selector: .label("canary"), inputs: [.features([0, 0], columns: 2)])
+        } catch let error as ClientError where error.code == .invalidArgument {
+          rejected += 1
+        }
+        _ = try await client.predict("m", selector: .label("canary"), inputs: [.features([0], columns: 1)])
+      }
+      print("guard: \(rejected) bad calls to the canary, as many good ones")
+      #expect(rejected >= 10)
+      let report = try await client.rollout("m")
+      #expect(report.quarantined.isEmpty)
+      #expect(report.arms.first { $0.version == 2 }?.failed == UInt64(rejected), "they are shown all the same")
+      #expect(report.arms.map(\.shareMillionths) == [500_000, 500_000])
+      await client.close()
+    }
+  }
+
   // MARK: labels and pins
 
   @Test func labelsAndPinsChangeByDroppingAFile() async throws {
@@ -194,9 +221,15 @@ struct RolloutTests {
       try await test.waitUntilServing("m", 2)
       #expect(try await answer(.label("next")) == 1)
       #expect(try await test.metric("needletail_rollout_file_invalid", ["model": "m"]) == 0)
+      // Nobody has said what is to be in force instead.
       try FileManager.default.removeItem(atPath: "\(test.store)/m/rollout.yaml")
+      try await test.waitForRollout("m") { $0.isFileMissing }
+      #expect(try await answer(.label("next")) == 1)
+      #expect(try await test.metric("needletail_rollout_file_missing", ["model": "m"]) == 1)
+      try test.writeRollout("serve: latest", "m")
       try await test.waitForRollout("m") { $0.routing.labels.isEmpty }
       await #expect(throws: ClientError.self) { try await answer(.label("next")) }
+      #expect(try await test.metric("needletail_rollout_file_missing", ["model": "m"]) == 0)
       await client.close()
     }
   }

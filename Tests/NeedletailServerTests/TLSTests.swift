@@ -215,7 +215,7 @@ struct TLSTests {
     let pair = try authority.issue("server")
     let test = try await TestServer(
       models: Self.models, configure: { $0.tls = TLSFiles(certificate: pair.certificate, key: pair.key) })
-    try await test.server.waitUntilReady()
+    try await test.server.waitUntilSettled()
     let client = try await Self.connect(test, ClientTLS(ca: authority.ca))
     #expect(try await client.health().ready)
     try await test.stop()

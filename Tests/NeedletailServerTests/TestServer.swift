@@ -30,7 +30,7 @@ final class TestServer: Sendable {
   ) async throws -> Result {
     let test = try await TestServer(models: models, signed: signed, configure: configure)
     do {
-      try await test.server.waitUntilReady()
+      try await test.server.waitUntilSettled()
       let result = try await body(test)
       try await test.stop()
       return result

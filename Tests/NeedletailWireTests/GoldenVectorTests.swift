@@ -89,7 +89,7 @@ extension RequestView {
       .describeModel(String(decoding: describe.model, as: UTF8.self), VersionSelector(describe.selector))
     case .authenticate(let key): .authenticate(key: String(decoding: key, as: UTF8.self))
     case .events(let after, let limit): .events(after: after, limit: limit)
-    case .rollout(let model, let isUndo): .rollout(model: String(decoding: model, as: UTF8.self), isUndo: isUndo)
+    case .rollout(let model, let undo): .rollout(model: String(decoding: model, as: UTF8.self), undo: undo)
     case .none: nil
     }
   }

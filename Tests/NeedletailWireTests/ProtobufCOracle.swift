@@ -25,9 +25,11 @@ struct ProtobufCOracle {
       return Self.isSame(key, expected.authenticate.pointee.api_key) ? nil : "key"
     case (.events(let after, let limit), NEEDLETAIL__V1__REQUEST__CALL_EVENTS):
       return after == expected.events.pointee.after && limit == expected.events.pointee.limit ? nil : "events"
-    case (.rollout(let model, let isUndo), NEEDLETAIL__V1__REQUEST__CALL_ROLLOUT):
-      let isSame = Self.isSame(model, expected.rollout.pointee.model)
-      return isSame && isUndo == (expected.rollout.pointee.action.rawValue == 1) ? nil : "rollout"
+    case (.rollout(let model, let undo), NEEDLETAIL__V1__REQUEST__CALL_ROLLOUT):
+      let rollout = expected.rollout.pointee
+      let isSame = Self.isSame(model, rollout.model)
+      let step = RolloutUndo(version: rollout.from_version, isForced: rollout.force != 0)
+      return isSame && undo == (rollout.action.rawValue == 1 ? step : nil) ? nil : "rollout"
     case (.health, NEEDLETAIL__V1__REQUEST__CALL_HEALTH), (.metrics, NEEDLETAIL__V1__REQUEST__CALL_METRICS),
       (.listModels, NEEDLETAIL__V1__REQUEST__CALL_LIST_MODELS), (.none, NEEDLETAIL__V1__REQUEST__CALL__NOT_SET):
       return nil

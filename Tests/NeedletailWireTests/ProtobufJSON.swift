@@ -40,8 +40,11 @@ enum ProtobufJSON {
     case .authenticate(let key): object["authenticate"] = Self.object(["api_key": text(key)])
     case .events(let after, let limit):
       object["events"] = Self.object(["after": long(after), "limit": int(limit)])
-    case .rollout(let model, let isUndo):
-      object["rollout"] = Self.object(["model": text(model), "action": isUndo ? "ROLLOUT_UNDO" : nil])
+    case .rollout(let model, let undo):
+      object["rollout"] = Self.object([
+        "model": text(model), "action": undo.map { _ in "ROLLOUT_UNDO" }, "from_version": long(undo?.version ?? 0),
+        "force": undo?.isForced == true ? true : nil,
+      ])
     case .none: break
     }
     return object
@@ -185,6 +188,7 @@ enum ProtobufJSON {
         ])
       },
       "file": text(report.file), "problem": text(report.problem), "durable": flag(report.isDurable),
+      "state_problem": text(report.stateProblem),
       "labels": list(
         report.labels.map {
           object([

@@ -194,6 +194,14 @@ def _() -> None:
     expect(not unknown, f"nobody exports: {unknown}")
 
 
+@check("every alert has an entry in the runbook, and every entry an alert")
+def _() -> None:
+    alerts = re.findall(r"- alert: (\w+)", (directory / "prometheus/alerts.yml").read_text())
+    page = (ROOT / "Sources/Handbook/Handbook.docc/Runbook.md").read_text()
+    entries = re.findall(r"^### (Needletail\w+)$", page, re.MULTILINE)
+    expect(alerts == entries, f"alerts {sorted(set(alerts) ^ set(entries))}, or their order")
+
+
 @check("promtool check metrics has nothing to say")
 def _() -> None:
     text = promtool("check", "metrics", stdin=metrics_text().encode())

@@ -149,6 +149,9 @@ REQUESTS = {
     "events-all": dict(id=19, events={}),
     "rollout": dict(id=20, rollout=dict(model="wine")),
     "rollout-undo": dict(id=21, rollout=dict(model="wine", action="ROLLOUT_UNDO")),
+    "rollout-undo-from": dict(
+        id=22, rollout=dict(model="wine", action="ROLLOUT_UNDO", from_version=U64, force=True)
+    ),
     "authenticate": dict(id=16, authenticate=dict(api_key="secret")),
     "no-call": dict(id=17),
 }
@@ -284,6 +287,7 @@ RESPONSES = {
             model="wine",
             serving_version=3,
             shadow=dict(version=4, problem='no rows of version 3: feature "x"'),
+            state_problem="rollout.json: no space left on device",
             labels=[
                 dict(name="canary", version=4, state="REJECTED", reason='golden sample "0"'),
                 dict(name="stable", version=3, answering_version=3, state="LIVE"),

@@ -61,8 +61,8 @@ package struct AcceptanceLedger: Sendable {
   /// - Parameters:
   ///   - keyID: id of the key that signed it; empty for an unsigned bundle, which no order of versions protects, for
   ///     anybody may publish one.
-  ///   - isLate: true if it appeared when a newer version was serving. Others are judged by the records of the last
-  ///     process, so that a first start accepts all that it finds, in any order.
+  ///   - isLate: true if it appeared, or changed, when a higher version had been live. Others are judged by the records
+  ///     of the last process, so that a first start accepts all that it finds, in any order.
   package func refusal(of key: VersionKey, digest: String, keyID: String, isLate: Bool) -> Rejection? {
     guard !keyID.isEmpty, let record = (isLate ? accepted : atStart).record(key.model, keyID: keyID),
       key.version.number < record.highest

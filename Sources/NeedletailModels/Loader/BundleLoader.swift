@@ -27,9 +27,9 @@ actor BundleLoader {
   private let metrics: MetricsRegistry
   private let durations: LoadDurations
   private let budget: MemoryBudget
-  private let eventLog: EventLog
-  private let state: StateDirectory
   private var accepted: AcceptanceLedger
+  private var acceptedFile: StateFile<AcceptedVersions>
+  private var isRetryingState = false
   /// Bytes that bundles needed and that were not free: a bundle that did not change need not be read again to find
   /// that out again.
   private var unmetNeeds: [StoreFingerprint: UInt64] = [:]
@@ -48,17 +48,11 @@ actor BundleLoader {
     self.metrics = metrics
     durations = LoadDurations(metrics)
     budget = MemoryBudget(bytesMax: configuration.memoryBytesMax)
-    self.eventLog = eventLog
-    state = configuration.state
-    var known: AcceptedVersions?
-    do throws(StateError) {
-      known = try state.read(AcceptedVersions.self, from: AcceptanceLedger.fileName)
-    } catch {
-      eventLog.emit(
-        .alarm, .error, "accepted versions unknown: rollback protection begins anew",
-        [.init("reason", error.message)])
-    }
-    accepted = AcceptanceLedger(known ?? AcceptedVersions(), keep: configuration.keep)
+    var file = StateFile<AcceptedVersions>(
+      AcceptanceLedger.fileName, of: configuration.state, content: "accepted versions",
+      lost: "rollback protection begins anew", metrics: metrics, eventLog: eventLog)
+    accepted = AcceptanceLedger(file.read() ?? AcceptedVersions(), keep: configuration.keep)
+    acceptedFile = file
   }
 
   /// Brings a bundle up.
@@ -179,16 +173,26 @@ actor BundleLoader {
     throw .rejected(refusal)
   }
 
-  /// A record that cannot be written does not keep a good version from serving.
+  /// A record that cannot be written does not keep a good version from serving; it is written again until it is.
   private func remember(_ key: VersionKey, digest: String, keyID: String) {
     guard accepted.accept(key, digest: digest, keyID: keyID) else { return }
-    do throws(StateError) {
-      try state.write(accepted.accepted, to: AcceptanceLedger.fileName)
-    } catch {
-      eventLog.emit(
-        .alarm, .error, "accepted version not recorded: after a restart an older one could be put back",
-        model: key.model, version: key.version, [.init("reason", error.message)])
+    acceptedFile.write(accepted.accepted)
+    retryState()
+  }
+
+  private func retryState() {
+    guard !isRetryingState, let delay = acceptedFile.retryDelay else { return }
+    isRetryingState = true
+    Task { [weak self] in
+      try? await Task.sleep(for: delay)
+      await self?.writeStateAgain()
     }
+  }
+
+  private func writeStateAgain() {
+    isRetryingState = false
+    acceptedFile.writeAgain()
+    retryState()
   }
 
   /// Runs one phase and records how long it took, whatever came of it.

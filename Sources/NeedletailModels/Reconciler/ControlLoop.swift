@@ -1,5 +1,5 @@
 internal import NeedletailBundle
-internal import NeedletailCore
+public import NeedletailCore
 internal import Synchronization
 
 /// Drives the reconciler: takes one message after the other and performs what follows from it. Belongs to
@@ -15,8 +15,10 @@ struct ControlLoop {
     case released(VersionKey)
     /// Some reader held an old table when it was last looked at.
     case reclaim
-    /// Take one step of a rollout back; the answer says whether that is remembered.
-    case undo(ModelID, OrderReply)
+    /// Take one step of a rollout back.
+    case undo(UndoOrder, OrderReply)
+    /// It is time to write state again that could not be written.
+    case writeState
     /// It is time to look at the counters of guarded versions.
     case watch
   }
@@ -30,9 +32,10 @@ struct ControlLoop {
   private var lastRequest: UInt64 = 0
   private var isReclaiming = false
   private var isWatching = false
+  private var isRetryingState = false
   /// Events and replies of the present message: told once the status that they are about is posted.
   private var events: [LifecycleEvent] = []
-  private var replies: [(reply: OrderReply, result: Result<Bool, ServingError>)] = []
+  private var replies: [(reply: OrderReply, result: Result<Void, ServingError>)] = []
   /// Why live shadows are given no rows of some version.
   private var shadowProblems: [VersionKey: String] = [:]
   private var rollouts: RolloutCoordinator
@@ -90,8 +93,11 @@ struct ControlLoop {
     case .reclaim:
       isReclaiming = false
       reclaim()
-    case .undo(let model, let reply):
-      undo(model, reply, now: now)
+    case .undo(let order, let reply):
+      undo(order, reply, now: now)
+    case .writeState:
+      isRetryingState = false
+      rollouts.writeAgain()
     case .watch:
       isWatching = false
       watch(now: now)
@@ -105,7 +111,12 @@ struct ControlLoop {
       isWatching = true
       send(after: .milliseconds(Limits.guardIntervalMilliseconds)) { [inbox] in inbox.yield(.watch) }
     }
+    if !isRetryingState, let delay = rollouts.retryDelay {
+      isRetryingState = true
+      send(after: delay) { [inbox] in inbox.yield(.writeState) }
+    }
     var status = reconciler.status
+    status.stateProblem = rollouts.stateProblem
     for index in status.models.indices {
       guard let shadow = status.models[index].rollout.routing.shadow else { continue }
       let key = VersionKey(status.models[index].model, shadow)
@@ -142,7 +153,7 @@ struct ControlLoop {
     let entries = reconciler.table.map { entry in
       ModelTable.Entry(
         model: entry.model, live: entry.live.compactMap { live[VersionKey(entry.model, $0)] },
-        serving: entry.serving, isLoading: entry.isLoading, routing: entry.routing)
+        serving: entry.serving, awaited: entry.awaited, isRetired: entry.isRetired, routing: entry.routing)
     }
     registry.publish(ModelTable(entries))
     shadowProblems = [:]
@@ -218,10 +229,10 @@ struct ControlLoop {
     }
   }
 
-  private mutating func undo(_ model: ModelID, _ reply: OrderReply, now: Moment) {
+  private mutating func undo(_ order: UndoOrder, _ reply: OrderReply, now: Moment) {
     do throws(ServingError) {
-      perform(try reconciler.undo(model, now: now))
-      replies.append((reply, .success(rollouts.isDurable)))
+      perform(try reconciler.undo(order.model, from: order.version, isForced: order.isForced, now: now))
+      replies.append((reply, .success(())))
     } catch {
       replies.append((reply, .failure(error)))
     }
@@ -240,17 +251,32 @@ struct ControlLoop {
   }
 }
 
+/// An order to take one step of a rollout back.
+public struct UndoOrder: Sendable, Equatable {
+  public var model: ModelID
+  /// The version to take the traffic from; nil: the arms of the split, else the version that serves.
+  public var version: ModelVersion?
+  /// Whether to go on although the guard has gone back already.
+  public var isForced: Bool
+
+  public init(_ model: ModelID, from version: ModelVersion? = nil, isForced: Bool = false) {
+    self.model = model
+    self.version = version
+    self.isForced = isForced
+  }
+}
+
 /// Where the answer to an order goes. The caller is answered even if nobody performs the order.
 final class OrderReply: Sendable {
-  private let continuation: CheckedContinuation<Result<Bool, ServingError>, Never>
+  private let continuation: CheckedContinuation<Result<Void, ServingError>, Never>
   private let isAnswered = Atomic(false)
 
-  init(_ continuation: CheckedContinuation<Result<Bool, ServingError>, Never>) { self.continuation = continuation }
+  init(_ continuation: CheckedContinuation<Result<Void, ServingError>, Never>) { self.continuation = continuation }
 
   deinit { answer(.failure(.unavailable("the server is stopping and did not execute this call"))) }
 
   /// Answers once; later answers are ignored.
-  func answer(_ result: Result<Bool, ServingError>) {
+  func answer(_ result: Result<Void, ServingError>) {
     if !isAnswered.exchange(true, ordering: .sequentiallyConsistent) { continuation.resume(returning: result) }
   }
 }

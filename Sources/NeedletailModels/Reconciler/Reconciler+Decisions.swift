@@ -10,7 +10,8 @@ extension Reconciler {
     let byModel = Dictionary(grouping: records.keys, by: \.model)
     for (model, keys) in byModel.sorted(by: { $0.key < $1.key }) {
       let rollout = rollouts[model] ?? ModelRollout()
-      let decision = policy.decide(candidates(keys), rollout: rollout.policy, memory: rollout.memory)
+      let decision = policy.decide(
+        candidates(keys), rollout: rollout.policy, memory: rollout.memory, isHeld: rollout.isHeld)
       decisions[model] = decision
       for version in decision.retire { retired.append(VersionKey(model, version)) }
       // First what has nothing to serve, then what is newer, then what is only kept for the way back.
@@ -54,12 +55,16 @@ extension Reconciler {
       if wanted.contains(key.version) {
         enter(.verifying, key, reason: "waiting for the loader", now: now, isTold: false)
       } else if records[key]?.lifecycle.state != .retired {
-        let reason =
-          rollout.memory.quarantinedVersions.contains(key.version)
-          ? "quarantined" : rollout.policy.preferred == nil ? "a newer version is preferred" : "not in rollout.yaml"
-        enter(.retired, key, reason: "not loaded: \(reason)", now: now)
+        enter(.retired, key, reason: "not loaded: \(Self.reasonNotToLoad(key.version, rollout))", now: now)
       }
     }
+  }
+
+  private static func reasonNotToLoad(_ version: ModelVersion, _ rollout: ModelRollout) -> String {
+    if rollout.policy.isRetired { return "rollout.yaml says that the model serves none" }
+    if rollout.isHeld { return "rollout.yaml cannot be read, and no earlier one is known" }
+    if rollout.memory.quarantinedVersions.contains(version) { return "quarantined" }
+    return rollout.policy.preferred == nil ? "a newer version is preferred" : "not in rollout.yaml"
   }
 
   /// Changes the table, and tells of it.
@@ -94,10 +99,10 @@ extension Reconciler {
   private func makeTable(_ decisions: [ModelID: VersionPolicy.Decision]) -> [TableEntry] {
     Dictionary(grouping: records.keys, by: \.model).map { model, keys in
       let live = keys.filter { records[$0]?.lifecycle.state == .live }.map(\.version).sorted(by: >)
-      let isLoading = live.isEmpty && keys.contains { records[$0]?.isOnItsWay == true }
+      let awaited = keys.filter { records[$0]?.isOnItsWay == true }.map(\.version).sorted(by: >)
       return TableEntry(
-        model: model, live: live, serving: decisions[model]?.serving, isLoading: isLoading,
-        routing: decisions[model]?.routing ?? ModelRouting())
+        model: model, live: live, serving: decisions[model]?.serving, awaited: awaited,
+        isRetired: rollouts[model]?.policy.isRetired == true, routing: decisions[model]?.routing ?? ModelRouting())
     }.sorted { $0.model < $1.model }
   }
 
@@ -118,8 +123,33 @@ extension Reconciler {
   }
 
   private mutating func updateReadiness() {
-    guard hasScanned, !isReady else { return }
-    isReady = table.allSatisfy { $0.serving != nil || !$0.isLoading }
+    guard hasScanned else { return }
+    if !isSettled { isSettled = table.allSatisfy { $0.serving != nil || $0.awaited.isEmpty } }
+    if isSettled && !isReady { isReady = obstacles(modelStatuses).isEmpty }
+  }
+
+  /// What keeps the server from being ready, one sentence each.
+  private func obstacles(_ models: [ModelStatus]) -> [String] {
+    guard readiness != .anything else { return [] }
+    guard isStoreReadable else { return ["the store cannot be read"] }
+    var names = models.filter { !$0.rollout.isRetired }.map(\.model.name)
+    if case .models(let required) = readiness { names = required.map(\.name) }
+    guard !names.isEmpty else { return ["the store holds no model"] }
+    return names.compactMap { name in
+      guard let model = models.first(where: { $0.model.name == name }) else {
+        return "model \(name.quotedForMessage): not in the store"
+      }
+      return model.serving == nil ? "model \(name.quotedForMessage): \(model.reasonToServeNothing)" : nil
+    }
+  }
+
+  /// Why the server is not ready, in one line; empty once it was.
+  private func obstacle(_ models: [ModelStatus]) -> String {
+    guard !isReady else { return "" }
+    guard isSettled else { return "the store's first scan is not finished" }
+    let all = obstacles(models)
+    let shown = all.prefix(3).joined(separator: "; ")
+    return all.count > 3 ? shown + "; and \(all.count - 3) more" : shown
   }
 
   /// Serving versions of the table as last published.
@@ -133,16 +163,21 @@ extension Reconciler {
   package var status: StoreStatus {
     var status = StoreStatus()
     status.problems = problems
+    status.isSettled = isSettled
     status.isReady = isReady
+    status.models = modelStatuses
+    status.obstacle = obstacle(status.models)
+    return status
+  }
+
+  private var modelStatuses: [ModelStatus] {
     let entries = Dictionary(uniqueKeysWithValues: table.map { ($0.model, $0) })
-    status.models = Dictionary(grouping: records.keys, by: \.model).map { model, keys in
+    return Dictionary(grouping: records.keys, by: \.model).map { model, keys in
       let entry = entries[model]
       return ModelStatus(
         model: model, serving: entry?.serving,
         versions: keys.sorted(by: >).compactMap { key in records[key]?.status(key.version, entry) },
         rollout: rolloutStatus(model, entry))
-    }
-    status.models.sort { $0.model < $1.model }
-    return status
+    }.sorted { $0.model < $1.model }
   }
 }

@@ -8,6 +8,8 @@ extension Reconciler {
     guard var record = records[bundle.key] else { return }
     let isChanged = record.bundle?.fingerprint != bundle.fingerprint
     record.observe(bundle, isChanged: isChanged, now: now)
+    // Other bytes under a number that was there at the start are as late as a file that was not.
+    if isChanged && isBelowHighest(bundle.key) { record.isLate = true }
     records[bundle.key] = record
     switch record.lifecycle.state {
     case .live:

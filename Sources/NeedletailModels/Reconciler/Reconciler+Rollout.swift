@@ -4,10 +4,11 @@ package import NeedletailCore
 package enum RolloutEvent: Sendable, Equatable {
   /// A rollout file is in force.
   case accepted
-  /// The rollout file is gone.
+  /// The store holds no rollout file any more; the last one stays in force.
   case removed
   /// A rollout file cannot be used, for this reason.
-  case refused(String)
+  /// - Parameter isHeld: whether no earlier one is known, so that nothing new may go live.
+  case refused(String, isHeld: Bool)
   /// A version lost its traffic.
   case quarantined(ModelVersion, QuarantineCause, reason: String)
   /// A newer file lets these versions back in.
@@ -16,15 +17,17 @@ package enum RolloutEvent: Sendable, Equatable {
 
 /// Rollout files, quarantine, undo, and what the guard watches.
 extension Reconciler {
-  /// Takes in the rollout files of a snapshot. A file that is not good changes nothing.
+  /// Takes in the rollout files of a snapshot. A file that is not good changes nothing, and neither does one that is
+  /// gone: a file that is copied anew is missing for a moment, and nobody has said what is to serve instead.
   mutating func observeRollouts(_ snapshot: StoreSnapshot) {
     for model in Set(snapshot.rollouts.keys).union(rollouts.keys).sorted() {
       switch snapshot.rollouts[model] {
       case .file(let file):
         rollouts[model, default: ModelRollout()].problem = nil
+        rollouts[model]?.isFileMissing = false
         guard file.text != rollouts[model]?.memory.file else { continue }
         let back = rollouts[model]?.memory.quarantinedVersions ?? []
-        rollouts[model]?.policy = file.policy
+        rollouts[model]?.accept(file)
         changeMemory(of: model) { memory in
           memory.file = file.text
           memory.quarantined = []
@@ -32,16 +35,21 @@ extension Reconciler {
         pending.tell(.rollout(model, .accepted))
         if !back.isEmpty { pending.tell(.rollout(model, .readmitted(back.sorted()))) }
       case .invalid(let problem):
-        if rollouts[model]?.problem != problem { pending.tell(.rollout(model, .refused(problem))) }
+        let isNews = rollouts[model]?.problem != problem
         rollouts[model, default: ModelRollout()].problem = problem
+        rollouts[model]?.isFileMissing = false
+        if isNews {
+          pending.tell(.rollout(model, .refused(problem, isHeld: rollouts[model]?.isHeld == true)))
+        }
       case nil:
-        guard snapshot.isReadable, !snapshot.unreadableModels.contains(model) else { continue }
-        rollouts[model]?.problem = nil
-        guard let memory = rollouts[model]?.memory, !memory.file.isEmpty else { continue }
-        // Quarantined versions stay so: nobody has said that they are good again.
-        rollouts[model]?.policy = RolloutPolicy()
-        changeMemory(of: model) { $0.file = "" }
-        pending.tell(.rollout(model, .removed))
+        guard snapshot.isReadable, !snapshot.unreadableModels.contains(model), let rollout = rollouts[model] else {
+          continue
+        }
+        if rollout.isMemoryUnderstood { rollouts[model]?.problem = nil }
+        // A model whose bundles are gone too was taken away as a whole.
+        let isMissing = !rollout.memory.file.isEmpty && snapshot.bundles.contains { $0.key.model == model }
+        if isMissing && !rollout.isFileMissing { pending.tell(.rollout(model, .removed)) }
+        rollouts[model]?.isFileMissing = isMissing
       }
     }
   }
@@ -65,31 +73,73 @@ extension Reconciler {
     return settle(now: now)
   }
 
-  /// Goes back one step: from the arms of a split to the version they are compared with, else from the version that
-  /// serves to the one that served before.
+  /// Takes the traffic of one version, or of those that an undo takes it from if none is named: the arms of a split, so
+  /// that the version they are compared with answers, else the version that serves, so that the one before it does.
   ///
-  /// - Throws: `.notFound` if there is nothing to go back to; then nothing has changed.
-  package mutating func undo(_ model: ModelID, now: Moment) throws(ServingError) -> [Action] {
-    guard let entry = table.first(where: { $0.model == model }), let serving = entry.serving else {
+  /// The guard may have done this already. An operator who reads its alarm and undoes would then take the good version
+  /// too, so this needs to be named or forced.
+  ///
+  /// - Parameters:
+  ///   - version: the version to take the traffic from; nil: as above.
+  ///   - isForced: whether to go on although the guard has gone back already.
+  /// - Throws: `.notFound` or `.unavailable` if there is nothing to go back from or to, `.invalidArgument` if the guard
+  ///   has gone back already; then nothing has changed.
+  package mutating func undo(
+    _ model: ModelID, from version: ModelVersion? = nil, isForced: Bool = false, now: Moment
+  ) throws(ServingError) -> [Action] {
+    let name = "model \(model.name.quotedForMessage)"
+    guard let entry = table.first(where: { $0.model == model }) else {
       let nearest = Suggestion.nearest(to: model.name, among: table.lazy.map(\.model.name))
-      throw ServingError(
-        .notFound, "model \(model.name.quotedForMessage): not found or not live", suggestedModel: nearest)
+      throw ServingError(.notFound, "\(name): not found", suggestedModel: nearest)
     }
-    var leaving = entry.routing.shares.map(\.version).filter { $0 != serving }
-    if leaving.isEmpty { leaving = [serving] }
+    guard let serving = entry.serving else { throw entry.noneLive }
+    let arms = entry.routing.shares.map(\.version).filter { $0 != serving }
+    var leaving = arms.isEmpty ? [serving] : arms
+    if let version {
+      guard version == serving || arms.contains(version) else {
+        throw .notFound(
+          "\(name): version \(version) answers no request that names none"
+            + (quarantined(version, of: model).map { ", \($0.words)" } ?? "") + "; \(serving) serves")
+      }
+      leaving = [version]
+    } else if !isForced, let taken = takenByGuard(entry) {
+      throw .invalidArgument(
+        "\(name): expected a version whose traffic the guard has not taken yet, found version \(taken.version) "
+          + "\(taken.words), and \(serving) serves since; name a version to take its traffic all the same")
+    }
     for version in leaving where !canQuarantine(VersionKey(model, version)) {
-      throw .notFound(
-        "model \(model.name.quotedForMessage): no other good version is live to go back to from \(version)")
+      throw .notFound("\(name): no other good version is live to go back to from \(version)")
     }
     for version in leaving { enterQuarantine(VersionKey(model, version), .undo, reason: "undone", now: now) }
     return settle(now: now)
+  }
+
+  private func quarantined(_ version: ModelVersion, of model: ModelID) -> RolloutMemory.Quarantined? {
+    rollouts[model]?.memory.quarantined.last { $0.version == version.number }
+  }
+
+  /// The version from which the guard went back to what answers now: without its quarantine it would have traffic.
+  private func takenByGuard(_ entry: TableEntry) -> RolloutMemory.Quarantined? {
+    guard let rollout = rollouts[entry.model] else { return nil }
+    let others = candidates(of: entry.model)
+    return rollout.memory.quarantined.last { taken in
+      guard taken.cause != .undo, let version = ModelVersion(taken.version) else { return false }
+      var memory = rollout.memory
+      memory.quarantined.removeAll { $0.version == taken.version }
+      let decision = policy.decide(
+        others.filter { $0.version != version } + [.init(version, .live)], rollout: rollout.policy, memory: memory,
+        isHeld: rollout.isHeld)
+      return decision.serving == version || decision.routing.shares.contains { $0.version == version }
+        || decision.routing.labels.contains { $0.version == version }
+    }
   }
 
   private func canQuarantine(_ key: VersionKey) -> Bool {
     let rollout = rollouts[key.model] ?? ModelRollout()
     return !rollout.memory.quarantinedVersions.contains(key.version)
       && policy.fallback(
-        from: key.version, candidates(of: key.model), rollout: rollout.policy, memory: rollout.memory) != nil
+        from: key.version, candidates(of: key.model), rollout: rollout.policy, memory: rollout.memory,
+        isHeld: rollout.isHeld) != nil
   }
 
   private mutating func enterQuarantine(_ key: VersionKey, _ cause: QuarantineCause, reason: String, now: Moment) {
@@ -124,7 +174,8 @@ extension Reconciler {
       guard stable != serving, entry.routing.shares.isEmpty,
         rollout.memory.servedVersions.contains(where: { $0 != serving }),
         let back = policy.fallback(
-          from: serving, candidates(of: entry.model), rollout: rollout.policy, memory: rollout.memory),
+          from: serving, candidates(of: entry.model), rollout: rollout.policy, memory: rollout.memory,
+          isHeld: rollout.isHeld),
         rollout.memory.servedVersions.contains(back)
       else { continue }
       watches.append(.init(key: VersionKey(entry.model, serving), baseline: back, limits: limits))
@@ -148,6 +199,7 @@ extension Reconciler {
           .init(version: $0, cause: entry.cause, reason: entry.reason, sinceMilliseconds: entry.sinceMilliseconds)
         }
       },
-      policy: rollout.policy, served: rollout.memory.servedVersions)
+      policy: rollout.policy, served: rollout.memory.servedVersions, isFileMissing: rollout.isFileMissing,
+      isHeld: rollout.isHeld)
   }
 }

@@ -17,7 +17,7 @@ package struct Reconciler: Sendable {
   package struct LoadRequest: Equatable, Sendable {
     /// The bundle as it was listed; the loader may find another.
     package let bundle: StoredBundle
-    /// True if it appeared when a newer version was serving already.
+    /// True if it appeared, or changed, when a higher version had been live already.
     package let isLate: Bool
 
     package var key: VersionKey { bundle.key }
@@ -55,11 +55,20 @@ package struct Reconciler: Sendable {
     /// Newest first.
     package var live: [ModelVersion]
     package var serving: ModelVersion?
-    package var isLoading: Bool
+    /// Versions that the loader has or is about to get, newest first.
+    package var awaited: [ModelVersion] = []
+    /// Whether the rollout file says that nothing is to serve.
+    package var isRetired = false
     package var routing = ModelRouting()
+
+    /// What a caller is told while no version is live.
+    var noneLive: ServingError {
+      ModelTable.Entry(model: model, live: [], serving: nil, awaited: awaited, isRetired: isRetired).noneLive
+    }
   }
 
   let policy: VersionPolicy
+  let readiness: ReadinessPolicy
   var records: [VersionKey: VersionRecord] = [:]
   package internal(set) var rollouts: [ModelID: ModelRollout]
   var problems: [StoreProblem] = []
@@ -68,7 +77,14 @@ package struct Reconciler: Sendable {
   /// When each model had the loader last, counted in turns.
   var turns: [ModelID: UInt64] = [:]
   var turnsTaken: UInt64 = 0
+  /// The highest version of each model that has been live since the start, whatever became of it.
+  var highestLive: [ModelID: ModelVersion] = [:]
   var hasScanned = false
+  /// Whether the last snapshot could be taken.
+  var isStoreReadable = false
+  /// Set once the first scan is done and the loader has dealt with all that it found; stays set.
+  package internal(set) var isSettled = false
+  /// Set once ``ReadinessPolicy`` is met; stays set.
   package internal(set) var isReady = false
   /// The table as last published.
   package internal(set) var table: [TableEntry] = []
@@ -76,8 +92,11 @@ package struct Reconciler: Sendable {
   var pending = PendingActions()
 
   /// - Parameter memories: what was remembered of rollouts before the restart.
-  package init(policy: VersionPolicy, memories: [ModelID: RolloutMemory] = [:]) {
+  package init(
+    policy: VersionPolicy, readiness: ReadinessPolicy = .allModels, memories: [ModelID: RolloutMemory] = [:]
+  ) {
     self.policy = policy
+    self.readiness = readiness
     rollouts = memories.mapValues { ModelRollout(memory: $0) }
   }
 
@@ -89,13 +108,12 @@ package struct Reconciler: Sendable {
   /// The store was listed.
   package mutating func observe(_ snapshot: StoreSnapshot, now: Moment) -> [Action] {
     hasScanned = true
+    isStoreReadable = snapshot.isReadable
     problems = snapshot.problems
     observeRollouts(snapshot)
-    let serving = servingByModel()
     for bundle in snapshot.bundles {
       if records[bundle.key] == nil {
-        let isLate = serving[bundle.key.model].map { bundle.key.version < $0 } ?? false
-        records[bundle.key] = VersionRecord(bundle: bundle, isLate: isLate, now: now)
+        records[bundle.key] = VersionRecord(bundle: bundle, isLate: isBelowHighest(bundle.key), now: now)
         // Everything but an incomplete file is told when it is clear what becomes of it.
         if case .incomplete = bundle.completeness { tellState(of: bundle.key) }
       }
@@ -109,6 +127,10 @@ package struct Reconciler: Sendable {
     }
     return settle(now: now)
   }
+
+  /// Whether a higher version of the model has been live: what appears now is older, even if something still older
+  /// serves because the higher one was undone.
+  func isBelowHighest(_ key: VersionKey) -> Bool { highestLive[key.model].map { key.version < $0 } ?? false }
 
   /// Keys, revocations or minimum versions changed: every verdict is open again.
   /// - Parameter refused: what is in memory and would not be accepted any more.
@@ -153,6 +175,7 @@ package struct Reconciler: Sendable {
       switch outcome {
       case .live(let identity, let residentBytes):
         records[key]?.becomeLive(identity, residentBytes: residentBytes)
+        highestLive[key.model] = max(highestLive[key.model] ?? key.version, key.version)
         enter(.live, key, now: now, isTold: false)
       case .rejected(let rejection):
         // A verdict on bytes that have been replaced meanwhile is none.

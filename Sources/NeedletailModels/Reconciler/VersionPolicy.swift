@@ -4,8 +4,11 @@ package import NeedletailCore
 ///
 /// Without a rollout file the newest live version serves; with one, what it names. `keep` versions that served before
 /// stay live beside it for an instant way back. A quarantined version gets no traffic as long as any other can answer.
-/// A version that appears below the one that serves is not loaded: nobody asked to go back. A version that is no longer
-/// trusted serves only until another is live.
+/// A version that appears below the highest that was live is not loaded: nobody asked to go back. A version that is no
+/// longer trusted serves only until another is live.
+///
+/// A model is **held** while its rollout file cannot be read and no earlier one is known: nobody can tell what the file
+/// forbids, so only versions that have served before may serve.
 package struct VersionPolicy: Sendable {
   /// Live versions beside the serving one.
   package let keep: Int
@@ -27,7 +30,7 @@ package struct VersionPolicy: Sendable {
 
     package var version: ModelVersion
     package var standing: Standing
-    /// True if it appeared when a newer version was serving already.
+    /// True if it appeared, or changed, when a higher version had been live already.
     package var isLate: Bool
 
     package init(_ version: ModelVersion, _ standing: Standing, isLate: Bool = false) {
@@ -51,9 +54,12 @@ package struct VersionPolicy: Sendable {
 
   /// - Complexity: O(n log n).
   package func decide(
-    _ candidates: [Candidate], rollout: RolloutPolicy = RolloutPolicy(), memory: RolloutMemory = RolloutMemory()
+    _ candidates: [Candidate], rollout: RolloutPolicy = RolloutPolicy(), memory: RolloutMemory = RolloutMemory(),
+    isHeld: Bool = false
   ) -> Decision {
     let standings = Standings(candidates, quarantined: memory.quarantinedVersions)
+    if rollout.isRetired { return Decision(retire: standings.live + standings.distrusted) }
+    if isHeld { return held(standings, memory) }
     var decision = Decision(serving: serving(standings, rollout, memory), isInNeed: standings.good.isEmpty)
     decision.routing = routing(standings, rollout, serving: decision.serving)
 
@@ -77,11 +83,35 @@ package struct VersionPolicy: Sendable {
 
   /// What would serve if `version` were quarantined; nil if nothing good would.
   package func fallback(
-    from version: ModelVersion, _ candidates: [Candidate], rollout: RolloutPolicy, memory: RolloutMemory
+    from version: ModelVersion, _ candidates: [Candidate], rollout: RolloutPolicy, memory: RolloutMemory,
+    isHeld: Bool = false
   ) -> ModelVersion? {
     var standings = Standings(candidates, quarantined: memory.quarantinedVersions)
     standings.quarantine(version)
-    return serving(standings, rollout, memory).flatMap { standings.good.contains($0) ? $0 : nil }
+    let next = isHeld ? held(standings, memory).serving : serving(standings, rollout, memory)
+    return next.flatMap { standings.good.contains($0) ? $0 : nil }
+  }
+
+  /// Decides for a model that is held: what has served goes on, and nothing else may.
+  private func held(_ standings: Standings, _ memory: RolloutMemory) -> Decision {
+    let served = memory.servedVersions
+    func last(_ versions: [ModelVersion]) -> ModelVersion? { served.first(where: versions.contains) }
+    let good = last(standings.good)
+    var decision = Decision(
+      serving: good ?? last(standings.live) ?? last(standings.distrusted), isInNeed: standings.good.isEmpty)
+    let previous = standings.live.filter { $0 != decision.serving }
+    let kept = decision.serving == nil ? 0 : keep
+    let ranked = previous.filter(served.contains) + previous.filter { !served.contains($0) }
+    decision.retire = ranked.dropFirst(kept) + standings.distrusted.filter { $0 != decision.serving }
+    if good == nil {
+      let loadable = standings.loadable.map(\.version)
+      let wanted =
+        last(loadable.filter { !standings.quarantined.contains($0) })
+        ?? (decision.serving == nil ? last(loadable) : nil)
+      decision.load = wanted.map { [$0] } ?? []
+      decision.wantedCount = decision.load.count
+    }
+    return decision
   }
 
   private func keep(_ rollout: RolloutPolicy) -> Int { rollout.keep ?? keep }

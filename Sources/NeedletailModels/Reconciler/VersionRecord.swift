@@ -20,7 +20,7 @@ struct VersionRecord: Sendable {
   var distrust: Rejection?
   /// True if somebody wrote to the file while it was read: the next snapshot shows what it is now.
   private(set) var awaitsScan = false
-  /// True if it appeared when a newer version was serving already.
+  /// True if it appeared, or changed, when a higher version had been live already.
   var isLate: Bool
   /// True if it was refused for want of memory.
   var lacksMemory = false

@@ -65,6 +65,8 @@ package struct VersionCounts: Sendable, Equatable {
   /// Calls that were answered, or that failed for a reason that may lie with the version.
   package var requests: UInt64 = 0
   package var failures: UInt64 = 0
+  /// Those of the failures that no caller can cause, whatever it sends: what the guard judges by.
+  package var faults: UInt64 = 0
   package var rows: UInt64 = 0
   /// Numbers in answers, and how many of them were NaN or infinite.
   package var numbers: UInt64 = 0
@@ -78,10 +80,11 @@ package struct VersionCounts: Sendable, Equatable {
   /// - Complexity: one pass over the shards of each counter.
   package init(_ model: LiveModel) {
     let counters = model.counters
+    faults = counters.requests(.internal).value
     // A client's mistake counts too: a version that no longer takes what its callers send fails like that.
     failures =
       counters.requests(.invalidArgument).value &+ counters.requests(.notFound).value
-      &+ counters.requests(.internal).value
+      &+ faults
     requests = counters.requests(.ok).value &+ failures
     rows = counters.rows.value
     let columns = model.compiled.plan.outputs.reduce(0) { $0 + ($1.kind == .number ? $1.columns : 0) }
@@ -91,11 +94,21 @@ package struct VersionCounts: Sendable, Equatable {
     computeMicroseconds = counters.computeDuration.sum * 1_000_000
   }
 
+  /// Whether `later` cannot be a later reading of the same counters: one of them is smaller. A version that was let go
+  /// and loaded again counts from 0.
+  func isAhead(of later: VersionCounts) -> Bool {
+    requests > later.requests || failures > later.failures || faults > later.faults || rows > later.rows
+      || numbers > later.numbers || nonFinite > later.nonFinite || computed > later.computed
+      || computeMicroseconds > later.computeMicroseconds
+  }
+
   /// What was counted between two readings.
+  /// - Precondition: `b` is not ``isAhead(of:)`` `a`.
   static func - (a: VersionCounts, b: VersionCounts) -> VersionCounts {
     var difference = VersionCounts()
     difference.requests = a.requests &- b.requests
     difference.failures = a.failures &- b.failures
+    difference.faults = a.faults &- b.faults
     difference.rows = a.rows &- b.rows
     difference.numbers = a.numbers &- b.numbers
     difference.nonFinite = a.nonFinite &- b.nonFinite
@@ -104,7 +117,9 @@ package struct VersionCounts: Sendable, Equatable {
     return difference
   }
 
-  var errorRate: Double { requests == 0 ? 0 : Double(failures) / Double(requests) }
+  /// Calls without those that failed by a mistake of the caller, who must neither add to the faults nor dilute them.
+  var judged: UInt64 { requests &- (failures &- faults) }
+  var errorRate: Double { judged == 0 ? 0 : Double(faults) / Double(judged) }
   var nanRate: Double { numbers == 0 ? 0 : Double(nonFinite) / Double(numbers) }
   package var meanMicroseconds: Double { computed == 0 ? 0 : computeMicroseconds / Double(computed) }
 }

@@ -60,7 +60,7 @@ public struct ModelLease: ~Copyable {
   /// The version that a call asks for, without touching a reference count: valid until the lease ends.
   ///
   /// - Parameter routingKey: the key as sent; if it is empty, every call is drawn anew.
-  /// - Throws: `.notFound`, or `.unavailable` while the first version of the model is being loaded.
+  /// - Throws: as ``ModelTable/borrowedModel(named:selector:routingKey:draw:)``.
   public func borrowedModel(
     named name: UnsafeRawBufferPointer, selector: ModelSelector,
     routingKey: UnsafeRawBufferPointer = UnsafeRawBufferPointer(start: nil, count: 0)
@@ -74,7 +74,7 @@ public struct ModelLease: ~Copyable {
 
   /// The version that a call asks for, retained.
   ///
-  /// - Throws: `.notFound`, or `.unavailable` while the first version of the model is being loaded.
+  /// - Throws: as ``ModelTable/borrowedModel(named:selector:routingKey:draw:)``.
   public func model(named name: UnsafeRawBufferPointer, selector: ModelSelector) throws(ServingError) -> LiveModel {
     try table.model(named: name, selector: selector)
   }

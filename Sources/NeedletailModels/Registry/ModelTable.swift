@@ -15,14 +15,16 @@ public final class ModelTable: @unchecked Sendable {
     public let live: [LiveModel]
     /// Index into `live` of the version that answers a request without a selector; nil if none is live.
     public let serving: Int?
-    /// True if a version is on its way: a request is told to try again rather than that there is no such model.
-    public let isLoading: Bool
+    /// Versions that are on their way: a request for them is told to try again rather than that there are none.
+    public let awaited: [ModelVersion]
+    /// True if the rollout file says that nothing is to serve: a client need not try again.
+    public let isRetired: Bool
     public let routing: ModelRouting
 
     /// - Precondition: `live` holds versions of `model` only, newest first; shares sum up.
     public init(
-      model: ModelID, live: [LiveModel], serving: ModelVersion?, isLoading: Bool = false,
-      routing: ModelRouting = ModelRouting()
+      model: ModelID, live: [LiveModel], serving: ModelVersion?, awaited: [ModelVersion] = [],
+      isRetired: Bool = false, routing: ModelRouting = ModelRouting()
     ) {
       precondition(live.allSatisfy { $0.model == model }, "versions of another model under \(model)")
       precondition(
@@ -34,7 +36,19 @@ public final class ModelTable: @unchecked Sendable {
       self.model = model
       self.live = live
       self.serving = serving.flatMap { version in live.firstIndex { $0.version == version } }
-      self.isLoading = isLoading
+      self.awaited = awaited
+      self.isRetired = isRetired
+    }
+
+    /// What a call is told while no version is live. A model that the store holds is not "not found": a client that never
+    /// tries again would miss the version that is being loaded, or that replaces a rejected one.
+    var noneLive: ServingError {
+      let name = model.name.quotedForMessage
+      if isRetired { return .notFound("model \(name): retired, it serves no version") }
+      return .unavailable(
+        awaited.isEmpty
+          ? "model \(name): no version is live" : "model \(name): no version is live yet, \(awaited[0]) is being loaded"
+      )
     }
 
     public var servingModel: LiveModel? { serving.map { live[$0] } }
@@ -128,12 +142,16 @@ public final class ModelTable: @unchecked Sendable {
     self.labelBytes = labelBytes
   }
 
-  /// The version that a call asks for. Retains it: for the control plane and for tests; a data path
-  /// uses ``borrowedModel(named:selector:)``.
+  /// The version that a selector names, and without one the version that serves, whatever the arms of a split: what a
+  /// caller without a routing key is told of a model must not depend on chance. Retains it: for the control plane and
+  /// for tests; a data path uses ``borrowedModel(named:selector:routingKey:draw:)``.
   ///
-  /// - Throws: `.notFound`, or `.unavailable` while the first version of the model is being loaded.
+  /// - Throws: as ``borrowedModel(named:selector:routingKey:draw:)``.
   public func model(named name: UnsafeRawBufferPointer, selector: ModelSelector) throws(ServingError) -> LiveModel {
-    try borrowedModel(named: name, selector: selector).takeUnretainedValue()
+    if case .serving = selector, let position = index.position(of: name), spans[position].serving >= 0 {
+      return versions[spans[position].serving].model.takeUnretainedValue()
+    }
+    return try borrowedModel(named: name, selector: selector, draw: 0).takeUnretainedValue()
   }
 
   /// The version that a call asks for, without touching a reference count: valid as long as this table, so within one
@@ -143,17 +161,19 @@ public final class ModelTable: @unchecked Sendable {
   ///   - routingKey: key of the caller: requests with the same key get the same version of a split. If it is empty, `draw`
   ///     decides.
   ///   - draw: any number, another one for each call.
-  /// - Throws: `.notFound`, or `.unavailable` while the first version of the model is being loaded.
+  /// - Throws: `.notFound` if the store holds no such model, if the model is retired, or if it answers, but not by this
+  ///   version or label; `.unavailable` if the model is in the store and no version of it is live, or if the version
+  ///   or the label's version is not live yet.
   /// - Complexity: O(bytes of the name and the key), plus the model's versions, shares or labels.
   public func borrowedModel(
     named name: UnsafeRawBufferPointer, selector: ModelSelector,
-    routingKey: UnsafeRawBufferPointer = UnsafeRawBufferPointer(start: nil, count: 0), draw: UInt64 = 0
+    routingKey: UnsafeRawBufferPointer = UnsafeRawBufferPointer(start: nil, count: 0), draw: UInt64
   ) throws(ServingError) -> Unmanaged<LiveModel> {
     guard let position = index.position(of: name) else { throw unknownModel(name) }
     let span = spans[position]
     switch selector {
     case .serving:
-      guard span.serving >= 0 else { throw noneLive(entries[position]) }
+      guard span.serving >= 0 else { throw entries[position].noneLive }
       guard !span.arms.isEmpty else { return versions[span.serving].model }
       let point =
         routingKey.isEmpty ? RoutingPoint.of(draw: draw) : RoutingPoint.of(key: routingKey, salt: span.salt)
@@ -176,7 +196,7 @@ public final class ModelTable: @unchecked Sendable {
 
   /// The version that a call asks for, by a name as text.
   ///
-  /// - Throws: `.notFound`, or `.unavailable` while the first version of the model is being loaded.
+  /// - Throws: as ``borrowedModel(named:selector:routingKey:draw:)``.
   public func model(named name: String, selector: ModelSelector = .serving) throws(ServingError) -> LiveModel {
     var name = name
     let found: Result<LiveModel, ServingError> = name.withUTF8 { bytes in
@@ -213,11 +233,11 @@ public final class ModelTable: @unchecked Sendable {
 
   private func notLive(_ number: UInt64, in entry: Entry) -> ServingError {
     let name = entry.model.name.quotedForMessage
+    if entry.awaited.contains(where: { $0.number == number }) {
+      return .unavailable("model \(name): version \(number) not live yet, it is being loaded")
+    }
     switch entry.live.count {
-    case 0:
-      return entry.isLoading
-        ? .unavailable("model \(name): version \(number) not live, the model is being loaded")
-        : .notFound("model \(name): version \(number) not live, and no other is")
+    case 0: return entry.noneLive
     case 1: return .notFound("model \(name): version \(number) not live, live is \(entry.live[0].version)")
     default:
       let live = entry.live.map(\.version.description).joined(separator: ", ")
@@ -226,6 +246,7 @@ public final class ModelTable: @unchecked Sendable {
   }
 
   private func notDefined(_ label: UnsafeRawBufferPointer, in entry: Entry) -> ServingError {
+    guard !entry.live.isEmpty else { return entry.noneLive }
     let text = String(decoding: label.prefix(Limits.modelNameBytesMax), as: UTF8.self)
     let known = entry.routing.labels.lazy.map(\.name)
     return .notFound(
@@ -237,13 +258,6 @@ public final class ModelTable: @unchecked Sendable {
     let text = String(decoding: label, as: UTF8.self)
     return .unavailable(
       "model \(entry.model.name.quotedForMessage): label \(text.quotedForMessage) names a version that is not live")
-  }
-
-  private func noneLive(_ entry: Entry) -> ServingError {
-    let name = entry.model.name.quotedForMessage
-    return entry.isLoading
-      ? .unavailable("model \(name): no version is live yet, one is being loaded")
-      : .notFound("model \(name): no version is live")
   }
 }
 

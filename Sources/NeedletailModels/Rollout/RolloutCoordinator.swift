@@ -5,38 +5,26 @@ internal import NeedletailYAML
 /// What rollouts need beside the reconciler: their memory on the disk, and the guard's verdicts on live versions.
 /// Belongs to ``ControlLoop``.
 struct RolloutCoordinator {
-  private let state: StateDirectory
   private let eventLog: EventLog
-  private let stateErrors: Counter
-  /// What is on the disk.
-  private var written = RolloutMemoryFile()
-  /// False if the last write failed.
-  private var isWritten = true
+  private var file: StateFile<RolloutMemoryFile>
   private var watch = RolloutGuard()
   /// Versions of which it was said that there is nothing to fall back to.
   private var alarmed: Set<VersionKey> = []
 
   init(state: StateDirectory, metrics: MetricsRegistry, eventLog: EventLog) {
-    self.state = state
     self.eventLog = eventLog
-    stateErrors = metrics.counter(
-      "needletail_state_errors_total", help: "Times that the server's own state could not be read or written.")
+    file = StateFile(
+      RolloutMemoryFile.name, of: state, content: "rollouts",
+      lost: "going on without: what was undone or quarantined may serve again", metrics: metrics, eventLog: eventLog)
   }
 
   // MARK: memory
 
   /// What was remembered before the restart. State that cannot be read is an alarm, not an end.
   mutating func recall() -> [ModelID: RolloutMemory] {
-    do throws(StateError) {
-      written = try state.read(RolloutMemoryFile.self, from: RolloutMemoryFile.name) ?? RolloutMemoryFile()
-    } catch {
-      stateErrors.add()
-      eventLog.emit(
-        .alarm, .error, "rollout state not read, going on without: what was undone or quarantined may serve again",
-        [.init("reason", error.message)])
-    }
+    let remembered = file.read() ?? RolloutMemoryFile()
     var memories: [ModelID: RolloutMemory] = [:]
-    for (name, memory) in written.models {
+    for (name, memory) in remembered.models {
       if let model = try? ModelID(name) { memories[model] = memory }
     }
     return memories
@@ -44,22 +32,19 @@ struct RolloutCoordinator {
 
   /// Writes what has changed; a failure is an alarm, for a rollout must not wait for a full disk.
   mutating func remember(_ rollouts: [ModelID: ModelRollout]) {
-    var file = RolloutMemoryFile()
-    for (model, rollout) in rollouts where !rollout.memory.isEmpty { file.models[model.name] = rollout.memory }
-    guard file != written else { return }
-    do throws(StateError) {
-      try state.write(file, to: RolloutMemoryFile.name)
-      written = file
-      isWritten = true
-    } catch {
-      isWritten = false
-      stateErrors.add()
-      eventLog.emit(.alarm, .error, "rollout state not written", [.init("reason", error.message)])
-    }
+    var memory = RolloutMemoryFile()
+    for (model, rollout) in rollouts where !rollout.memory.isEmpty { memory.models[model.name] = rollout.memory }
+    file.write(memory)
   }
 
-  /// Whether what is in force now would survive a restart.
-  var isDurable: Bool { isWritten && state.isDurable }
+  /// Writes again what could not be written.
+  mutating func writeAgain() { file.writeAgain() }
+
+  /// Why what is in force now would not survive a restart, although there is a place to keep it; empty if it would.
+  var stateProblem: String { file.problem }
+
+  /// Time after which to write again; nil: all is written.
+  var retryDelay: Duration? { file.retryDelay }
 
   // MARK: guard
 
@@ -95,9 +80,12 @@ package struct RolloutMemory: Sendable, Equatable, Codable {
     package var reason: String
     /// Unix time.
     package var sinceMilliseconds: UInt64
+
+    /// Who quarantined it and why, as part of a sentence.
+    var words: String { "quarantined by \(cause.rawValue) (\(reason))" }
   }
 
-  /// Text of the last good rollout file; empty if there was none.
+  /// Text of the last good rollout file, also after it was removed from the store; empty if there was none.
   package var file = ""
   package var quarantined: [Quarantined] = []
   /// Versions that served requests without a selector, the last one first.
@@ -152,6 +140,10 @@ package struct ModelRollout: Sendable, Equatable {
   package var memory = RolloutMemory()
   /// Why the file that lies there now is not in force; nil if it is.
   package var problem: String?
+  /// True while a file is in force that the store does not hold any more.
+  package var isFileMissing = false
+  /// False while the remembered file is one that this release does not understand.
+  package private(set) var isMemoryUnderstood = true
 
   package init() {}
 
@@ -162,8 +154,18 @@ package struct ModelRollout: Sendable, Equatable {
     do throws(YAMLError) {
       policy = try RolloutFile(parsing: memory.file).policy
     } catch {
-      // Another release of this server wrote it: the file in the store is judged anew.
-      self.memory.file = ""
+      // Another release of this server wrote it.
+      isMemoryUnderstood = false
+      problem = "the rollout file that was in force before the restart: \(error)"
     }
+  }
+
+  /// Whether nobody can tell what is allowed: there is a file, and neither it nor an earlier one can be read.
+  package var isHeld: Bool { memory.file.isEmpty ? problem != nil : !isMemoryUnderstood }
+
+  /// Takes in that a good file is in force from now on.
+  mutating func accept(_ file: RolloutFile) {
+    policy = file.policy
+    isMemoryUnderstood = true
   }
 }

@@ -2,7 +2,7 @@ package import NeedletailCore
 
 /// Watches versions that get traffic, and says when one has to go. Pure: counters and time in, verdicts out.
 ///
-/// Counters only grow; a window is the difference between now and the last look that is older than the window. Nothing is
+/// A window is the difference between now and the last look that is older than the window. Nothing is
 /// judged below `min_requests`, nor against a version that has never had so many.
 package struct RolloutGuard: Sendable {
   /// A version and what it is compared with.
@@ -53,6 +53,8 @@ package struct RolloutGuard: Sendable {
 
   private mutating func record(_ key: VersionKey, _ counts: VersionCounts, _ limits: GuardLimits, now: Instant) {
     var history = histories[key] ?? History(looks: [], judgable: nil)
+    // The version was let go and loaded again between two looks: a difference would be some 18 quintillion requests.
+    if let last = history.looks.last, last.counts.isAhead(of: counts) { history.looks = [] }
     history.looks.append(Look(instant: now, counts: counts))
     let windowMicroseconds = UInt64(limits.windowMilliseconds) * 1000
     while history.looks.count > 2, UInt64(now.microseconds(since: history.looks[1].instant)) >= windowMicroseconds {
@@ -65,7 +67,7 @@ package struct RolloutGuard: Sendable {
       if gap < windowMicroseconds / 64 { history.looks.remove(at: last - 1) }
     }
     let window = counts - history.looks[0].counts
-    if window.requests >= UInt64(limits.minRequests) { history.judgable = window }
+    if window.judged >= UInt64(limits.minRequests) { history.judgable = window }
     histories[key] = history
   }
 
@@ -73,13 +75,13 @@ package struct RolloutGuard: Sendable {
     guard let history = histories[watch.key], let last = history.looks.last else { return nil }
     let limits = watch.limits
     let found = last.counts - history.looks[0].counts
-    guard found.requests >= UInt64(limits.minRequests) else { return nil }
+    guard found.judged >= UInt64(limits.minRequests) else { return nil }
     let baselineKey = VersionKey(watch.key.model, watch.baseline)
     // A version that has no traffic any more is remembered as it was.
     var baseline = histories[baselineKey]?.judgable ?? counts[baselineKey] ?? VersionCounts()
-    if baseline.requests < UInt64(limits.minRequests) { baseline = VersionCounts() }
+    if baseline.judged < UInt64(limits.minRequests) { baseline = VersionCounts() }
     func verdict(_ cause: QuarantineCause, _ reason: String) -> Verdict {
-      Verdict(key: watch.key, cause: cause, reason: "\(reason) in \(found.requests) requests")
+      Verdict(key: watch.key, cause: cause, reason: "\(reason) in \(found.judged) requests")
     }
     if let limit = limits.nanRate, found.nanRate > limit {
       return verdict(.guardNaN, "nan_rate: expected at most \(limit), found \(Self.rounded(found.nanRate))")

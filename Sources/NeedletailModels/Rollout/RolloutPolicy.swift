@@ -8,6 +8,8 @@ public struct RolloutPolicy: Sendable, Equatable {
     case latest
     /// The first of these that is good; all of them stay live.
     case versions([ModelVersion])
+    /// Nothing: the model is retired, and its versions leave memory.
+    case nothing
   }
 
   public struct Label: Sendable, Equatable {
@@ -58,6 +60,9 @@ public struct RolloutPolicy: Sendable, Equatable {
     self.keep = keep
   }
 
+  /// Whether the model is to serve nothing and to leave memory.
+  public var isRetired: Bool { serve == .nothing }
+
   /// The label whose version others are compared with.
   public static let stableLabel = "stable"
 
@@ -78,6 +83,7 @@ public struct RolloutPolicy: Sendable, Equatable {
     switch serve {
     case .versions(let versions): preferred += versions
     case .latest: if preferred.isEmpty { return nil }
+    case .nothing: return []
     case nil: preferred += stable.map { [$0] } ?? []
     }
     return preferred.isEmpty ? nil : preferred
@@ -94,14 +100,15 @@ public struct RolloutPolicy: Sendable, Equatable {
 
 /// Limits beyond which a version loses its traffic. Each limit that is set is watched over a sliding window.
 public struct GuardLimits: Sendable, Equatable {
-  /// Share of requests that may fail above the share that fails at the version it is compared with.
+  /// Share of requests that may end in `INTERNAL` above the share that does at the version it is compared with. What a
+  /// caller can cause by what it sends does not count: whoever pins a version could have it rolled back.
   public var errorRate: Double?
   /// Share of numbers in answers that may be NaN or infinite.
   public var nanRate: Double?
   /// Largest ratio of its mean time to compute to that of the version it is compared with.
   public var latencyRatio: Double?
   public var windowMilliseconds: Int
-  /// Number of requests within the window below which nothing is judged.
+  /// Number of requests within the window, without callers' mistakes, below which nothing is judged.
   public var minRequests: Int
 
   public init(
@@ -128,6 +135,7 @@ extension RolloutPolicy {
     case .versions(let versions):
       let numbers = versions.map(\.description)
       lines.append("serve: " + (numbers.count == 1 ? numbers[0] : "[\(numbers.joined(separator: ", "))]"))
+    case .nothing: lines.append("serve: none")
     case nil: break
     }
     if !labels.isEmpty {
@@ -177,7 +185,7 @@ extension RolloutPolicy {
 /// A `rollout.yaml` that was read and understood.
 ///
 /// ```yaml
-/// serve: 3                          # or latest, or [3, 4]
+/// serve: 3                          # or latest, or [3, 4], or none
 /// labels: {stable: 3, canary: 4}
 /// split: {stable: 95, canary: 5}    # percent, sticky by routing key
 /// shadow: canary
@@ -226,6 +234,10 @@ private struct RolloutReader {
       default: break
       }
     }
+    if policy.isRetired, let other = entries.first(where: { ["labels", "split", "shadow"].contains($0.word) }) {
+      throw other.key.wrong(
+        expected: "no labels, split or shadow beside serve: none", found: other.word.quotedForMessage)
+    }
     return policy
   }
 
@@ -244,9 +256,11 @@ private struct RolloutReader {
     }
     let word = try node.text()
     if word == "latest" { return .latest }
+    if word == "none" { return .nothing }
     guard let version = ModelVersion(decimal: word) else {
       throw node.wrong(
-        expected: "latest, a version or a list of versions", hint: Suggestion.clause(for: word, among: ["latest"]))
+        expected: "latest, none, a version or a list of versions",
+        hint: Suggestion.clause(for: word, among: ["latest", "none"]))
     }
     return .versions([version])
   }

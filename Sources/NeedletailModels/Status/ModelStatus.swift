@@ -11,8 +11,15 @@ public struct StoreStatus: Sendable, Equatable {
   /// Files that are no bundle of any model.
   public var problems: [StoreProblem] = []
   /// Set once the first scan is done and every model in it is either live or only has versions that were rejected or
-  /// are incomplete; stays set, for a server that serves must not stop because somebody uploads a new model.
+  /// are incomplete; stays set.
+  public var isSettled = false
+  /// Set once what ``ReadinessPolicy`` wants is there; stays set, for a server that serves must not stop because somebody
+  /// uploads a new model.
   public var isReady = false
+  /// Why the server is not ready, in one line; empty if it is.
+  public var obstacle = ""
+  /// Why the server's own state is not on the disk, although it has a place there; empty if it is.
+  public var stateProblem = ""
 
   public init() {}
 
@@ -36,6 +43,17 @@ public struct StoreStatus: Sendable, Equatable {
       }
     }
   }
+}
+
+/// What has to serve before a server is ready for traffic. A server that was ready stays so.
+public enum ReadinessPolicy: Sendable, Equatable {
+  /// Every model of the store that is not retired, and at least one: a new server with a wrong trust file, or an empty
+  /// store, must not take the place of one that works.
+  case allModels
+  /// These models.
+  case models([ModelID])
+  /// Nothing: it is ready as soon as it has looked at the store.
+  case anything
 }
 
 /// One model, its versions and its rollout.
@@ -66,6 +84,14 @@ public struct ModelStatus: Sendable, Equatable {
     }
     guard let known = self.version(version.number) else { return "not in the store" }
     return known.reason.isEmpty ? "\(known.state)" : "\(known.state): \(known.reason)"
+  }
+
+  /// Why no version answers requests: the rollout says so, or the state of the newest version.
+  public var reasonToServeNothing: String {
+    if rollout.isRetired { return "retired: rollout.yaml says serve: none" }
+    guard let newest = versions.first else { return "the store holds no version" }
+    let reason = newest.reason.isEmpty ? "" : ", \(newest.reason)"
+    return "no version is live; \(newest.version) is \(newest.state)\(reason)"
   }
 
   /// The version that the rollout names as shadow, and why it is given no rows, or none of some version; nil if the
@@ -147,10 +173,15 @@ public struct RolloutStatus: Sendable, Equatable {
   public var served: [ModelVersion]
   /// Why the live shadow is given no rows of some version that answers; empty if it is given those of all.
   public var shadowProblem = ""
+  /// True while the file in force is one that the store does not hold any more.
+  public var isFileMissing: Bool
+  /// True while the file cannot be read and no earlier one is known, so that nothing new goes live.
+  public var isHeld: Bool
 
   public init(
     file: String = "", problem: String = "", routing: ModelRouting = ModelRouting(), quarantined: [Quarantined] = [],
-    policy: RolloutPolicy = RolloutPolicy(), served: [ModelVersion] = []
+    policy: RolloutPolicy = RolloutPolicy(), served: [ModelVersion] = [], isFileMissing: Bool = false,
+    isHeld: Bool = false
   ) {
     self.file = file
     self.problem = problem
@@ -158,6 +189,20 @@ public struct RolloutStatus: Sendable, Equatable {
     self.quarantined = quarantined
     self.policy = policy
     self.served = served
+    self.isFileMissing = isFileMissing
+    self.isHeld = isHeld
+  }
+
+  /// Whether the file in force says that the model serves nothing.
+  public var isRetired: Bool { policy.isRetired }
+
+  /// What is wrong with the rollout file, in one sentence: it is not in force, or it is and is gone; empty if nothing is.
+  public var fileProblem: String {
+    if !problem.isEmpty {
+      return problem
+        + (isHeld ? "; no earlier one is known, so nothing new goes live" : "; the last good one is in force")
+    }
+    return isFileMissing ? "rollout.yaml: gone from the store; it stays in force until another one says otherwise" : ""
   }
 
   public var limits: GuardLimits? { policy.limits }

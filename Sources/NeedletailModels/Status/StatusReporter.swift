@@ -10,6 +10,7 @@ struct StatusReporter {
   private let eventLog: EventLog
   private let allowUnsigned: Gauge
   private let trustErrors: Counter
+  private let trustInvalid: Gauge
   /// Problems of the store that were told already.
   private var knownProblems: Set<StoreProblem> = []
   /// Shadows that are given no rows of some version, and why, as told already.
@@ -21,6 +22,9 @@ struct StatusReporter {
     allowUnsigned = metrics.gauge("needletail_allow_unsigned", help: "1 if bundles without a signature are accepted.")
     trustErrors = metrics.counter(
       "needletail_trust_errors_total", help: "Trust files that could not be used; the last good one stays in force.")
+    trustInvalid = metrics.gauge(
+      "needletail_trust_file_invalid", help: "1 while the trust file cannot be used and the last good one is in force.")
+    trustInvalid.set(0)
   }
 
   /// - Parameter live: the version that the notice is about, if it is in memory.
@@ -119,11 +123,13 @@ struct StatusReporter {
   /// Tells of a new policy.
   func tell(_ policy: TrustPolicy) {
     show(policy)
+    trustInvalid.set(0)
     eventLog.emit(.trust, .notice, "trust file read", [.init("keys", "\(policy.keys.count)")])
   }
 
   func tell(trustFileRefused error: BundleError) {
     trustErrors.add()
+    trustInvalid.set(1)
     eventLog.emit(
       .trust, .error, "trust file refused, the last good one stays in force", [.init("reason", error.message)])
   }
@@ -135,10 +141,17 @@ struct StatusReporter {
     case .accepted:
       eventLog.emit(.rollout, .notice, "rollout file in force", model: model)
     case .removed:
-      eventLog.emit(.rollout, .notice, "rollout file removed, the latest version serves", model: model)
-    case .refused(let reason):
+      eventLog.emit(
+        .rollout, .warning,
+        "rollout file gone, it stays in force until another one says otherwise (serve: latest for the newest version)",
+        model: model)
+    case .refused(let reason, isHeld: false):
       eventLog.emit(
         .rollout, .warning, "rollout file refused, the last good one stays in force", model: model,
+        [.init("reason", reason)])
+    case .refused(let reason, isHeld: true):
+      eventLog.emit(
+        .alarm, .error, "rollout file refused and no earlier one known: nothing new goes live", model: model,
         [.init("reason", reason)])
     case .quarantined(let version, let cause, let reason):
       metrics.counter(
@@ -182,6 +195,7 @@ struct StatusReporter {
 struct StatusMetrics {
   private let metrics: MetricsRegistry
   private let problems: Gauge
+  private let ready: Gauge
   private var shown: [ModelID: ModelStatus] = [:]
 
   private static let stateName = "needletail_model_version_state"
@@ -190,10 +204,21 @@ struct StatusMetrics {
     self.metrics = metrics
     problems = metrics.gauge(
       "needletail_store_problems", help: "Files in the store that are no bundle of any model.")
+    ready = metrics.gauge(
+      "needletail_store_ready", help: "1 once the models that readiness asks for have served; 0 before.")
+  }
+
+  /// Shows the copies of state that could not be read, as long as somebody leaves them there.
+  static func show(_ state: StateDirectory, in metrics: MetricsRegistry) {
+    metrics.sampled(
+      "needletail_state_unreadable_copies", kind: .gauge,
+      help: "Files in the state directory that could not be read and were kept; remove them when they are dealt with."
+    ) { Double(state.copies.count) }
   }
 
   mutating func show(_ status: StoreStatus) {
     problems.set(Double(status.problems.count))
+    ready.set(status.isReady ? 1 : 0)
     let models = Dictionary(uniqueKeysWithValues: status.models.map { ($0.model, $0) })
     for (model, last) in shown where models[model] == nil {
       for version in last.versions { metrics.remove(labels: Self.labels(model, version.version)) }
@@ -272,11 +297,19 @@ private struct ModelGauge {
       name: "needletail_serving_version", help: "The version that answers requests that name none."
     ) { $0.serving.map { Double($0.number) } },
     ModelGauge(
+      name: "needletail_model_serving",
+      help: "1 while a version of a model answers, 0 while none does; absent for a model that is retired."
+    ) { model in model.serving != nil ? 1 : model.rollout.isRetired ? nil : 0 },
+    ModelGauge(
       name: "needletail_rollout_file_invalid", help: "1 while a model's rollout.yaml cannot be used."
     ) { model in
       guard model.rollout.problem.isEmpty else { return 1 }
       return model.rollout.file.isEmpty ? nil : 0
     },
+    ModelGauge(
+      name: "needletail_rollout_file_missing",
+      help: "1 while the rollout.yaml in force is one that the store does not hold any more."
+    ) { $0.rollout.isFileMissing ? 1 : nil },
   ]
 }
 

@@ -20,6 +20,7 @@ package struct DirectoryScanner: Sendable {
   private static let companions: Set<String> = [RolloutFile.name]
   /// Names that a volume of its own may have at its top.
   private static let volumeEntries: Set<String> = ["lost+found"]
+  private static let illegible = "expected a name in UTF-8, found other bytes"
 
   package init(directory: String) { self.directory = directory }
 
@@ -34,6 +35,7 @@ package struct DirectoryScanner: Sendable {
       problems.add("", "store directory: \(Self.reason(failure.code))")
     case .success(let listing):
       if listing.isCut { problems.add("", "more than \(Limits.storeEntriesMax) entries, the rest is ignored") }
+      for name in listing.illegible { problems.add(name, Self.illegible) }
       scanModels(listing.names, limits, into: &snapshot, &problems)
     }
     snapshot.problems = problems.finish()
@@ -84,6 +86,7 @@ package struct DirectoryScanner: Sendable {
     case .success(let read): listing = read
     }
     if listing.isCut { problems.add(model.name, "more than \(Limits.storeEntriesMax) entries, the rest is ignored") }
+    for name in listing.illegible { problems.add(model.name + "/" + name, Self.illegible) }
     var found: [StoredBundle] = []
     if listing.names.contains(RolloutFile.name) {
       let finding = Self.rollout(in: path)
@@ -194,14 +197,22 @@ private struct ProblemList {
 /// The visible names of one directory, sorted.
 private struct DirectoryListing {
   let names: [String]
+  /// Names that are not UTF-8, with their bytes as `\xHH`.
+  let illegible: [String]
   /// True if there were more than `Limits.storeEntriesMax`.
   let isCut: Bool
 
   static func read(_ path: String) -> Result<DirectoryListing, SystemError> {
     var names: [String] = []
+    var illegible: [String] = []
     var isCut = false
     do throws(SystemError) {
-      try Directory.forEachName(in: path) { name in
+      try Directory.forEachName(
+        in: path,
+        illegible: { name in
+          if !name.hasPrefix("."), illegible.count < Limits.storeProblemsMax { illegible.append(name) }
+        }
+      ) { name in
         guard !name.hasPrefix(".") else { return true }
         isCut = names.count >= Limits.storeEntriesMax
         if !isCut { names.append(name) }
@@ -210,7 +221,7 @@ private struct DirectoryListing {
     } catch {
       return .failure(error)
     }
-    return .success(DirectoryListing(names: names.sorted(), isCut: isCut))
+    return .success(DirectoryListing(names: names.sorted(), illegible: illegible.sorted(), isCut: isCut))
   }
 }
 

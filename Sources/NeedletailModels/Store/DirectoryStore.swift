@@ -129,6 +129,22 @@ public final class DirectoryStore: StoreSource {
 
   /// - Throws: `.io`, also if the store has no directory of this model.
   public func writeRollout(_ text: String, of model: ModelID) throws(BundleError) -> String {
+    try writeRollout(text, of: model, creatingDirectory: false)
+  }
+
+  /// - Parameter creatingDirectory: whether to make the model's directory where there is none: to retire a model whose
+  ///   directory was deleted.
+  public func writeRollout(
+    _ text: String, of model: ModelID, creatingDirectory: Bool
+  ) throws(BundleError) -> String {
+    if creatingDirectory {
+      do throws(SystemError) {
+        try Directory.create(directory(model))
+        try Directory.synchronise(path)
+      } catch {
+        throw BundleError(error)
+      }
+    }
     let directory = directory(model)
     guard case .directory = FileFingerprint.of(path: directory) else {
       throw BundleError(.io, "\(directory): expected the directory of the model, found none")

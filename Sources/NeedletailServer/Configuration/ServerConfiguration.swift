@@ -1,6 +1,7 @@
 public import Logging
 internal import NeedletailCore
 public import NeedletailEngine
+public import NeedletailModels
 
 /// The configuration of the server, read and checked.
 public struct ServerConfiguration: Sendable {
@@ -64,6 +65,8 @@ public struct ServerConfiguration: Sendable {
   public var grace: Duration = .seconds(Limits.graceSecondsDefault)
   public var stopLimit: Duration = .seconds(Limits.stopSecondsDefault)
   public var rescan: Duration = .milliseconds(Limits.rescanMillisecondsDefault)
+  /// What has to serve before the server is ready.
+  public var readiness = ReadinessPolicy.allModels
   /// Number of previous versions that stay in memory.
   public var keep = 1
   /// Memory budget in bytes; 0: what control group and machine leave.
@@ -112,6 +115,7 @@ public struct ServerConfiguration: Sendable {
     grace = try values.seconds(.grace)
     stopLimit = try values.seconds(.stopLimit)
     rescan = .milliseconds(try values.integer(.rescan))
+    readiness = try Self.readiness(values)
     keep = try values.integer(.keep)
     memoryMax = try values.integer(.memory)
     planRowsMax = try values.integer(.planRows)
@@ -137,6 +141,21 @@ public struct ServerConfiguration: Sendable {
     warnings = resolver.warnings
     try checkTogether(plaintext: try values.flag(.plaintext))
     warnings += securityWarnings
+  }
+
+  private static func readiness(_ values: SettingValues) throws(ConfigurationError) -> ReadinessPolicy {
+    let isLenient = try values.choice(.readiness) == "lenient"
+    guard let names = values.names(.requiredModels) else { return isLenient ? .anything : .allModels }
+    guard !isLenient else {
+      throw ConfigurationError("--required-models: expected --readiness strict beside it, found lenient")
+    }
+    var models: [ModelID] = []
+    for name in names {
+      do throws(ServingError) { models.append(try ModelID(name)) } catch {
+        throw ConfigurationError("--required-models: \(error.message)")
+      }
+    }
+    return .models(models)
   }
 
   private static func tlsFiles(_ values: SettingValues) throws(ConfigurationError) -> TLSFiles? {

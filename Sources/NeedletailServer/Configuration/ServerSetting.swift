@@ -17,6 +17,8 @@ public struct ServerSetting: Sendable {
     /// Seconds as a decimal number.
     case seconds(ClosedRange<Double>)
     case choice([String])
+    /// Names, separated by commas.
+    case names
   }
 
   /// Key with dots where YAML nests: `limits.frame_bytes_max`.
@@ -56,7 +58,8 @@ extension ServerSetting {
     store, stateDirectory, listen, unix, plaintext, admin, adminTLS, tlsCertificate, tlsKey, tlsClientCA, apiKeys,
     reload,
     trust, allowUnsigned, threads,
-    logLevel, logFormat, grace, stopLimit, rescan, keep, planRows, relaxed, precision, engineThreads, memory,
+    logLevel, logFormat, grace, stopLimit, rescan, readiness, requiredModels, keep, planRows, relaxed, precision,
+    engineThreads, memory,
     workers, inlineMicroseconds, queueDelayMicroseconds, tickMicroseconds,
     frameBytes, connections, callsInFlight, outputBytes, outputBytesTotal, idle, frameTimeout, stall, handshake,
     batchRows,
@@ -129,6 +132,12 @@ extension ServerSetting {
   static let rescan = ServerSetting(
     "models.rescan_milliseconds", .integer(10...3_600_000), default: "\(Limits.rescanMillisecondsDefault)",
     "How often the store is read whole, whatever inotify said")
+  static let readiness = ServerSetting(
+    "models.readiness", .choice(["strict", "lenient"]), default: "strict", flag: "readiness",
+    "Ready once every model of the store serves, or, with lenient, once the store was read")
+  static let requiredModels = ServerSetting(
+    "models.required", .names, flag: "required-models",
+    "Names, separated by commas: ready once these models serve, whatever else the store holds")
   static let keep = ServerSetting(
     "models.keep", .integer(0...64), default: "1", "Previous versions that stay in memory for a rollback")
   static let memory = ServerSetting(

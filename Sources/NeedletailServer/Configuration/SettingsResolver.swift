@@ -96,6 +96,13 @@ struct SettingValues {
 
   func path(_ setting: ServerSetting) throws(ConfigurationError) -> String? { byKey[setting.key]?.text }
 
+  /// Names without the spaces around them; nil if the setting is not set.
+  func names(_ setting: ServerSetting) -> [String]? {
+    byKey[setting.key]?.text?.split(separator: ",", omittingEmptySubsequences: false).map {
+      String($0.drop { $0 == " " }.reversed().drop { $0 == " " }.reversed())
+    }
+  }
+
   func address(_ setting: ServerSetting) throws(ConfigurationError) -> ListenAddress? {
     let text = try self.text(setting)
     if text == "none" { return nil }
@@ -180,7 +187,7 @@ extension SettingsResolver {
   private static func scalar(_ text: String, kind: ServerSetting.Kind) -> String {
     switch kind {
     case .flag, .integer, .seconds, .choice: return text
-    case .path, .address:
+    case .path, .address, .names:
       var quoted = "\""
       for scalar in text.unicodeScalars {
         switch scalar {

@@ -41,7 +41,8 @@ enum ControlCall: Sendable {
   case listModels
   case describeModel(ModelReference)
   case events(after: UInt64, limit: UInt32)
-  case rollout(String, isUndo: Bool)
+  /// - Parameter undo: the step to take back; nil: only show.
+  case rollout(String, undo: RolloutUndo?)
 }
 
 /// The answer to a control call.

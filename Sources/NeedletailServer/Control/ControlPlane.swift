@@ -35,12 +35,13 @@ final class ControlPlane: Sendable {
       case .metrics: return .metrics(metricsText)
       case .listModels: return .models(ModelListReport(store.status))
       case .events(let after, let limit): return .events(events(after: after, limit: limit))
-      case .rollout(let model, let isUndo):
-        return .rollout(isUndo ? try await undoRollout(of: model) : try rollout(of: model))
+      case .rollout(let model, let undo):
+        if let undo { try await undoRollout(of: model, undo) }
+        return .rollout(try rollout(of: model))
       case .describeModel(let reference): return .description(try describe(reference))
       }
     } catch {
-      return .error(error)
+      return .error(readiness.judged(error))
     }
   }
 
@@ -82,17 +83,19 @@ final class ControlPlane: Sendable {
       throw ServingError(.notFound, "model \(name.quotedForMessage): not found", suggestedModel: nearest)
     }
     let shadow = registry.current.entries.first { $0.model == model.model }?.shadowModel
-    return RolloutReport(
-      model, shadow: shadow.map { ShadowCounters($0, metrics: metrics) }, isDurable: store.isStateDurable)
+    var report = RolloutReport(
+      model, shadow: shadow.map { ShadowCounters($0, metrics: metrics) },
+      isDurable: store.isStateDurable && status.stateProblem.isEmpty)
+    report.stateProblem = status.stateProblem
+    return report
   }
 
-  /// - Throws: `.notFound` if there is nothing to go back to.
-  private func undoRollout(of name: String) async throws(ServingError) -> RolloutReport {
-    let model = try rollout(of: name).model
-    let isRemembered = try await store.undoRollout(of: ModelID(model))
-    var report = try rollout(of: name)
-    report.isDurable = isRemembered
-    return report
+  /// - Throws: what ``ModelStore/undoRollout(_:)`` throws.
+  private func undoRollout(of name: String, _ undo: RolloutUndo) async throws(ServingError) {
+    let model = try ModelID(rollout(of: name).model)
+    var version: ModelVersion?
+    if undo.version != 0 { version = ModelVersion(undo.version) }
+    try await store.undoRollout(UndoOrder(model, from: version, isForced: undo.isForced))
   }
 
   // MARK: descriptions
@@ -137,14 +140,21 @@ final class Readiness: Sendable {
   /// Whether the store's first scan has been dealt with: a model that is not found from then on does not exist.
   var hasScanned: Bool {
     if isScanDone.load(ordering: .relaxed) { return true }
-    guard store.isReady else { return false }
+    guard store.isSettled else { return false }
     isScanDone.store(true, ordering: .relaxed)
     return true
+  }
+
+  /// The error as a caller is to take it: before the first scan of the store, "not found" may only mean "not yet".
+  func judged(_ error: ServingError) -> ServingError {
+    guard error.code == .notFound, !hasScanned else { return error }
+    return .unavailable("the server is still reading its store: \(error.message)")
   }
 
   /// Why the server is not ready; nil if it is.
   var obstacle: String? {
     if isStopping.load(ordering: .relaxed) { return "the server is stopping" }
-    return hasScanned ? nil : "the store's first scan is not finished"
+    let obstacle = store.obstacle
+    return obstacle.isEmpty ? nil : obstacle
   }
 }

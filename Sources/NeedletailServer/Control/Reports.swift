@@ -65,7 +65,7 @@ extension RolloutReport {
     labels = rollout.policy.labels.map { Label($0, status) }
     shadow = status.shadow.map { Shadow($0.version, problem: $0.problem, counters) }
     file = rollout.file
-    problem = rollout.problem
+    problem = rollout.fileProblem
     self.isDurable = isDurable
   }
 }

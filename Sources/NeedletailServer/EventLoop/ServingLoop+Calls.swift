@@ -98,8 +98,8 @@ extension ServingLoop {
     case .describeModel(let describe):
       (call, kind, model) = (.describeModel(ModelReference(describe)), .describe, describe.model)
     case .events(let after, let limit): (call, kind) = (.events(after: after, limit: limit), .list)
-    case .rollout(let name, let isUndo):
-      (call, kind, model) = (.rollout(ModelReference.text(name), isUndo: isUndo), isUndo ? .rollout : .list, name)
+    case .rollout(let name, let undo):
+      (call, kind, model) = (.rollout(ModelReference.text(name), undo: undo), undo == nil ? .list : .rollout, name)
     case .authenticate(let key): return authenticate(request.id, key, connection)
     case .none:
       return connection.reject(
@@ -152,10 +152,7 @@ extension ServingLoop {
 
   /// What a caller may read of an error.
   private func shown(_ error: ServingError, to connection: Connection) -> ServingError {
-    let shown = error.showing(connection.access.visibleModels)
-    // Before the first scan of the store, "not found" may only mean "not yet".
-    guard error.code == .notFound, !control.readiness.hasScanned else { return shown }
-    return .unavailable("the server is still reading its store: \(shown.message)")
+    control.readiness.judged(error.showing(connection.access.visibleModels))
   }
 }
 

@@ -72,10 +72,12 @@ public struct RolloutReport: Sendable, Equatable {
   public var shadow: Shadow?
   /// Text of the `rollout.yaml` in force; empty if there is none.
   public var file = ""
-  /// Why the file in the store is not in force; empty if it is.
+  /// What is wrong with the rollout file, in one sentence; empty if nothing is.
   public var problem = ""
   /// Whether what was undone or quarantined is remembered across restarts.
   public var isDurable = false
+  /// Why it is not, although the server has a place for it: a full disk. Empty if it is, or if there is no such place.
+  public var stateProblem = ""
   /// All labels of the file, by name, also those whose version is not live.
   public var labels: [Label] = []
 
@@ -95,6 +97,7 @@ extension RolloutReport: WireMessage {
     fields.text(7, &problem)
     fields.flag(8, &isDurable)
     try fields.messages(9, &labels)
+    fields.text(10, &stateProblem)
   }
 }
 

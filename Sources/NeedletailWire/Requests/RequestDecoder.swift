@@ -13,8 +13,8 @@ public struct RequestView {
     case authenticate(UnsafeRawBufferPointer)
     /// At most `limit` events after a sequence number; 0: all.
     case events(after: UInt64, limit: UInt32)
-    /// Name of the model as sent; `isUndo` asks to go one step back, false only to report.
-    case rollout(model: UnsafeRawBufferPointer, isUndo: Bool)
+    /// Name of the model as sent, and the step to take back; nil: only to report.
+    case rollout(model: UnsafeRawBufferPointer, undo: RolloutUndo?)
     /// No call, or one that this server does not know: `UNIMPLEMENTED`.
     case none
   }
@@ -190,6 +190,7 @@ public enum RequestDecoder {
   private static func rollout(_ payloads: CallPayloads) throws(ServingError) -> RequestView.Call {
     var model = UnsafeRawBufferPointer(start: nil, count: 0)
     var action: UInt64 = 0
+    var undo = RolloutUndo()
     var calls = payloads
     while let payload = try calls.next() {
       var fields = MessageCursor(payload, of: "RolloutRequest")
@@ -197,6 +198,8 @@ public enum RequestDecoder {
         switch (field.number, field.value) {
         case (1, .bytes(let name)): model = name
         case (2, .varint(let value)): action = value
+        case (3, .varint(let value)): undo.version = value
+        case (4, .varint(let value)): undo.isForced = value != 0
         default: break
         }
       }
@@ -204,7 +207,20 @@ public enum RequestDecoder {
     guard action <= 1 else {
       throw .invalidArgument("action: expected ROLLOUT_SHOW or ROLLOUT_UNDO, found \(action)")
     }
-    return .rollout(model: model, isUndo: action == 1)
+    return .rollout(model: model, undo: action == 1 ? undo : nil)
+  }
+}
+
+/// Which step of a rollout to take back.
+public struct RolloutUndo: Sendable, Equatable {
+  /// The version to take the traffic from; 0: the arms of the split, else the version that serves.
+  public var version: UInt64
+  /// Whether to go on although the guard has gone back already.
+  public var isForced: Bool
+
+  public init(version: UInt64 = 0, isForced: Bool = false) {
+    self.version = version
+    self.isForced = isForced
   }
 }
 

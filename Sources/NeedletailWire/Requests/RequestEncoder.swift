@@ -19,7 +19,8 @@ public enum RequestEncoder {
     case describeModel(String, VersionSelector)
     case authenticate(key: String)
     case events(after: UInt64, limit: UInt32)
-    case rollout(model: String, isUndo: Bool)
+    /// - Parameter undo: the step to take back; nil: only to report.
+    case rollout(model: String, undo: RolloutUndo?)
   }
 
   public struct Predict: Sendable {
@@ -72,10 +73,12 @@ public enum RequestEncoder {
         $0.uint(1, after)
         $0.uint(2, UInt64(limit))
       }
-    case .rollout(let model, let isUndo):
+    case .rollout(let model, let undo):
       request.message(10) {
         $0.string(1, model)
-        $0.bool(2, isUndo)
+        $0.bool(2, undo != nil)
+        $0.uint(3, undo?.version ?? 0)
+        $0.bool(4, undo?.isForced ?? false)
       }
     }
     guard request.bytes.count <= frameBytesMax else {

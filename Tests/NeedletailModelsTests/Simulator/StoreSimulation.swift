@@ -233,8 +233,8 @@ struct StoreSimulation {
         try require(alarms.contains(VersionKey(entry.model, serving)), "no alarm though \(serving) is not trusted")
       }
     }
-    try require(reconciler.isReady || !wasReady, "ready no more")
-    wasReady = reconciler.isReady
+    try require(reconciler.isSettled || !wasReady, "ready no more")
+    wasReady = reconciler.isSettled
   }
 
   /// When people leave the store alone, the best that lies there serves.
@@ -246,7 +246,7 @@ struct StoreSimulation {
       while inHand != nil { try work() }
       while !releasing.isEmpty { try letGo() }
     }
-    try require(reconciler.isIdle && reconciler.isReady, "not at rest")
+    try require(reconciler.isIdle && reconciler.isSettled, "not at rest")
     for model in SimulatedFiles.models {
       let entry = reconciler.table.first { $0.model == model }
       try require((entry?.live.count ?? 0) <= 1 + Self.keep, "\(model) keeps \(entry?.live ?? [])")

@@ -3718,7 +3718,7 @@ const ProtobufCMessageDescriptor needletail__v1__events_response__descriptor =
   (ProtobufCMessageInit) needletail__v1__events_response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor needletail__v1__rollout_request__field_descriptors[2] =
+static const ProtobufCFieldDescriptor needletail__v1__rollout_request__field_descriptors[4] =
 {
   {
     "model",
@@ -3744,15 +3744,41 @@ static const ProtobufCFieldDescriptor needletail__v1__rollout_request__field_des
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "from_version",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__RolloutRequest, from_version),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "force",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__RolloutRequest, force),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned needletail__v1__rollout_request__field_indices_by_name[] = {
   1,   /* field[1] = action */
+  3,   /* field[3] = force */
+  2,   /* field[2] = from_version */
   0,   /* field[0] = model */
 };
 static const ProtobufCIntRange needletail__v1__rollout_request__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 2 }
+  { 0, 4 }
 };
 const ProtobufCMessageDescriptor needletail__v1__rollout_request__descriptor =
 {
@@ -3762,14 +3788,14 @@ const ProtobufCMessageDescriptor needletail__v1__rollout_request__descriptor =
   "Needletail__V1__RolloutRequest",
   "needletail.v1",
   sizeof(Needletail__V1__RolloutRequest),
-  2,
+  4,
   needletail__v1__rollout_request__field_descriptors,
   needletail__v1__rollout_request__field_indices_by_name,
   1,  needletail__v1__rollout_request__number_ranges,
   (ProtobufCMessageInit) needletail__v1__rollout_request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor needletail__v1__rollout_response__field_descriptors[9] =
+static const ProtobufCFieldDescriptor needletail__v1__rollout_response__field_descriptors[10] =
 {
   {
     "model",
@@ -3879,6 +3905,18 @@ static const ProtobufCFieldDescriptor needletail__v1__rollout_response__field_de
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "state_problem",
+    10,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__RolloutResponse, state_problem),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned needletail__v1__rollout_response__field_indices_by_name[] = {
   2,   /* field[2] = arms */
@@ -3890,11 +3928,12 @@ static const unsigned needletail__v1__rollout_response__field_indices_by_name[] 
   1,   /* field[1] = serving_version */
   3,   /* field[3] = set_aside */
   4,   /* field[4] = shadow */
+  9,   /* field[9] = state_problem */
 };
 static const ProtobufCIntRange needletail__v1__rollout_response__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 9 }
+  { 0, 10 }
 };
 const ProtobufCMessageDescriptor needletail__v1__rollout_response__descriptor =
 {
@@ -3904,7 +3943,7 @@ const ProtobufCMessageDescriptor needletail__v1__rollout_response__descriptor =
   "Needletail__V1__RolloutResponse",
   "needletail.v1",
   sizeof(Needletail__V1__RolloutResponse),
-  9,
+  10,
   needletail__v1__rollout_response__field_descriptors,
   needletail__v1__rollout_response__field_indices_by_name,
   1,  needletail__v1__rollout_response__number_ranges,

@@ -23,6 +23,8 @@ struct ModelCard {
         heading.text(" ")
         if let serving = model.serving {
           heading.element("span", ["class": "serves"], "serves version \(serving)")
+        } else if model.rollout.isRetired {
+          heading.element("span", ["class": "badge"], "retired")
         } else {
           heading.element("span", ["class": "badge bad"], "no version is live")
         }

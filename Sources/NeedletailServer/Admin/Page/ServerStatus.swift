@@ -57,7 +57,7 @@ struct ServerStatusJSON: Encodable {
     /// Part of the requests without a selector, 0 to 1, by version.
     var split: [String: Double]
     var shadow: UInt64?
-    /// Why the file in the store is not in force; absent if it is.
+    /// What is wrong with the rollout file, in one sentence; absent if nothing is.
     var problem: String?
     /// Named `set_aside` in JSON.
     var setAside: [Quarantined]
@@ -101,7 +101,7 @@ extension ServerStatusJSON.Rollout {
       routing.shares.map { ($0.version.description, Double($0.points) / Double(RoutingPoint.count)) }
     ) { first, _ in first }
     shadow = routing.shadow?.number
-    problem = status.rollout.problem.isEmpty ? nil : status.rollout.problem
+    problem = status.rollout.fileProblem.isEmpty ? nil : status.rollout.fileProblem
     setAside = status.rollout.quarantined.map {
       Quarantined(
         version: $0.version.number, cause: $0.cause.rawValue, reason: $0.reason, sinceMs: $0.sinceMilliseconds)

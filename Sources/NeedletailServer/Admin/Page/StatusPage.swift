@@ -94,7 +94,7 @@ struct StatusPage {
       model.versions.filter { $0.state == .rejected || ($0.state == .live && !$0.reason.isEmpty) }
         .map { (model.model, $0) }
     }
-    let rollouts = status.store.models.filter { !$0.rollout.problem.isEmpty }
+    let rollouts = status.store.models.filter { !$0.rollout.fileProblem.isEmpty }
     guard !troubled.isEmpty || !rollouts.isEmpty || !status.store.problems.isEmpty || status.allowsUnsigned else {
       return
     }
@@ -111,8 +111,8 @@ struct StatusPage {
         for model in rollouts {
           list.element("li", ["class": "warn"]) { item in
             item.element("a", ["href": "#model-\(model.model.name)"], model.model.name)
-            item.text(" rollout.yaml is not in force: ")
-            item.element("bdi", ["class": "foreign"], model.rollout.problem)
+            item.text(model.rollout.problem.isEmpty ? ": " : " rollout.yaml is not in force: ")
+            item.element("bdi", ["class": "foreign"], model.rollout.fileProblem)
           }
         }
         for problem in status.store.problems.prefix(Self.problemsMax) {

@@ -753,10 +753,18 @@ struct  Needletail__V1__RolloutRequest
   ProtobufCMessage base;
   char *model;
   Needletail__V1__RolloutAction action;
+  /*
+   * For an undo: the version to take the traffic from, which must have some. 0: as ROLLOUT_UNDO says.
+   */
+  uint64_t from_version;
+  /*
+   * For an undo without from_version: go on although the guard has gone back already, which is refused otherwise.
+   */
+  protobuf_c_boolean force;
 };
 #define NEEDLETAIL__V1__ROLLOUT_REQUEST__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__rollout_request__descriptor) \
-    , (char *)protobuf_c_empty_string, NEEDLETAIL__V1__ROLLOUT_ACTION__ROLLOUT_SHOW }
+    , (char *)protobuf_c_empty_string, NEEDLETAIL__V1__ROLLOUT_ACTION__ROLLOUT_SHOW, 0, 0 }
 
 
 /*
@@ -789,7 +797,7 @@ struct  Needletail__V1__RolloutResponse
    */
   char *file;
   /*
-   * Why the file in the store is not in force; empty if it is.
+   * What is wrong with the rollout file: it is not in force, or it is and the store does not hold it any more.
    */
   char *problem;
   /*
@@ -801,10 +809,14 @@ struct  Needletail__V1__RolloutResponse
    */
   size_t n_labels;
   Needletail__V1__RolloutLabel **labels;
+  /*
+   * Why that is not on the disk although the server has a place for it, which it then tries again until it is.
+   */
+  char *state_problem;
 };
 #define NEEDLETAIL__V1__ROLLOUT_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__rollout_response__descriptor) \
-    , (char *)protobuf_c_empty_string, 0, 0,NULL, 0,NULL, NULL, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0,NULL }
+    , (char *)protobuf_c_empty_string, 0, 0,NULL, 0,NULL, NULL, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0,NULL, (char *)protobuf_c_empty_string }
 
 
 struct  Needletail__V1__RolloutArm

@@ -331,15 +331,19 @@ class RolloutLabel(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., answering_version: _Optional[int] = ..., state: _Optional[_Union[VersionState, str]] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class RolloutRequest(_message.Message):
-    __slots__ = ["action", "model"]
+    __slots__ = ["action", "force", "from_version", "model"]
     ACTION_FIELD_NUMBER: _ClassVar[int]
+    FORCE_FIELD_NUMBER: _ClassVar[int]
+    FROM_VERSION_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     action: RolloutAction
+    force: bool
+    from_version: int
     model: str
-    def __init__(self, model: _Optional[str] = ..., action: _Optional[_Union[RolloutAction, str]] = ...) -> None: ...
+    def __init__(self, model: _Optional[str] = ..., action: _Optional[_Union[RolloutAction, str]] = ..., from_version: _Optional[int] = ..., force: bool = ...) -> None: ...
 
 class RolloutResponse(_message.Message):
-    __slots__ = ["arms", "durable", "file", "labels", "model", "problem", "serving_version", "set_aside", "shadow"]
+    __slots__ = ["arms", "durable", "file", "labels", "model", "problem", "serving_version", "set_aside", "shadow", "state_problem"]
     ARMS_FIELD_NUMBER: _ClassVar[int]
     DURABLE_FIELD_NUMBER: _ClassVar[int]
     FILE_FIELD_NUMBER: _ClassVar[int]
@@ -349,6 +353,7 @@ class RolloutResponse(_message.Message):
     SERVING_VERSION_FIELD_NUMBER: _ClassVar[int]
     SET_ASIDE_FIELD_NUMBER: _ClassVar[int]
     SHADOW_FIELD_NUMBER: _ClassVar[int]
+    STATE_PROBLEM_FIELD_NUMBER: _ClassVar[int]
     arms: _containers.RepeatedCompositeFieldContainer[RolloutArm]
     durable: bool
     file: str
@@ -358,7 +363,8 @@ class RolloutResponse(_message.Message):
     serving_version: int
     set_aside: _containers.RepeatedCompositeFieldContainer[RolloutSetAside]
     shadow: RolloutShadow
-    def __init__(self, model: _Optional[str] = ..., serving_version: _Optional[int] = ..., arms: _Optional[_Iterable[_Union[RolloutArm, _Mapping]]] = ..., set_aside: _Optional[_Iterable[_Union[RolloutSetAside, _Mapping]]] = ..., shadow: _Optional[_Union[RolloutShadow, _Mapping]] = ..., file: _Optional[str] = ..., problem: _Optional[str] = ..., durable: bool = ..., labels: _Optional[_Iterable[_Union[RolloutLabel, _Mapping]]] = ...) -> None: ...
+    state_problem: str
+    def __init__(self, model: _Optional[str] = ..., serving_version: _Optional[int] = ..., arms: _Optional[_Iterable[_Union[RolloutArm, _Mapping]]] = ..., set_aside: _Optional[_Iterable[_Union[RolloutSetAside, _Mapping]]] = ..., shadow: _Optional[_Union[RolloutShadow, _Mapping]] = ..., file: _Optional[str] = ..., problem: _Optional[str] = ..., durable: bool = ..., labels: _Optional[_Iterable[_Union[RolloutLabel, _Mapping]]] = ..., state_problem: _Optional[str] = ...) -> None: ...
 
 class RolloutSetAside(_message.Message):
     __slots__ = ["cause", "reason", "since_ms", "version"]
