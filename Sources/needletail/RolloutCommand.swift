@@ -219,6 +219,8 @@ extension DirectoryStore {
     } catch let error as BundleError {
       throw Failure(error.message)
     }
+  }
+}
 
 /// Prints a rollout for people.
 struct RolloutPrinter {

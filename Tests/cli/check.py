@@ -252,7 +252,39 @@ def check_follow():
     expect(event.get("model") == "beer" and event.get("version") == 2, "events --follow prints what happens", event)
 
 
-for check in (check_mistakes, check_json, check_text, check_pipe, check_terminal, check_follow):
+def serving(model):
+    return json.loads(run("rollout", "show", model, "--json").stdout)["serving_version"]
+
+
+def until(what, holds):
+    deadline = time.monotonic() + 15
+    while not holds():
+        if time.monotonic() > deadline:
+            return expect(False, what)
+        time.sleep(0.1)
+    return expect(True, what)
+
+
+def check_rollout():
+    """Retires a model and brings it back, beside what `rollout undo` refuses."""
+    mistake("an undo with nothing to go back to", "rollout", "undo", "wine", says="no other good version is live")
+    mistake("an undo from a version without traffic", "rollout", "undo", "wine", "--from", "9", says="version 9 answers no")
+    mistake("an undo from no version", "rollout", "undo", "wine", "--from", "0", says="--from", code=64)
+    before = serving("wine")
+    done = run("rollout", "retire", "wine", "--store", f"{work}/store")
+    expect(done.returncode == 0 and done.stdout.endswith("serve: none\n"), "rollout retire writes the file", done)
+    until("a retired model answers no calls", lambda: "retired" in run("predict", "wine", "--set", "a=1").stderr)
+    expect(run("health").returncode == 0, "a server with a retired model stays ready")
+    mistake("a retired model with labels", "rollout", "set", "wine", "--store", f"{work}/store", "--labels", "a=1",
+            says="no labels, split or shadow beside serve: none")  # fmt: skip
+    done = run("rollout", "set", "wine", "--store", f"{work}/store", "--reset", "--serve", "latest")
+    expect(done.returncode == 0, "rollout set brings it back", done.stderr)
+    until("it serves as before", lambda: serving("wine") == before)
+    done = run("rollout", "retire", "gone", "--store", f"{work}/store")
+    expect(done.returncode == 0, "a model whose directory was deleted can be retired", done.stderr)
+
+
+for check in (check_mistakes, check_json, check_text, check_pipe, check_terminal, check_follow, check_rollout):
     check()
 print(f"command line: {'FAILED: ' + '; '.join(failures) if failures else 'all holds'}")
 sys.exit(1 if failures else 0)
