@@ -1,4 +1,4 @@
-// What follows the sums of a tile: written once, compiled for every instruction set, so that the
+// Work that follows the sums of a tile: written once, compiled for every instruction set, so that the
 // floating-point part of a layer has the same bits everywhere.
 #pragma once
 

@@ -63,7 +63,7 @@ NT_INLINE size_t nt_k_groups(size_t depth) {
   return (depth + NT_K_PADDING - 1) / NT_K_PADDING * (NT_K_PADDING / NT_K_GROUP);
 }
 
-/// What stands behind the weights of an int8 panel: dequantisation, strictly forward in memory.
+/// Tail behind the weights of an int8 panel: dequantisation, strictly forward in memory.
 typedef struct nt_s8_panel_tail {
   float scales[NT_PANEL_COLUMNS];
   float bias[NT_PANEL_COLUMNS];
@@ -77,14 +77,14 @@ NT_INLINE const nt_s8_panel_tail *nt_s8_tail_of_panel(const nt_s8_gemm_args *arg
   return (const nt_s8_panel_tail *)(end - sizeof(nt_s8_panel_tail));
 }
 
-/// What packing for AVX-512 VNNI adds to a weight: u8 = s8 + 128.
+/// Number that packing for AVX-512 VNNI adds to a weight: u8 = s8 + 128.
 #define NT_S8_OFFSET__AVX512VNNI 128
 
 /// A quantised row is two planes of the padded depth and a tail. AVX2 keeps magnitudes in the first
 /// and 0xff for each negative element in the second; the others keep the elements in the first.
 NT_INLINE size_t nt_s8_plane_bytes(size_t depth) { return (depth + NT_ALIGNMENT - 1) / NT_ALIGNMENT * NT_ALIGNMENT; }
 
-/// What stands behind the planes of a quantised row.
+/// Tail behind the planes of a quantised row.
 typedef struct nt_s8_row_tail {
   /// Added to every sum of the row: what the form of its elements, or of the weights, leaves out.
   _Alignas(NT_ALIGNMENT) int32_t compensation;

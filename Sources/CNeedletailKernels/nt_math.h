@@ -34,7 +34,7 @@ NT_INLINE uint32_t nt_magnitude(const float *x, size_t count) {
 
 NT_INLINE int32_t nt_round_even(float x) { return (int32_t)(nt_bits(x + NT_ROUND_MAGIC) - nt_bits(NT_ROUND_MAGIC)); }
 
-/// What one row of int8 is quantised with: x · inverse is rounded, and the scale undoes it. False for
+/// Scales that quantise one row to int8: x · inverse is rounded, and the scale undoes it. False for
 /// a row that becomes zeros: below 1e-30 with scale 0, with a NaN or infinity with scale NaN.
 NT_INLINE bool nt_row_scales(uint32_t magnitude, float *row_scale, float *inverse) {
   float largest = nt_from_bits(magnitude);

@@ -1,4 +1,4 @@
-// What the aarch64 kernels share: instructions beyond the baseline are enabled per function.
+// Code that the aarch64 kernels share: instructions beyond the baseline are enabled per function.
 #pragma once
 
 #include "nt_internal.h"

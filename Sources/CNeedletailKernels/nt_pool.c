@@ -39,7 +39,7 @@ static struct {
   /// Rises with every job: what helpers watch and sleep on.
   _Alignas(64) _Atomic uint32_t epoch;
   _Atomic uint32_t sleepers;
-  /// What the holder watches and sleeps on.
+  /// Word that the holder watches and sleeps on.
   _Alignas(64) _Atomic uint32_t parts_left;
   atomic_bool is_holder_asleep;
   share shares[NT_POOL_THREADS_MAX];

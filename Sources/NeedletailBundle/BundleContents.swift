@@ -316,7 +316,7 @@ enum Bounds {
   }
 }
 
-/// What holds for texts of any kind.
+/// Checks of names, and of texts of any kind.
 enum NameCheck {
   static func unique(_ names: [String], _ field: @autoclosure () -> String) throws(BundleError) {
     var seen = Set<String>(minimumCapacity: names.count)

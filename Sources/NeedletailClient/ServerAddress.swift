@@ -109,7 +109,7 @@ public struct ClientTLS: Sendable, Equatable {
 }
 
 extension TLSError {
-  /// What went wrong, in a sentence for people.
+  /// Sentence for people that says what went wrong.
   var sentence: String {
     switch reason {
     case .alert(Self.alertCertificateRequired): "the server asks for a client certificate"

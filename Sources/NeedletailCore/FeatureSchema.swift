@@ -36,7 +36,7 @@ public enum DataType: UInt8, Sendable, BitwiseCopyable, CaseIterable, CustomStri
   }
 }
 
-/// What an output of a model means, and so how an answer carries it. Raw values are those of
+/// Meaning of an output of a model, and so the way in which an answer carries it. Raw values are those of
 /// `needletail.v1.OutputKind`.
 public enum OutputKind: UInt8, Sendable, CaseIterable {
   /// fp32, `[rows, columns]`, or `[rows]` for one column.
@@ -67,7 +67,7 @@ public struct Feature: Equatable, Sendable {
     case categorical(categories: [String], unknown: UnknownPolicy)
   }
 
-  /// What an unseen category becomes.
+  /// Fate of an unseen category.
   public enum UnknownPolicy: UInt8, Sendable, CaseIterable {
     /// `INVALID_ARGUMENT`.
     case refuse = 0
@@ -77,7 +77,7 @@ public struct Feature: Equatable, Sendable {
     case other = 2
   }
 
-  /// What NaN, or an empty string, becomes.
+  /// Fate of NaN, or of an empty string.
   public enum MissingPolicy: UInt8, Sendable, CaseIterable {
     /// `INVALID_ARGUMENT`.
     case refuse = 0

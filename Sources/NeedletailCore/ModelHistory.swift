@@ -12,7 +12,7 @@ public struct Lineage: Equatable, Sendable {
   public var family: String
   /// Rows trained on.
   public var rows: Int
-  /// What the quantiser decided and why, one sentence.
+  /// Decision of the quantiser and its reason, one sentence.
   public var quantisation: String
 
   public init(

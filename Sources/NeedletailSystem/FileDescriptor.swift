@@ -200,7 +200,7 @@ public enum WholeFile {
 
 /// A system call that failed: what was attempted, and the kernel's reason.
 public struct SystemError: Error, Equatable, Sendable, CustomStringConvertible {
-  /// What was attempted, for example `open /models/wine`.
+  /// Operation that failed, for example `open /models/wine`.
   public let call: String
   /// The value of `errno`.
   public let code: Int32

@@ -60,7 +60,7 @@ public final class NativeThread: Sendable {
   /// Processor time that the calling thread has used, in nanoseconds.
   public static var processorNanoseconds: UInt64 { nt_thread_processor_nanoseconds() }
 
-  /// What a new thread is handed.
+  /// Work that a new thread is handed.
   private final class Start: Sendable {
     let options: Options
     let thread: NativeThread

@@ -3,7 +3,7 @@ internal import Glibc
 internal import NeedletailCore
 internal import NeedletailCrypto
 
-/// What the connections of one side have in common: own certificate, trusted CAs, versions and ciphers.
+/// Settings that the connections of one side share: own certificate, trusted CAs, versions and ciphers.
 ///
 /// A context does not change after `init`, and OpenSSL lets all threads make sessions of it. New
 /// certificates are a new context: sessions keep the one that they began with.

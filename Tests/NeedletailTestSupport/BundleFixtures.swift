@@ -89,7 +89,7 @@ public enum BundleFixtures {
       labels: [])
   }
 
-  /// What only format 1.1 can say: an f64 row, scaled, added to a shuffled copy and reshaped on the way; weights of
+  /// Model that only format 1.1 can say: an f64 row, scaled, added to a shuffled copy and reshaped on the way; weights of
   /// every kind; each operation that ``classifier(seed:)`` lacks.
   public static func openGraph() -> ModelDefinition {
     ModelDefinition(

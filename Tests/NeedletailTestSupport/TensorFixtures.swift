@@ -15,7 +15,7 @@ public final class TensorFixture: @unchecked Sendable {
     views.deallocate()
   }
 
-  /// What a server would hand on; borrows from this fixture.
+  /// Tensors that a server would hand on; borrows from this fixture.
   public var tensors: UnsafeBufferPointer<TensorView> { UnsafeBufferPointer(views) }
 
   /// Adds a tensor of numbers, laid down one byte off every alignment, as a frame may.

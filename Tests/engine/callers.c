@@ -1,4 +1,4 @@
-// What calling a plan costs, what the pool gains one caller, and what many callers lose to one another.
+// Cost of calling a plan, gain of one caller by the pool, and loss of many callers to one another.
 // Times are medians of interleaved rounds.
 
 #if !defined(_GNU_SOURCE)

@@ -54,7 +54,7 @@ static void *exact(size_t bytes) {
   return memory;
 }
 
-/// What one instruction set has for products.
+/// Kernels that one instruction set has for products.
 typedef struct kernels {
   const char *name;
   nt_isa isa;

@@ -128,7 +128,7 @@ static double processor_seconds(void) {
          1e-6 * (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
 }
 
-/// What helpers spend between two jobs is bounded by the spin limit: after it they sleep.
+/// Time that helpers spend between two jobs is bounded by the spin limit: after it they sleep.
 static void expect_idle_helpers_to_sleep(void) {
   static job job;
   run_once(&job, threads, parts_max);

@@ -9,7 +9,7 @@ extern "C" {
 
 /// A layer of fewer multiply-adds stays on its core: it takes less time than waking a helper.
 #define NT_SHARE_MULTIPLY_ADDS_MIN ((size_t)2 << 20)
-/// What each thread that shares a layer gets at least.
+/// Smallest part of a shared layer that is worth a thread.
 #define NT_THREAD_MULTIPLY_ADDS_MIN ((size_t)1 << 20)
 
 /// Buffers: fp32 items; int8 items; their fp32 scales; where `has_magnitudes`, what a layer gathered.

@@ -96,7 +96,7 @@ typedef struct nt_f32_gemm_args {
 
 // MARK: - kernels
 
-/// What int8 products need, for one instruction set. The four belong together: each reads the form of rows
+/// Kernels of int8 products for one instruction set. The four belong together: each reads the form of rows
 /// and weights that another of the same table wrote.
 typedef struct nt_s8_kernels {
   /// Writes nt_s8_packed_bytes(columns, depth) bytes in the order and with the offset that `gemm` of
@@ -113,7 +113,7 @@ typedef struct nt_s8_kernels {
                          size_t q_stride, float *row_scales);
 } nt_s8_kernels;
 
-/// What fp32 products need, for one instruction set. All instruction sets read the weights of nt_f32_pack.
+/// Kernels of fp32 products for one instruction set. All instruction sets read the weights of nt_f32_pack.
 typedef struct nt_f32_kernels {
   void (*gemm)(const nt_f32_gemm_args *args);
   /// x = activation(x + bias), in place, for products that a library computed; bias may be null.

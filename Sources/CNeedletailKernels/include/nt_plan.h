@@ -10,7 +10,7 @@ extern "C" {
 /// Rows, or units, of one run.
 #define NT_PLAN_ITEMS_MAX 16384
 
-/// What a step counts: the rows of the run, its units (tokens of a text; for tables a unit is a row), or nothing,
+/// Unit that a step counts: the rows of the run, its units (tokens of a text; for tables a unit is a row), or nothing,
 /// because what it computes is the same however much is in the run.
 typedef enum nt_count { NT_COUNT_ROWS = 0, NT_COUNT_UNITS = 1, NT_COUNT_ONE = 2 } nt_count;
 

@@ -30,7 +30,7 @@ typedef void (*nt_pool_task)(const void *context, size_t part);
 /// Returns the threads there are, the caller's among them: fewer than asked for where the system
 /// refuses more.
 size_t nt_pool_start(size_t threads);
-/// What nt_pool_start returned; 1 before.
+/// Number that nt_pool_start returned; 1 before.
 size_t nt_pool_threads(void);
 /// Jobs shared so far.
 uint64_t nt_pool_jobs(void);

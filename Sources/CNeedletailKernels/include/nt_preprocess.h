@@ -14,7 +14,7 @@ typedef struct nt_column_run {
   uint32_t width;
 } nt_column_run;
 
-/// What is absent is null or 0. Buffers: input; output.
+/// An absent field is null or 0. Buffers: input; output.
 typedef struct nt_preprocess {
   /// Per input column: what NaN becomes.
   const float *fill;

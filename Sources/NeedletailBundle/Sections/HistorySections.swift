@@ -2,7 +2,7 @@ internal import CNeedletailProto
 internal import NeedletailCore
 internal import NeedletailEngine
 
-/// What the trainer measured.
+/// Figures that the trainer measured.
 enum MetricsSection {
   static func decode(_ bytes: UnsafeRawBufferPointer) throws(BundleError) -> [String: Double] {
     let memory = MessageMemory(forMessageOf: bytes.count)

@@ -112,7 +112,7 @@ extension Int {
 
 /// Type, shape and place of one tensor in the weights section.
 struct TensorPlace: Equatable {
-  /// What the section holds of a tensor.
+  /// Type of the numbers that the section holds of a tensor.
   enum Element: Equatable {
     case float32, float16, int8, int32
 

@@ -17,7 +17,7 @@ enum CellFault: Error {
 struct FeatureColumn: BitwiseCopyable {
   let isCategorical: Bool
   let acceptsMissing: Bool
-  /// What an unseen category becomes; NaN refuses it.
+  /// Number that an unseen category becomes; NaN refuses it.
   private let unknownCode: Float
   /// Empty for numeric features.
   let categories: ByteTable

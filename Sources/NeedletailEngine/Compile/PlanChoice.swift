@@ -3,7 +3,7 @@ internal import NeedletailCore
 
 /// Whether loading may compute in another precision than the bundle stores.
 public enum PrecisionPolicy: String, Sendable, CaseIterable {
-  /// What the trainer chose and its golden samples were recorded with: the same integers everywhere.
+  /// Precision that the trainer chose and recorded its golden samples with: the same integers everywhere.
   case stored
   /// int8 layers as fp32 where this CPU is faster that way and the golden samples pass.
   case auto
@@ -17,7 +17,7 @@ public struct PlanChoice: Sendable, Equatable, CustomStringConvertible {
   /// `int8`, `fp32` or `mixed`; empty for a graph without dense layers.
   public let precision: String
   public let timings: [PlanTiming]
-  /// What else there is to say, e.g. why the faster way was not taken; may be empty.
+  /// Remark for people, e.g. why the faster way was not taken; may be empty.
   public let note: String
 
   /// Another way must take less than this part of the time at every batch size timed: timings are noisy,
@@ -108,10 +108,10 @@ public struct PlanChoice: Sendable, Equatable, CustomStringConvertible {
   }
 }
 
-/// What the dense layers of one model take on this CPU, computed in one way.
+/// Time that the dense layers of one model take on this CPU, computed in one way.
 public struct PlanTiming: Sendable, Equatable {
   public let isa: InstructionSet
-  /// What the layers compute in: `int8`, `fp32` or `mixed`.
+  /// Numbers that the layers compute in: `int8`, `fp32` or `mixed`.
   public let precision: String
   /// False: int8 weights were turned into fp32.
   public let isAsStored: Bool

@@ -10,7 +10,7 @@ public enum InstructionSet: String, Sendable, CaseIterable {
   /// NEON with the matrix multiply of FEAT_I8MM.
   case neonI8mm = "neon-i8mm"
 
-  /// What `NEEDLETAIL_ISA` asks for, else the fastest family this CPU and its system support.
+  /// Family that `NEEDLETAIL_ISA` asks for, else the fastest one this CPU and its system support.
   /// Decided once per process.
   public static var selected: InstructionSet { decision }
 
@@ -20,7 +20,7 @@ public enum InstructionSet: String, Sendable, CaseIterable {
   /// The families this machine can run, slowest first.
   public static var supported: [InstructionSet] { allCases.filter(\.isSupported) }
 
-  /// Those worth timing for a model, the likely fastest first: what `NEEDLETAIL_ISA` asks for, else all
+  /// Families worth timing for a model, the likely fastest first: the one `NEEDLETAIL_ISA` asks for, else all
   /// that this CPU has vector instructions for.
   public static var candidates: [InstructionSet] {
     guard getenv(environmentVariable).map({ String(cString: $0).isEmpty }) ?? true else { return [selected] }

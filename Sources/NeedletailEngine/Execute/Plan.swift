@@ -36,7 +36,7 @@ public struct PlanOptions: Sendable {
   }
 }
 
-/// What a plan writes under which name.
+/// Output that a plan writes, with its name.
 public struct PlanOutput: Sendable, Equatable {
   public let name: String
   public let kind: OutputKind
@@ -51,7 +51,7 @@ public struct PlanStep: Sendable, Equatable, CustomStringConvertible {
 
   /// Name of the graph's node that it computes, the first of those that were fused.
   public let node: String
-  /// What it does, e.g. `dense relu int8`.
+  /// Operation in words, e.g. `dense relu int8`.
   public let operation: String
   /// The kernel that runs it.
   public let kernel: String
@@ -61,7 +61,7 @@ public struct PlanStep: Sendable, Equatable, CustomStringConvertible {
   public let weightBytes: Int
   /// Multiply-adds for each row of a matrix product; 0 for other steps.
   public let multiplyAddsPerRow: Int
-  /// What it reads and writes, the first of each; two steps share bytes if one is done with them before the other
+  /// First values that it reads and writes; two steps share bytes if one is done with them before the other
   /// begins.
   public let input: Buffer
   public let output: Buffer

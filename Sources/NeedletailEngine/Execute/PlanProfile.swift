@@ -49,7 +49,7 @@ extension Plan {
   }
 }
 
-/// What this CPU can do at most on one thread, measured now: the limits that a plan's steps are held
+/// Most that this CPU can do on one thread, measured now: the limits that a plan's steps are held
 /// against.
 public struct Roofline: Sendable, Equatable {
   /// int8 multiply-adds a second of the engine's own kernel, with operands in the first two caches.

@@ -1,6 +1,6 @@
 internal import NeedletailCore
 
-/// What is wrong with a graph: the node at fault, if one is, and one sentence.
+/// A fault of a graph: the node at fault, if one is, and one sentence.
 public struct GraphFault: Error, Equatable, Sendable, CustomStringConvertible {
   public enum Kind: Sendable {
     /// Fewer than there must be.
@@ -32,7 +32,7 @@ extension ModelGraph {
   /// Checks every index, shape, type and number, so that all later readers, down to the kernels, may trust them: the
   /// bundle's reader and writer, and the compiler of plans.
   ///
-  /// What holds for every graph is checked here; what one operation asks for, in its own file.
+  /// Rules that hold for every graph are checked here; those of one operation, in its own file.
   /// - Throws: the first fault.
   public func check() throws(GraphFault) {
     let check = GraphCheck(graph: self)

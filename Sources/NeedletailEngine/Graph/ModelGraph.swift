@@ -1,6 +1,6 @@
 public import NeedletailCore
 
-/// What a model computes: the blueprint, from which a ``Plan`` is compiled.
+/// The computation of a model: the blueprint, from which a ``Plan`` is compiled.
 ///
 /// Value 0 is the bound input row: one column per feature, categories as their codes, missing as NaN. Nodes stand in
 /// topological order: each reads what earlier ones wrote and writes what none did. The same graph runs in the
@@ -11,7 +11,7 @@ public struct ModelGraph: Equatable, Sendable {
     case regression
   }
 
-  /// What leaves the graph under which name.
+  /// A value that leaves the graph, with its name.
   public struct Output: Equatable, Sendable {
     public typealias Kind = OutputKind
 
@@ -100,7 +100,7 @@ public struct ValueType: Equatable, Sendable {
     }
   }
 
-  /// What a value has one item for. Raw values are those of `needletail.v1.Domain`.
+  /// Thing for which a value has one item. Raw values are those of `needletail.v1.Domain`.
   public enum Domain: UInt8, Sendable, CaseIterable, CustomStringConvertible {
     case row = 0
     /// A unit of a ``BatchExtent``; for tables, a row.
@@ -263,7 +263,7 @@ public struct WeightTensor: Equatable, Sendable {
     }
   }
 
-  /// What is wrong with the tensor by itself, in one sentence; nil if nothing is.
+  /// Fault of the tensor by itself, in one sentence; nil if it has none.
   var fault: String? {
     let name = "tensor \(self.name.quotedForMessage)"
     guard (1...Self.rankMax).contains(shape.count), shape.allSatisfy({ $0 > 0 }) else {

@@ -225,7 +225,7 @@ extension Dense {
   }
 }
 
-/// What a plan under construction knows of values as int8.
+/// Values that a plan under construction has as int8.
 struct Quantised {
   /// Per value: its int8 rows and their scales, shared by all int8 layers that read it.
   var rows: [Int: (rows: Int, scales: Int)] = [:]

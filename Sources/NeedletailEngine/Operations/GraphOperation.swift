@@ -1,6 +1,6 @@
 internal import NeedletailCore
 
-/// What a node computes. Each operation is one type in one file, which holds all that the product knows of it: its
+/// Computation of a node. Each operation is one type in one file, which holds all that the product knows of it: its
 /// message, its checks with the types of what it writes, how a plan computes it, what it costs, its words for people
 /// and a slow reference.
 ///
@@ -54,7 +54,7 @@ public protocol GraphOperation: Equatable, Sendable {
 
   // MARK: words and reference
 
-  /// What it is, for people: `dense, relu`.
+  /// Name and options, for people: `dense, relu`.
   var words: String { get }
   /// Its outputs for one item of each input, in double precision and without any of the kernels: the definition that
   /// tests hold the kernels against.
@@ -130,7 +130,7 @@ public struct OperationContext {
 }
 
 extension ModelGraph {
-  /// What surrounds a node.
+  /// A node with the graph around it.
   public func context(of node: Int) -> OperationContext { OperationContext(graph: self, node: nodes[node]) }
 
   /// All values for one item of value 0, in double precision: the reference of every operation, node after node.

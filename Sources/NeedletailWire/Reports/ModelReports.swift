@@ -246,7 +246,7 @@ public struct ModelDescription: Sendable, Equatable {
   public var residentBytes: UInt64
   /// The steps of the compiled plan, for people.
   public var plan: [String]
-  /// What ``ModelListReport`` says of this version; nil from servers that do not send it.
+  /// Report about this version from ``ModelListReport``; nil from servers that do not send it.
   public var status: VersionReport?
   /// Why the server computes it this way, for people.
   public var planChoice: String

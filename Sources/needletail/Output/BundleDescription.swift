@@ -2,7 +2,7 @@ internal import NeedletailBundle
 internal import NeedletailCore
 internal import NeedletailEngine
 
-/// What `bundle inspect` shows, for people and for programs.
+/// Output of `bundle inspect`, for people and for programs.
 struct BundleDescription: Encodable {
   struct Section: Encodable {
     let type, codec: String

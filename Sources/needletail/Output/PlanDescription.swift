@@ -2,7 +2,7 @@ internal import NeedletailBundle
 internal import NeedletailCore
 internal import NeedletailEngine
 
-/// What `bundle inspect --plan` shows: the compiled plan, and where its time goes on this machine.
+/// Output of `bundle inspect --plan`: the compiled plan, and where its time goes on this machine.
 struct PlanDescription: Encodable {
   struct Bytes: Encodable {
     let offset, count: Int

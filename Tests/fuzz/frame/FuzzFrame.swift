@@ -4,7 +4,7 @@ internal import NeedletailWire
 
 /// Feeds a stream to the frame decoder in pieces. The first byte says how long the pieces are.
 ///
-/// What must hold: no trap; whole and cut up, the stream gives the same frames and the same end; the
+/// Invariants: no trap; whole and cut up, the stream gives the same frames and the same end; the
 /// buffer never holds more than a small multiple of what arrived.
 @main
 enum FuzzFrame {

@@ -1,0 +1,10 @@
+# shellcheck shell=bash
+# Sourced, not run: the debug build that tests use, everywhere the same, so that no stage builds again what another
+# built.
+#
+#   needletail_debug_build OPTION...
+#
+# It writes neither debug information nor an index, which nothing here reads: a failed expectation names its line by
+# itself. A crash names functions only; for its lines, repeat with a plain `swift build --build-tests` and `swift test`.
+
+needletail_debug_build() { swift build --disable-index-store -debug-info-format none "$@"; }

@@ -1,0 +1,10 @@
+# shellcheck shell=bash
+# Sourced, not run: the release build of the three programs for trying and for testing, everywhere the same, so that
+# no script builds again what another built.
+#
+#   needletail_build
+#
+# Debug information costs time in every module and in the links. Without it a crash still names the functions, not
+# their lines; a plain `swift build -c release`, as deploy/README.md has it for production, names these too.
+
+needletail_build() { NEEDLETAIL_TESTS=none swift build -c release -debug-info-format none; }
