@@ -33,7 +33,7 @@ import blocking  # noqa: E402
 import loops  # noqa: E402 (first: it has gevent replace what blocks, if asked to)
 import numpy as np  # noqa: E402
 import processes  # noqa: E402
-from harness import HANG_SECONDS, Model, Tally  # noqa: E402
+from harness import HANG_SECONDS, INTERRUPTIONS, Model, Tally  # noqa: E402
 
 
 def main() -> int:
@@ -50,6 +50,10 @@ def main() -> int:
 
     print(f"Python {sys.version.split()[0]}, numpy {np.__version__}, seed {options.seed}", flush=True)
     damage = 0
+    # An interruption of a destructor or of a weak reference's callback ends only that, and is reported here.
+    sys.unraisablehook = lambda event: (
+        None if isinstance(event.exc_value, INTERRUPTIONS) else sys.__unraisablehook__(event)
+    )
     with tempfile.TemporaryDirectory() as directory:
         server = Server(Path(directory))
         try:

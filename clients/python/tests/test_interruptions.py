@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import copy
 import functools
@@ -20,7 +21,7 @@ import needletail
 import numpy as np
 import pytest
 from fake_server import FakeServer, Peer
-from needletail import Client, NeedletailError, RetryPolicy
+from needletail import AsyncClient, Client, NeedletailError, RetryPolicy
 from needletail._slots import Holder, Slots
 from needletail.errors import StatusCode, error_for_status
 from needletail.retry import RetryBudget
@@ -182,6 +183,28 @@ def test_a_fork_while_a_call_waits_for_its_turn_does_not_have_the_child_wait_for
             slow.join(10)
     finally:
         signal.signal(signal.SIGALRM, before)
+
+
+def test_an_asyncio_client_of_the_parent_serves_a_loop_of_the_child() -> None:
+    async def ask(client: AsyncClient, value: float) -> list[float]:
+        answer = await client.predict("m", {"features": [[value]]}, timeout=5)
+        return [float(value) for value in answer.prediction]
+
+    with FakeServer() as server:
+        client = AsyncClient(server.address)
+        loop = asyncio.new_event_loop()
+        assert loop.run_until_complete(ask(client, 1.0)) == [1]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            child = os.fork()
+        if child == 0:
+            os._exit(0 if asyncio.run(ask(client, 2.0)) == [2] else 1)
+        _, status = os.waitpid(child, 0)
+        assert os.waitstatus_to_exitcode(status) == 0
+        assert loop.run_until_complete(ask(client, 3.0)) == [3]
+        assert server.connections == 2
+        loop.run_until_complete(client.close())
+        loop.close()
 
 
 def test_a_child_does_not_keep_its_parents_connections_open() -> None:

@@ -137,12 +137,17 @@ def authenticate(api_key: str) -> Call[str]:
     )
 
 
-def _select(request: Any, version: int | None, label: str | None) -> None:
+def check_selector(version: int | None, label: str | None) -> None:
+    """Refuses what can select no version."""
     if version is not None and label is not None:
         raise InvalidArgument(f"selector: expected a version or a label, found both ({version} and {label!r})")
+    if version is not None and not 0 < version <= _VERSION_MAX:
+        raise InvalidArgument(f"version: expected a number from 1 to 2**64 - 1, found {version}")
+
+
+def _select(request: Any, version: int | None, label: str | None) -> None:
+    check_selector(version, label)
     if version is not None:
-        if not 0 < version <= _VERSION_MAX:
-            raise InvalidArgument(f"version: expected a number from 1 to 2**64 - 1, found {version}")
         request.version = version
     if label is not None:
         request.label = label

@@ -8,9 +8,9 @@ import contextlib
 import encodings.idna  # noqa: F401 (imported by the first look-up otherwise: see numpy.ma in _inputs)
 import itertools
 import os
-import queue
 import selectors
 import socket
+import threading
 import time
 from collections.abc import Iterable
 from typing import Any, Callable, Union
@@ -83,15 +83,21 @@ def _resolve(host: str, port: int, deadline: Deadline) -> list[Target]:
     targets = _numeric(host, port)
     if targets is not None:
         return targets
-    found: queue.SimpleQueue[Found] = queue.SimpleQueue()
-    _look_up(host, port, found.put)
-    try:
-        outcome = found.get(timeout=deadline.remaining())
-    except queue.Empty:
-        raise TimeOver from None
-    if isinstance(outcome, OSError):
-        raise outcome
-    return outcome
+    found: list[Found] = []
+    gate = threading.Lock()
+    gate.acquire()
+
+    def deliver(outcome: Found) -> None:
+        found.append(outcome)
+        gate.release()
+
+    _look_up(host, port, deliver)
+    remaining = deadline.remaining()
+    if not gate.acquire(timeout=-1 if remaining is None else min(remaining, threading.TIMEOUT_MAX)):
+        raise TimeOver
+    if isinstance(found[0], OSError):
+        raise found[0]
+    return found[0]
 
 
 def _numeric(host: str, port: int) -> list[Target] | None:

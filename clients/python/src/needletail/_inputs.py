@@ -31,11 +31,7 @@ class Schema(NamedTuple):
 
     @property
     def has_categories(self) -> bool:
-        return any(feature.takes_text for feature in self.features)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(feature.name for feature in self.features)
+        return True in [takes_text for _, takes_text in self.features]
 
 
 class Table:
@@ -93,7 +89,7 @@ class Table:
 
     def extra_columns(self, schema: Schema) -> list[str]:
         """Names of columns that are no input of the model."""
-        known = {_plain(name) for name in schema.names}
+        known = {_plain(feature.name) for feature in schema.features}
         return [name for name, _ in self._columns if _plain(name) not in known]
 
     def tensors(self, schema: Schema | None) -> list[pb.Tensor]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import functools
 import os
-import queue
+import threading
 from typing import Callable
 
 from ._connection import Connection
@@ -112,8 +113,11 @@ class ConnectionPool:
         slots.enter(lease)
         if slots.has_slot(lease) and not self._is_closed:
             return True
-        wakeups: queue.SimpleQueue[None] = queue.SimpleQueue()
-        lease.wake_by(lambda: wakeups.put(None))
+        # A lock of this call alone, and not a queue.SimpleQueue: in Python 3.9 the time-out of that becomes "for ever"
+        # when a signal handler takes longer.
+        gate = threading.Lock()
+        gate.acquire()
+        lease.wake_by(functools.partial(_open, gate))
         while True:
             if self._is_closed:
                 raise RuntimeError("the client is closed")
@@ -127,8 +131,12 @@ class ConnectionPool:
                     f"connections: expected one to get free in time, found {self._connections_max} of "
                     f"{self._connections_max} in use (max_connections)"
                 )
-            with contextlib.suppress(queue.Empty):
-                wakeups.get(timeout=RECHECK_SECONDS if remaining is None else min(remaining, RECHECK_SECONDS))
+            gate.acquire(timeout=RECHECK_SECONDS if remaining is None else min(remaining, RECHECK_SECONDS))
+
+
+def _open(gate: threading.Lock) -> None:
+    with contextlib.suppress(RuntimeError):  # it is open
+        gate.release()
 
 
 class _Contents:

@@ -87,7 +87,7 @@ class Predict:
         self._rows_max = rows_max
         self._frame_bytes_max = frame_bytes_max
         # What makes no sense is said at once, and not after a first call.
-        self._call([], version, label)
+        _calls.check_selector(version, label)
         self._table = Table.read(inputs)
 
     def steps(self) -> Steps:

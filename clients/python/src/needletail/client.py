@@ -96,8 +96,11 @@ class Client(BaseClient):
             model: Its name.
             inputs: All features of all rows at once, as a 2-D array (or list of rows) of shape
                 [rows, features] in the model's order; or columns by feature name, as a mapping to
-                arrays, lists or single values, or as a pandas (or polars) data frame. None and
-                NaN stand for missing. Text is sent as text, numbers in their own type.
+                arrays, lists or single values, or as a pandas (or polars) data frame; or rows by
+                feature name, as a list of mappings. None, NaN and what a mask hides stand for
+                missing. A number or truth value for a categorical feature is the category of its
+                text. Columns that the model does not know are left out with a warning
+                (:class:`~needletail.ExtraColumns`). Many rows are several calls.
             version: Ask this version, instead of the one that is served.
             label: Ask the version with this label, such as ``"canary"``.
             outputs: Names of the outputs wanted; all of them if empty.
