@@ -268,7 +268,9 @@ def until(what, holds):
 def check_rollout():
     """Retires a model and brings it back, beside what `rollout undo` refuses."""
     mistake("an undo with nothing to go back to", "rollout", "undo", "wine", says="no other good version is live")
-    mistake("an undo from a version without traffic", "rollout", "undo", "wine", "--from", "9", says="version 9 answers no")
+    mistake(
+        "an undo from a version without traffic", "rollout", "undo", "wine", "--from", "9", says="version 9 answers no"
+    )
     mistake("an undo from no version", "rollout", "undo", "wine", "--from", "0", says="--from", code=64)
     before = serving("wine")
     done = run("rollout", "retire", "wine", "--store", f"{work}/store")

@@ -149,9 +149,7 @@ REQUESTS = {
     "events-all": dict(id=19, events={}),
     "rollout": dict(id=20, rollout=dict(model="wine")),
     "rollout-undo": dict(id=21, rollout=dict(model="wine", action="ROLLOUT_UNDO")),
-    "rollout-undo-from": dict(
-        id=22, rollout=dict(model="wine", action="ROLLOUT_UNDO", from_version=U64, force=True)
-    ),
+    "rollout-undo-from": dict(id=22, rollout=dict(model="wine", action="ROLLOUT_UNDO", from_version=U64, force=True)),
     "authenticate": dict(id=16, authenticate=dict(api_key="secret")),
     "no-call": dict(id=17),
 }
