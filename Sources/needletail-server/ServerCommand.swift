@@ -57,6 +57,12 @@ struct ServerCommand: AsyncParsableCommand {
   @Flag(help: help("allow_unsigned"))
   var allowUnsigned = false
 
+  @Option(help: help("models.readiness", "strict|lenient"))
+  var readiness: String?
+
+  @Option(help: help("models.required", "MODEL,…"))
+  var requiredModels: String?
+
   @Option(help: help("memory_max", "bytes"))
   var memoryMax: String?
 
@@ -93,6 +99,8 @@ struct ServerCommand: AsyncParsableCommand {
     flags["tls_client_ca"] = tlsClientCA
     flags["api_keys"] = apiKeys
     flags["allow_unsigned"] = allowUnsigned ? "true" : nil
+    flags["models.readiness"] = readiness
+    flags["models.required"] = requiredModels
     flags["memory_max"] = memoryMax
     flags["threads"] = threads
     flags["plaintext"] = plaintext ? "true" : nil
