@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from fake_server import FakeServer, Peer, unused_port
 from needletail import AsyncClient, RetryPolicy
+from needletail._aio_connection import AsyncConnection
 
 ROWS = {"features": np.array([[1.0, 2.0]])}
 NO_RETRY = RetryPolicy(attempts=1)
@@ -119,6 +120,27 @@ def test_a_cancelled_call_does_not_take_the_connection_from_others_that_wait_for
     with FakeServer() as server:
         run(asyncio.wait_for(main(), 20))
         assert server.connections == 1
+
+
+@LOOPS
+def test_a_connection_whose_end_is_interrupted_leaves_no_call_waiting(run: Runner, monkeypatch: Any) -> None:
+    def interrupted(self: AsyncConnection, error: Exception | None) -> None:
+        raise ArithmeticError("interrupted")
+
+    def script(peer: Peer) -> None:
+        peer.expect()
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+        async with AsyncClient(server.address, retries=NO_RETRY) as client:
+            begin = asyncio.get_running_loop().time()
+            with pytest.raises(needletail.ConnectionLost):
+                await client.predict("m", ROWS, timeout=10)
+            assert asyncio.get_running_loop().time() - begin < 3
+
+    monkeypatch.setattr(AsyncConnection, "connection_lost", interrupted)
+    with FakeServer(script) as server:
+        run(asyncio.wait_for(main(), 20))
 
 
 def test_no_wait_of_the_client_goes_through_wait_for(monkeypatch: pytest.MonkeyPatch) -> None:

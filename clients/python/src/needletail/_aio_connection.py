@@ -142,7 +142,22 @@ class AsyncConnection(asyncio.Protocol):
 
     @property
     def _is_sound(self) -> bool:
-        return self._ended is None and not self._is_amid and not self._session.is_draining
+        return (
+            self._ended is None
+            and not self._is_amid
+            and not self._session.is_draining
+            and not self._is_transport_closing()
+        )
+
+    def _is_transport_closing(self) -> bool:
+        """Whether the event loop has given the connection up. Its word for that, ``connection_lost``, may have been
+        interrupted, so the transport is asked as well."""
+        if self._transport is None:
+            return False
+        try:
+            return self._transport.is_closing()
+        except AttributeError:  # that of TLS up to Python 3.10, once its own transport is gone
+            return True
 
     @property
     def is_opening(self) -> bool:
@@ -151,8 +166,8 @@ class AsyncConnection(asyncio.Protocol):
 
     @property
     def is_interrupted(self) -> bool:
-        """True if an exception struck while it read or wrote, and nobody has dropped it yet."""
-        return self._is_amid and self._ended is None
+        """True if an exception struck while it read, wrote or ended, and nobody has dropped it yet."""
+        return self._ended is None and (self._is_amid or self._is_transport_closing())
 
     @property
     def in_flight(self) -> int:
@@ -205,8 +220,8 @@ class AsyncConnection(asyncio.Protocol):
                 if isinstance(outcome, NeedletailError):
                     raise outcome
                 return outcome
-            if self._ended is None and self._is_amid:
-                self.fail(ConnectionLost("the client was interrupted while it read or wrote", sent=True))
+            if self.is_interrupted:
+                self.fail(ConnectionLost("the connection broke, or was interrupted, before the answer", sent=True))
             if self._ended is not None:
                 # One exception object must not be raised in several tasks: tracebacks would mix.
                 raise copy.copy(self._ended)
