@@ -83,6 +83,27 @@ typedef struct nt_complete_tree {
 /// - Parameter depth: up to NT_TREES_COMPLETE_DEPTH_MAX levels.
 void nt_complete(const nt_forest *forest, const nt_tree *tree, unsigned depth, nt_complete_tree *complete);
 
+/// Adds the trees of a range for one ranked row to the sums of its outputs.
+typedef void nt_range_function(const nt_trees *trees, const void *packed, const uint8_t *ranks, size_t range,
+                               nt_sum *sums);
+
+/// Row after row, range after range. `scratch` holds a ranked row, then a sum for each output of a range.
+NT_INLINE void nt_trees_by_row(const nt_trees *trees, const void *packed, const void *x, size_t rows, float *y,
+                               void *scratch, nt_range_function *add) {
+  uint8_t *ranks = scratch;
+  nt_sum *sums = (nt_sum *)(ranks + nt_round_up(nt_ranks_bytes(&trees->ranks), NT_ALIGNMENT));
+  for (size_t r = 0; r < rows; r++) {
+    trees->rank(&trees->ranks, nt_trees_row(trees, x, r), 1, 1, ranks);
+    for (size_t range = 0; range < trees->range_count; range++, y += trees->width) {
+      for (size_t w = 0; w < trees->width; w++) sums[w] = nt_sum_start(trees, range * trees->width + w);
+      add(trees, packed, ranks, range, sums);
+      for (size_t w = 0; w < trees->width; w++) {
+        y[w] = nt_sum_end(trees, range * trees->width + w, sums[w], trees->sums_f32);
+      }
+    }
+  }
+}
+
 #if defined(NT_X86)
 /// Whether this CPU has what the layouts of AVX-512 VBMI use.
 bool nt_trees_has_vbmi(void);
@@ -92,8 +113,7 @@ bool nt_trees_has_vbmi(void);
 extern const nt_trees_layout nt_trees_nodes, nt_trees_complete;
 #if defined(NT_X86)
 extern const nt_trees_layout nt_trees_lanes__avx512vbmi, nt_trees_blocks__avx512vbmi, nt_trees_any_lanes__avx512vbmi,
-    nt_trees_rows__avx512vbmi, nt_trees_any_rows__avx512vbmi, nt_trees_merged__avx512vbmi,
-    nt_trees_oblivious__avx512vbmi, nt_trees_rows__avx2;
+    nt_trees_rows__avx512vbmi, nt_trees_any_rows__avx512vbmi, nt_trees_merged__avx512vbmi, nt_trees_rows__avx2;
 #elif defined(NT_ARM64)
 extern const nt_trees_layout nt_trees_rows__neon;
 #endif

@@ -71,12 +71,11 @@ static lanes_header lanes_layout(const nt_forest *forest, unsigned top, size_t *
   return header;
 }
 
-static bool suits(const nt_forest *forest) { return forest->rank_bytes <= row_bytes && forest->tree_count > group / 4; }
-
 static size_t bytes_of(const nt_forest *forest, unsigned levels_of_blocks) {
   size_t bytes;
   lanes_layout(forest, forest->depth_max - levels_of_blocks, &bytes);
-  return suits(forest) && nt_is_proportionate(forest, bytes) ? bytes : 0;
+  bool suits = forest->rank_bytes <= row_bytes && forest->tree_count > group / 4;
+  return suits && nt_is_proportionate(forest, bytes) ? bytes : 0;
 }
 static size_t blends_bytes(const nt_forest *forest) {
   return forest->depth_max < 1 || forest->depth_max > 6 ? 0 : bytes_of(forest, 0);
@@ -202,11 +201,13 @@ NT_TARGET_VBMI NT_INLINE __m512i pick_0(const uint8_t *at, size_t step, const __
   }
 PICK(1, 0)
 PICK(2, 1)
-PICK(3, 2) PICK(4, 3) PICK(5, 4)
+PICK(3, 2)
+PICK(4, 3)
+PICK(5, 4)
 
-    /// The exits, 0 to 2^top − 1, of 64 trees; adds `share` trees of the group before, spread over the levels.
-    NT_TARGET_VBMI NT_INLINE __m512i exits_of(const uint8_t *at, const __m512i *row, pending *before, const int top,
-                                              const int words, const pending_kind kind, const int share) {
+/// The exits, 0 to 2^top − 1, of 64 trees; adds `share` trees of the group before, spread over the levels.
+NT_TARGET_VBMI NT_INLINE __m512i exits_of(const uint8_t *at, const __m512i *row, pending *before, const int top,
+                                          const int words, const pending_kind kind, const int share) {
   __mmask64 k[6];
   __m512i exits = _mm512_setzero_si512();
 #define LEVEL(D)                                                                                    \
@@ -219,7 +220,10 @@ PICK(3, 2) PICK(4, 3) PICK(5, 4)
   }
   LEVEL(0)
   LEVEL(1)
-  LEVEL(2) LEVEL(3) LEVEL(4) LEVEL(5)
+  LEVEL(2)
+  LEVEL(3)
+  LEVEL(4)
+  LEVEL(5)
 #undef LEVEL
       return exits;
 }
@@ -388,11 +392,8 @@ NT_INLINE void run_as(const nt_trees *trees, const lanes_header *header, const v
 }
 
 static void run(const nt_trees *trees, const void *packed, const void *x, size_t rows, float *y, void *scratch) {
-  if (trees->sums_f32) {
-    run_as(trees, packed, x, rows, y, scratch, true);
-  } else {
-    run_as(trees, packed, x, rows, y, scratch, false);
-  }
+  trees->sums_f32 ? run_as(trees, packed, x, rows, y, scratch, true)
+                  : run_as(trees, packed, x, rows, y, scratch, false);
 }
 
 const nt_trees_layout nt_trees_lanes__avx512vbmi = {"lanes", blends_bytes, blends_pack, scratch_bytes, run, 1};

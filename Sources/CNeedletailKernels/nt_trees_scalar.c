@@ -120,25 +120,6 @@ NT_INLINE void compact_range(const nt_trees *trees, const compact_header *header
   }
 }
 
-typedef void plain_range(const nt_trees *trees, const void *packed, const uint8_t *ranks, size_t range, nt_sum *sums);
-
-/// Row after row, range after range.
-NT_INLINE void plain_rows(const nt_trees *trees, const void *packed, const void *x, size_t rows, float *y,
-                          void *scratch, plain_range *walk) {
-  uint8_t *ranks = scratch;
-  nt_sum *sums = (nt_sum *)(ranks + nt_round_up(nt_ranks_bytes(&trees->ranks), NT_ALIGNMENT));
-  for (size_t r = 0; r < rows; r++) {
-    trees->rank(&trees->ranks, nt_trees_row(trees, x, r), 1, 1, ranks);
-    for (size_t range = 0; range < trees->range_count; range++, y += trees->width) {
-      for (size_t w = 0; w < trees->width; w++) sums[w] = nt_sum_start(trees, range * trees->width + w);
-      walk(trees, packed, ranks, range, sums);
-      for (size_t w = 0; w < trees->width; w++) {
-        y[w] = nt_sum_end(trees, range * trees->width + w, sums[w], trees->sums_f32);
-      }
-    }
-  }
-}
-
 static void compact_walk(const nt_trees *trees, const void *packed, const uint8_t *ranks, size_t range, nt_sum *sums) {
   if (trees->sums_f32) {
     compact_range(trees, packed, ranks, range, sums, true);
@@ -149,7 +130,7 @@ static void compact_walk(const nt_trees *trees, const void *packed, const uint8_
 
 static void compact_run(const nt_trees *trees, const void *packed, const void *x, size_t rows, float *y,
                         void *scratch) {
-  plain_rows(trees, packed, x, rows, y, scratch, compact_walk);
+  nt_trees_by_row(trees, packed, x, rows, y, scratch, compact_walk);
 }
 
 const nt_trees_layout nt_trees_nodes = {"nodes", compact_bytes, compact_pack, plain_scratch_bytes, compact_run, 1};
@@ -263,7 +244,7 @@ static void complete_walk(const nt_trees *trees, const void *packed, const uint8
 
 static void complete_run(const nt_trees *trees, const void *packed, const void *x, size_t rows, float *y,
                          void *scratch) {
-  plain_rows(trees, packed, x, rows, y, scratch, complete_walk);
+  nt_trees_by_row(trees, packed, x, rows, y, scratch, complete_walk);
 }
 
 const nt_trees_layout nt_trees_complete = {"complete",          complete_bytes, complete_pack,
