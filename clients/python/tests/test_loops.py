@@ -143,6 +143,28 @@ def test_a_connection_whose_end_is_interrupted_leaves_no_call_waiting(run: Runne
         run(asyncio.wait_for(main(), 20))
 
 
+@LOOPS
+def test_a_connection_whose_beginning_is_interrupted_is_replaced(run: Runner, monkeypatch: Any) -> None:
+    made = AsyncConnection.connection_made
+    interruptions = [True]
+
+    def interrupted(self: AsyncConnection, transport: asyncio.BaseTransport) -> None:
+        if interruptions:
+            interruptions.pop()
+            raise ArithmeticError("interrupted")
+        made(self, transport)
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+        async with AsyncClient(server.address) as client:
+            for _ in range(3):
+                assert (await client.predict("m", ROWS, timeout=5)).prediction.tolist() == [3]
+
+    monkeypatch.setattr(AsyncConnection, "connection_made", interrupted)
+    with FakeServer() as server:
+        run(asyncio.wait_for(main(), 20))
+
+
 def test_no_wait_of_the_client_goes_through_wait_for(monkeypatch: pytest.MonkeyPatch) -> None:
     # asyncio.wait_for loses cancellations up to Python 3.11.
     async def refused(*_: Any, **__: Any) -> None:

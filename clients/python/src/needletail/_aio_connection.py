@@ -76,6 +76,7 @@ class AsyncConnection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._process = os.getpid()
         self._transport: asyncio.Transport | None = None
+        self._is_made = False
         self._is_ready = False
         #: True while a step is under way that must not stay half done.
         self._is_amid = False
@@ -129,11 +130,15 @@ class AsyncConnection(asyncio.Protocol):
         # From here on the socket is the event loop's, which closes it: one that is closed under its transport leaves
         # the loop with a descriptor that is another's by then.
         if opened.family == socket.AF_UNIX:
-            await self._loop.create_unix_connection(lambda: self, sock=opened)
+            transport, _ = await self._loop.create_unix_connection(lambda: self, sock=opened)
         else:
-            await self._loop.create_connection(
+            transport, _ = await self._loop.create_connection(
                 lambda: self, sock=opened, ssl=settings.context, server_hostname=settings.server_name
             )
+        if not self._is_made:
+            # connection_made was interrupted. uvloop does not read from such a connection.
+            transport.abort()
+            raise ConnectionFailed(f"could not connect to {settings.address}: interrupted")
 
     @property
     def is_usable(self) -> bool:
@@ -144,6 +149,7 @@ class AsyncConnection(asyncio.Protocol):
     def _is_sound(self) -> bool:
         return (
             self._ended is None
+            and self._transport is not None
             and not self._is_amid
             and not self._session.is_draining
             and not self._is_transport_closing()
@@ -258,6 +264,7 @@ class AsyncConnection(asyncio.Protocol):
         self._transport = transport  # type: ignore[assignment]
         if self._ended is not None:  # the task that made it was interrupted or came too late
             transport.abort()  # type: ignore[attr-defined]
+        self._is_made = True
 
     def data_received(self, data: bytes) -> None:
         if self._is_amid:
