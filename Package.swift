@@ -251,7 +251,7 @@ let testedModules: [(name: String, extra: [Target.Dependency])] = [
     "NeedletailServer",
     [
       "NeedletailClient", "NeedletailWire", "NeedletailModels", "NeedletailBundle", "NeedletailEngine",
-      "NeedletailSecurity", "needletail-server",
+      "NeedletailSecurity", "NeedletailServing", "NeedletailTLS", "needletail-server",
       .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),
       .product(name: "Logging", package: "swift-log"),
       .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),

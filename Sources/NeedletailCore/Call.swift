@@ -43,6 +43,46 @@ public struct BatchExtent: Equatable, Hashable, Sendable, BitwiseCopyable {
   public func fits(in other: BatchExtent) -> Bool { rows <= other.rows && units <= other.units }
 }
 
+/// Elements of a text tensor where they lie in a received frame or in a caller's memory, which it borrows.
+///
+/// An element is a place of eight bytes: four times the two bytes that an empty element takes in a frame, so that every
+/// text that fits a frame fits the memory that decoding may spend on it.
+public struct TextElements: RandomAccessCollection, BitwiseCopyable {
+  /// Place of one element.
+  public struct Place: BitwiseCopyable {
+    /// Bytes between ``TextElements/base`` and the element.
+    public var offset: UInt32
+    public var count: UInt32
+
+    @inlinable
+    public init(offset: UInt32, count: UInt32) {
+      self.offset = offset
+      self.count = count
+    }
+  }
+
+  /// Address that offsets count from.
+  public var base: UnsafeRawPointer?
+  public var places: UnsafeBufferPointer<Place>
+
+  /// - Parameter base: begin of at most 4 GiB that hold all elements.
+  @inlinable
+  public init(base: UnsafeRawPointer? = nil, places: UnsafeBufferPointer<Place> = .init(start: nil, count: 0)) {
+    self.base = base
+    self.places = places
+  }
+
+  @inlinable public var startIndex: Int { 0 }
+  @inlinable public var endIndex: Int { places.count }
+
+  /// UTF-8 of one element as sent, unchecked.
+  @inlinable
+  public subscript(index: Int) -> UnsafeRawBufferPointer {
+    let place = places[index]
+    return UnsafeRawBufferPointer(start: base.map { $0 + Int(place.offset) }, count: Int(place.count))
+  }
+}
+
 /// A tensor as it lies in a received frame or in a caller's memory. It borrows that memory, must not outlive it, and is
 /// read on the thread that owns it.
 ///
@@ -57,12 +97,12 @@ public struct TensorView: BitwiseCopyable {
   /// Elements of numeric types: row-major, little-endian, without alignment.
   public var data: UnsafeRawBufferPointer
   /// Elements of a `.string` tensor: UTF-8 as sent, unchecked.
-  public var strings: UnsafeBufferPointer<UnsafeRawBufferPointer>
+  public var strings: TextElements
 
   @inlinable
   public init(
     name: UnsafeRawBufferPointer, type: DataType?, shape: UnsafeBufferPointer<UInt64>,
-    data: UnsafeRawBufferPointer, strings: UnsafeBufferPointer<UnsafeRawBufferPointer>
+    data: UnsafeRawBufferPointer, strings: TextElements = TextElements()
   ) {
     self.name = name
     self.type = type

@@ -26,11 +26,23 @@ public enum Limits {
   public static let apiKeyBytesMax = 256
   /// Calls of one connection that are accepted and not yet answered.
   public static let callsInFlightMaxDefault = 4096
-  /// Bytes of answers that wait for a peer that does not read, per connection; its connection is closed beyond.
-  public static let outputBytesMaxDefault = 32 << 20
-  /// Bytes of answers that wait on all connections together: a thousand slow readers must not take a thousand
-  /// times as much.
+  /// Bytes of answers that one connection's calls in flight are expected to have, and that wait for its peer: beyond
+  /// it further calls of the connection wait unread. One answer of the largest size fits; a call alone may always run.
+  public static let outputBytesMaxDefault = 64 << 20
+  /// Bytes of answers that all connections together expect and have waiting: beyond it, calls with large answers are
+  /// rejected before they run. Four of the largest fit.
   public static let outputBytesTotalMaxDefault = 256 << 20
+  /// Largest answer in bytes that is written into a connection's output in one go, which takes some 25 µs. A larger one
+  /// is computed by a worker and stays where it was computed until its peer has taken it, piece by piece.
+  public static let contiguousAnswerBytesMax = 256 << 10
+  /// Bytes of large answers that a loop encodes and hands to sockets in one turn, over all its connections: some 100 µs
+  /// on loopback, for which other calls of the loop wait.
+  public static let largeAnswerBytesPerTick = 256 << 10
+  /// Bytes of one piece of a large answer: half of what a turn has, so that two connections have their share of each.
+  public static let largeAnswerPieceBytes = 128 << 10
+  /// Pause that a call is asked to make whose large answer finds no memory: in it, a peer on a fast network takes an
+  /// answer of the largest size.
+  public static let largeAnswerRetryMicroseconds: UInt32 = 100_000
   /// Open connections of the server; one more is told to come back later.
   public static let connectionsMaxDefault = 16_384
   /// Time between attempts to accept a connection while there are no descriptors: short enough for a backlog of
@@ -44,9 +56,14 @@ public enum Limits {
   /// Time in seconds for the rest of a frame that has begun; then the peer has stalled. The sweep that follows
   /// sees it half a second later at most, which leaves another half second to a busy machine before 10 s.
   public static let frameSecondsDefault = 9
-  /// Time in seconds in which a peer reads none of the answers that wait for it; then its connection is closed,
-  /// as above.
+  /// Time in seconds in which a peer takes nothing of the answers that wait for it, or less than
+  /// `answerBytesPerSecondMin`; then its connection is closed, as above.
   public static let stallSecondsDefault = 9
+  /// Slowest rate in bytes per second at which a peer may take answers that wait for it, over any `stallSecondsDefault`:
+  /// the same as for frames that arrive. At this rate an answer of the largest size takes 17 minutes.
+  public static let answerBytesPerSecondMin = 64 << 10
+  /// Time in seconds in which a peer must take something while all waiting answers are above their total.
+  public static let stallSecondsWhileFull = 1
   /// Longest time between two checks of one connection's timeouts.
   public static let timeoutSweepNanosecondsMax: UInt64 = 500_000_000
   /// Connections whose timeouts are checked in one step: 40 µs where all of them have been silent, which is no more
@@ -79,10 +96,10 @@ public enum Limits {
   public static let idleOutputBytesMax = 16 << 10
   /// Bytes read from one connection before the others of its loop have their turn: 200 calls of 64 features.
   public static let receiveBytes = 64 << 10
-  /// Bytes of answers at which a connection hands them to the socket. While as many wait in the socket, no call
-  /// of the connection is read: this bounds what a small request with a large answer costs.
+  /// Bytes of small answers at which a connection hands them to the socket. While as many wait in the socket, no call of
+  /// the connection is read: a peer that asks and does not read must not be let in for every packet that it takes.
   public static let outputBytesHighWater = 1 << 20
-  /// Largest answer in bytes, the frame cap of clients.
+  /// Largest answer in bytes, the frame cap of clients. The setting for frames bounds requests only.
   public static let answerBytesMax = frameBytesHardCap
   /// Time in seconds from SIGTERM to exit; Kubernetes kills after 30.
   public static let stopSecondsDefault = 25
@@ -125,7 +142,8 @@ public enum Limits {
   public static let sharedBatchNanosecondsMax: UInt64 = 5_000_000
   /// Time since its last call in which a model counts as one that wants the workers.
   public static let laneActiveNanoseconds: UInt64 = 1_000_000_000
-  /// Floats of rows and answers of one loop's calls that are with the workers, 64 MiB; more are rejected.
+  /// Floats of rows and small answers of one loop's calls that are with the workers, 64 MiB; more are rejected. Large
+  /// answers count as output.
   public static let queuedFloatsMax = 16 << 20
   /// Floats of that memory that a loop without such calls keeps for the next ones, 8 MiB.
   public static let queuedFloatsKept = 2 << 20

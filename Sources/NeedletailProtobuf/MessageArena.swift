@@ -127,8 +127,12 @@ public final class MessageArena {
     if let following, following.pointee.capacity >= bytes {
       state.pointee.current = following
     } else {
-      // Doubling keeps the number of blocks logarithmic; the budget bounds the last one.
-      let capacity = max(bytes, min(max(state.pointee.held, Self.blockBytesMin), left & ~7))
+      // A long array, a text column in most cases, has others behind it: one block for all that is left loses no tails,
+      // and its pages are taken from the system only when they are used. For short arrays doubling keeps the number of
+      // blocks logarithmic, and so it does without the budget of a request.
+      let isLong = bytes >= Self.blockBytesMin && left <= Self.budgetBytes(frameBytes: Limits.frameBytesHardCap)
+      let wanted = isLong ? left : max(state.pointee.held, Self.blockBytesMin)
+      let capacity = max(bytes, min(wanted, left & ~7))
       guard let memory = malloc(Header.bytes + capacity) else { return false }
       let block = memory.bindMemory(to: Header.self, capacity: 1)
       block.initialize(to: Header(next: old == nil ? state.pointee.first : following, capacity: capacity))

@@ -59,7 +59,8 @@ public final class NeedletailServer: Sendable {
     let keys = try configuration.apiKeys.map { path throws(ConfigurationError) in try KeySource(path: path) }
     let outputBudget = OutputBudget(bytesMax: configuration.limits.outputBytesTotalMax)
     metrics.sampled(
-      "needletail_output_waiting_bytes", kind: .gauge, help: "Bytes of answers that wait for peers that do not read."
+      "needletail_output_waiting_bytes", kind: .gauge,
+      help: "Bytes of answers that are large, from the admission of their calls, or wait for slow peers."
     ) { Double(outputBudget.bytesWaiting) }
     let servingCounters = ServingCounters(metrics: metrics)
     let workers = WorkerPool(

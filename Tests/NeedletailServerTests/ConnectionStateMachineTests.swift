@@ -14,6 +14,7 @@ struct ConnectionStateMachineTests {
       var limits = ServerConfiguration.ConnectionLimits()
       limits.frameBytesMax = 1 << 20
       limits.callsInFlightMax = 2
+      limits.outputBytesMax = 1000
       limits.idle = .milliseconds(3000)
       limits.frame = .milliseconds(1000)
       limits.stall = .milliseconds(500)
@@ -35,13 +36,15 @@ struct ConnectionStateMachineTests {
 
     mutating func answer() { state.answered(now: now) }
 
-    mutating func flush(unsentBytes: Int = 0) -> Bool { state.flushed(unsentBytes: unsentBytes, now: now) }
+    mutating func flush(unsentBytes: Int = 0, heldBytes: Int = 0, isMemoryShort: Bool = false) -> Bool {
+      state.flushed(unsentBytes: unsentBytes, heldBytes: heldBytes, isMemoryShort: isMemoryShort)
+    }
 
     /// All steps towards the end that follow a flush.
-    mutating func end(unsentBytes: Int = 0) -> [ConnectionStateMachine.EndAction] {
+    mutating func end(queuedBytes: Int = 0, unsentBytes: Int = 0) -> [ConnectionStateMachine.EndAction] {
       var actions: [ConnectionStateMachine.EndAction] = []
       while true {
-        let action = state.end(unsentBytes: unsentBytes)
+        let action = state.end(queuedBytes: queuedBytes, unsentBytes: unsentBytes, now: now)
         actions.append(action)
         if action == .wait || action == .close { return actions }
       }
@@ -54,6 +57,7 @@ struct ConnectionStateMachineTests {
     case heldBackByCallsInFlight
     case heldBackByOutput
     case heldBackByCodec
+    case roomless
     case blocked
   }
 
@@ -70,6 +74,12 @@ struct ConnectionStateMachineTests {
     case .heldBackByCodec:
       bench.take()
       bench.state.holdBack()
+    case .roomless:
+      let times = bench.take()!
+      bench.state.answered(now: bench.now)
+      #expect(bench.state.hasRoom(for: 600, heldBytes: 401) == false)
+      bench.state.putBack(times, answerBytes: 600)
+      #expect(bench.flush(heldBytes: 401) == false)
     case .blocked: #expect(bench.flush(unsentBytes: high + 1) == false)
     }
   }
@@ -81,6 +91,7 @@ struct ConnectionStateMachineTests {
     case .heldBackByCallsInFlight, .heldBackByCodec:
       bench.answer()
       return bench.flush()
+    case .roomless: return bench.flush(heldBytes: 400)
     case .heldBackByOutput, .blocked: return bench.flush()
     }
   }
@@ -130,7 +141,7 @@ struct ConnectionStateMachineTests {
     #expect(bench.end() == [.wait], "calls may be left")
     #expect(Self.leave(step, &bench) == true)
     #expect(bench.take(id: 9) != nil)
-    #expect(bench.state.ranDry(hasPart: false, now: bench.now) == false)
+    #expect(bench.state.ranDry(hasPart: false) == false)
     #expect(bench.take(id: 10) == nil)
     bench.answerAll()
     #expect(bench.end() == [.endEncryption, .close])
@@ -146,7 +157,7 @@ struct ConnectionStateMachineTests {
   }
 
   @Test func aPauseIsNotMadeWhereTheConnectionIsNotReadAnyway() {
-    for step in [Step.heldBackByCallsInFlight, .heldBackByOutput, .blocked] {
+    for step in [Step.heldBackByCallsInFlight, .heldBackByOutput, .roomless, .blocked] {
       var bench = Bench()
       Self.enter(step, &bench)
       #expect(bench.state.pauseReading(ReadPause(nanoseconds: 1)) == false)
@@ -177,7 +188,7 @@ struct ConnectionStateMachineTests {
     var bench = Bench()
     let began = bench.now
     bench.state.received(now: bench.now)
-    #expect(bench.state.ranDry(hasPart: true, now: bench.now) == false)
+    #expect(bench.state.ranDry(hasPart: true) == false)
     bench.pass(milliseconds: 40)
     let arrived = bench.now
     bench.state.received(now: bench.now)
@@ -211,25 +222,66 @@ struct ConnectionStateMachineTests {
 
   // MARK: time limits
 
-  @Test func aPeerThatTakesNoAnswersIsOverdueAfterTheStallTime() {
+  @Test func whileMemoryIsShortAPeerWithUnsentAnswersIsNotRead() {
     var bench = Bench()
-    _ = bench.flush(unsentBytes: Self.high + 1)
-    bench.pass(milliseconds: 499)
-    _ = bench.flush(unsentBytes: Self.high + 1)
-    #expect(bench.state.overdue(now: bench.now) == nil)
-    bench.pass(milliseconds: 1)
-    #expect(bench.state.overdue(now: bench.now) == .slowReader)
+    #expect(bench.flush(unsentBytes: 1, isMemoryShort: true) == false)
+    #expect(bench.state.wantsBytes == false)
+    #expect(bench.flush(unsentBytes: 1, isMemoryShort: true) == false)
+    #expect(bench.flush(unsentBytes: 0, isMemoryShort: true) == true)
+  }
+
+  @Test func aPeerThatReadsItsLastAnswersIsNeitherIdleNorLingering() {
+    var bench = Bench()
+    bench.take()
+    bench.state.endInput()
+    _ = bench.state.ranDry(hasPart: false)
+    bench.answer()
+    bench.state.outputWaits(taken: 0, now: bench.now)
+    for step in 1...100 {
+      bench.pass(milliseconds: 100)
+      bench.state.outputWaits(taken: step * Limits.answerBytesPerSecondMin, now: bench.now)
+      #expect(bench.state.overdue(now: bench.now) == nil)
+    }
+    #expect(bench.end(queuedBytes: 1, unsentBytes: 2) == [.wait], "what is not encoded precedes the end")
+    #expect(bench.end(unsentBytes: 1) == [.endEncryption, .wait])
+    bench.state.outputFlows(now: bench.now)
+    #expect(bench.end() == [.close])
+  }
+
+  // MARK: room for answers
+
+  @Test func anAnswerWaitsForRoomBesideOthersAndAloneMayBeOfAnySize() {
+    let bench = Bench()
+    #expect(bench.state.hasRoom(for: 600, heldBytes: 400) == true)
+    #expect(bench.state.hasRoom(for: 601, heldBytes: 400) == false)
+    #expect(bench.state.hasRoom(for: 64 << 20, heldBytes: 0) == true)
+  }
+
+  @Test func aCallThatIsPutBackKeepsItsTimes() {
+    var bench = Bench()
+    let began = bench.now
+    bench.state.received(now: bench.now)
+    _ = bench.state.ranDry(hasPart: true)
+    bench.pass(milliseconds: 40)
+    bench.state.received(now: bench.now)
+    let times = bench.state.takeCall()
+    bench.state.putBack(times, answerBytes: 1000)
+    bench.pass(milliseconds: 5000)
+    #expect(bench.state.overdue(bytesBuffered: 9, now: bench.now) == nil, "it waits for this side")
+    #expect(bench.flush(heldBytes: 0) == true)
+    #expect(bench.take() == times)
+    #expect(times.began == began)
   }
 
   @Test func halfACallAndSilenceIsAStalledPeer() {
     var bench = Bench()
     bench.state.received(now: bench.now)
-    _ = bench.state.ranDry(hasPart: true, now: bench.now)
+    _ = bench.state.ranDry(hasPart: true)
     bench.pass(milliseconds: 999)
     #expect(bench.state.overdue(bytesBuffered: 5, now: bench.now) == nil)
     // A byte now and then does not help: the time is that of the whole call.
     bench.state.received(now: bench.now)
-    _ = bench.state.ranDry(hasPart: true, now: bench.now)
+    _ = bench.state.ranDry(hasPart: true)
     bench.pass(milliseconds: 2)
     #expect(bench.state.overdue(bytesBuffered: 6, now: bench.now) == .stalledFrame)
     #expect(
@@ -241,7 +293,7 @@ struct ConnectionStateMachineTests {
     var bench = Bench()
     bench.state.received(now: bench.now)
     bench.take(id: 1)
-    _ = bench.state.ranDry(hasPart: true, now: bench.now)
+    _ = bench.state.ranDry(hasPart: true)
     bench.take(id: 2)
     #expect(bench.take(id: 3) == nil)
     bench.pass(milliseconds: 5000)
@@ -281,7 +333,7 @@ struct ConnectionStateMachineTests {
     var bench = Bench()
     bench.take()
     bench.state.endInput()
-    #expect(bench.state.ranDry(hasPart: false, now: bench.now) == false)
+    #expect(bench.state.ranDry(hasPart: false) == false)
     #expect(bench.end() == [.wait])
     bench.answer()
     #expect(bench.end(unsentBytes: 10) == [.endEncryption, .wait], "bytes wait for the socket")
@@ -292,13 +344,13 @@ struct ConnectionStateMachineTests {
     var bench = Bench()
     bench.state.received(now: bench.now)
     bench.state.endInput()
-    #expect(bench.state.ranDry(hasPart: true, now: bench.now) == true)
+    #expect(bench.state.ranDry(hasPart: true) == true)
   }
 
   @Test func afterTheLastCallThisSideEndsAndWaitsForThePeer() {
     var bench = Bench()
     bench.take()
-    bench.state.endCalls(now: bench.now)
+    bench.state.endCalls()
     #expect(bench.take() == nil)
     #expect(bench.state.wantsBytes == true, "bytes are read and thrown away, so that the peer reads the answer")
     #expect(bench.state.takesCalls == false)
@@ -317,7 +369,7 @@ struct ConnectionStateMachineTests {
     var bench = Bench()
     bench.take()
     _ = bench.state.goAway()
-    bench.state.leave(now: bench.now)
+    bench.state.leave()
     #expect(bench.end() == [.wait])
     bench.answer()
     #expect(bench.end() == [.endEncryption, .close])

@@ -1,5 +1,7 @@
+import NIOCore
 import NeedletailClient
 import NeedletailCore
+import NeedletailTLS
 import NeedletailTestSupport
 import NeedletailWire
 import Testing
@@ -41,14 +43,6 @@ struct ConnectionTests {
       // Not by a client, whose connection might end likewise before it gets a word in on a busy machine.
       let metrics = test.server.metricsText
       #expect(TestServer.sum(of: "needletail_connections_evicted_total", ["reason": "idle"], in: metrics) >= 1)
-    }
-  }
-
-  @Test func aPeerThatLeavesTooManyAnswersUnreadIsClosedAndOthersDoNotSuffer() async throws {
-    // Only the bytes may end it here, and below only the time: both are told as the same reason.
-    try await expectSlowReaderIsClosed {
-      $0.limits.stall = .seconds(3600)
-      $0.limits.outputBytesMax = 1 << 20
     }
   }
 
@@ -112,57 +106,76 @@ struct ConnectionTests {
     }
   }
 
-  @Test func manyPeersThatDoNotReadTogetherStayBelowTheTotal() async throws {
+  /// Every connection has more calls waiting than may be in flight, so that each is taken up again after every answer.
+  @Test func callsThatAreHeldBackOnManyConnectionsAreAllAnsweredOnce() async throws {
     try await TestServer.with(
       models: Self.models,
       configure: {
         $0.threads = 1
-        $0.limits.outputBytesMax = 1 << 30
-        $0.limits.outputBytesTotalMax = 48 << 20
+        $0.limits.callsInFlightMax = 1
       }
     ) { test in
-      // 32 MB an answer, of which the sockets take some: far below what one connection may leave unread.
-      let frame = try RawConnection.frame(
-        id: 1,
-        .predict(.init(model: "wide", inputs: [InputTensor.features([Float](repeating: 1, count: 2000), columns: 1)])))
-      var peers: [RawConnection] = []
-      for _ in 0..<4 {
-        let raw = try await RawConnection.connect(to: test.address, autoRead: false)
-        raw.push(frame)
-        peers.append(raw)
+      let calls = 40 as UInt64
+      let frames = try (1...calls).flatMap {
+        try RawConnection.frame(id: $0, .predict(.init(model: "people", inputs: BadCall.good)))
       }
-      func sum(_ name: String, _ labels: [String: String] = [:]) -> Double {
-        TestServer.sum(of: name, labels, in: test.server.metricsText)
+      let peers = try (0..<200).map { _ in try BlockingPeer(port: test.port, receiveBytes: 0) }
+      for peer in peers { try peer.send(frames) }
+      nonisolated(unsafe) let readers = peers
+      let wrong = try await BlockingPeer.run {
+        try readers.count { peer in try (1...calls).map { _ in try peer.next()?.id } != Array(1...calls) }
       }
-      while sum("needletail_connections_evicted_total", ["reason": "output_bytes_total"]) == 0 {
-        try await Task.sleep(for: .milliseconds(5))
-      }
-      while sum("needletail_requests_total", ["model": "wide", "status": "OK"]) < 4 {
-        try await Task.sleep(for: .milliseconds(5))
-      }
-      #expect(sum("needletail_output_waiting_bytes") <= Double(48 << 20))
-      for raw in peers { await raw.close() }
-      while sum("needletail_output_waiting_bytes") > 0 { try await Task.sleep(for: .milliseconds(5)) }
+      #expect(wrong == 0)
+      #expect(test.figure("needletail_requests_total", ["model": "people", "status": "OK"]) == 200 * Double(calls))
+      #expect(test.figure("needletail_requests_in_flight") == 0)
     }
   }
 
-  @Test func aSlowReaderWithinItsLimitsGetsEverything() async throws {
-    try await TestServer.with(models: Self.models, configure: { $0.limits.outputBytesMax = 64 << 20 }) { test in
-      let raw = try await RawConnection.connect(to: test.address)
-      let inputs = [InputTensor.features([Float](repeating: 1, count: 100), columns: 1)]
-      var bytes: [UInt8] = []
-      for id in 1...40 as ClosedRange<UInt64> {
-        bytes += try RawConnection.frame(id: id, .predict(.init(model: "wide", inputs: inputs)))
+  /// Calls, the end of TLS and the end of the stream arrive in one piece, while only one call may be in flight.
+  @Test func callsThatAreHeldBackWhenTLSEndsAreAnswered() async throws {
+    let authority = try Certificates()
+    let pair = try authority.issue("server")
+    try await TestServer.with(
+      models: Self.models,
+      configure: {
+        $0.limits.callsInFlightMax = 1
+        $0.tls = TLSFiles(certificate: pair.certificate, key: pair.key)
       }
-      try await raw.send(bytes)
-      var seen: Set<UInt64> = []
-      while seen.count < 40, let response = await raw.next() {
-        guard case .predict(let answer) = response.result else { break }
-        #expect(answer.floats("probabilities")?.count == 400_000)
-        seen.insert(response.id)
+    ) { test in
+      let (port, ca) = (test.port, authority.ca)
+      let ids = try await BlockingPeer.run {
+        let context = try TLSContext(clientTrusting: TLSCertificate.read(path: ca), identity: nil)
+        let session = try TLSSession(.client(context, serverName: "127.0.0.1"))
+        let peer = try BlockingPeer(port: port, receiveBytes: 0)
+        var sealed = ByteBuffer()
+        var plain = ByteBuffer()
+        while !session.isReady {
+          session.seal(UnsafeRawBufferPointer(start: nil, count: 0), into: &sealed)
+          try peer.send(Array(sealed.readableBytesView))
+          sealed.clear()
+          try peer.read().withUnsafeBytes { try session.open($0, into: &plain) }
+        }
+        for id in 1...20 as ClosedRange<UInt64> {
+          let frame = try RawConnection.frame(id: id, .predict(.init(model: "people", inputs: BadCall.good)))
+          frame.withUnsafeBytes { session.seal($0, into: &sealed) }
+        }
+        session.end()
+        session.seal(UnsafeRawBufferPointer(start: nil, count: 0), into: &sealed)
+        try peer.send(Array(sealed.readableBytesView))
+        peer.endOutput()
+        while true {
+          let bytes = try peer.read()
+          if bytes.isEmpty { break }
+          // After its own end OpenSSL still reads.
+          try bytes.withUnsafeBytes { try session.open($0, into: &plain) }
+        }
+        var ids: [UInt64] = []
+        var frames = FrameDecoder(frameBytesMax: Limits.frameBytesHardCap)
+        frames.append(&plain)
+        while let frame = try frames.next() { ids.append(try ResponseDecoder.decode(frame).id) }
+        return ids
       }
-      #expect(seen.count == 40)
-      await raw.close()
+      #expect(ids == Array(1...20))
     }
   }
 }

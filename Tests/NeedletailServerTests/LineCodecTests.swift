@@ -62,7 +62,7 @@ private final class LineCodec: ConnectionCodec {
     tensors = [
       TensorView(
         name: Self.tensorName.withUnsafeBytes { $0 }, type: .float32, shape: shape.withUnsafeBufferPointer { $0 },
-        data: values.withUnsafeBytes { $0 }, strings: UnsafeBufferPointer(start: nil, count: 0))
+        data: values.withUnsafeBytes { $0 })
     ]
     return (tensors.withUnsafeBufferPointer { $0 }, UnsafeBufferPointer(start: nil, count: 0))
   }

@@ -80,8 +80,7 @@ final class BatcherBench {
                 return UnsafeRawBufferPointer(rebasing: joined[start..<start + bytes.count])
               }
               let tensor = TensorView(
-                name: name, type: .float32, shape: shape, data: data,
-                strings: UnsafeBufferPointer(start: nil, count: 0))
+                name: name, type: .float32, shape: shape, data: data)
               names.withUnsafeBufferPointer { names in
                 withUnsafePointer(to: tensor) { tensor in
                   let deadline = Deadline(arrival: writer.time, timeoutMicroseconds: timeoutMicroseconds)

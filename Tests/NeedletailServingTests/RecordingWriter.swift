@@ -52,7 +52,7 @@ final class RecordingWriter: ResponseWriter {
 
   func answer(
     _ address: ReplyAddress, _ schema: Schema, rows: Int, values: UnsafeBufferPointer<UnsafePointer<Float>>,
-    selection: UInt64, timing: AnswerTiming
+    selection: UInt64, timing: AnswerTiming, memory: CallMemory?
   ) {
     let outputs = schema.model.compiled.plan.outputs
     answers[address.id] = Answer(

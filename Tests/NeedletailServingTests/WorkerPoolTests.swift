@@ -172,24 +172,59 @@ struct WorkerPoolTests {
 
   @Test(.enabled(if: Allocations.areCounted)) func memoryOfCallsIsUsedAgain() throws {
     var slab = CallSlab(mailbox: Mailbox {})
-    let first = slab.take(floats: 3000)
+    let first = slab.take(inputFloats: 1000, outputFloats: 2000, isLarge: false)
     let call = try #require(first)
-    #expect(call.capacityFloats == 4096)
+    #expect(call.memory.capacityFloats == 4096)
     slab.giveBack(call)
     let before = Allocations.during {}
     var second: QueuedCall?
-    let made = Allocations.during { second = slab.take(floats: 4096) }
+    let made = Allocations.during { second = slab.take(inputFloats: 4096, outputFloats: 0, isLarge: false) }
     #expect(before == 0 && made == 0)
     #expect(second === call)
     // As much as a loop may hold, and no more; but one alone may be of any size.
-    let tooMuch = slab.take(floats: Limits.queuedFloatsMax)
+    let tooMuch = slab.take(inputFloats: Limits.queuedFloatsMax, outputFloats: 0, isLarge: false)
     #expect(tooMuch == nil)
     slab.giveBack(call)
-    let alone = slab.take(floats: Limits.queuedFloatsMax * 2)
+    let alone = slab.take(inputFloats: Limits.queuedFloatsMax * 2, outputFloats: 0, isLarge: false)
     slab.giveBack(try #require(alone))
     slab.trim()
     let held = slab.floatsHeld
-    #expect(held == 0)
+    #expect(held <= Limits.queuedFloatsKept)
+  }
+
+  @Test func memoryThatAPeakTookIsFreedWhileOtherCallsAreOut() throws {
+    var slab = CallSlab(mailbox: Mailbox {})
+    let calls = (0..<10).compactMap { _ in slab.take(inputFloats: 1 << 20, outputFloats: 0, isLarge: false) }
+    #expect(calls.count == 10)
+    let last = slab.take(inputFloats: 10, outputFloats: 10, isLarge: false)
+    for call in calls { slab.giveBack(call) }
+    slab.trim()
+    let (held, taken) = (slab.floatsHeld, slab.floatsTaken)
+    #expect(held <= Limits.queuedFloatsKept)
+    #expect(taken == 1024)
+    slab.giveBack(try #require(last))
+    let rest = slab.floatsTaken
+    #expect(rest == 0)
+  }
+
+  @Test func aLargeAnswersMemoryLivesAsLongAsItIsKept() throws {
+    var slab = CallSlab(mailbox: Mailbox {})
+    // More than a loop may hold: answers that are sent from where they are count elsewhere.
+    let first = slab.take(inputFloats: 1000, outputFloats: Limits.queuedFloatsMax, isLarge: true)
+    let second = slab.take(inputFloats: 1000, outputFloats: Limits.queuedFloatsMax, isLarge: true)
+    let call = try #require(first)
+    let (taken, held) = (slab.floatsTaken, slab.floatsHeld)
+    #expect(taken == 2000 && held == 0)
+    call.layOut(inputFloats: 1000, outputFloats: Limits.queuedFloatsMax)
+    call.output[0] = 5
+    call.output[1 << 20] = 7
+    let kept = call.memory
+    slab.giveBack(call)
+    slab.giveBack(try #require(second))
+    #expect(call.output[0] == 5)
+    for _ in 0..<16 { kept.discard(before: kept.floats + 1000 + (1 << 20)) }
+    #expect(call.output[0] == 0, "pages that were read went back to the system")
+    #expect(call.output[1 << 20] == 7)
   }
 
   @Test func manyWorkersLoseNoCall() throws {

@@ -35,17 +35,22 @@ public final class TensorFixture: @unchecked Sendable {
   public func add(
     _ name: String, _ type: DataType?, _ shape: [UInt64], data: [UInt8] = [], strings: [[UInt8]] = []
   ) -> TensorFixture {
-    let views = strings.map { copy($0) }
-    let stringBlock = block(bytes: views.count * MemoryLayout<UnsafeRawBufferPointer>.stride)
-      .bindMemory(to: UnsafeRawBufferPointer.self, capacity: views.count)
-    for (index, view) in views.enumerated() { (stringBlock + index).initialize(to: view) }
+    let texts = copy(Array(strings.joined()))
+    let placeBlock = block(bytes: strings.count * MemoryLayout<TextElements.Place>.stride)
+      .bindMemory(to: TextElements.Place.self, capacity: strings.count)
+    var offset = 0
+    for (index, text) in strings.enumerated() {
+      (placeBlock + index).initialize(to: .init(offset: UInt32(offset), count: UInt32(text.count)))
+      offset += text.count
+    }
     let shapeBlock = block(bytes: shape.count * 8).bindMemory(to: UInt64.self, capacity: shape.count)
     for (index, size) in shape.enumerated() { (shapeBlock + index).initialize(to: size) }
     list.append(
       TensorView(
         name: copy(Array(name.utf8)), type: type,
         shape: UnsafeBufferPointer(start: shapeBlock, count: shape.count), data: copy(data),
-        strings: UnsafeBufferPointer(start: stringBlock, count: views.count)))
+        strings: TextElements(
+          base: texts.baseAddress, places: UnsafeBufferPointer(start: placeBlock, count: strings.count))))
     self.views.deallocate()
     self.views = .allocate(capacity: list.count)
     _ = self.views.initialize(from: list)

@@ -71,6 +71,38 @@ struct PredictResponseEncoderTests {
     #expect(answer.floats("probabilities")?.count == rows * 2)
   }
 
+  @Test("pieces of any size are together the frame that is written in one go", arguments: [1, 7, 100, 1000, 1 << 20])
+  func pieces(bytes: Int) throws {
+    for rows in [1, 2, 100, 2000] {
+      for selection in [0b111, 0b001, 0b010, 0b100, 0b101, 0] as [UInt64] {
+        let classes = (0..<rows).map { Float($0 % 2) }
+        let probabilities = (0..<rows * 2).map { Float($0) }
+        var whole = ByteBuffer()
+        var cut = ByteBuffer()
+        probabilities.withUnsafeBufferPointer { probabilities in
+          classes.withUnsafeBufferPointer { classes in
+            [probabilities.baseAddress!, classes.baseAddress!, classes.baseAddress!].withUnsafeBufferPointer { values in
+              let timing = ResponseTiming(queueMicroseconds: 300, computeMicroseconds: 1, batchRows: UInt32(rows))
+              encoder.append(
+                id: 1 << 40, rows: rows, values: values, selection: selection, timing: timing, to: &whole)
+              var pieces = encoder.pieces(
+                id: 1 << 40, rows: rows, values: values, selection: selection, timing: timing)!
+              var left = pieces.bytesLeft
+              #expect(left == whole.readableBytes)
+              while left > 0 {
+                encoder.append(&pieces, values: values, bytes: bytes, to: &cut)
+                #expect(pieces.bytesLeft < left, "every piece brings the end nearer")
+                #expect(left - pieces.bytesLeft < bytes + 200, "a piece is not much longer than it was asked to be")
+                left = pieces.bytesLeft
+              }
+            }
+          }
+        }
+        #expect(cut == whole, "\(rows) rows, outputs \(selection)")
+      }
+    }
+  }
+
   @Test("a class index that is no class does not trap")
   func strangeIndex() throws {
     let answer = try answer(rows: 3, selection: 0b110, classes: [.nan, -5, 1e30])

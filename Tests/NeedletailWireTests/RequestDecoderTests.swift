@@ -76,6 +76,37 @@ struct RequestDecoderTests {
     try Self.decode(Self.encode([long])) { #expect($0.tensors[0].strings.count == 10_000) }
   }
 
+  @Test("text of any length fits the budget", arguments: ["", "7", "Y", "M", "12", "blue"])
+  func shortTextFits(_ text: String) throws {
+    let rows = [String](repeating: text, count: 4096 * 64)
+    let dense = InputTensor(name: "features", type: .string, shape: [4096, 64], data: [], strings: rows)
+    try Self.decode(Self.encode([dense])) { view in
+      #expect(view.tensors[0].strings.count == 4096 * 64)
+      let same = view.tensors[0].strings.count { String(decoding: $0, as: UTF8.self) == text }
+      #expect(same == 4096 * 64)
+    }
+    let columns = (0..<64).map { InputTensor.column("c\($0)", [String](repeating: text, count: 4096)) }
+    try Self.decode(Self.encode(columns)) { view in
+      #expect(view.tensors.count == 64)
+      for tensor in view.tensors {
+        let same = tensor.strings.count { String(decoding: $0, as: UTF8.self) == text }
+        #expect(same == 4096)
+      }
+    }
+  }
+
+  @Test("a text costs 8 bytes, a dimension 8, a tensor 80: as proto/README.md says")
+  func costs() throws {
+    func spent(_ inputs: [InputTensor]) throws -> Int {
+      let arena = MessageArena()
+      try Self.decode(Self.encode(inputs), arena: arena) { _ in }
+      return arena.bytesSpent
+    }
+    #expect(try spent([.column("a", ["x"])]) == 80 + 8 + 8)
+    #expect(try spent([.column("a", ["x", "y", ""])]) == 80 + 8 + 24)
+    #expect(try spent([.features([1, 2], columns: 2)]) == 80 + 16)
+  }
+
   @Test("refuses counts beyond their limits, naming limit and count")
   func limits() throws {
     let tensor = InputTensor(name: "x", type: .float32, shape: [1], data: [0, 0, 0, 0])
@@ -116,10 +147,16 @@ struct RequestDecoderTests {
     let payload = amplifier.payload(count: 10_000)
     let budget = 4 * payload.count + (64 << 10)
     switch amplifier {
-    case .emptyTensors, .emptyStrings:
+    case .emptyTensors:
       let error = #expect(throws: ServingError.self) { try Self.decode(payload, arena: arena) { _ in } }
       #expect(error?.code == .invalidArgument)
       #expect(error?.message.contains("\(budget) bytes") == true)
+    case .emptyStrings:
+      try Self.decode(payload, arena: arena) { view in
+        let empty = view.tensors[0].strings.count { $0.isEmpty }
+        #expect(empty == 10_000)
+      }
+      #expect(arena.bytesSpent <= budget)
     case .unknownFields, .unknownInTensor, .emptyCalls:
       // They cost nothing, so they are ignored as any unknown field is.
       try Self.decode(payload, arena: arena) { _ in }

@@ -9,6 +9,8 @@ internal import NeedletailWire
 final class BinaryCodec: ConnectionCodec {
   /// Tensors of the call that was given out last.
   private var pending = PredictBody()
+  /// Bytes of the frame that was taken last.
+  private var frameBytes = 0
 
   override func next(
     _ input: inout ReceiveBuffer, _ arena: MessageArena, _ output: inout ByteBuffer
@@ -20,7 +22,8 @@ final class BinaryCodec: ConnectionCodec {
     } catch {
       return .fail(CodecFailure(error))
     }
-    input.consume(4 + frame.count)
+    frameBytes = 4 + frame.count
+    input.consume(frameBytes)
     do throws(ServingError) {
       let (view, body) = try RequestDecoder.decodeHead(frame, arena: arena)
       guard view.id != 0 else {
@@ -33,6 +36,8 @@ final class BinaryCodec: ConnectionCodec {
     }
   }
 
+  override func putBack(_ input: inout ReceiveBuffer) { input.unconsume(frameBytes) }
+
   override func body(
     _ arena: MessageArena
   ) throws(ServingError) -> (
@@ -44,9 +49,17 @@ final class BinaryCodec: ConnectionCodec {
   override func write(_ answer: PredictAnswer, to output: inout ByteBuffer) {
     answer.schema.binary.append(
       id: answer.id, rows: answer.rows, values: answer.values, selection: answer.selection,
-      timing: ResponseTiming(
-        queueMicroseconds: answer.timing.queueMicroseconds, computeMicroseconds: answer.timing.computeMicroseconds,
-        batchRows: answer.timing.batchRows), to: &output)
+      timing: ResponseTiming(answer.timing), to: &output)
+  }
+
+  override func stream(_ answer: PredictAnswer, memory: CallMemory) -> AnswerStream? {
+    BinaryAnswerStream(answer, memory: memory)
+  }
+
+  override class func encode(_ answer: ControlAnswer, id: UInt64) -> ByteBuffer? {
+    var frame = ByteBuffer()
+    answer.append(id: id, to: &frame)
+    return frame
   }
 
   override func write(_ error: ServingError, id: UInt64, to output: inout ByteBuffer) {

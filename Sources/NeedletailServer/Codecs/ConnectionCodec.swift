@@ -44,6 +44,12 @@ class ConnectionCodec {
     preconditionFailure("a codec must implement this method")
   }
 
+  /// Puts the call that ``next(_:_:_:)`` gave out last back to the front of `input`: it is taken again when its
+  /// connection has room for its answer.
+  func putBack(_ input: inout ReceiveBuffer) {
+    preconditionFailure("a codec must implement this method")
+  }
+
   /// Reads the tensors of the predict call that ``next(_:_:_:)`` gave out last. Only admitted calls come this far.
   /// - Throws: `.invalidArgument` naming the field; the call fails and the connection goes on.
   func body(
@@ -60,6 +66,15 @@ class ConnectionCodec {
   func write(_ answer: PredictAnswer, to output: inout ByteBuffer) {
     preconditionFailure("a codec must implement this method")
   }
+
+  /// A large answer to a predict call, to be written piece by piece; nothing else is written before its end.
+  /// - Parameter memory: memory of the answer's values, which may be kept.
+  /// - Returns: nil if this protocol writes it as a whole.
+  func stream(_ answer: PredictAnswer, memory: CallMemory) -> AnswerStream? { nil }
+
+  /// Encodes the answer to a call that is no prediction, on any thread.
+  /// - Returns: nil if this protocol writes it on the loop, by `write`.
+  class func encode(_ answer: ControlAnswer, id: UInt64) -> ByteBuffer? { nil }
 
   /// Writes an error in place of an answer; id 0 stands for an error about the connection.
   func write(_ error: ServingError, id: UInt64, to output: inout ByteBuffer) {

@@ -184,10 +184,10 @@ extension ServerSetting {
     "Calls of one connection accepted and not answered; further ones wait unread")
   static let outputBytes = ServerSetting(
     "limits.output_bytes_max", .integer(65_536...(1 << 32)), default: "\(Limits.outputBytesMaxDefault)",
-    "Answers waiting for a peer that does not read, before its connection is closed")
+    "Bytes of answers that one connection may have coming: beyond it, its further calls wait unread")
   static let outputBytesTotal = ServerSetting(
     "limits.output_bytes_total_max", .integer(65_536...(1 << 40)), default: "\(Limits.outputBytesTotalMaxDefault)",
-    "Answers waiting for all peers that do not read, before such connections are closed")
+    "Bytes of answers of all connections: beyond it, calls with large answers are refused before they run")
   static let idle = ServerSetting(
     "limits.idle_seconds", .seconds(0.001...86_400), default: "\(Limits.idleSecondsDefault)",
     "A connection that says nothing for so long is closed")
@@ -196,7 +196,7 @@ extension ServerSetting {
     "A connection that stops for so long within a frame is closed")
   static let stall = ServerSetting(
     "limits.stall_seconds", .seconds(0.001...86_400), default: "\(Limits.stallSecondsDefault)",
-    "A connection that takes no answer for so long is closed")
+    "A connection whose waiting answers make no progress, or less than 64 KiB/s, for so long is closed")
   static let handshake = ServerSetting(
     "limits.handshake_seconds", .seconds(0.001...3600), default: "\(Limits.handshakeSecondsDefault)",
     "A connection whose TLS handshake, or whose key, is not there after so long is closed")

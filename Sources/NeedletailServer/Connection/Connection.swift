@@ -6,33 +6,39 @@ internal import NeedletailProtobuf
 internal import NeedletailSecurity
 internal import NeedletailServing
 internal import NeedletailSockets
+internal import NeedletailSystem
 internal import NeedletailTLS
 internal import NeedletailWire
 
 /// One connection: a socket, perhaps encryption, a codec, and the buffers between them. What may happen when is
 /// decided by its ``ConnectionStateMachine``.
 ///
-/// The loop drives it: every method says what happened and none calls the loop. Answers gather in one buffer, which
-/// goes to the socket once per tick; bytes that the socket does not take stay there, in front of later ones. Confined
-/// to its loop.
+/// The loop drives it: every method says what happened and none calls the loop. Answers gather in a ``SendQueue``, which
+/// goes to the socket once per tick, large ones piece by piece in as many ticks as it takes. Confined to its loop.
 final class Connection {
   /// Place of the connection in its loop's table.
   let address: ReplyAddress
   let codec: ConnectionCodec
   /// Who calls, and which calls are allowed.
   var access: ConnectionAccess
-  private(set) var state: ConnectionStateMachine
-  private let context: ConnectionContext
-  private var socket: ConnectionSocket
+  var state: ConnectionStateMachine
+  let context: ConnectionContext
+  var socket: ConnectionSocket
   /// Nil without TLS, and after its end was sent.
-  private var encryption: EncryptedSession?
-  private let isEncrypted: Bool
+  var encryption: EncryptedSession?
+  let isEncrypted: Bool
   private var input = ReceiveBuffer()
-  private var output = ByteBuffer()
+  var queue = SendQueue()
   /// Encrypted bytes that were not sent; unused without TLS.
-  private var sealed = ByteBuffer()
-  /// Bytes that the socket did not take, as last reported to the budget of all connections.
-  private var bytesWaiting = 0
+  var sealed = ByteBuffer()
+  /// Bytes that the connection counts for in the budget of all connections: its waiting answers.
+  var bytesCharged = 0
+  /// Bytes that the answers to the calls in flight may take.
+  var bytesExpected = 0
+  /// Failure of the socket that a send met and did not handle yet.
+  var sendFailure: SystemError?
+  /// Whether the loop has noted that it goes on sending in the next tick.
+  var isSending = false
 
   /// - Parameter tls: nil: bytes are not encrypted.
   /// - Throws: the reason why encryption cannot begin.
@@ -124,9 +130,9 @@ final class Connection {
   /// Takes the next call. Calls that cannot be read, or that come after GoAway, are answered here.
   /// - Parameter arena: memory for the call's views, valid until the next call is taken.
   @inline(__always)
-  func next(_ arena: MessageArena, now: Instant) -> NextCall {
-    while state.mayTakeCall(outputBytes: output.readableBytes) {
-      switch codec.next(&input, arena, &output) {
+  func next(_ arena: MessageArena) -> NextCall {
+    while state.mayTakeCall(outputBytes: queue.frames.readableBytes) {
+      switch codec.next(&input, arena, &queue.frames) {
       case .call(let request):
         let times = state.takeCall()
         guard state.isDraining else { return .call(request, times) }
@@ -136,19 +142,19 @@ final class Connection {
         context.counters.frameError(.undecodable).add(shard: context.shard)
         reject(id: id, error)
       case .wait:
-        if state.ranDry(hasPart: !input.isEmpty || codec.bytesPending > 0, now: now) {
+        if state.ranDry(hasPart: !input.isEmpty || codec.bytesPending > 0) {
           context.counters.torn.add(shard: context.shard)
         }
         return .wait
       case .hold:
         state.holdBack()
         return .wait
-      case .end: state.endCalls(now: now)
+      case .end: state.endCalls()
       case .fail(let failure):
         context.counters.frameError(failure.reason).add(shard: context.shard)
         reject(id: 0, error(of: failure))
         input.removeAll()
-        state.endCalls(now: now)
+        state.endCalls()
       }
     }
     return .wait
@@ -162,8 +168,21 @@ final class Connection {
     return .invalidArgument(failure.message)
   }
 
-  /// Notes that a predict call will be answered by ``answer(_:now:)`` or ``answer(id:_:now:)``.
-  func accept(id: UInt64) { state.accept(id: id) }
+  /// Whether the answer to a call fits beside the others of the connection; an answer alone always does.
+  @inline(__always)
+  func hasRoom(for answerBytes: Int) -> Bool { state.hasRoom(for: answerBytes, heldBytes: bytesHeld) }
+
+  /// Puts the call that was taken last back, until there is room for its answer.
+  func putBack(_ times: ConnectionStateMachine.CallTimes, answerBytes: Int) {
+    codec.putBack(&input)
+    state.putBack(times, answerBytes: answerBytes)
+  }
+
+  /// Notes that a predict call will be answered by ``answer(_:_:memory:now:)`` or ``answer(_:_:now:)``.
+  func accept(_ address: ReplyAddress) {
+    state.accept(id: address.id)
+    bytesExpected += Int(address.answerBytes)
+  }
 
   /// Notes that a control call will be answered by ``answerControl(id:_:now:)``.
   /// - Returns: false if there are too many.
@@ -176,121 +195,72 @@ final class Connection {
   }
 
   /// Takes no further call; answers still go out, then the connection ends.
-  func endCalls(now: Instant) { state.endCalls(now: now) }
+  func endCalls() { state.endCalls() }
 
   // MARK: answers
 
+  /// - Parameter memory: memory of a large answer's values; nil: it is written now.
   @inline(__always)
-  func answer(_ answer: PredictAnswer, now: Instant) {
-    codec.write(answer, to: &output)
-    state.answered(now: now)
-    access.settle()
+  func answer(_ answer: PredictAnswer, _ address: ReplyAddress, memory: CallMemory?, now: Instant) {
+    if let memory {
+      queueLarge(answer, memory)
+    } else {
+      codec.write(answer, to: &queue.frames)
+    }
+    answered(address, now: now)
   }
 
-  func answer(id: UInt64, _ error: ServingError, now: Instant) {
-    codec.write(error, id: id, to: &output)
+  @inline(never)
+  private func queueLarge(_ answer: PredictAnswer, _ memory: CallMemory) {
+    if let stream = codec.stream(answer, memory: memory) {
+      queue.append(stream)
+    } else {
+      codec.write(answer, to: &queue.frames)
+    }
+  }
+
+  func answer(_ address: ReplyAddress, _ error: ServingError, now: Instant) {
+    codec.write(error, id: address.id, to: &queue.frames)
+    answered(address, now: now)
+  }
+
+  @inline(__always)
+  private func answered(_ address: ReplyAddress, now: Instant) {
+    bytesExpected -= Int(address.answerBytes)
+    // The next flush corrects the estimate that the answer was admitted with.
+    if address.isLarge { bytesCharged += Int(address.answerBytes) }
     state.answered(now: now)
     access.settle()
   }
 
   func answerControl(id: UInt64, _ answer: ControlAnswer, now: Instant) {
-    codec.write(answer, id: id, to: &output)
+    codec.write(answer, id: id, to: &queue.frames)
+    state.answeredControl(now: now)
+    access.settle()
+  }
+
+  /// Queues an answer that was encoded off the loop. Where all answers that wait leave no room for it, the call is
+  /// rejected instead.
+  func answerControl(id: UInt64, encoded: ByteBuffer, now: Instant) {
+    let bytes = encoded.readableBytes
+    if bytes <= Limits.contiguousAnswerBytesMax {
+      queue.frames.writeImmutableBuffer(encoded)
+    } else if context.outputBudget.reserve(bytes) {
+      bytesCharged += bytes
+      queue.append(EncodedAnswerStream(encoded))
+    } else {
+      codec.write(context.outputBudget.rejection(of: bytes), id: id, to: &queue.frames)
+    }
     state.answeredControl(now: now)
     access.settle()
   }
 
   func answerAuthenticated(id: UInt64, principal: String) {
-    codec.writeAuthenticated(id: id, principal: principal, to: &output)
+    codec.writeAuthenticated(id: id, principal: principal, to: &queue.frames)
   }
 
   /// Answers a call that was not accepted.
-  func reject(id: UInt64, _ error: ServingError) { codec.write(error, id: id, to: &output) }
-
-  // MARK: sending
-
-  /// What a flush led to.
-  enum Flushed {
-    /// Nothing that concerns the loop.
-    case done
-    /// Calls that arrived earlier can be taken now.
-    case resumed
-    case closed
-  }
-
-  /// Notes that the poller reported room in the socket.
-  /// - Returns: whether the connection waited for it.
-  func hasRoom() -> Bool {
-    guard !state.isClosed, socket.isFull else { return false }
-    socket.hasRoom()
-    return true
-  }
-
-  /// Hands to the socket what has gathered, takes the next step towards the connection's end, and tells the poller what
-  /// to wait for. The loop calls it once at the end of a tick for each connection that it touched.
-  func flush(_ poller: borrowing Poller, now: Instant) -> Flushed {
-    send(now: now)
-    guard !state.isClosed else { return .closed }
-    let isResumed = state.flushed(unsentBytes: unsentBytes, now: now)
-    finish()
-    guard !state.isClosed else { return .closed }
-    socket.want(bytes: state.wantsBytes, poller)
-    return isResumed ? .resumed : .done
-  }
-
-  /// Hands to the socket what has gathered and nothing else: before work that takes long.
-  func send(now: Instant) {
-    guard !state.isClosed else { return }
-    encryption?.seal(&output, into: &sealed)
-    if let failure = encryption?.failure { return failSession(failure) }
-    // A socket that is full reports when it has room.
-    if !socket.isFull { sendUnsent() }
-    measureUnsent()
-  }
-
-  /// Bytes on their way out that the kernel has not taken.
-  private var unsentBytes: Int { isEncrypted ? sealed.readableBytes : output.readableBytes }
-
-  private func sendUnsent() {
-    if isEncrypted { send(&sealed) } else { send(&output) }
-  }
-
-  private func send(_ bytes: inout ByteBuffer) {
-    guard bytes.readableBytes > 0 else { return }
-    switch bytes.withUnsafeReadableBytes({ socket.send($0) }) {
-    case .failure(let error): fail(error)
-    case .bytes(let count):
-      context.counters.sentBytes.add(UInt64(count), shard: context.shard)
-      if count == bytes.readableBytes { return bytes.clear() }
-      bytes.moveReaderIndex(forwardBy: count)
-      // The bytes that wait take no more than twice their size.
-      if bytes.readerIndex > bytes.readableBytes { bytes.discardReadBytes() }
-    }
-  }
-
-  /// Closes a peer that asks and does not read, before it fills the server's memory, alone or together with others.
-  private func measureUnsent() {
-    let unsent = unsentBytes
-    guard unsent > 0 || bytesWaiting > 0, !state.isClosed else { return }
-    let isAboveTotal = context.outputBudget.move(by: unsent - bytesWaiting)
-    bytesWaiting = unsent
-    if unsent > context.outputBytesMax { return evict(.slowReader) }
-    if isAboveTotal, unsent > 0 { evict(.outputBytesTotal) }
-  }
-
-  private func finish() {
-    while true {
-      switch state.end(unsentBytes: unsentBytes) {
-      case .wait: return
-      case .endEncryption:
-        guard encryption != nil else { continue }
-        encryption?.end(into: &sealed)
-        encryption = nil
-        if !socket.isFull { sendUnsent() }
-      case .endOutput: socket.endOutput()
-      case .close: return close()
-      }
-    }
-  }
+  func reject(id: UInt64, _ error: ServingError) { codec.write(error, id: id, to: &queue.frames) }
 
   // MARK: read pauses
 
@@ -306,28 +276,31 @@ final class Connection {
   /// Announces the end: calls after the last one taken are not executed.
   func goAway() {
     guard let lastID = state.goAway() else { return }
-    codec.writeGoAway(lastID: lastID, to: &output)
+    codec.writeGoAway(lastID: lastID, to: &queue.frames)
   }
 
   /// Lets the connection close as soon as nothing is owed to the peer.
-  func leave(now: Instant) { state.leave(now: now) }
+  func leave() { state.leave() }
 
   /// Closes the connection if a time limit has passed, and frees memory of a quiet one. Called once in every round of
   /// the loop's ``TimeoutSweep``.
   func checkTimeouts(now: Instant) {
+    if state.isBehind { state.outputWaits(taken: socket.bytesTaken, now: now) }
     if let encryption, encryption.isOverdue(context.bounds.handshakeNanoseconds, now: now) {
       failHandshake(.timeout, "no end within the time given")
-    } else if let reason = state.overdue(bytesBuffered: input.unread.count + codec.bytesPending, now: now) {
+    } else if let reason = state.overdue(
+      bytesBuffered: input.unread.count + codec.bytesPending, isMemoryShort: context.outputBudget.isShort, now: now)
+    {
       if reason == .stalledFrame {
         context.counters.stalled.add(shard: context.shard)
         reject(id: 0, .invalidArgument("frame: expected its end in time, found silence"))
-        send(now: now)
+        send()
       }
       evict(reason)
     } else if unsentBytes == 0, state.isQuiet(now: now) {
       input.trim()
-      guard output.capacity + sealed.capacity > Limits.idleOutputBytesMax else { return }
-      output = ByteBuffer()
+      guard queue.capacity + sealed.capacity > Limits.idleOutputBytesMax else { return }
+      queue.trim()
       sealed = ByteBuffer()
     }
   }
@@ -339,9 +312,9 @@ final class Connection {
     close()
   }
 
-  private func failSession(_ error: TLSError) {
+  func failSession(_ error: TLSError) {
     // An alert with the reason may still reach the client.
-    encryption?.seal(&output, into: &sealed)
+    encryption?.collect(into: &sealed)
     if case .bytes(let count) = sealed.withUnsafeReadableBytes({ socket.send($0) }) {
       context.counters.sentBytes.add(UInt64(count), shard: context.shard)
     }
@@ -358,7 +331,7 @@ final class Connection {
     close()
   }
 
-  private func fail(_ error: any Error) {
+  func fail(_ error: any Error) {
     if let encryption, !encryption.isHandshakeDone { return failHandshake(.closed, "\(error)") }
     context.logger.debug("connection failed", metadata: ["error": "\(error)"])
     close()
@@ -369,8 +342,10 @@ final class Connection {
     guard !state.isClosed else { return }
     state.close()
     encryption = nil
-    _ = context.outputBudget.move(by: -bytesWaiting)
-    bytesWaiting = 0
+    context.outputBudget.move(by: -bytesCharged)
+    bytesCharged = 0
+    // Memory of large answers must not wait for the loop to let go of the connection.
+    queue = SendQueue()
     socket.close()
   }
 }

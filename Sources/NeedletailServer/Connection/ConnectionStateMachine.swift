@@ -14,6 +14,7 @@ internal import NeedletailCore
 /// | reading  | the connection is made                            |                                                |
 /// | paused   | admission asked for a read pause                  | the loop's timer ends it                       |
 /// | heldBack | enough calls in flight, or enough answers written | a flush finds fewer calls in flight            |
+/// | roomless | a call's answer finds no room beside the others   | a flush finds room for it                      |
 /// | blocked  | a flush leaves too much with the connection       | a flush leaves a quarter of that               |
 ///
 /// Each leads back to `reading`; `blocked` replaces any other.
@@ -22,6 +23,7 @@ struct ConnectionStateMachine: ~Copyable {
   struct Bounds: Sendable {
     var frameBytesMax: Int
     var callsInFlightMax: Int
+    var outputBytesMax: Int
     var idleNanoseconds: UInt64
     var frameNanoseconds: UInt64
     var stallNanoseconds: UInt64
@@ -30,6 +32,7 @@ struct ConnectionStateMachine: ~Copyable {
     init(_ limits: ServerConfiguration.ConnectionLimits) {
       frameBytesMax = limits.frameBytesMax
       callsInFlightMax = limits.callsInFlightMax
+      outputBytesMax = limits.outputBytesMax
       idleNanoseconds = UInt64(clamping: limits.idle.nanoseconds)
       frameNanoseconds = UInt64(clamping: limits.frame.nanoseconds)
       stallNanoseconds = UInt64(clamping: limits.stall.nanoseconds)
@@ -42,10 +45,10 @@ struct ConnectionStateMachine: ~Copyable {
     case open
     /// GoAway was sent: calls are rejected. Next: `ending`, `closed`.
     case draining
-    /// No more calls are taken; some are not answered. Next: `finishing`, `closed`.
-    case ending(since: Instant)
+    /// No more calls are taken; some are not answered, or their answers not encoded. Next: `finishing`, `closed`.
+    case ending
     /// All calls are answered; bytes wait for the socket. Next: `lingering`, `closed`.
-    case finishing(since: Instant)
+    case finishing
     /// This side has ended its stream; the peer has not. Next: `closed`.
     case lingering(since: Instant)
     case closed
@@ -58,8 +61,10 @@ struct ConnectionStateMachine: ~Copyable {
     case paused(ReadPause)
     /// No call is taken before fewer than so many are in flight.
     case heldBack(below: Int)
+    /// The call that is next has an answer of so many bytes, for which there is no room beside those of earlier calls.
+    case roomless(bytes: Int)
     /// The peer does not read its answers.
-    case blocked(since: Instant)
+    case blocked
   }
 
   /// Times of a call that was taken.
@@ -76,9 +81,9 @@ struct ConnectionStateMachine: ~Copyable {
     case idle
     /// The peer stopped, or trickled, within a frame.
     case stalledFrame = "stalled_frame"
-    /// The peer takes no answers.
+    /// The peer takes nothing of its answers, or less than the slowest rate.
     case slowReader = "slow_reader"
-    /// The peer takes its answers too slowly, and all such peers together take too much memory.
+    /// The peer has taken nothing for a second, while all answers that wait take too much memory.
     case outputBytesTotal = "output_bytes_total"
     /// The peer has all its answers and does not close its side.
     case lingering
@@ -99,6 +104,8 @@ struct ConnectionStateMachine: ~Copyable {
   private let bounds: Bounds
   private var phase = Phase.open
   private var intake = Intake.reading
+  /// Nil: the socket takes what there is.
+  private var backlog: PeerProgress?
   private var isInputEnded = false
   /// Time at which the unfinished call began to arrive; nil between calls.
   private var callStart: Instant?
@@ -154,7 +161,8 @@ struct ConnectionStateMachine: ~Copyable {
 
   // MARK: taking calls
 
-  /// Whether another call may be taken now. If not, a later ``flushed(unsentBytes:now:)`` says when to go on.
+  /// Whether another call may be taken now. If not, a later ``flushed(unsentBytes:heldBytes:isMemoryShort:)`` says when
+  /// to go on.
   /// - Parameter outputBytes: bytes of answers written and not yet handed to the socket.
   mutating func mayTakeCall(outputBytes: Int) -> Bool {
     guard takesCalls, case .reading = intake else { return false }
@@ -183,12 +191,25 @@ struct ConnectionStateMachine: ~Copyable {
     intake = .heldBack(below: callsInFlight)
   }
 
+  /// Whether an answer of `bytes` bytes fits beside the others of the connection. An answer alone may be of any size.
+  /// - Parameter heldBytes: bytes of answers that are expected or wait.
+  func hasRoom(for bytes: Int, heldBytes: Int) -> Bool {
+    heldBytes == 0 || heldBytes + bytes <= bounds.outputBytesMax
+  }
+
+  /// Notes that a call was put back because there is no room for its answer.
+  /// - Parameter times: from ``takeCall()``; its first byte came when it came.
+  mutating func putBack(_ times: CallTimes, answerBytes: Int) {
+    callStart = times.began
+    intake = .roomless(bytes: answerBytes)
+  }
+
   /// Notes that no whole call is left.
   /// - Parameter hasPart: whether a part of a call is there.
   /// - Returns: whether the peer ended its stream within a call.
-  mutating func ranDry(hasPart: Bool, now: Instant) -> Bool {
+  mutating func ranDry(hasPart: Bool) -> Bool {
     if isInputEnded {
-      phase = .ending(since: now)
+      phase = .ending
       return hasPart
     }
     if !hasPart {
@@ -200,8 +221,8 @@ struct ConnectionStateMachine: ~Copyable {
   }
 
   /// Takes no further call: the peer announced its last one, its bytes make no sense, or it showed too many wrong keys.
-  mutating func endCalls(now: Instant) {
-    if takesCalls { phase = .ending(since: now) }
+  mutating func endCalls() {
+    if takesCalls { phase = .ending }
   }
 
   /// Notes that the peer has authenticated.
@@ -255,25 +276,51 @@ struct ConnectionStateMachine: ~Copyable {
 
   /// Notes what a flush left behind. A peer that asks and does not read must not fill the server's memory: no call of
   /// it is taken before it has read most of its answers, for it is not to be let in for every packet that it takes.
-  /// - Parameter unsentBytes: bytes that the socket did not take.
+  /// - Parameters:
+  ///   - unsentBytes: bytes of whole answers that the socket did not take; large ones wait where they were computed.
+  ///   - heldBytes: bytes of all answers that are expected or wait.
+  ///   - isMemoryShort: whether the answers of all connections are above their total.
   /// - Returns: whether calls can be taken again that had to wait.
-  mutating func flushed(unsentBytes: Int, now: Instant) -> Bool {
-    let high = Limits.outputBytesHighWater
+  mutating func flushed(unsentBytes: Int, heldBytes: Int = 0, isMemoryShort: Bool = false) -> Bool {
+    let high = isMemoryShort ? 0 : Limits.outputBytesHighWater
     switch intake {
-    case .blocked(let since):
-      if unsentBytes > high / 4 {
-        intake = .blocked(since: since)
-        return false
-      }
-    case .reading, .paused, .heldBack:
+    case .blocked:
+      if unsentBytes > high / 4 { return false }
+    case .reading, .paused, .heldBack, .roomless:
       if unsentBytes > high {
-        intake = .blocked(since: now)
+        intake = .blocked
         return false
       }
-      guard case .heldBack(let below) = intake, callsInFlight < below else { return false }
+      switch intake {
+      case .heldBack(let below) where callsInFlight < below: break
+      case .roomless(let bytes) where hasRoom(for: bytes, heldBytes: heldBytes): break
+      default: return false
+      }
     }
     intake = .reading
     return takesCalls
+  }
+
+  // MARK: progress of the peer
+
+  /// Whether the socket has been full since the last ``outputFlows(now:)``.
+  var isBehind: Bool { backlog != nil }
+
+  /// Notes that the socket is full, or how much the peer has taken since.
+  /// - Parameter taken: bytes that the peer has taken since the connection was made.
+  mutating func outputWaits(taken: Int, now: Instant) {
+    if backlog == nil {
+      backlog = PeerProgress(taken: taken, stallNanoseconds: bounds.stallNanoseconds, now: now)
+    } else {
+      backlog?.update(taken: taken, now: now)
+    }
+  }
+
+  /// Notes that the socket takes what there is.
+  mutating func outputFlows(now: Instant) {
+    guard backlog != nil else { return }
+    backlog = nil
+    lastActivity = now
   }
 
   // MARK: ends
@@ -286,25 +333,27 @@ struct ConnectionStateMachine: ~Copyable {
   }
 
   /// Lets the connection close as soon as all accepted calls are answered, whatever the peer does.
-  mutating func leave(now: Instant) {
+  mutating func leave() {
     guard takesCalls else { return }
     isInputEnded = true
-    phase = .ending(since: now)
+    phase = .ending
   }
 
   /// Next step towards the end; asked after every flush.
-  /// - Parameter unsentBytes: bytes that the socket did not take.
-  mutating func end(unsentBytes: Int) -> EndAction {
+  /// - Parameters:
+  ///   - queuedBytes: bytes of answers that are not encrypted, or not encoded; without TLS those that were not sent.
+  ///   - unsentBytes: bytes that the socket did not take, the queued ones included.
+  mutating func end(queuedBytes: Int = 0, unsentBytes: Int, now: Instant) -> EndAction {
     switch phase {
     case .open, .draining, .closed: return .wait
-    case .ending(let since):
-      guard callsInFlight == 0 else { return .wait }
-      phase = .finishing(since: since)
+    case .ending:
+      guard callsInFlight == 0, queuedBytes == 0 else { return .wait }
+      phase = .finishing
       return .endEncryption
-    case .finishing(let since):
+    case .finishing:
       guard unsentBytes == 0 else { return .wait }
       if isInputEnded { return .close }
-      phase = .lingering(since: since)
+      phase = .lingering(since: now)
       return .endOutput
     case .lingering: return isInputEnded ? .close : .wait
     }
@@ -315,34 +364,35 @@ struct ConnectionStateMachine: ~Copyable {
   // MARK: time
 
   /// Reason to close the connection because a time limit has passed; nil: there is none.
-  /// - Parameter bytesBuffered: bytes of an unfinished call.
-  func overdue(bytesBuffered: Int = 0, now: Instant) -> CloseReason? {
-    if case .blocked(let since) = intake {
-      return Self.hasPassed(bounds.stallNanoseconds, since: since, now: now) ? .slowReader : nil
+  /// - Parameters:
+  ///   - bytesBuffered: bytes of an unfinished call.
+  ///   - isMemoryShort: whether the answers of all connections are above their total.
+  func overdue(bytesBuffered: Int = 0, isMemoryShort: Bool = false, now: Instant) -> CloseReason? {
+    if let backlog {
+      if backlog.isTooSlow(at: now) { return .slowReader }
+      return isMemoryShort && backlog.hasStopped(at: now) ? .outputBytesTotal : nil
     }
     switch phase {
-    case .closed: return nil
-    case .ending(let since), .finishing(let since), .lingering(let since):
-      return callsInFlight == 0 && Self.hasPassed(bounds.stallNanoseconds, since: since, now: now) ? .lingering : nil
+    case .closed, .ending, .finishing: return nil
+    case .lingering(let since):
+      return now.hasPassed(bounds.stallNanoseconds, since: since) ? .lingering : nil
     case .open, .draining: break
     }
     // While this side does not read, a call cannot arrive further.
     if let callStart, wantsBytes {
       // A long call over a slow line is no attack as long as it moves.
       let earned = UInt64(bytesBuffered) * 1_000_000_000 / UInt64(Limits.frameBytesPerSecondMin)
-      if Self.hasPassed(bounds.frameNanoseconds + earned, since: callStart, now: now) { return .stalledFrame }
+      if now.hasPassed(bounds.frameNanoseconds + earned, since: callStart) { return .stalledFrame }
     }
-    if let unknownSince, Self.hasPassed(bounds.handshakeNanoseconds, since: unknownSince, now: now) {
+    if let unknownSince, now.hasPassed(bounds.handshakeNanoseconds, since: unknownSince) {
       return .unauthenticated
     }
+    // A call that waits for room waits for this side too.
+    if case .roomless = intake { return nil }
     guard callsInFlight == 0 else { return nil }
-    return Self.hasPassed(bounds.idleNanoseconds, since: lastActivity, now: now) ? .idle : nil
-  }
-
-  private static func hasPassed(_ nanoseconds: UInt64, since start: Instant, now: Instant) -> Bool {
-    now.nanoseconds >= start.nanoseconds && now.nanoseconds - start.nanoseconds >= nanoseconds
+    return now.hasPassed(bounds.idleNanoseconds, since: lastActivity) ? .idle : nil
   }
 
   /// Whether the peer has been quiet for a second: memory kept for its next burst may go.
-  func isQuiet(now: Instant) -> Bool { Self.hasPassed(1_000_000_000, since: lastActivity, now: now) }
+  func isQuiet(now: Instant) -> Bool { now.hasPassed(1_000_000_000, since: lastActivity) }
 }

@@ -52,6 +52,11 @@ struct ReceiveBuffer: ~Copyable {
   /// Marks the first `count` unread bytes as read. They stay valid until more bytes are taken or kept.
   mutating func consume(_ count: Int) { unread = UnsafeRawBufferPointer(rebasing: unread[count...]) }
 
+  /// Marks the last `count` bytes that were read as unread again; nothing was taken or kept since.
+  mutating func unconsume(_ count: Int) {
+    unread = UnsafeRawBufferPointer(start: unread.baseAddress.map { $0 - count }, count: unread.count + count)
+  }
+
   /// Ends the borrowing of bytes: those still unread are copied.
   mutating func keepUnread() {
     if isBorrowing {

@@ -15,7 +15,7 @@ extension ServingLoop {
   func takeCalls(_ connection: Connection) -> UInt64 {
     var readPause = UInt64.max
     // `next` and `take` are inlined here: a call's view is 200 bytes that would be copied from each to the next.
-    while case .call(let request, let times) = connection.next(arena, now: time) {
+    while case .call(let request, let times) = connection.next(arena) {
       if case .predict(let predict) = request.call {
         readPause = min(readPause, take(predict, of: request, times, connection))
       } else {
@@ -44,9 +44,16 @@ extension ServingLoop {
       connection.reject(id: request.id, shown(error, to: connection))
       return decision.readPauseNanoseconds
     }
-    connection.accept(id: request.id)
+    guard decision.answerBytesMax <= Limits.contiguousAnswerBytesMax, connection.hasRoom(for: decision.answerBytesMax)
+    else { return takeWithLargeAnswer(predict, request, head, times, decision, connection) }
+    if let error = access.charge(rows: head.rows, to: &connection.access, now: times.arrived) {
+      connection.reject(id: request.id, error)
+      return decision.readPauseNanoseconds
+    }
     let address = ReplyAddress(
-      slot: connection.address.slot, generation: connection.address.generation, id: request.id)
+      slot: connection.address.slot, generation: connection.address.generation, id: request.id,
+      answerBytes: UInt32(truncatingIfNeeded: decision.answerBytesMax))
+    connection.accept(address)
     do throws(ServingError) {
       let (tensors, outputs) = try connection.codec.body(arena)
       batcher.bind(
@@ -57,7 +64,51 @@ extension ServingLoop {
         decision, into: self)
     } catch {
       context.counters.frameError(.undecodable).add(shard: context.shard)
-      connection.answer(id: request.id, error, now: time)
+      connection.answer(address, error, now: time)
+    }
+    return decision.readPauseNanoseconds
+  }
+
+  /// The same for a call whose answer is large, or finds no room beside those of earlier calls. What is admitted is
+  /// sent, however large; so room is made first, in the connection, where the call may wait for it, and among all
+  /// connections, where it may not. Only the names of its outputs tell how large the answer is.
+  @inline(never)
+  private func takeWithLargeAnswer(
+    _ predict: PredictView, _ request: RequestView, _ head: CallHead, _ times: ConnectionStateMachine.CallTimes,
+    _ decision: AdmissionDecision<AnswerSchema>, _ connection: Connection
+  ) -> UInt64 {
+    var address = ReplyAddress(
+      slot: connection.address.slot, generation: connection.address.generation, id: request.id)
+    do throws(ServingError) {
+      let (tensors, outputs) = try connection.codec.body(arena)
+      let bytes = try batcher.answerBytes(of: decision, rows: head.rows, outputs: outputs, self)
+      address.answerBytes = UInt32(bytes)
+      guard connection.hasRoom(for: bytes) else {
+        connection.putBack(times, answerBytes: bytes)
+        return 0
+      }
+      if address.isLarge, !context.outputBudget.reserve(bytes) { throw context.outputBudget.rejection(of: bytes) }
+      if let error = access.charge(rows: head.rows, to: &connection.access, now: times.arrived) {
+        if address.isLarge { context.outputBudget.move(by: -bytes) }
+        connection.reject(id: request.id, error)
+        return decision.readPauseNanoseconds
+      }
+      connection.accept(address)
+      batcher.bind(
+        PredictCall(
+          address: address, arrival: times.arrived,
+          receiveMicroseconds: times.arrived.microseconds(since: times.began), deadline: head.deadline,
+          priority: predict.priority, tensors: tensors, outputs: outputs),
+        decision, into: self)
+    } catch {
+      batcher.countRejection(error, of: decision)
+      connection.reject(id: request.id, error)
+      // A call that fails by its own fault counts as one.
+      if error.code != .overloaded,
+        access.charge(rows: head.rows, to: &connection.access, now: times.arrived) == nil
+      {
+        connection.access.settle()
+      }
     }
     return decision.readPauseNanoseconds
   }
@@ -66,19 +117,20 @@ extension ServingLoop {
   /// room that there is.
   ///
   /// The grant comes first: a caller without it must not learn that a model exists or how busy it is. The limits come
-  /// last: a call that is rejected as overload is not charged, or a client that obeys `retry_after_us` would use up
-  /// its rate for nothing.
+  /// last, when the call is admitted otherwise: a call that is rejected as overload is not charged, or a client that
+  /// obeys `retry_after_us` would use up its rate for nothing.
   @inline(__always)
   private func decide(
     _ head: CallHead, _ times: ConnectionStateMachine.CallTimes, _ connection: Connection
   ) -> AdmissionDecision<AnswerSchema> {
     if let error = access.denial(of: .predict, model: head.model, &connection.access) { return .reject(error) }
     let decision = batcher.decide(head, into: self)
-    if case .reject(let error) = decision.outcome, error.code == .overloaded { return decision }
+    guard case .reject(let error) = decision.outcome, error.code != .overloaded else { return decision }
+    // A call that fails by its own fault counts as one.
     if let error = access.charge(rows: head.rows, to: &connection.access, now: times.arrived) {
       return .reject(error)
     }
-    if case .reject = decision.outcome { connection.access.settle() }
+    connection.access.settle()
     return decision
   }
 
@@ -120,7 +172,8 @@ extension ServingLoop {
           "calls other than predict: expected at most \(limit) in flight on a connection, found \(limit + 1)",
           retryAfterMicroseconds: Limits.controlRetryMicroseconds))
     }
-    run(call, id: request.id, connection)
+    let deadline = Deadline(arrival: times.arrived, timeoutMicroseconds: request.timeoutMicroseconds)
+    run(call, id: request.id, deadline, connection)
   }
 
   private func authenticate(
@@ -132,19 +185,28 @@ extension ServingLoop {
       connection.answerAuthenticated(id: id, principal: name)
     } catch {
       connection.reject(id: id, error)
-      if connection.access.isExhausted { connection.endCalls(now: now()) }
+      if connection.access.isExhausted { connection.endCalls() }
     }
   }
 
-  /// Runs a control call off the loop, because it makes text and takes locks.
-  private func run(_ call: ControlCall, id: UInt64, _ connection: Connection) {
+  /// Runs a control call off the loop, because it makes text and takes locks. Its answer is encoded there as well: a
+  /// list of thousands of models takes milliseconds.
+  private func run(_ call: ControlCall, id: UInt64, _ deadline: Deadline, _ connection: Connection) {
     let address = connection.address
     let visible = connection.access.visibleModels
+    let codec = type(of: connection.codec)
     Task { [control, self] in
-      let answer = await control.answer(call).showing(visible)
+      let answer =
+        deadline.hasPassed(at: .now())
+        ? .error(TickBatcher<ServingLoop>.expired) : await control.answer(call).showing(visible)
+      let encoded = codec.encode(answer, id: id)
       execute { [self] in
         guard let connection = connections[address] else { return }
-        connection.answerControl(id: id, answer, now: now())
+        if let encoded {
+          connection.answerControl(id: id, encoded: encoded, now: now())
+        } else {
+          connection.answerControl(id: id, answer, now: now())
+        }
         connections.markDirty(address)
       }
     }
@@ -167,26 +229,31 @@ extension ServingLoop: ResponseWriter {
 
   func answer(
     _ address: ReplyAddress, _ schema: AnswerSchema, rows: Int,
-    values: UnsafeBufferPointer<UnsafePointer<Float>>, selection: UInt64, timing: AnswerTiming
+    values: UnsafeBufferPointer<UnsafePointer<Float>>, selection: UInt64, timing: AnswerTiming, memory: CallMemory?
   ) {
-    guard let connection = connections[address] else { return }
+    guard let connection = connections[address] else { return forget(address) }
     connection.answer(
       PredictAnswer(
         id: address.id, schema: schema, rows: rows, values: values, selection: selection, timing: timing),
-      now: time)
+      address, memory: memory, now: time)
     connections.markDirty(address)
   }
 
   func reject(_ address: ReplyAddress, _ error: ServingError) {
-    guard let connection = connections[address] else { return }
-    connection.answer(id: address.id, shown(error, to: connection), now: time)
+    guard let connection = connections[address] else { return forget(address) }
+    connection.answer(address, shown(error, to: connection), now: time)
     connections.markDirty(address)
+  }
+
+  /// Gives back the room of an answer whose connection has gone.
+  private func forget(_ address: ReplyAddress) {
+    if address.isLarge { context.outputBudget.move(by: -Int(address.answerBytes)) }
   }
 
   /// Sends what is written: rejections above all, whose callers have waited for the last tick already. The connections
   /// stay on the list of those to flush.
   func flush() {
-    connections.forEachDirty { $0.send(now: time) }
+    connections.forEachDirty { $0.send() }
     if batcher.hasUnsent { batcher.sent(at: now()) }
   }
 }

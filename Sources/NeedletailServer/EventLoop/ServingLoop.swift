@@ -18,7 +18,7 @@ internal import NeedletailWire
 /// 1. Every readable connection is read, and its codec yields calls.
 /// 2. Admission decides about each call: run it here, queue it for a worker, or reject it.
 /// 3. Batches run, and answers are written into their connections.
-/// 4. Every connection that was touched is flushed once.
+/// 4. Every connection that was touched is flushed once, and some of those that have large answers to send send a piece.
 ///
 /// Connections and batcher return what happened and never call the loop. A connection that can go on with calls which
 /// had to wait does so in the next tick, so that nothing is recursive.
@@ -52,6 +52,8 @@ final class ServingLoop: @unchecked Sendable {
   /// Connections whose waiting calls are taken in the next tick.
   private var resumed: [ReplyAddress] = []
   private var resuming: [ReplyAddress] = []
+  /// Connections with more to send than a tick allows, in the order of their turns.
+  private var sending: [ReplyAddress] = []
   private var pauses = ReadPauses()
   private var pausesEnding: [ReplyAddress] = []
   private var sweep: TimeoutSweep
@@ -130,7 +132,7 @@ final class ServingLoop: @unchecked Sendable {
 
   /// One turn. It waits only if nothing is left to do.
   private func tick(_ tasks: inout [Inbox.Task]) {
-    let events = resumed.isEmpty && inbox.sleep() ? poller.wait() : poller.look()
+    let events = resumed.isEmpty && sending.isEmpty && inbox.sleep() ? poller.wait() : poller.look()
     let isWoken = inbox.awake()
     var isTimerDue = false
     for index in 0..<events {
@@ -151,6 +153,7 @@ final class ServingLoop: @unchecked Sendable {
     }
     batcher.run(into: self)
     flushConnections()
+    if !sending.isEmpty { sendLargeAnswers() }
     if isSweepDue {
       isSweepDue = false
       batcher.sweep()
@@ -226,13 +229,33 @@ final class ServingLoop: @unchecked Sendable {
 
   private func flushConnections() {
     connections.takeDirty(into: &flushing)
+    var allowance = 0
     for index in flushing {
-      guard let connection = connections[slot: Int(index)] else { continue }
-      switch connection.flush(poller, now: time) {
-      case .done: break
-      case .resumed: resumed.append(connection.address)
-      case .closed: remove(connection.address)
-      }
+      if let connection = connections[slot: Int(index)] { flush(connection, &allowance) }
+    }
+  }
+
+  private func flush(_ connection: Connection, _ allowance: inout Int) {
+    switch connection.flush(poller, allowance: &allowance, now: time) {
+    case .done: break
+    case .resumed: resumed.append(connection.address)
+    case .closed: return remove(connection.address)
+    }
+    if connection.hasMore, connection.startSending() { sending.append(connection.address) }
+  }
+
+  /// Sends pieces of large answers, one connection after the other, as many as a tick allows.
+  private func sendLargeAnswers() {
+    var allowance = Limits.largeAnswerBytesPerTick
+    var turns = sending.count
+    while allowance > 0, turns > 0 {
+      turns -= 1
+      guard let connection = connections[sending.removeFirst()] else { continue }
+      connection.isSending = false
+      var piece = min(allowance, Limits.largeAnswerPieceBytes)
+      allowance -= piece
+      flush(connection, &piece)
+      allowance += piece
     }
   }
 
@@ -251,7 +274,7 @@ final class ServingLoop: @unchecked Sendable {
     }
     if let due = leaveDue, now >= due {
       leaveDue = nil
-      forEachConnection { $0.leave(now: now) }
+      forEachConnection { $0.leave() }
     }
     allocations?.skip()
     if let due = pauses.due, now >= due { endPauses() }

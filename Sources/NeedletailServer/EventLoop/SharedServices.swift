@@ -1,5 +1,6 @@
 internal import CNeedletailAllocations
 internal import Logging
+internal import NeedletailCore
 internal import NeedletailMetrics
 internal import NeedletailServing
 internal import Synchronization
@@ -26,7 +27,6 @@ struct SharedServices: Sendable {
 final class ConnectionContext {
   let shard: Int
   let bounds: ConnectionStateMachine.Bounds
-  let outputBytesMax: Int
   let counters: ConnectionCounters
   let tlsCounters: TLSCounters
   let outputBudget: OutputBudget
@@ -35,7 +35,6 @@ final class ConnectionContext {
   init(shard: Int, limits: ServerConfiguration.ConnectionLimits, shared: SharedServices) {
     self.shard = shard
     bounds = ConnectionStateMachine.Bounds(limits)
-    outputBytesMax = limits.outputBytesMax
     counters = shared.connectionCounters
     tlsCounters = shared.tlsCounters
     outputBudget = shared.outputBudget
@@ -62,20 +61,40 @@ final class ConnectionGate: Sendable {
   func leave() { open.subtract(1, ordering: .relaxed) }
 }
 
-/// Bytes of answers that wait for slow peers, over all connections of all loops.
+/// Bytes of answers over all connections of all loops: of large ones from the admission of their calls on, of small ones
+/// while they wait for slow peers.
 ///
-/// The bound of one connection does not bound a thousand connections. Only connections whose socket takes no more are
-/// counted, so that ordinary answers do not touch this counter.
+/// The bound of one connection does not bound a thousand connections. Ordinary answers, which are small and which the
+/// socket takes at once, do not touch this counter.
 final class OutputBudget: Sendable {
   let bytesMax: Int
   private let waiting = Atomic(0)
 
   init(bytesMax: Int) { self.bytesMax = bytesMax }
 
-  /// - Returns: whether all connections together are above the bound now.
-  func move(by bytes: Int) -> Bool { waiting.add(bytes, ordering: .relaxed).newValue > bytesMax }
+  /// Makes room for a large answer before it is computed.
+  /// - Returns: false if there is none; then nothing was counted.
+  func reserve(_ bytes: Int) -> Bool {
+    guard waiting.add(bytes, ordering: .relaxed).newValue > bytesMax else { return true }
+    waiting.subtract(bytes, ordering: .relaxed)
+    return false
+  }
+
+  /// Error of a call for whose answer there is no room.
+  func rejection(of bytes: Int) -> ServingError {
+    ServingError(
+      .overloaded,
+      "answers: expected room for \(bytes) bytes beside those that wait for their peers, found \(bytesWaiting) of "
+        + "\(bytesMax) taken",
+      retryAfterMicroseconds: Limits.largeAnswerRetryMicroseconds)
+  }
+
+  func move(by bytes: Int) { waiting.add(bytes, ordering: .relaxed) }
 
   var bytesWaiting: Int { waiting.load(ordering: .relaxed) }
+
+  /// Whether all connections together are above the bound.
+  var isShort: Bool { bytesWaiting > bytesMax }
 }
 
 /// Counts heap allocations of one event loop's thread while it serves.

@@ -24,10 +24,12 @@ struct EncryptedSession {
     return true
   }
 
-  /// Encrypts `plain` and moves it to the end of `sealed`, behind what TLS itself has to say.
-  func seal(_ plain: inout ByteBuffer, into sealed: inout ByteBuffer) {
-    plain.withUnsafeReadableBytes { session.seal($0, into: &sealed) }
-    plain.clear()
+  /// Encrypts `plain` at the end of `sealed`, behind what TLS itself has to say.
+  func seal(_ plain: UnsafeRawBufferPointer, into sealed: inout ByteBuffer) { session.seal(plain, into: &sealed) }
+
+  /// Moves what TLS itself has to say to the end of `sealed`.
+  func collect(into sealed: inout ByteBuffer) {
+    session.seal(UnsafeRawBufferPointer(start: nil, count: 0), into: &sealed)
   }
 
   /// Reason why nothing can be encrypted or decrypted any more; nil: both can.
@@ -36,7 +38,7 @@ struct EncryptedSession {
   /// Adds to `sealed` that nothing follows.
   func end(into sealed: inout ByteBuffer) {
     session.end()
-    session.seal(UnsafeRawBufferPointer(start: nil, count: 0), into: &sealed)
+    collect(into: &sealed)
   }
 
   /// Whether the peer has said that it sends no more.

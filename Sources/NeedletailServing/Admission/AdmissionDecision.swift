@@ -45,10 +45,21 @@ public struct AdmissionDecision<Schema: AnyObject> {
   /// Time for which the peer may go unread after this call, so that what it sends meanwhile is handled together.
   /// 0: the peer must be read at once. `.max`: there is no pressure, and admission has no wish.
   public let readPauseNanoseconds: UInt64
+  /// Most bytes of the answer with all outputs; 0 for a rejection.
+  public let answerBytesMax: Int
 
-  init(_ outcome: Outcome, readPauseNanoseconds: UInt64) {
+  init(_ outcome: Outcome, readPauseNanoseconds: UInt64, answerBytesMax: Int = 0) {
     self.outcome = outcome
     self.readPauseNanoseconds = readPauseNanoseconds
+    self.answerBytesMax = answerBytesMax
+  }
+
+  /// Batch of the call's version; nil for a rejection.
+  var batch: ModelBatch<Schema>? {
+    switch outcome {
+    case .run(let batch), .queue(let batch): batch
+    case .reject: nil
+    }
   }
 
   /// Rejection for a reason that lies outside of the batcher, such as the limits of a key.
@@ -61,6 +72,6 @@ enum ShedReason: String, CaseIterable {
   case tick
   /// More work waits for workers than may wait, or a call waited too long.
   case queue
-  /// The waiting calls of a loop hold too much memory.
+  /// The waiting calls of a loop, or all answers that wait for their peers, hold too much memory.
   case memory
 }

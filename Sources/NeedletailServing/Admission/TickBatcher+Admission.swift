@@ -1,4 +1,4 @@
-internal import NeedletailCore
+public import NeedletailCore
 internal import NeedletailMetrics
 internal import NeedletailModels
 
@@ -24,11 +24,12 @@ extension TickBatcher {
     }
     // A call of more rows than any call may have is rejected with its figures when it is bound.
     let extent = BatchExtent(rows: Int(min(head.rows, UInt64(rowsMax))))
-    guard isForWorkers(batch, extent) else {
+    let answerBytes = batch.answerSize.bytes(rows: extent.rows)
+    guard isForWorkers(batch, extent, answerBytes) else {
       // The sockets are the queue of the loop: they go unread while the loop computes, and no longer than that.
       let readPause: UInt64 = isUnderPressure ? 0 : .max
       guard let error = tickRejection(at: writer.time) else {
-        return AdmissionDecision(.run(batch), readPauseNanoseconds: readPause)
+        return AdmissionDecision(.run(batch), readPauseNanoseconds: readPause, answerBytesMax: answerBytes)
       }
       return shed(error, .tick, batch, readPauseNanoseconds: readPause)
     }
@@ -36,7 +37,7 @@ extension TickBatcher {
     // The pause ends long before the queue is empty, so that no worker ever waits for the loop.
     let readPause = isUnderPressure ? min(lane.drainNanoseconds / 4, Limits.readPauseNanosecondsMax) : .max
     guard let error = lane.rejection(of: extent, priority: head.priority) else {
-      return AdmissionDecision(.queue(batch), readPauseNanoseconds: readPause)
+      return AdmissionDecision(.queue(batch), readPauseNanoseconds: readPause, answerBytesMax: answerBytes)
     }
     return shed(error, .queue, batch, readPauseNanoseconds: readPause)
   }
@@ -60,10 +61,36 @@ extension TickBatcher {
       retryAfterMicroseconds: UInt32(clamping: max(UInt64(Limits.overloadRetryMicrosecondsMin), excess / 1000)))
   }
 
-  /// Whether a call of this extent costs too much to be computed on the loop.
-  private func isForWorkers(_ batch: ModelBatch<Writer.Schema>, _ extent: BatchExtent) -> Bool {
+  /// Whether a call of this extent costs too much to be computed on the loop, or its answer too much to be written there
+  /// in one go.
+  private func isForWorkers(_ batch: ModelBatch<Writer.Schema>, _ extent: BatchExtent, _ answerBytes: Int) -> Bool {
     guard let pool = workers?.pool else { return false }
-    return batch.model.cost.nanoseconds(of: extent) > pool.configuration.inlineNanosecondsMax
+    return answerBytes > Limits.contiguousAnswerBytesMax
+      || batch.model.cost.nanoseconds(of: extent) > pool.configuration.inlineNanosecondsMax
+  }
+
+  // MARK: large answers
+
+  /// Most bytes of the answer to a call with these outputs. Asked only where ``AdmissionDecision/answerBytesMax`` is
+  /// large, because it needs the names of the outputs.
+  /// - Parameters:
+  ///   - decision: from ``decide(_:into:)`` in this tick; not a rejection.
+  ///   - names: outputs wanted; none: all.
+  /// - Throws: the error for an output that does not exist, or for an answer longer than any frame.
+  public func answerBytes(
+    of decision: AdmissionDecision<Writer.Schema>, rows: UInt64,
+    outputs names: UnsafeBufferPointer<UnsafeRawBufferPointer>, _ writer: Writer
+  ) throws(ServingError) -> Int {
+    guard let batch = decision.batch else { return 0 }
+    let rows = Int(min(rows, UInt64(rowsMax)))
+    return try batch.answerSize.check(rows: rows, selection: try writer.selection(of: names, batch.schema))
+  }
+
+  /// Counts a call that was admitted and is rejected all the same because of its answer.
+  public func countRejection(_ error: ServingError, of decision: AdmissionDecision<Writer.Schema>) {
+    guard let batch = decision.batch else { return }
+    if error.code == .overloaded { counters.shed(.memory).add(shard: shard) }
+    batch.model.counters.requests(error.code).add(shard: shard)
   }
 
   /// Lane in which calls of the batch's version wait for workers. The first call enters it under the pool's lock.

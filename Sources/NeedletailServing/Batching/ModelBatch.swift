@@ -12,8 +12,7 @@ public final class ModelBatch<Schema: AnyObject> {
   let workspace: Workspace
   let pointers: OutputPointers
   private var copies = ShadowCopies()
-  /// Most bytes that one row of each output takes in an answer.
-  private let answerBytesPerRow: [Int]
+  let answerSize: AnswerSize
   /// Lane in which its calls wait for workers; nil until the first one does.
   private(set) var lane: WorkerLane?
   private var pool: WorkerPool?
@@ -31,15 +30,7 @@ public final class ModelBatch<Schema: AnyObject> {
     self.schema = schema
     workspace = Workspace(plan)
     pointers = OutputPointers(plan, workspace: workspace)
-    let labelBytesMax = model.compiled.definition.labels.reduce(0) { max($0, $1.utf8.count) }
-    answerBytesPerRow = plan.outputs.map { output in
-      switch output.kind {
-      case .number: output.columns * MemoryLayout<Float>.size
-      case .classIndex: MemoryLayout<Int64>.size
-      // A tag and up to five bytes of length stand before each text.
-      case .classLabel: labelBytesMax + 6
-      }
-    }
+    answerSize = AnswerSize(model)
     calls.reserveCapacity(64)
   }
 
@@ -97,15 +88,6 @@ public final class ModelBatch<Schema: AnyObject> {
   func compute(shard: Int) {
     copies.takeInput(workspace, rows: extent.rows, shard: shard)
     plan.run(workspace, extent)
-  }
-
-  /// Most bytes of an answer of `rows` rows, without its names.
-  func answerBytes(rows: Int, selection: UInt64) -> Int {
-    var bytes = 0
-    for index in answerBytesPerRow.indices where selection & (1 << UInt64(index)) != 0 {
-      bytes += answerBytesPerRow[index] * rows
-    }
-    return bytes
   }
 
   /// Counts NaN and infinite values among the outputs just computed.

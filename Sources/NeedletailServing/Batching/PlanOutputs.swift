@@ -39,6 +39,73 @@ struct OutputPointers: ~Copyable {
   }
 }
 
+/// Upper bound of the bytes of a version's answers, whatever protocol they are sent in.
+///
+/// It is known before a call runs, so that a call whose answer cannot be sent is rejected and not computed. Numbers
+/// count as they are, labels as the longest one.
+struct AnswerSize {
+  private struct Output {
+    /// Name, type, shape and lengths.
+    var fixedBytes: Int
+    var rowBytes: Int
+  }
+
+  /// Lengths, ids and times of a frame, beside its names.
+  private static let frameBytes = 64
+  /// Lengths and shape of a tensor, beside its name.
+  private static let tensorBytes = 48
+  /// Key and length of a label.
+  private static let labelBytes = 6
+
+  private let outputs: [Output]
+  private let fixedBytes: Int
+  private let allFixedBytes: Int
+  private let allRowBytes: Int
+
+  init(_ model: LiveModel) {
+    let labelBytesMax = model.compiled.definition.labels.reduce(0) { max($0, $1.utf8.count) }
+    outputs = model.compiled.plan.outputs.map { output in
+      let rowBytes =
+        switch output.kind {
+        case .number: output.columns * MemoryLayout<Float>.size
+        case .classIndex: MemoryLayout<Int64>.size
+        case .classLabel: labelBytesMax + Self.labelBytes
+        }
+      return Output(fixedBytes: Self.tensorBytes + output.name.utf8.count, rowBytes: rowBytes)
+    }
+    fixedBytes = Self.frameBytes + model.model.name.utf8.count
+    allFixedBytes = outputs.reduce(fixedBytes) { $0 + $1.fixedBytes }
+    allRowBytes = outputs.reduce(0) { $0 + $1.rowBytes }
+  }
+
+  /// Most bytes of an answer with all outputs.
+  func bytes(rows: Int) -> Int { allFixedBytes + rows * allRowBytes }
+
+  /// Most bytes of an answer with some outputs.
+  func bytes(rows: Int, selection: UInt64) -> Int {
+    var bytes = fixedBytes
+    for index in outputs.indices where selection.selects(index) {
+      bytes += outputs[index].fixedBytes + rows * outputs[index].rowBytes
+    }
+    return bytes
+  }
+}
+
+extension AnswerSize {
+  /// - Returns: most bytes of an answer.
+  /// - Throws: the error for an answer longer than any frame.
+  @discardableResult
+  func check(rows: Int, selection: UInt64) throws(ServingError) -> Int {
+    let bytes = bytes(rows: rows, selection: selection)
+    guard bytes <= Limits.answerBytesMax else {
+      throw .invalidArgument(
+        "rows: expected an answer of at most \(Limits.answerBytesMax) bytes, found \(bytes) for \(rows) rows; "
+          + "ask for fewer rows or outputs")
+    }
+    return bytes
+  }
+}
+
 extension PlanOutput {
   /// Floats of one row; a class is one index.
   var floatsPerRow: Int { kind == .number ? columns : 1 }

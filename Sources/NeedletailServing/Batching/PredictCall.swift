@@ -8,12 +8,18 @@ public struct ReplyAddress: Hashable, Sendable {
   public var slot: UInt32
   public var generation: UInt32
   public var id: UInt64
+  /// Most bytes that the answer takes, for which room was made; 0: the address is not that of an admitted call.
+  public var answerBytes: UInt32
 
-  public init(slot: UInt32, generation: UInt32, id: UInt64) {
+  public init(slot: UInt32, generation: UInt32, id: UInt64, answerBytes: UInt32 = 0) {
     self.slot = slot
     self.generation = generation
     self.id = id
+    self.answerBytes = answerBytes
   }
+
+  /// Whether the answer is sent piece by piece from where it was computed.
+  public var isLarge: Bool { answerBytes > UInt32(Limits.contiguousAnswerBytesMax) }
 }
 
 /// An admitted predict call with its tensors. Borrows the bytes that it arrived in: its rows are bound, or the call

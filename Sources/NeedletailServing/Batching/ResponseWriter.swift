@@ -24,10 +24,13 @@ public protocol ResponseWriter: AnyObject {
   ) throws(ServingError) -> UInt64
 
   /// Writes the answer to one computed call.
-  /// - Parameter values: for every output of the plan its `rows × columns` floats, valid during the call.
+  /// - Parameters:
+  ///   - values: for every output of the plan its `rows × columns` floats, valid during the call.
+  ///   - memory: memory of a large answer that `values` point into: they stay valid while the writer keeps it. Nil: the
+  ///     answer must be written now.
   func answer(
     _ address: ReplyAddress, _ schema: Schema, rows: Int,
-    values: UnsafeBufferPointer<UnsafePointer<Float>>, selection: UInt64, timing: AnswerTiming)
+    values: UnsafeBufferPointer<UnsafePointer<Float>>, selection: UInt64, timing: AnswerTiming, memory: CallMemory?)
 
   /// Writes an error in place of the answer to one admitted call.
   func reject(_ address: ReplyAddress, _ error: ServingError)

@@ -108,11 +108,8 @@ public final class TickBatcher<Writer: ResponseWriter> {
   ) throws(ServingError) -> (selection: UInt64, extent: BatchExtent) {
     let selection = try writer.selection(of: call.outputs, batch.schema)
     let extent = try batch.model.compiled.binder.extent(of: call.tensors, max: BatchExtent(rows: rowsMax))
-    let answerBytes = batch.answerBytes(rows: extent.rows, selection: selection)
-    guard answerBytes <= Limits.answerBytesMax else {
-      throw .invalidArgument(
-        "rows: expected an answer of at most \(Limits.answerBytesMax) bytes, found \(answerBytes) for \(extent.rows) rows"
-      )
+    if batch.answerSize.bytes(rows: extent.rows) > Limits.answerBytesMax {
+      try batch.answerSize.check(rows: extent.rows, selection: selection)
     }
     return (selection, extent)
   }
@@ -223,7 +220,7 @@ public final class TickBatcher<Writer: ResponseWriter> {
       writer.answer(
         call.address, batch.schema, rows: call.extent.rows,
         values: batch.pointers.point(at: batch.workspace, row: call.firstRow), selection: call.selection,
-        timing: timing)
+        timing: timing, memory: nil)
     }
     batch.keepForShadow()
     batch.removeAll()
@@ -258,12 +255,13 @@ public final class TickBatcher<Writer: ResponseWriter> {
     writer.answer(
       call.address, batch.schema, rows: rows,
       values: batch.pointers.point(at: collected, rows: rows, selection: selection), selection: selection,
-      timing: timing)
+      timing: timing, memory: nil)
   }
 
   // MARK: counting
 
-  static var expired: ServingError { .deadlineExceeded("timeout_us: the budget was spent before the call ran") }
+  /// Error of a call whose budget was spent before it could run.
+  public static var expired: ServingError { .deadlineExceeded("timeout_us: the budget was spent before the call ran") }
 
   func callBegan() {
     callsPending += 1

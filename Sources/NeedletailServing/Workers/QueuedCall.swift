@@ -1,3 +1,4 @@
+internal import Glibc
 internal import NeedletailCore
 internal import Synchronization
 
@@ -35,26 +36,77 @@ final class QueuedCall: @unchecked Sendable {
 
   /// Mailbox of the loop that the call belongs to.
   let mailbox: Mailbox
-  let capacityFloats: Int
-  private let memory: UnsafeMutablePointer<Float>
+  let memory: CallMemory
+  /// Whether the call is used again. A call with a large answer is not: its memory lives on until its peer has taken it.
+  let isPooled: Bool
   private var inputFloats = 0
+  /// Place among all calls of its loop.
+  fileprivate var place = 0
+  /// Floats that it counts for in its loop.
+  fileprivate var chargedFloats = 0
 
-  init(capacityFloats: Int, mailbox: Mailbox) {
+  init(memory: CallMemory, isPooled: Bool, mailbox: Mailbox) {
     self.mailbox = mailbox
-    self.capacityFloats = capacityFloats
-    memory = .allocate(capacity: capacityFloats)
+    self.memory = memory
+    self.isPooled = isPooled
   }
-
-  deinit { memory.deallocate() }
 
   /// Divides the memory into inputs and, behind them, outputs.
   func layOut(inputFloats: Int, outputFloats: Int) {
-    precondition(inputFloats + outputFloats <= capacityFloats, "a call does not fit its memory")
+    precondition(inputFloats + outputFloats <= memory.capacityFloats, "a call does not fit its memory")
     self.inputFloats = inputFloats
   }
 
-  var input: UnsafeMutablePointer<Float> { memory }
-  var output: UnsafeMutablePointer<Float> { memory + inputFloats }
+  var input: UnsafeMutablePointer<Float> { memory.floats }
+  var output: UnsafeMutablePointer<Float> { memory.floats + inputFloats }
+}
+
+/// Memory for the rows and the answer of one call.
+///
+/// Large blocks are mappings of their own, of which pages go back to the system as soon as they were read for the last
+/// time: to give back 60 MiB at once would hold up a loop for some 5 ms. `@unchecked Sendable`: one thread uses it at a
+/// time, as ``QueuedCall`` says; a loop that keeps it for an answer is its only user from then on.
+public final class CallMemory: @unchecked Sendable {
+  let floats: UnsafeMutablePointer<Float>
+  let capacityFloats: Int
+  private let isMapped: Bool
+  /// Bytes at the begin that were given back.
+  private var bytesDiscarded = 0
+
+  /// From here on a block is a mapping.
+  private static let mappedBytesMin = 256 << 10
+  /// Bytes given back at a time, some 15 µs, and how often in one go.
+  private static let discardBytes = 256 << 10
+  private static let discardStepsMax = 4
+
+  /// - Returns: nil if the system has no memory.
+  init?(floats count: Int) {
+    capacityFloats = max(count, 1)
+    let bytes = capacityFloats * MemoryLayout<Float>.size
+    isMapped = bytes >= Self.mappedBytesMin
+    let block = isMapped ? mmap(nil, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) : malloc(bytes)
+    guard let block, block != MAP_FAILED else { return nil }
+    floats = block.bindMemory(to: Float.self, capacity: capacityFloats)
+  }
+
+  deinit {
+    if isMapped {
+      munmap(floats, capacityFloats * MemoryLayout<Float>.size)
+    } else {
+      free(floats)
+    }
+  }
+
+  /// Gives back some of what lies before an address, which is not read again. Called after every piece of an answer.
+  public func discard(before end: UnsafePointer<Float>) {
+    guard isMapped else { return }
+    let start = UnsafeMutableRawPointer(floats)
+    let bytes = UnsafeRawPointer(end) - UnsafeRawPointer(start)
+    for _ in 0..<Self.discardStepsMax where bytes >= bytesDiscarded + Self.discardBytes {
+      madvise(start + bytesDiscarded, Self.discardBytes, MADV_DONTNEED)
+      bytesDiscarded += Self.discardBytes
+    }
+  }
 }
 
 /// The calls of one loop that are with the workers, and those that are free for the next ones, by size.
@@ -66,9 +118,9 @@ struct CallSlab: ~Copyable {
   private var free: [[QueuedCall]] = Array(repeating: [], count: 48)
   /// All calls, given out or free: the loop owns them, workers only borrow.
   private var all: [QueuedCall] = []
-  /// Floats of the calls given out.
+  /// Floats of the calls given out, large answers left out: those count as output.
   private(set) var floatsTaken = 0
-  /// Floats of all calls.
+  /// Floats of all calls that are used again.
   private(set) var floatsHeld = 0
 
   /// log₂ of the smallest memory.
@@ -76,37 +128,58 @@ struct CallSlab: ~Copyable {
 
   init(mailbox: Mailbox) { self.mailbox = mailbox }
 
-  /// A call with memory for `floats` floats; nil if the calls of this loop would hold too much memory. A call that is
+  /// A call with memory for so many floats; nil if the calls of this loop would hold too much memory. A call that is
   /// alone may be of any size.
-  mutating func take(floats: Int) -> QueuedCall? {
+  mutating func take(inputFloats: Int, outputFloats: Int, isLarge: Bool) -> QueuedCall? {
+    let floats = inputFloats + outputFloats
     let size = max(Self.sizeMin, Int.bitWidth - max(floats - 1, 1).leadingZeroBitCount)
-    let capacity = 1 << size
-    guard floatsTaken == 0 || floatsTaken + capacity <= Limits.queuedFloatsMax else { return nil }
+    let charged = isLarge ? inputFloats : 1 << size
+    guard floatsTaken == 0 || floatsTaken + charged <= Limits.queuedFloatsMax else { return nil }
     let call: QueuedCall
-    if let used = free[size].popLast() {
+    if !isLarge, let used = free[size].popLast() {
       call = used
     } else {
-      call = QueuedCall(capacityFloats: capacity, mailbox: mailbox)
+      guard let memory = CallMemory(floats: isLarge ? floats : 1 << size) else { return nil }
+      call = QueuedCall(memory: memory, isPooled: !isLarge, mailbox: mailbox)
+      call.place = all.count
       all.append(call)
-      floatsHeld += capacity
+      if !isLarge { floatsHeld += memory.capacityFloats }
     }
-    floatsTaken += capacity
+    call.chargedFloats = charged
+    floatsTaken += charged
     return call
   }
 
   mutating func giveBack(_ call: QueuedCall) {
-    floatsTaken -= call.capacityFloats
+    floatsTaken -= call.chargedFloats
     call.lane = nil
     call.owner = nil
-    free[call.capacityFloats.trailingZeroBitCount].append(call)
+    if call.isPooled {
+      free[call.memory.capacityFloats.trailingZeroBitCount].append(call)
+    } else {
+      forget(call)
+    }
   }
 
-  /// Frees unused calls; a loop without traffic calls this about once a second.
+  private mutating func forget(_ call: QueuedCall) {
+    let last = all.removeLast()
+    guard last !== call else { return }
+    last.place = call.place
+    all[call.place] = last
+  }
+
+  /// Frees unused calls, the largest first, until those of this loop hold no more than is kept for the next ones. Called
+  /// about twice a second, traffic or not: what a peak took must not stay.
   mutating func trim() {
-    guard floatsTaken == 0, floatsHeld > Limits.queuedFloatsKept else { return }
-    for size in free.indices { free[size].removeAll(keepingCapacity: true) }
-    all.removeAll(keepingCapacity: true)
-    floatsHeld = 0
+    var size = free.count - 1
+    while floatsHeld > Limits.queuedFloatsKept, size >= Self.sizeMin {
+      guard let call = free[size].popLast() else {
+        size -= 1
+        continue
+      }
+      floatsHeld -= call.memory.capacityFloats
+      forget(call)
+    }
   }
 }
 

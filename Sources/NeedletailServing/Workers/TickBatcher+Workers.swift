@@ -39,7 +39,10 @@ extension TickBatcher {
     let (selection, extent) = try check(call, batch, writer)
     let inputFloats = extent.rows * batch.plan.inputItemBytes / MemoryLayout<Float>.size
     let outputFloats = extent.rows * batch.plan.collectedFloatsPerRow(selection)
-    guard let queued = workers?.slab.take(floats: inputFloats + outputFloats) else {
+    guard
+      let queued = workers?.slab.take(
+        inputFloats: inputFloats, outputFloats: outputFloats, isLarge: call.address.isLarge)
+    else {
       counters.shed(.memory).add(shard: shard)
       throw lane.shedError
     }
@@ -105,7 +108,7 @@ extension TickBatcher {
       let values = batch.pointers.point(at: call.output, rows: call.extent.rows, selection: call.selection)
       writer.answer(
         call.address, batch.schema, rows: call.extent.rows, values: values, selection: call.selection,
-        timing: call.timing)
+        timing: call.timing, memory: call.address.isLarge ? call.memory : nil)
       batch.keepForShadow(call, values, shard: shard)
     case .expired:
       reject(call.address, Self.expired, batch, writer)

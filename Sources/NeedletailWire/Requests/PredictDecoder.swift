@@ -81,7 +81,7 @@ enum PredictDecoder {
   ) throws(ServingError) -> TensorView {
     let empty = UnsafeRawBufferPointer(start: nil, count: 0)
     var view = TensorView(
-      name: empty, type: nil, shape: .init(start: nil, count: 0), data: empty, strings: .init(start: nil, count: 0))
+      name: empty, type: nil, shape: .init(start: nil, count: 0), data: empty)
     var rank = 0
     var stringCount = 0
     var shapeFields = 0
@@ -108,7 +108,7 @@ enum PredictDecoder {
     }
     try check("shape", rank, atMost: Limits.tensorRankMax, unit: "dimensions")
     let shape = try array(of: UInt64.self, count: rank, in: arena)
-    let strings = try array(of: UnsafeRawBufferPointer.self, count: stringCount, in: arena)
+    let strings = try array(of: TextElements.Place.self, count: stringCount, in: arena)
     if stringCount == 0, shapeFields <= 1, rank == 0 || !packedShape.isEmpty {
       // Nothing but one packed field to fill from.
       try fill(shape, packed: packedShape)
@@ -116,7 +116,7 @@ enum PredictDecoder {
       try fill(shape, strings, from: message)
     }
     view.shape = UnsafeBufferPointer(shape)
-    view.strings = UnsafeBufferPointer(strings)
+    view.strings = TextElements(base: message.baseAddress, places: UnsafeBufferPointer(strings))
     return view
   }
 
@@ -131,7 +131,7 @@ enum PredictDecoder {
   }
 
   private static func fill(
-    _ shape: UnsafeMutableBufferPointer<UInt64>, _ strings: UnsafeMutableBufferPointer<UnsafeRawBufferPointer>,
+    _ shape: UnsafeMutableBufferPointer<UInt64>, _ strings: UnsafeMutableBufferPointer<TextElements.Place>,
     from message: UnsafeRawBufferPointer
   ) throws(ServingError) {
     var shapeIndex = 0
@@ -149,11 +149,22 @@ enum PredictDecoder {
           shapeIndex += 1
         }
       case (5, .bytes(let text)):
-        strings.initializeElement(at: stringIndex, to: text)
+        strings.initializeElement(at: stringIndex, to: place(of: text, in: message))
         stringIndex += 1
       default: break
       }
     }
+  }
+
+  /// Place of a field's bytes within its message, which is part of a frame and far shorter than 4 GiB.
+  private static func place(
+    of text: UnsafeRawBufferPointer, in message: UnsafeRawBufferPointer
+  ) -> TextElements.Place {
+    guard let first = text.baseAddress, let start = message.baseAddress, text.count > 0 else {
+      return TextElements.Place(offset: 0, count: 0)
+    }
+    return TextElements.Place(
+      offset: UInt32(truncatingIfNeeded: first - start), count: UInt32(truncatingIfNeeded: text.count))
   }
 
   private static func check(
@@ -171,7 +182,9 @@ enum PredictDecoder {
     guard let memory = arena.allocate(type, count: count) else {
       throw .invalidArgument(
         "PredictRequest: more elements than a request of its size may hold, expected at most "
-          + "\(arena.bytesBudget) bytes to keep them; send one dense tensor instead of many small ones")
+          + "\(arena.bytesBudget) bytes to keep them at 8 bytes a text or dimension and "
+          + "\(MemoryLayout<TensorView>.stride) a tensor; send one tensor with many elements instead of many small ones"
+      )
     }
     return memory
   }

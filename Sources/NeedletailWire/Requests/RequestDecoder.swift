@@ -81,7 +81,7 @@ public struct DescribeView {
 ///
 /// It is written by hand because of the memory budget: libprotobuf-c spends 60 to 90 bytes on a cell of a string column
 /// that takes 5 on the wire, so that honest requests would be refused with the hostile ones, and it copies every byte of
-/// every tensor. Here an unknown field costs nothing, an element of a string tensor 16 bytes, and a tensor 72 bytes
+/// every tensor. Here an unknown field costs nothing, an element of a string tensor 8 bytes, and a tensor 80 bytes
 /// beside its shape. A string keeps its length, so that a NUL inside a name cannot shorten it to another name. The tests
 /// compare this decoder with libprotobuf-c and with Google's protobuf.
 public enum RequestDecoder {
