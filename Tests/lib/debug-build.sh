@@ -4,7 +4,7 @@
 #
 #   needletail_debug_build OPTION...
 #
-# It writes neither debug information nor an index, which nothing here reads: a failed expectation names its line by
-# itself. A crash names functions only; for its lines, repeat with a plain `swift build --build-tests` and `swift test`.
+# It writes no debug information: a failed expectation names its line by itself. A crash names functions only; for its
+# lines, repeat with a plain `swift build --build-tests` and `swift test`. The index stays: SwiftPM looks for tests in it.
 
-needletail_debug_build() { swift build --disable-index-store -debug-info-format none "$@"; }
+needletail_debug_build() { swift build -debug-info-format none "$@"; }
