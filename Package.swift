@@ -205,7 +205,8 @@ let package = Package(
     .executableTarget(
       name: "needletail-trainer",
       dependencies: [
-        "NeedletailTraining", "NeedletailSystem", "NeedletailBundle", "NeedletailEngine", "NeedletailCore",
+        "NeedletailTraining", "NeedletailSystem", "NeedletailBundle", "NeedletailEngine", "NeedletailCSV",
+        "NeedletailCore",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: swiftSettings),
@@ -266,7 +267,7 @@ let testedModules: [(name: String, extra: [Target.Dependency])] = [
       .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),
     ]
   ),
-  ("NeedletailTraining", ["NeedletailBundle", "NeedletailEngine"]),
+  ("NeedletailTraining", ["NeedletailBundle", "NeedletailCSV", "NeedletailEngine"]),
 ]
 
 /// Modules whose tests are built: `NEEDLETAIL_TESTS` names some, separated by spaces, or `none`; without it, all.

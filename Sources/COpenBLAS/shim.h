@@ -21,4 +21,16 @@ extern void dgelsd_(const blasint *m, const blasint *n, const blasint *right_han
                     double *b, const blasint *ldb, double *singular_values, const double *rcond, blasint *rank,
                     double *work, const blasint *work_size, blasint *integer_work, blasint *info);
 
+/// QR factorisation with column pivoting: A P = Q R with diagonal elements of R that never grow. `pivots` holds 0
+/// before, and then the number of each column, from 1.
+/// https://netlib.org/lapack/explore-html/ (dgeqp3)
+extern void dgeqp3_(const blasint *m, const blasint *n, double *a, const blasint *lda, blasint *pivots, double *tau,
+                    double *work, const blasint *work_size, blasint *info);
+
+/// Multiplies C by the Q, or its transpose, of a QR factorisation.
+/// https://netlib.org/lapack/explore-html/ (dormqr)
+extern void dormqr_(const char *side, const char *transpose, const blasint *m, const blasint *n,
+                    const blasint *reflectors, const double *a, const blasint *lda, const double *tau, double *c,
+                    const blasint *ldc, double *work, const blasint *work_size, blasint *info);
+
 #endif

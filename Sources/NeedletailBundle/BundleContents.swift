@@ -64,6 +64,12 @@ struct SectionReader {
         "header: required features: expected bit 0 for a graph that readers of format 1.0 would misread, found it unset"
       )
     }
+    guard requiredFeatures & BundleFormat.valueRules != 0 || !schema.rulesChangeAnswers else {
+      throw BundleError(
+        .malformed,
+        "header: required features: expected bit 1 for value rules beside categories that may be unknown, found it unset"
+      )
+    }
     let labels = try optional(.labels, LabelsSection.decode) ?? []
     let contents = BundleContents(
       definition: ModelDefinition(schema: schema, graph: graph, labels: labels),
@@ -300,6 +306,8 @@ extension FeatureSchema {
     }
     try NameCheck.unique(features.map(\.name), "feature")
     try NameCheck.text(target, "target")
+    for word in rules?.missing ?? [] { try NameCheck.text(word, "missing word") }
+    if let fault = ruleFault { throw BundleError(.invalidGraph, fault) }
   }
 }
 

@@ -56,10 +56,19 @@ public struct BundleWriter: Sendable {
     try add(.trainingMetrics, isOptional: true, MetricsSection.encode(contents.metrics))
     if let lineage = contents.lineage { try add(.lineage, isOptional: true, LineageSection.encode(lineage)) }
     try add(.weights, isOptional: false, weights.bytes)
+    var requiredFeatures: UInt64 = 0
+    if GraphSection.needsOpenGraph(definition.graph) { requiredFeatures |= BundleFormat.openGraph }
+    if definition.schema.rulesChangeAnswers { requiredFeatures |= BundleFormat.valueRules }
     return BundleAssembly(
       model: model.name, version: version.number, createdMilliseconds: createdMilliseconds,
-      notAfterMilliseconds: notAfterMilliseconds,
-      requiredFeatures: GraphSection.needsOpenGraph(definition.graph) ? BundleFormat.openGraph : 0, sections: sections)
+      notAfterMilliseconds: notAfterMilliseconds, requiredFeatures: requiredFeatures,
+      minor: minor(requiredFeatures), sections: sections)
+  }
+
+  /// The lowest minor version whose readers know the contents and these bits.
+  private func minor(_ requiredFeatures: UInt64) -> UInt16 {
+    if contents.definition.schema.rules != nil || contents.golden.contains(where: { $0.numerics != 0 }) { return 2 }
+    return requiredFeatures == 0 ? 0 : 1
   }
 
   private static func section(
@@ -115,13 +124,15 @@ package struct BundleAssembly: Sendable {
   package var createdMilliseconds: UInt64
   package var notAfterMilliseconds: UInt64
   package var engineMin: UInt32
-  /// Bits that a reader must know; without any the file is of format 1.0.
+  /// Bits that a reader must know.
   package var requiredFeatures: UInt64
+  /// Minor version of the format; nil: the newest where a reader must know a bit, else 0.
+  package var minor: UInt16?
   package var sections: [Section]
 
   package init(
     model: String, version: UInt64, createdMilliseconds: UInt64, notAfterMilliseconds: UInt64 = 0,
-    engineMin: UInt32 = engineGeneration, requiredFeatures: UInt64 = 0, sections: [Section]
+    engineMin: UInt32 = engineGeneration, requiredFeatures: UInt64 = 0, minor: UInt16? = nil, sections: [Section]
   ) {
     self.model = model
     self.version = version
@@ -129,6 +140,7 @@ package struct BundleAssembly: Sendable {
     self.notAfterMilliseconds = notAfterMilliseconds
     self.engineMin = engineMin
     self.requiredFeatures = requiredFeatures
+    self.minor = minor
     self.sections = sections
   }
 
@@ -146,7 +158,7 @@ package struct BundleAssembly: Sendable {
     var header = BundleHeader(
       directoryBytes: directory.count, signatureCapacity: BundleFormat.signatureCapacityDefault, fileBytes: end)
     header.requiredFeatures = requiredFeatures
-    header.minor = requiredFeatures == 0 ? 0 : BundleFormat.minor
+    header.minor = minor ?? (requiredFeatures == 0 ? 0 : BundleFormat.minor)
     var bytes = Self.checksummed(header.encoded() + directory)
     bytes += try SignatureBlock().encoded(capacity: header.signatureCapacity)
     bytes.reserveCapacity(end)

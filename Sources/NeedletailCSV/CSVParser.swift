@@ -257,11 +257,35 @@ public struct CSVRecord {
     UnsafeBufferPointer(rebasing: bytes[(index == 0 ? 0 : ends[index - 1])..<ends[index]])
   }
 
-  /// Whether the field was quoted, so that its spaces belong to it.
+  /// Whether the field was quoted, so that it is text even where it is a word for a missing value.
   public func isQuoted(_ index: Int) -> Bool { quoted[index] }
 
   /// - Returns: Text of the field; nil: the field is not UTF-8.
   public func text(_ index: Int) -> String? { String(validating: field(index), as: UTF8.self) }
+
+  /// Column names of a header, normalised as `proto/README.md` says: [V2]. A column may have no name, as the index of a
+  /// data frame has none.
+  public func columnNames() throws(CSVError) -> [String] {
+    var names: [String] = []
+    var seen: [[UInt8]: Int] = [:]
+    for index in 0..<count {
+      guard let name = ValueText.normalised(field(index)) else {
+        throw CSVError(line: line, "header field \(index + 1): expected UTF-8, found bytes that are not")
+      }
+      guard name.utf8.count <= Limits.featureNameBytesMax else {
+        throw CSVError(
+          line: line,
+          "header field \(index + 1): expected a name of at most \(Limits.featureNameBytesMax) bytes, found \(name.utf8.count)"
+        )
+      }
+      if !name.isEmpty, let first = seen.updateValue(index + 1, forKey: Array(name.utf8)) {
+        throw CSVError(
+          line: line, column: name, "expected every column name once, found it as fields \(first) and \(index + 1)")
+      }
+      names.append(name)
+    }
+    return names
+  }
 
   /// Refuses a record with more or fewer fields than its header, or with bytes that are not UTF-8.
   public func check(against header: [String]) throws(CSVError) {
@@ -274,6 +298,26 @@ public struct CSVRecord {
     for index in 0..<count where text(index) == nil {
       throw CSVError(line: line, column: header[index], "expected UTF-8, found bytes that are not")
     }
+  }
+}
+
+/// Character between the fields of a file.
+public enum CSVDelimiter: String, CaseIterable, Sendable {
+  case comma, semicolon, tab, pipe
+
+  public var byte: UInt8 {
+    switch self {
+    case .comma: UInt8(ascii: ",")
+    case .semicolon: UInt8(ascii: ";")
+    case .tab: 0x09
+    case .pipe: UInt8(ascii: "|")
+    }
+  }
+
+  /// Delimiter that a header was probably written with, where this one leaves it in one piece.
+  public func likelier(for names: [String]) -> CSVDelimiter? {
+    guard names.count == 1 else { return nil }
+    return Self.allCases.first { $0 != self && names[0].utf8.contains($0.byte) }
   }
 }
 

@@ -52,10 +52,13 @@ public struct FeatureSchema: Equatable, Sendable {
   public var features: [Feature]
   /// The column the model predicts, for people.
   public var target: String
+  /// How text is read; nil for models of before format 1.2: `proto/README.md`, [V15].
+  public var rules: ValueRules?
 
-  public init(features: [Feature], target: String) {
+  public init(features: [Feature], target: String, rules: ValueRules? = nil) {
     self.features = features
     self.target = target
+    self.rules = rules
   }
 }
 
@@ -96,5 +99,53 @@ public struct Feature: Equatable, Sendable {
     self.kind = kind
     self.missing = missing
     self.summary = summary
+  }
+}
+
+extension FeatureSchema {
+  /// What contradicts the schema's own rules for text: names, categories or missing words that the rules would read
+  /// as another text, or as one another.
+  ///
+  /// - Returns: one sentence; nil where all is well, or the schema has no rules.
+  public var ruleFault: String? {
+    guard let rules else { return nil }
+    guard rules.missing.count <= Limits.missingWordsMax else {
+      return "missing words: expected at most \(Limits.missingWordsMax), found \(rules.missing.count)"
+    }
+    for word in rules.missing where word.isEmpty || !Self.isNormalised(word) {
+      return
+        "missing word \(word.quotedForMessage): expected text in the form NFC without spaces around it, found other"
+    }
+    for feature in features {
+      let place = "feature \(feature.name.quotedForMessage)"
+      guard Self.isNormalised(feature.name) else {
+        return "\(place): expected a name in the form NFC without spaces around it, found another"
+      }
+      guard case .categorical(let categories, _) = feature.kind else { continue }
+      var keys: Set<[UInt8]> = []
+      for category in categories {
+        let found = "category \(category.quotedForMessage)"
+        guard Self.isNormalised(category) else {
+          return "\(place): \(found): expected text in the form NFC without spaces around it, found other"
+        }
+        guard keys.insert(ValueText.categoryKey(category)).inserted else {
+          return "\(place): \(found): expected categories that read differently, found another that reads as this one"
+        }
+      }
+    }
+    return nil
+  }
+
+  /// True where a reader before format 1.2 would not refuse what the rules read otherwise, but answer for another
+  /// value: an unknown category that it accepts.
+  public var rulesChangeAnswers: Bool {
+    rules != nil
+      && features.contains { feature in
+        if case .categorical(_, let unknown) = feature.kind { unknown != .refuse } else { false }
+      }
+  }
+
+  private static func isNormalised(_ text: String) -> Bool {
+    ValueText.normalised(text).utf8.elementsEqual(text.utf8)
   }
 }

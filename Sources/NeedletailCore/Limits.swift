@@ -338,6 +338,8 @@ public enum Limits {
   /// Columns of one least squares problem after one-hot encoding: its triangle, and the copy that is solved,
   /// then take 512 MB each, and solving them minutes.
   public static let leastSquaresColumnsMax = 8192
+  /// Texts that mean a missing value in one model; each unknown text is looked up among them.
+  public static let missingWordsMax = 256
   /// Rows that one training run reads from all files together: they are numbered in 32 bits.
   public static let trainingRowsMax = Int(Int32.max)
 }

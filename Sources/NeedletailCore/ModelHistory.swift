@@ -107,13 +107,19 @@ public struct GoldenSample: Equatable, Sendable {
   /// One per feature, in schema order.
   public var cells: [Cell]
   public var expectation: Expectation
-  /// Largest |found − expected| / max(1, |expected|); classes must be equal.
+  /// Largest |found − expected| / max(1, |expected|) for an engine of other numerics; classes must be equal.
   public var tolerance: Double
+  /// Revision of the numerics of the engine that gave the answers; 0 where it was not recorded. An engine of the same
+  /// revision must give every bit again.
+  public var numerics: UInt32
 
-  public init(name: String, cells: [Cell], expectation: Expectation, tolerance: Double) {
+  public init(
+    name: String, cells: [Cell], expectation: Expectation, tolerance: Double, numerics: UInt32 = 0
+  ) {
     self.name = name
     self.cells = cells
     self.expectation = expectation
     self.tolerance = tolerance
+    self.numerics = numerics
   }
 }

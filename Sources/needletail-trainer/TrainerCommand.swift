@@ -1,5 +1,6 @@
-import ArgumentParser
+public import ArgumentParser
 import Foundation
+public import NeedletailCSV
 import NeedletailBundle
 import NeedletailCore
 import NeedletailEngine
@@ -172,6 +173,9 @@ struct InitCommand: ParsableCommand {
       "\(FamilyRegistry.all.names.joined(separator: ", ")); else chosen by the target.", valueName: "name"))
   var family: String?
 
+  @Option(help: ArgumentHelp("Between the fields of the file.", valueName: "name"))
+  var delimiter = CSVDelimiter.comma
+
   @Option(name: .shortAndLong, help: ArgumentHelp("Where to write; else to the terminal.", valueName: "file"))
   var output: String?
 
@@ -187,10 +191,12 @@ struct InitCommand: ParsableCommand {
     }
     let starter: StarterConfiguration
     do {
-      starter = try StarterConfiguration(name: name, path: data, target: target, family: family)
+      starter = try StarterConfiguration(
+        name: name, path: data, delimiter: delimiter, target: target, family: family)
     } catch {
       throw UserError(error)
     }
+    for warning in starter.warnings { FileHandle.standardError.write(Data("warning: \(warning)\n".utf8)) }
     guard let output else {
       print(starter.yaml, terminator: "")
       return
@@ -250,3 +256,5 @@ struct PublishCommand: ParsableCommand {
     }
   }
 }
+
+extension CSVDelimiter: ExpressibleByArgument {}

@@ -222,7 +222,7 @@ struct BenchInput {
   init(_ command: BenchCommand) { self.command = command }
 
   func plan(client: NeedletailClient, address: ServerAddress) async throws -> LoadPlan {
-    let input = try command.input.map(FeatureTable.init(path:))
+    let input = try command.input.map { try FeatureTable(path: $0) }
     let table = input.map { $0.atLeast(rows: command.batch) }
     var frames = RequestFrames()
     var checks: [AnswerCheck?] = []
@@ -340,7 +340,7 @@ extension ExpectedAnswers {
       throw Failure(
         "--expect \(path): expected a line for each of the \(period) rows of --input, found \(table.rows.count)")
     }
-    func cells(_ column: Int) -> [String] { (0..<rows).map { table.rows[$0 % period][column] } }
+    func cells(_ column: Int) -> [String] { (0..<rows).map { table.rows[$0 % period][column].text } }
     let known = table.columns.enumerated().filter {
       $0.element == "prediction" || ($0.element.hasPrefix("p_") && Int($0.element.dropFirst(2)) != nil)
     }.map(\.offset)

@@ -1,16 +1,38 @@
-internal import Foundation
+public import ArgumentParser
 internal import Glibc
-internal import NeedletailCSV
+public import NeedletailCSV
 internal import NeedletailClient
 internal import NeedletailCore
 internal import NeedletailSystem
 
-/// Rows to predict, as text, before the model's types are known: a missing value is `""`.
+/// A value to predict from, as its source writes it.
+struct TextCell: Equatable {
+  enum Form {
+    /// A CSV field without quotes, a value of `--set`, a JSON truth value.
+    case bare
+    /// A quoted CSV field or a JSON string: text, even where it is a word for a missing value.
+    case quoted
+    case jsonNumber
+  }
+
+  var text: String
+  var form: Form
+
+  init(_ text: String, _ form: Form) {
+    self.text = text
+    self.form = form
+  }
+
+  static let missing = TextCell("", .bare)
+}
+
+/// Rows to predict, as text, before the model and its rules for values are known.
 struct FeatureTable {
   /// Name of the source in messages.
   var source: String
+  /// Normalised names.
   var columns: [String]
-  var rows: [[String]]
+  var rows: [[TextCell]]
   /// Name of a row in messages: `line 3`, `row 2`.
   var rowName: @Sendable (Int) -> String
 
@@ -18,7 +40,7 @@ struct FeatureTable {
   /// - Throws: a sentence that names the row and the feature at fault.
   func tensors(for model: ModelDescription, rows range: Range<Int>) throws(Failure) -> [InputTensor] {
     var positions: [String: Int] = [:]
-    for (position, column) in columns.enumerated() {
+    for (position, column) in columns.enumerated() where !column.isEmpty {
       guard positions.updateValue(position, forKey: column) == nil else {
         throw Failure("\(source): column \(column.quotedForMessage) stands there twice")
       }
@@ -26,65 +48,76 @@ struct FeatureTable {
     var tensors: [InputTensor] = []
     tensors.reserveCapacity(model.inputs.count)
     for input in model.inputs {
-      guard let position = positions[input.name] else {
+      // Models from before format 1.2 may have names with spaces around them.
+      guard let position = positions[ValueText.normalised(input.name)] else {
         throw Failure(
           "\(source): no column \(input.name.quotedForMessage), which model \(model.model.quotedForMessage) expects"
             + Suggestion.clause(for: input.name, among: columns))
       }
       let cells = range.map { rows[$0][position] }
-      tensors.append(try tensor(of: cells, for: input, firstRow: range.lowerBound))
+      tensors.append(try tensor(of: cells, for: input, model.valueRules, firstRow: range.lowerBound))
     }
     return tensors
   }
 
   /// Columns that are no input of the model: the target, or a mistake.
   func extraColumns(for model: ModelDescription) -> [String] {
-    let known = Set(model.inputs.map(\.name))
+    let known = Set(model.inputs.map { ValueText.normalised($0.name) })
     return columns.filter { !known.contains($0) }
   }
 
   private func tensor(
-    of cells: [String], for input: TensorSpecReport, firstRow: Int
+    of cells: [TextCell], for input: TensorSpecReport, _ rules: ValueRules?, firstRow: Int
   ) throws(Failure) -> InputTensor {
-    if input.type == .string { return .column(input.name, cells) }
+    if input.type == .string { return .column(input.name, cells.map { $0.category(rules) }) }
     var numbers: [Double] = []
     numbers.reserveCapacity(cells.count)
     for (offset, cell) in cells.enumerated() {
-      guard let number = Self.number(cell) else {
-        throw Failure(
-          "\(source): \(rowName(firstRow + offset)): feature \(input.name.quotedForMessage): expected a number, found "
-            + cell.quotedForMessage)
+      let expected: String
+      switch cell.number(rules) {
+      case .number(let number):
+        numbers.append(number)
+        continue
+      case .missing:
+        numbers.append(.nan)
+        continue
+      case .tooLarge: expected = "a number within ±3.4e38"
+      case .notANumber: expected = "a number"
       }
-      numbers.append(number)
+      throw Failure(
+        "\(source): \(rowName(firstRow + offset)): feature \(input.name.quotedForMessage): expected \(expected), found "
+          + cell.text.quotedForMessage)
     }
     return .column(input.name, numbers)
   }
-
-  private static func number(_ cell: String) -> Double? {
-    let text = cell.trimmingSpaces
-    switch text.lowercased() {
-    case "", "na", "nan", "null": return .nan
-    case "true": return 1
-    case "false": return 0
-    default:
-      guard let number = NumberText.parse(text), number.isFinite else { return nil }
-      return number
-    }
-  }
 }
 
-extension StringProtocol {
-  fileprivate var trimmingSpaces: String {
-    var text = Substring(self)
-    while text.first == " " || text.first == "\t" { text.removeFirst() }
-    while text.last == " " || text.last == "\t" { text.removeLast() }
-    return String(text)
+extension TextCell {
+  /// Text of a categorical feature as the server takes it; empty where it is missing.
+  fileprivate func category(_ rules: ValueRules?) -> String {
+    guard let rules else { return olderCategory }
+    let text = ValueText.normalised(text)
+    return form != .quoted && rules.isMissing(text) ? "" : text
+  }
+
+  fileprivate func number(_ rules: ValueRules?) -> ValueText.Number { rules?.number(text) ?? olderNumber }
+
+  /// Reading for a model without rules: text stays as it is, and numbers are written as doubles.
+  private var olderCategory: String {
+    guard form == .jsonNumber, let value = NumberText.parse(text), value.isFinite else { return text }
+    return value == value.rounded() && abs(value) < 1e15 ? String(Int64(value)) : String(value)
+  }
+
+  /// Reading for a model without rules, which does not say what its missing words are.
+  private var olderNumber: ValueText.Number {
+    let rules = ValueRules(missing: ["na", "nan", "null"])
+    return rules.isMissing(ValueText.normalised(text).lowercased()) ? .missing : rules.number(text)
   }
 }
 
 extension FeatureTable {
   /// Reads `path`, or standard input for `-`: JSON if the name ends so or the text begins so, else CSV.
-  init(path: String) throws(Failure) {
+  init(path: String, delimiter: CSVDelimiter = .comma) throws(Failure) {
     let bytes: [UInt8]
     do throws(SystemError) {
       let file = try FileDescriptor(opening: path == "-" ? "/dev/stdin" : path, O_RDONLY)
@@ -98,22 +131,22 @@ extension FeatureTable {
       path.hasSuffix(".json")
       || (!path.hasSuffix(".csv") && (first == UInt8(ascii: "{") || first == UInt8(ascii: "[")))
     if isJSON {
-      try self.init(json: Data(bytes), source: source)
+      try self.init(json: bytes, source: source)
     } else {
-      try self.init(csv: bytes, source: source)
+      try self.init(csv: bytes, delimiter: delimiter, source: source)
     }
   }
 
   /// One row from `feature=value` pairs.
   init(pairs: [String]) throws(Failure) {
     var columns: [String] = []
-    var row: [String] = []
+    var row: [TextCell] = []
     for pair in pairs {
       guard let equals = pair.firstIndex(of: "="), equals != pair.startIndex else {
         throw Failure("--set: expected FEATURE=VALUE, found \(pair.quotedForMessage)")
       }
-      columns.append(String(pair[..<equals]))
-      row.append(String(pair[pair.index(after: equals)...]))
+      columns.append(ValueText.normalised(pair[..<equals]))
+      row.append(TextCell(String(pair[pair.index(after: equals)...]), .bare))
     }
     self.init(source: "--set", columns: columns, rows: [row]) { _ in "the row" }
   }
@@ -122,9 +155,9 @@ extension FeatureTable {
 extension FeatureTable {
   /// Reads CSV with a header, as the trainer does.
   /// - Throws: a sentence that names the file and the line.
-  init(csv bytes: [UInt8], source: String) throws(Failure) {
+  init(csv bytes: [UInt8], delimiter: CSVDelimiter, source: String) throws(Failure) {
     do throws(CSVError) {
-      let (header, rows, lines) = try Self.records(bytes)
+      let (header, rows, lines) = try Self.records(bytes, delimiter)
       guard let header else { throw CSVError(line: 1, "expected a header, found nothing") }
       guard !rows.isEmpty else { throw CSVError(line: 2, "expected rows after the header, found none") }
       self.init(source: source, columns: header, rows: rows) { "line \(lines[$0])" }
@@ -134,27 +167,28 @@ extension FeatureTable {
   }
 
   private static func records(
-    _ bytes: [UInt8]
-  ) throws(CSVError) -> (header: [String]?, rows: [[String]], lines: [Int]) {
+    _ bytes: [UInt8], _ delimiter: CSVDelimiter
+  ) throws(CSVError) -> (header: [String]?, rows: [[TextCell]], lines: [Int]) {
     var header: [String]?
-    var rows: [[String]] = []
+    var rows: [[TextCell]] = []
     var lines: [Int] = []
-    var parser = CSVParser()
+    var parser = CSVParser(delimiter: delimiter.byte)
     func take(_ record: CSVRecord) throws(CSVError) {
-      if let header { try record.check(against: header) }
-      var cells: [String] = []
-      for index in 0..<record.count {
-        guard let text = record.text(index) else {
-          throw CSVError(line: record.line, "field \(index + 1): expected UTF-8, found bytes that are not")
+      guard let header else {
+        let names = try record.columnNames()
+        if let other = delimiter.likelier(for: names) {
+          throw CSVError(
+            line: record.line,
+            "expected columns separated by a \(delimiter.rawValue), found one column and a \(other.rawValue) in its "
+              + "name; add --delimiter \(other.rawValue)")
         }
-        cells.append(text)
+        header = names
+        return
       }
-      if header == nil {
-        header = cells
-      } else {
-        rows.append(cells)
-        lines.append(record.line)
-      }
+      try record.check(against: header)
+      rows.append(
+        (0..<record.count).map { TextCell(record.text($0) ?? "", record.isQuoted($0) ? .quoted : .bare) })
+      lines.append(record.line)
     }
     try bytes.withUnsafeBufferPointer { (bytes) throws(CSVError) in
       var position = 0
@@ -165,16 +199,13 @@ extension FeatureTable {
   }
 }
 
+extension CSVDelimiter: ExpressibleByArgument {}
+
 extension FeatureTable {
   /// Reads `{"feature": [cell, …], …}` (a column per feature), `{"feature": cell, …}` (one row) or
   /// `[{"feature": cell, …}, …]` (a row per object). `null` is a missing value.
-  init(json data: Data, source: String) throws(Failure) {
-    let value: JSONValue
-    do {
-      value = try JSONDecoder().decode(JSONValue.self, from: data)
-    } catch {
-      throw Failure("\(source): not JSON: \(Self.reason(of: error))")
-    }
+  init(json bytes: [UInt8], source: String) throws(Failure) {
+    let value = try JSONParser.parse(bytes, source: source)
     switch value {
     case .object(let columns): try self.init(columns: columns, source: source)
     case .array(let rows): try self.init(rows: rows, source: source)
@@ -183,106 +214,66 @@ extension FeatureTable {
     }
   }
 
-  private static func reason(of error: any Error) -> String {
-    guard case DecodingError.dataCorrupted(let context) = error else { return "\(error)" }
-    let detail = (context.underlyingError as NSError?)?.userInfo["NSDebugDescription"] as? String
-    return detail ?? context.debugDescription
-  }
-
-  private init(columns: [String: JSONValue], source: String) throws(Failure) {
-    let names = columns.keys.sorted()
-    guard !names.isEmpty else { throw Failure("\(source): expected features, found an empty object") }
-    var cells: [[String]] = []
-    for name in names {
-      let column: [JSONValue] =
-        if case .array(let values)? = columns[name] { values } else { columns[name].map { [$0] } ?? [] }
-      var texts: [String] = []
+  private init(columns: [(name: String, value: JSONValue)], source: String) throws(Failure) {
+    guard !columns.isEmpty else { throw Failure("\(source): expected features, found an empty object") }
+    var cells: [[TextCell]] = []
+    for (name, value) in columns {
+      let column: [JSONValue] = if case .array(let values) = value { values } else { [value] }
+      var texts: [TextCell] = []
       for (row, value) in column.enumerated() {
-        texts.append(try value.cell(at: "\(source): row \(row + 1)", feature: name))
+        texts.append(try TextCell(value, at: "\(source): row \(row + 1)", feature: name))
       }
       cells.append(texts)
     }
     let count = cells[0].count
-    for (name, column) in zip(names, cells) where column.count != count {
+    for (column, cells) in zip(columns, cells) where cells.count != count {
       throw Failure(
-        "\(source): feature \(name.quotedForMessage): expected \(count) cells like \(names[0].quotedForMessage), "
-          + "found \(column.count)")
+        "\(source): feature \(column.name.quotedForMessage): expected \(count) cells like "
+          + "\(columns[0].name.quotedForMessage), found \(cells.count)")
     }
     guard count > 0 else { throw Failure("\(source): expected rows, found none") }
     let rows = (0..<count).map { row in cells.map { $0[row] } }
-    self.init(source: source, columns: names, rows: rows) { "row \($0 + 1)" }
+    self.init(source: source, columns: columns.map { ValueText.normalised($0.name) }, rows: rows) { "row \($0 + 1)" }
   }
 
   private init(rows: [JSONValue], source: String) throws(Failure) {
-    var names: Set<String> = []
-    var objects: [[String: JSONValue]] = []
+    var positions: [[UInt8]: Int] = [:]
+    var columns: [String] = []
+    var cells: [[TextCell]] = []
     for (index, row) in rows.enumerated() {
       guard case .object(let object) = row else {
         throw Failure("\(source): row \(index + 1): expected an object of features, found \(row.kind)")
       }
-      names.formUnion(object.keys)
-      objects.append(object)
-    }
-    guard !objects.isEmpty else { throw Failure("\(source): expected rows, found none") }
-    let columns = names.sorted()
-    var cells: [[String]] = []
-    for (index, object) in objects.enumerated() {
-      var row: [String] = []
-      for name in columns {
-        // A feature absent from one row is missing there.
-        row.append(try object[name]?.cell(at: "\(source): row \(index + 1)", feature: name) ?? "")
+      // A feature absent from one row is missing there.
+      var texts = [TextCell](repeating: .missing, count: columns.count)
+      for (name, value) in object {
+        let normalised = ValueText.normalised(name)
+        let position = positions[Array(normalised.utf8)] ?? columns.count
+        if position == columns.count {
+          positions[Array(normalised.utf8)] = position
+          columns.append(normalised)
+          texts.append(.missing)
+        }
+        texts[position] = try TextCell(value, at: "\(source): row \(index + 1)", feature: name)
       }
-      cells.append(row)
+      cells.append(texts)
     }
+    guard !cells.isEmpty else { throw Failure("\(source): expected rows, found none") }
+    let width = columns.count
+    cells = cells.map { $0 + [TextCell](repeating: .missing, count: width - $0.count) }
     self.init(source: source, columns: columns, rows: cells) { "row \($0 + 1)" }
   }
 }
 
-/// A JSON value of any type.
-enum JSONValue: Decodable {
-  case null
-  case bool(Bool)
-  case number(Double)
-  case string(String)
-  case array([JSONValue])
-  case object([String: JSONValue])
-
-  init(from decoder: any Decoder) throws {
-    let container = try decoder.singleValueContainer()
-    if container.decodeNil() {
-      self = .null
-    } else if let value = try? container.decode(Bool.self) {
-      self = .bool(value)
-    } else if let value = try? container.decode(Double.self) {
-      self = .number(value)
-    } else if let value = try? container.decode(String.self) {
-      self = .string(value)
-    } else if let value = try? container.decode([JSONValue].self) {
-      self = .array(value)
-    } else {
-      self = .object(try container.decode([String: JSONValue].self))
-    }
-  }
-
-  var kind: String {
-    switch self {
-    case .null: "null"
-    case .bool: "a truth value"
-    case .number: "a number"
-    case .string: "a string"
-    case .array: "a list"
-    case .object: "an object"
-    }
-  }
-
-  func cell(at place: String, feature: String) throws(Failure) -> String {
-    switch self {
-    case .null: ""
-    case .bool(let value): value ? "true" : "false"
-    case .number(let value): value == value.rounded() && abs(value) < 1e15 ? String(Int64(value)) : String(value)
-    case .string(let value): value
+extension TextCell {
+  init(_ value: JSONValue, at place: String, feature: String) throws(Failure) {
+    switch value {
+    case .null: self = .missing
+    case .bool(let value): self.init(value ? "true" : "false", .bare)
+    case .number(let text): self.init(text, .jsonNumber)
+    case .string(let text): self.init(text, .quoted)
     case .array, .object:
-      throw Failure("\(place): feature \(feature.quotedForMessage): expected a number or a string, found \(kind)")
+      throw Failure("\(place): feature \(feature.quotedForMessage): expected a number or a string, found \(value.kind)")
     }
   }
 }

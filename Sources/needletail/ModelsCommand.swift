@@ -200,7 +200,7 @@ struct DescriptionPrinter {
         "memory",
         model.residentBytes > 0 ? "\(model.residentBytes / 1024 + (model.residentBytes % 1024 > 0 ? 1 : 0)) KiB" : ""
       ),
-      ("labels", Self.list(model.labels)),
+      ("labels", Self.list(model.labels)), ("missing words", Self.list(model.valueRules?.missing ?? [])),
     ]
   }
 

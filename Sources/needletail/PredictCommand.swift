@@ -1,4 +1,5 @@
 internal import ArgumentParser
+internal import NeedletailCSV
 internal import Foundation
 internal import NeedletailClient
 
@@ -7,8 +8,9 @@ struct PredictCommand: AsyncParsableCommand {
     commandName: "predict",
     abstract: "Predict rows of a CSV or JSON file, or one row given on the command line.",
     discussion: """
-      CSV needs a header; an empty cell is a missing value. JSON is {"feature": [1, 2], ...}, or
-      {"feature": 1, ...} for one row, or a list of row objects.
+      CSV needs a header; an empty cell is a missing value, and so is each word that the model was trained to
+      read so (see: needletail models MODEL). JSON is {"feature": [1, 2], ...}, or {"feature": 1, ...} for one
+      row, or a list of row objects; null is a missing value. Values are read as in training.
 
       Examples:
         needletail predict wine --input rows.csv
@@ -21,6 +23,9 @@ struct PredictCommand: AsyncParsableCommand {
 
   @Option(help: ArgumentHelp("Rows to predict; - is standard input.", valueName: "FILE.csv|FILE.json|-"))
   var input: String?
+
+  @Option(help: ArgumentHelp("Between the fields of a CSV file.", valueName: "comma|semicolon|tab|pipe"))
+  var delimiter = CSVDelimiter.comma
 
   @Option(help: ArgumentHelp("One feature of one row; may be repeated.", valueName: "FEATURE=VALUE"))
   var set: [String] = []
@@ -46,7 +51,7 @@ struct PredictCommand: AsyncParsableCommand {
   }
 
   func run() async throws {
-    let table = try input.map(FeatureTable.init(path:)) ?? FeatureTable(pairs: set)
+    let table = try input.map { try FeatureTable(path: $0, delimiter: delimiter) } ?? FeatureTable(pairs: set)
     try await server.withClient { client in
       let description = try await client.describeModel(model.model, selector: model.selector)
       let extra = table.extraColumns(for: description)

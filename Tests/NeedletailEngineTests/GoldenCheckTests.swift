@@ -32,6 +32,41 @@ import Testing
         == "golden sample \"row 17\", output \"prediction\": expected -1.5 ± 1e-06 relative in column 0, found -1.0")
   }
 
+  @Test func numericsOfTheSameRevisionMustGiveEveryBitAgain() throws {
+    let above = (-1.0).nextUp
+    for (numerics, answer, passes) in [
+      (Numerics.revision, -1, true), (Numerics.revision, Double(Float(-1).nextUp), false),
+      (Numerics.revision, above, false),
+      (Numerics.revision + 1, Double(Float(-1).nextUp), true), (0, above, true), (0, -1.01, false),
+    ] as [(UInt32, Double, Bool)] {
+      var recorded = sample(.answers([("prediction", .numbers([answer]))]))
+      recorded.numerics = numerics
+      let found = try failure(recorded, on: regression)
+      #expect((found == nil) == passes, "numerics \(numerics), recorded \(answer)")
+      if numerics == Numerics.revision, !passes {
+        #expect(found?.expected == "exactly \(answer) in column 0, as numerics 1 computed it")
+      }
+    }
+  }
+
+  @Test(arguments: InstructionSet.supported)
+  func everyInstructionSetGivesTheBitsThatAnotherRecorded(isa: InstructionSet) throws {
+    for precision in [ModelFixtures.Precision.float32, .int8] {
+      let definition = ModelFixtures.mlp(widths: [13, 40, 24, 3], precision: precision, activation: .gelu, seed: 4)
+      var random = SplitMix64(seed: 5)
+      let recorder = try CompiledModel(definition)
+      let samples = try (0..<20).map { row in
+        let cells = (0..<13).map { _ in Cell.number(Double(random.nextFloat())) }
+        return GoldenSample(
+          name: "row \(row)", cells: cells, expectation: .answers(try recorder.answers(for: [cells])), tolerance: 0,
+          numerics: Numerics.revision)
+      }
+      var options = PlanOptions()
+      options.isa = isa
+      try GoldenCheck.run(samples, on: CompiledModel(definition, options: options))
+    }
+  }
+
   @Test func theToleranceIsRelativeAboveOne() throws {
     #expect(
       try failure(sample(.answers([("prediction", .numbers([-1.01]))]), tolerance: 0.01), on: regression) == nil)

@@ -130,4 +130,16 @@ import Testing
     #expect(InstructionSet.candidates.first == .selected)
     #expect(InstructionSet.candidates.allSatisfy { $0.isSupported })
   }
+
+  @Test func int8LayersComputedInFP32MayDifferByTheTolerance() throws {
+    let definition = ModelFixtures.mlp(widths: [64, 64, 3], precision: .int8)
+    let cells = (0..<64).map { Cell.number(Double($0 % 7) / 5 - 0.5) }
+    let answers = try CompiledModel(definition).answers(for: [cells]).filter { $0.name == "probabilities" }
+    var sample = GoldenSample(
+      name: "row", cells: cells, expectation: .answers(answers), tolerance: 0.05, numerics: Numerics.revision)
+    let model = try CompiledModel(definition, choice: fasterInFP32)
+    try GoldenCheck.run([sample], on: model)
+    sample.tolerance = 0
+    #expect(throws: GoldenFailure.self) { try GoldenCheck.run([sample], on: model) }
+  }
 }

@@ -191,7 +191,12 @@ enum FeaturesSection {
     let features = try MessageValues.messages(message.features, message.n_features).map { feature throws(BundleError) in
       try self.feature(feature)
     }
-    return FeatureSchema(features: features, target: MessageValues.text(message.target))
+    var rules: ValueRules?
+    if let message = message.value_rules?.pointee {
+      try Bounds.check(message.n_missing, 0...Limits.missingWordsMax, "value rules: missing words")
+      rules = ValueRules(missing: MessageValues.texts(message.missing, message.n_missing))
+    }
+    return FeatureSchema(features: features, target: MessageValues.text(message.target), rules: rules)
   }
 
   private static func feature(_ message: Needletail__V1__Feature) throws(BundleError) -> Feature {
@@ -239,6 +244,11 @@ enum FeaturesSection {
         $0.n_features = features.count
         $0.features = memory.array(features)
         $0.target = memory.text(schema.target)
+        guard let rules = schema.rules else { return }
+        $0.value_rules = memory.build(needletail__v1__value_rules__init) {
+          $0.n_missing = rules.missing.count
+          $0.missing = memory.array(rules.missing.map { memory.text($0) })
+        }
       })
   }
 }

@@ -184,7 +184,7 @@ enum GoldenSection {
     }
     return GoldenSample(
       name: name, cells: cells, expectation: status == .ok ? .answers(answers) : .refusal(status),
-      tolerance: message.tolerance)
+      tolerance: message.tolerance, numerics: message.numerics)
   }
 
   static func encode(_ samples: [GoldenSample]) -> [UInt8] {
@@ -220,6 +220,7 @@ enum GoldenSection {
       $0.n_cells = cells.count
       $0.cells = memory.array(cells)
       $0.tolerance = sample.tolerance
+      $0.numerics = sample.numerics
       switch sample.expectation {
       case .refusal(let status): $0.status = Needletail__V1__StatusCode(UInt32(status.rawValue))
       case .answers(let answers):

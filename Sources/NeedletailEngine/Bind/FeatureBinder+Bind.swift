@@ -43,7 +43,8 @@ extension FeatureBinder {
       switch cell {
       case .number(let number): result = column.bind(number: number)
       case .missing: result = column.missing()
-      case .text(var text): result = text.withUTF8 { column.bind(text: UnsafeRawBufferPointer($0)) }
+      case .text(var text):
+        result = text.withUTF8 { column.bind(text: UnsafeRawBufferPointer($0), missingWords: missingWords) }
       }
       switch result {
       case .success(let value): row0[feature] = value
@@ -123,7 +124,7 @@ extension FeatureBinder {
       switch tensor.number(at: element) {
       case .success(let number)?: column.bind(number: number)
       case .failure(let fault)?: .failure(fault)
-      case nil: column.bind(text: tensor.strings[element])
+      case nil: column.bind(text: tensor.strings[element], missingWords: missingWords)
       }
     switch result {
     case .success(let value): return value

@@ -11,10 +11,12 @@ public final class FeatureBinder: Sendable {
   /// Element type of bound rows: `.float32` or `.float64`.
   public let element: ValueType.Element
 
-  /// Both lie in memory that only this object owns, written by its initialiser, read-only until its
+  /// All three lie in memory that only this object owns, written by its initialiser, read-only until its
   /// end.
   nonisolated(unsafe) let columns: UnsafeMutablePointer<FeatureColumn>
   nonisolated(unsafe) let names: ByteTable
+  /// Texts that mean a missing value; nil where the model has no value rules and compares bytes.
+  nonisolated(unsafe) let missingWords: ByteTable?
   /// False where a feature is itself called `features`.
   private let acceptsDense: Bool
   /// Whether bound rows of finite numbers are the numbers that came.
@@ -32,9 +34,10 @@ public final class FeatureBinder: Sendable {
     self.schema = schema
     self.element = element
     names = ByteTable(schema.features.map(\.name))
+    missingWords = schema.rules.map { ByteTable($0.missing) }
     columns = .allocate(capacity: schema.features.count)
     for (index, feature) in schema.features.enumerated() {
-      (columns + index).initialize(to: FeatureColumn(feature))
+      (columns + index).initialize(to: FeatureColumn(feature, rules: schema.rules))
     }
     isNumeric = (0..<schema.features.count).allSatisfy { [columns] in !columns[$0].isCategorical }
     acceptsDense = !schema.features.contains { $0.name == Self.denseName }
@@ -44,6 +47,7 @@ public final class FeatureBinder: Sendable {
     for index in 0..<count { columns[index].categories.deallocate() }
     columns.deallocate()
     names.deallocate()
+    missingWords?.deallocate()
   }
 
   static func check(_ schema: FeatureSchema) throws(PlanError) {
@@ -68,6 +72,7 @@ public final class FeatureBinder: Sendable {
         throw error("a category is named twice")
       }
     }
+    if let fault = schema.ruleFault { throw PlanError("schema: \(fault)") }
   }
 
   // MARK: - shape of a request
@@ -114,7 +119,11 @@ public final class FeatureBinder: Sendable {
   /// - Parameter hint: where it stands if features come in schema order.
   func feature(named name: UnsafeRawBufferPointer, hint: Int) -> Int? {
     if names.matches(name, at: hint) { return hint }
-    return name.count <= Limits.featureNameBytesMax ? names.index(of: name) : nil
+    guard name.count <= Limits.featureNameBytesMax else { return nil }
+    if let index = names.index(of: name) { return index }
+    guard missingWords != nil else { return nil }
+    // Names of a schema with rules are normalised; what a client sends need not be.
+    return ValueText.withNormalised(of: name) { names.index(of: $0) } ?? nil
   }
 
   private func denseRows(_ tensor: TensorView, rowsMax: Int) throws(ServingError) -> Int {

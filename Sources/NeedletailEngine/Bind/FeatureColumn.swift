@@ -19,16 +19,21 @@ struct FeatureColumn: BitwiseCopyable {
   let acceptsMissing: Bool
   /// Number that an unseen category becomes; NaN refuses it.
   private let unknownCode: Float
-  /// Empty for numeric features.
+  /// Number of categories; 0 for numeric features.
+  private let categoryCount: Int
+  /// The categories and, where the model has value rules, their keys behind them: the key of category i is entry
+  /// i + ``categoryCount``, or another spelling of it is the category itself. Empty for numeric features.
   let categories: ByteTable
 
-  init(_ feature: Feature) {
+  init(_ feature: Feature, rules: ValueRules?) {
     acceptsMissing = feature.missing == .impute
     switch feature.kind {
     case .numeric:
-      (isCategorical, unknownCode, categories) = (false, .nan, ByteTable())
+      (isCategorical, unknownCode, categoryCount, categories) = (false, .nan, 0, ByteTable([[UInt8]]()))
     case .categorical(let categories, let unknown):
-      (isCategorical, self.categories) = (true, ByteTable(categories))
+      let spellings = categories.map { Array($0.utf8) }
+      let keys = rules == nil ? [] : categories.map(ValueText.categoryKey)
+      (isCategorical, categoryCount, self.categories) = (true, categories.count, ByteTable(spellings + keys))
       unknownCode =
         switch unknown {
         case .refuse: .nan
@@ -50,23 +55,50 @@ struct FeatureColumn: BitwiseCopyable {
     }
     let value = Number(number)
     guard isCategorical else { return .success(value) }
-    guard number >= 0, number < Double(categories.count), number == number.rounded(.towardZero) else {
+    guard number >= 0, number < Double(categoryCount), number == number.rounded(.towardZero) else {
       return unknown()
     }
     return .success(value)
   }
 
-  /// Text: a category, or for a numeric feature a decimal number. Empty is missing.
-  func bind<Number: BinaryFloatingPoint>(text: UnsafeRawBufferPointer) -> Result<Number, CellFault> {
+  /// Text: a category, or for a numeric feature a number. Empty is missing.
+  ///
+  /// - Parameter missingWords: of the model's value rules; nil for a model without rules, which compares bytes.
+  func bind<Number: BinaryFloatingPoint>(
+    text: UnsafeRawBufferPointer, missingWords: ByteTable?
+  ) -> Result<Number, CellFault> {
     if text.isEmpty { return missing() }
-    guard isCategorical else {
+    guard isCategorical else { return bind(numberText: text, missingWords: missingWords) }
+    if let code = code(of: text) { return .success(Number(code)) }
+    guard let missingWords else {
+      // Categories are valid UTF-8, so only what matches none needs the check.
+      return String(validating: text, as: UTF8.self) == nil ? .failure(.invalidUTF8) : unknown()
+    }
+    let result: Result<Number, CellFault>? = ValueText.withCategoryKey(of: text) { code(of: $0) }.map { code in
+      if let code { return .success(Number(code)) }
+      let isMissing = ValueText.withNormalised(of: text) { $0.isEmpty || missingWords.index(of: $0) != nil }
+      return isMissing == true ? missing() : unknown()
+    }
+    return result ?? .failure(.invalidUTF8)
+  }
+
+  private func bind<Number: BinaryFloatingPoint>(
+    numberText text: UnsafeRawBufferPointer, missingWords: ByteTable?
+  ) -> Result<Number, CellFault> {
+    guard let missingWords else {
       guard let number = NumberText.parse(text) else { return .failure(.notANumber) }
       return number.isInfinite ? .failure(.tooLarge) : bind(number: number)
     }
-    if let code = categories.index(of: text) { return .success(Number(code)) }
-    // Categories are valid UTF-8, so only what matches none needs the check.
-    guard String(validating: text, as: UTF8.self) != nil else { return .failure(.invalidUTF8) }
-    return unknown()
+    switch ValueText.number(text, isMissingWord: { missingWords.index(of: $0) != nil }) {
+    case .number(let number): return bind(number: number)
+    case .missing: return missing()
+    case .tooLarge: return .failure(.tooLarge)
+    case .notANumber: return .failure(.notANumber)
+    }
+  }
+
+  private func code(of text: UnsafeRawBufferPointer) -> Int? {
+    categories.index(of: text).map { $0 < categoryCount ? $0 : $0 - categoryCount }
   }
 
   func missing<Number: BinaryFloatingPoint>() -> Result<Number, CellFault> {
@@ -92,7 +124,7 @@ struct ByteTable: BitwiseCopyable {
   let count: Int
 
   /// Duplicate keys keep the index of the first; a free slot always ends a probe.
-  init(_ keys: [String] = []) {
+  init(_ keys: [[UInt8]]) {
     count = keys.count
     var capacity = 2
     while capacity < 2 * keys.count { capacity *= 2 }
@@ -100,11 +132,11 @@ struct ByteTable: BitwiseCopyable {
     slots = .allocate(capacity: capacity)
     slots.initialize(repeating: 0, count: capacity)
     ends = .allocate(capacity: keys.count + 1)
-    bytes = .allocate(capacity: max(1, keys.reduce(0) { $0 + $1.utf8.count }))
+    bytes = .allocate(capacity: max(1, keys.reduce(0) { $0 + $1.count }))
     var end = 0
     ends[0] = 0
     for (index, key) in keys.enumerated() {
-      for byte in key.utf8 {
+      for byte in key {
         bytes[end] = byte
         end += 1
       }
@@ -116,6 +148,8 @@ struct ByteTable: BitwiseCopyable {
       slots[slot] = UInt32(index + 1)
     }
   }
+
+  init(_ keys: [String]) { self.init(keys.map { Array($0.utf8) }) }
 
   func deallocate() {
     slots.deallocate()

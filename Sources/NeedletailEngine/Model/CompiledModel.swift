@@ -114,9 +114,21 @@ extension CompiledModel {
   }
 }
 
+/// Revision of the engine's numerics, which golden samples record with their answers.
+///
+/// All kernels of one revision give the same bits for the same graph and row, on every instruction set and whatever the
+/// batch. It rises with each change that gives other bits for a graph that could be stored before.
+public enum Numerics {
+  public static let revision: UInt32 = 1
+}
+
 /// Runs a bundle's golden samples on the machine that will serve it.
 public enum GoldenCheck {
-  /// - Throws: the first sample whose answer differs by more than its tolerance.
+  /// Compares bits where this engine's numerics gave the recorded answers and the model computes as its bundle stores
+  /// it, so that one wrong bit in a weight or a kernel shows. Other numerics, and int8 layers computed in fp32, may
+  /// differ by the sample's tolerance.
+  ///
+  /// - Throws: the first sample whose answer differs.
   public static func run(_ samples: [GoldenSample], on model: CompiledModel) throws(GoldenFailure) {
     for sample in samples { try check(sample, on: model) }
   }
@@ -146,7 +158,9 @@ public enum GoldenCheck {
       guard let index = answers.firstIndex(where: { $0.name == name }) else {
         throw failure(name, expected: "such an output", found: "none")
       }
-      let tolerance = model.plan.outputs[index].kind == .number ? sample.tolerance : 0
+      let isExact = sample.numerics == Numerics.revision && model.choice?.dequantises != true
+      let tolerance: Double? =
+        isExact ? nil : model.plan.outputs[index].kind == .number ? sample.tolerance : 0
       if let difference = difference(expected, answers[index].answer, tolerance: tolerance) {
         throw failure(name, expected: difference.expected, found: difference.found)
       }
@@ -154,13 +168,19 @@ public enum GoldenCheck {
   }
 
   /// The first place where two answers disagree.
+  ///
+  /// - Parameter tolerance: nil compares bits.
   private static func difference(
-    _ expected: GoldenSample.Answer, _ found: GoldenSample.Answer, tolerance: Double
+    _ expected: GoldenSample.Answer, _ found: GoldenSample.Answer, tolerance: Double?
   ) -> (expected: String, found: String)? {
     switch (expected, found) {
     case (.numbers(let expected), .numbers(let found)):
       guard expected.count == found.count else { return ("\(expected.count) numbers", "\(found.count)") }
       for (column, (x, y)) in zip(expected, found).enumerated() {
+        guard let tolerance else {
+          if x.bitPattern == y.bitPattern { continue }
+          return ("exactly \(x) in column \(column), as numerics \(Numerics.revision) computed it", "\(y)")
+        }
         // Written so that a NaN fails it, unless both are.
         let agrees = x == y || abs(y - x) <= tolerance * max(1, abs(x)) || (x.isNaN && y.isNaN)
         if !agrees { return ("\(x) ± \(tolerance) relative in column \(column)", "\(y)") }

@@ -155,7 +155,7 @@ extension ModelDescription {
       createdMilliseconds: live.createdMilliseconds, metrics: live.trainingMetrics,
       lineage: live.lineage.map(Self.pairs) ?? [:], precision: plan.precision, isa: plan.isa.rawValue,
       residentBytes: UInt64(clamping: live.residentBytes), plan: plan.steps.map(\.description),
-      planChoice: live.compiled.choice?.description ?? "")
+      planChoice: live.compiled.choice?.description ?? "", valueRules: definition.schema.rules)
   }
 
   private static func pairs(_ lineage: Lineage) -> [String: String] {

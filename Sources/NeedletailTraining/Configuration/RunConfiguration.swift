@@ -1,4 +1,5 @@
 internal import Foundation
+internal import NeedletailCSV
 public import NeedletailCore
 internal import NeedletailYAML
 
@@ -127,6 +128,11 @@ public struct RunConfiguration: Sendable {
     } catch {
       throw .configuration(place("publish.model"), "publish.model: \(error.message)")
     }
+    guard request.rules.missing.count <= Limits.missingWordsMax else {
+      throw .configuration(
+        place("data.missing"),
+        "data.missing: expected at most \(Limits.missingWordsMax) words, found \(request.rules.missing.count)")
+    }
     try checkConstants()
   }
 
@@ -192,11 +198,20 @@ public struct RunConfiguration: Sendable {
     return family
   }
 
+  /// Missing words in their normal form; an empty one says what holds anyway.
+  private static func rules(_ missing: Document) -> ValueRules {
+    var words: [String] = []
+    for word in missing.elements.compactMap(\.text).map({ ValueText.normalised($0) })
+    where !word.isEmpty && !words.contains(word) {
+      words.append(word)
+    }
+    return ValueRules(missing: words)
+  }
+
   private static func request(
     _ document: Document, directory: String, location: @escaping @Sendable (String) -> String
   ) -> TableRequest {
     let data = document["data"]
-    let delimiters: [String: UInt8] = ["semicolon": 0x3B, "tab": 0x09, "pipe": 0x7C]
     let types = document["features"]["columns"].entries.map { entry in
       (entry.key, TableRequest.ColumnType(rawValue: entry.value["type"].text ?? "") ?? .automatic)
     }
@@ -205,11 +220,11 @@ public struct RunConfiguration: Sendable {
         (name, name.hasPrefix("/") ? name : directory + "/" + name)
       },
       target: document["target"]["column"].text ?? "",
-      delimiter: delimiters[data["delimiter"].text ?? ""] ?? 0x2C,
+      delimiter: CSVDelimiter(rawValue: data["delimiter"].text ?? "") ?? .comma,
       columns: data["columns"] == .null ? nil : data["columns"].elements.compactMap(\.text),
       drop: data["drop"].elements.compactMap(\.text), types: types,
       targetUse: TableRequest.TargetUse(rawValue: document["target"]["task"].text ?? "") ?? .automatic,
-      missing: data["missing"].elements.compactMap(\.text),
+      rules: rules(data["missing"]),
       dropsDuplicates: data["duplicates"].text == "drop", location: location)
   }
 }
@@ -247,12 +262,12 @@ enum RunSettings {
     Setting("columns", .list(.text), "Feature columns; left out: all but the target and the dropped."),
     Setting("drop", .list(.text), .list([]), "Columns to leave out, such as identifiers."),
     Setting(
-      "missing", .list(.text), .list(["", "NA", "NaN", "null", "?"].map { .text($0) }),
-      "What stands for a missing value."),
+      "missing", .list(.text), .list(ValueRules.missingDefault.map { .text($0) }),
+      "What stands for a missing value beside an empty cell; the model keeps it."),
     Setting(
       "duplicates", .choice(["keep", "drop"]), .text("keep"),
       "Rows that repeat an earlier one in every column of the files."),
-    Setting("delimiter", .choice(["comma", "semicolon", "tab", "pipe"]), .text("comma"), "Between fields."),
+    Setting("delimiter", .choice(CSVDelimiter.allCases.map(\.rawValue)), .text("comma"), "Between fields."),
   ]
 
   static let unknownPolicy = Setting.Kind.choice(["refuse", "zeros", "other"])

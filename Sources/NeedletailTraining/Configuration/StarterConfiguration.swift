@@ -1,24 +1,30 @@
+public import NeedletailCSV
 internal import NeedletailCore
 
 /// A commented run file for a CSV file that has none yet.
 public struct StarterConfiguration {
   private let fileName: String
+  private let delimiter: CSVDelimiter
   private let dataset: Dataset
   private let family: any ModelFamily
 
   /// - Parameters:
   ///   - name: the CSV file's name in the run file.
   ///   - path: its path now.
+  ///   - delimiter: between the fields of the file.
   ///   - target: column to predict; nil chooses the last one.
   ///   - family: name of a family; nil chooses a linear model for numbers, a logistic one for classes.
   /// - Throws: `TrainingError` that says what is wrong with the file, the target or the family.
-  public init(name: String, path: String, target: String?, family: String?) throws(TrainingError) {
-    let header = try CSVFile(name: name, path: path, delimiter: UInt8(ascii: ",")).readHeader()
+  public init(
+    name: String, path: String, delimiter: CSVDelimiter = .comma, target: String?, family: String?
+  ) throws(TrainingError) {
+    let header = try CSVFile(name: name, path: path, delimiter: delimiter).readHeader()
     let request = TableRequest(
-      files: [(name, path)], target: target ?? header[header.count - 1],
+      files: [(name, path)], target: target ?? header[header.count - 1], delimiter: delimiter,
       location: { $0 == "target.column" ? "--target" : "init" })
     dataset = try TableReader(request).read()
     fileName = name
+    self.delimiter = delimiter
     let isNumber = if case .numbers = dataset.target.values { true } else { false }
     let wanted = family ?? (isNumber ? "linear_regression" : "logistic_regression")
     let names = FamilyRegistry.all.names
@@ -30,6 +36,9 @@ public struct StarterConfiguration {
     }
     self.family = found
   }
+
+  /// Sentences about values of the file that were read in a way that the user may not expect.
+  public var warnings: [String] { dataset.warnings }
 
   /// Text of the run file: required keys, columns as they were found, and every other key as a comment with its
   /// default.
@@ -49,6 +58,7 @@ public struct StarterConfiguration {
     let comment = "  # \(setting.summary)\n"
     switch path {
     case "data.files": return comment + "  files: " + Document.list([.text(fileName)]).inlineYAML + "\n"
+    case "data.delimiter" where delimiter != .comma: return comment + "  delimiter: \(delimiter.rawValue)\n"
     case "target.column": return comment + "  column: " + Document.text(dataset.target.name).inlineYAML + "\n"
     case "model.family":
       return "  # \(FamilyRegistry.all.names.joined(separator: " | "))\n  family: \(family.name)\n"
@@ -64,16 +74,12 @@ public struct StarterConfiguration {
 
   private var columns: String {
     var text = "  columns:\n"
-    for column in dataset.features.columns {
+    for (column, type) in zip(dataset.features.columns, dataset.types) {
       let missing = (0..<column.count).count { column.isMissing($0) }
-      var type = "numeric"
       var note = ""
-      if case .categories(_, let categories) = column.values {
-        type = "categorical"
-        note = "\(categories.count) categories"
-      }
+      if case .categories(_, let categories) = column.values { note = "\(categories.count) categories" }
       if missing > 0 { note += (note.isEmpty ? "" : ", ") + "\(Figures.count(missing)) missing" }
-      text += "    " + Document.text(column.name).inlineYAML + ": { type: \(type) }"
+      text += "    " + Document.text(column.name).inlineYAML + ": { type: \(type.rawValue) }"
       text += note.isEmpty ? "\n" : "  # \(note)\n"
     }
     return text

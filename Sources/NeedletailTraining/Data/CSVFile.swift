@@ -9,7 +9,7 @@ struct CSVFile {
   /// Path as the user wrote it, for messages.
   let name: String
   let path: String
-  let delimiter: UInt8
+  let delimiter: CSVDelimiter
 
   private static let chunkBytes = 1 << 20
 
@@ -76,7 +76,7 @@ struct CSVFile {
     let file = try readable { () throws(SystemError) in try FileDescriptor(opening: path, O_RDONLY) }
     let buffer = UnsafeMutableBufferPointer<UInt8>.allocate(capacity: Self.chunkBytes)
     defer { buffer.deallocate() }
-    var parser = CSVParser(delimiter: delimiter)
+    var parser = CSVParser(delimiter: delimiter.byte)
     while true {
       let count = try readable { () throws(SystemError) in try file.read(into: UnsafeMutableRawBufferPointer(buffer)) }
       let chunk = UnsafeBufferPointer(rebasing: buffer[0..<count])
@@ -114,40 +114,14 @@ struct CSVFile {
   }
 
   private func headerNames(_ record: CSVRecord) throws(TrainingError) -> [String] {
-    var names: [String] = []
-    var seen: [String: Int] = [:]
-    for index in 0..<record.count {
-      guard let text = record.text(index) else {
-        throw .data(
-          file: name, line: record.line, "header field \(index + 1): expected UTF-8, found bytes that are not")
-      }
-      // Spaces around a name belong to it, for the server takes names as they are.
-      guard !text.trimmingASCIISpaces.isEmpty else {
-        throw .data(file: name, line: record.line, "header field \(index + 1): expected a column name, found nothing")
-      }
-      guard text.utf8.count <= Limits.featureNameBytesMax else {
-        throw .data(
-          file: name, line: record.line,
-          "header field \(index + 1): expected a name of at most \(Limits.featureNameBytesMax) bytes, found \(text.utf8.count)"
-        )
-      }
-      if let first = seen.updateValue(index + 1, forKey: text) {
-        throw .data(
-          file: name, line: record.line, column: text,
-          "expected every column name once, found it as fields \(first) and \(index + 1)")
-      }
-      names.append(text)
+    let names: [String]
+    do throws(CSVError) { names = try record.columnNames() } catch { throw failure(error) }
+    if let other = delimiter.likelier(for: names) {
+      throw .data(
+        file: name, line: record.line,
+        "expected columns separated by a \(delimiter.rawValue), found one column and a \(other.rawValue) in its name; "
+          + "set the delimiter: \(other.rawValue)")
     }
     return names
-  }
-}
-
-extension String {
-  /// The text without spaces and tabs around it.
-  var trimmingASCIISpaces: String {
-    var text = self[...]
-    while let first = text.first, first == " " || first == "\t" { text.removeFirst() }
-    while let last = text.last, last == " " || last == "\t" { text.removeLast() }
-    return String(text)
   }
 }

@@ -42,7 +42,7 @@ struct PreparedData {
         "split.test: expected rows the model accepts, found only categories unseen in training; set unknown: zeros")
     }
     self.split = split
-    var warnings: [String] = []
+    var warnings = dataset.warnings
     if refused > 0 {
       warnings.append(
         "\(Figures.count(refused)) validation and test rows hold a category that no training row has and are not "

@@ -1,5 +1,5 @@
-internal import NeedletailCSV
-internal import NeedletailCore
+public import NeedletailCSV
+public import NeedletailCore
 internal import NeedletailCrypto
 
 /// Files and columns to read, and how.
@@ -24,34 +24,34 @@ public struct TableRequest: Sendable {
 
   /// Files by their name in messages and their path.
   public var files: [(name: String, path: String)]
-  public var delimiter: UInt8
+  public var delimiter: CSVDelimiter
   /// Feature columns; nil: every column that is neither the target nor dropped.
   public var columns: [String]?
   public var drop: [String]
   public var types: [(column: String, type: ColumnType)]
   public var target: String
   public var targetUse: TargetUse
-  /// Cells that mean a missing value, beside empty ones.
-  public var missing: [String]
+  /// Reading of text: the cells that mean a missing value.
+  public var rules: ValueRules
   /// True where rows are left out that repeat an earlier one.
   public var dropsDuplicates: Bool
   /// Place of a setting in the run file, for messages: `run.yaml:12`.
   public var location: @Sendable (_ setting: String) -> String
 
   public init(
-    files: [(name: String, path: String)], target: String, delimiter: UInt8 = UInt8(ascii: ","),
+    files: [(name: String, path: String)], target: String, delimiter: CSVDelimiter = .comma,
     columns: [String]? = nil, drop: [String] = [], types: [(column: String, type: ColumnType)] = [],
-    targetUse: TargetUse = .automatic, missing: [String] = ["", "NA", "NaN", "null", "?"],
-    dropsDuplicates: Bool = false, location: @escaping @Sendable (_ setting: String) -> String = { _ in "run" }
+    targetUse: TargetUse = .automatic, rules: ValueRules = ValueRules(), dropsDuplicates: Bool = false,
+    location: @escaping @Sendable (_ setting: String) -> String = { _ in "run" }
   ) {
     self.files = files
-    self.target = target
+    self.target = ValueText.normalised(target)
     self.delimiter = delimiter
-    self.columns = columns
-    self.drop = drop
-    self.types = types
+    self.columns = columns?.map { ValueText.normalised($0) }
+    self.drop = drop.map { ValueText.normalised($0) }
+    self.types = types.map { (ValueText.normalised($0.column), $0.type) }
     self.targetUse = targetUse
-    self.missing = missing
+    self.rules = rules
     self.dropsDuplicates = dropsDuplicates
     self.location = location
   }
@@ -69,6 +69,12 @@ public struct Dataset: Sendable {
   public var duplicatesDropped: Int
   /// Rows left out because they have no target value to learn from.
   public var unlabelledDropped: Int
+  /// How the text was read, which a model that learns from it keeps.
+  public var rules: ValueRules
+  /// Type that each feature column was read as, and the target's behind them.
+  public var types: [TableRequest.ColumnType]
+  /// Sentences for people about values that were read in a way they may not expect.
+  public var warnings: [String]
   /// SHA-256 over all files in their order, lower-case hexadecimal.
   public var sha256: String
 
@@ -81,11 +87,11 @@ public struct Dataset: Sendable {
 /// from the first rows could be wrong for the last. Neither pass holds a file in memory.
 public struct TableReader {
   private let request: TableRequest
-  private let missing: [[UInt8]]
+  private let words: MissingWords
 
   public init(_ request: TableRequest) {
     self.request = request
-    missing = request.missing.map { Array($0.utf8) }
+    words = MissingWords(request.rules)
   }
 
   /// - Throws: `TrainingError` that says what is wrong with which line and column of which file.
@@ -108,7 +114,7 @@ public struct TableReader {
   /// Feature columns in the order that the model gets them.
   private func chosenColumns(_ header: [String], file: String) throws(TrainingError) -> [String] {
     func check(_ names: [String], _ setting: String) throws(TrainingError) {
-      for name in names where !header.contains(name) {
+      for name in names where name.isEmpty || !header.contains(name) {
         throw .configuration(
           request.location(setting),
           "\(setting): expected a column of \(file), found \(name.quotedForMessage)"
@@ -126,7 +132,7 @@ public struct TableReader {
     }
     let dropped = Set(request.drop + [request.target])
     // The header's spelling of a name is the one that clients send; a run file may compose its accents otherwise.
-    let chosen = (request.columns ?? header).filter { !dropped.contains($0) }.compactMap { name in
+    let chosen = (request.columns ?? header).filter { !$0.isEmpty && !dropped.contains($0) }.compactMap { name in
       header.first { $0 == name }
     }
     guard !chosen.isEmpty else {
@@ -178,10 +184,9 @@ public struct TableReader {
         places = try positions(names, in: found, first: header, file: entry.name)
       } record: { (record) throws(TrainingError) in
         for (position, index) in unknown.enumerated() {
-          let field = record.field(places[index])
-          if !ColumnBuilder.isMissing(field, missing) {
-            surveys[position].add(field, file: entry.name, line: record.line)
-          }
+          let place = places[index]
+          surveys[position].add(
+            record.field(place), isQuoted: record.isQuoted(place), words, file: entry.name, line: record.line)
         }
       }
     }
@@ -201,7 +206,7 @@ public struct TableReader {
     let targetIndex = names.count - 1
     var builders = zip(names, types).enumerated().map { index, column in
       ColumnBuilder(
-        name: column.0, type: column.1, missing: missing,
+        name: column.0, type: column.1, words: words,
         categoriesMax: index == targetIndex ? Limits.labelsMax : Limits.trainingCategoriesMax)
     }
     var hash = SHA256()
@@ -221,7 +226,9 @@ public struct TableReader {
         rowsRead += 1
         duplicates.add(record, fields: allPlaces)
         for index in builders.indices {
-          try builders[index].add(record.field(places[index]), file: entry.name, line: record.line)
+          let place = places[index]
+          try builders[index].add(
+            record.field(place), isQuoted: record.isQuoted(place), file: entry.name, line: record.line)
         }
       }
     }
@@ -230,12 +237,24 @@ public struct TableReader {
       let text = String(byte, radix: 16)
       return text.count == 1 ? "0" + text : text
     }
-    return try clean(
-      Table(columns: columns, rowNumbers: Array(1...rowsRead)), duplicates: duplicates.rows, sha256: digest.joined())
+    let unnamed = header.count { $0.isEmpty }
+    var warnings = builders.flatMap(\.warnings)
+    if unnamed > 0 {
+      warnings.insert(
+        "\(unnamed == 1 ? "a column without a name is" : "\(unnamed) columns without a name are") left out", at: 0)
+    }
+    let (kept, unlabelled) = try clean(
+      Table(columns: columns, rowNumbers: Array(1...rowsRead)), duplicates: duplicates.rows)
+    return Dataset(
+      features: kept.features, target: kept.target, rowsRead: rowsRead, duplicates: duplicates.rows.count,
+      duplicatesDropped: request.dropsDuplicates ? duplicates.rows.count : 0, unlabelledDropped: unlabelled,
+      rules: request.rules, types: types, warnings: warnings, sha256: digest.joined())
   }
 
-  /// Leaves out rows without a target, and duplicates if the run asks for it.
-  private func clean(_ table: Table, duplicates: Set<Int>, sha256: String) throws(TrainingError) -> Dataset {
+  /// Leaves out rows without a target, which it counts, and duplicates if the run asks for it.
+  private func clean(
+    _ table: Table, duplicates: Set<Int>
+  ) throws(TrainingError) -> (kept: (features: Table, target: Table.Column), unlabelled: Int) {
     let rowsRead = table.rowCount
     let targetColumn = table.columns[table.columns.count - 1]
     var kept: [Int] = []
@@ -253,10 +272,7 @@ public struct TableReader {
     }
     var rest = table.selecting(kept)
     let target = rest.columns.removeLast()
-    return Dataset(
-      features: rest, target: target, rowsRead: rowsRead, duplicates: duplicates.count,
-      duplicatesDropped: request.dropsDuplicates ? duplicates.count : 0, unlabelledDropped: unlabelled,
-      sha256: sha256)
+    return ((rest, target), unlabelled)
   }
 }
 

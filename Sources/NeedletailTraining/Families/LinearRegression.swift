@@ -13,57 +13,21 @@ struct LinearRegression: ModelFamily {
       "Penalty on the squared weights, as alpha of scikit-learn's Ridge; the intercept is free.")
   ]
 
-  func fit(_ context: FitContext<Matrix>) throws(TrainingError) -> any FittedModel {
+  func fit(_ context: FitContext<IndicatorRows>) throws(TrainingError) -> any FittedModel {
     let inputs = context.train.inputs
-    let targets = context.train.targets
-    let columns = inputs.columns
-    let rows = Double(inputs.rows)
-    var problem = try LeastSquares(columns: columns)
-
-    // On centred columns the intercept drops out of the problem and goes unpenalised.
-    var means = [Double](repeating: 0, count: columns)
-    for row in 0..<inputs.rows {
-      for column in 0..<columns { means[column] += Double(inputs[row, column]) }
-    }
-    for column in 0..<columns { means[column] /= rows }
-    let targetMean = targets.reduce(0, +) / rows
-
-    // With columns of norm 1 the solution does not depend on their units, and one tolerance fits all of them.
-    var norms = [Double](repeating: 0, count: columns)
-    for row in 0..<inputs.rows {
-      for column in 0..<columns {
-        let difference = Double(inputs[row, column]) - means[column]
-        norms[column] += difference * difference
-      }
-    }
-    norms = norms.map { $0 > 0 ? $0.squareRoot() : 1 }
-    var equation = [Double](repeating: 0, count: columns)
-    for row in 0..<inputs.rows {
-      for column in 0..<columns { equation[column] = (Double(inputs[row, column]) - means[column]) / norms[column] }
-      problem.add(equation, equals: targets[row] - targetMean)
-    }
-    // Ridge regression is least squares with one more equation a column: √l2 · weight = 0.
-    let l2 = context.model["l2"].number ?? 0
-    if l2 > 0 {
-      for column in 0..<columns {
-        var penalty = [Double](repeating: 0, count: columns)
-        penalty[column] = l2.squareRoot() / norms[column]
-        problem.add(penalty, equals: 0)
-      }
-    }
-    // The graph computes columns in fp32. A total beside its parts then depends on them up to rounding only, and taken
-    // for independent it would get a weight of millions against theirs.
-    let (scaled, rank) = try problem.solve(tolerance: Double(Float.ulpOfOne))
-    let weights = zip(scaled, norms).map { $0 / $1 }
-    let intercept = targetMean - zip(weights, means).reduce(0) { $0 + $1.0 * $1.1 }
-    guard (weights + [intercept]).allSatisfy({ Float($0).isFinite }) else {
+    let problem = CentredProblem(inputs.others, context.train.targets, l2: context.model["l2"].number ?? 0)
+    let solution =
+      inputs.indicators.isEmpty
+      ? try problem.solve() : try GroupedProblem(problem, inputs).solve()
+    guard (solution.weights + [solution.intercept]).allSatisfy({ Float($0).isFinite }) else {
       throw .fit("linear_regression: expected weights within ±3.4e38, found an overflow; standardise the features")
     }
     var notes = ["solved exactly"]
-    if rank < columns {
-      notes.append("\(columns - rank) of \(columns) columns depend on others: solution of least norm")
+    if solution.dependentColumns > 0 {
+      notes.append(
+        "\(solution.dependentColumns) of \(inputs.columns) columns depend on others: solution of least norm")
     }
-    return Fitted(weights: weights, intercept: intercept, notes: notes)
+    return Fitted(weights: solution.weights, intercept: solution.intercept, notes: notes)
   }
 
   struct Fitted: FittedModel {
@@ -77,6 +41,86 @@ struct LinearRegression: ModelFamily {
         graph.addDense(
           name: "linear", from: input, weights: weights, bias: [Float(intercept)], activation: .identity))
     }
+  }
+}
+
+/// What a least squares problem of this family ends in.
+struct LinearSolution {
+  /// In the units of the columns.
+  var weights: [Double]
+  var intercept: Double
+  var dependentColumns: Int
+}
+
+/// Columns of a regression, centred and scaled to norm 1.
+///
+/// On centred columns the intercept drops out of the problem and goes unpenalised. With columns of norm 1 the solution
+/// does not depend on their units, and one tolerance fits all of them.
+struct CentredProblem {
+  let inputs: Matrix
+  let targets: [Double]
+  let l2: Double
+  let means: [Double]
+  /// 1 for a column that never changes.
+  let norms: [Double]
+  let targetMean: Double
+
+  /// The graph computes columns in fp32. A total beside its parts then depends on them up to rounding only, and taken
+  /// for independent it would get a weight of millions against theirs.
+  static let tolerance = Double(Float.ulpOfOne)
+
+  init(_ inputs: Matrix, _ targets: [Double], l2: Double) {
+    self.inputs = inputs
+    self.targets = targets
+    self.l2 = l2
+    let (columns, rows) = (inputs.columns, Double(inputs.rows))
+    var means = [Double](repeating: 0, count: columns)
+    for row in 0..<inputs.rows {
+      for column in 0..<columns { means[column] += Double(inputs[row, column]) }
+    }
+    for column in 0..<columns { means[column] /= rows }
+    var norms = [Double](repeating: 0, count: columns)
+    for row in 0..<inputs.rows {
+      for column in 0..<columns {
+        let difference = Double(inputs[row, column]) - means[column]
+        norms[column] += difference * difference
+      }
+    }
+    self.means = means
+    self.norms = norms.map { $0 > 0 ? $0.squareRoot() : 1 }
+    targetMean = targets.reduce(0, +) / rows
+  }
+
+  var columns: Int { inputs.columns }
+
+  /// Writes the centred and scaled columns of a row.
+  func write(row: Int, to equation: inout [Double]) {
+    for column in 0..<columns { equation[column] = (Double(inputs[row, column]) - means[column]) / norms[column] }
+  }
+
+  /// Ridge regression is least squares with one more equation a column: √l2 · weight = 0.
+  func addPenalties(to problem: inout LeastSquares, width: Int) {
+    guard l2 > 0 else { return }
+    for column in 0..<columns {
+      var penalty = [Double](repeating: 0, count: width)
+      penalty[column] = l2.squareRoot() / norms[column]
+      problem.add(penalty, equals: 0)
+    }
+  }
+
+  func solve() throws(TrainingError) -> LinearSolution {
+    var problem = try LeastSquares(columns: columns)
+    var equation = [Double](repeating: 0, count: columns)
+    for row in 0..<inputs.rows {
+      write(row: row, to: &equation)
+      problem.add(equation, equals: targets[row] - targetMean)
+    }
+    addPenalties(to: &problem, width: columns)
+    let (scaled, rank) = try problem.solve(tolerance: Self.tolerance)
+    let weights = zip(scaled, norms).map { $0 / $1 }
+    return LinearSolution(
+      weights: weights, intercept: targetMean - zip(weights, means).reduce(0) { $0 + $1.0 * $1.1 },
+      dependentColumns: columns - rank)
   }
 }
 
@@ -153,6 +197,74 @@ struct LeastSquares {
     block.removeAll(keepingCapacity: true)
   }
 
+  /// Triangle of the coefficients, column-major, and its right-hand side.
+  private mutating func system() -> (matrix: [Double], right: [Double]) {
+    foldBlock()
+    var matrix = [Double](repeating: 0, count: columns * columns)
+    var right = [Double](repeating: 0, count: columns)
+    for row in 0..<columns {
+      for column in row..<columns { matrix[column * columns + row] = triangle[row * width + column] }
+      right[row] = triangle[row * width + columns]
+    }
+    return (matrix, right)
+  }
+
+  /// Solves the equations added so far, and says which changes of the solution solve them as well.
+  ///
+  /// - Parameter tolerance: a column counts as dependent where what the others leave of it is no longer than this.
+  /// - Returns: a solution, not the one of least norm, and a basis of the vectors that may be added to it.
+  /// - Complexity: O(columns³).
+  mutating func solveWithFreedom(tolerance: Double) -> (solution: [Double], freedom: [[Double]]) {
+    var (matrix, right) = system()
+    var (order, one, info) = (blasint(columns), blasint(1), blasint(0))
+    var (orderOfMatrix, orderOfRight, reflectorCount) = (order, order, order)
+    var pivots = [blasint](repeating: 0, count: columns)
+    var scales = [Double](repeating: 0, count: columns)
+    var (work, workSize) = ([0.0], blasint(-1))
+    var columnCount = order
+    for _ in ["ask for the workspace", "factorise"] {
+      dgeqp3_(&order, &columnCount, &matrix, &orderOfMatrix, &pivots, &scales, &work, &workSize, &info)
+      precondition(info == 0, "dgeqp3: argument \(-info) is wrong")
+      if workSize == -1 {
+        workSize = blasint(work[0])
+        work = [Double](repeating: 0, count: Int(workSize))
+      }
+    }
+    (work, workSize) = ([0.0], -1)
+    for _ in ["ask for the workspace", "multiply"] {
+      dormqr_(
+        "L", "T", &order, &one, &reflectorCount, &matrix, &orderOfMatrix, &scales, &right, &orderOfRight, &work,
+        &workSize, &info)
+      precondition(info == 0, "dormqr: argument \(-info) is wrong")
+      if workSize == -1 {
+        workSize = blasint(work[0])
+        work = [Double](repeating: 0, count: Int(workSize))
+      }
+    }
+    let rank = (0..<columns).first { abs(matrix[$0 * columns + $0]) <= tolerance } ?? columns
+    // Behind the rank every column of R is a combination of those before it.
+    func combination(_ right: [Double]) -> [Double] {
+      var solution = Array(right[..<rank])
+      for row in stride(from: rank - 1, through: 0, by: -1) {
+        solution[row] /= matrix[row * columns + row]
+        for above in 0..<row { solution[above] -= matrix[row * columns + above] * solution[row] }
+      }
+      return solution
+    }
+    func placed(_ values: [Double]) -> [Double] {
+      var result = [Double](repeating: 0, count: columns)
+      for (position, value) in values.enumerated() { result[Int(pivots[position]) - 1] = value }
+      return result
+    }
+    let freedom = (rank..<columns).map { column in
+      let dependence = combination(Array(matrix[(column * columns)..<((column + 1) * columns)]))
+      var vector = placed(dependence.map { -$0 })
+      vector[Int(pivots[column]) - 1] = 1
+      return vector
+    }
+    return (placed(combination(right)), freedom)
+  }
+
   /// Solves the equations added so far.
   ///
   /// - Parameter tolerance: singular values up to the largest times this count as zero. It is never less than
@@ -162,13 +274,7 @@ struct LeastSquares {
   ///   numbers that are not finite cause.
   /// - Complexity: O(columns³).
   mutating func solve(tolerance: Double = 0) throws(TrainingError) -> (solution: [Double], rank: Int) {
-    foldBlock()
-    var matrix = [Double](repeating: 0, count: columns * columns)
-    var right = [Double](repeating: 0, count: columns)
-    for row in 0..<columns {
-      for column in row..<columns { matrix[column * columns + row] = triangle[row * width + column] }
-      right[row] = triangle[row * width + columns]
-    }
+    var (matrix, right) = system()
     var singularValues = right
     var (order, orderOfMatrix, orderOfRight) = (blasint(columns), blasint(columns), blasint(columns))
     var (unknowns, rightHandSides) = (order, blasint(1))

@@ -9,8 +9,12 @@ struct ColumnFit {
   let missing: RunConfiguration.MissingPolicy
   /// Number that a missing value becomes, a category's code for categorical columns. Used only where ``fills``.
   let fill: Float
-  /// Schema code of each category of the table, −1 for a category without training rows. Empty for numbers.
+  /// Schema code of each category of the table. A category without training rows has none: ``unseenCode``, or
+  /// ``missingCode`` for a quoted word that means a missing value. Empty for numbers.
   let recoding: [Int32]
+
+  private static let unseenCode: Int32 = -1
+  private static let missingCode: Int32 = -2
 
   /// - Parameters:
   ///   - rows: the training split.
@@ -42,7 +46,8 @@ struct ColumnFit {
       var counts = [Int](repeating: 0, count: categories.count)
       for row in present { counts[Int(codes[row])] += 1 }
       let seen = Self.sorted(categories.indices.filter { counts[$0] > 0 }, categories)
-      var recoding = [Int32](repeating: -1, count: categories.count)
+      let rules = configuration.request.rules
+      var recoding = categories.map { rules.isMissing($0) ? Self.missingCode : Self.unseenCode }
       for (code, old) in seen.enumerated() { recoding[old] = Int32(code) }
       self.recoding = recoding
       let names = seen.map { categories[$0] }
@@ -52,7 +57,8 @@ struct ColumnFit {
       let most = seen.indices.max { counts[seen[$0]] < counts[seen[$1]] } ?? 0
       if policy.missing == .constant {
         let text = policy.constant ?? ""
-        guard let code = names.firstIndex(of: text) else {
+        let key = ValueText.categoryKey(text)
+        guard let code = names.firstIndex(where: { ValueText.categoryKey($0) == key }) else {
           throw .configuration(
             configuration.location(of: "features.columns.\(column.name).constant"),
             "features.columns.\(column.name).constant: expected a category of the training rows, found \(text.quotedForMessage)"
@@ -80,7 +86,7 @@ struct ColumnFit {
       return counts.max { ($0.value, -$0.key) < ($1.value, -$1.key) }?.key ?? 0
     case .constant:
       let text = policy.constant ?? ""
-      guard let value = Double(text), value.isFinite, abs(value) <= Double(Float.greatestFiniteMagnitude) else {
+      guard case .number(let value) = configuration.request.rules.number(text) else {
         throw .configuration(
           configuration.location(of: "features.columns.\(name).constant"),
           "features.columns.\(name).constant: expected a number, found \(text.quotedForMessage)")
@@ -107,8 +113,21 @@ struct ColumnFit {
     case .numbers(let numbers): return numbers[row]
     case .categories(let codes, _):
       let code = recoding[Int(codes[row])]
+      if code == Self.missingCode { return fills ? Double(fill) : .nan }
       guard code < 0, case .categorical(let categories, .other) = feature.kind else { return Double(code) }
       return Double(categories.count)
+    }
+  }
+
+  /// True where the schema takes the cell; it may refuse a category without training rows.
+  func accepts(_ column: Table.Column, row: Int) -> Bool {
+    guard case .categories(let codes, _) = column.values, codes[row] >= 0,
+      case .categorical(_, let unknown) = feature.kind
+    else { return true }
+    switch recoding[Int(codes[row])] {
+    case Self.unseenCode: return unknown != .refuse
+    case Self.missingCode: return feature.missing == .impute
+    default: return true
     }
   }
 
@@ -118,8 +137,8 @@ struct ColumnFit {
   ///   - indices: the categories to order.
   ///   - names: by index.
   static func sorted(_ indices: [Int], _ names: [String]) -> [Int] {
-    let numbers = indices.map { Double(names[$0]) }
-    if numbers.allSatisfy({ $0 != nil && $0?.isNaN == false }) {
+    let numbers = indices.map { NumberText.parse(names[$0]) }
+    if numbers.allSatisfy({ $0 != nil }) {
       return zip(indices, numbers.map { $0 ?? 0 }).sorted { ($0.1, $0.0) < ($1.1, $1.0) }.map(\.0)
     }
     return indices.sorted { names[$0].utf8.lexicographicallyPrecedes(names[$1].utf8) }

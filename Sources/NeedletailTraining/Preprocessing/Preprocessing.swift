@@ -93,7 +93,7 @@ public struct Preprocessing: Sendable {
     let isOneHot = request.categories == .oneHot
     columnFits = fits
     widths = fits.map { isOneHot ? $0.indicatorCount : 0 }
-    schema = FeatureSchema(features: fits.map(\.feature), target: target)
+    schema = FeatureSchema(features: fits.map(\.feature), target: target, rules: configuration.request.rules)
     columns = widths.reduce(0) { $0 + max($1, 1) }
     guard columns <= Limits.columnsMax else {
       throw TrainingError(
@@ -102,7 +102,7 @@ public struct Preprocessing: Sendable {
     guard configuration.scaling != .none, fits.contains(where: { $0.feature.kind == .numeric }) else {
       element = request.element
       affine = nil
-      warnings = []
+      warnings = request.element == .float64 ? [] : Self.mergedNumbers(features, rows: rows, fits: fits)
       return
     }
     let losesDigits = zip(fits, features.columns).contains { fit, column in
@@ -112,6 +112,15 @@ public struct Preprocessing: Sendable {
     (affine, warnings) = Self.fitAffine(
       features, rows: rows, fits: fits, widths: widths, element: element,
       scaling: configuration.scaling == .minMax ? .minMax : .standardise)
+  }
+
+  /// Columns of the preprocessed row that hold the indicators of a category, for each feature that has some.
+  var indicatorColumns: [Range<Int>] {
+    var first = 0
+    return widths.compactMap { width in
+      defer { first += max(width, 1) }
+      return width > 0 ? first..<(first + width) : nil
+    }
   }
 
   // MARK: - fitting
@@ -146,6 +155,19 @@ public struct Preprocessing: Sendable {
       }
     }
     return (affine, warnings)
+  }
+
+  /// Warnings for columns that reach an fp32 layer as they are, and in which numbers that differ become one.
+  private static func mergedNumbers(_ table: Table, rows: [Int], fits: [ColumnFit]) -> [String] {
+    zip(fits, table.columns).compactMap { fit, column in
+      guard fit.feature.kind == .numeric else { return nil }
+      let distinct = Set(numbers(fit, column, rows))
+      let merged = distinct.count - Set(distinct.map { Float($0) }).count
+      guard merged > 0 else { return nil }
+      return
+        "column \(column.name.quotedForMessage): \(Figures.count(merged)) of \(Figures.count(distinct.count)) different "
+        + "numbers become another one in fp32; set preprocessing.scale: standardise, which is done in fp64"
+    }
   }
 
   // MARK: - running
@@ -186,13 +208,7 @@ public struct Preprocessing: Sendable {
 
   /// False where the row holds a category that training never saw and the schema refuses.
   func accepts(_ table: Table, row: Int) -> Bool {
-    for (fit, column) in zip(columnFits, table.columns) {
-      guard case .categories(let codes, _) = column.values, case .categorical(_, .refuse) = fit.feature.kind else {
-        continue
-      }
-      if codes[row] >= 0, fit.recoding[Int(codes[row])] < 0 { return false }
-    }
-    return true
+    zip(columnFits, table.columns).allSatisfy { fit, column in fit.accepts(column, row: row) }
   }
 
   /// Preprocessed rows, computed by the engine.

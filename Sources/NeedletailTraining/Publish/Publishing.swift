@@ -93,7 +93,7 @@ extension ModelVersion {
 struct GoldenRecorder {
   let model: CompiledModel
   private let layout: AnswerLayout
-  /// Largest difference that another instruction set may show, relative to numbers above 1.
+  /// Largest difference that an engine of other numerics may show, relative to numbers above 1.
   let tolerance: Double
 
   static let typicalRowsMax = 8
@@ -102,7 +102,8 @@ struct GoldenRecorder {
   init(model: CompiledModel) {
     self.model = model
     layout = AnswerLayout(model)
-    // Kernels of fp32 may sum in another order. In int8 a last bit can move an activation by one step of 1/127.
+    // An engine of other numerics may sum in another order. In int8 a last bit can then move an activation by one step
+    // of 1/127.
     tolerance = model.plan.precision == "fp32" ? 1e-5 : 2e-2
   }
 
@@ -190,7 +191,9 @@ struct GoldenRecorder {
         answers = answers.filter { $0.name == numbers }
       }
     }
-    return GoldenSample(name: name, cells: cells, expectation: .answers(answers), tolerance: tolerance)
+    return GoldenSample(
+      name: name, cells: cells, expectation: .answers(answers), tolerance: tolerance,
+      numerics: Numerics.revision)
   }
 
   private func refused(_ name: String, _ cells: [Cell]) throws(TrainingError) -> GoldenSample {
@@ -199,7 +202,8 @@ struct GoldenRecorder {
     } catch {
       guard error.code == .invalidArgument else { throw TrainingError(error) }
       return GoldenSample(
-        name: name, cells: cells, expectation: .refusal(.invalidArgument), tolerance: tolerance)
+        name: name, cells: cells, expectation: .refusal(.invalidArgument), tolerance: tolerance,
+        numerics: Numerics.revision)
     }
     throw .fit("golden sample \(name.quotedForMessage): expected a refusal, found an answer")
   }

@@ -49,7 +49,7 @@ extension TrainedModel {
     for feature in contents.definition.schema.features { csv.add(feature.name) }
     csv.endRow()
     for cells in data.cells(data.split.test) {
-      for cell in cells { csv.add(cell) }
+      for cell in cells { csv.add(cell, rules: data.dataset.rules) }
       csv.endRow()
     }
     return csv.text
@@ -163,11 +163,12 @@ struct CSVWriter {
   /// True while the row holds nothing, or one empty field, which unquoted would be a blank line.
   private var isBlank = true
 
-  mutating func add(_ field: String) {
+  /// - Parameter isQuoted: true quotes also what reads the same without quotes.
+  mutating func add(_ field: String, isQuoted: Bool = false) {
     if !isFirstInRow { text += "," }
     isBlank = isFirstInRow && field.isEmpty
     isFirstInRow = false
-    if field.utf8.contains(where: { $0 == 0x2C || $0 == 0x22 || $0 == 0x0A || $0 == 0x0D })
+    if isQuoted || field.utf8.contains(where: { $0 == 0x2C || $0 == 0x22 || $0 == 0x0A || $0 == 0x0D })
       || field.utf8.first == 0x20 || field.utf8.last == 0x20
     {
       text += "\"" + field.split(separator: "\"", omittingEmptySubsequences: false).joined(separator: "\"\"") + "\""
@@ -188,10 +189,11 @@ struct CSVWriter {
     }
   }
 
-  mutating func add(_ cell: Cell) {
+  /// Adds a cell that reads back as itself under the rules.
+  mutating func add(_ cell: Cell, rules: ValueRules) {
     switch cell {
     case .number(let number): add(number)
-    case .text(let text): add(text)
+    case .text(let text): add(text, isQuoted: rules.isMissing(text))
     case .missing: add("")
     }
   }

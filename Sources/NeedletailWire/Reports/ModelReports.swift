@@ -250,13 +250,15 @@ public struct ModelDescription: Sendable, Equatable {
   public var status: VersionReport?
   /// Why the server computes it this way, for people.
   public var planChoice: String
+  /// How the model reads text; nil for one that compares bytes.
+  public var valueRules: ValueRules?
 
   public init(
     model: String, version: UInt64, state: VersionState?, task: String = "", inputs: [TensorSpecReport] = [],
     outputs: [TensorSpecReport] = [], labels: [String] = [], digest: String = "", signer: String = "",
     createdMilliseconds: UInt64 = 0, metrics: [String: Double] = [:], lineage: [String: String] = [:],
     precision: String = "", isa: String = "", residentBytes: UInt64 = 0, plan: [String] = [],
-    status: VersionReport? = nil, planChoice: String = ""
+    status: VersionReport? = nil, planChoice: String = "", valueRules: ValueRules? = nil
   ) {
     self.model = model
     self.version = version
@@ -276,6 +278,7 @@ public struct ModelDescription: Sendable, Equatable {
     self.plan = plan
     self.status = status
     self.planChoice = planChoice
+    self.valueRules = valueRules
   }
 }
 
@@ -303,6 +306,17 @@ extension ModelDescription: WireMessage {
     fields.texts(16, &plan)
     try fields.message(17, &status)
     fields.text(18, &planChoice)
+    try fields.message(19, &valueRules)
+  }
+}
+
+extension ValueRules: WireMessage {
+  static let wireName: StaticString = "ValueRules"
+
+  init() { self.init(missing: []) }
+
+  mutating func visit<Visitor: FieldVisitor>(_ fields: inout Visitor) throws(Visitor.Failure) {
+    fields.texts(1, &missing)
   }
 }
 

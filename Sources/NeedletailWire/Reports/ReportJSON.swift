@@ -59,7 +59,7 @@ extension ModelDescription {
       "inputs": inputs.map(\.json), "outputs": outputs.map(\.json), "labels": labels, "digest": digest,
       "signer": signer, "created_ms": createdMilliseconds, "metrics": metrics, "lineage": lineage,
       "precision": precision, "isa": isa, "resident_bytes": residentBytes, "plan": plan,
-      "plan_choice": planChoice, "status": status?.json,
+      "plan_choice": planChoice, "status": status?.json, "missing_words": valueRules?.missing,
     ]
   }
 }

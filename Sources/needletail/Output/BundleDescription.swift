@@ -43,6 +43,8 @@ struct BundleDescription: Encodable {
   let signatureKeyIDs: [String]
   let sections: [Section]
   let task, target: String
+  /// Texts that mean a missing value; nil: the bundle compares text byte by byte.
+  let missingWords: [String]?
   let features: [Feature]
   let nodes: [Node]
   let outputs: [Output]
@@ -75,6 +77,7 @@ extension BundleDescription {
     }
     task = graph.task.rawValue
     target = contents.definition.schema.target
+    missingWords = contents.definition.schema.rules?.missing
     features = contents.definition.schema.features.map(Feature.init)
     nodes = graph.nodes.indices.map { Node(graph.context(of: $0)) }
     outputs = graph.outputs.map {
@@ -160,6 +163,7 @@ extension BundleDescription {
           "signatures",
           signatureKeyIDs.isEmpty ? "none" : "key id " + signatureKeyIDs.joined(separator: ", ")
         ),
+        ("missing words", missingWords.map { BundleOutput.plain($0.joined(separator: ", ")) } ?? "none but empty text"),
         (
           "checks",
           "\(BundleOutput.counted(goldenSamples, "golden sample")), drift baseline \(driftColumns.map { "of \(BundleOutput.counted($0, "feature"))" } ?? "absent")"

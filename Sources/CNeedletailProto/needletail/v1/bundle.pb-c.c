@@ -3227,7 +3227,7 @@ const ProtobufCMessageDescriptor needletail__v1__feature__descriptor =
   (ProtobufCMessageInit) needletail__v1__feature__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor needletail__v1__feature_schema__field_descriptors[2] =
+static const ProtobufCFieldDescriptor needletail__v1__feature_schema__field_descriptors[3] =
 {
   {
     "features",
@@ -3253,15 +3253,28 @@ static const ProtobufCFieldDescriptor needletail__v1__feature_schema__field_desc
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "value_rules",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__FeatureSchema, value_rules),
+    &needletail__v1__value_rules__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned needletail__v1__feature_schema__field_indices_by_name[] = {
   0,   /* field[0] = features */
   1,   /* field[1] = target */
+  2,   /* field[2] = value_rules */
 };
 static const ProtobufCIntRange needletail__v1__feature_schema__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 2 }
+  { 0, 3 }
 };
 const ProtobufCMessageDescriptor needletail__v1__feature_schema__descriptor =
 {
@@ -3271,7 +3284,7 @@ const ProtobufCMessageDescriptor needletail__v1__feature_schema__descriptor =
   "Needletail__V1__FeatureSchema",
   "needletail.v1",
   sizeof(Needletail__V1__FeatureSchema),
-  2,
+  3,
   needletail__v1__feature_schema__field_descriptors,
   needletail__v1__feature_schema__field_indices_by_name,
   1,  needletail__v1__feature_schema__number_ranges,
@@ -3444,7 +3457,7 @@ const ProtobufCMessageDescriptor needletail__v1__golden_output__descriptor =
   (ProtobufCMessageInit) needletail__v1__golden_output__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor needletail__v1__golden_sample__field_descriptors[5] =
+static const ProtobufCFieldDescriptor needletail__v1__golden_sample__field_descriptors[6] =
 {
   {
     "name",
@@ -3506,18 +3519,31 @@ static const ProtobufCFieldDescriptor needletail__v1__golden_sample__field_descr
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "numerics",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__GoldenSample, numerics),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned needletail__v1__golden_sample__field_indices_by_name[] = {
   1,   /* field[1] = cells */
   2,   /* field[2] = expected */
   0,   /* field[0] = name */
+  5,   /* field[5] = numerics */
   4,   /* field[4] = status */
   3,   /* field[3] = tolerance */
 };
 static const ProtobufCIntRange needletail__v1__golden_sample__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 5 }
+  { 0, 6 }
 };
 const ProtobufCMessageDescriptor needletail__v1__golden_sample__descriptor =
 {
@@ -3527,7 +3553,7 @@ const ProtobufCMessageDescriptor needletail__v1__golden_sample__descriptor =
   "Needletail__V1__GoldenSample",
   "needletail.v1",
   sizeof(Needletail__V1__GoldenSample),
-  5,
+  6,
   needletail__v1__golden_sample__field_descriptors,
   needletail__v1__golden_sample__field_indices_by_name,
   1,  needletail__v1__golden_sample__number_ranges,

@@ -907,6 +907,51 @@ void   needletail__v1__tensor_spec__free_unpacked
   assert(message->base.descriptor == &needletail__v1__tensor_spec__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   needletail__v1__value_rules__init
+                     (Needletail__V1__ValueRules         *message)
+{
+  static const Needletail__V1__ValueRules init_value = NEEDLETAIL__V1__VALUE_RULES__INIT;
+  *message = init_value;
+}
+size_t needletail__v1__value_rules__get_packed_size
+                     (const Needletail__V1__ValueRules *message)
+{
+  assert(message->base.descriptor == &needletail__v1__value_rules__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t needletail__v1__value_rules__pack
+                     (const Needletail__V1__ValueRules *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &needletail__v1__value_rules__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t needletail__v1__value_rules__pack_to_buffer
+                     (const Needletail__V1__ValueRules *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &needletail__v1__value_rules__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Needletail__V1__ValueRules *
+       needletail__v1__value_rules__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Needletail__V1__ValueRules *)
+     protobuf_c_message_unpack (&needletail__v1__value_rules__descriptor,
+                                allocator, len, data);
+}
+void   needletail__v1__value_rules__free_unpacked
+                     (Needletail__V1__ValueRules *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &needletail__v1__value_rules__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 void   needletail__v1__describe_model_response__metrics_entry__init
                      (Needletail__V1__DescribeModelResponse__MetricsEntry         *message)
 {
@@ -3049,6 +3094,44 @@ const ProtobufCMessageDescriptor needletail__v1__tensor_spec__descriptor =
   (ProtobufCMessageInit) needletail__v1__tensor_spec__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
+static const ProtobufCFieldDescriptor needletail__v1__value_rules__field_descriptors[1] =
+{
+  {
+    "missing",
+    1,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_STRING,
+    offsetof(Needletail__V1__ValueRules, n_missing),
+    offsetof(Needletail__V1__ValueRules, missing),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned needletail__v1__value_rules__field_indices_by_name[] = {
+  0,   /* field[0] = missing */
+};
+static const ProtobufCIntRange needletail__v1__value_rules__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 1 }
+};
+const ProtobufCMessageDescriptor needletail__v1__value_rules__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "needletail.v1.ValueRules",
+  "ValueRules",
+  "Needletail__V1__ValueRules",
+  "needletail.v1",
+  sizeof(Needletail__V1__ValueRules),
+  1,
+  needletail__v1__value_rules__field_descriptors,
+  needletail__v1__value_rules__field_indices_by_name,
+  1,  needletail__v1__value_rules__number_ranges,
+  (ProtobufCMessageInit) needletail__v1__value_rules__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
 static const ProtobufCFieldDescriptor needletail__v1__describe_model_response__metrics_entry__field_descriptors[2] =
 {
   {
@@ -3151,7 +3234,7 @@ const ProtobufCMessageDescriptor needletail__v1__describe_model_response__lineag
   (ProtobufCMessageInit) needletail__v1__describe_model_response__lineage_entry__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor needletail__v1__describe_model_response__field_descriptors[18] =
+static const ProtobufCFieldDescriptor needletail__v1__describe_model_response__field_descriptors[19] =
 {
   {
     "model",
@@ -3369,6 +3452,18 @@ static const ProtobufCFieldDescriptor needletail__v1__describe_model_response__f
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "value_rules",
+    19,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__DescribeModelResponse, value_rules),
+    &needletail__v1__value_rules__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned needletail__v1__describe_model_response__field_indices_by_name[] = {
   9,   /* field[9] = created_ms */
@@ -3388,12 +3483,13 @@ static const unsigned needletail__v1__describe_model_response__field_indices_by_
   2,   /* field[2] = state */
   16,   /* field[16] = status */
   3,   /* field[3] = task */
+  18,   /* field[18] = value_rules */
   1,   /* field[1] = version */
 };
 static const ProtobufCIntRange needletail__v1__describe_model_response__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 18 }
+  { 0, 19 }
 };
 const ProtobufCMessageDescriptor needletail__v1__describe_model_response__descriptor =
 {
@@ -3403,7 +3499,7 @@ const ProtobufCMessageDescriptor needletail__v1__describe_model_response__descri
   "Needletail__V1__DescribeModelResponse",
   "needletail.v1",
   sizeof(Needletail__V1__DescribeModelResponse),
-  18,
+  19,
   needletail__v1__describe_model_response__field_descriptors,
   needletail__v1__describe_model_response__field_indices_by_name,
   1,  needletail__v1__describe_model_response__number_ranges,

@@ -665,10 +665,14 @@ struct  Needletail__V1__FeatureSchema
   size_t n_features;
   Needletail__V1__Feature **features;
   char *target;
+  /*
+   * How text is read; absent: byte by byte, as in formats 1.0 and 1.1.
+   */
+  Needletail__V1__ValueRules *value_rules;
 };
 #define NEEDLETAIL__V1__FEATURE_SCHEMA__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__feature_schema__descriptor) \
-    , 0,NULL, (char *)protobuf_c_empty_string }
+    , 0,NULL, (char *)protobuf_c_empty_string, NULL }
 
 
 struct  Needletail__V1__LabelMap
@@ -738,10 +742,15 @@ struct  Needletail__V1__GoldenSample
    * Not OK: the row must be refused with this code, and `expected` is empty.
    */
   Needletail__V1__StatusCode status;
+  /*
+   * Revision of the numerics of the engine that gave `expected`. An engine of the same revision must give the same
+   * bits, any other, and any engine where this is 0, answers within the tolerance.
+   */
+  uint32_t numerics;
 };
 #define NEEDLETAIL__V1__GOLDEN_SAMPLE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__golden_sample__descriptor) \
-    , (char *)protobuf_c_empty_string, 0,NULL, 0,NULL, 0, NEEDLETAIL__V1__STATUS_CODE__OK }
+    , (char *)protobuf_c_empty_string, 0,NULL, 0,NULL, 0, NEEDLETAIL__V1__STATUS_CODE__OK, 0 }
 
 
 struct  Needletail__V1__GoldenSamples

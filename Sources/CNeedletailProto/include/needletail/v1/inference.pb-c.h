@@ -35,6 +35,7 @@ typedef struct Needletail__V1__ListModelsResponse Needletail__V1__ListModelsResp
 typedef struct Needletail__V1__StoreProblem Needletail__V1__StoreProblem;
 typedef struct Needletail__V1__DescribeModelRequest Needletail__V1__DescribeModelRequest;
 typedef struct Needletail__V1__TensorSpec Needletail__V1__TensorSpec;
+typedef struct Needletail__V1__ValueRules Needletail__V1__ValueRules;
 typedef struct Needletail__V1__DescribeModelResponse Needletail__V1__DescribeModelResponse;
 typedef struct Needletail__V1__DescribeModelResponse__MetricsEntry Needletail__V1__DescribeModelResponse__MetricsEntry;
 typedef struct Needletail__V1__DescribeModelResponse__LineageEntry Needletail__V1__DescribeModelResponse__LineageEntry;
@@ -585,6 +586,23 @@ struct  Needletail__V1__TensorSpec
     , (char *)protobuf_c_empty_string, NEEDLETAIL__V1__DATA_TYPE__DATA_TYPE_UNSPECIFIED, 0,NULL, 0,NULL, 0, (char *)protobuf_c_empty_string }
 
 
+/*
+ * How a model reads text: README.md, Values.
+ */
+struct  Needletail__V1__ValueRules
+{
+  ProtobufCMessage base;
+  /*
+   * Texts that mean a missing value, beside empty ones.
+   */
+  size_t n_missing;
+  char **missing;
+};
+#define NEEDLETAIL__V1__VALUE_RULES__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__value_rules__descriptor) \
+    , 0,NULL }
+
+
 struct  Needletail__V1__DescribeModelResponse__MetricsEntry
 {
   ProtobufCMessage base;
@@ -658,10 +676,14 @@ struct  Needletail__V1__DescribeModelResponse
    * How the server came to compute it this way: what it timed when it loaded the version. For people.
    */
   char *plan_choice;
+  /*
+   * Absent for a model that compares text byte by byte, as all did before bundle format 1.2.
+   */
+  Needletail__V1__ValueRules *value_rules;
 };
 #define NEEDLETAIL__V1__DESCRIBE_MODEL_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__describe_model_response__descriptor) \
-    , (char *)protobuf_c_empty_string, 0, NEEDLETAIL__V1__VERSION_STATE__VERSION_STATE_UNSPECIFIED, (char *)protobuf_c_empty_string, 0,NULL, 0,NULL, 0,NULL, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0,NULL, 0,NULL, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0,NULL, NULL, (char *)protobuf_c_empty_string }
+    , (char *)protobuf_c_empty_string, 0, NEEDLETAIL__V1__VERSION_STATE__VERSION_STATE_UNSPECIFIED, (char *)protobuf_c_empty_string, 0,NULL, 0,NULL, 0,NULL, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0,NULL, 0,NULL, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0,NULL, NULL, (char *)protobuf_c_empty_string, NULL }
 
 
 struct  Needletail__V1__EventsRequest
@@ -1335,6 +1357,25 @@ Needletail__V1__TensorSpec *
 void   needletail__v1__tensor_spec__free_unpacked
                      (Needletail__V1__TensorSpec *message,
                       ProtobufCAllocator *allocator);
+/* Needletail__V1__ValueRules methods */
+void   needletail__v1__value_rules__init
+                     (Needletail__V1__ValueRules         *message);
+size_t needletail__v1__value_rules__get_packed_size
+                     (const Needletail__V1__ValueRules   *message);
+size_t needletail__v1__value_rules__pack
+                     (const Needletail__V1__ValueRules   *message,
+                      uint8_t             *out);
+size_t needletail__v1__value_rules__pack_to_buffer
+                     (const Needletail__V1__ValueRules   *message,
+                      ProtobufCBuffer     *buffer);
+Needletail__V1__ValueRules *
+       needletail__v1__value_rules__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   needletail__v1__value_rules__free_unpacked
+                     (Needletail__V1__ValueRules *message,
+                      ProtobufCAllocator *allocator);
 /* Needletail__V1__DescribeModelResponse__MetricsEntry methods */
 void   needletail__v1__describe_model_response__metrics_entry__init
                      (Needletail__V1__DescribeModelResponse__MetricsEntry         *message);
@@ -1650,6 +1691,9 @@ typedef void (*Needletail__V1__DescribeModelRequest_Closure)
 typedef void (*Needletail__V1__TensorSpec_Closure)
                  (const Needletail__V1__TensorSpec *message,
                   void *closure_data);
+typedef void (*Needletail__V1__ValueRules_Closure)
+                 (const Needletail__V1__ValueRules *message,
+                  void *closure_data);
 typedef void (*Needletail__V1__DescribeModelResponse__MetricsEntry_Closure)
                  (const Needletail__V1__DescribeModelResponse__MetricsEntry *message,
                   void *closure_data);
@@ -1726,6 +1770,7 @@ extern const ProtobufCMessageDescriptor needletail__v1__list_models_response__de
 extern const ProtobufCMessageDescriptor needletail__v1__store_problem__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__describe_model_request__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__tensor_spec__descriptor;
+extern const ProtobufCMessageDescriptor needletail__v1__value_rules__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__describe_model_response__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__describe_model_response__metrics_entry__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__describe_model_response__lineage_entry__descriptor;

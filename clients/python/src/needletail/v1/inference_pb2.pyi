@@ -63,7 +63,7 @@ class DescribeModelRequest(_message.Message):
     def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., label: _Optional[str] = ...) -> None: ...
 
 class DescribeModelResponse(_message.Message):
-    __slots__ = ["created_ms", "digest", "inputs", "isa", "labels", "lineage", "metrics", "model", "outputs", "plan", "plan_choice", "precision", "resident_bytes", "signer", "state", "status", "task", "version"]
+    __slots__ = ["created_ms", "digest", "inputs", "isa", "labels", "lineage", "metrics", "model", "outputs", "plan", "plan_choice", "precision", "resident_bytes", "signer", "state", "status", "task", "value_rules", "version"]
     class LineageEntry(_message.Message):
         __slots__ = ["key", "value"]
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -95,6 +95,7 @@ class DescribeModelResponse(_message.Message):
     STATE_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     TASK_FIELD_NUMBER: _ClassVar[int]
+    VALUE_RULES_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     created_ms: int
     digest: str
@@ -113,8 +114,9 @@ class DescribeModelResponse(_message.Message):
     state: VersionState
     status: VersionStatus
     task: str
+    value_rules: ValueRules
     version: int
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., state: _Optional[_Union[VersionState, str]] = ..., task: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., labels: _Optional[_Iterable[str]] = ..., digest: _Optional[str] = ..., signer: _Optional[str] = ..., created_ms: _Optional[int] = ..., metrics: _Optional[_Mapping[str, float]] = ..., lineage: _Optional[_Mapping[str, str]] = ..., precision: _Optional[str] = ..., isa: _Optional[str] = ..., resident_bytes: _Optional[int] = ..., plan: _Optional[_Iterable[str]] = ..., status: _Optional[_Union[VersionStatus, _Mapping]] = ..., plan_choice: _Optional[str] = ...) -> None: ...
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., state: _Optional[_Union[VersionState, str]] = ..., task: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., labels: _Optional[_Iterable[str]] = ..., digest: _Optional[str] = ..., signer: _Optional[str] = ..., created_ms: _Optional[int] = ..., metrics: _Optional[_Mapping[str, float]] = ..., lineage: _Optional[_Mapping[str, str]] = ..., precision: _Optional[str] = ..., isa: _Optional[str] = ..., resident_bytes: _Optional[int] = ..., plan: _Optional[_Iterable[str]] = ..., status: _Optional[_Union[VersionStatus, _Mapping]] = ..., plan_choice: _Optional[str] = ..., value_rules: _Optional[_Union[ValueRules, _Mapping]] = ...) -> None: ...
 
 class Event(_message.Message):
     __slots__ = ["facts", "kind", "message", "model", "sequence", "severity", "time_ms", "version"]
@@ -455,6 +457,12 @@ class Timing(_message.Message):
     compute_us: int
     queue_us: int
     def __init__(self, queue_us: _Optional[int] = ..., compute_us: _Optional[int] = ..., batch_rows: _Optional[int] = ...) -> None: ...
+
+class ValueRules(_message.Message):
+    __slots__ = ["missing"]
+    MISSING_FIELD_NUMBER: _ClassVar[int]
+    missing: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, missing: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class VersionStatus(_message.Message):
     __slots__ = ["digest", "reason", "resident_bytes", "signer", "since_ms", "state", "traffic", "version"]
