@@ -138,31 +138,33 @@ struct LoadConnection: ~Copyable {
   }
 
   mutating func flush() -> Flow {
-    guard let tls else { return Self.flush(&output, to: descriptor) }
-    tls.seal(UnsafeRawBufferPointer(start: output.start, count: output.count), into: &sealed)
-    output.consume(output.count)
-    while sealed.readableBytes > 0 {
-      let written = sealed.withUnsafeReadableBytes { send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
-      guard written >= 0 else {
-        if errno == EINTR { continue }
-        return errno == EAGAIN ? .wouldBlock : .failed
-      }
-      sealed.moveReaderIndex(forwardBy: written)
+    let queued = UnsafeRawBufferPointer(start: output.start, count: output.count)
+    guard let tls else {
+      let (sent, flow) = Self.write(queued, to: descriptor)
+      output.consume(sent)
+      return flow
     }
-    sealed.clear()
-    return .done
+    tls.seal(queued, into: &sealed)
+    output.consume(output.count)
+    let (sent, flow) = sealed.withUnsafeReadableBytes { Self.write($0, to: descriptor) }
+    sealed.moveReaderIndex(forwardBy: sent)
+    if sealed.readableBytes == 0 { sealed.clear() }
+    return flow
   }
 
-  private static func flush(_ queue: inout ByteQueue, to descriptor: Int32) -> Flow {
-    while queue.count > 0 {
-      let written = send(descriptor, queue.start, queue.count, Int32(MSG_NOSIGNAL))
+  /// Writes until all is written or the socket is full.
+  private static func write(_ bytes: UnsafeRawBufferPointer, to descriptor: Int32) -> (sent: Int, flow: Flow) {
+    var sent = 0
+    while sent < bytes.count {
+      let rest = UnsafeRawBufferPointer(rebasing: bytes[sent...])
+      let written = send(descriptor, rest.baseAddress, rest.count, Int32(MSG_NOSIGNAL))
       guard written >= 0 else {
         if errno == EINTR { continue }
-        return errno == EAGAIN ? .wouldBlock : .failed
+        return (sent, errno == EAGAIN ? .wouldBlock : .failed)
       }
-      queue.consume(written)
+      sent += written
     }
-    return .done
+    return (sent, .done)
   }
 
   /// Reads once; if there is more, the poller reports the socket again.

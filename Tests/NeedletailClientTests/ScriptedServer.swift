@@ -7,7 +7,7 @@ import Synchronization
 
 /// A server that speaks frames and does what a test tells it with each request.
 final class ScriptedServer: Sendable {
-  /// What a request was, without borrowing.
+  /// A request as it was, without borrowing.
   struct Received: Sendable {
     var id: UInt64
     var timeoutMicroseconds: UInt32

@@ -1,6 +1,8 @@
 import NeedletailCore
-import NeedletailEngine
+import NeedletailTestSupport
 import Testing
+
+@testable import NeedletailEngine
 
 /// Bounds of the memory that a plan takes, however small the graph that asks for it.
 @Suite struct PlanMemoryTests {
@@ -79,5 +81,70 @@ import Testing
     // Beside its tables a plan of one step has the step and its parameters.
     #expect(abs(try Plan(graph).residentBytes - counted) < 4096)
     #expect(counted >= 40_000)
+  }
+}
+
+@Suite struct MemoryPlannerTests {
+  @Test func valuesThatLiveTogetherNeverShareBytes() {
+    var random = SplitMix64(seed: 1)
+    for _ in 0..<300 {
+      let requests = (0..<Int(random.next() % 40)).map { _ in
+        let first = Int(random.next() % 30) - 1
+        return MemoryPlanner.Request(
+          bytes: Int(random.next() % 5000), firstStep: first, lastStep: first + Int(random.next() % 8))
+      }
+      let layout = MemoryPlanner.plan(requests)
+      for i in requests.indices {
+        #expect(layout.offsets[i] % 64 == 0)
+        #expect(layout.offsets[i] + requests[i].bytes <= layout.bytes)
+        for j in 0..<i {
+          let together =
+            requests[i].firstStep <= requests[j].lastStep && requests[j].firstStep <= requests[i].lastStep
+          let apart =
+            layout.offsets[i] + requests[i].bytes <= layout.offsets[j]
+            || layout.offsets[j] + requests[j].bytes <= layout.offsets[i]
+          #expect(!together || apart, "\(requests[i]) and \(requests[j])")
+        }
+      }
+    }
+  }
+
+  @Test func aChainOfValuesNeedsMemoryForTwo() {
+    let requests = (0..<10).map { MemoryPlanner.Request(bytes: 640, firstStep: $0, lastStep: $0 + 1) }
+    #expect(MemoryPlanner.plan(requests).bytes == 1280)
+  }
+
+  @Test func aPlanWithoutValuesNeedsNoMemory() {
+    #expect(MemoryPlanner.plan([]) == .init(offsets: [], bytes: 0))
+  }
+}
+
+@Suite(.enabled(if: Allocations.areCounted)) struct AllocationTests {
+  @Test func allocationsAreCounted() {
+    #expect(Allocations.during { UnsafeMutableRawPointer.allocate(byteCount: 8, alignment: 8).deallocate() } == 1)
+  }
+
+  @Test func aRunAllocatesNothing() throws {
+    for definition in [
+      ModelFixtures.logistic(), ModelFixtures.mlp(widths: [20, 30, 5]),
+      ModelFixtures.mlp(widths: [20, 30, 5], precision: .int8, activation: .gelu),
+    ] {
+      let plan = try Plan(definition)
+      let workspace = Workspace(plan)
+      let count = Allocations.during { for rows in 1...64 { plan.run(workspace, rows: rows) } }
+      #expect(count == 0)
+    }
+  }
+
+  @Test(arguments: [ModelFixtures.Precision.float32, .int8])
+  func aSharedRunAllocatesNothingOnAnyThread(precision: ModelFixtures.Precision) throws {
+    SharedPool.start()
+    let plan = try Plan(ModelFixtures.mlp(widths: [128, 512, 512, 10], precision: precision))
+    let workspace = Workspace(plan)
+    plan.run(workspace, rows: 64)
+    let before = EnginePool.sharedLayers
+    let count = Allocations.during { for _ in 0..<50 { plan.run(workspace, rows: 64) } }
+    #expect(EnginePool.sharedLayers > before)
+    #expect(count == 0)
   }
 }

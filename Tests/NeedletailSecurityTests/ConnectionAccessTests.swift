@@ -183,7 +183,7 @@ struct ConnectionAccessTests {
     #expect(refusal(&access, ring, rows: 500) == nil)
     #expect(refusal(&access, ring, after: 3900)?.reason == .rowsPerSecond)
     #expect(refusal(&access, ring, after: 4100) == nil)
-    // What a request merely claims is not charged beyond what the server would run.
+    // A request's mere claim is not charged beyond what the server would run.
     #expect(refusal(&access, ring, rows: .max, after: 6000) == nil)
     #expect(refusal(&access, ring, after: 6000 + 42_000) == nil)
   }

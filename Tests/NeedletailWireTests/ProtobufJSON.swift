@@ -2,7 +2,7 @@ import Foundation
 import NeedletailCore
 import NeedletailWire
 
-/// What our decoders read, in protobuf's JSON form: so that it can be compared with what Google's
+/// Messages as our decoders read them, in protobuf's JSON form: so that they can be compared with what Google's
 /// parser read.
 enum ProtobufJSON {
   typealias Object = [String: Any]

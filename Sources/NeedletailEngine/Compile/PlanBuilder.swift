@@ -29,7 +29,7 @@ public struct PlanBuilder {
     /// Items from which the pool's threads share it; nil for what always runs alone.
     var sharedFromItems: Int?
 
-    // What people read of the step.
+    // Facts about the step, for people.
     /// Name of the node at its head.
     var node: String
     var words: String
@@ -187,6 +187,19 @@ public struct PlanBuilder {
   mutating func alias(_ value: Int, of other: Int) {
     bufferOfValue[value] = bufferOfValue[other]
     if nonnegative.contains(other) { nonnegative.insert(value) }
+  }
+
+  /// Adds the one step of a node that makes each row of its output, all numbers of which are zero or more, from the
+  /// same row of its input.
+  mutating func addRowStep(
+    _ node: Int, _ kernels: (nt_isa) -> nt_step_function?, words: String, kernel: String
+  ) throws(PlanError) {
+    let (input, output) = (graph.nodes[node].inputs[0], graph.nodes[node].outputs[0])
+    let rows = nt_rows(columns: UInt32(graph.values[input].columns))
+    add(
+      try step(
+        node, kernels(isa.kernelSet), rows, reading: [input], writing: [output], words: words, kernel: kernel))
+    markNonnegative(output)
   }
 
   /// The node runs as part of a step that is being built.

@@ -19,13 +19,7 @@ public struct ArgMax: GraphOperation {
   public func classes(of inputs: [ValueType]) -> Int? { inputs.first?.columns }
 
   public func lower(_ node: Int, into plan: inout PlanBuilder) throws(PlanError) {
-    let (input, output) = (plan.graph.nodes[node].inputs[0], plan.graph.nodes[node].outputs[0])
-    let rows = nt_rows(columns: UInt32(plan.graph.values[input].columns))
-    plan.add(
-      try plan.step(
-        node, nt_argmax_step(plan.isa.kernelSet), rows, reading: [input], writing: [output],
-        words: "argmax", kernel: "argmax"))
-    plan.markNonnegative(output)
+    try plan.addRowStep(node, nt_argmax_step, words: "argmax", kernel: "argmax")
   }
 
   public var words: String { "arg max" }

@@ -17,13 +17,7 @@ public struct Sigmoid: GraphOperation {
   }
 
   public func lower(_ node: Int, into plan: inout PlanBuilder) throws(PlanError) {
-    let (input, output) = (plan.graph.nodes[node].inputs[0], plan.graph.nodes[node].outputs[0])
-    let rows = nt_rows(columns: UInt32(plan.graph.values[input].columns))
-    plan.add(
-      try plan.step(
-        node, nt_logistic_step(plan.isa.kernelSet), rows, reading: [input], writing: [output],
-        words: "sigmoid", kernel: "logistic"))
-    plan.markNonnegative(output)
+    try plan.addRowStep(node, nt_logistic_step, words: "sigmoid", kernel: "logistic")
   }
 
   public var words: String { "sigmoid" }

@@ -64,24 +64,22 @@ public enum RoutingPoint {
   /// - Parameter salt: the model's, from ``salt(of:)``.
   /// - Complexity: O(bytes of the key).
   public static func of(key: UnsafeRawBufferPointer, salt: UInt64) -> Int {
-    var hash = 0xCBF2_9CE4_8422_2325 ^ salt
-    for byte in key { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01B3 }
-    return point(mix(hash))
+    point(SplitMix64.mix(fnv(key, from: fnvOffset ^ salt)))
   }
 
   /// - Parameter draw: any number; neighbours give points that have nothing to do with each other.
-  public static func of(draw: UInt64) -> Int { point(mix(draw &* 0x9E37_79B9_7F4A_7C15)) }
+  public static func of(draw: UInt64) -> Int { point(SplitMix64.mix(draw &* 0x9E37_79B9_7F4A_7C15)) }
 
   /// The salt of a model: the same on every server.
   static func salt(of model: ModelID) -> UInt64 {
-    mix(model.name.utf8.reduce(0xCBF2_9CE4_8422_2325) { ($0 ^ UInt64($1)) &* 0x100_0000_01B3 })
+    SplitMix64.mix(fnv(model.name.utf8, from: fnvOffset))
   }
 
-  private static func mix(_ value: UInt64) -> UInt64 {
-    var z = value
-    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-    return z ^ (z >> 31)
+  private static let fnvOffset: UInt64 = 0xCBF2_9CE4_8422_2325
+
+  /// The hash FNV-1a of bytes, begun anywhere.
+  private static func fnv(_ bytes: some Sequence<UInt8>, from start: UInt64) -> UInt64 {
+    bytes.reduce(start) { ($0 ^ UInt64($1)) &* 0x100_0000_01B3 }
   }
 
   /// Lemire's multiplication in place of a division.
