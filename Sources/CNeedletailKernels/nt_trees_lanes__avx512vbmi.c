@@ -29,7 +29,6 @@ enum {
   block_bytes = 16,
 };
 
-/// What a walk adds meanwhile.
 typedef enum pending_kind { add_f64, add_f32, add_nothing } pending_kind;
 
 /// The leaves of the group before.
@@ -225,7 +224,7 @@ NT_TARGET_VBMI NT_INLINE __m512i exits_of(const uint8_t *at, const __m512i *row,
   LEVEL(4)
   LEVEL(5)
 #undef LEVEL
-      return exits;
+  return exits;
 }
 
 /// Blocks of four trees, every other one, in the four quarters of a register.

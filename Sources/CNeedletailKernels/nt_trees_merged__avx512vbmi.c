@@ -146,7 +146,8 @@ NT_TARGET_VBMI NT_INLINE __m512i choose_0(const uint8_t *masks, const uint32_t *
 CHOOSE(1, 0)
 CHOOSE(2, 1)
 CHOOSE(3, 2)
-CHOOSE(4, 3) CHOOSE(5, 4) CHOOSE(6, 5) CHOOSE(7, 6)
+CHOOSE(4, 3)
+CHOOSE(5, 4) CHOOSE(6, 5) CHOOSE(7, 6)
 
     /// The leaves of one tree for 8 blocks of rows, nt_block_trees registers apart.
     NT_TARGET_VBMI NT_INLINE
@@ -157,7 +158,8 @@ CHOOSE(4, 3) CHOOSE(5, 4) CHOOSE(6, 5) CHOOSE(7, 6)
   LEVEL(0)
   LEVEL(1)
   LEVEL(2)
-  LEVEL(3) LEVEL(4) LEVEL(5) LEVEL(6) LEVEL(7)
+  LEVEL(3)
+  LEVEL(4) LEVEL(5) LEVEL(6) LEVEL(7)
 #undef LEVEL
       for (int i = 0; i < 8; i++) bits[i] = i < depth ? b[depth - 1 - i] : _mm512_setzero_si512();
   nt_transpose_words(bits);  // from [bit][block] to [block][bit]
@@ -221,7 +223,8 @@ typedef void blocks_function(const nt_trees *trees, const merged_header *header,
 BLOCKS(1)
 BLOCKS(2)
 BLOCKS(3)
-BLOCKS(4) BLOCKS(5) BLOCKS(6) BLOCKS(7) BLOCKS(8) static blocks_function *const by_depth[] = {
+BLOCKS(4)
+BLOCKS(5) BLOCKS(6) BLOCKS(7) BLOCKS(8) static blocks_function *const by_depth[] = {
     blocks_1, blocks_2, blocks_3, blocks_4, blocks_5, blocks_6, blocks_7, blocks_8};
 
 static void run(const nt_trees *trees, const void *packed, const void *x, size_t rows, float *y, void *scratch) {

@@ -46,7 +46,8 @@ NT_TARGET_AVX2 NT_INLINE __m256i select_0(const __m256i *at, size_t step, const 
 SELECT(1, 0)
 SELECT(2, 1)
 SELECT(3, 2)
-SELECT(4, 3) SELECT(5, 4) SELECT(6, 5) SELECT(7, 6)
+SELECT(4, 3)
+SELECT(5, 4) SELECT(6, 5) SELECT(7, 6)
 
     /// All splits of 8 trees for 32 rows.
     NT_TARGET_AVX2 NT_INLINE
@@ -73,7 +74,8 @@ NT_TARGET_AVX2 NT_INLINE void leaves_of_group(const __m256i *masks, uint8_t *lea
   LEVEL(0)
   LEVEL(1)
   LEVEL(2)
-  LEVEL(3) LEVEL(4) LEVEL(5) LEVEL(6) LEVEL(7)
+  LEVEL(3)
+  LEVEL(4) LEVEL(5) LEVEL(6) LEVEL(7)
 #undef LEVEL
       const __m256i spread = _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
   const __m256i bit = _mm256_set1_epi64x((long long)0x8040201008040201ull);
@@ -131,8 +133,9 @@ typedef void block_function(const nt_trees *trees, const nt_rows_header *header,
 BLOCK(1)
 BLOCK(2)
 BLOCK(3)
-BLOCK(4) BLOCK(5) BLOCK(6) BLOCK(7) BLOCK(8) static block_function *const blocks[] = {
-    block_1, block_2, block_3, block_4, block_5, block_6, block_7, block_8};
+BLOCK(4)
+BLOCK(5) BLOCK(6) BLOCK(7) BLOCK(8) static block_function *const blocks[] = {block_1, block_2, block_3, block_4,
+                                                                             block_5, block_6, block_7, block_8};
 
 NT_TARGET_AVX2 static void run(const nt_trees *trees, const void *packed, const void *x, size_t rows, float *y,
                                void *scratch) {

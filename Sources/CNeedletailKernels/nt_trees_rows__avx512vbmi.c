@@ -33,7 +33,8 @@ NT_TARGET_VBMI NT_INLINE __m512i select_0(const __m512i *at, size_t step, const 
 SELECT(1, 0)
 SELECT(2, 1)
 SELECT(3, 2)
-SELECT(4, 3) SELECT(5, 4) SELECT(6, 5) SELECT(7, 6)
+SELECT(4, 3)
+SELECT(5, 4) SELECT(6, 5) SELECT(7, 6)
 
     /// All splits of 8 trees for 64 rows.
     NT_TARGET_VBMI NT_INLINE
@@ -56,7 +57,8 @@ NT_TARGET_VBMI NT_INLINE void leaves_of_group(const __m512i *masks, __m512i *lea
   LEVEL(0)
   LEVEL(1)
   LEVEL(2)
-  LEVEL(3) LEVEL(4) LEVEL(5) LEVEL(6) LEVEL(7)
+  LEVEL(3)
+  LEVEL(4) LEVEL(5) LEVEL(6) LEVEL(7)
 #undef LEVEL
       for (int i = 0; i < 8; i++) leaves[i] = i < depth ? b[depth - 1 - i] : _mm512_setzero_si512();
   nt_transpose_words(leaves);
@@ -115,8 +117,9 @@ typedef void block_function(const nt_trees *trees, const nt_rows_header *header,
 BLOCK(1)
 BLOCK(2)
 BLOCK(3)
-BLOCK(4) BLOCK(5) BLOCK(6) BLOCK(7) BLOCK(8) static block_function *const blocks[] = {
-    block_1, block_2, block_3, block_4, block_5, block_6, block_7, block_8};
+BLOCK(4)
+BLOCK(5) BLOCK(6) BLOCK(7) BLOCK(8) static block_function *const blocks[] = {block_1, block_2, block_3, block_4,
+                                                                             block_5, block_6, block_7, block_8};
 
 static void run(const nt_trees *trees, const void *packed, const void *x, size_t rows, float *y, void *scratch) {
   const nt_rows_header *header = packed;

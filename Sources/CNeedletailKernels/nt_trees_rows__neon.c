@@ -33,7 +33,8 @@ NT_INLINE uint8x16_t select_0(const nt_comparison *at, size_t step, const uint8_
 SELECT(1, 0)
 SELECT(2, 1)
 SELECT(3, 2)
-SELECT(4, 3) SELECT(5, 4) SELECT(6, 5) SELECT(7, 6)
+SELECT(4, 3)
+SELECT(5, 4) SELECT(6, 5) SELECT(7, 6)
 
     /// The leaves of one tree for 16 rows.
     NT_INLINE uint8x16_t leaves_of_tree(const nt_comparison *at, const uint8_t *x, const int depth) {
@@ -46,7 +47,8 @@ SELECT(4, 3) SELECT(5, 4) SELECT(6, 5) SELECT(7, 6)
   LEVEL(0)
   LEVEL(1)
   LEVEL(2)
-  LEVEL(3) LEVEL(4) LEVEL(5) LEVEL(6) LEVEL(7)
+  LEVEL(3)
+  LEVEL(4) LEVEL(5) LEVEL(6) LEVEL(7)
 #undef LEVEL
       return number;
 }
@@ -92,8 +94,9 @@ typedef void block_function(const nt_trees *trees, const nt_rows_header *header,
 BLOCK(1)
 BLOCK(2)
 BLOCK(3)
-BLOCK(4) BLOCK(5) BLOCK(6) BLOCK(7) BLOCK(8) static block_function *const blocks[] = {
-    block_1, block_2, block_3, block_4, block_5, block_6, block_7, block_8};
+BLOCK(4)
+BLOCK(5) BLOCK(6) BLOCK(7) BLOCK(8) static block_function *const blocks[] = {block_1, block_2, block_3, block_4,
+                                                                             block_5, block_6, block_7, block_8};
 
 static void run(const nt_trees *trees, const void *packed, const void *x, size_t rows, float *y, void *scratch) {
   const nt_rows_header *header = packed;

@@ -1,10 +1,13 @@
 // Proves that every layout of trees on every instruction set gives the bits of plain recursion over the nodes, and that
 // ranks are what nt_trees.h says. `run` compiles it with sanitizers, with SIMDe and for aarch64, and executes it.
+//
+// With the argument `time` it prints what a row takes instead, in nanoseconds, for every layout that suits some shapes.
 
 #define _POSIX_C_SOURCE 200112L
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "nt_trees_internal.h"
 
@@ -377,7 +380,73 @@ static void check_step(void) {
   release(&m);
 }
 
-int main(void) {
+// MARK: - timing
+
+static double now_nanoseconds(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (double)now.tv_sec * 1e9 + (double)now.tv_nsec;
+}
+
+enum { timed_rows = 1024 };
+
+/// Nanoseconds of a row, the best of twenty rounds over 1,024 different rows, which no branch predictor learns.
+static double time_rows(const nt_trees *trees, const nt_trees_layout *layout, const void *packed, const void *x,
+                        size_t batch, float *y, void *scratch) {
+  double best = INFINITY;
+  for (int round = 0; round < 20; round++) {
+    double start = now_nanoseconds();
+    for (size_t done = 0; done < timed_rows; done += batch) {
+      layout->run(trees, packed, nt_trees_row(trees, x, done), batch, y, scratch);
+    }
+    double taken = (now_nanoseconds() - start) / timed_rows;
+    if (taken < best) best = taken;
+  }
+  return best;
+}
+
+static void time_shape(const char *name, const shape *s) {
+  static const size_t batches[] = {1, 8, 64, timed_rows};
+  model m = make(s);
+  nt_trees trees = {
+      .ranks = m.ranks, .divisor = 1, .range_count = s->ranges, .width = s->width, .sums_f32 = s->sums_f32};
+  void *x = exact(timed_rows * s->columns * (s->is_f64 ? 8 : 4));
+  float *y = exact(timed_rows * (size_t)s->ranges * s->width * sizeof *y);
+  fill_inputs(&m, x, timed_rows * s->columns);
+  printf("%s: ns a row for 1, 8, 64 and %d rows\n", name, timed_rows);
+  for (size_t i = 0; i < sizeof all_isas / sizeof *all_isas; i++) {
+    const nt_trees_layout *layouts[NT_TREES_LAYOUTS_MAX];
+    size_t count = is_usable(all_isas[i]) ? nt_trees_layouts(all_isas[i], layouts) : 0;
+    trees.rank = nt_rank_rows(all_isas[i]);
+    for (size_t l = 0; l < count; l++) {
+      size_t bytes = layouts[l]->bytes(&m.forest);
+      if (bytes == 0) continue;
+      void *packed = aligned(bytes), *scratch = aligned(layouts[l]->scratch_bytes(&m.forest));
+      if (layouts[l]->pack(&m.forest, packed)) {
+        printf("  %-10s %-12s %5zu KiB", nt_isa_name(all_isas[i]), layouts[l]->name, bytes / 1024);
+        for (size_t b = 0; b < sizeof batches / sizeof *batches; b++) {
+          printf(" %8.0f", time_rows(&trees, layouts[l], packed, x, batches[b], y, scratch));
+        }
+        printf("\n");
+      }
+      free(packed), free(scratch);
+    }
+  }
+  free(x), free(y);
+  release(&m);
+}
+
+static void time_shapes(void) {
+  time_shape("500 trees of depth 6, 28 columns",
+             &(shape){.columns = 28, .trees = 500, .ranges = 1, .width = 1, .depth = 6, .is_complete = true});
+  time_shape("500 trees of depth 8, 100 columns",
+             &(shape){.columns = 100, .trees = 500, .ranges = 1, .width = 1, .depth = 8, .is_complete = true});
+  time_shape("500 leaf-wise trees of 31 leaves, 28 columns",
+             &(shape){.columns = 28, .trees = 500, .ranges = 1, .width = 1, .depth = 14, .leaves_max = 31});
+}
+
+int main(int count, char **arguments) {
+  if (count > 1 && !strcmp(arguments[1], "time")) return time_shapes(), 0;
   static const uint32_t row_counts[] = {1, 2, 3, 4, 5, 8, 9, 31, 32, 33, 63, 64, 65, 130, 515};
   for (uint32_t round = 0; round < 400; round++) {
     shape s = {.columns = 1 + below(below(3) ? 40 : 200),
