@@ -233,6 +233,7 @@ enum ProtobufJSON {
       "isa": text(description.isa), "resident_bytes": long(description.residentBytes), "plan": list(description.plan),
       "status": description.status.map(of),
       "plan_choice": text(description.planChoice),
+      "value_rules": description.valueRules.map { object(["missing": list($0.missing)]) },
     ])
   }
 }

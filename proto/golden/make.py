@@ -226,8 +226,11 @@ RESPONSES = {
             plan=["quantise 13", "dense 13→3"],
             status=VERSION_LIVE,
             plan_choice="int8 on avx2: 1.2 µs for 1 row; fp32 on avx2: 1.9 µs for 1 row",
+            value_rules=dict(missing=["NA", "?", "-999"]),
         ),
     ),
+    # Rules without a word differ from no rules.
+    "describe-model-answer-no-words": dict(id=13, describe_model=dict(value_rules={})),
     "describe-model-answer-default": dict(id=13, describe_model={}),
     "events-answer": dict(
         id=18,
