@@ -135,6 +135,8 @@ struct TreeLayouts {
   /// A trial repeats within this; a layout that took ten times the best one's time is not timed again.
   private static let measureBudget: Duration = .microseconds(60)
   private static let hopeless = 10.0
+  /// Inputs and outputs of a trial: a row may have a million columns.
+  private static let timingBytesMax = 16 << 20
 
   private var candidates: [Candidate] = []
   private let storage = PlanStorage()
@@ -161,28 +163,41 @@ struct TreeLayouts {
     }
   }
 
-  /// Times each candidate at the numbers of rows that tell it apart: a layout of single rows at 1 and 8, another at its
-  /// whole block.
+  /// The numbers of rows that tell a layout apart: one and several for a layout of single rows, a part of a block and
+  /// the whole for any other.
+  private static func rowsTimed(block: Int) -> [Int] {
+    switch block {
+    case 1: [1, 8]
+    case ...64: [8, block]
+    default: [64, block]
+    }
+  }
+
+  /// Times each candidate, from few rows to many. A layout whose block is larger than any run, or does not fit the
+  /// timing's memory, stays untimed and is not chosen.
   mutating func time(_ kernel: nt_trees, outputs: Int, rowsMax: Int) {
     guard candidates.count > 1 else { return }
-    let rowsTimed = [1, 8, 64, 512].filter { $0 == 1 || $0 / 2 <= rowsMax }
-    let rows = rowsTimed.max() ?? 1
-    var input = timingInput(kernel, rows: rows)
-    var output = [Float](repeating: 0, count: rows * outputs)
+    let rowBytes = Int(kernel.ranks.columns) * (kernel.ranks.is_f64 ? 8 : 4) + 4 * outputs
+    let rowsFitting = max(1, min(2 * rowsMax, Self.timingBytesMax / rowBytes))
+    let timed = candidates.map { candidate in
+      Self.rowsTimed(block: Int(candidate.layout.pointee.block_rows)).filter { $0 <= rowsFitting }
+    }
+    let stages = Set(timed.joined()).sorted()
+    guard let most = stages.last else { return }
+    var input = timingInput(kernel, rows: most)
+    var output = [Float](repeating: 0, count: most * outputs)
     let scratchBytes = candidates.map(\.scratchBytes).max() ?? 0
     guard let scratch = AlignedMemory.allocate(bytes: scratchBytes) else { return }
     defer { AlignedMemory.free(scratch, bytes: scratchBytes) }
     withUnsafePointer(to: kernel) { kernel in
       input.withUnsafeMutableBytes { x in
         output.withUnsafeMutableBufferPointer { y in
-          for rows in rowsTimed {
-            var best = candidates.map { $0.microseconds(rows) }.filter(\.isFinite).min() ?? .infinity
-            for index in candidates.indices {
+          for rows in stages {
+            var best = candidates.map { $0.microseconds(rows) }.min() ?? .infinity
+            for index in candidates.indices where timed[index].contains(rows) {
               let candidate = candidates[index]
-              let block = Int(candidate.layout.pointee.block_rows)
-              let isTelling = block == 1 ? rows <= 8 : rows <= block
-              let estimate = candidate.timings.isEmpty ? 0 : candidate.timings[0].microseconds
-              guard isTelling, estimate < Self.hopeless * best else { continue }
+              let shortest = candidate.timings.first?.microseconds ?? 0
+              guard shortest < Self.hopeless * best else { continue }
               let taken = Stopwatch.best(within: Self.measureBudget) {
                 candidate.layout.pointee.run(kernel, candidate.packed, x.baseAddress, rows, y.baseAddress, scratch)
               }
