@@ -1,5 +1,7 @@
+import Glibc
 import NeedletailClient
 import NeedletailCore
+import NeedletailMetrics
 import NeedletailTestSupport
 import NeedletailWire
 import Testing
@@ -10,16 +12,27 @@ import Testing
 struct HotPathTests {
   private static let models = ["mlp": ModelFixtures.mlp(widths: [16, 32, 10], precision: .int8)]
 
-  /// How many they are is told by Tests/hot-path/run, on a release build: a debug build allocates for
+  /// That a steady stream of calls makes none is for Tests/hot-path/run, on a release build: a debug build allocates for
   /// what an optimised one keeps in registers.
-  @Test(.enabled(if: Allocations.areCounted)) func allocationsOfTheLoopsAreShown() async throws {
-    try await TestServer.with(models: Self.models) { test in
-      let client = try await test.client()
-      let inputs = [InputTensor.features([Float](repeating: 0.5, count: 16), columns: 16)]
-      for _ in 0..<5 { _ = try await client.predict("mlp", inputs: inputs) }
-      #expect(TestServer.sum(of: "needletail_loop_allocations_total", [:], in: try await client.metrics()) > 0)
-      await client.close()
-    }
+  @Test(.enabled(if: Allocations.areCounted)) func everyAllocationOfATickIsCountedAndThoseOfTheTimerAreNot() throws {
+    let metrics = MetricsRegistry(shards: 1)
+    var allocations = try #require(LoopAllocations(metrics: metrics, shard: 0))
+    var blocks: [UnsafeMutableRawPointer?] = []
+    blocks.reserveCapacity(100)
+    defer { for block in blocks { free(block) } }
+    func counted() -> Double { TestServer.sum(of: "needletail_loop_allocations_total", [:], in: metrics.render()) }
+    for _ in 0..<9 { blocks.append(malloc(64)) }
+    allocations.count()
+    #expect(counted() == 0, "what the thread did before its first tick was its start")
+    allocations.skip()
+    for _ in 0..<37 { blocks.append(malloc(64)) }
+    allocations.count()
+    #expect(counted() == 37)
+    allocations.skip()
+    for _ in 0..<5 { blocks.append(malloc(64)) }
+    allocations.skip()
+    allocations.count()
+    #expect(counted() == 37)
   }
 
   @Test func aCallTooExpensiveForItsLoopGetsTheSameAnswerFromAWorker() async throws {

@@ -53,6 +53,11 @@ struct OverloadTests {
         await raw.close()
       }
       #expect(refused > 0)
+      // Goodput: what was computed was answered, and the workers were given work all the time.
+      let answered = 3 * Int(calls) - refused
+      #expect(test.figure("needletail_rows_total", ["model": "slow"]) == Double(4 * answered))
+      #expect(test.figure("needletail_batch_rows_sum", ["model": "slow"]) == Double(4 * answered))
+      #expect(answered >= 3, "an empty queue takes a call, whatever came before")
       // It rests no longer: a lone call is served.
       let lone = try await client.predict("slow", inputs: inputs)
       #expect(lone.floats("probabilities")?.count == 8)

@@ -2,85 +2,108 @@ import NeedletailCore
 import NeedletailServing
 import Testing
 
+/// A loop that is simulated: calls arrive at a steady rate and cost the same, and a tick takes all that has come.
 @Suite("Load shedder")
 struct LoadShedderTests {
-  private static let millisecond: UInt64 = 1_000_000
-  private var now = Instant(nanoseconds: 1_000_000_000)
-  private var shedder = LoadShedder(targetNanoseconds: 5_000_000, now: Instant(nanoseconds: 1_000_000_000))
+  private static let target: UInt64 = 5_000_000
 
-  /// - Parameters:
-  ///   - work: milliseconds of work in the tick; nil: all of it.
-  ///   - asked: milliseconds of pending work when a further call comes, which is rejected if it finds no room.
-  private mutating func tick(milliseconds: UInt64, work: UInt64? = nil, asked: Double = 0) {
-    shedder.begin(now: now)
-    _ = excess(pending: asked)
-    now.nanoseconds += milliseconds * Self.millisecond
-    shedder.end(now: now, workNanoseconds: (work ?? milliseconds) * Self.millisecond)
+  private struct Loop {
+    let callNanoseconds: UInt64
+    var now: UInt64 = 1_000_000_000
+    var shedder: LoadShedder
+    /// Arrival of the next call.
+    var next: UInt64
+    var answered = 0
+    var rejected = 0
+    /// Longest time from a call's arrival to the end of its tick.
+    var longest: UInt64 = 0
+
+    init(callNanoseconds: UInt64) {
+      self.callNanoseconds = callNanoseconds
+      shedder = LoadShedder(targetNanoseconds: LoadShedderTests.target, now: Instant(nanoseconds: now))
+      next = now
+    }
+
+    /// Serves calls that arrive at `load` times what the loop can compute, and forgets what it counted before.
+    mutating func serve(load: Double, milliseconds: UInt64) {
+      (answered, rejected, longest) = (0, 0, 0)
+      let end = now + milliseconds * 1_000_000
+      let interval = UInt64(Double(callNanoseconds) / load)
+      while now < end {
+        now = max(now, next)
+        shedder.begin(now: Instant(nanoseconds: now))
+        var pending: UInt64 = 0
+        let first = next
+        while next <= now {
+          let excess = shedder.excess(
+            now: Instant(nanoseconds: now), pendingNanoseconds: pending, workNanoseconds: pending)
+          if excess == 0 {
+            pending += callNanoseconds
+            answered += 1
+          } else {
+            rejected += 1
+          }
+          next += interval
+        }
+        // To read and reject calls takes a moment too.
+        now += pending + 1000
+        if pending > 0 { longest = max(longest, now - first) }
+        shedder.end(now: Instant(nanoseconds: now), workNanoseconds: pending)
+      }
+    }
+
+    /// Share of its time that the loop has computed answers.
+    func goodput(milliseconds: UInt64) -> Double {
+      Double(UInt64(answered) * callNanoseconds) / Double(milliseconds * 1_000_000)
+    }
   }
 
-  /// Excess in milliseconds.
-  private mutating func excess(pending: Double = 0, work: Double? = nil) -> Double {
-    let millisecond = Double(Self.millisecond)
-    let found = shedder.excess(
-      now: now, pendingNanoseconds: UInt64(pending * millisecond),
-      workNanoseconds: UInt64((work ?? pending) * millisecond))
-    return Double(found) / millisecond
+  @Test(arguments: [10_000, 50_000, 150_000] as [UInt64], [0.2, 0.5, 0.8, 0.9])
+  func nothingIsRejectedBelowTheCapacity(callNanoseconds: UInt64, load: Double) {
+    var loop = Loop(callNanoseconds: callNanoseconds)
+    loop.serve(load: load, milliseconds: 2000)
+    #expect(loop.rejected == 0)
   }
 
-  private mutating func overload() { for _ in 0..<5 { tick(milliseconds: 10) } }
+  @Test(arguments: [10_000, 50_000, 150_000] as [UInt64], [1.5, 2, 10])
+  func anOverloadedLoopComputesAllTheTimeAndKeepsItsCallersWaitingShort(callNanoseconds: UInt64, load: Double) {
+    var loop = Loop(callNanoseconds: callNanoseconds)
+    loop.serve(load: load, milliseconds: 200)
+    loop.serve(load: load, milliseconds: 2000)
+    #expect(loop.goodput(milliseconds: 2000) >= 0.9)
+    #expect(loop.rejected > 0)
+    #expect(loop.longest <= 2 * Self.target, "\(loop.longest) ns")
+  }
 
-  @Test mutating func anOccasionalLongTickIsABurst() {
-    shedder.begin(now: now)
-    #expect(excess(pending: 40) == 0)
-    shedder.end(now: now, workNanoseconds: 40 * Self.millisecond)
-    tick(milliseconds: 400)
+  @Test(arguments: [2, 10] as [Double])
+  func rejectionsEndSoonAfterTheOverload(load: Double) {
+    var loop = Loop(callNanoseconds: 50_000)
+    loop.serve(load: load, milliseconds: 1000)
+    loop.serve(load: 0.5, milliseconds: 100)
+    loop.serve(load: 0.5, milliseconds: 1000)
+    #expect(loop.rejected == 0)
+  }
+
+  @Test func aBurstIsServedWholeAndALongerOneIsCutAtOnce() {
+    for (milliseconds, isCut) in [(30, false), (100, true)] as [(UInt64, Bool)] {
+      var loop = Loop(callNanoseconds: 50_000)
+      loop.serve(load: 0.1, milliseconds: 100)
+      // All calls of the burst have arrived when the loop looks.
+      loop.next = loop.now
+      loop.now += milliseconds * 1_000_000
+      loop.serve(load: 1, milliseconds: 1)
+      #expect((loop.rejected > 0) == isCut, "a burst of \(milliseconds) ms")
+    }
+  }
+
+  @Test func aMachineThatTakesTheProcessorAwayIsNoOverload() {
+    var shedder = LoadShedder(targetNanoseconds: Self.target, now: Instant(nanoseconds: 0))
+    var now = Instant(nanoseconds: 0)
+    for _ in 0..<50 {
+      shedder.begin(now: now)
+      now.nanoseconds += 20_000_000
+      shedder.end(now: now, workNanoseconds: 1_000_000)
+    }
     #expect(!shedder.isOverloaded)
-  }
-
-  @Test mutating func aBurstOfMoreThanAnIntervalIsAnOverloadAtOnce() {
-    shedder.begin(now: now)
-    #expect(excess(pending: 1, work: 41) == 1, "what the tick has done already counts")
-    #expect(shedder.isOverloaded)
-    #expect(excess(pending: 3, work: 41) == 0.5)
-  }
-
-  @Test mutating func longTicksInARowAreAnOverloadAndTakeHalfTheTargetAtATime() {
-    overload()
-    #expect(shedder.isOverloaded)
-    shedder.begin(now: now)
-    #expect(excess(pending: 2.5) == 0)
-    #expect(excess(pending: 3.5) == 1)
-    now.nanoseconds += 2 * Self.millisecond
-    #expect(excess(pending: 1) == 0.5)
-  }
-
-  @Test mutating func longTicksOfLittleWorkAreNoOverload() {
-    for _ in 0..<20 { tick(milliseconds: 10, work: 2) }
-    #expect(!shedder.isOverloaded)
-  }
-
-  @Test mutating func anOverloadLastsWhileCallsAreRejected() {
-    overload()
-    for _ in 0..<40 { tick(milliseconds: 3, asked: 4) }
-    #expect(shedder.isOverloaded, "short ticks are short because of the rejections")
-    tick(milliseconds: 3)
-    tick(milliseconds: 3)
-    #expect(shedder.isOverloaded, "a tick or two without one may only have begun early")
-    for _ in 0..<12 { tick(milliseconds: 3) }
-    #expect(!shedder.isOverloaded)
-  }
-
-  @Test mutating func idleTimeEndsTheOverload() {
-    overload()
-    now.nanoseconds += 30 * Self.millisecond
-    shedder.begin(now: now)
-    #expect(shedder.isOverloaded)
-    now.nanoseconds += 11 * Self.millisecond
-    shedder.begin(now: now)
-    #expect(!shedder.isOverloaded)
-  }
-
-  @Test mutating func betweenTicksThereIsNoExcess() {
-    #expect(excess(pending: 1000) == 0)
   }
 }

@@ -35,6 +35,7 @@ EXCUSED = {
     ("long-file", "Tests/peers/engine/bench.c"): "one library of timing loops, which share operands and limits",
     ("long-file", "Tests/security/checks.py"): "the checks share a certificate authority and key files",
     ("long-file", "clients/python/tests/test_client.py"): "one file per module of the client, as in its sources",
+    ("long-file", "Tests/proto/statements.py"): "one test a statement, with the servers that they share",
     ("long-file", "proto/golden/make.py"): "one table of golden vectors",
     ("small-file", "Sources/NeedletailEngine/Operations"): "one file an operation, however short",
 }

@@ -75,8 +75,9 @@ final class ControlPlane: Sendable {
 
   // MARK: rollouts
 
-  /// - Throws: `.notFound`.
+  /// - Throws: `.notFound`, or `.invalidArgument` for no name.
   private func rollout(of name: String) throws(ServingError) -> RolloutReport {
+    guard !name.isEmpty else { throw .invalidArgument("model: expected a name, found none") }
     let status = store.status
     guard let model = status.model(name) else {
       let nearest = Suggestion.nearest(to: name, among: status.models.lazy.map(\.model.name))

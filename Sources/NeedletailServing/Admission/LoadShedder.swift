@@ -17,7 +17,9 @@ public struct LoadShedder {
   private var lastCalm: Instant
   /// Number of ticks since ``lastCalm`` that were longer than their target.
   private var longTicks = 0
+  /// End of the last tick in which a call was rejected.
   private var lastRejection: Instant
+  private var hasRejected = false
   public private(set) var isOverloaded = false
 
   /// Long ticks in a row that count as overload. One long tick may be due to other work of the machine.
@@ -46,6 +48,11 @@ public struct LoadShedder {
     guard let start else { return }
     self.start = nil
     lastEnd = now
+    // Counted from the tick's end: one that takes a whole interval would otherwise forget its own rejections.
+    if hasRejected {
+      lastRejection = now
+      hasRejected = false
+    }
     guard now.nanoseconds > start.nanoseconds &+ targetNanoseconds, workNanoseconds > targetNanoseconds / 2 else {
       return calm(now)
     }
@@ -76,7 +83,7 @@ public struct LoadShedder {
       excess = Self.difference(workNanoseconds, intervalNanoseconds)
       isOverloaded = excess > 0
     }
-    if excess > 0 { lastRejection = now }
+    if excess > 0 { hasRejected = true }
     return excess
   }
 

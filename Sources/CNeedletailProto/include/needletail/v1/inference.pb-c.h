@@ -74,7 +74,7 @@ typedef enum _Needletail__V1__StatusCode {
    */
   NEEDLETAIL__V1__STATUS_CODE__PERMISSION_DENIED = 4,
   /*
-   * The budget was spent before an answer was ready; the call did not run, or its answer was dropped.
+   * The budget was spent before the call began, or between two runs of a call of many rows.
    */
   NEEDLETAIL__V1__STATUS_CODE__DEADLINE_EXCEEDED = 5,
   /*
@@ -82,7 +82,7 @@ typedef enum _Needletail__V1__StatusCode {
    */
   NEEDLETAIL__V1__STATUS_CODE__OVERLOADED = 6,
   /*
-   * Not executed: the server starts or stops; retry elsewhere.
+   * Not executed: the server starts or stops, or nothing of the model is live; retry elsewhere or later.
    */
   NEEDLETAIL__V1__STATUS_CODE__UNAVAILABLE = 7,
   /*
@@ -177,7 +177,7 @@ struct  Needletail__V1__Request
    */
   uint64_t id;
   /*
-   * Budget in microseconds from the arrival of the frame's last byte. 0: no deadline.
+   * Budget in microseconds from the arrival of the frame's last byte, for the call to begin. 0: no deadline.
    */
   uint32_t timeout_us;
   Needletail__V1__Request__CallCase call_case;
