@@ -147,11 +147,13 @@ CHOOSE(1, 0)
 CHOOSE(2, 1)
 CHOOSE(3, 2)
 CHOOSE(4, 3)
-CHOOSE(5, 4) CHOOSE(6, 5) CHOOSE(7, 6)
+CHOOSE(5, 4)
+CHOOSE(6, 5)
+CHOOSE(7, 6)
 
-    /// The leaves of one tree for 8 blocks of rows, nt_block_trees registers apart.
-    NT_TARGET_VBMI NT_INLINE
-    void leaves_of_tree(const uint8_t *masks, const uint32_t *at, __m512i *leaves, const int depth) {
+/// The leaves of one tree for 8 blocks of rows, nt_block_trees registers apart.
+NT_TARGET_VBMI NT_INLINE void leaves_of_tree(const uint8_t *masks, const uint32_t *at, __m512i *leaves,
+                                             const int depth) {
   __m512i b[8], bits[8];
 #define LEVEL(L) \
   if (depth > L) b[L] = choose_##L(masks, at + (1 << L) - 1, 1, b);
@@ -159,9 +161,12 @@ CHOOSE(5, 4) CHOOSE(6, 5) CHOOSE(7, 6)
   LEVEL(1)
   LEVEL(2)
   LEVEL(3)
-  LEVEL(4) LEVEL(5) LEVEL(6) LEVEL(7)
+  LEVEL(4)
+  LEVEL(5)
+  LEVEL(6)
+  LEVEL(7)
 #undef LEVEL
-      for (int i = 0; i < 8; i++) bits[i] = i < depth ? b[depth - 1 - i] : _mm512_setzero_si512();
+  for (int i = 0; i < 8; i++) bits[i] = i < depth ? b[depth - 1 - i] : _mm512_setzero_si512();
   nt_transpose_words(bits);  // from [bit][block] to [block][bit]
   for (int i = 0; i < blocks_max; i++) leaves[i * nt_block_trees] = nt_leaf_bytes(bits[i]);
 }
@@ -224,8 +229,12 @@ BLOCKS(1)
 BLOCKS(2)
 BLOCKS(3)
 BLOCKS(4)
-BLOCKS(5) BLOCKS(6) BLOCKS(7) BLOCKS(8) static blocks_function *const by_depth[] = {
-    blocks_1, blocks_2, blocks_3, blocks_4, blocks_5, blocks_6, blocks_7, blocks_8};
+BLOCKS(5)
+BLOCKS(6)
+BLOCKS(7)
+BLOCKS(8)
+static blocks_function *const by_depth[] = {blocks_1, blocks_2, blocks_3, blocks_4,
+                                            blocks_5, blocks_6, blocks_7, blocks_8};
 
 static void run(const nt_trees *trees, const void *packed, const void *x, size_t rows, float *y, void *scratch) {
   const merged_header *header = packed;

@@ -47,11 +47,13 @@ SELECT(1, 0)
 SELECT(2, 1)
 SELECT(3, 2)
 SELECT(4, 3)
-SELECT(5, 4) SELECT(6, 5) SELECT(7, 6)
+SELECT(5, 4)
+SELECT(6, 5)
+SELECT(7, 6)
 
-    /// All splits of 8 trees for 32 rows.
-    NT_TARGET_AVX2 NT_INLINE
-    void compare_group(const nt_comparison *c, const uint8_t *x, uint32_t *masks, const int depth) {
+/// All splits of 8 trees for 32 rows.
+NT_TARGET_AVX2 NT_INLINE void compare_group(const nt_comparison *c, const uint8_t *x, uint32_t *masks,
+                                            const int depth) {
   const nt_comparison *end = c + (((size_t)1 << depth) - 1) * nt_block_trees;
   for (; c < end; c += nt_block_trees, masks += nt_block_trees) {
 #pragma clang loop unroll(full)
@@ -75,9 +77,12 @@ NT_TARGET_AVX2 NT_INLINE void leaves_of_group(const __m256i *masks, uint8_t *lea
   LEVEL(1)
   LEVEL(2)
   LEVEL(3)
-  LEVEL(4) LEVEL(5) LEVEL(6) LEVEL(7)
+  LEVEL(4)
+  LEVEL(5)
+  LEVEL(6)
+  LEVEL(7)
 #undef LEVEL
-      const __m256i spread = _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
+  const __m256i spread = _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
   const __m256i bit = _mm256_set1_epi64x((long long)0x8040201008040201ull);
   for (size_t j = 0; j < trees; j++) {
     __m256i number = _mm256_setzero_si256();
@@ -134,8 +139,11 @@ BLOCK(1)
 BLOCK(2)
 BLOCK(3)
 BLOCK(4)
-BLOCK(5) BLOCK(6) BLOCK(7) BLOCK(8) static block_function *const blocks[] = {block_1, block_2, block_3, block_4,
-                                                                             block_5, block_6, block_7, block_8};
+BLOCK(5)
+BLOCK(6)
+BLOCK(7)
+BLOCK(8)
+static block_function *const blocks[] = {block_1, block_2, block_3, block_4, block_5, block_6, block_7, block_8};
 
 NT_TARGET_AVX2 static void run(const nt_trees *trees, const void *packed, const void *x, size_t rows, float *y,
                                void *scratch) {

@@ -34,11 +34,13 @@ SELECT(1, 0)
 SELECT(2, 1)
 SELECT(3, 2)
 SELECT(4, 3)
-SELECT(5, 4) SELECT(6, 5) SELECT(7, 6)
+SELECT(5, 4)
+SELECT(6, 5)
+SELECT(7, 6)
 
-    /// All splits of 8 trees for 64 rows.
-    NT_TARGET_VBMI NT_INLINE
-    void compare_group(const nt_comparison *c, const uint8_t *x, uint64_t *masks, const int depth) {
+/// All splits of 8 trees for 64 rows.
+NT_TARGET_VBMI NT_INLINE void compare_group(const nt_comparison *c, const uint8_t *x, uint64_t *masks,
+                                            const int depth) {
   const nt_comparison *end = c + (((size_t)1 << depth) - 1) * nt_block_trees;
   for (; c < end; c += nt_block_trees, masks += nt_block_trees) {
 #pragma clang loop unroll(full)
@@ -58,9 +60,12 @@ NT_TARGET_VBMI NT_INLINE void leaves_of_group(const __m512i *masks, __m512i *lea
   LEVEL(1)
   LEVEL(2)
   LEVEL(3)
-  LEVEL(4) LEVEL(5) LEVEL(6) LEVEL(7)
+  LEVEL(4)
+  LEVEL(5)
+  LEVEL(6)
+  LEVEL(7)
 #undef LEVEL
-      for (int i = 0; i < 8; i++) leaves[i] = i < depth ? b[depth - 1 - i] : _mm512_setzero_si512();
+  for (int i = 0; i < 8; i++) leaves[i] = i < depth ? b[depth - 1 - i] : _mm512_setzero_si512();
   nt_transpose_words(leaves);
   for (int j = 0; j < nt_block_trees; j++) leaves[j] = nt_leaf_bytes(leaves[j]);
 }
@@ -118,8 +123,11 @@ BLOCK(1)
 BLOCK(2)
 BLOCK(3)
 BLOCK(4)
-BLOCK(5) BLOCK(6) BLOCK(7) BLOCK(8) static block_function *const blocks[] = {block_1, block_2, block_3, block_4,
-                                                                             block_5, block_6, block_7, block_8};
+BLOCK(5)
+BLOCK(6)
+BLOCK(7)
+BLOCK(8)
+static block_function *const blocks[] = {block_1, block_2, block_3, block_4, block_5, block_6, block_7, block_8};
 
 static void run(const nt_trees *trees, const void *packed, const void *x, size_t rows, float *y, void *scratch) {
   const nt_rows_header *header = packed;

@@ -34,10 +34,12 @@ SELECT(1, 0)
 SELECT(2, 1)
 SELECT(3, 2)
 SELECT(4, 3)
-SELECT(5, 4) SELECT(6, 5) SELECT(7, 6)
+SELECT(5, 4)
+SELECT(6, 5)
+SELECT(7, 6)
 
-    /// The leaves of one tree for 16 rows.
-    NT_INLINE uint8x16_t leaves_of_tree(const nt_comparison *at, const uint8_t *x, const int depth) {
+/// The leaves of one tree for 16 rows.
+NT_INLINE uint8x16_t leaves_of_tree(const nt_comparison *at, const uint8_t *x, const int depth) {
   uint8x16_t b[8], number = vdupq_n_u8(0);
 #define LEVEL(L)                                                           \
   if (depth > L) {                                                         \
@@ -48,9 +50,12 @@ SELECT(5, 4) SELECT(6, 5) SELECT(7, 6)
   LEVEL(1)
   LEVEL(2)
   LEVEL(3)
-  LEVEL(4) LEVEL(5) LEVEL(6) LEVEL(7)
+  LEVEL(4)
+  LEVEL(5)
+  LEVEL(6)
+  LEVEL(7)
 #undef LEVEL
-      return number;
+  return number;
 }
 
 NT_INLINE void block(const nt_trees *trees, const nt_rows_header *header, const uint8_t *x, size_t rows, float *y,
@@ -95,8 +100,11 @@ BLOCK(1)
 BLOCK(2)
 BLOCK(3)
 BLOCK(4)
-BLOCK(5) BLOCK(6) BLOCK(7) BLOCK(8) static block_function *const blocks[] = {block_1, block_2, block_3, block_4,
-                                                                             block_5, block_6, block_7, block_8};
+BLOCK(5)
+BLOCK(6)
+BLOCK(7)
+BLOCK(8)
+static block_function *const blocks[] = {block_1, block_2, block_3, block_4, block_5, block_6, block_7, block_8};
 
 static void run(const nt_trees *trees, const void *packed, const void *x, size_t rows, float *y, void *scratch) {
   const nt_rows_header *header = packed;
