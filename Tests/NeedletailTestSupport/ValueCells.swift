@@ -1,4 +1,4 @@
-public import Foundation
+internal import Foundation
 public import NeedletailCore
 
 /// `proto/golden/values.json`: cells and what they are, which the tests of all languages read.
