@@ -122,6 +122,8 @@ NT_TARGET_VBMI NT_INLINE void nt_store_sums(const nt_trees *trees, size_t output
   memcpy(f, sums->v, sizeof f), memcpy(d, sums->v, sizeof d);
   const size_t stride = (size_t)trees->range_count * trees->width;
   // Within 16 rows, which are a 128-bit lane of bytes, fp64 register i holds rows 2i and 2i + 1, fp32 register i four.
+  // clang would make vectors of it by gathers and scatters, which are slower than these loads and stores.
+#pragma clang loop vectorize(disable)
   for (size_t r = 0; r < rows; r++) {
     nt_sum sum = {0};
     if (is_f32) {
