@@ -25,6 +25,18 @@ struct ModelStoreTests {
     }
   }
 
+  /// A server answers `/readyz` before its first scan, and must not draw traffic for these milliseconds.
+  @Test func aStoreThatWasNotReadYetIsNotReady() async throws {
+    try await RunningStore.run { files, _ in
+      try files.publish("m", 1)
+    } created: { store in
+      #expect(!store.obstacle.isEmpty && !store.isSettled)
+    } _: { running in
+      try await running.store.wait { $0.isReady }
+      #expect(running.store.obstacle.isEmpty)
+    }
+  }
+
   @Test func goesOnWithAStoreThatDoesNotExistYet() async throws {
     try await RunningStore.run { files, configuration in
       configuration.source = .directory(path: files.file("later"))

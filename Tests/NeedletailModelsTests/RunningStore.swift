@@ -54,9 +54,11 @@ struct RunningStore {
   /// - Parameters:
   ///   - files: the directory of an earlier store, for one that starts again.
   ///   - prepare: what lies in the directory, and how it is configured, before the store starts.
+  ///   - created: looks at the store before it runs.
   static func run(
     on files: TemporaryStore? = nil,
     prepare: (TemporaryStore, inout StoreConfiguration) throws -> Void = { _, _ in },
+    created: (ModelStore) -> Void = { _ in },
     _ body: (RunningStore) async throws -> Void
   ) async throws {
     let files = try files ?? TemporaryStore()
@@ -70,6 +72,7 @@ struct RunningStore {
     let store = try ModelStore(
       configuration: configuration, registry: registry, metrics: metrics,
       logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+    created(store)
     try await withThrowingTaskGroup { group in
       group.addTask { try await store.run() }
       try await body(RunningStore(files: files, store: store, registry: registry, metrics: metrics))

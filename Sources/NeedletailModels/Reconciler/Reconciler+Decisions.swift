@@ -146,7 +146,7 @@ extension Reconciler {
   /// Why the server is not ready, in one line; empty once it was.
   private func obstacle(_ models: [ModelStatus]) -> String {
     guard !isReady else { return "" }
-    guard isSettled else { return "the store's first scan is not finished" }
+    guard isSettled else { return StoreStatus.isBeingRead }
     let all = obstacles(models)
     let shown = all.prefix(3).joined(separator: "; ")
     return all.count > 3 ? shown + "; and \(all.count - 3) more" : shown

@@ -16,10 +16,14 @@ public struct StoreStatus: Sendable, Equatable {
   /// Set once what ``ReadinessPolicy`` wants is there; stays set, for a server that serves must not stop because somebody
   /// uploads a new model.
   public var isReady = false
-  /// Why the server is not ready, in one line; empty if it is.
-  public var obstacle = ""
+  /// Why the server is not ready, in one line; empty if it is. A server listens before it has read its store, so a
+  /// status that says nothing yet says this.
+  public var obstacle = StoreStatus.isBeingRead
   /// Why the server's own state is not on the disk, although it has a place there; empty if it is.
   public var stateProblem = ""
+
+  /// The obstacle until the first scan is done and dealt with.
+  static let isBeingRead = "the store's first scan is not finished"
 
   public init() {}
 
