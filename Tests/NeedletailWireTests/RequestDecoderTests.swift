@@ -95,6 +95,18 @@ struct RequestDecoderTests {
     }
   }
 
+  @Test("texts that the shape does not ask for are refused before they take memory", arguments: [2, 4, 1 << 20])
+  func textsBesideTheShape(count: Int) throws {
+    let texts = InputTensor(
+      name: "a", type: .string, shape: [3], data: [], strings: [String](repeating: "", count: count))
+    let payload = try Self.encode([texts])
+    let arena = MessageArena()
+    let error = #expect(throws: ServingError.self) { try Self.decode(payload, arena: arena) { _ = $0.tensors } }
+    #expect(error?.code == .invalidArgument)
+    #expect(error?.message == "input \"a\": expected as many strings as its shape has elements, found \(count)")
+    #expect(arena.bytesSpent < 200)
+  }
+
   @Test("a text costs 8 bytes, a dimension 8, a tensor 80: as proto/README.md says")
   func costs() throws {
     func spent(_ inputs: [InputTensor]) throws -> Int {
@@ -133,7 +145,10 @@ struct RequestDecoderTests {
       func nested(_ number: UInt8, _ payload: [UInt8]) -> [UInt8] { RequestDecoderTests.nested(number, payload) }
       switch self {
       case .emptyTensors: return nested(3, [UInt8](repeatingPair: (0x22, 0), count: count))
-      case .emptyStrings: return nested(3, nested(4, [UInt8](repeatingPair: (0x2a, 0), count: count)))
+      case .emptyStrings:
+        // As many as the shape says, a number of two bytes.
+        let shape = nested(3, [UInt8(count & 127) | 128, UInt8(count >> 7)])
+        return nested(3, nested(4, shape + [UInt8](repeatingPair: (0x2a, 0), count: count)))
       case .unknownFields: return [UInt8](repeatingPair: (0x78, 1), count: count) + nested(3, [])
       case .unknownInTensor: return nested(3, nested(4, [UInt8](repeatingPair: (0x7a, 0), count: count)))
       case .emptyCalls: return [UInt8](repeatingPair: (0x1a, 0), count: count)

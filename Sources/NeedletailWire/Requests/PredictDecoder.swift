@@ -108,14 +108,20 @@ enum PredictDecoder {
     }
     try check("shape", rank, atMost: Limits.tensorRankMax, unit: "dimensions")
     let shape = try array(of: UInt64.self, count: rank, in: arena)
-    let strings = try array(of: TextElements.Place.self, count: stringCount, in: arena)
-    if stringCount == 0, shapeFields <= 1, rank == 0 || !packedShape.isEmpty {
-      // Nothing but one packed field to fill from.
+    if shapeFields <= 1, rank == 0 || !packedShape.isEmpty {
+      // One packed field, as encoders write it.
       try fill(shape, packed: packedShape)
     } else {
-      try fill(shape, strings, from: message)
+      try fill(shape, from: message)
     }
     view.shape = UnsafeBufferPointer(shape)
+    // Millions of empty texts take four times their frame: those that the shape does not ask for take nothing.
+    guard stringCount == 0 || elements(of: shape) == UInt64(stringCount) else {
+      let name = String(decoding: view.name.prefix(128), as: UTF8.self).quotedForMessage
+      throw .invalidArgument("input \(name): expected as many strings as its shape has elements, found \(stringCount)")
+    }
+    let strings = try array(of: TextElements.Place.self, count: stringCount, in: arena)
+    if stringCount > 0 { try fill(strings, from: message) }
     view.strings = TextElements(base: message.baseAddress, places: UnsafeBufferPointer(strings))
     return view
   }
@@ -130,12 +136,21 @@ enum PredictDecoder {
     }
   }
 
+  /// All dimensions multiplied; nil where the product is beyond every number of bytes.
+  private static func elements(of shape: UnsafeMutableBufferPointer<UInt64>) -> UInt64? {
+    var product: UInt64 = 1
+    for dimension in shape {
+      let (next, overflow) = product.multipliedReportingOverflow(by: dimension)
+      guard !overflow else { return nil }
+      product = next
+    }
+    return product
+  }
+
   private static func fill(
-    _ shape: UnsafeMutableBufferPointer<UInt64>, _ strings: UnsafeMutableBufferPointer<TextElements.Place>,
-    from message: UnsafeRawBufferPointer
+    _ shape: UnsafeMutableBufferPointer<UInt64>, from message: UnsafeRawBufferPointer
   ) throws(ServingError) {
     var shapeIndex = 0
-    var stringIndex = 0
     var fields = MessageCursor(message, of: "Tensor")
     while let field = try fields.next() {
       switch (field.number, field.value) {
@@ -148,11 +163,20 @@ enum PredictDecoder {
           shape.initializeElement(at: shapeIndex, to: dimension)
           shapeIndex += 1
         }
-      case (5, .bytes(let text)):
-        strings.initializeElement(at: stringIndex, to: place(of: text, in: message))
-        stringIndex += 1
       default: break
       }
+    }
+  }
+
+  private static func fill(
+    _ strings: UnsafeMutableBufferPointer<TextElements.Place>, from message: UnsafeRawBufferPointer
+  ) throws(ServingError) {
+    var index = 0
+    var fields = MessageCursor(message, of: "Tensor")
+    while let field = try fields.next() {
+      guard field.number == 5, case .bytes(let text) = field.value else { continue }
+      strings.initializeElement(at: index, to: place(of: text, in: message))
+      index += 1
     }
   }
 
