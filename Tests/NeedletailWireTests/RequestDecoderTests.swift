@@ -103,7 +103,7 @@ struct RequestDecoderTests {
     let arena = MessageArena()
     let error = #expect(throws: ServingError.self) { try Self.decode(payload, arena: arena) { _ = $0.tensors } }
     #expect(error?.code == .invalidArgument)
-    #expect(error?.message == "input \"a\": expected as many strings as its shape has elements, found \(count)")
+    #expect(error?.message == "input \"a\": expected 3 strings for its shape, found \(count)")
     #expect(arena.bytesSpent < 200)
   }
 

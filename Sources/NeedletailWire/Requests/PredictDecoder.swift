@@ -116,9 +116,11 @@ enum PredictDecoder {
     }
     view.shape = UnsafeBufferPointer(shape)
     // Millions of empty texts take four times their frame: those that the shape does not ask for take nothing.
-    guard stringCount == 0 || elements(of: shape) == UInt64(stringCount) else {
+    let product = elements(of: shape)
+    guard stringCount == 0 || product == UInt64(stringCount) else {
       let name = String(decoding: view.name.prefix(128), as: UTF8.self).quotedForMessage
-      throw .invalidArgument("input \(name): expected as many strings as its shape has elements, found \(stringCount)")
+      let expected = product.map { String($0) } ?? "fewer than 2⁶⁴"
+      throw .invalidArgument("input \(name): expected \(expected) strings for its shape, found \(stringCount)")
     }
     let strings = try array(of: TextElements.Place.self, count: stringCount, in: arena)
     if stringCount > 0 { try fill(strings, from: message) }
