@@ -2,12 +2,14 @@
 #include "nt_system.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <linux/futex.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -57,4 +59,36 @@ uint64_t nt_thread_processor_nanoseconds(void) {
   struct timespec time = {0};
   clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
   return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+}
+
+// Opens /dev/null as standard input, output and error where the program was started with one of them closed. Otherwise
+// the first files and sockets that the program opens get these numbers, and every log line goes into an epoll, an event
+// or a peer's connection. A constructor runs before any other code of the program can open a descriptor.
+__attribute__((constructor)) static void nt_open_standard_descriptors(void) {
+  for (int descriptor = 0; descriptor <= 2; descriptor++) {
+    if (fcntl(descriptor, F_GETFD) >= 0 || errno != EBADF) continue;
+    // The lowest free number is taken, and all below are open by now.
+    if (open("/dev/null", descriptor == 0 ? O_RDONLY : O_WRONLY) != descriptor) return;
+  }
+}
+
+static uint64_t limit_of(__rlimit_resource_t resource) {
+  struct rlimit limit;
+  if (getrlimit(resource, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return UINT64_MAX;
+  return limit.rlim_cur;
+}
+
+uint64_t nt_limit_address_space_bytes(void) { return limit_of(RLIMIT_AS); }
+
+uint64_t nt_limit_stack_bytes(void) { return limit_of(RLIMIT_STACK); }
+
+uint64_t nt_limit_descriptors(void) { return limit_of(RLIMIT_NOFILE); }
+
+uint64_t nt_raise_descriptors(uint64_t wanted) {
+  struct rlimit limit;
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return UINT64_MAX;
+  if (limit.rlim_cur == RLIM_INFINITY || limit.rlim_cur >= wanted) return limit.rlim_cur;
+  rlim_t before = limit.rlim_cur;
+  limit.rlim_cur = limit.rlim_max == RLIM_INFINITY || limit.rlim_max >= wanted ? (rlim_t)wanted : limit.rlim_max;
+  return setrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_cur : before;
 }

@@ -80,10 +80,15 @@ public enum Limits {
   public static let connectionRetryMicroseconds: UInt32 = 1_000_000
   /// Time after GoAway for a client to close its connection by itself.
   public static let lingerMilliseconds = 1000
-  /// Time that a connection to the admin port has for its TLS handshake and each whole request, and for
-  /// reading each answer: longer than Prometheus waits between two scrapes.
+  /// Time in seconds that a connection to the admin port has for its TLS handshake together with its first request, for
+  /// each further request, and for reading an answer, beside what `frameBytesPerSecondMin` allows its bytes: as with
+  /// stalled peers of the call port, it is gone within 10 s.
+  public static let adminRequestSeconds: Int64 = 9
+  /// Time in seconds between two requests on a connection to the admin port: longer than Prometheus waits between two
+  /// scrapes.
   public static let adminIdleSeconds: Int64 = 90
-  /// Connections to the admin port; one more is closed. A page or a scraper holds one, a browser six.
+  /// Connections to the admin port; one more is closed, or the one that has been idle longest. A page or a scraper holds
+  /// one, a browser six.
   public static let adminConnectionsMax = 256
   /// Bytes of a request's first line and headers to the admin port; cookies of other ports of the host
   /// come along.
@@ -105,6 +110,22 @@ public enum Limits {
   public static let stopSecondsDefault = 25
   /// Time in seconds from SIGTERM to GoAway, in which load balancers notice that the server is not ready.
   public static let graceSecondsDefault = 5
+
+  // MARK: process
+
+  /// Descriptors kept for what is no connection, beside three for each event loop: 21 stand open in a server at rest, and
+  /// the store, keys and state open a few at a time.
+  public static let descriptorsReserved = 40
+  /// Least address space in bytes (`ulimit -v`) with which a server starts, beside the stacks of its threads: libraries,
+  /// and the heaps that the allocator reserves for threads, before the first model.
+  public static let addressSpaceBytesMin = 896 << 20
+  /// Least stack in bytes (`ulimit -s`) of each thread: reading a deep YAML file takes the most.
+  public static let stackBytesMin = 512 << 10
+  /// Bytes of log lines that wait for a reader; further lines are counted and dropped. A thousand lines fit, more than a
+  /// server writes in a busy minute.
+  public static let logBytesMax = 256 << 10
+  /// Time in milliseconds that a process which ends gives to the reader of its log.
+  public static let logFlushMilliseconds = 500
 
   // MARK: queues
 

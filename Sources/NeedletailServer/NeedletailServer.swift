@@ -1,5 +1,3 @@
-internal import FoundationEssentials
-internal import Glibc
 public import Logging
 internal import NIOCore
 internal import NIOPosix
@@ -10,6 +8,7 @@ internal import NeedletailMetrics
 package import NeedletailModels
 internal import NeedletailSecurity
 internal import NeedletailServing
+internal import NeedletailSystem
 internal import ServiceLifecycle
 internal import Synchronization
 internal import UnixSignals
@@ -37,19 +36,23 @@ public final class NeedletailServer: Sendable {
   package var traffic: TrafficReader { store.traffic }
 
   /// Makes all parts and binds the sockets for calls; nothing is loaded yet.
-  /// - Parameter signals: whether SIGTERM and SIGINT stop it; false inside a test.
+  /// - Parameters:
+  ///   - signals: whether SIGTERM and SIGINT stop it, and SIGHUP reloads; false inside a test.
+  ///   - log: where the logger's lines go, if it may drop some.
   /// - Throws: ``ConfigurationError`` naming the setting that cannot be used.
-  public init(_ configuration: ServerConfiguration, logger: Logger, signals: Bool = true) async throws {
+  public init(
+    _ configuration: ServerConfiguration, logger: Logger, log: LogWriter? = nil, signals: Bool = true
+  ) async throws {
     self.configuration = configuration
     self.logger = logger
     try Self.prepareProcess()
-    try Self.checkStore(configuration.store)
+    try configuration.checkStore()
 
     let threads = configuration.threads == 0 ? Processors.count : configuration.threads
     EnginePool.start(threads: configuration.engineThreads == 0 ? Processors.count : configuration.engineThreads)
     let workerThreads = configuration.serving.workers == 0 ? Processors.count : configuration.serving.workers
     let metrics = MetricsRegistry(shards: threads + workerThreads)
-    Self.addServerMetrics(metrics)
+    Self.addServerMetrics(metrics, log: log)
     let registry = ModelRegistry(readers: threads)
     let store = try Self.makeStore(configuration, registry: registry, metrics: metrics, logger: logger)
     let control = ControlPlane(
@@ -95,8 +98,11 @@ public final class NeedletailServer: Sendable {
     if let address = configuration.admin {
       parts.append(
         AdminService(
-          address: address, tls: configuration.adminTLS ? tls : nil, control: control, group: housekeeping,
-          logger: logger
+          address: address, connectionsMax: configuration.adminConnectionsMax,
+          tls: configuration.adminTLS ? tls : nil,
+          // Without a client CA a connection has no certificate to look at.
+          keys: configuration.adminTLS && configuration.tls?.clientCA != nil ? keys : nil, control: control,
+          group: housekeeping, logger: logger
         ) { bound in
           var metadata: Logger.Metadata = ["address": "\(bound)"]
           if configuration.adminTLS { metadata["tls"] = configuration.tls?.clientCA == nil ? "yes" : "mutual" }
@@ -104,11 +110,17 @@ public final class NeedletailServer: Sendable {
           admin.set(bound)
         })
     }
-    if tls != nil || keys != nil {
+    let reloader = SecurityReloader(
+      tls: tls, keys: keys, interval: configuration.reload, metrics: metrics, logger: logger,
+      onKeys: listener.setKeys)
+    if tls != nil || keys != nil { parts.append(reloader) }
+    if signals {
       parts.append(
-        SecurityReloader(
-          tls: tls, keys: keys, interval: configuration.reload, metrics: metrics, logger: logger,
-          onKeys: listener.setKeys))
+        HangupService {
+          store.eventLog.emit(.server, .notice, "reloading on SIGHUP")
+          reloader.look(unchangedToo: true)
+          await store.rescan()
+        })
     }
     parts.append(listener)
     var quiet = logger
@@ -176,18 +188,16 @@ public final class NeedletailServer: Sendable {
     if configuration.stateDirectory == nil {
       logger.notice("no state_directory: what was undone or quarantined is forgotten when the server stops")
     }
-    if let tls, tls.notAfter <= TLSSource.unixSeconds {
-      logger.warning(
-        "the certificate has expired: clients will refuse it", metadata: ["file": "\(tls.files.certificate)"])
-    }
+    // Elsewhere `version` is that of a model, a number.
     var metadata: Logger.Metadata = [
-      "version": "\(needletailVersion)", "isa": "\(InstructionSet.selected.rawValue)",
-      "threads": "\(loops)", "engine_threads": "\(EnginePool.threads)", "store": "\(configuration.store)",
+      "server_version": "\(needletailVersion)", "isa": "\(InstructionSet.selected.rawValue)",
+      "threads": .stringConvertible(loops), "engine_threads": .stringConvertible(EnginePool.threads),
+      "store": "\(configuration.store)",
     ]
     if let tcp = listener.tcpAddress { metadata["address"] = "\(tcp)" }
     if let unix = configuration.unix { metadata["unix"] = "\(unix)" }
     if let tls = configuration.tls { metadata["tls"] = tls.clientCA == nil ? "yes" : "mutual" }
-    if let keys { metadata["keys"] = "\(keys.ring.grants.count)" }
+    if let keys { metadata["keys"] = .stringConvertible(keys.ring.grants.count) }
     logger.info("listening", metadata: metadata)
   }
 
@@ -202,15 +212,6 @@ public final class NeedletailServer: Sendable {
       throw ConfigurationError("NEEDLETAIL_ISA: \(error)")
     }
     BLAS.useOneThread()
-  }
-
-  private static func checkStore(_ path: String) throws(ConfigurationError) {
-    let kind = (try? FileManager.default.attributesOfItem(atPath: path))?[.type] as? FileAttributeType
-    guard let kind else { throw ConfigurationError("--store \(path): expected a directory, found nothing") }
-    // The scan of the store follows the link.
-    guard kind == .typeDirectory || kind == .typeSymbolicLink else {
-      throw ConfigurationError("--store \(path): expected a directory, found a file")
-    }
   }
 
   private static func makeStore(
@@ -245,8 +246,13 @@ public final class NeedletailServer: Sendable {
     }
   }
 
-  private static func addServerMetrics(_ metrics: MetricsRegistry) {
+  private static func addServerMetrics(_ metrics: MetricsRegistry, log: LogWriter?) {
     metrics.addProcessMetrics()
+    if let log {
+      metrics.sampled(
+        "needletail_log_lines_dropped_total", kind: .counter, help: "Log lines thrown away because nobody read the log."
+      ) { Double(log.droppedLines) }
+    }
     metrics.gauge(
       "needletail_build_info", help: "1; the labels tell which build serves.",
       labels: [("version", needletailVersion), ("isa", InstructionSet.selected.rawValue)]
@@ -291,43 +297,5 @@ final class BoundAddress: Sendable {
       }
       if let known { continuation.resume(returning: known) }
     }
-  }
-}
-
-/// The server as a process of its own.
-public enum ServerProcess {
-  /// Runs until SIGTERM or SIGINT, or until a part fails.
-  /// - Throws: ``ConfigurationError``, or the error of the part that failed.
-  public static func run(_ configuration: ServerConfiguration) async throws {
-    // Writing to a peer that has gone is an error of that write only.
-    signal(SIGPIPE, SIG_IGN)
-    LoggingSystem.bootstrap { _ in LineLogHandler(format: configuration.logFormat, level: configuration.logLevel) }
-    let server = try await NeedletailServer(configuration, logger: Logger(label: "needletail"))
-    try await server.run()
-  }
-
-  /// Writes one line to standard error.
-  public static func report(_ line: String) { LineLogHandler.writeToStandardError(line + "\n") }
-}
-
-/// How many processors this process may use.
-enum Processors {
-  /// The smaller of the affinity mask and the control group's quota, at least 1.
-  static var count: Int {
-    // NIO reads quotas and sets of control groups, but not the mask that `taskset` sets.
-    let allowed = System.coreCount
-    let status = try? String(contentsOf: URL(fileURLWithPath: "/proc/self/status"), encoding: .utf8)
-    return max(1, min(allowed, status.flatMap(affinity) ?? allowed))
-  }
-
-  /// Number of processors in the affinity mask of `/proc/self/status`, e.g. 10 for `Cpus_allowed:\tff,00000003`.
-  static func affinity(inStatus text: String) -> Int? {
-    guard let line = text.split(separator: "\n").first(where: { $0.hasPrefix("Cpus_allowed:") }) else { return nil }
-    var count = 0
-    for digit in line.dropFirst("Cpus_allowed:".count) where digit != "," && !digit.isWhitespace {
-      guard let value = digit.hexDigitValue else { return nil }
-      count += value.nonzeroBitCount
-    }
-    return count > 0 ? count : nil
   }
 }

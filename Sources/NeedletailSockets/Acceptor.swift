@@ -16,8 +16,9 @@ public struct ListeningSocket: Sendable {
   private static let backlog: Int32 = 1024
 
   /// Binds and listens.
+  /// - Parameter mode: permissions of the file of a Unix socket; nil: those that the umask leaves.
   /// - Throws: the kernel's reason why not.
-  public init(_ address: SocketAddress) throws(SystemError) {
+  public init(_ address: SocketAddress, mode: UInt32? = nil) throws(SystemError) {
     let isTCP = address.pathname == nil
     let type = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
     let descriptor = try SystemError.check("socket") { socket(address.protocol.rawValue, type, 0) }
@@ -25,6 +26,8 @@ public struct ListeningSocket: Sendable {
       var one: Int32 = 1
       if isTCP { setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &one, socklen_t(MemoryLayout<Int32>.size)) }
       try SystemError.check("bind") { address.withSockAddr { bind(descriptor, $0, socklen_t($1)) } }
+      // Nobody can connect before the socket listens.
+      if let path = address.pathname, let mode { try SystemError.check("chmod \(path)") { chmod(path, mode) } }
       try SystemError.check("listen") { listen(descriptor, Self.backlog) }
     } catch {
       _ = Glibc.close(descriptor)

@@ -34,13 +34,17 @@ public final class TLSContext: @unchecked Sendable {
   /// The context of a server.
   /// - Parameter clientRoots: CAs that must have issued the certificate which a client shows; nil: clients
   ///   show none. Which of their names may do what is for the caller to decide.
+  /// - Parameter revocations: lists of certificates that no longer count, one of each CA; none: no certificate is looked up.
   /// - Throws: ``TLSError`` if the key is not that of the certificate.
-  public init(server identity: Identity, clientRoots: [TLSCertificate]?) throws(TLSError) {
+  public init(
+    server identity: Identity, clientRoots: [TLSCertificate]?, revocations: [TLSRevocationList] = []
+  ) throws(TLSError) {
     pointer = try Self.make(TLS_server_method())
     try Self.check(SSL_CTX_set_cipher_list(pointer, Self.ciphers))
     try use(identity)
     if let clientRoots {
       try trust(clientRoots)
+      try refuse(revocations)
       SSL_CTX_set_verify(pointer, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nil)
     }
   }
@@ -95,6 +99,14 @@ public final class TLSContext: @unchecked Sendable {
   private func trust(_ roots: [TLSCertificate]) throws(TLSError) {
     let store = SSL_CTX_get_cert_store(pointer)
     for root in roots { try Self.check(X509_STORE_add_cert(store, root.pointer)) }
+  }
+
+  private func refuse(_ revocations: [TLSRevocationList]) throws(TLSError) {
+    guard !revocations.isEmpty else { return }
+    let store = SSL_CTX_get_cert_store(pointer)
+    for list in revocations { try Self.check(X509_STORE_add_crl(store, list.pointer)) }
+    // The client's own certificate is looked up. Without a list of its CA, or after its end, it does not count.
+    try Self.check(X509_STORE_set_flags(store, UInt(X509_V_FLAG_CRL_CHECK)))
   }
 
   private static func check(_ status: Int32) throws(TLSError) {
@@ -153,6 +165,28 @@ public final class TLSCertificate: @unchecked Sendable {
       return nil
     }
     return String(decoding: bytes, as: UTF8.self)
+  }
+}
+
+/// A CA's list of certificates that it has revoked. Immutable: OpenSSL lets all threads read it.
+public final class TLSRevocationList: @unchecked Sendable {
+  let pointer: OpaquePointer
+
+  private init(owning pointer: OpaquePointer) { self.pointer = pointer }
+
+  deinit { X509_CRL_free(pointer) }
+
+  /// Reads all revocation lists of a PEM file.
+  /// - Returns: nil if the file cannot be read, holds no list, or holds one that is malformed.
+  public static func read(path: String) -> [TLSRevocationList]? {
+    PEMFile.read(path) { file in
+      var lists: [TLSRevocationList] = []
+      while let pointer = PEM_read_bio_X509_CRL(file, nil, PEMFile.noPassword, nil) {
+        lists.append(TLSRevocationList(owning: pointer))
+      }
+      let isAtEnd = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE
+      return isAtEnd && !lists.isEmpty ? lists : nil
+    }
   }
 }
 

@@ -11,7 +11,10 @@ public final class TLSHandler: ChannelDuplexHandler {
   public typealias OutboundOut = ByteBuffer
 
   /// The event that says that the connection is encrypted.
-  public struct HandshakeCompleted: Sendable {}
+  public struct HandshakeCompleted: Sendable {
+    /// Names in the peer's certificate, see ``TLSCertificate/names``; nil: it showed none.
+    public let certificateNames: [String]?
+  }
 
   private let role: TLSSession.Role
   private var session: TLSSession?
@@ -54,7 +57,7 @@ public final class TLSHandler: ChannelDuplexHandler {
     send(session, context)
     if session.isReady, !wasReady {
       wasReady = true
-      context.fireUserInboundEventTriggered(HandshakeCompleted())
+      context.fireUserInboundEventTriggered(HandshakeCompleted(certificateNames: session.peerCertificate?.names))
     }
     if plain.readableBytes > 0 { context.fireChannelRead(wrapInboundOut(plain)) }
     if session.isInputEnded { context.close(promise: nil) }

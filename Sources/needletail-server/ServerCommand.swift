@@ -3,6 +3,7 @@ import NeedletailCore
 import NeedletailServer
 
 import FoundationEssentials
+import Glibc
 
 /// The command line of the server, which passes its flags to `NeedletailServer`.
 @main
@@ -12,7 +13,11 @@ struct ServerCommand: AsyncParsableCommand {
     abstract: "Serves models from a directory, over TCP and Unix sockets.",
     discussion: """
       Settings come from flags, then the environment, then the file of --config, then defaults; \
-      --print-config shows all of them, with their sources, as a file that --config reads.
+      --print-config shows all of them, with their sources, as a file that --config reads, and --check says what is \
+      wrong with them.
+
+      SIGTERM and SIGINT stop it: calls under way are answered. SIGHUP makes it read its store, certificates and keys \
+      again; SIGUSR1 and SIGUSR2 are ignored. It exits with 2 if its configuration must be changed first.
 
         needletail-server --store models --trust trust.yaml
       """,
@@ -84,6 +89,20 @@ struct ServerCommand: AsyncParsableCommand {
   @Flag(help: "Print all settings with their sources as YAML, and exit")
   var printConfig = false
 
+  @Flag(help: "Check all settings and the files that they name, say all that is wrong, and exit: 0 if nothing is")
+  var check = false
+
+  static func main() async {
+    do throws(ConfigurationError) {
+      try ServerProcess.checkLimits()
+    } catch {
+      ServerProcess.report("needletail-server: \(error)")
+      // At once: handlers of libraries that run at an ordinary exit may need what is missing.
+      _exit(2)
+    }
+    await main(nil)
+  }
+
   /// Texts given on the command line, by the key of their setting.
   private var flags: [String: String] {
     var flags: [String: String] = [:]
@@ -118,14 +137,25 @@ struct ServerCommand: AsyncParsableCommand {
         print(resolver.yaml, terminator: "")
         return
       }
+      if check { return try checkConfiguration(resolver) }
       try await ServerProcess.run(try ServerConfiguration(resolver))
     } catch let error as ConfigurationError {
       ServerProcess.report("needletail-server: \(error)")
-      throw ExitCode(2)
+      throw ExitCode(error.mayPass ? 1 : 2)
+    } catch let error as ExitCode {
+      throw error
     } catch {
       ServerProcess.report("needletail-server: \(error)")
       throw ExitCode.failure
     }
+  }
+
+  private func checkConfiguration(_ resolver: SettingsResolver) throws {
+    let problems = ServerConfiguration.problems(of: resolver)
+    for problem in problems { ServerProcess.report("needletail-server: \(problem)") }
+    guard problems.isEmpty else { throw ExitCode(2) }
+    for warning in try ServerConfiguration(resolver).warnings { ServerProcess.report("warning: \(warning)") }
+    print("the configuration is good")
   }
 
   private static func help(_ key: String, _ valueName: String? = nil) -> ArgumentHelp {

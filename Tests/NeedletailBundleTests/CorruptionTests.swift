@@ -21,6 +21,13 @@ struct CorruptionTests {
     }
   }
 
+  /// A link in the store may lead to a file that the reader of the message may not read.
+  @Test func aFileThatIsNoBundleIsNotQuoted() throws {
+    let message = try #require(refusal(Array("root:$6$secret:".utf8) + [UInt8](repeating: 65, count: 100))).message
+    #expect(message.hasPrefix("magic: expected 894e54420d0a1a0a"), "\(message)")
+    #expect(!message.contains("root") && !message.contains("726f6f74"), "\(message)")
+  }
+
   @Test func everyFlippedBitOfAnUnsignedHeaderOrManifestIsRefused() throws {
     let unsigned = try BundleFixtures.bundle(
       BundleContents(definition: BundleFixtures.line(weight: 3)), keys: [])

@@ -1,3 +1,4 @@
+import Foundation
 import Logging
 import NeedletailTestSupport
 import Testing
@@ -120,6 +121,8 @@ struct ServerConfigurationTests {
     let found = try configuration(environment: ["NEEDLETAIL_THREDS": "1", "NEEDLETAIL_PORT_6470_TCP_ADDR": "10.0.0.1"])
     #expect(found.warnings.count == 1)
     #expect(found.warnings.first?.contains("NEEDLETAIL_THREADS") == true)
+    // What all names have in common makes no two of them alike: NEEDLETAIL_UNIX is another word.
+    #expect(try configuration(environment: ["NEEDLETAIL_BIN": "/usr/bin"]).warnings.isEmpty)
   }
 
   @Test(arguments: [
@@ -128,13 +131,98 @@ struct ServerConfigurationTests {
   ])
   func addressesAreParsed(text: String, address: ListenAddress?) { #expect(ListenAddress(text: text) == address) }
 
-  @Test(arguments: [("Name:\tx\nCpus_allowed:\tff,00000003\n", 10), ("Cpus_allowed:\t0\n", nil), ("", nil)])
-  func theAffinityMaskIsCounted(status: String, count: Int?) { #expect(Processors.affinity(inStatus: status) == count) }
-
-  @Test func foreignTextCannotForgeALogLine() {
-    let line = LogLine.text(time: "t", level: "info", message: "a\nb", pairs: [("k", "x\ny=\"z\"")])
-    #expect(line == "t info a b k=\"x\\ny=\\\"z\\\"\"\n")
-    let json = LogLine.json(time: "t", level: "info", message: "a\u{1}", pairs: [("level", "x")])
-    #expect(json == #"{"time":"t","level":"info","message":"a\u0001","level_":"x"}"# + "\n")
+  @Test func aVariableWithoutItsSectionIsWarnedAbout() throws {
+    let found = try configuration(environment: ["NEEDLETAIL_CONNECTIONS_MAX": "1"])
+    #expect(found.warnings.first?.contains("NEEDLETAIL_LIMITS_CONNECTIONS_MAX") == true, "\(found.warnings)")
   }
+
+  @Test(arguments: [("0660", 0o660), ("600", 0o600), ("0777", 0o777)])
+  func permissionsAreReadAsOctal(text: String, mode: UInt32) throws {
+    #expect(try configuration(flags: Self.base.merging(["unix_mode": text]) { $1 }).unixMode == mode)
+  }
+
+  @Test(arguments: ["66", "0668", "1777", "rw-rw----", "0x1b0", "-660"])
+  func otherPermissionsAreRefused(text: String) {
+    let message = message(flags: Self.base.merging(["unix_mode": text]) { $1 })
+    #expect(message.contains("unix_mode") && message.contains("octal"), "\(message)")
+  }
+
+  // MARK: the check of everything
+
+  @Test func theCheckNamesEverySettingThatIsWrong() throws {
+    let yaml = "store: /models\nthreads: many\nlimits:\n  connections_max: abc\nlog: {format: xml}\n"
+    let problems = ServerConfiguration.problems(of: try resolver(flags: [:], yaml: yaml))
+    #expect(problems.count == 3, "\(problems)")
+    for word in ["c.yaml:2: threads", "c.yaml:4: limits.connections_max", "\"abc\"", "c.yaml:5: log.format", "\"xml\""]
+    {
+      #expect(problems.contains { $0.contains(word) }, "\(word): \(problems)")
+    }
+  }
+
+  @Test func theCheckNamesEveryFileThatIsWrong() throws {
+    let directory = try TemporaryDirectory()
+    let trust = try directory.write(Array("kees: []".utf8), to: "trust.yaml")
+    let keys = try directory.write(Array("keys: 4".utf8), to: "keys.yaml")
+    let flags = ["store": directory.file("none"), "trust": trust, "api_keys": keys, "unix": trust]
+    let problems = ServerConfiguration.problems(of: try resolver(flags: flags))
+    #expect(problems.count == 4, "\(problems)")
+    for word in ["--store", "--trust", "--api-keys", "--unix"] {
+      #expect(problems.contains { $0.hasPrefix(word) }, "\(word): \(problems)")
+    }
+    let none = ServerConfiguration.problems(of: try resolver(flags: [:]))
+    #expect(none.count == 1 && none[0].contains("no model store"), "\(none)")
+    let good = ["store": directory.path, "allow_unsigned": "true"]
+    #expect(ServerConfiguration.problems(of: try resolver(flags: good)).isEmpty)
+  }
+
+  /// What is commented out in `deploy/server.yaml` says that it shows the default.
+  @Test func theConfigurationInDeployShowsEverySettingWithItsDefault() throws {
+    let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+      .deletingLastPathComponent()
+    let text = try String(contentsOf: root.appendingPathComponent("deploy/server.yaml"), encoding: .utf8)
+    // A commented setting follows its # at once; a sentence follows a space.
+    let shown = text.split(separator: "\n", omittingEmptySubsequences: false).map { line in
+      line.hasPrefix("#") && !line.hasPrefix("# ") || line.hasPrefix("#  ") ? line.dropFirst() : line[...]
+    }.joined(separator: "\n")
+    let file = try SettingsFile(path: "deploy/server.yaml", yaml: shown)
+    #expect(Set(ServerSetting.all.map(\.key)).subtracting(file.entries.keys).sorted() == [])
+    for setting in ServerSetting.all {
+      guard let standard = setting.defaultText, let entry = file.entries[setting.key] else { continue }
+      #expect(Double(entry.text) ?? -1 == Double(standard) ?? -1, "\(setting.key)")
+      if Double(standard) == nil { #expect(entry.text == standard, "\(setting.key)") }
+    }
+  }
+
+  // MARK: limits of the process
+
+  @Test func aProcessWithTooLittleMemoryOrStackIsToldSo() {
+    #expect(throws: Never.self) {
+      try ServerProcess.checkLimits(addressSpaceBytes: .max, stackBytes: .max, processors: 2)
+    }
+    #expect(throws: Never.self) {
+      try ServerProcess.checkLimits(addressSpaceBytes: 4 << 30, stackBytes: 8 << 20, processors: 2)
+    }
+    #expect {
+      try ServerProcess.checkLimits(addressSpaceBytes: 200 << 20, stackBytes: 8 << 20, processors: 2)
+    } throws: {
+      "\($0)".contains("ulimit -v") && "\($0)".contains("found 204800")
+    }
+    #expect { try ServerProcess.checkLimits(addressSpaceBytes: .max, stackBytes: 64 << 10, processors: 2) } throws: {
+      "\($0)".contains("ulimit -s") && "\($0)".contains("found 64")
+    }
+  }
+
+  @Test func connectionsLeaveDescriptorsForEverythingElse() throws {
+    // 46 for a server of two loops; an eighth of the others is the admin port's.
+    let small = try #require(DescriptorBudget(limit: 64, callsWanted: 16_384, adminWanted: 256, threads: 2))
+    #expect(small.calls == 16 && small.admin == 2)
+    let usual = try #require(DescriptorBudget(limit: 1024, callsWanted: 16_384, adminWanted: 256, threads: 2))
+    #expect(usual.calls == 856 && usual.admin == 122)
+    let large = try #require(DescriptorBudget(limit: 65_536, callsWanted: 16_384, adminWanted: 256, threads: 2))
+    #expect(large.calls == 16_384 && large.admin == 256)
+    #expect(DescriptorBudget(limit: 30, callsWanted: 16_384, adminWanted: 256, threads: 2) == nil)
+    #expect(DescriptorBudget(limit: 48, callsWanted: 1, adminWanted: 1, threads: 2) != nil)
+    #expect(DescriptorBudget(limit: .max, callsWanted: 7, adminWanted: 3, threads: 1024)?.calls == 7)
+  }
+
 }

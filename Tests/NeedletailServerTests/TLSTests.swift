@@ -247,5 +247,34 @@ struct TLSTests {
     #expect(
       failure(TLSFiles(certificate: pair.certificate, key: pair.key, clientCA: pair.key)).hasPrefix("tls_client_ca "))
     #expect(failure(TLSFiles(certificate: pair.certificate, key: pair.key)) == "accepted")
+    let expired = try authority.issue("expired", days: -1)
+    #expect(
+      failure(TLSFiles(certificate: expired.certificate, key: expired.key))
+        == "tls_certificate \(expired.certificate): expected a valid certificate, found an expired one")
+    let noList = TLSFiles(
+      certificate: pair.certificate, key: pair.key, clientCA: authority.ca, clientCRL: pair.certificate)
+    #expect(failure(noList).hasPrefix("tls_client_crl "))
+  }
+
+  @Test func aRevokedCertificateIsRefused() async throws {
+    let authority = try Certificates()
+    let server = try authority.issue("server")
+    let good = try authority.issue("good")
+    let bad = try authority.issue("bad")
+    let list = try authority.revoke([bad])
+    try await TestServer.with(
+      models: Self.models,
+      configure: {
+        $0.tls = TLSFiles(
+          certificate: server.certificate, key: server.key, clientCA: authority.ca, clientCRL: list)
+      }
+    ) { test in
+      func tls(_ pair: Certificates.Pair) -> ClientTLS {
+        ClientTLS(ca: authority.ca, certificate: pair.certificate, key: pair.key)
+      }
+      #expect(await Self.failure(test, tls(good)) == nil)
+      let refused = await Self.failure(test, tls(bad))
+      #expect(refused?.contains("refused the client's certificate") == true, "\(refused ?? "")")
+    }
   }
 }

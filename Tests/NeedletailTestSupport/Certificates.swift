@@ -37,6 +37,27 @@ public struct Certificates {
     return pair
   }
 
+  /// Revokes certificates of this CA.
+  /// - Returns: path of the revocation list, PEM.
+  public func revoke(_ pairs: [Pair]) throws -> String {
+    let list = directory.file("ca.crl")
+    try directory.write([], to: "index.txt")
+    let settings = """
+      [ca]
+      default_ca = own
+      [own]
+      database = \(directory.file("index.txt"))
+      certificate = \(ca)
+      private_key = \(directory.file("ca.key"))
+      default_md = sha256
+      default_crl_days = 30
+      """
+    let file = try directory.write(Array(settings.utf8), to: "ca.cnf")
+    for pair in pairs { try openssl(["ca", "-config", file, "-revoke", pair.certificate]) }
+    try openssl(["ca", "-config", file, "-gencrl", "-out", list])
+    return list
+  }
+
   private func openssl(_ arguments: [String]) throws {
     let (status, output) = try ChildProcess.run(["openssl"] + arguments)
     guard status == 0 else { throw OpenSSLFailure(message: String(decoding: output, as: UTF8.self)) }

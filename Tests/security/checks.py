@@ -479,6 +479,45 @@ def admin_https(directory: Path, _: Any) -> None:
         )
 
 
+def admin_grants(directory: Path, _: Any) -> None:
+    """What a client certificate may read on the admin port, where a key file says what it may call."""
+    ours = Authority(directory, "grants")
+    pair = ours.issue("server")
+    keys = directory / "grants.yaml"
+    keys.write_text(
+        "certificates:\n"
+        "  - {name: scraper, subject: scraper.internal, calls: [metrics]}\n"
+        "  - {name: reader, subject: reader.internal, calls: [list], models: [wine]}\n"
+        "  - {name: operator, subject: operator.internal, calls: ['*']}\n"
+        "  - {name: nothing, subject: nothing.internal, calls: []}\n"
+        "  - {name: former, subject: former.internal, state: revoked}\n"
+    )
+    flags = ["--tls-certificate", pair.certificate, "--tls-key", pair.key, "--tls-client-ca", ours.ca]
+    flags += ["--api-keys", keys]
+    with Server(directory, "grants", *map(str, flags), "--admin", "127.0.0.1:0", "--admin-tls") as server:
+        base = f"https://localhost:{server.admin_port()}"
+        paths = ("/", "/status.json", "/events", "/metrics", "/livez", "/readyz")
+        for name, allowed in [
+            ("scraper", ("/metrics",)),
+            ("reader", ("/events",)),
+            ("operator", ("/", "/status.json", "/events", "/metrics")),
+            ("nothing", ()),
+            ("former", ()),
+            ("unlisted", ()),
+        ]:
+            shown = ours.issue(name, names=f"DNS:{name}.internal")
+            found = {}
+            for path in paths:
+                done = subprocess.run(
+                    ["curl", "-sS", "-w", "%{http_code}", "--cacert", ours.ca, "--cert", str(shown.certificate),
+                     "--key", str(shown.key), base + path],
+                    capture_output=True, text=True,
+                )  # fmt: skip
+                found[path] = done.stdout[-3:]
+            wanted = {path: "200" if path in allowed or path in ("/livez", "/readyz") else "403" for path in paths}
+            check(f"admin port, what certificate {name} may read", found == wanted, str(found))
+
+
 def scrape(directory: Path, configuration: str) -> None:
     path = directory / "prometheus.yml"
     path.write_text(configuration)
@@ -519,7 +558,7 @@ def main() -> int:
             directory / "store",
         )
         rows = np.loadtxt(directory / "run" / "test.csv", delimiter=",", skiprows=1)[:4]
-        for run in (mutual_tls, api_keys, admin_https, rotation):
+        for run in (mutual_tls, api_keys, admin_https, admin_grants, rotation):
             started = time.monotonic()
             run(directory, rows)
             print(f"     {run.__name__}: {time.monotonic() - started:.1f} s", flush=True)

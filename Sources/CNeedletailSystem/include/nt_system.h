@@ -28,3 +28,11 @@ int32_t nt_thread_set_processors(const uint32_t *processors, size_t count);
 
 // Nanoseconds of processor time that the calling thread has used.
 uint64_t nt_thread_processor_nanoseconds(void);
+
+// Limits of the process as `ulimit` sets them; UINT64_MAX: none.
+uint64_t nt_limit_address_space_bytes(void);
+uint64_t nt_limit_stack_bytes(void);
+uint64_t nt_limit_descriptors(void);
+
+// Raises the process's limit of descriptors to `wanted`, or as far as it may. The limit that holds then.
+uint64_t nt_raise_descriptors(uint64_t wanted);

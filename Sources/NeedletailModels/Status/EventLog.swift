@@ -54,7 +54,7 @@ public final class EventLog: Sendable {
   ) {
     let time = milliseconds()
     let facts = facts.prefix(Limits.eventFactsMax).map {
-      Event.Fact($0.name, $0.value.cut(toBytes: Limits.eventTextBytesMax))
+      $0.isNumber ? $0 : Event.Fact($0.name, $0.value.cut(toBytes: Limits.eventTextBytesMax))
     }
     let event = ring.withLock { ring in
       ring.newest += 1
@@ -100,10 +100,10 @@ public final class EventLog: Sendable {
       case .error: .error
       }
     guard logger.logLevel <= level else { return }
-    var metadata: Logger.Metadata = ["event": "\(event.sequence)"]
+    var metadata: Logger.Metadata = ["event": .stringConvertible(event.sequence)]
     if let model = event.model { metadata["model"] = "\(model)" }
-    if let version = event.version { metadata["version"] = "\(version)" }
-    for fact in event.facts where !fact.value.isEmpty { metadata[fact.name] = "\(fact.value)" }
+    if let version = event.version { metadata["version"] = .stringConvertible(version.number) }
+    for fact in event.facts where !fact.value.isEmpty { metadata[fact.name] = fact.metadata }
     logger.log(level: level, "\(event.message)", metadata: metadata)
   }
 }
@@ -148,10 +148,31 @@ public struct Event: Sendable, Equatable {
   public struct Fact: Sendable, Equatable {
     public let name: String
     public let value: String
+    /// Whether the value is a number, which logs in JSON write without quotes.
+    public let isNumber: Bool
 
     public init(_ name: String, _ value: String) {
       self.name = name
       self.value = value
+      isNumber = false
+    }
+
+    public init(_ name: String, _ number: some BinaryInteger) {
+      self.name = name
+      value = "\(number)"
+      isNumber = true
+    }
+
+    public init(_ name: String, _ number: Double) {
+      self.name = name
+      value = "\(number)"
+      isNumber = true
+    }
+
+    fileprivate var metadata: Logger.Metadata.Value {
+      guard isNumber else { return "\(value)" }
+      if let integer = Int64(value) { return .stringConvertible(integer) }
+      return Double(value).map { .stringConvertible($0) } ?? "\(value)"
     }
   }
 

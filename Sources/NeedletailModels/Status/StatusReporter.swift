@@ -46,7 +46,7 @@ struct StatusReporter {
       showPlan(live)
       facts += [
         .init("digest", String(live.digest.prefix(12))), .init("signer", live.signer),
-        .init("resident_bytes", "\(live.residentBytes)"),
+        .init("resident_bytes", live.residentBytes),
         .init("plan", live.compiled.choice?.description ?? ""),
       ]
     }
@@ -124,7 +124,7 @@ struct StatusReporter {
   func tell(_ policy: TrustPolicy) {
     show(policy)
     trustInvalid.set(0)
-    eventLog.emit(.trust, .notice, "trust file read", [.init("keys", "\(policy.keys.count)")])
+    eventLog.emit(.trust, .notice, "trust file read", [.init("keys", policy.keys.count)])
   }
 
   func tell(trustFileRefused error: BundleError) {

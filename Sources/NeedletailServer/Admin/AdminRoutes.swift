@@ -1,15 +1,21 @@
 internal import NIOHTTP1
 internal import NeedletailCore
+internal import NeedletailSecurity
 internal import NeedletailWire
 
 /// What the admin port answers to which request. No sockets: a request's first line in, an answer out.
 struct AdminRoutes: Sendable {
   let control: ControlPlane
+  /// What client certificates may read; nil: everybody who gets a connection reads everything.
+  let keys: KeySource?
 
-  /// - Parameter target: path and query as they stand in the request's first line.
-  func response(to method: HTTPMethod, _ target: String) -> AdminResponse {
+  /// - Parameters:
+  ///   - target: path and query as they stand in the request's first line.
+  ///   - certificateNames: names in the client's certificate; nil: it showed none.
+  func response(to method: HTTPMethod, _ target: String, certificateNames: [String]?) -> AdminResponse {
     let request = Target(target)
-    guard let answer = answer(at: request.path) else {
+    let grant = keys.map { Grant.found(by: certificateNames, in: $0.ring) }
+    guard let (call, answer) = answer(at: request.path, visible: grant.flatMap { $0?.visibleModels }) else {
       let paths = Self.paths.joined(separator: ", ")
       return .failure(.notFound, "path: expected one of \(paths), found \(Self.quoted(request.path))")
     }
@@ -17,6 +23,9 @@ struct AdminRoutes: Sendable {
       var refusal = AdminResponse.failure(
         .methodNotAllowed, "method: expected GET or HEAD, found \(Self.quoted(method.rawValue))")
       refusal.headers.add(name: "Allow", value: "GET, HEAD")
+      return refusal
+    }
+    if let call, let grant, let refusal = refusal(of: call, at: request.path, to: grant, certificateNames) {
       return refusal
     }
     do {
@@ -32,30 +41,63 @@ struct AdminRoutes: Sendable {
     "/", "/status.css", "/status.js", "/status.json", "/events", "/metrics", "/livez", "/readyz",
   ]
 
-  private func answer(at path: String) -> ((Target) throws -> AdminResponse)? {
+  /// The call of the call port that gives the same, which a grant must cover, and the answer; nil: there is no such path.
+  /// - Parameter visible: models whose events are shown; nil: all.
+  private func answer(
+    at path: String, visible: [NamePattern]?
+  ) -> (call: AccessCalls?, answer: (Target) throws -> AdminResponse)? {
     switch path {
-    case "/": { _ in .page(StatusPage(control.status).html) }
-    case "/status.css": { _ in .file(PackageResources.status_css, type: "text/css") }
-    case "/status.js": { _ in .file(PackageResources.status_js, type: "text/javascript") }
-    case "/status.json": { _ in try .json(ServerStatusJSON(control.status)) }
+    case "/": (.list, { _ in .page(StatusPage(control.status).html) })
+    case "/status.css": (nil, { _ in .file(PackageResources.status_css, type: "text/css") })
+    case "/status.js": (nil, { _ in .file(PackageResources.status_js, type: "text/javascript") })
+    case "/status.json": (.list, { _ in try .json(ServerStatusJSON(control.status)) })
     case "/events":
-      { request in
-        let after: UInt64 = try request.number("after", default: 0)
-        let limit: UInt32 = try request.number("limit", default: 0)
-        return try .json(control.events(after: after, limit: limit).json)
-      }
-    case "/metrics": { _ in .text(control.metricsText, type: "text/plain; version=0.0.4; charset=utf-8") }
-    case "/livez": { _ in .text("live\n") }
-    case "/readyz":
-      { _ in
-        if let obstacle = control.readiness.obstacle {
-          .text("not ready: \(obstacle)\n", status: .serviceUnavailable)
-        } else {
-          .text("ready\n")
+      (
+        .list,
+        { request in
+          let after: UInt64 = try request.number("after", default: 0)
+          let limit: UInt32 = try request.number("limit", default: 0)
+          return try .json(control.events(after: after, limit: limit).showing(visible).json)
         }
-      }
+      )
+    case "/metrics":
+      (.metrics, { _ in .text(control.metricsText, type: "text/plain; version=0.0.4; charset=utf-8") })
+    case "/livez": (nil, { _ in .text("live\n") })
+    case "/readyz":
+      (
+        nil,
+        { _ in
+          if let obstacle = control.readiness.obstacle {
+            .text("not ready: \(obstacle)\n", status: .serviceUnavailable)
+          } else {
+            .text("ready\n")
+          }
+        }
+      )
     default: nil
     }
+  }
+
+  /// The answer to a certificate that may not read a path; nil: it may.
+  private func refusal(
+    of call: AccessCalls, at path: String, to grant: Grant?, _ names: [String]?
+  ) -> AdminResponse? {
+    let word = call.words.first ?? ""
+    guard let grant else {
+      let name = names?.first.map(Self.quoted) ?? "none"
+      return .failure(
+        .forbidden, "\(path): expected a certificate whose name the key file lists with the call \(word), found \(name)"
+      )
+    }
+    guard grant.calls.contains(call) else {
+      return .failure(.forbidden, "\(path): expected a certificate that may \(word), found \(Self.quoted(grant.name))")
+    }
+    // The page and its JSON show every model.
+    guard grant.reachesAllModels || path == "/events" || path == "/metrics" else {
+      return .failure(
+        .forbidden, "\(path): expected a certificate that reaches all models, found \(Self.quoted(grant.name))")
+    }
+    return nil
   }
 
   fileprivate static func quoted(_ text: some StringProtocol) -> String { String(text.prefix(64)).quotedForMessage }
@@ -89,4 +131,14 @@ struct AdminRoutes: Sendable {
       return number
     }
   }
+}
+
+extension Grant {
+  /// The grant in force of a certificate; nil: there is none.
+  fileprivate static func found(by names: [String]?, in ring: KeyRing) -> Grant? {
+    names.flatMap(ring.grant(ofCertificate:)).flatMap { $0.state == .active ? $0 : nil }
+  }
+
+  /// Models that the holder may learn of; nil: all.
+  fileprivate var visibleModels: [NamePattern]? { reachesAllModels ? nil : models }
 }

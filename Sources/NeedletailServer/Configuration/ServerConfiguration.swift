@@ -45,8 +45,12 @@ public struct ServerConfiguration: Sendable {
   /// Address for calls over TCP; nil: none.
   public var listen: ListenAddress? = ListenAddress(host: "127.0.0.1", port: 6470)
   public var unix: String?
+  /// Permissions of the Unix socket; nil: those that the umask leaves.
+  public var unixMode: UInt32?
   /// Address of admin HTTP; nil: none.
   public var admin: ListenAddress? = ListenAddress(host: "127.0.0.1", port: 6471)
+  /// Connections to the admin port at a time.
+  public var adminConnectionsMax = Limits.adminConnectionsMax
   /// Whether admin HTTP is encrypted with the certificates of `tls`.
   public var adminTLS = false
   /// Certificates; nil: calls are not encrypted.
@@ -102,6 +106,7 @@ public struct ServerConfiguration: Sendable {
     stateDirectory = try values.path(.stateDirectory)
     listen = try values.address(.listen)
     unix = try values.path(.unix)
+    unixMode = try values.permissions(.unixMode)
     admin = try values.address(.admin)
     adminTLS = try values.flag(.adminTLS)
     tls = try Self.tlsFiles(values)
@@ -162,7 +167,13 @@ public struct ServerConfiguration: Sendable {
     let certificate = try values.path(.tlsCertificate)
     let key = try values.path(.tlsKey)
     let clientCA = try values.path(.tlsClientCA)
-    if let certificate, let key { return TLSFiles(certificate: certificate, key: key, clientCA: clientCA) }
+    let clientCRL = try values.path(.tlsClientCRL)
+    guard clientCRL == nil || clientCA != nil else {
+      throw ConfigurationError("tls_client_crl: expected --tls-client-ca beside it, found none")
+    }
+    if let certificate, let key {
+      return TLSFiles(certificate: certificate, key: key, clientCA: clientCA, clientCRL: clientCRL)
+    }
     guard certificate == nil, key == nil else {
       throw ConfigurationError(
         "--tls-certificate and --tls-key: expected both or neither, found \(key == nil ? "--tls-certificate" : "--tls-key") only"

@@ -14,6 +14,8 @@ public struct ServerSetting: Sendable {
     case address
     case flag
     case integer(ClosedRange<Int>)
+    /// Permissions of a file in octal digits, as `chmod` takes them.
+    case permissions
     /// Seconds as a decimal number.
     case seconds(ClosedRange<Double>)
     case choice([String])
@@ -55,9 +57,8 @@ public struct ServerSetting: Sendable {
 extension ServerSetting {
   /// Every setting of the server, in the order in which `--print-config` shows them.
   public static let all: [ServerSetting] = [
-    store, stateDirectory, listen, unix, plaintext, admin, adminTLS, tlsCertificate, tlsKey, tlsClientCA, apiKeys,
-    reload,
-    trust, allowUnsigned, threads,
+    store, stateDirectory, listen, unix, unixMode, plaintext, admin, adminTLS, tlsCertificate, tlsKey, tlsClientCA,
+    tlsClientCRL, apiKeys, reload, trust, allowUnsigned, threads,
     logLevel, logFormat, grace, stopLimit, rescan, readiness, requiredModels, keep, planRows, relaxed, precision,
     engineThreads, memory,
     workers, inlineMicroseconds, queueDelayMicroseconds, tickMicroseconds,
@@ -83,6 +84,9 @@ extension ServerSetting {
     "listen", .address, default: "127.0.0.1:6470", flag: "listen",
     "Address for calls over TCP, or none; port 0 takes a free one")
   static let unix = ServerSetting("unix", .path, flag: "unix", "Path of a Unix socket for calls")
+  static let unixMode = ServerSetting(
+    "unix_mode", .permissions,
+    "Permissions of the Unix socket: who may write to it may call; without it those that the umask leaves")
   static let plaintext = ServerSetting(
     "plaintext", .flag, default: "false", flag: "plaintext",
     "Allow listening beyond loopback without encryption")
@@ -99,6 +103,9 @@ extension ServerSetting {
   static let tlsClientCA = ServerSetting(
     "tls_client_ca", .path, flag: "tls-client-ca",
     "Certificates (PEM) of whom clients' certificates must be issued by: mutual TLS")
+  static let tlsClientCRL = ServerSetting(
+    "tls_client_crl", .path,
+    "Revocation lists (PEM) of the CAs of tls_client_ca: certificates on them are refused. Reloaded when they change")
   static let apiKeys = ServerSetting(
     "api_keys", .path, flag: "api-keys",
     "File of API keys and what each may do; without one everybody may call. Reloaded when it changes")

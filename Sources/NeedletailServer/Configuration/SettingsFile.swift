@@ -67,8 +67,13 @@ struct SettingsFile {
 /// what was found.
 public struct ConfigurationError: Error, Equatable, Sendable, CustomStringConvertible {
   public let message: String
+  /// Whether another attempt may succeed without a change of the configuration, such as once an address is free.
+  public let mayPass: Bool
 
-  public init(_ message: String) { self.message = message }
+  public init(_ message: String, mayPass: Bool = false) {
+    self.message = message
+    self.mayPass = mayPass
+  }
 
   public var description: String { message }
 }

@@ -69,6 +69,8 @@ public struct SettingsResolver: Sendable {
     warnings = Self.warnings(about: environment)
   }
 
+  private static let prefix = "NEEDLETAIL_"
+
   /// Variables of the clients, whose names are close to some of the server's.
   private static let clientNames = [
     "NEEDLETAIL_SERVER", "NEEDLETAIL_API_KEY", "NEEDLETAIL_API_KEY_FILE", "NEEDLETAIL_TLS_CA",
@@ -78,11 +80,20 @@ public struct SettingsResolver: Sendable {
   /// platforms put `NEEDLETAIL_PORT` and the like into the environment of every neighbour.
   private static func warnings(about environment: [String: String]) -> [String] {
     let known = ServerSetting.all.map(\.environmentName) + ["NEEDLETAIL_CONFIG", "NEEDLETAIL_ISA"] + clientNames
-    return environment.keys.filter { $0.hasPrefix("NEEDLETAIL_") && !known.contains($0) }.sorted().compactMap { name in
-      Suggestion.nearest(to: name, among: known).map {
+    // What all names have in common says nothing about how near two of them are.
+    let words = known.map { String($0.dropFirst(prefix.count)) }
+    return environment.keys.filter { $0.hasPrefix(prefix) && !known.contains($0) }.sorted().compactMap { name in
+      let word = String(name.dropFirst(prefix.count))
+      return (Suggestion.nearest(to: word, among: words).map { prefix + $0 } ?? sectioned(word)).map {
         "environment variable \(name) is no setting, did you mean \($0)?"
       }
     }
+  }
+
+  /// The variable of a setting whose section was forgotten: `NEEDLETAIL_LIMITS_CONNECTIONS_MAX` for
+  /// `NEEDLETAIL_CONNECTIONS_MAX`; nil: there is none.
+  private static func sectioned(_ word: String) -> String? {
+    ServerSetting.all.map(\.environmentName).first { $0.hasSuffix("_" + word) }
   }
 }
 
@@ -148,6 +159,29 @@ struct SettingValues {
     return text
   }
 
+  /// - Returns: nil if the setting is not set.
+  func permissions(_ setting: ServerSetting) throws(ConfigurationError) -> UInt32? {
+    guard let text = byKey[setting.key]?.text else { return nil }
+    guard (3...4).contains(text.utf8.count), let mode = UInt32(text, radix: 8), mode <= 0o777 else {
+      throw wrong(setting, expected: "octal digits from 000 to 0777, such as 0660")
+    }
+    return mode
+  }
+
+  /// Checks the text of one setting by its type.
+  func check(_ setting: ServerSetting) throws(ConfigurationError) {
+    switch setting.kind {
+    // Any text is one.
+    case .path, .names: break
+    case .address: _ = try address(setting)
+    case .flag: _ = try flag(setting)
+    case .integer: _ = try integer(setting)
+    case .permissions: _ = try permissions(setting)
+    case .seconds: _ = try seconds(setting)
+    case .choice: _ = try choice(setting)
+    }
+  }
+
   private func text(_ setting: ServerSetting) throws(ConfigurationError) -> String {
     guard let text = byKey[setting.key]?.text else { throw wrong(setting, expected: "a value") }
     return text
@@ -187,7 +221,7 @@ extension SettingsResolver {
   private static func scalar(_ text: String, kind: ServerSetting.Kind) -> String {
     switch kind {
     case .flag, .integer, .seconds, .choice: return text
-    case .path, .address, .names:
+    case .path, .address, .names, .permissions:
       var quoted = "\""
       for scalar in text.unicodeScalars {
         switch scalar {

@@ -69,9 +69,7 @@ enum ControlAnswer: Sendable {
       // Places in the store name models too.
       report.problems = []
       return .models(report)
-    case .events(var report):
-      report.events.removeAll { event in !models.contains { $0.matches(event.model) } }
-      return .events(report)
+    case .events(let report): return .events(report.showing(models))
     case .error(let error): return .error(error.showing(models))
     case .metrics, .description, .rollout: return self
     }

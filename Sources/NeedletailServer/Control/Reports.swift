@@ -131,6 +131,15 @@ extension EventListReport {
       oldest: page.oldest, newest: page.newest, events: page.events.map(EventReport.init),
       beganMilliseconds: beganMilliseconds)
   }
+
+  /// The events about some models only.
+  /// - Parameter models: nil: all.
+  func showing(_ models: [NamePattern]?) -> EventListReport {
+    guard let models else { return self }
+    var shown = self
+    shown.events.removeAll { event in !models.contains { $0.matches(event.model) } }
+    return shown
+  }
 }
 
 extension EventReport {

@@ -62,7 +62,10 @@ final class Listener: Service {
       }
       if let path = configuration.unix {
         try UnixSocketFile.prepare(path)
-        sockets.append(try Self.bind("--unix \(path)") { try SocketAddress(unixDomainSocketPath: path) })
+        sockets.append(
+          try Self.bind("--unix \(path)", mode: configuration.unixMode) {
+            try SocketAddress(unixDomainSocketPath: path)
+          })
       }
     } catch {
       for socket in sockets { socket.close() }
@@ -75,17 +78,20 @@ final class Listener: Service {
   }
 
   /// Binds a socket.
-  /// - Parameter what: the setting that wants it, for the error.
+  /// - Parameters:
+  ///   - what: the setting that wants it, for the error.
+  ///   - mode: permissions of a Unix socket; nil: those that the umask leaves.
   /// - Throws: `ConfigurationError` with a sentence about the setting.
   static func bind(
-    _ what: String, _ address: () throws -> SocketAddress
+    _ what: String, mode: UInt32? = nil, _ address: () throws -> SocketAddress
   ) throws(ConfigurationError) -> ListeningSocket {
     do {
-      return try ListeningSocket(try address())
+      return try ListeningSocket(try address(), mode: mode)
     } catch let error as SystemError where error.code == EADDRINUSE {
-      throw ConfigurationError("\(what): expected a free address, found it in use")
+      throw ConfigurationError("\(what): expected a free address, found it in use", mayPass: true)
     } catch let error as SystemError {
-      throw ConfigurationError("\(what): cannot listen: \(error.reason)")
+      // An address or a name of the network may come up after the server.
+      throw ConfigurationError("\(what): cannot listen: \(error.reason)", mayPass: error.code == EADDRNOTAVAIL)
     } catch {
       throw ConfigurationError("\(what): cannot listen: expected an address of this machine, found none")
     }
@@ -156,7 +162,7 @@ final class Listener: Service {
     let start = clock.now
     shared.control.readiness.stop()
     shared.control.eventLog.emit(
-      .server, .info, "stopping", [.init("grace_seconds", "\(configuration.grace.seconds)")])
+      .server, .info, "stopping", [.init("grace_seconds", configuration.grace.seconds)])
     // Cancelled only if the process is to end at once.
     try? await clock.sleep(for: configuration.grace)
     await acceptor.drain()
@@ -170,7 +176,7 @@ final class Listener: Service {
     }
     limit.cancel()
     await end()
-    shared.logger.info("stopped", metadata: ["seconds": "\((clock.now - start).seconds)"])
+    shared.logger.info("stopped", metadata: ["seconds": .stringConvertible((clock.now - start).seconds)])
   }
 }
 
@@ -186,19 +192,28 @@ enum UnixSocketFile {
   /// Longest path: `sun_path` of Linux has 108 bytes with its terminator; this is what other systems allow too.
   static let pathBytesMax = 103
 
-  /// Makes `path` free.
+  /// Checks that `path` is free or can be made so.
+  /// - Returns: whether a stale socket stands there.
   /// - Throws: if a file of another kind, or a socket that a process listens on, stands there.
-  static func prepare(_ path: String) throws(ConfigurationError) {
+  static func check(_ path: String) throws(ConfigurationError) -> Bool {
     guard path.utf8.count <= pathBytesMax else {
       throw ConfigurationError("--unix: expected a path of at most \(pathBytesMax) bytes, found \(path.utf8.count)")
     }
-    guard let attributes = try? FileManager.default.attributesOfItem(atPath: path) else { return }
+    guard let attributes = try? FileManager.default.attributesOfItem(atPath: path) else { return false }
     guard attributes[.type] as? FileAttributeType == .typeSocket else {
       throw ConfigurationError("--unix \(path): expected no file or a stale socket, found a file of another kind")
     }
     if let address = try? SocketAddress(unixDomainSocketPath: path), ListeningSocket.isListening(address) {
-      throw ConfigurationError("--unix \(path): expected a free path, found a socket that another process listens on")
+      throw ConfigurationError(
+        "--unix \(path): expected a free path, found a socket that another process listens on", mayPass: true)
     }
+    return true
+  }
+
+  /// Makes `path` free.
+  /// - Throws: as ``check(_:)`` does.
+  static func prepare(_ path: String) throws(ConfigurationError) {
+    guard try check(path) else { return }
     do {
       try FileManager.default.removeItem(atPath: path)
     } catch {

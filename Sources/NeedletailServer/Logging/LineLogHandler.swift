@@ -1,12 +1,9 @@
 internal import FoundationEssentials
-internal import Glibc
 public import Logging
 internal import NeedletailCore
 
-/// Writes every event as one line to standard error: `time level message key=value …`, or one JSON object.
-///
-/// Each line is one `write`, so that lines of several threads do not mix. Foreign text is escaped: it can neither forge a
-/// line nor end one.
+/// Makes every event one line: `time level message key=value …`, or one JSON object. Foreign text is escaped: it can
+/// neither forge a line nor end one.
 public struct LineLogHandler: LogHandler {
   public var logLevel: Logger.Level
   public var metadata: Logger.Metadata = [:]
@@ -14,9 +11,9 @@ public struct LineLogHandler: LogHandler {
   private let format: ServerConfiguration.LogFormat
   private let write: @Sendable (String) -> Void
 
+  /// - Parameter write: takes each line, newline included.
   public init(
-    format: ServerConfiguration.LogFormat, level: Logger.Level,
-    write: @escaping @Sendable (String) -> Void = LineLogHandler.writeToStandardError
+    format: ServerConfiguration.LogFormat, level: Logger.Level, write: @escaping @Sendable (String) -> Void
   ) {
     self.format = format
     logLevel = level
@@ -33,57 +30,78 @@ public struct LineLogHandler: LogHandler {
     if let provided = metadataProvider?.get() { merged.merge(provided) { $1 } }
     if let own = event.metadata { merged.merge(own) { $1 } }
     if let error = event.error { merged["error"] = "\(error)" }
-    let pairs = merged.sorted { $0.key < $1.key }.map { (key: $0.key, value: "\($0.value)") }
-    let time = Self.timestamp()
+    let pairs = merged.sorted { $0.key < $1.key }.map { (key: $0.key, value: LogValue($0.value)) }
     write(
-      format == .json
-        ? LogLine.json(time: time, level: event.level.rawValue, message: event.message.description, pairs: pairs)
-        : LogLine.text(time: time, level: event.level.rawValue, message: event.message.description, pairs: pairs))
+      LogLine.render(
+        format, time: Self.timestamp(), level: event.level.rawValue, message: event.message.description, pairs: pairs))
   }
 
   /// UTC with milliseconds, RFC 3339.
   static func timestamp() -> String {
     Date().formatted(Date.ISO8601FormatStyle(includingFractionalSeconds: true))
   }
+}
 
-  /// Writes one line by one `write`.
-  public static let writeToStandardError: @Sendable (String) -> Void = { line in
-    var text = line
-    text.withUTF8 { bytes in
-      var written = 0
-      while written < bytes.count {
-        let count = writeOnce(bytes.baseAddress.map { $0 + written }, bytes.count - written)
-        // A log that cannot be written must not stop a server.
-        guard count > 0 else { return }
-        written += count
-      }
-    }
+/// The value of one pair of a log line.
+struct LogValue: Equatable, ExpressibleByStringLiteral {
+  let text: String
+  /// Whether JSON shows it without quotes.
+  let isNumber: Bool
+
+  init(stringLiteral text: String) { self.init(text: text) }
+
+  init(text: String, isNumber: Bool = false) {
+    self.text = text
+    self.isNumber = isNumber
   }
 
-  private static func writeOnce(_ start: UnsafePointer<UInt8>?, _ count: Int) -> Int {
-    guard let start else { return 0 }
-    return Glibc.write(STDERR_FILENO, start, count)
+  /// Numbers stay numbers where the event gave them as such; a text that looks like one, a model named `7`, does not
+  /// become one.
+  init(_ value: Logger.Metadata.Value) {
+    guard case .stringConvertible(let number) = value else {
+      self.init(text: value.description)
+      return
+    }
+    let isNumber: Bool =
+      switch number {
+      case is any BinaryInteger: true
+      // JSON has no word for the others.
+      case let double as Double: double.isFinite
+      default: false
+      }
+    self.init(text: number.description, isNumber: isNumber)
   }
 }
 
 /// Renders one log event as one line, newline included.
 enum LogLine {
+  static func render(
+    _ format: ServerConfiguration.LogFormat, time: String, level: String, message: String,
+    pairs: [(key: String, value: LogValue)]
+  ) -> String {
+    switch format {
+    case .text: text(time: time, level: level, message: message, pairs: pairs)
+    case .json: json(time: time, level: level, message: message, pairs: pairs)
+    }
+  }
+
   /// `2026-01-02T03:04:05.678Z info listening address=127.0.0.1:6470`
-  static func text(time: String, level: String, message: String, pairs: [(key: String, value: String)]) -> String {
+  static func text(time: String, level: String, message: String, pairs: [(key: String, value: LogValue)]) -> String {
     var line = "\(time) \(level) \(oneLine(message))"
     for (key, value) in pairs {
-      line += " \(key)=\(value.allSatisfy(isPlain) && !value.isEmpty ? value : value.jsonQuoted)"
+      let text = value.text
+      line += " \(key)=\(text.allSatisfy(isPlain) && !text.isEmpty ? text : text.jsonQuoted)"
     }
     return line + "\n"
   }
 
-  /// `{"time":"…","level":"info","message":"listening","address":"127.0.0.1:6470"}`
-  static func json(time: String, level: String, message: String, pairs: [(key: String, value: String)]) -> String {
+  /// `{"time":"…","level":"info","message":"listening","address":"127.0.0.1:6470","threads":2}`
+  static func json(time: String, level: String, message: String, pairs: [(key: String, value: LogValue)]) -> String {
     var line = "{\"time\":\(time.jsonQuoted),\"level\":\(level.jsonQuoted),\"message\":\(message.jsonQuoted)"
     // A pair named like one of the three keys above would make that key appear twice.
     for (key, value) in pairs {
       let name = ["time", "level", "message"].contains(key) ? key + "_" : key
-      line += ",\(name.jsonQuoted):\(value.jsonQuoted)"
+      line += ",\(name.jsonQuoted):\(value.isNumber ? value.text : value.text.jsonQuoted)"
     }
     return line + "}\n"
   }

@@ -30,11 +30,12 @@ final class KeySource: Sendable {
   var ring: KeyRing { state.withLock { $0.ring } }
 
   /// Reads the file if it has changed. A faulty file changes nothing.
-  /// - Returns: nil if nothing has changed.
-  func reload() -> Result<KeyRing, YAMLError>? {
+  /// - Parameter unchangedToo: whether the file is read in any case.
+  /// - Returns: nil if the file was not read.
+  func reload(unchangedToo: Bool = false) -> Result<KeyRing, YAMLError>? {
     let now = FileFingerprint.of(path: path)
     let previous = state.withLock { state -> KeyRing? in
-      guard state.seen != now else { return nil }
+      guard unchangedToo || state.seen != now else { return nil }
       state.seen = now
       return state.ring
     }
