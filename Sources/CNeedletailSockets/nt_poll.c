@@ -1,8 +1,12 @@
 #define _GNU_SOURCE
 #include "nt_poll.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <stddef.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -15,6 +19,43 @@ int nt_poll_open(void) { return epoll_create1(EPOLL_CLOEXEC); }
 int nt_poll_open_timer(void) { return timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK); }
 
 int nt_accept(int listening) { return accept4(listening, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC); }
+
+static void inet6_peer(const struct sockaddr_in6 *address, char *peer, char *host) {
+  char text[INET6_ADDRSTRLEN] = "";
+  // A client of IPv4 on a socket of both.
+  if (IN6_IS_ADDR_V4MAPPED(&address->sin6_addr)) {
+    inet_ntop(AF_INET, &address->sin6_addr.s6_addr[12], text, sizeof text);
+    snprintf(host, NT_PEER_TEXT_BYTES, "%s", text);
+    snprintf(peer, NT_PEER_TEXT_BYTES, "%s:%u", text, ntohs(address->sin6_port));
+    return;
+  }
+  inet_ntop(AF_INET6, &address->sin6_addr, text, sizeof text);
+  snprintf(peer, NT_PEER_TEXT_BYTES, "[%s]:%u", text, ntohs(address->sin6_port));
+  struct in6_addr network = address->sin6_addr;
+  memset(&network.s6_addr[8], 0, 8);
+  inet_ntop(AF_INET6, &network, text, sizeof text);
+  snprintf(host, NT_PEER_TEXT_BYTES, "%s/64", text);
+}
+
+void nt_peer(int descriptor, char *peer, char *host) {
+  peer[0] = host[0] = 0;
+  struct sockaddr_storage storage = {0};
+  socklen_t length = sizeof storage;
+  if (getpeername(descriptor, (struct sockaddr *)&storage, &length) != 0) return;
+  if (storage.ss_family == AF_INET) {
+    const struct sockaddr_in *address = (const struct sockaddr_in *)&storage;
+    inet_ntop(AF_INET, &address->sin_addr, host, NT_PEER_TEXT_BYTES);
+    snprintf(peer, NT_PEER_TEXT_BYTES, "%s:%u", host, ntohs(address->sin_port));
+  } else if (storage.ss_family == AF_INET6) {
+    inet6_peer((const struct sockaddr_in6 *)&storage, peer, host);
+  } else if (storage.ss_family == AF_UNIX) {
+    struct ucred user;
+    length = sizeof user;
+    if (getsockopt(descriptor, SOL_SOCKET, SO_PEERCRED, &user, &length) != 0) return;
+    snprintf(host, NT_PEER_TEXT_BYTES, "uid %u", user.uid);
+    snprintf(peer, NT_PEER_TEXT_BYTES, "uid %u, pid %d", user.uid, user.pid);
+  }
+}
 
 static int control(int poller, int operation, int descriptor, uint64_t token, uint32_t events) {
   struct epoll_event event = {.events = events, .data.u64 = token};

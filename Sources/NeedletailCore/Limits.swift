@@ -22,6 +22,21 @@ public enum Limits {
   public static let handshakeSecondsDefault = 9
   /// Wrong keys of one connection before it is closed.
   public static let authenticationFailuresMax = 5
+  /// Wrong keys of one host, over all its connections, that are answered at once, and each have a line in the log: mistakes
+  /// of people.
+  public static let refusalsFree = 5
+  /// Wait of the answer to the next wrong key of that host. It doubles with each one, and right keys never wait.
+  public static let refusalDelayMillisecondsMin = 100
+  /// Longest such wait, within the time in which a connection must authenticate.
+  public static let refusalDelayMillisecondsMax = 5000
+  /// Time in seconds without a wrong key after which a host begins anew.
+  public static let refusalMemorySeconds = 60
+  /// Time in seconds between two lines about one host beyond its first few refusals.
+  public static let refusalLineSeconds = 10
+  /// Lines in one second about refusals of all hosts together.
+  public static let refusalLinesPerSecond = 20
+  /// Hosts whose refusals are remembered, 100 bytes each; with one more, the one refused longest ago is forgotten.
+  public static let refusalHostsMax = 1024
   /// Bytes of a key that are hashed; a longer key is hashed up to here. The keys of this product have 47 bytes.
   public static let apiKeyBytesMax = 256
   /// Calls of one connection that are accepted and not yet answered.

@@ -81,6 +81,9 @@ public struct ConnectionAccess: ~Copyable {
   /// Whether the connection may make calls at all.
   public var isAuthenticated: Bool { !isRequired || grant != nil }
 
+  /// The key or certificate by which the connection may make calls, such as `key "checkout"`; nil: there is none.
+  public var principal: String? { grant?.title }
+
   /// Models whose existence the connection may learn of; nil: all.
   public var visibleModels: [NamePattern]? { reachesAllModels ? nil : grant?.models ?? [] }
 

@@ -77,7 +77,7 @@ public final class NeedletailServer: Sendable {
       gate: ConnectionGate(connectionsMax: configuration.limits.connectionsMax), outputBudget: outputBudget,
       workers: workers, connectionCounters: ConnectionCounters(metrics: metrics), servingCounters: servingCounters,
       shadows: ShadowRunner(metrics: metrics), accessCounters: AccessCounters(metrics: metrics),
-      tlsCounters: TLSCounters(metrics: metrics), keys: keys)
+      tlsCounters: TLSCounters(metrics: metrics), audit: AuditLog(logger: logger), keys: keys)
 
     let listener = try Listener(
       configuration: configuration, threads: threads, registry: registry, tls: tls, shared: shared)
@@ -242,7 +242,7 @@ public final class NeedletailServer: Sendable {
     do throws(StateError) {
       return try StateDirectory(creating: path)
     } catch {
-      throw ConfigurationError("--state-directory: \(error)")
+      throw ConfigurationError("--state-directory: \(error)", mayPass: error.reason == .taken)
     }
   }
 

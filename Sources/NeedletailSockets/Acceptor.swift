@@ -4,6 +4,30 @@ public import NIOCore
 internal import NeedletailCore
 public import NeedletailSystem
 
+/// Who is at the other end of a connection.
+public struct Peer: Equatable, Sendable {
+  /// `10.0.0.7:41234`, or `uid 1000, pid 42` over a Unix socket; empty if the connection is gone.
+  public let text: String
+  /// What several connections of one peer have in common: the address without its port, of IPv6 the network of 64 bits, or
+  /// the user.
+  public let host: String
+
+  public init(text: String, host: String) {
+    self.text = text
+    self.host = host
+  }
+
+  /// Asks the kernel. Allocates: for what is rare.
+  public init(of descriptor: Int32) {
+    let bytes = Int(NT_PEER_TEXT_BYTES)
+    (text, host) = withUnsafeTemporaryAllocation(of: CChar.self, capacity: 2 * bytes) { room in
+      guard let peer = room.baseAddress else { return ("", "") }
+      nt_peer(descriptor, peer, peer + bytes)
+      return (String(cString: peer), String(cString: peer + bytes))
+    }
+  }
+}
+
 /// A socket on which the kernel takes connections.
 public struct ListeningSocket: Sendable {
   let descriptor: Int32

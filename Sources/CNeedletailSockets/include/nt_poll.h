@@ -25,6 +25,13 @@ int nt_poll_open_timer(void);
 // Takes a connection from a listening socket, non-blocking; -1 with errno, EAGAIN if there is none.
 int nt_accept(int listening);
 
+// Writes who is at the other end of a socket, with its terminator: `10.0.0.7:41234` or `[::1]:41234`, and for a Unix
+// socket `uid 1000, pid 42`. `host` gets what several connections of one peer have in common: the address without its
+// port, of IPv6 the network of 64 bits that one customer has, or the user. Empty texts if the socket has no peer any
+// more.
+#define NT_PEER_TEXT_BYTES 64
+void nt_peer(int descriptor, char *peer, char *host);
+
 // Watches `descriptor`. 0, or -1 with errno.
 int nt_poll_add(int poller, int descriptor, uint64_t token, bool wants_bytes, bool wants_room);
 int nt_poll_modify(int poller, int descriptor, uint64_t token, bool wants_bytes, bool wants_room);

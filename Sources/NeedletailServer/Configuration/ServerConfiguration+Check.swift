@@ -67,7 +67,7 @@ extension ServerConfiguration {
     do throws(StateError) {
       _ = try StateDirectory(creating: stateDirectory)
     } catch {
-      throw ConfigurationError("--state-directory: \(error)")
+      throw ConfigurationError("--state-directory: \(error)", mayPass: error.reason == .taken)
     }
   }
 

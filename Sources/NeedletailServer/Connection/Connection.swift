@@ -168,6 +168,12 @@ final class Connection {
     return .invalidArgument(failure.message)
   }
 
+  /// Who makes the calls of the connection. Allocates: for calls that change something, and refusals.
+  var caller: Caller {
+    let certificate = encryption?.certificateNames?.first.map { "certificate \($0.quotedForMessage)" }
+    return Caller(name: access.principal ?? certificate ?? "anyone", peer: socket.peer)
+  }
+
   /// Whether the answer to a call fits beside the others of the connection; an answer alone always does.
   @inline(__always)
   func hasRoom(for answerBytes: Int) -> Bool { state.hasRoom(for: answerBytes, heldBytes: bytesHeld) }
@@ -327,6 +333,7 @@ final class Connection {
 
   private func failHandshake(_ failure: TLSFailure, _ reason: String) {
     context.tlsCounters.failed(failure).add(shard: context.shard)
+    if failure == .clientCertificate { context.audit.refusedCertificate(socket.peer, reason: reason, now: .now()) }
     context.logger.debug("handshake failed", metadata: ["reason": "\(failure.rawValue)", "error": "\(reason)"])
     close()
   }

@@ -77,6 +77,9 @@ struct ConnectionSocket {
     poller.modify(descriptor, token: token, wantsBytes: bytes, wantsRoom: isFull)
   }
 
+  /// Who is at the other end.
+  var peer: Peer { Peer(of: descriptor) }
+
   /// Lets the peer read the end of the stream behind the bytes that were sent.
   func endOutput() { _ = shutdown(descriptor, Int32(SHUT_WR)) }
 

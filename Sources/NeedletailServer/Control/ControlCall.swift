@@ -43,6 +43,11 @@ enum ControlCall: Sendable {
   case events(after: UInt64, limit: UInt32)
   /// - Parameter undo: the step to take back; nil: only show.
   case rollout(String, undo: RolloutUndo?)
+
+  /// Whether the call changes what serves: then somebody will want to know who made it.
+  var changesSomething: Bool {
+    if case .rollout(_, undo: .some) = self { true } else { false }
+  }
 }
 
 /// The answer to a control call.

@@ -28,7 +28,8 @@ final class ControlPlane: Sendable {
   }
 
   /// Runs on the concurrent pool, off the event loops.
-  @concurrent func answer(_ call: ControlCall) async -> ControlAnswer {
+  /// - Parameter caller: who made a call that changes something.
+  @concurrent func answer(_ call: ControlCall, _ caller: Caller? = nil) async -> ControlAnswer {
     do throws(ServingError) {
       switch call {
       case .health: return .health(health)
@@ -36,7 +37,7 @@ final class ControlPlane: Sendable {
       case .listModels: return .models(ModelListReport(store.status))
       case .events(let after, let limit): return .events(events(after: after, limit: limit))
       case .rollout(let model, let undo):
-        if let undo { try await undoRollout(of: model, undo) }
+        if let undo { try await undoRollout(of: model, undo, caller) }
         return .rollout(try rollout(of: model))
       case .describeModel(let reference): return .description(try describe(reference))
       }
@@ -92,6 +93,16 @@ final class ControlPlane: Sendable {
   }
 
   /// - Throws: what ``ModelStore/undoRollout(_:)`` throws.
+  private func undoRollout(of name: String, _ undo: RolloutUndo, _ caller: Caller?) async throws(ServingError) {
+    do throws(ServingError) {
+      try await undoRollout(of: name, undo)
+    } catch {
+      if let caller { AuditLog.undo(of: name, undo, caller, failure: error, in: eventLog) }
+      throw error
+    }
+    if let caller { AuditLog.undo(of: name, undo, caller, failure: nil, in: eventLog) }
+  }
+
   private func undoRollout(of name: String, _ undo: RolloutUndo) async throws(ServingError) {
     let model = try ModelID(rollout(of: name).model)
     var version: ModelVersion?

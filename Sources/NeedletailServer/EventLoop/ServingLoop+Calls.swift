@@ -160,6 +160,7 @@ extension ServingLoop {
     if let error = access.denial(of: kind, model: model, &connection.access)
       ?? access.charge(to: &connection.access, now: times.arrived)
     {
+      if kind == .rollout { context.audit.refusedChange(connection.caller, reason: error.message, now: time) }
       return connection.reject(id: request.id, error)
     }
     guard connection.acceptControl(id: request.id) else {
@@ -184,8 +185,33 @@ extension ServingLoop {
       connection.authenticated()
       connection.answerAuthenticated(id: id, principal: name)
     } catch {
+      refuse(id, error, connection)
+    }
+  }
+
+  /// Answers a wrong key: at once, or, after several from the same host, when it has waited. Then the connection takes no
+  /// further call and ends with the answer, so that it holds one wait at most.
+  private func refuse(_ id: UInt64, _ error: ServingError, _ connection: Connection) {
+    // A server without keys has none to guess.
+    let delay =
+      access.isKeyRequired
+      ? context.audit.refusedKey(connection.caller.peer, reason: error.message, now: time) : .zero
+    guard delay > .zero, connection.acceptControl(id: id) else {
       connection.reject(id: id, error)
       if connection.access.isExhausted { connection.endCalls() }
+      return
+    }
+    // Every answer settles a charge, and a connection without a grant has no limit to exceed.
+    _ = access.charge(to: &connection.access, now: time)
+    connection.endCalls()
+    let address = connection.address
+    Task { [self] in
+      try? await Task.sleep(for: delay)
+      execute { [self] in
+        guard let connection = connections[address] else { return }
+        connection.answerControl(id: id, .error(error), now: now())
+        connections.markDirty(address)
+      }
     }
   }
 
@@ -195,10 +221,11 @@ extension ServingLoop {
     let address = connection.address
     let visible = connection.access.visibleModels
     let codec = type(of: connection.codec)
+    let caller = call.changesSomething ? connection.caller : nil
     Task { [control, self] in
       let answer =
         deadline.hasPassed(at: .now())
-        ? .error(TickBatcher<ServingLoop>.expired) : await control.answer(call).showing(visible)
+        ? .error(TickBatcher<ServingLoop>.expired) : await control.answer(call, caller).showing(visible)
       let encoded = codec.encode(answer, id: id)
       execute { [self] in
         guard let connection = connections[address] else { return }

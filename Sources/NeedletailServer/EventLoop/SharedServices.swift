@@ -19,6 +19,7 @@ struct SharedServices: Sendable {
   let shadows: ShadowRunner
   let accessCounters: AccessCounters
   let tlsCounters: TLSCounters
+  let audit: AuditLog
   /// Nil: any client may make any call.
   let keys: KeySource?
 }
@@ -30,6 +31,7 @@ final class ConnectionContext {
   let counters: ConnectionCounters
   let tlsCounters: TLSCounters
   let outputBudget: OutputBudget
+  let audit: AuditLog
   let logger: Logger
 
   init(shard: Int, limits: ServerConfiguration.ConnectionLimits, shared: SharedServices) {
@@ -38,6 +40,7 @@ final class ConnectionContext {
     counters = shared.connectionCounters
     tlsCounters = shared.tlsCounters
     outputBudget = shared.outputBudget
+    audit = shared.audit
     logger = shared.logger
   }
 }
