@@ -2,13 +2,16 @@ package import NeedletailCore
 
 /// Something that happened to a rollout, for people and metrics.
 package enum RolloutEvent: Sendable, Equatable {
-  /// A rollout file is in force.
-  case accepted
+  /// A rollout file with this policy is in force.
+  /// - Parameter owner: user id that the file belongs to; nil: the store knows none.
+  case accepted(RolloutPolicy, owner: UInt32?)
   /// The store holds no rollout file any more; the last one stays in force.
   case removed
   /// A rollout file cannot be used, for this reason.
-  /// - Parameter isHeld: whether no earlier one is known, so that nothing new may go live.
-  case refused(String, isHeld: Bool)
+  /// - Parameters:
+  ///   - isHeld: whether no earlier one is known, so that nothing new may go live.
+  ///   - owner: user id that the file belongs to; nil: the store knows none.
+  case refused(String, isHeld: Bool, owner: UInt32? = nil)
   /// A version lost its traffic.
   case quarantined(ModelVersion, QuarantineCause, reason: String)
   /// A newer file lets these versions back in.
@@ -32,14 +35,18 @@ extension Reconciler {
           memory.file = file.text
           memory.quarantined = []
         }
-        pending.tell(.rollout(model, .accepted))
+        pending.tell(.rollout(model, .accepted(file.policy, owner: snapshot.rolloutOwners[model])))
         if !back.isEmpty { pending.tell(.rollout(model, .readmitted(back.sorted()))) }
       case .invalid(let problem):
         let isNews = rollouts[model]?.problem != problem
         rollouts[model, default: ModelRollout()].problem = problem
         rollouts[model]?.isFileMissing = false
         if isNews {
-          pending.tell(.rollout(model, .refused(problem, isHeld: rollouts[model]?.isHeld == true)))
+          pending.tell(
+            .rollout(
+              model,
+              .refused(
+                problem, isHeld: rollouts[model]?.isHeld == true, owner: snapshot.rolloutOwners[model])))
         }
       case nil:
         guard snapshot.isReadable, !snapshot.unreadableModels.contains(model), let rollout = rollouts[model] else {

@@ -138,21 +138,24 @@ struct StatusReporter {
 
   private func tell(_ model: ModelID, _ event: RolloutEvent) {
     switch event {
-    case .accepted:
-      eventLog.emit(.rollout, .notice, "rollout file in force", model: model)
+    case .accepted(let policy, let owner):
+      let text = policy.yaml.split(separator: "\n").joined(separator: "; ")
+      eventLog.emit(
+        .rollout, .notice, policy.isRetired ? "model retired by its rollout file" : "rollout file in force",
+        model: model, Self.audit("done", owner) + [.init("policy", text)])
     case .removed:
       eventLog.emit(
         .rollout, .warning,
         "rollout file gone, it stays in force until another one says otherwise (serve: latest for the newest version)",
         model: model)
-    case .refused(let reason, isHeld: false):
+    case .refused(let reason, isHeld: false, let owner):
       eventLog.emit(
         .rollout, .warning, "rollout file refused, the last good one stays in force", model: model,
-        [.init("reason", reason)])
-    case .refused(let reason, isHeld: true):
+        Self.audit("failed", owner) + [.init("reason", reason)])
+    case .refused(let reason, isHeld: true, let owner):
       eventLog.emit(
         .alarm, .error, "rollout file refused and no earlier one known: nothing new goes live", model: model,
-        [.init("reason", reason)])
+        Self.audit("failed", owner) + [.init("reason", reason)])
     case .quarantined(let version, let cause, let reason):
       metrics.counter(
         "needletail_rollbacks_total", help: "Versions that lost their traffic, by cause.",
@@ -166,6 +169,12 @@ struct StatusReporter {
         .rollout, .notice, "versions no longer quarantined", model: model,
         [.init("versions", versions.map(\.description).joined(separator: ", "))])
     }
+  }
+
+  /// Who changed something by a file of the store, and what came of it. The kernel knows the file's owner; over a
+  /// network file system that is whoever the mount says.
+  private static func audit(_ outcome: String, _ owner: UInt32?) -> [Event.Fact] {
+    [.init("audit", outcome), .init("by", owner.map { "uid \($0)" } ?? "unknown")]
   }
 
   /// Tells once which shadows cannot be compared, and why.

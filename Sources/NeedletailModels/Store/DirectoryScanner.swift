@@ -91,6 +91,7 @@ package struct DirectoryScanner: Sendable {
     if listing.names.contains(RolloutFile.name) {
       let finding = Self.rollout(in: path)
       snapshot.rollouts[model] = finding
+      if finding != nil { snapshot.rolloutOwners[model] = owner(of: path + "/" + RolloutFile.name) }
       if case .invalid(let problem)? = finding { problems.add(model.name + "/" + RolloutFile.name, problem) }
     }
     for name in listing.names where !Self.companions.contains(name) {
@@ -167,6 +168,12 @@ package struct DirectoryScanner: Sendable {
     case ELOOP: "symbolic links in a circle"
     default: SystemError(code: code, "").reason
     }
+  }
+
+  /// User id of whoever wrote a file: its owner, as the kernel says, behind symbolic links.
+  private func owner(of path: String) -> UInt32? {
+    var status = stat()
+    return stat(path, &status) == 0 ? status.st_uid : nil
   }
 
   private func isLink(_ path: String) -> Bool {

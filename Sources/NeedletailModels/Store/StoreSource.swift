@@ -115,6 +115,8 @@ public struct StoreSnapshot: Sendable, Equatable {
   public var bundles: [StoredBundle] = []
   /// Rollout files by model; a model without one is absent.
   public var rollouts: [ModelID: RolloutFinding] = [:]
+  /// User ids that the rollout files belong to, for the audit log; a model whose store knows none is absent.
+  public var rolloutOwners: [ModelID: UInt32] = [:]
   public var problems: [StoreProblem] = []
   /// False while the store as a whole cannot be listed: then nothing is known about any model, which is not the same
   /// as all of them being gone.
