@@ -47,6 +47,7 @@ struct SimulatedFiles: Sendable {
   static let versionMax: UInt64 = 12
 
   private(set) var files: [VersionKey: SimulatedFile] = [:]
+  private(set) var orders: [ModelID: SimulatedOrder] = [:]
   var isReadable = true
   var unreadable: Set<ModelID> = []
   private var ticks: Int64 = 1
@@ -59,6 +60,7 @@ struct SimulatedFiles: Sendable {
     snapshot.isReadable = isReadable
     guard isReadable else { return snapshot }
     snapshot.unreadableModels = unreadable
+    for (model, order) in orders where !unreadable.contains(model) { snapshot.rollouts[model] = order.finding }
     for (key, file) in files.sorted(by: { $0.key < $1.key }) where !unreadable.contains(key.model) {
       snapshot.bundles.append(
         StoredBundle(
@@ -107,6 +109,31 @@ struct SimulatedFiles: Sendable {
     }
   }
 
+  /// Somebody writes a rollout file, spoils it or takes it away.
+  mutating func changeOrder(_ random: inout SplitMix64) -> String {
+    ticks += 1
+    let model = Self.models[Int(random.next() % 2)]
+    switch random.next() % 6 {
+    case 0:
+      orders[model] = nil
+      return "remove rollout.yaml of \(model)"
+    case 1:
+      orders[model] = .invalid("line \(ticks)")
+      return "spoil rollout.yaml of \(model)"
+    default:
+      let newest = files.keys.filter { $0.model == model }.map(\.version.number).max() ?? 1
+      let rollout = SimulatedRollout(&random, versions: newest + 1)
+      // The same text once more is no new order.
+      orders[model] = .file(rollout, text: rollout.yaml + (random.next() % 2 == 0 ? "# \(ticks)\n" : ""))
+      return "rollout.yaml of \(model): \(rollout.yaml.split(separator: "\n").joined(separator: "; "))"
+    }
+  }
+
+  /// In the end somebody repairs what cannot be read.
+  mutating func healOrders() {
+    for (model, order) in orders { if case .invalid = order { orders[model] = nil } }
+  }
+
   mutating func hideOrShow(_ random: inout SplitMix64) -> String {
     let model = Self.models[Int(random.next() % 2)]
     if random.next() % 3 == 0 { isReadable.toggle() } else { unreadable.formSymmetricDifference([model]) }
@@ -132,5 +159,84 @@ struct SimulatedFiles: Sendable {
     return SimulatedBundle(
       key: key, digest: "digest-\(made)", signer: Self.signers[Int(random.next() % 3)],
       fault: random.next() % 3 == 0 ? faults[Int(random.next() % UInt64(faults.count))] : nil)
+  }
+}
+
+/// What lies beside the bundles of one model.
+enum SimulatedOrder: Equatable, Sendable {
+  case file(SimulatedRollout, text: String)
+  case invalid(String)
+
+  var finding: RolloutFinding {
+    switch self {
+    case .invalid(let problem): return .invalid(problem)
+    case .file(_, let text):
+      do { return .file(try RolloutFile(parsing: text)) } catch {
+        preconditionFailure("the simulation writes good files: \(error): \(text)")
+      }
+    }
+  }
+}
+
+/// A rollout as an operator thinks of it, and writes it down.
+struct SimulatedRollout: Equatable, Sendable {
+  enum Serve: Equatable, Sendable {
+    case absent, latest, nothing
+    case versions([UInt64])
+  }
+
+  var serve = Serve.absent
+  var stable: UInt64?
+  var canary: UInt64?
+  /// Percent of the requests by version: none, or two.
+  var split: [(version: UInt64, percent: Int)] = []
+  var shadow: UInt64?
+  var isGuarded = false
+  var keep: Int?
+
+  init() {}
+
+  init(_ random: inout SplitMix64, versions: UInt64) {
+    func any() -> UInt64 { random.next() % versions + 1 }
+    isGuarded = random.next() % 2 == 0
+    if random.next() % 4 == 0 { keep = Int(random.next() % 3) }
+    switch random.next() % 9 {
+    case 0:
+      serve = .nothing
+      return
+    case 1, 2: serve = .latest
+    case 3, 4: serve = .versions([any()])
+    case 5:
+      let (first, second) = (any(), any())
+      serve = .versions(first == second ? [first] : [first, second])
+    default: break
+    }
+    if random.next() % 2 == 0 { (stable, canary) = (any(), any()) }
+    if random.next() % 5 < 2 {
+      let (a, b) = (any(), any())
+      let percent = [10, 30, 45][Int(random.next() % 3)]
+      if a != b { split = [(a, 100 - percent), (b, percent)] }
+    }
+    if random.next() % 4 == 0 { shadow = any() }
+  }
+
+  static func == (a: SimulatedRollout, b: SimulatedRollout) -> Bool { a.yaml == b.yaml }
+
+  var yaml: String {
+    var text = ""
+    switch serve {
+    case .absent: break
+    case .latest: text += "serve: latest\n"
+    case .nothing: text += "serve: none\n"
+    case .versions(let versions): text += "serve: [\(versions.map(String.init).joined(separator: ", "))]\n"
+    }
+    if let stable, let canary { text += "labels: {stable: \(stable), canary: \(canary)}\n" }
+    if !split.isEmpty {
+      text += "split: {" + split.map { "\($0.version): \($0.percent)" }.joined(separator: ", ") + "}\n"
+    }
+    if let shadow { text += "shadow: \(shadow)\n" }
+    if isGuarded { text += "guard: {nan_rate: 0}\n" }
+    if let keep { text += "keep: \(keep)\n" }
+    return text.isEmpty ? "keep: 1\n" : text
   }
 }

@@ -2,15 +2,16 @@ import NeedletailCore
 import NeedletailModels
 import NeedletailTestSupport
 
-/// A reconciler between a file system, a loader, a trust file and a clock that are all simulated: what
-/// happens next is drawn from a seed, and after everything that happens the invariants are checked.
+/// A reconciler between a file system, rollout files, operators, a guard, a loader, a trust file and a clock that are all
+/// simulated: what happens next is drawn from a seed. After everything that happens, what the reconciler does is compared
+/// with ``ExpectedModel`` and ``ExpectedProtection``, which know the promises and not the code.
 struct StoreSimulation {
   struct Violation: Error, CustomStringConvertible {
     let description: String
   }
 
   private static let keep = 1
-  private static let steps = 70
+  private static let steps = 90
 
   private var random: SplitMix64
   private var files = SimulatedFiles()
@@ -27,7 +28,18 @@ struct StoreSimulation {
   private var releasing: [VersionKey] = []
   private var table: [ModelID: Reconciler.TableEntry] = [:]
   private var wasReady = false
+  /// What the driver has on its disk.
+  private var disk: [ModelID: RolloutMemory] = [:]
   private(set) var history: [String] = []
+
+  // What is expected.
+  private var expected: [ModelID: ExpectedModel] = [:]
+  private var protection = ExpectedProtection()
+  /// Fingerprints that scans have shown, and whether they came when a higher version had been live.
+  private var seen: [VersionKey: (fingerprint: StoreFingerprint, isLate: Bool)] = [:]
+  private var highestLive: [ModelID: UInt64] = [:]
+  /// Versions of which the last scan that could look held a file.
+  private var listed: Set<VersionKey> = []
 
   init(seed: UInt64) { random = SplitMix64(seed: seed) }
 
@@ -40,13 +52,16 @@ struct StoreSimulation {
 
   private mutating func step() throws(Violation) {
     advance(milliseconds: random.next() % (random.next() % 8 == 0 ? 90_000 : 500))
-    switch random.next() % 20 {
+    switch random.next() % 26 {
     case 0...7: note(files.change(&random))
-    case 8...11: try scan()
-    case 12...15: try work()
-    case 16: try letGo()
-    case 17: note(files.hideOrShow(&random))
-    case 18: try changeTrust()
+    case 8...12: try scan()
+    case 13...17: try work()
+    case 18: try letGo()
+    case 19: note(files.hideOrShow(&random))
+    case 20: try changeTrust()
+    case 21, 22: note(files.changeOrder(&random))
+    case 23: try undo()
+    case 24: try fireGuard()
     default: if random.next() % 4 == 0 { restart() }
     }
   }
@@ -62,6 +77,19 @@ struct StoreSimulation {
 
   private mutating func scan() throws(Violation) {
     note("scan")
+    if files.isReadable {
+      for model in SimulatedFiles.models where !files.unreadable.contains(model) {
+        expected[model, default: ExpectedModel()].see(files.orders[model])
+      }
+      for (key, file) in files.files where !files.unreadable.contains(key.model) {
+        let isLate = key.version.number < highestLive[key.model] ?? 0
+        if seen[key]?.fingerprint != file.fingerprint {
+          seen[key] = (file.fingerprint, isLate || seen[key]?.isLate == true)
+        }
+      }
+      let hidden = listed.filter { files.unreadable.contains($0.model) }
+      listed = Set(files.files.keys.filter { !files.unreadable.contains($0.model) }).union(hidden)
+    }
     try perform(reconciler.observe(files.snapshot(), now: now))
   }
 
@@ -74,7 +102,7 @@ struct StoreSimulation {
       return try perform(reconciler.advanced(key, to: .loading, now: now))
     }
     inHand = nil
-    let refusal = verdict(on: read, request, trust: trustThen)
+    let refusal = try verdict(on: read, request, trust: trustThen)
     let hasChanged = files[key]?.fingerprint != request.bundle.fingerprint
     note("loader ends \(key): \(refusal?.label ?? "good")\(hasChanged ? ", changed" : "")")
     if isInspecting {
@@ -94,11 +122,17 @@ struct StoreSimulation {
       try perform(reconciler.advanced(key, to: state, now: now))
     }
     _ = ledger.accept(key, digest: read.bundle.digest, keyID: read.bundle.signer)
+    protection.accept(read.bundle)
     // The control loop asks again, for trust may have changed meanwhile.
     if revoked.contains(read.bundle.signer) {
       return try perform(reconciler.loaded(key, .rejected(Self.revocation), now: now))
     }
     live[key] = read.bundle
+    // A bundle that was taken away while it was loaded is let go at once, and was never live.
+    if listed.contains(key) {
+      expected[key.model, default: ExpectedModel()].live[key.version.number] = true
+      highestLive[key.model] = max(highestLive[key.model] ?? 0, key.version.number)
+    }
     let identity = Reconciler.Identity(digest: read.bundle.digest, signer: read.bundle.signer)
     try perform(reconciler.loaded(key, .live(identity, residentBytes: 1), now: now))
   }
@@ -108,7 +142,7 @@ struct StoreSimulation {
   /// What a loader says of a file that it read.
   private mutating func verdict(
     on file: SimulatedFile?, _ request: Reconciler.LoadRequest, trust: Set<String>
-  ) -> Rejection? {
+  ) throws(Violation) -> Rejection? {
     guard let file else { return nil }
     switch random.next() % 16 {
     case 0: return Rejection(label: "io", message: "read: I/O error", isTransient: true)
@@ -119,8 +153,12 @@ struct StoreSimulation {
     if trust.contains(file.bundle.signer) { return Self.revocation }
     if let fault = file.bundle.fault { return Rejection(label: fault.rawValue, message: fault.rawValue) }
     guard !isInspecting else { return nil }
-    return ledger.refusal(
+    let refusal = ledger.refusal(
       of: request.key, digest: file.bundle.digest, keyID: file.bundle.signer, isLate: request.isLate)
+    try require(
+      (refusal != nil) == protection.refuses(file.bundle, isLate: request.isLate),
+      "\(request.key) signed by \(file.bundle.signer) is \(refusal == nil ? "let in" : "refused") as a rollback")
+    return refusal
   }
 
   /// The last lease on a version ends.
@@ -134,21 +172,77 @@ struct StoreSimulation {
   private mutating func changeTrust() throws(Violation) {
     revoked.formSymmetricDifference([SimulatedFiles.signers[1 + Int(random.next() % 2)]])
     note("revoked: \(revoked.sorted())")
-    try tellTrust()
-  }
-
-  private mutating func tellTrust() throws(Violation) {
     let refused = live.filter { revoked.contains($0.value.signer) }.mapValues { _ in Self.revocation }
+    for (key, bundle) in live {
+      expected[key.model]?.live[key.version.number] = !revoked.contains(bundle.signer)
+    }
     try perform(reconciler.trustChanged(refused: refused, now: now))
   }
 
   /// SIGKILL: only what is on disk is left.
   private mutating func restart() {
     note("restart")
-    reconciler = Reconciler(policy: VersionPolicy(keep: Self.keep))
+    reconciler = Reconciler(policy: VersionPolicy(keep: Self.keep), memories: disk)
     ledger = AcceptanceLedger(ledger.accepted, keep: Self.keep)
     (inHand, isInspecting, wasReady) = (nil, false, false)
     (live, table, alarms, releasing) = ([:], [:], [], [])
+    expected = expected.mapValues { $0.restarted() }
+    protection.restart()
+    (seen, highestLive, listed) = ([:], [:], [])
+  }
+
+  // MARK: operators and the guard
+
+  private mutating func undo() throws(Violation) {
+    let model = SimulatedFiles.models[Int(random.next() % 2)]
+    let known = expected[model] ?? ExpectedModel()
+    let from: UInt64? = random.next() % 3 == 0 ? any(known.live.keys.sorted()) : nil
+    let isForced = random.next() % 4 == 0
+    let leaving = table[model] == nil ? nil : known.undone(from: from, isForced: isForced)
+    note("undo \(model) from \(from ?? 0)\(isForced ? ", forced" : ""): \(leaving.map { "\($0)" } ?? "refused")")
+    let before = reconciler.rollouts
+    let actions: [Reconciler.Action]
+    do throws(ServingError) {
+      actions = try reconciler.undo(
+        model, from: from.flatMap { ModelVersion($0) }, isForced: isForced, now: now)
+    } catch {
+      try require(leaving == nil, "an undo of \(model) from \(leaving ?? []) was refused: \(error.message)")
+      return try require(reconciler.rollouts == before, "an undo that was refused changed something")
+    }
+    guard let leaving else { throw violation("an undo of \(model) that had to be refused took place") }
+    for version in leaving { expected[model]?.quarantined.append(.init(version: version, isByGuard: false)) }
+    try perform(actions)
+  }
+
+  private mutating func any<Element>(_ elements: [Element]) -> Element? {
+    elements.isEmpty ? nil : elements[Int(random.next() % UInt64(elements.count))]
+  }
+
+  private mutating func fireGuard() throws(Violation) {
+    for watch in reconciler.guarded {
+      let routing = (expected[watch.key.model] ?? ExpectedModel()).routing
+      let version = watch.key.version.number
+      try require(
+        routing.serving == version || routing.shares[version] != nil || routing.labels.values.contains(version),
+        "the guard watches \(watch.key), which answers nothing")
+      try require(watch.baseline.number != version, "the guard compares \(watch.key) with itself")
+    }
+    for (model, known) in expected where known.order?.isGuarded == true && !known.isRetired && !known.isHeld {
+      for version in known.routing.shares.keys where version != known.routing.serving {
+        try require(
+          reconciler.guarded.contains { $0.key.model == model && $0.key.version.number == version },
+          "the guard does not watch \(model) \(version), which has a share")
+      }
+    }
+    guard let key = any(live.keys.sorted()) else { return }
+    let canGiveWay = expected[key.model]?.canGiveWay(key.version.number) == true
+    note("guard fires on \(key): \(canGiveWay ? "quarantined" : "it serves on")")
+    guard let actions = reconciler.quarantine(key, cause: .guardNaN, reason: "nan_rate", now: now) else {
+      return try require(!canGiveWay, "\(key) broke a limit and kept its traffic")
+    }
+    try require(canGiveWay, "\(key) lost its traffic though nothing good could answer in its place")
+    expected[key.model]?.quarantined.append(.init(version: key.version.number, isByGuard: true))
+    try perform(actions)
   }
 
   // MARK: what the reconciler orders
@@ -163,8 +257,10 @@ struct StoreSimulation {
       case .load(let request): try start(request, inspecting: false)
       case .inspect(let request): try start(request, inspecting: true)
       case .publish: try publish()
+      case .remember: disk = reconciler.rollouts.mapValues(\.memory)
       case .release(let key):
         try require(table[key.model]?.live.contains(key.version) != true, "\(key) released while it is in the table")
+        expected[key.model]?.live[key.version.number] = nil
         if live.removeValue(forKey: key) != nil { releasing.append(key) }
         alarms.remove(key)
       case .tell(.rejected(let rejection, let key)):
@@ -172,7 +268,7 @@ struct StoreSimulation {
           rejection.label != "truncated", "\(key) refused for being short, which a file that grows is")
       case .tell(.trust(let key, let rejection)):
         if rejection == nil { alarms.remove(key) } else { alarms.insert(key) }
-      case .tell, .remember: break
+      case .tell: break
       }
     }
     try check()
@@ -190,24 +286,35 @@ struct StoreSimulation {
   }
 
   private mutating func start(_ request: Reconciler.LoadRequest, inspecting: Bool) throws(Violation) {
-    try require(inHand == nil, "\(request.key) handed to a loader that is at work")
-    try require(inspecting == (live[request.key] != nil), "\(request.key) loaded twice, or looked at before it was")
-    let file = files[request.key]
+    let key = request.key
+    try require(inHand == nil, "\(key) handed to a loader that is at work")
+    try require(inspecting == (live[key] != nil), "\(key) loaded twice, or looked at before it was")
+    if !inspecting, let known = expected[key.model] {
+      try require(!known.isRetired, "\(key) loaded though the model is retired")
+      try require(!known.isHeld || known.served.contains(key.version.number), "\(key) loaded though it is held")
+    }
+    let isLate = seen[key]?.isLate == true
+    try require(
+      inspecting || request.isLate == isLate, "\(key) came \(isLate ? "late" : "in time"), and is loaded as if not")
+    let file = files[key]
     // A loader reads only what the scan saw.
     inHand = (request, file?.fingerprint == request.bundle.fingerprint ? file : nil, revoked)
     isInspecting = inspecting
   }
 
   private mutating func publish() throws(Violation) {
-    let before = table
     table = Dictionary(uniqueKeysWithValues: reconciler.table.map { ($0.model, $0) })
-    for (model, last) in before {
-      guard let old = last.serving else { continue }
-      guard let new = table[model]?.serving else {
-        throw violation("\(model) served \(old) and now nothing")
+    // What leaves with this very table is out of memory for whoever asks.
+    for (model, entry) in table {
+      let present = Set(entry.live.map(\.number))
+      expected[model, default: ExpectedModel()].live = expected[model, default: ExpectedModel()].live.filter {
+        present.contains($0.key)
       }
-      let isTrusted = !revoked.contains(live[VersionKey(model, old)]?.signer ?? "none")
-      try require(new >= old || !isTrusted, "\(model) went back from \(old) to \(new), which nobody asked for")
+    }
+    expected = expected.mapValues { known in
+      var next = known
+      next.serve(known.routing.serving)
+      return next
     }
   }
 
@@ -220,26 +327,52 @@ struct StoreSimulation {
         guard let bundle = live[key] else { throw violation("\(key) in the table, but not in memory") }
         try require(bundle.fault == nil && bundle.key == key, "\(key) serves what was never good")
       }
-      guard let serving = entry.serving else {
-        try require(entry.live.isEmpty, "\(entry.model) serves nothing though something is live")
-        continue
-      }
-      let trusted = entry.live.filter { !revoked.contains(live[VersionKey(entry.model, $0)]?.signer ?? "") }
-      try require(
-        trusted.isEmpty || trusted.contains(serving), "\(entry.model) serves \(serving), not trusted, beside \(trusted)"
-      )
-      try require(trusted.isEmpty || serving == trusted.max(), "\(entry.model) does not serve the newest of \(trusted)")
-      if trusted.isEmpty {
-        try require(alarms.contains(VersionKey(entry.model, serving)), "no alarm though \(serving) is not trusted")
-      }
+      try compare(entry)
     }
-    try require(reconciler.isSettled || !wasReady, "ready no more")
-    wasReady = reconciler.isSettled
+    for (model, known) in expected {
+      let memory = reconciler.rollouts[model]?.memory ?? RolloutMemory()
+      try require(memory.quarantined.map(\.version) == known.quarantined.map(\.version), "\(model): other quarantines")
+      try require(memory.served == known.served, "\(model): served \(memory.served), expected \(known.served)")
+      try require(memory.file == known.text, "\(model): another rollout file in force")
+      try require(disk[model] ?? RolloutMemory() == memory, "\(model): something is not on the disk")
+    }
+    try require(reconciler.isReady || !wasReady, "ready no more")
+    if reconciler.isReady && !wasReady {
+      let models = reconciler.table.filter { expected[$0.model]?.isRetired != true }
+      try require(
+        !models.isEmpty && models.allSatisfy { $0.serving != nil }, "ready with \(models.map(\.model)) serving nothing")
+    }
+    wasReady = reconciler.isReady
+  }
+
+  /// Compares where requests go with where they should.
+  private func compare(_ entry: Reconciler.TableEntry) throws(Violation) {
+    let known = expected[entry.model] ?? ExpectedModel()
+    let model = entry.model
+    try require(
+      Set(entry.live.map(\.number)) == Set(known.live.keys), "\(model) has \(entry.live), expected \(known.live)")
+    let routing = known.routing
+    try require(
+      entry.serving?.number == routing.serving, "\(model) serves \(entry.serving?.number ?? 0), not \(routing)")
+    let shares = Dictionary(uniqueKeysWithValues: entry.routing.shares.map { ($0.version.number, $0.points) })
+    try require(shares == routing.shares, "\(model) splits \(shares), not \(routing.shares)")
+    try require(
+      entry.routing.shares.isEmpty || entry.routing.shares.last?.version == entry.serving,
+      "\(model): the stable arm is not last, so that a growing share moves keys")
+    let labels = Dictionary(uniqueKeysWithValues: entry.routing.labels.map { ($0.name, $0.version?.number ?? 0) })
+    try require(labels == routing.labels, "\(model) answers labels by \(labels), not \(routing.labels)")
+    try require(
+      entry.routing.shadow?.number == routing.shadow, "\(model) is shadowed by another than \(routing.shadow ?? 0)")
+    try require(entry.isRetired == known.isRetired, "\(model): retired is \(entry.isRetired)")
+    if let serving = entry.serving, revoked.contains(live[VersionKey(model, serving)]?.signer ?? "") {
+      try require(alarms.contains(VersionKey(model, serving)), "no alarm though \(model) \(serving) is not trusted")
+    }
   }
 
   /// When people leave the store alone, the best that lies there serves.
   private mutating func converge() throws(Violation) {
     files.heal()
+    if random.next() % 2 == 0 { files.healOrders() }
     for _ in 0..<60 {
       advance(milliseconds: 61_000)
       try scan()
@@ -248,17 +381,27 @@ struct StoreSimulation {
     }
     try require(reconciler.isIdle && reconciler.isSettled, "not at rest")
     for model in SimulatedFiles.models {
+      let known = expected[model] ?? ExpectedModel()
       let entry = reconciler.table.first { $0.model == model }
-      try require((entry?.live.count ?? 0) <= 1 + Self.keep, "\(model) keeps \(entry?.live ?? [])")
-      let (sure, possible) = best(of: model)
-      let serving = entry?.serving?.number ?? 0
-      // What is no longer trusted serves on where nothing else surely can.
-      if sure == 0, let alone = entry?.serving, revoked.contains(live[VersionKey(model, alone)]?.signer ?? "") {
-        continue
+      let spare = (entry?.live ?? []).map(\.number).filter {
+        $0 != entry?.serving?.number && (!known.named.contains($0) || known.isHeld || !known.isGood($0))
       }
       try require(
-        (sure...possible).contains(serving), "\(model) serves \(serving), best are \(sure) to \(possible)")
+        spare.count <= (known.isHeld ? Self.keep : known.order?.keep ?? Self.keep), "\(model) keeps \(spare)")
+      let loadable = loadable(model)
+      if let best = known.atRest(loadable: loadable) {
+        try require(
+          entry?.serving?.number == best,
+          "\(model) serves \(entry?.serving?.number ?? 0), best is \(best) of \(known.live) and \(loadable)")
+      } else {
+        try require(!known.isRetired || entry?.live.isEmpty ?? true, "\(model) is retired and in memory")
+      }
     }
+    let models = reconciler.table.filter { expected[$0.model]?.isRetired != true }
+    if !models.isEmpty && models.allSatisfy({ $0.serving != nil }) {
+      try require(reconciler.isReady, "all serve, and the server is not ready")
+    }
+    try require(reconciler.isReady == reconciler.status.obstacle.isEmpty, "not ready without a reason")
     for model in reconciler.status.models {
       for version in model.versions {
         guard let file = files[VersionKey(model.model, version.version)], !file.isWhole, file.bundle.fault != .header
@@ -270,24 +413,16 @@ struct StoreSimulation {
     }
   }
 
-  /// The newest version that must serve, and the newest that may: a version that came late may be
-  /// refused as one that somebody puts back.
-  private func best(of model: ModelID) -> (sure: UInt64, possible: UInt64) {
-    var sure: UInt64 = 0
-    var possible: UInt64 = 0
-    func note(_ key: VersionKey, isSure: Bool) {
-      possible = max(possible, key.version.number)
-      if isSure { sure = max(sure, key.version.number) }
-    }
-    for (key, bundle) in live where key.model == model && !revoked.contains(bundle.signer) { note(key, isSure: true) }
+  /// Versions in the store, not in memory, that would come up.
+  private func loadable(_ model: ModelID) -> Set<UInt64> {
+    var loadable: Set<UInt64> = []
     for (key, file) in files.files where key.model == model && live[key] == nil {
-      guard file.isWhole, file.bundle.fault == nil, !revoked.contains(file.bundle.signer) else { continue }
-      let refusals = [true, false].map {
-        ledger.refusal(of: key, digest: file.bundle.digest, keyID: file.bundle.signer, isLate: $0)
-      }
-      if refusals[0] == nil || refusals[1] == nil { note(key, isSure: refusals[0] == nil && refusals[1] == nil) }
+      guard file.isWhole, file.bundle.fault == nil, !revoked.contains(file.bundle.signer),
+        !protection.refuses(file.bundle, isLate: seen[key]?.isLate == true)
+      else { continue }
+      loadable.insert(key.version.number)
     }
-    return (sure, possible)
+    return loadable
   }
 
   private func require(_ condition: Bool, _ what: @autoclosure () -> String) throws(Violation) {
