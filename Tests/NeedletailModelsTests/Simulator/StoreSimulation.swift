@@ -10,38 +10,45 @@ struct StoreSimulation {
     let description: String
   }
 
-  private static let keep = 1
   private static let steps = 90
 
-  private var random: SplitMix64
-  private var files = SimulatedFiles()
-  private var reconciler = Reconciler(policy: VersionPolicy(keep: keep))
+  /// Former versions that stay in memory: 1 or 2, by the seed.
+  let keep: Int
+
+  var random: SplitMix64
+  var files = SimulatedFiles()
+  var reconciler: Reconciler
   private var now = Moment(instant: Instant(nanoseconds: 1_000_000_000), milliseconds: 1_000)
-  private var revoked: Set<String> = []
-  private var ledger = AcceptanceLedger(keep: keep)
+  var revoked: Set<String> = []
+  private var ledger: AcceptanceLedger
   /// What the loader has in hand, as it was read.
-  private var inHand: (request: Reconciler.LoadRequest, read: SimulatedFile?, revoked: Set<String>)?
+  var inHand: (request: Reconciler.LoadRequest, read: SimulatedFile?, revoked: Set<String>)?
   private var isInspecting = false
   /// In memory: loaded, and not let go.
-  private var live: [VersionKey: SimulatedBundle] = [:]
-  private var alarms: Set<VersionKey> = []
-  private var releasing: [VersionKey] = []
-  private var table: [ModelID: Reconciler.TableEntry] = [:]
-  private var wasReady = false
+  var live: [VersionKey: SimulatedBundle] = [:]
+  var alarms: Set<VersionKey> = []
+  var releasing: [VersionKey] = []
+  var table: [ModelID: Reconciler.TableEntry] = [:]
+  var wasReady = false
   /// What the driver has on its disk.
-  private var disk: [ModelID: RolloutMemory] = [:]
+  var disk: [ModelID: RolloutMemory] = [:]
   private(set) var history: [String] = []
 
   // What is expected.
-  private var expected: [ModelID: ExpectedModel] = [:]
-  private var protection = ExpectedProtection()
+  var expected: [ModelID: ExpectedModel] = [:]
+  var protection = ExpectedProtection()
   /// Fingerprints that scans have shown, and whether they came when a higher version had been live.
-  private var seen: [VersionKey: (fingerprint: StoreFingerprint, isLate: Bool)] = [:]
+  var seen: [VersionKey: (fingerprint: StoreFingerprint, isLate: Bool)] = [:]
   private var highestLive: [ModelID: UInt64] = [:]
   /// Versions of which the last scan that could look held a file.
   private var listed: Set<VersionKey> = []
 
-  init(seed: UInt64) { random = SplitMix64(seed: seed) }
+  init(seed: UInt64) {
+    random = SplitMix64(seed: seed)
+    keep = 1 + Int(random.next() % 2)
+    reconciler = Reconciler(policy: VersionPolicy(keep: keep))
+    ledger = AcceptanceLedger(keep: keep)
+  }
 
   /// Runs one seed to its end.
   /// - Throws: ``Violation``.
@@ -61,21 +68,24 @@ struct StoreSimulation {
     case 20: try changeTrust()
     case 21, 22: note(files.changeOrder(&random))
     case 23: try undo()
-    case 24: try fireGuard()
+    case 24:
+      try fireGuard()
+      // An operator who has seen the same fault undoes as well.
+      if random.next() % 2 == 0 { try undo() }
     default: if random.next() % 4 == 0 { restart() }
     }
   }
 
   private mutating func note(_ text: String) { if !text.isEmpty { history.append(text) } }
 
-  private mutating func advance(milliseconds: UInt64) {
+  mutating func advance(milliseconds: UInt64) {
     now.instant = now.instant.advanced(byMicroseconds: milliseconds * 1000)
     now.milliseconds += milliseconds
   }
 
   // MARK: what happens
 
-  private mutating func scan() throws(Violation) {
+  mutating func scan() throws(Violation) {
     note("scan")
     if files.isReadable {
       for model in SimulatedFiles.models where !files.unreadable.contains(model) {
@@ -94,7 +104,7 @@ struct StoreSimulation {
   }
 
   /// The loader gets on, or ends.
-  private mutating func work() throws(Violation) {
+  mutating func work() throws(Violation) {
     guard let (request, read, trustThen) = inHand else { return }
     let key = request.key
     if !isInspecting, random.next() % 3 == 0 {
@@ -162,7 +172,7 @@ struct StoreSimulation {
   }
 
   /// The last lease on a version ends.
-  private mutating func letGo() throws(Violation) {
+  mutating func letGo() throws(Violation) {
     guard !releasing.isEmpty else { return }
     let key = releasing.removeFirst()
     note("released \(key)")
@@ -182,8 +192,8 @@ struct StoreSimulation {
   /// SIGKILL: only what is on disk is left.
   private mutating func restart() {
     note("restart")
-    reconciler = Reconciler(policy: VersionPolicy(keep: Self.keep), memories: disk)
-    ledger = AcceptanceLedger(ledger.accepted, keep: Self.keep)
+    reconciler = Reconciler(policy: VersionPolicy(keep: keep), memories: disk)
+    ledger = AcceptanceLedger(ledger.accepted, keep: keep)
     (inHand, isInspecting, wasReady) = (nil, false, false)
     (live, table, alarms, releasing) = ([:], [:], [], [])
     expected = expected.mapValues { $0.restarted() }
@@ -318,116 +328,9 @@ struct StoreSimulation {
     }
   }
 
-  // MARK: what must hold
-
-  private mutating func check() throws(Violation) {
-    for entry in reconciler.table {
-      for version in entry.live {
-        let key = VersionKey(entry.model, version)
-        guard let bundle = live[key] else { throw violation("\(key) in the table, but not in memory") }
-        try require(bundle.fault == nil && bundle.key == key, "\(key) serves what was never good")
-      }
-      try compare(entry)
-    }
-    for (model, known) in expected {
-      let memory = reconciler.rollouts[model]?.memory ?? RolloutMemory()
-      try require(memory.quarantined.map(\.version) == known.quarantined.map(\.version), "\(model): other quarantines")
-      try require(memory.served == known.served, "\(model): served \(memory.served), expected \(known.served)")
-      try require(memory.file == known.text, "\(model): another rollout file in force")
-      try require(disk[model] ?? RolloutMemory() == memory, "\(model): something is not on the disk")
-    }
-    try require(reconciler.isReady || !wasReady, "ready no more")
-    if reconciler.isReady && !wasReady {
-      let models = reconciler.table.filter { expected[$0.model]?.isRetired != true }
-      try require(
-        !models.isEmpty && models.allSatisfy { $0.serving != nil }, "ready with \(models.map(\.model)) serving nothing")
-    }
-    wasReady = reconciler.isReady
-  }
-
-  /// Compares where requests go with where they should.
-  private func compare(_ entry: Reconciler.TableEntry) throws(Violation) {
-    let known = expected[entry.model] ?? ExpectedModel()
-    let model = entry.model
-    try require(
-      Set(entry.live.map(\.number)) == Set(known.live.keys), "\(model) has \(entry.live), expected \(known.live)")
-    let routing = known.routing
-    try require(
-      entry.serving?.number == routing.serving, "\(model) serves \(entry.serving?.number ?? 0), not \(routing)")
-    let shares = Dictionary(uniqueKeysWithValues: entry.routing.shares.map { ($0.version.number, $0.points) })
-    try require(shares == routing.shares, "\(model) splits \(shares), not \(routing.shares)")
-    try require(
-      entry.routing.shares.isEmpty || entry.routing.shares.last?.version == entry.serving,
-      "\(model): the stable arm is not last, so that a growing share moves keys")
-    let labels = Dictionary(uniqueKeysWithValues: entry.routing.labels.map { ($0.name, $0.version?.number ?? 0) })
-    try require(labels == routing.labels, "\(model) answers labels by \(labels), not \(routing.labels)")
-    try require(
-      entry.routing.shadow?.number == routing.shadow, "\(model) is shadowed by another than \(routing.shadow ?? 0)")
-    try require(entry.isRetired == known.isRetired, "\(model): retired is \(entry.isRetired)")
-    if let serving = entry.serving, revoked.contains(live[VersionKey(model, serving)]?.signer ?? "") {
-      try require(alarms.contains(VersionKey(model, serving)), "no alarm though \(model) \(serving) is not trusted")
-    }
-  }
-
-  /// When people leave the store alone, the best that lies there serves.
-  private mutating func converge() throws(Violation) {
-    files.heal()
-    if random.next() % 2 == 0 { files.healOrders() }
-    for _ in 0..<60 {
-      advance(milliseconds: 61_000)
-      try scan()
-      while inHand != nil { try work() }
-      while !releasing.isEmpty { try letGo() }
-    }
-    try require(reconciler.isIdle && reconciler.isSettled, "not at rest")
-    for model in SimulatedFiles.models {
-      let known = expected[model] ?? ExpectedModel()
-      let entry = reconciler.table.first { $0.model == model }
-      let spare = (entry?.live ?? []).map(\.number).filter {
-        $0 != entry?.serving?.number && (!known.named.contains($0) || known.isHeld || !known.isGood($0))
-      }
-      try require(
-        spare.count <= (known.isHeld ? Self.keep : known.order?.keep ?? Self.keep), "\(model) keeps \(spare)")
-      let loadable = loadable(model)
-      if let best = known.atRest(loadable: loadable) {
-        try require(
-          entry?.serving?.number == best,
-          "\(model) serves \(entry?.serving?.number ?? 0), best is \(best) of \(known.live) and \(loadable)")
-      } else {
-        try require(!known.isRetired || entry?.live.isEmpty ?? true, "\(model) is retired and in memory")
-      }
-    }
-    let models = reconciler.table.filter { expected[$0.model]?.isRetired != true }
-    if !models.isEmpty && models.allSatisfy({ $0.serving != nil }) {
-      try require(reconciler.isReady, "all serve, and the server is not ready")
-    }
-    try require(reconciler.isReady == reconciler.status.obstacle.isEmpty, "not ready without a reason")
-    for model in reconciler.status.models {
-      for version in model.versions {
-        guard let file = files[VersionKey(model.model, version.version)], !file.isWhole, file.bundle.fault != .header
-        else { continue }
-        try require(
-          version.state == .incomplete || version.state == .live,
-          "\(model.model) \(version.version) is incomplete, and \(version.state)")
-      }
-    }
-  }
-
-  /// Versions in the store, not in memory, that would come up.
-  private func loadable(_ model: ModelID) -> Set<UInt64> {
-    var loadable: Set<UInt64> = []
-    for (key, file) in files.files where key.model == model && live[key] == nil {
-      guard file.isWhole, file.bundle.fault == nil, !revoked.contains(file.bundle.signer),
-        !protection.refuses(file.bundle, isLate: seen[key]?.isLate == true)
-      else { continue }
-      loadable.insert(key.version.number)
-    }
-    return loadable
-  }
-
-  private func require(_ condition: Bool, _ what: @autoclosure () -> String) throws(Violation) {
+  func require(_ condition: Bool, _ what: @autoclosure () -> String) throws(Violation) {
     if !condition { throw violation(what()) }
   }
 
-  private func violation(_ what: String) -> Violation { Violation(description: what) }
+  func violation(_ what: String) -> Violation { Violation(description: what) }
 }
