@@ -278,6 +278,12 @@ public enum Limits {
   /// Splits from a root to a leaf. Forests that are grown until leaves are pure reach some 60; what is deeper than this
   /// is a list, not a tree, and would take a step for each entry.
   public static let treeDepthMax = 1024
+  /// Bytes of a foreign model file: 2,000 trees of depth 10 take some 300 MiB as text.
+  public static let foreignFileBytesMax = 1 << 30
+  /// Rows of a CSV file that an imported model is checked with.
+  public static let sampleRowsMax = 1_000_000
+  /// Levels of lists and objects in a foreign model file; XGBoost's have nine.
+  public static let foreignDepthMax = 64
   /// Bytes of scratch memory of one plan at its largest batch.
   public static let workspaceBytesMax = 1 << 30
   /// Bytes of packed weights and tables of one plan, twice the raw bytes of a whole bundle: many layers may name

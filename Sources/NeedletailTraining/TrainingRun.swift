@@ -1,4 +1,3 @@
-internal import Foundation
 public import NeedletailBundle
 public import NeedletailCore
 internal import NeedletailEngine
@@ -109,23 +108,8 @@ public struct TrainedModel {
   /// - Parameter keys: sign the bundle; without any it stays unsigned.
   /// - Throws: `TrainingError` of kind `output`.
   public func encode(version: ModelVersion, signing keys: [SigningKey]) throws(TrainingError) -> [UInt8] {
-    let now = UInt64(Date().timeIntervalSince1970 * 1000)
-    let notAfter = configuration.expiresDays.map { now + UInt64($0) * 86_400_000 } ?? 0
-    let writer = BundleWriter(
-      model: configuration.model, version: version, contents: contents, createdMilliseconds: now,
-      notAfterMilliseconds: notAfter)
-    do throws(BundleError) {
-      let bytes = try writer.encode(signing: keys)
-      let bundle = try VerifiedBundle(
-        BundleFile(bytes: bytes), trust: .allowingUnsigned, expecting: (configuration.model, version),
-        nowMilliseconds: now)
-      guard try bundle.decode() == contents else {
-        throw BundleError(.malformed, "bundle: expected what was written, found something else on reading it back")
-      }
-      return bytes
-    } catch {
-      throw TrainingError(error)
-    }
+    try contents.encode(
+      model: configuration.model, version: version, expiresDays: configuration.expiresDays, signing: keys)
   }
 }
 

@@ -20,7 +20,7 @@ struct TrainerCommand: ParsableCommand {
         needletail-trainer train run.yaml --set training.epochs=50 --publish store --key publisher.key
       """,
     version: needletailVersion,
-    subcommands: [InitCommand.self, TrainCommand.self, PublishCommand.self])
+    subcommands: [InitCommand.self, TrainCommand.self, ImportCommand.self, PublishCommand.self])
 }
 
 /// A mistake of the user: one clear line on stderr, and exit code 1.

@@ -212,6 +212,28 @@ private struct OneNode {
     }
   }
 
+  @Test func expIsThePowerOfEOnEveryInstructionSet() throws {
+    let columns = 37
+    let wide: [Double] = (0..<columns).map { -90 + 5 * Double($0) }
+    let narrow: [Double] = (0..<columns).map { Double($0) / 7 - 2.5 }
+    let awkward: [Double] = [.nan, -.infinity, .infinity, -200, 200]
+    let rows = [wide, narrow, awkward + [Double](repeating: -0.0, count: columns - 5)]
+    let type = ValueType(columns: columns)
+    for isa in InstructionSet.supported {
+      let found = try OneNode(Exp(), inputs: [type], output: type, isa: isa).answers(rows)
+      for (y, x) in zip(found, rows.joined()) {
+        let expected = Foundation.exp(Double(Float(x)))
+        if expected.isNaN {
+          #expect(y.isNaN)
+        } else if expected > Double(Float.greatestFiniteMagnitude) {
+          #expect(y > 1e38)
+        } else {
+          #expect(abs(Double(y) - expected) <= 3e-7 * expected + 1e-37, "\(isa), exp(\(x))")
+        }
+      }
+    }
+  }
+
   @Test func reshapeAddsNoStep() throws {
     let node = try OneNode(
       Reshape(shape: [6]), inputs: [ValueType(.float32, [2, 3])], output: ValueType(.float32, [6]))

@@ -376,8 +376,10 @@ static void check_rows(size_t rows, size_t columns, bool specials) {
       const char *name;
       nt_step_function (*find)(nt_isa isa);
       size_t out;
-    } steps[] = {
-        {"softmax", nt_softmax_step, count}, {"argmax", nt_argmax_step, rows}, {"logistic", nt_logistic_step, count}};
+    } steps[] = {{"softmax", nt_softmax_step, count},
+                 {"argmax", nt_argmax_step, rows},
+                 {"logistic", nt_logistic_step, count},
+                 {"exp", nt_exp_step, count}};
     for (size_t s = 0; s < sizeof steps / sizeof *steps; s++) {
       run_unary(steps[s].find(NT_ISA_SCALAR), &parameters, rows, x, count * 4, y0, steps[s].out * 4);
       run_unary(steps[s].find(table->isa), &parameters, rows, x, count * 4, y1, steps[s].out * 4);

@@ -37,7 +37,6 @@ EXCUSED = {
     ("long-file", "clients/python/tests/test_client.py"): "one file per module of the client, as in its sources",
     ("long-file", "Tests/proto/statements.py"): "one test a statement, with the servers that they share",
     ("long-file", "proto/golden/make.py"): "one table of golden vectors",
-    ("small-file", "Sources/NeedletailEngine/Operations"): "one file an operation, however short",
 }
 
 GENERATED = re.compile(r"\.pb-c\.[ch]$|_pb2\.pyi?$|\.generated\.swift$")

@@ -12,6 +12,8 @@ typedef struct nt_rows {
   uint32_t columns;
 } nt_rows;
 
+/// exp(x), per element.
+nt_step_function nt_exp_step(nt_isa isa);
 /// 1 / (1 + exp(−x)), per element.
 nt_step_function nt_logistic_step(nt_isa isa);
 /// exp(x − max) / Σ, per item.

@@ -15,5 +15,6 @@ extension OperationCatalog {
     Entry(16, "reshape", Reshape.self),
     Entry(17, "clip", Clip.self),
     Entry(18, "tree_ensemble", TreeEnsemble.self),
+    Entry(19, "exp", Exp.self),
   ]
 }

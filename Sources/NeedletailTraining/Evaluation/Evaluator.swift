@@ -165,8 +165,11 @@ struct AnswerLayout {
   init(_ model: CompiledModel) {
     let outputs = model.plan.outputs
     classIndex = outputs.firstIndex { $0.kind == .classIndex }
-    let columns = classIndex == nil ? 1 : model.definition.labels.count
-    guard let numbers = outputs.firstIndex(where: { $0.kind == .number && $0.columns == columns }) else {
+    // An imported model may answer with several numbers, and with the sums before its link function behind them.
+    let columns = classIndex == nil ? nil : model.definition.labels.count
+    guard
+      let numbers = outputs.firstIndex(where: { $0.kind == .number && (columns == nil || $0.columns == columns) })
+    else {
       preconditionFailure("a trained graph answers with numbers")
     }
     self.numbers = numbers

@@ -47,6 +47,25 @@ public struct GraphBuilder: Sendable {
     return last
   }
 
+  /// Adds a node whose operation does not tell from its input how many columns it writes.
+  ///
+  /// - Returns: index of the value that it writes, which is fp32.
+  /// - Throws: `TrainingError` as ``add(_:name:from:)``.
+  mutating func add(
+    _ operation: any GraphOperation, columns: Int, name: String, from input: Int
+  ) throws(TrainingError) -> Int {
+    let node = Node(name: name, inputs: [input], outputs: [values.count], operation: operation)
+    values.append(.init(name: name, columns: columns))
+    let graph = ModelGraph(task: .regression, values: values, nodes: nodes, outputs: [], tensors: tensors)
+    do throws(GraphFault) {
+      _ = try operation.infer(OperationContext(graph: graph, node: node))
+    } catch {
+      throw .fit("building the model's graph: \(error)")
+    }
+    nodes.append(node)
+    return last
+  }
+
   /// Adds a scaling that changes nothing but the element type of its output, which is f32.
   ///
   /// - Returns: index of the value that it writes.
@@ -84,31 +103,34 @@ public struct GraphBuilder: Sendable {
   /// - Parameters:
   ///   - head: how a family's last value is to be read.
   ///   - classCount: number of classes; 0 for regression.
+  ///   - raw: value that leaves beside these as the output `raw`; nil: none.
   /// - Returns: a graph with the outputs `probabilities` (or `scores`), `class` and `label`, or `prediction`.
   /// - Throws: `TrainingError` where softmax or the choice of a class does not take the value's type.
   /// - Precondition: the value is as wide as the head says.
-  public consuming func finish(_ head: OutputHead, classCount: Int) throws(TrainingError) -> ModelGraph {
+  public consuming func finish(
+    _ head: OutputHead, classCount: Int, raw: Int? = nil
+  ) throws(TrainingError) -> ModelGraph {
     switch head {
     case .number(let value):
       precondition(classCount == 0 && columns(of: value) == 1, "a number is one column")
-      return graph(.regression, [.init(name: AnswerNames.number, value: value, kind: .number)])
+      return finish(numbers: value, raw: raw)
     case .logOdds(let value):
       precondition(classCount == 2 && columns(of: value) == 1, "log-odds are one column for two classes")
       // softmax(0, z) is the logistic function of z.
       let logits = addDense(
         name: "logits", from: value, weights: Matrix(rows: 2, columns: 1, elements: [0, 1]), bias: [0, 0],
         activation: .identity)
-      return try finish(.logits(logits), classCount: classCount)
+      return try finish(.logits(logits), classCount: classCount, raw: raw)
     case .logits(let value):
       let probabilities = try add(Softmax(), name: AnswerNames.probabilities, from: value)
-      return try finish(.probabilities(probabilities), classCount: classCount)
-    case .probabilities(let value): return try classified(by: value, as: AnswerNames.probabilities, classCount)
-    case .scores(let value): return try classified(by: value, as: AnswerNames.scores, classCount)
+      return try finish(.probabilities(probabilities), classCount: classCount, raw: raw)
+    case .probabilities(let value): return try classified(by: value, as: AnswerNames.probabilities, classCount, raw)
+    case .scores(let value): return try classified(by: value, as: AnswerNames.scores, classCount, raw)
     }
   }
 
   private mutating func classified(
-    by value: Int, as name: String, _ classCount: Int
+    by value: Int, as name: String, _ classCount: Int, _ raw: Int?
   ) throws(TrainingError) -> ModelGraph {
     precondition(classCount >= 2 && columns(of: value) == classCount, "one column for each of \(classCount) classes")
     let index = try add(ArgMax(), name: "class", from: value)
@@ -118,7 +140,18 @@ public struct GraphBuilder: Sendable {
         .init(name: name, value: value, kind: .number),
         .init(name: "class", value: index, kind: .classIndex),
         .init(name: "label", value: index, kind: .classLabel),
-      ])
+      ] + Self.raw(raw))
+  }
+
+  /// Ends a graph whose answers are numbers, as many a row as the value has columns.
+  ///
+  /// - Parameter raw: value that leaves beside it as the output `raw`; nil: none.
+  consuming func finish(numbers value: Int, raw: Int? = nil) -> ModelGraph {
+    graph(.regression, [.init(name: AnswerNames.number, value: value, kind: .number)] + Self.raw(raw))
+  }
+
+  private static func raw(_ value: Int?) -> [ModelGraph.Output] {
+    value.map { [.init(name: AnswerNames.raw, value: $0, kind: .number)] } ?? []
   }
 
   private func graph(_ task: ModelGraph.Task, _ outputs: [ModelGraph.Output]) -> ModelGraph {
@@ -132,4 +165,6 @@ enum AnswerNames {
   static let probabilities = "probabilities"
   static let scores = "scores"
   static let number = "prediction"
+  /// Sums of trees before the link function.
+  static let raw = "raw"
 }

@@ -71,6 +71,8 @@ public struct TreeModel: Equatable, Sendable {
   public var comparison: TreeEnsemble.Comparison
   public var sums: TreeEnsemble.Sums
   public var flushesTiny = false
+  /// Columns that a split may ask about.
+  public var columns = Limits.columnsMax
   public var outputs: Int
   public var trees: [Tree]
   /// One for each output; none: zeros.
@@ -89,10 +91,12 @@ public struct TreeModel: Equatable, Sendable {
   ///
   /// Time and memory are bounded by `Limits`, whatever the indices say.
   /// - Throws: the first node that is no part of a tree: an index out of range, a node that two splits share or that lies
-  ///   below itself, leaves of different widths, categories out of range. Columns and numbers are checked with the graph.
+  ///   below itself, leaves of different widths, thresholds and leaves that are no numbers, columns and categories out of
+  ///   range.
   public func ensemble() throws(TreeModelError) -> TreeEnsemble {
     var writer = Writer(
-      ensemble: TreeEnsemble(comparison: comparison, sums: sums, nodes: [], thresholds: [], leaves: []))
+      ensemble: TreeEnsemble(comparison: comparison, sums: sums, nodes: [], thresholds: [], leaves: []),
+      columns: columns)
     guard (1...Limits.columnsMax).contains(outputs) else {
       throw TreeModelError("outputs: expected 1 to \(Limits.columnsMax), found \(outputs)")
     }
@@ -122,9 +126,13 @@ public struct TreeModel: Equatable, Sendable {
     var ensemble: TreeEnsemble
     /// Values of a leaf, once there was one.
     var width: Int?
+    private let columns: Int
     private var knownSets: [[UInt32]: UInt32] = [:]
 
-    init(ensemble: TreeEnsemble) { self.ensemble = ensemble }
+    init(ensemble: TreeEnsemble, columns: Int) {
+      self.ensemble = ensemble
+      self.columns = columns
+    }
 
     /// Walks with a stack of its own, so that no depth of foreign trees exhausts the thread's.
     mutating func add(_ tree: Tree, _ index: Int) throws(TreeModelError) {
@@ -154,6 +162,9 @@ public struct TreeModel: Equatable, Sendable {
             throw TreeModelError(
               tree: index, node: node, "leaf: expected \(width ?? 1) values, found \(values.count)")
           }
+          if let value = values.first(where: { !$0.isFinite }) {
+            throw TreeModelError(tree: index, node: node, "leaf: expected a finite number, found \(value)")
+          }
           width = values.count
           ensemble.nodes.append(0)
           ensemble.leaves += values
@@ -166,14 +177,17 @@ public struct TreeModel: Equatable, Sendable {
     }
 
     private mutating func add(_ split: Split, _ place: TreeModelError) throws(TreeModelError) {
-      guard (0..<Limits.columnsMax).contains(split.column) else {
+      guard (0..<columns).contains(split.column) else {
         throw TreeModelError(
-          tree: place.tree, node: place.node, "column: expected 0 to \(Limits.columnsMax - 1), found \(split.column)")
+          tree: place.tree, node: place.node, "column: expected 0 to \(columns - 1), found \(split.column)")
       }
       ensemble.nodes.append(UInt32(split.column + 1))
       ensemble.missing.append(split.missing)
       switch split.test {
       case .threshold(let threshold):
+        guard !threshold.isNaN else {
+          throw TreeModelError(tree: place.tree, node: place.node, "threshold: expected a number, found nan")
+        }
         ensemble.thresholds.append(threshold)
         ensemble.sets.append(0)
       case .categories(let codes):
@@ -191,6 +205,12 @@ public struct TreeModel: Equatable, Sendable {
       var words = [UInt32](repeating: 0, count: (codes.max() ?? 0) / 32 + 1)
       for code in codes { words[code / 32] |= 1 << UInt32(code % 32) }
       if let known = knownSets[words] { return known }
+      // A file of 100 bytes a split could otherwise ask for 128 KiB each.
+      guard ensemble.setBits.count + words.count <= Limits.treeNodesMax else {
+        throw TreeModelError(
+          tree: place.tree, node: place.node,
+          "categories: expected at most \(Limits.treeNodesMax) words of 32 in all splits, found more")
+      }
       ensemble.setWords.append(UInt32(words.count))
       ensemble.setBits += words
       let number = UInt32(ensemble.setWords.count)

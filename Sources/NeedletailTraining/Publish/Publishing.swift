@@ -79,6 +79,34 @@ public enum Publishing {
   }
 }
 
+extension BundleContents {
+  /// The bundle's file, read back and compared before it is handed out.
+  ///
+  /// - Parameters:
+  ///   - expiresDays: days from now after which servers refuse it; nil: never.
+  ///   - keys: sign it; without any it stays unsigned.
+  /// - Throws: `TrainingError` of kind `output`.
+  func encode(
+    model: ModelID, version: ModelVersion, expiresDays: Int?, signing keys: [SigningKey]
+  ) throws(TrainingError) -> [UInt8] {
+    let now = UInt64(Date().timeIntervalSince1970 * 1000)
+    let writer = BundleWriter(
+      model: model, version: version, contents: self, createdMilliseconds: now,
+      notAfterMilliseconds: expiresDays.map { now + UInt64($0) * 86_400_000 } ?? 0)
+    do throws(BundleError) {
+      let bytes = try writer.encode(signing: keys)
+      let bundle = try VerifiedBundle(
+        BundleFile(bytes: bytes), trust: .allowingUnsigned, expecting: (model, version), nowMilliseconds: now)
+      guard try bundle.decode() == self else {
+        throw BundleError(.malformed, "bundle: expected what was written, found something else on reading it back")
+      }
+      return bytes
+    } catch {
+      throw TrainingError(error)
+    }
+  }
+}
+
 extension ModelVersion {
   /// Version 1, the first one of a model.
   static var first: ModelVersion {

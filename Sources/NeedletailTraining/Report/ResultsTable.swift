@@ -186,6 +186,33 @@ public struct ResultsTable {
     return lines.joined(separator: "\n") + "\n"
   }
 
+  /// The same for an imported model.
+  ///
+  /// - Parameters:
+  ///   - version: version that the bundle was given.
+  ///   - paths: what was written, and where.
+  public func render(
+    _ imported: ImportedBundle, version: ModelVersion, bundleBytes: Int, paths: [(label: String, path: String)]
+  ) -> String {
+    let trees = imported.treeCount == 1 ? "1 tree" : "\(Figures.count(imported.treeCount)) trees"
+    var lines = [
+      terminal.bold("  \(imported.model) \(version)") + "  \(imported.source) · \(imported.objective)",
+      "  "
+        + terminal.dim(
+          "\(trees) · \(Figures.count(imported.leafCount)) leaves · \(Figures.count(imported.featureCount)) features · "
+            + Figures.bytes(bundleBytes)),
+      "",
+    ]
+    let check = imported.agreement ?? "none: --data and --expected compare the answers with the library's"
+    lines.append("  " + terminal.dim("comparison  ") + "  " + check)
+    for note in imported.notes { lines.append("  " + terminal.dim("note        ") + "  " + note) }
+    for path in paths {
+      let label = path.label + String(repeating: " ", count: max(0, 12 - path.label.count))
+      lines.append("  " + terminal.dim(label) + "  " + path.path)
+    }
+    return lines.joined(separator: "\n") + "\n"
+  }
+
   private func heading(_ trained: TrainedModel, _ version: ModelVersion) -> [String] {
     let configuration = trained.configuration
     let data = trained.data

@@ -592,6 +592,51 @@ void   needletail__v1__sigmoid__free_unpacked
   assert(message->base.descriptor == &needletail__v1__sigmoid__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   needletail__v1__exp__init
+                     (Needletail__V1__Exp         *message)
+{
+  static const Needletail__V1__Exp init_value = NEEDLETAIL__V1__EXP__INIT;
+  *message = init_value;
+}
+size_t needletail__v1__exp__get_packed_size
+                     (const Needletail__V1__Exp *message)
+{
+  assert(message->base.descriptor == &needletail__v1__exp__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t needletail__v1__exp__pack
+                     (const Needletail__V1__Exp *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &needletail__v1__exp__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t needletail__v1__exp__pack_to_buffer
+                     (const Needletail__V1__Exp *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &needletail__v1__exp__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Needletail__V1__Exp *
+       needletail__v1__exp__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Needletail__V1__Exp *)
+     protobuf_c_message_unpack (&needletail__v1__exp__descriptor,
+                                allocator, len, data);
+}
+void   needletail__v1__exp__free_unpacked
+                     (Needletail__V1__Exp *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &needletail__v1__exp__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 void   needletail__v1__arg_max__init
                      (Needletail__V1__ArgMax         *message)
 {
@@ -2044,7 +2089,7 @@ const ProtobufCMessageDescriptor needletail__v1__value__descriptor =
   (ProtobufCMessageInit) needletail__v1__value__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor needletail__v1__node__field_descriptors[18] =
+static const ProtobufCFieldDescriptor needletail__v1__node__field_descriptors[19] =
 {
   {
     "name",
@@ -2262,6 +2307,18 @@ static const ProtobufCFieldDescriptor needletail__v1__node__field_descriptors[18
     0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "exp",
+    19,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Needletail__V1__Node, operation_case),
+    offsetof(Needletail__V1__Node, exp),
+    &needletail__v1__exp__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned needletail__v1__node__field_indices_by_name[] = {
   12,   /* field[12] = add */
@@ -2270,6 +2327,7 @@ static const unsigned needletail__v1__node__field_indices_by_name[] = {
   16,   /* field[16] = clip */
   13,   /* field[13] = concat */
   6,   /* field[6] = dense */
+  18,   /* field[18] = exp */
   3,   /* field[3] = impute */
   1,   /* field[1] = input */
   10,   /* field[10] = inputs */
@@ -2286,7 +2344,7 @@ static const unsigned needletail__v1__node__field_indices_by_name[] = {
 static const ProtobufCIntRange needletail__v1__node__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 18 }
+  { 0, 19 }
 };
 const ProtobufCMessageDescriptor needletail__v1__node__descriptor =
 {
@@ -2296,7 +2354,7 @@ const ProtobufCMessageDescriptor needletail__v1__node__descriptor =
   "Needletail__V1__Node",
   "needletail.v1",
   sizeof(Needletail__V1__Node),
-  18,
+  19,
   needletail__v1__node__field_descriptors,
   needletail__v1__node__field_indices_by_name,
   1,  needletail__v1__node__number_ranges,
@@ -2554,6 +2612,24 @@ const ProtobufCMessageDescriptor needletail__v1__sigmoid__descriptor =
   needletail__v1__sigmoid__field_indices_by_name,
   0,  needletail__v1__sigmoid__number_ranges,
   (ProtobufCMessageInit) needletail__v1__sigmoid__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+#define needletail__v1__exp__field_descriptors NULL
+#define needletail__v1__exp__field_indices_by_name NULL
+#define needletail__v1__exp__number_ranges NULL
+const ProtobufCMessageDescriptor needletail__v1__exp__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "needletail.v1.Exp",
+  "Exp",
+  "Needletail__V1__Exp",
+  "needletail.v1",
+  sizeof(Needletail__V1__Exp),
+  0,
+  needletail__v1__exp__field_descriptors,
+  needletail__v1__exp__field_indices_by_name,
+  0,  needletail__v1__exp__number_ranges,
+  (ProtobufCMessageInit) needletail__v1__exp__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
 #define needletail__v1__arg_max__field_descriptors NULL

@@ -29,6 +29,7 @@ typedef struct Needletail__V1__OneHot Needletail__V1__OneHot;
 typedef struct Needletail__V1__Dense Needletail__V1__Dense;
 typedef struct Needletail__V1__Softmax Needletail__V1__Softmax;
 typedef struct Needletail__V1__Sigmoid Needletail__V1__Sigmoid;
+typedef struct Needletail__V1__Exp Needletail__V1__Exp;
 typedef struct Needletail__V1__ArgMax Needletail__V1__ArgMax;
 typedef struct Needletail__V1__Add Needletail__V1__Add;
 typedef struct Needletail__V1__Concat Needletail__V1__Concat;
@@ -326,7 +327,8 @@ typedef enum {
   NEEDLETAIL__V1__NODE__OPERATION_SELECT_COLUMNS = 15,
   NEEDLETAIL__V1__NODE__OPERATION_RESHAPE = 16,
   NEEDLETAIL__V1__NODE__OPERATION_CLIP = 17,
-  NEEDLETAIL__V1__NODE__OPERATION_TREE_ENSEMBLE = 18
+  NEEDLETAIL__V1__NODE__OPERATION_TREE_ENSEMBLE = 18,
+  NEEDLETAIL__V1__NODE__OPERATION_EXP = 19
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(NEEDLETAIL__V1__NODE__OPERATION__CASE)
 } Needletail__V1__Node__OperationCase;
 
@@ -359,6 +361,7 @@ struct  Needletail__V1__Node
     Needletail__V1__Reshape *reshape;
     Needletail__V1__Clip *clip;
     Needletail__V1__TreeEnsemble *tree_ensemble;
+    Needletail__V1__Exp *exp;
   };
 };
 #define NEEDLETAIL__V1__NODE__INIT \
@@ -446,6 +449,18 @@ struct  Needletail__V1__Sigmoid
 };
 #define NEEDLETAIL__V1__SIGMOID__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__sigmoid__descriptor) \
+     }
+
+
+/*
+ * y = exp(x), per element.
+ */
+struct  Needletail__V1__Exp
+{
+  ProtobufCMessage base;
+};
+#define NEEDLETAIL__V1__EXP__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__exp__descriptor) \
      }
 
 
@@ -1112,6 +1127,25 @@ Needletail__V1__Sigmoid *
 void   needletail__v1__sigmoid__free_unpacked
                      (Needletail__V1__Sigmoid *message,
                       ProtobufCAllocator *allocator);
+/* Needletail__V1__Exp methods */
+void   needletail__v1__exp__init
+                     (Needletail__V1__Exp         *message);
+size_t needletail__v1__exp__get_packed_size
+                     (const Needletail__V1__Exp   *message);
+size_t needletail__v1__exp__pack
+                     (const Needletail__V1__Exp   *message,
+                      uint8_t             *out);
+size_t needletail__v1__exp__pack_to_buffer
+                     (const Needletail__V1__Exp   *message,
+                      ProtobufCBuffer     *buffer);
+Needletail__V1__Exp *
+       needletail__v1__exp__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   needletail__v1__exp__free_unpacked
+                     (Needletail__V1__Exp *message,
+                      ProtobufCAllocator *allocator);
 /* Needletail__V1__ArgMax methods */
 void   needletail__v1__arg_max__init
                      (Needletail__V1__ArgMax         *message);
@@ -1555,6 +1589,9 @@ typedef void (*Needletail__V1__Softmax_Closure)
 typedef void (*Needletail__V1__Sigmoid_Closure)
                  (const Needletail__V1__Sigmoid *message,
                   void *closure_data);
+typedef void (*Needletail__V1__Exp_Closure)
+                 (const Needletail__V1__Exp *message,
+                  void *closure_data);
 typedef void (*Needletail__V1__ArgMax_Closure)
                  (const Needletail__V1__ArgMax *message,
                   void *closure_data);
@@ -1651,6 +1688,7 @@ extern const ProtobufCMessageDescriptor needletail__v1__one_hot__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__dense__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__softmax__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__sigmoid__descriptor;
+extern const ProtobufCMessageDescriptor needletail__v1__exp__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__arg_max__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__add__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__concat__descriptor;

@@ -1,0 +1,228 @@
+internal import Glibc
+internal import NeedletailCSV
+internal import NeedletailCore
+internal import NeedletailCrypto
+internal import NeedletailEngine
+
+/// Raw rows for which an imported model is checked, and its answers recorded.
+struct SampleRows {
+  let rows: [[Cell]]
+
+  /// What the comparison with the library's answers found.
+  struct Agreement {
+    var rows: Int
+    var columns: [(name: String, largestDifference: Double, equal: Int)]
+
+    var words: String {
+      columns.map { column in
+        column.equal == rows
+          ? "\(column.name): all \(Figures.count(rows)) equal"
+          : "\(column.name): \(Figures.count(column.equal)) of \(Figures.count(rows)) equal, largest difference \(Figures.short(column.largestDifference))"
+      }.joined(separator: "; ")
+    }
+  }
+
+  /// Largest difference of a number, relative to numbers above 1, that counts as agreement: what a link function in fp32
+  /// may differ from one in fp64.
+  static let tolerance = 1e-5
+
+  /// Reads rows from a CSV file whose header names the features, in any order; other columns are ignored.
+  ///
+  /// - Throws: `TrainingError` that names the line and the feature.
+  init(path: String, _ definition: ModelDefinition) throws(TrainingError) {
+    var positions: [Int] = []
+    var rows: [[Cell]] = []
+    var hash = SHA256()
+    let rules = definition.schema.rules ?? ValueRules()
+    let words = MissingWords(rules)
+    let file = CSVFile(name: path, path: path, delimiter: .comma)
+    try file.read(hash: &hash) { (header) throws(TrainingError) in
+      let names = header.map { ValueText.normalised($0) }
+      for feature in definition.schema.features {
+        guard let position = names.firstIndex(of: feature.name) else {
+          throw .data(file: path, line: 1, column: feature.name, "expected a column for each feature, found none")
+        }
+        positions.append(position)
+      }
+    } record: { (record) throws(TrainingError) in
+      guard rows.count < Limits.sampleRowsMax else {
+        throw .data(file: path, line: record.line, "expected at most \(Limits.sampleRowsMax) rows, found more")
+      }
+      var cells: [Cell] = []
+      for (feature, position) in zip(definition.schema.features, positions) {
+        let isMissing = words.isMissing(record.field(position), isQuoted: record.isQuoted(position))
+        do throws(TrainingError) {
+          cells.append(isMissing ? .missing : try Self.cell(record.text(position), feature, rules))
+        } catch {
+          throw .data(file: path, line: record.line, column: feature.name, error.message)
+        }
+      }
+      rows.append(cells)
+    }
+    self.rows = rows
+  }
+
+  /// A field that is no missing word without quotes.
+  private static func cell(
+    _ text: String?, _ feature: Feature, _ rules: ValueRules
+  ) throws(TrainingError) -> Cell {
+    guard let text else { throw .importing("expected text in UTF-8, found other bytes") }
+    if case .categorical = feature.kind { return .text(text) }
+    switch rules.number(text) {
+    case .number(let number): return .number(number)
+    case .missing: return .missing
+    case .tooLarge: throw .importing("expected a number within ±3.4e38, found \(text.quotedForMessage)")
+    case .notANumber: throw .importing("expected a number, found \(text.quotedForMessage)")
+    }
+  }
+
+  // MARK: - comparison
+
+  /// Compares the model's answers with the library's.
+  ///
+  /// The CSV file has a line for each row, and columns called `prediction` (a number, or a label), `raw` or `raw_0`,
+  /// `raw_1`, … (sums before the link function), or `p_LABEL` (probability of a class).
+  /// - Throws: `TrainingError` that names the row and the column which differ.
+  func compare(with path: String, _ model: CompiledModel) throws(TrainingError) -> Agreement {
+    var expected: [[String]] = []
+    var columns: [Column] = []
+    var hash = SHA256()
+    let file = CSVFile(name: path, path: path, delimiter: .comma)
+    try file.read(hash: &hash) { (names) throws(TrainingError) in
+      for name in names { columns.append(try Self.column(name, model, file: path)) }
+    } record: { (record) throws(TrainingError) in
+      guard expected.count < rows.count else {
+        throw .data(file: path, line: record.line, "expected \(rows.count) rows, as the data has, found more")
+      }
+      expected.append((0..<columns.count).map { record.text($0) ?? "" })
+    }
+    guard expected.count == rows.count else {
+      throw .importing("\(path): expected \(rows.count) rows, as the data has, found \(expected.count)")
+    }
+    let answers: [(name: String, answer: GoldenSample.Answer)]
+    do throws(ServingError) {
+      answers = try model.answers(for: rows)
+    } catch {
+      throw .importing("\(settingsName): expected rows that the model answers, found \(error.message)")
+    }
+    var agreement = Agreement(rows: rows.count, columns: [])
+    for (index, column) in columns.enumerated() {
+      var equal = 0
+      var largest = 0.0
+      for row in rows.indices {
+        let text = expected[row][index]
+        switch answers[column.output].answer {
+        case .strings(let labels):
+          guard labels[row] == text else {
+            throw disagreement(
+              path, row, column.name, expected: text.quotedForMessage, found: labels[row].quotedForMessage)
+          }
+          equal += 1
+        case .numbers(let numbers):
+          let found = numbers[row * column.width + column.place]
+          guard let number = NumberText.parse(text) else {
+            throw disagreement(path, row, column.name, expected: "a number there", found: text.quotedForMessage)
+          }
+          let difference = abs(found - number)
+          guard difference <= Self.tolerance * max(1, abs(number)) else {
+            throw disagreement(path, row, column.name, expected: "\(number)", found: "\(found)")
+          }
+          if Float(number) == Float(found) { equal += 1 }
+          largest = max(largest, difference)
+        }
+      }
+      agreement.columns.append((column.name, largest, equal))
+    }
+    return agreement
+  }
+
+  private var settingsName: String { "--data" }
+
+  private func disagreement(
+    _ path: String, _ row: Int, _ column: String, expected: String, found: String
+  ) -> TrainingError {
+    .importing(
+      "\(path): row \(row + 1), column \(column.quotedForMessage): expected \(expected) of the library, found \(found) of the imported model"
+    )
+  }
+
+  /// Place of a column's numbers among the answers.
+  private struct Column {
+    var name: String
+    var output: Int
+    var width: Int
+    var place: Int
+  }
+
+  private static func column(
+    _ name: String, _ model: CompiledModel, file: String
+  ) throws(TrainingError) -> Column {
+    let outputs = model.plan.outputs
+    let labels = model.definition.labels
+    func output(_ wanted: String, place: Int = 0) -> Column? {
+      guard let index = outputs.firstIndex(where: { $0.name == wanted }), place < outputs[index].columns else {
+        return nil
+      }
+      return Column(name: name, output: index, width: outputs[index].columns, place: place)
+    }
+    let found: Column? =
+      if name == "prediction" {
+        output(labels.isEmpty ? AnswerNames.number : "label")
+      } else if name.hasPrefix("prediction_"), let place = Int(name.dropFirst("prediction_".count)), place >= 0 {
+        output(AnswerNames.number, place: place)
+      } else if name == "raw" {
+        output(AnswerNames.raw) ?? output(AnswerNames.number)
+      } else if name.hasPrefix("raw_"), let place = Int(name.dropFirst("raw_".count)), place >= 0 {
+        output(AnswerNames.raw, place: place) ?? output(AnswerNames.number, place: place)
+      } else if name.hasPrefix("p_"), let place = labels.firstIndex(of: String(name.dropFirst(2))) {
+        output(AnswerNames.probabilities, place: place)
+      } else {
+        nil
+      }
+    guard let found else {
+      throw .data(
+        file: file, line: 1, column: name,
+        "expected prediction, raw, raw_N or p_LABEL with what the model answers, found another name")
+    }
+    return found
+  }
+
+  // MARK: - made rows
+
+  /// Rows made for a model without data: each number is a threshold of its column or lies beside one, so that rows take
+  /// many ways through the trees.
+  static func made(for model: ImportedModel) -> [[Cell]] {
+    let columns = model.features.count
+    var thresholds = [[Double]](repeating: [], count: columns)
+    var split = 0
+    for node in model.ensemble.nodes where node > 0 {
+      let column = Int(node) - 1
+      let threshold = model.ensemble.thresholds[split]
+      let isNumeric = model.ensemble.sets.isEmpty || model.ensemble.sets[split] == 0
+      if isNumeric, threshold.isFinite, thresholds[column].count < thresholdsMax {
+        thresholds[column].append(threshold)
+      }
+      split += 1
+    }
+    var random = SplitMix64(seed: 1)
+    return (0..<madeRows).map { row in
+      (0..<columns).map { column in
+        // Each column is missing in one row of them.
+        if row > 0, row % columns == column, row <= columns { return .missing }
+        if case .categorical(let categories, _) = model.features[column].kind {
+          return categories.isEmpty ? .missing : .text(categories[Int(random.next() % UInt64(categories.count))])
+        }
+        guard !thresholds[column].isEmpty else { return .number(Double(random.next() % 4)) }
+        let threshold = thresholds[column][Int(random.next() % UInt64(thresholds[column].count))]
+        let step = max(abs(threshold), 1) * 0x1p-10
+        let number = threshold + Double(Int(random.next() % 3) - 1) * step
+        // Rows are bound within the range of fp32.
+        let largest = Double(Float.greatestFiniteMagnitude)
+        return .number(min(max(number, -largest), largest))
+      }
+    }
+  }
+
+  private static let madeRows = 16
+  private static let thresholdsMax = 256
+}

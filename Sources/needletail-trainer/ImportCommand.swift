@@ -1,0 +1,141 @@
+import ArgumentParser
+import Foundation
+import NeedletailBundle
+import NeedletailCore
+import NeedletailEngine
+import NeedletailSystem
+import NeedletailTraining
+
+struct ImportCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "import",
+    abstract: "Turns a model of XGBoost, LightGBM, CatBoost or scikit-learn into a bundle.",
+    discussion: """
+      Reads XGBoost's JSON and UBJ, LightGBM's text, CatBoost's JSON, and what needletail.export of the Python client \
+      writes of scikit-learn's trees. With --data and --expected every answer is compared with the library's before \
+      anything is written, and the rows become golden samples, which each server checks again.
+
+        needletail-trainer import churn.ubj --publish store
+        needletail-trainer import churn.json --data rows.csv --expected answers.csv --labels no,yes
+      """)
+
+  @Argument(help: ArgumentHelp("The model file.", valueName: "file"))
+  var file: String
+
+  @Option(help: ArgumentHelp("The model's name; else the file's, without its ending.", valueName: "name"))
+  var model: String?
+
+  @Option(help: ArgumentHelp("A CSV file of rows, its header the features.", valueName: "file"))
+  var data: String?
+
+  @Option(
+    help: ArgumentHelp(
+      "The library's answers for these rows: columns prediction, raw, raw_N or p_LABEL.", valueName: "file"))
+  var expected: String?
+
+  @Option(help: ArgumentHelp("Class labels in the order of their numbers, separated by commas.", valueName: "a,b,…"))
+  var labels: String?
+
+  @Option(help: ArgumentHelp("Name of what is predicted.", valueName: "column"))
+  var target = "target"
+
+  @Option(
+    help: ArgumentHelp(
+      "Iterations to keep: best (up to the one that early stopping chose), all, or a number.", valueName: "n"))
+  var iterations = "best"
+
+  @Option(name: .shortAndLong, help: ArgumentHelp("Where to write; else NAME.ntb.", valueName: "file"))
+  var output: String?
+
+  @Option(help: ArgumentHelp("A store to publish into.", valueName: "store"))
+  var publish: String?
+
+  @Option(help: ArgumentHelp("Signs the bundle; see: needletail bundle keygen.", valueName: "file"))
+  var key: String?
+
+  @Option(help: ArgumentHelp("The version; else the next free one of the store, or 1.", valueName: "n"))
+  var version: UInt64?
+
+  @Flag(name: .shortAndLong, help: "Prints nothing unless something is wrong.")
+  var quiet = false
+
+  @Flag(help: "Prints the result as JSON.")
+  var json = false
+
+  func validate() throws {
+    if version == 0 { throw ValidationError("--version: expected a number from 1, found 0") }
+    if expected != nil, data == nil { throw ValidationError("--expected: expected --data with the rows, found none") }
+  }
+
+  func run() throws {
+    do throws(PlanError) {
+      try InstructionSet.validateEnvironment()
+    } catch {
+      throw UserError(error.message)
+    }
+    do {
+      try runTyped()
+    } catch {
+      throw UserError(error)
+    }
+  }
+
+  private func runTyped() throws(TrainingError) {
+    let settings = try settings()
+    let keys = try Publishing.keys(key)
+    let version = try Publishing.version(self.version, of: settings.model, store: publish)
+    let isSilent = quiet || json
+    let observer = RunObserver(stage: { text in
+      if !isSilent { FileHandle.standardError.write(Data((text + "\n").utf8)) }
+    })
+    let imported = try ModelImport(path: file, settings: settings, observer: observer).run()
+    let bytes = try imported.encode(version: version, signing: keys)
+    let path = output ?? "\(settings.model.name).ntb"
+    do {
+      try AtomicFile.write(bytes, to: path, existing: .replaced)
+    } catch {
+      throw TrainingError(.output, "\(path): expected to write it, found: \(error)")
+    }
+    var published: String?
+    if let publish {
+      published = try Publishing.publish(bytes, model: settings.model, version: version, store: publish)
+    }
+    if json {
+      var report = imported.report(version: version, bundleBytes: bytes.count).adding("bundle", .text(path))
+      if let published { report = report.adding("published", .text(published)) }
+      print(report.json, terminator: "")
+    } else if !quiet {
+      var paths = [(label: "bundle", path: path + (keys.isEmpty ? " (unsigned)" : ""))]
+      if let published { paths.append((label: "published", path: published)) }
+      let table = ResultsTable(terminal: Terminal(descriptor: 1))
+      print(table.render(imported, version: version, bundleBytes: bytes.count, paths: paths), terminator: "")
+    }
+  }
+
+  private func settings() throws(TrainingError) -> ImportSettings {
+    let name = model ?? String(URL(fileURLWithPath: file).lastPathComponent.prefix { $0 != "." })
+    let id: ModelID
+    do throws(ServingError) {
+      id = try ModelID(name)
+    } catch {
+      throw TrainingError(.configuration, "--model: \(error.message)")
+    }
+    var settings = ImportSettings(model: id)
+    settings.data = data
+    settings.expected = expected
+    settings.target = target
+    settings.labels = labels.map { $0.split(separator: ",", omittingEmptySubsequences: false).map { String($0) } } ?? []
+    switch iterations {
+    case "best": settings.iterations = .best
+    case "all": settings.iterations = .all
+    default:
+      guard let count = Int(iterations), count > 0 else {
+        throw TrainingError(
+          .configuration,
+          "--iterations: expected best, all or a number from 1, found \(iterations.quotedForMessage)")
+      }
+      settings.iterations = .first(count)
+    }
+    return settings
+  }
+}

@@ -1,0 +1,211 @@
+import Foundation
+import NeedletailBundle
+import NeedletailCore
+import NeedletailEngine
+import NeedletailTestSupport
+import Testing
+
+@testable import NeedletailTraining
+
+/// Small models of each library's format, written by hand, whose answers can be computed by hand.
+@Suite struct ImportTests {
+  /// One XGBoost tree: column 0 < 1.5, missing values left; leaves −0.25 and 0.5.
+  static func xgboost(
+    objective: String = "reg:squarederror", baseScore: String = "5E-1", tree: String = Self.xgboostTree,
+    parameters: String = #""num_class": "0", "num_feature": "2""#
+  ) -> String {
+    """
+    {"learner": {"attributes": {}, "feature_names": [], "feature_types": [],
+      "gradient_booster": {"name": "gbtree", "model": {
+        "gbtree_model_param": {"num_trees": "1", "num_parallel_tree": "1"}, "tree_info": [0], "trees": [\(tree)]}},
+      "learner_model_param": {"base_score": "\(baseScore)", \(parameters)},
+      "objective": {"name": "\(objective)"}}, "version": [1, 7, 6]}
+    """
+  }
+
+  static let xgboostTree = """
+    {"left_children": [1, -1, -1], "right_children": [2, -1, -1], "split_indices": [0, 0, 0],
+     "split_conditions": [1.5, -0.25, 0.5], "default_left": [1, 0, 0], "split_type": [0, 0, 0],
+     "tree_param": {"num_nodes": "3", "size_leaf_vector": "0"}}
+    """
+
+  /// One LightGBM tree: column 0 ≤ 1.5, NaN right; leaves −0.25 and 0.5.
+  static func lightGBM(objective: String = "regression", decision: Int = 8, header: String = "") -> String {
+    """
+    tree
+    version=v4
+    num_class=1
+    num_tree_per_iteration=1
+    label_index=0
+    max_feature_idx=1
+    objective=\(objective)
+    \(header)feature_names=a b
+    feature_infos=[0:3] none
+
+    Tree=0
+    num_leaves=2
+    num_cat=0
+    split_feature=0
+    threshold=1.5
+    decision_type=\(decision)
+    left_child=-1
+    right_child=-2
+    leaf_value=-0.25 0.5
+    is_linear=0
+    shrinkage=1
+
+
+    end of trees
+
+    pandas_categorical:null
+
+    """
+  }
+
+  static func model(_ text: String, iterations: ImportSettings.Iterations = .best) throws -> ImportedModel {
+    var settings = ImportSettings(model: try ModelID("m"))
+    settings.iterations = iterations
+    return try ModelImport.parse(Array(text.utf8), settings)
+  }
+
+  /// Answers under a name for rows whose second column is 0.
+  private func answers(_ text: String, _ name: String, for inputs: [Double]) throws -> [Double] {
+    let definition = try Self.model(text).definition(labels: [], target: "y")
+    let compiled = try CompiledModel(definition)
+    let rows = inputs.map { [$0.isNaN ? Cell.missing : .number($0), .number(0)] }
+    guard case .numbers(let numbers)? = try compiled.answers(for: rows).first(where: { $0.name == name })?.answer
+    else { return [] }
+    return numbers
+  }
+
+  @Test func xgboostGoesRightAtItsThresholdAndAddsTheBaseScore() throws {
+    #expect(
+      try answers(Self.xgboost(), "prediction", for: [1.49, 1.5, 1.51, .nan]) == [0.25, 1, 1, 0.25])
+    // 1.5 − 2⁻⁵⁰ is 1.5 in fp32, in which XGBoost compares.
+    #expect(try answers(Self.xgboost(), "prediction", for: [1.5 - 0x1p-50]) == [1])
+  }
+
+  @Test func xgboostsBaseScoreStandsInTheSpaceOfTheAnswers() throws {
+    // logit(0.5) = 0; logit(0.8) = ln 4.
+    let half = try answers(Self.xgboost(objective: "binary:logistic"), "raw", for: [0])
+    #expect(half == [-0.25])
+    let larger = try answers(Self.xgboost(objective: "binary:logistic", baseScore: "[8E-1]"), "raw", for: [0])
+    #expect(abs(larger[0] - (Foundation.log(4) - 0.25)) < 1e-6)
+    let counts = try answers(Self.xgboost(objective: "count:poisson", baseScore: "2"), "prediction", for: [0, 2])
+    #expect(abs(counts[0] - 2 * Foundation.exp(-0.25)) < 1e-6)
+    #expect(abs(counts[1] - 2 * Foundation.exp(0.5)) < 1e-6)
+    // logitraw's score is a logit already.
+    #expect(try answers(Self.xgboost(objective: "binary:logitraw"), "prediction", for: [0]) == [0.25])
+  }
+
+  @Test func xgboostsListedCategoriesGoRight() throws {
+    let tree = Self.xgboostTree
+      .replacingOccurrences(of: #""split_type": [0, 0, 0]"#, with: #""split_type": [1, 0, 0]"#)
+      .replacingOccurrences(
+        of: #""tree_param""#,
+        with: """
+          "categories": [1, 3], "categories_nodes": [0], "categories_segments": [0], "categories_sizes": [2],
+          "tree_param"
+          """
+      )
+    let found = try answers(Self.xgboost(tree: tree), "prediction", for: [0, 1, 2, 3, 40, -1, .nan])
+    #expect(found == [0.25, 1, 0.25, 1, 0.25, 0.25, 0.25])
+  }
+
+  @Test func lightGBMGoesLeftAtItsThresholdInDoublePrecision() throws {
+    let found = try answers(
+      Self.lightGBM(), "prediction", for: [1.5, 1.5.nextUp, .nan, 0])
+    #expect(found == [-0.25, 0.5, 0.5, -0.25])
+  }
+
+  @Test func lightGBMTreatsMissingValuesAsTheSplitSays() throws {
+    // Type of decision: bit 1 is the default direction; bits 2 and 3 say what is missing: 0 none, 1 zeros, 2 NaN.
+    #expect(try answers(Self.lightGBM(decision: 0), "prediction", for: [.nan, 0]) == [-0.25, -0.25])
+    #expect(try answers(Self.lightGBM(decision: 4), "prediction", for: [.nan, 0, 1e-36]) == [0.5, 0.5, 0.5])
+    #expect(try answers(Self.lightGBM(decision: 6), "prediction", for: [.nan, 0]) == [-0.25, -0.25])
+    #expect(try answers(Self.lightGBM(decision: 10), "prediction", for: [.nan, 2]) == [-0.25, 0.5])
+  }
+
+  @Test func lightGBMsSigmoidScalesTheSum() throws {
+    let found = try answers(Self.lightGBM(objective: "binary sigmoid:2"), "probabilities", for: [2])
+    let expected = 1 / (1 + Foundation.exp(-2 * 0.5))
+    #expect(abs(found[1] - expected) < 1e-6)
+    #expect(abs(found[0] - (1 - expected)) < 1e-6)
+  }
+
+  @Test func aForestOfLightGBMIsAveraged() throws {
+    var text = Self.lightGBM(header: "average_output\n")
+    let first = try #require(text.range(of: "Tree=0")).lowerBound
+    let tree = text[first..<(try #require(text.range(of: "end of trees")).lowerBound)]
+    text = text.replacingOccurrences(
+      of: "end of trees",
+      with: tree.replacingOccurrences(of: "Tree=0", with: "Tree=1").replacingOccurrences(
+        of: "leaf_value=-0.25 0.5", with: "leaf_value=1 2") + "end of trees")
+    #expect(try answers(text, "prediction", for: [0, 2]) == [0.375, 1.25])
+  }
+
+  @Test func aModelOfEachLibraryBecomesABundle() throws {
+    for name in ImportFixtures.names {
+      var settings = ImportSettings(model: try ModelID("m"))
+      settings.target = "y"
+      let bundle = try ModelImport(path: ImportFixtures.path(name), settings: settings).run()
+      let version = try #require(ModelVersion(1))
+      #expect(try !bundle.encode(version: version, signing: []).isEmpty, "\(name)")
+      #expect(!bundle.contents.golden.isEmpty, "\(name)")
+    }
+  }
+
+  @Test func namesAndCategoriesComeAlong() throws {
+    for name in ["xgboost.json", "xgboost.ubj", "catboost.json", "lightgbm.txt"] {
+      let features = try ModelImport.parse(ImportFixtures.bytes(name), ImportSettings(model: ModelID("m"))).features
+      #expect(features.map(\.name) == ["age", "income", "colour"], "\(name)")
+      #expect(features[0].kind == .numeric)
+      guard case .categorical(let categories, _) = features[2].kind else {
+        Issue.record("\(name): expected a categorical feature")
+        continue
+      }
+      // CatBoost's file has the categories that some tree asks about.
+      #expect(name == "catboost.json" ? categories == ["red"] : categories == ["blue", "green", "red"], "\(name)")
+    }
+  }
+
+  @Test func wordsForMissingValuesAreReadAsEverywhere() throws {
+    let folder = try TemporaryDirectory()
+    let model = try folder.write(Self.lightGBM(), to: "model.txt")
+    let data = try folder.write("b, a\n0,1.5\n0, NA\n0,n/a\nfalse,TRUE\n", to: "rows.csv")
+    let expected = try folder.write("prediction\n-0.25\n0.5\n0.5\n-0.25\n", to: "expected.csv")
+    var settings = ImportSettings(model: try ModelID("m"))
+    (settings.data, settings.expected) = (data, expected)
+    let bundle = try ModelImport(path: model, settings: settings).run()
+    #expect(bundle.agreement == "prediction: all 4 equal")
+  }
+
+  @Test func anAnswerThatDiffersIsRefusedByItsRow() throws {
+    let folder = try TemporaryDirectory()
+    var settings = ImportSettings(model: try ModelID("m"))
+    settings.data = try folder.write("a,b\n1,0\n2,0\n", to: "rows.csv")
+    settings.expected = try folder.write("prediction\n-0.25\n0.25\n", to: "expected.csv")
+    let path = try folder.write(Self.lightGBM(), to: "model.txt")
+    let error = #expect(throws: TrainingError.self) { try ModelImport(path: path, settings: settings).run() }
+    #expect(
+      error?.message.hasSuffix(
+        #"row 2, column "prediction": expected 0.25 of the library, found 0.5 of the imported model"#) == true)
+  }
+}
+
+/// The small models of `Tests/import/fixtures`, which their libraries wrote.
+enum ImportFixtures {
+  static let names = [
+    "catboost-lossguide.json", "catboost.json", "lightgbm-forest.txt", "lightgbm.txt", "sklearn-boosting.json",
+    "sklearn-forest.json", "xgboost-dart.json", "xgboost.json", "xgboost.ubj",
+  ]
+
+  static func path(_ name: String) -> String {
+    URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+      .appendingPathComponent("import/fixtures/\(name)").path
+  }
+
+  static func bytes(_ name: String) throws -> [UInt8] {
+    Array(try Data(contentsOf: URL(fileURLWithPath: path(name))))
+  }
+}
