@@ -22,7 +22,7 @@ FENCE = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
 # At least two capitals, so that words of prose do not count.
 CAMEL = re.compile(r"[a-zA-Z][a-z]+(?:[A-Z][a-z0-9]+)+[A-Z]?\w*|[a-z]+[A-Z]\w*[A-Z]\w*")
 # Names that belong to other programs: systemd and Kubernetes.
-FOREIGN = {"LoadCredential", "subPath"}
+FOREIGN = {"LoadCredential", "binaryData", "preStop", "subPath"}
 IMPORT = re.compile(r"^(?:@\w+ )*(?:public |package |internal |private )?import (\w+)", re.MULTILINE)
 # A path with a placeholder or a pattern names no single file.
 PLACEHOLDER = re.compile(r"[<>*{}$…]|[A-Z]{3,}\b(?!\.md)")
