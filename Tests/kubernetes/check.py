@@ -141,8 +141,8 @@ class Pod:
         secret = self.places["/etc/needletail-tls"]
         self.run(
             "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-            "-days", "1", "-subj", "/CN=needletail", "-addext", "subjectAltName=DNS:localhost", "-keyout", secret / "tls.key",
-            "-out", secret / "tls.crt",
+            "-days", "1", "-subj", "/CN=needletail", "-addext", "subjectAltName=DNS:localhost", "-keyout",
+            secret / "tls.key", "-out", secret / "tls.crt",
         )  # fmt: skip
         made = self.run(PROGRAMS / "needletail", "key", "generate", "checkout")
         (work / "checkout.key").write_text(made.stdout)
