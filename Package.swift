@@ -48,6 +48,7 @@ let package = Package(
     .target(name: "CNeedletailKernels", cSettings: cSettings),
     .target(name: "CNeedletailSockets", cSettings: cSettings),
     .target(name: "CNeedletailSystem"),
+    .target(name: "CNeedletailTraining", dependencies: ["CNeedletailKernels"], cSettings: cSettings),
     .target(name: "CNeedletailProto", linkerSettings: [.linkedLibrary("protobuf-c")]),
     .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
     .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
@@ -188,8 +189,8 @@ let package = Package(
     .target(
       name: "NeedletailTraining",
       dependencies: [
-        "COpenBLAS", "NeedletailCore", "NeedletailSystem", "NeedletailCrypto", "NeedletailBundle", "NeedletailEngine",
-        "NeedletailCSV", "NeedletailYAML",
+        "CNeedletailTraining", "COpenBLAS", "NeedletailCore", "NeedletailSystem", "NeedletailCrypto",
+        "NeedletailBundle", "NeedletailEngine", "NeedletailCSV", "NeedletailYAML",
         .product(name: "Yams", package: "Yams"),
       ],
       swiftSettings: swiftSettings),
@@ -267,7 +268,7 @@ let testedModules: [(name: String, extra: [Target.Dependency])] = [
       .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),
     ]
   ),
-  ("NeedletailTraining", ["NeedletailBundle", "NeedletailCSV", "NeedletailEngine"]),
+  ("NeedletailTraining", ["CNeedletailTraining", "NeedletailBundle", "NeedletailCSV", "NeedletailEngine"]),
 ]
 
 /// Modules whose tests are built: `NEEDLETAIL_TESTS` names some, separated by spaces, or `none`; without it, all.

@@ -77,7 +77,7 @@ public struct TrainingRun {
       metrics: metrics.filter { $0.value.isFinite }, lineage: lineage)
     return TrainedModel(
       configuration: configuration, contents: contents, data: data, fp32: fp32, chosen: chosen, decision: decision,
-      notes: fitted.notes, fitSeconds: fitSeconds)
+      notes: fitted.notes, importance: fitted.importance, fitSeconds: fitSeconds)
   }
 }
 
@@ -93,6 +93,8 @@ public struct TrainedModel {
   let decision: QuantisationGate.Decision
   /// Sentences of the family about its training.
   public let notes: [String]
+  /// Use that the model makes of each feature; empty for families that do not tell.
+  public let importance: [FeatureImportance]
   /// Time from the start of the run to the fitted model, reading included.
   public let fitSeconds: Double
 

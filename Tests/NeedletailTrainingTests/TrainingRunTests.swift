@@ -103,8 +103,8 @@ import Testing
   }
 
   @Test(arguments: [
-    ("kind", "linear_regression", "classification", "logistic_regression or mlp"),
-    ("x", "logistic_regression", "regression", "linear_regression or mlp"),
+    ("kind", "linear_regression", "classification", "gbdt or logistic_regression or mlp"),
+    ("x", "logistic_regression", "regression", "gbdt or linear_regression or mlp"),
   ])
   func refusesAFamilyThatCannot(target: String, family: String, task: String, others: String) throws {
     let error = #expect(throws: TrainingError.self) {

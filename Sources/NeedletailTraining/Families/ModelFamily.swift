@@ -56,6 +56,27 @@ public protocol FittedModel: Sendable {
   func export(into graph: inout GraphBuilder, input: Int) throws(TrainingError) -> OutputHead
   /// Sentences about the fit, for the result table: `converged after 34 iterations`.
   var notes: [String] { get }
+  /// Use that the model makes of each feature, in schema order. Default: none, for families that do not tell.
+  var importance: [FeatureImportance] { get }
+}
+
+extension FittedModel {
+  public var importance: [FeatureImportance] { [] }
+}
+
+/// Use that a model makes of one feature.
+public struct FeatureImportance: Equatable, Sendable {
+  public var name: String
+  /// Part of the reduction of the training loss that is owed to splits by the feature; all features add up to 1.
+  public var gainShare: Double
+  /// Number of splits by the feature.
+  public var splits: Int
+
+  public init(name: String, gainShare: Double, splits: Int) {
+    self.name = name
+    self.gainShare = gainShare
+    self.splits = splits
+  }
 }
 
 /// Meaning of the last value of a family's nodes. Every case holds the index of that value.
@@ -124,6 +145,7 @@ public struct EpochReport: Sendable {
 /// The model families by name, in the order in which messages list them.
 public enum FamilyRegistry {
   public static let all: [any ModelFamily] = [
+    GBDT(),
     LinearRegression(),
     LogisticRegression(),
     MLP(),

@@ -178,6 +178,9 @@ public struct ResultsTable {
     lines.append("")
     lines.append("  " + terminal.dim("quantisation") + "  " + trained.quantisation)
     for note in trained.notes { lines.append("  " + terminal.dim("training    ") + "  " + note) }
+    if let importance = Self.importance(trained.importance) {
+      lines.append("  " + terminal.dim("importance  ") + "  " + importance)
+    }
     for warning in trained.warnings { lines.append("  " + terminal.yellow("warning     ") + "  " + warning) }
     for path in paths {
       let label = path.label + String(repeating: " ", count: max(0, 12 - path.label.count))
@@ -211,6 +214,18 @@ public struct ResultsTable {
       lines.append("  " + terminal.dim(label) + "  " + path.path)
     }
     return lines.joined(separator: "\n") + "\n"
+  }
+
+  /// The features that matter most by gain: `bmi 41 %, bp 17 %, 8 others 42 %`.
+  private static func importance(_ features: [FeatureImportance]) -> String? {
+    let sorted = features.sorted { $0.gainShare > $1.gainShare }
+    guard let first = sorted.first, first.gainShare > 0 else { return nil }
+    let shown = sorted.prefix(5)
+    func percent(_ share: Double) -> String { Figures.fixed(share * 100, 0) + " %" }
+    var parts = shown.map { "\($0.name) \(percent($0.gainShare))" }
+    let others = sorted.dropFirst(shown.count)
+    if !others.isEmpty { parts.append("\(others.count) others \(percent(others.reduce(0) { $0 + $1.gainShare }))") }
+    return parts.joined(separator: ", ")
   }
 
   private func heading(_ trained: TrainedModel, _ version: ModelVersion) -> [String] {

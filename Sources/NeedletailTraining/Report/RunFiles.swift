@@ -110,6 +110,7 @@ extension TrainedModel {
     }
     let isQuantised = !decision.int8Layers.isEmpty
     let dataset = data.dataset
+    let features: Document = importance.isEmpty ? .null : .list(importance.map(\.document))
     return .section([
       .init("model", .text(configuration.model.name)),
       .init("version", .integer(Int(clamping: version.number))),
@@ -148,10 +149,19 @@ extension TrainedModel {
       .init("microseconds_per_row_fp32", isQuantised ? .number(fp32.microsecondsPerRow) : .null),
       .init("fit_seconds", .number(fitSeconds)),
       .init("golden_samples", .integer(contents.golden.count)),
+      .init("importance", features),
       .init("notes", .list(notes.map { .text($0) })),
       .init("warnings", .list(warnings.map { .text($0) })),
       .init("seed", .integer(Int(configuration.seed))),
       .init("data_sha256", .text(dataset.sha256)),
+    ])
+  }
+}
+
+extension FeatureImportance {
+  fileprivate var document: Document {
+    .section([
+      .init("feature", .text(name)), .init("gain_share", .number(gainShare)), .init("splits", .integer(splits)),
     ])
   }
 }

@@ -1,0 +1,69 @@
+import NeedletailCore
+import NeedletailEngine
+import Testing
+
+@testable import NeedletailTraining
+
+/// Columns, targets and settings of a fit, without files.
+struct TreeFit {
+  var columns: [Table.Column]
+  var targets: [Double]
+  var classCount = 0
+  var model: [String: Document] = [:]
+  var training: [String: Document] = [:]
+  /// Rows that only steer: the last ones.
+  var validationCount = 0
+  var seed: UInt64 = 1
+  var progress: (EpochReport) -> Void = { _ in }
+
+  /// One tree with exact leaves, which hand-made expectations are for.
+  static let oneTree: ([String: Document], [String: Document]) = (
+    ["trees": .integer(1)],
+    ["learning_rate": .number(1), "l2": .number(0), "rows_min": .integer(1), "patience": .integer(0)]
+  )
+
+  func inputs(_ rows: [Int]) throws -> FeatureColumns {
+    let table = Table(columns: columns, rowNumbers: targets.indices.map { $0 + 1 })
+    let run = try RunConfiguration(
+      yaml: "data: { files: a.csv }\nfeatures: { unknown: zeros }\ntarget: { column: y }\nmodel: { family: gbdt }\n",
+      file: "run.yaml", directory: "/")
+    let train = Array(0..<(targets.count - validationCount))
+    let preprocessing = try Preprocessing(features: table, rows: train, target: "y", configuration: run)
+    return try FeatureColumns(preprocessing, table, rows: rows)
+  }
+
+  func run() throws -> FittedTrees {
+    func merged(_ settings: [Setting], _ own: [String: Document]) -> Document {
+      .section(settings.map { .init($0.key, own[$0.key] ?? $0.fallback) })
+    }
+    let split = targets.count - validationCount
+    let context = FitContext(
+      task: classCount == 0 ? .regression : .classification, classCount: classCount,
+      train: Samples(inputs: try inputs(Array(0..<split)), targets: Array(targets[..<split])),
+      validation: Samples(inputs: try inputs(Array(split..<targets.count)), targets: Array(targets[split...])),
+      model: merged(GBDT().modelSettings, model), training: merged(GBDT().trainingSettings, training), seed: seed,
+      progress: progress)
+    return try #require(try GBDT().fit(context) as? FittedTrees)
+  }
+}
+
+/// Sums of trees for one row of numbers and codes, by plain recursion.
+func treeSums(_ model: TreeModel, _ row: [Double]) -> [Double] {
+  var sums = [Double](repeating: 0, count: model.outputs)
+  for tree in model.trees {
+    var node = tree.nodes[tree.root]
+    while case .split(let split) = node {
+      let x = row[split.column]
+      var goesLeft = split.missing == .left
+      if !x.isNaN {
+        switch split.test {
+        case .threshold(let threshold): goesLeft = x <= threshold
+        case .categories(let codes): goesLeft = codes.contains(Int(x))
+        }
+      }
+      node = tree.nodes[goesLeft ? split.left : split.right]
+    }
+    if case .leaf(let values) = node { sums[tree.output] += values[0] }
+  }
+  return zip(sums, model.bias).map { $0 + $1 }
+}
