@@ -1,4 +1,4 @@
-// What the layouts of blocks of rows share: every split of complete trees as one comparison of a block.
+// The common part of the layouts of blocks of rows: every split of complete trees as one comparison of a block.
 #pragma once
 
 #include "nt_trees_internal.h"

@@ -18,7 +18,7 @@ typedef struct compact_node {
   uint32_t distance_rank;
 } compact_node;
 
-/// What stands at the start of the packed form; offsets in bytes from there.
+/// The header of the packed form; offsets in bytes from there.
 typedef struct compact_header {
   uint32_t tree_count;
   size_t range_first, first_node, steps, nodes, values;

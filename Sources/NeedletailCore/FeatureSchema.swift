@@ -103,7 +103,7 @@ public struct Feature: Equatable, Sendable {
 }
 
 extension FeatureSchema {
-  /// What contradicts the schema's own rules for text: names, categories or missing words that the rules would read
+  /// The contradiction to the schema's own rules for text: names, categories or missing words that the rules would read
   /// as another text, or as one another.
   ///
   /// - Returns: one sentence; nil where all is well, or the schema has no rules.

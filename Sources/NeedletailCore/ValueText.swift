@@ -11,7 +11,7 @@ public struct ValueRules: Equatable, Sendable {
     self.missing = missing
   }
 
-  /// What spreadsheets, databases, R and Python write for a missing value.
+  /// The words that spreadsheets, databases, R and Python write for a missing value.
   public static let missingDefault = [
     "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NULL", "null", "None", "?",
   ]

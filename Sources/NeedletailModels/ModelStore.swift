@@ -18,7 +18,7 @@ public final class ModelStore: Service {
   /// Whether there is a place for what is undone or quarantined to outlive the process; see
   /// ``StoreStatus/stateProblem``.
   public let isStateDurable: Bool
-  /// What live versions answer lately.
+  /// Recent traffic of live versions.
   package let traffic: TrafficReader
 
   private let registry: ModelRegistry
@@ -131,7 +131,7 @@ public final class ModelStore: Service {
   public func events() -> AsyncStream<LifecycleEvent> { board.events() }
 }
 
-/// What a ``ModelStore`` watches and how it loads.
+/// Settings of a ``ModelStore``: the store it watches, and how it loads.
 public struct StoreConfiguration: Sendable {
   /// Where bundles and rollout files lie.
   public enum Source: Sendable {
@@ -164,7 +164,7 @@ public struct StoreConfiguration: Sendable {
   public var memoryBytesMax: UInt64?
   /// Where the store keeps what must outlive the process.
   public var state = StateDirectory.inMemory
-  /// What has to serve before the server is ready.
+  /// Models that have to serve before the server is ready.
   public var readiness = ReadinessPolicy.allModels
 
   public init(source: Source, trust: Trust) {

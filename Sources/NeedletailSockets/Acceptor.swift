@@ -8,8 +8,8 @@ public import NeedletailSystem
 public struct Peer: Equatable, Sendable {
   /// `10.0.0.7:41234`, or `uid 1000, pid 42` over a Unix socket; empty if the connection is gone.
   public let text: String
-  /// What several connections of one peer have in common: the address without its port, of IPv6 the network of 64 bits, or
-  /// the user.
+  /// The common part of several connections of one peer: the address without its port, of IPv6 the network of 64 bits,
+  /// or the user.
   public let host: String
 
   public init(text: String, host: String) {

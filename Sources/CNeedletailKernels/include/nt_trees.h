@@ -146,7 +146,7 @@ size_t nt_trees_layouts(nt_isa isa, const nt_trees_layout **layouts);
 #define NT_TREES_BUCKETS 10
 extern const uint32_t nt_trees_bucket_rows[NT_TREES_BUCKETS];
 
-/// What sums the rows of a bucket; the packed form belongs to the layout.
+/// The kernel that sums the rows of a bucket; the packed form belongs to the layout.
 typedef struct nt_trees_choice {
   nt_trees_function run;
   const void *packed;
@@ -159,7 +159,7 @@ typedef struct nt_trees {
   void (*rank)(const nt_ranks *ranks, const void *x, size_t rows, size_t lanes, uint8_t *v);
   /// Per output: what a sum starts with, and what is added in the end; null: zeros.
   const double *start, *bias;
-  /// What sums are divided by; 1 for none.
+  /// The divisor of the sums; 1 for none.
   double divisor;
   uint32_t range_count, width;
   bool sums_f32;

@@ -7,7 +7,7 @@ public struct PlanBuilder {
   /// Scratch that steps read and write; its place is planned once all steps are known.
   struct Buffer {
     var bytesPerItem: Int
-    /// What a step needs beside that, however many items it computes.
+    /// The need of a step beside that, however many items it computes.
     var bytesOnce = 0
     var domain: ValueType.Domain
     /// Steps between which its bytes must stay untouched, both inclusive; −1: there before the first step.

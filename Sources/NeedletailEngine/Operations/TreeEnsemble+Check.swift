@@ -13,7 +13,7 @@ struct TreeShape {
     var depth = 0
   }
 
-  /// What is wrong with the trees, in one sentence.
+  /// The fault of the trees, in one sentence.
   struct Fault: Error {
     var message: String
     var isTooMany = false

@@ -9,7 +9,8 @@ internal import NeedletailCore
 /// The arrays are those of the message: trees stand in preorder, so there is no child index that could be wrong and no
 /// cycle. What holds in the message's fields is told in `bundle.proto`.
 public struct TreeEnsemble: GraphOperation {
-  /// What sends a row to the left child of a numeric split with threshold t. NaN is treated as ``Missing`` says.
+  /// The comparison that sends a row to the left child of a numeric split with threshold t. NaN is treated as
+  /// ``Missing`` says.
   public enum Comparison: UInt8, Sendable, CaseIterable {
     /// x < t, as in XGBoost.
     case below = 0
@@ -23,7 +24,7 @@ public struct TreeEnsemble: GraphOperation {
     case float64 = 2
   }
 
-  /// What a split does with a missing value, which is NaN.
+  /// The way of a missing value, which is NaN, at a split.
   public enum Missing: UInt8, Sendable, CaseIterable, BitwiseCopyable {
     case left = 0
     case right = 1

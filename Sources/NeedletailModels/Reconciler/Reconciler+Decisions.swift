@@ -35,7 +35,7 @@ extension Reconciler {
     return pending.take()
   }
 
-  /// What the policy is told of these versions.
+  /// The candidates for the policy, made from these versions.
   func candidates(_ keys: some Sequence<VersionKey>) -> [VersionPolicy.Candidate] {
     keys.compactMap { key in
       guard let record = records[key] else { return nil }
@@ -128,7 +128,7 @@ extension Reconciler {
     if isSettled && !isReady { isReady = obstacles(modelStatuses).isEmpty }
   }
 
-  /// What keeps the server from being ready, one sentence each.
+  /// Obstacles to being ready, one sentence each.
   private func obstacles(_ models: [ModelStatus]) -> [String] {
     guard readiness != .anything else { return [] }
     guard isStoreReadable else { return ["the store cannot be read"] }

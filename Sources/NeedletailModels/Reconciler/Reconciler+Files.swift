@@ -1,7 +1,7 @@
 internal import NeedletailBundle
 internal import NeedletailCore
 
-/// What a snapshot says of one file, and what is said of the file of a version.
+/// A snapshot's finding on one file, and the words for the file of a version.
 extension Reconciler {
   /// Takes in a known version as the store holds it now.
   mutating func observe(_ bundle: StoredBundle, now: Moment) {
@@ -44,7 +44,7 @@ extension Reconciler {
     }
   }
 
-  /// What the length and the header alone say of a file that is not in memory.
+  /// The finding from length and header alone on a file that is not in memory.
   private mutating func judgeByHeader(_ bundle: StoredBundle, _ record: VersionRecord, now: Moment) {
     switch bundle.completeness {
     case .complete:

@@ -36,7 +36,7 @@ package struct Reconciler: Sendable {
     case changed
   }
 
-  /// What a verified bundle is.
+  /// The identity of a verified bundle.
   package struct Identity: Sendable, Equatable {
     /// SHA-256 of the manifest, lower-case hexadecimal.
     package let digest: String
@@ -49,7 +49,7 @@ package struct Reconciler: Sendable {
     }
   }
 
-  /// What requests may reach of one model.
+  /// The part of one model that requests may reach.
   package struct TableEntry: Sendable, Equatable {
     package let model: ModelID
     /// Newest first.
@@ -61,7 +61,7 @@ package struct Reconciler: Sendable {
     package var isRetired = false
     package var routing = ModelRouting()
 
-    /// What a caller is told while no version is live.
+    /// The answer to a caller while no version is live.
     var noneLive: ServingError {
       ModelTable.Entry(model: model, live: [], serving: nil, awaited: awaited, isRetired: isRetired).noneLive
     }
@@ -88,7 +88,7 @@ package struct Reconciler: Sendable {
   package internal(set) var isReady = false
   /// The table as last published.
   package internal(set) var table: [TableEntry] = []
-  /// What the present call has led to so far.
+  /// Actions that the present call has led to so far.
   var pending = PendingActions()
 
   /// - Parameter memories: what was remembered of rollouts before the restart.
@@ -245,7 +245,7 @@ package struct Reconciler: Sendable {
 }
 
 extension Reconciler {
-  /// What the driver has to do, in the order in which one call returns it.
+  /// Work for the driver, in the order in which one call returns it.
   ///
   /// 1. **Remember** before publish: what was undone or quarantined is on the disk before a caller can see it. A crash
   ///    between the two repeats a decision that nobody has seen; the other order could bring a version back that callers

@@ -18,7 +18,7 @@ package struct VersionPolicy: Sendable {
     self.keep = keep
   }
 
-  /// What the policy knows of one version.
+  /// The policy's knowledge of one version.
   package struct Candidate: Sendable, Equatable {
     package enum Standing: Sendable {
       case live
@@ -81,7 +81,7 @@ package struct VersionPolicy: Sendable {
     return decision
   }
 
-  /// What would serve if `version` were quarantined; nil if nothing good would.
+  /// The version that would serve if `version` were quarantined; nil if nothing good would.
   package func fallback(
     from version: ModelVersion, _ candidates: [Candidate], rollout: RolloutPolicy, memory: RolloutMemory,
     isHeld: Bool = false

@@ -1,20 +1,20 @@
 internal import NeedletailBundle
 package import NeedletailCore
 
-/// What the reconciler knows of one version.
+/// The reconciler's knowledge of one version.
 struct VersionRecord: Sendable {
   /// The bundle as last listed; nil once the store does not hold it any more.
   private(set) var bundle: StoredBundle?
   var lifecycle: VersionLifecycle
   /// Fingerprint that was last handed to the loader, or judged by its header; nil if the bundle must be looked at.
   var attempted: StoreFingerprint?
-  /// What it is and who signed it; nil until it was verified.
+  /// Its identity and its signer; nil until it was verified.
   var identity: Reconciler.Identity?
   /// Bytes of memory; 0 while it is not loaded.
   var residentBytes = 0
   /// False from the moment it is live until it was told, which follows the table that shows it.
   var isAnnounced = true
-  /// What is odd about the file of a live version; empty otherwise.
+  /// The oddity of a live version's file; empty otherwise.
   var remark = ""
   /// Why a live version is no longer trusted.
   var distrust: Rejection?
@@ -67,7 +67,7 @@ struct VersionRecord: Sendable {
     }
   }
 
-  /// What a live version is listed with.
+  /// The entry under which a live version is listed.
   var liveReason: String {
     guard let distrust else { return remark }
     let alarm = "no longer trusted: \(distrust.message); serving until another version is live"
@@ -123,7 +123,7 @@ struct VersionRecord: Sendable {
     retries = 0
   }
 
-  /// What people see of it.
+  /// Its status as people see it.
   /// - Parameter entry: what requests may reach of its model.
   func status(_ version: ModelVersion, _ entry: Reconciler.TableEntry?) -> VersionStatus {
     var status = VersionStatus(

@@ -60,7 +60,7 @@ public final class ModelCounters: Sendable {
   public var requestsFailed: UInt64 { requestsByStatus.dropFirst().reduce(0) { $0 &+ $1.value } }
 }
 
-/// What a version has counted since it went live.
+/// The counts of a version since it went live.
 package struct VersionCounts: Sendable, Equatable {
   /// Calls that were answered, or that failed for a reason that may lie with the version.
   package var requests: UInt64 = 0
@@ -102,7 +102,7 @@ package struct VersionCounts: Sendable, Equatable {
       || computeMicroseconds > later.computeMicroseconds
   }
 
-  /// What was counted between two readings.
+  /// The counts between two readings.
   /// - Precondition: `b` is not ``isAhead(of:)`` `a`.
   static func - (a: VersionCounts, b: VersionCounts) -> VersionCounts {
     var difference = VersionCounts()

@@ -40,8 +40,8 @@ public final class ModelTable: @unchecked Sendable {
       self.isRetired = isRetired
     }
 
-    /// What a call is told while no version is live. A model that the store holds is not "not found": a client that never
-    /// tries again would miss the version that is being loaded, or that replaces a rejected one.
+    /// The answer to a call while no version is live. A model that the store holds is not "not found": a client that
+    /// never tries again would miss the version that is being loaded, or that replaces a rejected one.
     var noneLive: ServingError {
       let name = model.name.quotedForMessage
       if isRetired { return .notFound("model \(name): retired, it serves no version") }

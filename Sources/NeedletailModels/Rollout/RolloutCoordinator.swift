@@ -2,7 +2,7 @@ internal import NeedletailCore
 internal import NeedletailMetrics
 internal import NeedletailYAML
 
-/// What rollouts need beside the reconciler: their memory on the disk, and the guard's verdicts on live versions.
+/// The needs of rollouts beside the reconciler: their memory on the disk, and the guard's verdicts on live versions.
 /// Belongs to ``ControlLoop``.
 struct RolloutCoordinator {
   private let eventLog: EventLog
@@ -20,7 +20,7 @@ struct RolloutCoordinator {
 
   // MARK: memory
 
-  /// What was remembered before the restart. State that cannot be read is an alarm, not an end.
+  /// The memory from before the restart. State that cannot be read is an alarm, not an end.
   mutating func recall() -> [ModelID: RolloutMemory] {
     let remembered = file.read() ?? RolloutMemoryFile()
     var memories: [ModelID: RolloutMemory] = [:]
@@ -69,7 +69,7 @@ struct RolloutCoordinator {
   }
 }
 
-/// What must not be forgotten of one model's rollout when the server stops: which versions served, which are
+/// The memory of one model's rollout that outlives the server: which versions served, which are
 /// quarantined, and the last rollout file that was good.
 package struct RolloutMemory: Sendable, Equatable, Codable {
   /// A version that gets no traffic, though the rollout file gives it some.
@@ -133,7 +133,7 @@ package struct RolloutMemoryFile: Sendable, Equatable, Codable {
   package init() {}
 }
 
-/// What the reconciler keeps of one model's rollout.
+/// The state of one model's rollout in the reconciler.
 package struct ModelRollout: Sendable, Equatable {
   /// The policy in force: that of the last file that was good, or none.
   package var policy = RolloutPolicy()

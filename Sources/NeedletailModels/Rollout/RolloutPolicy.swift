@@ -1,7 +1,7 @@
 public import NeedletailCore
 public import NeedletailYAML
 
-/// What an operator orders for one model's versions: the content of its `rollout.yaml`.
+/// An operator's orders for one model's versions: the content of its `rollout.yaml`.
 public struct RolloutPolicy: Sendable, Equatable {
   public enum Serve: Sendable, Equatable {
     /// The newest version that is good.
@@ -37,7 +37,7 @@ public struct RolloutPolicy: Sendable, Equatable {
     }
   }
 
-  /// What serves; nil: the version labelled `stable`, else the latest.
+  /// The version that serves; nil: the version labelled `stable`, else the latest.
   public var serve: Serve?
   /// Labels by name.
   public var labels: [Label]

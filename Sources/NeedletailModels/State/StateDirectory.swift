@@ -224,16 +224,16 @@ private final class DirectoryLock: Sendable {
 struct StateFile<Value: Codable & Equatable & Sendable>: Sendable {
   private let name: String
   private let state: StateDirectory
-  /// What the file holds, for people.
+  /// The content of the file, in words for people.
   private let content: String
-  /// What it means that the file could not be read.
+  /// The consequence if the file cannot be read.
   private let lost: String
   private let eventLog: EventLog
   private let errors: Counter
   private let unwritten: Gauge
-  /// What is on the disk.
+  /// The content that is on the disk.
   private var written: Value?
-  /// What is to be there.
+  /// The content that is to be there.
   private var wanted: Value?
   private var failures = 0
   /// Why it is not on the disk; empty if it is, or if state is kept in memory only.
@@ -256,7 +256,7 @@ struct StateFile<Value: Codable & Equatable & Sendable>: Sendable {
     unwritten.set(0)
   }
 
-  /// What the last process left; nil if there is nothing. What cannot be read is an alarm.
+  /// The state that the last process left; nil if there is nothing. What cannot be read is an alarm.
   mutating func read() -> Value? {
     do throws(StateError) {
       written = try state.read(Value.self, from: name)

@@ -110,7 +110,7 @@ public final class EventLog: Sendable {
 
 /// Something that happened to a model, to the store or to the server, for people.
 public struct Event: Sendable, Equatable {
-  /// What it happened to.
+  /// The subject of the event.
   public enum Kind: String, Sendable, CaseIterable {
     /// A version entered a state, or its reason changed.
     case version
@@ -182,7 +182,7 @@ public struct Event: Sendable, Equatable {
   public let milliseconds: UInt64
   public let kind: Kind
   public let severity: Severity
-  /// What happened, in the server's own words.
+  /// The event in the server's own words.
   public let message: String
   public let model: ModelID?
   public let version: ModelVersion?

@@ -1,8 +1,8 @@
 public import NeedletailCore
 internal import Synchronization
 
-// What people and programs see of models: made once, by the reconciler, and rendered by all who show it: the listing and
-// its JSON, `needletail models`, the status page, Health, and the gauges of Prometheus.
+// The status of models as people and programs see it: made once, by the reconciler, and rendered by all who show it: the
+// listing and its JSON, `needletail models`, the status page, Health, and the gauges of Prometheus.
 
 /// Everything that is known of a store and its models at one moment.
 public struct StoreStatus: Sendable, Equatable {
@@ -49,7 +49,7 @@ public struct StoreStatus: Sendable, Equatable {
   }
 }
 
-/// What has to serve before a server is ready for traffic. A server that was ready stays so.
+/// Models that have to serve before a server is ready for traffic. A server that was ready stays so.
 public enum ReadinessPolicy: Sendable, Equatable {
   /// Every model of the store that is not retired, and at least one: a new server with a wrong trust file, or an empty
   /// store, must not take the place of one that works.
@@ -127,9 +127,9 @@ public struct VersionStatus: Sendable, Equatable {
   public var share = 0.0
   /// Labels whose requests it answers.
   public var labels: [String] = []
-  /// What it answers lately; nil unless it is live and was read.
+  /// Its recent traffic; nil unless it is live and was read.
   package var traffic: VersionTraffic?
-  /// What it has counted since it is live; nil unless it is live.
+  /// Its counts since it is live; nil unless it is live.
   package var counts: VersionCounts?
 
   public init(
@@ -200,7 +200,7 @@ public struct RolloutStatus: Sendable, Equatable {
   /// Whether the file in force says that the model serves nothing.
   public var isRetired: Bool { policy.isRetired }
 
-  /// What is wrong with the rollout file, in one sentence: it is not in force, or it is and is gone; empty if nothing is.
+  /// The fault of the rollout file, in one sentence: it is not in force, or it is and is gone; empty if nothing is.
   public var fileProblem: String {
     if !problem.isEmpty {
       return problem

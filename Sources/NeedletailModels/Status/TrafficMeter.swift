@@ -17,7 +17,7 @@ struct TrafficMeter {
     var buckets: [UInt64]
   }
 
-  /// What happened between two readings.
+  /// The traffic between two readings.
   private struct Interval {
     var microseconds: UInt64
     var requests: UInt64 = 0

@@ -75,7 +75,7 @@ public struct StoredBundle: Equatable, Sendable {
   public var fingerprint: StoreFingerprint
   /// Size in bytes.
   public var bytes: UInt64
-  /// What its length and its header alone tell.
+  /// The finding from its length and its header alone.
   public var completeness: BundleFile.Completeness
 
   public init(
@@ -127,7 +127,7 @@ public struct StoreSnapshot: Sendable, Equatable {
   public init() {}
 }
 
-/// What a snapshot found of one model's `rollout.yaml`.
+/// The finding of a snapshot on one model's `rollout.yaml`.
 public enum RolloutFinding: Sendable, Equatable {
   case file(RolloutFile)
   /// The file is there and cannot be used; the reason is one sentence.

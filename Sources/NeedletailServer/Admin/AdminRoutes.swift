@@ -3,10 +3,10 @@ internal import NeedletailCore
 internal import NeedletailSecurity
 internal import NeedletailWire
 
-/// What the admin port answers to which request. No sockets: a request's first line in, an answer out.
+/// The answers of the admin port, by request. No sockets: a request's first line in, an answer out.
 struct AdminRoutes: Sendable {
   let control: ControlPlane
-  /// What client certificates may read; nil: everybody who gets a connection reads everything.
+  /// The pages that client certificates may read; nil: everybody who gets a connection reads everything.
   let keys: KeySource?
 
   /// - Parameters:

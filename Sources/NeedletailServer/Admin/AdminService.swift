@@ -12,7 +12,7 @@ struct AdminService: Service {
   let connectionsMax: Int
   /// Nil: not encrypted.
   let tls: TLSSource?
-  /// What client certificates may read; nil: everybody who gets a connection reads everything.
+  /// The pages that client certificates may read; nil: everybody who gets a connection reads everything.
   let keys: KeySource?
   let control: ControlPlane
   let group: any EventLoopGroup

@@ -98,7 +98,7 @@ class ConnectionCodec {
   }
 }
 
-/// What a codec found at the front of the bytes that arrived.
+/// The finding of a codec at the front of the bytes that arrived.
 enum CodecEvent {
   /// A call. Its views are valid until the next call is taken.
   case call(RequestView)
@@ -141,7 +141,7 @@ struct PredictAnswer {
   let timing: AnswerTiming
 }
 
-/// What codecs need to know of a model version to write its answers; made once per loop and version.
+/// Facts of a model version that codecs need to write its answers; made once per loop and version.
 final class AnswerSchema {
   let model: String
   let version: UInt64

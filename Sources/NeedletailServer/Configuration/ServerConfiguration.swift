@@ -69,7 +69,7 @@ public struct ServerConfiguration: Sendable {
   public var grace: Duration = .seconds(Limits.graceSecondsDefault)
   public var stopLimit: Duration = .seconds(Limits.stopSecondsDefault)
   public var rescan: Duration = .milliseconds(Limits.rescanMillisecondsDefault)
-  /// What has to serve before the server is ready.
+  /// Models that have to serve before the server is ready.
   public var readiness = ReadinessPolicy.allModels
   /// Number of previous versions that stay in memory.
   public var keep = 1

@@ -6,7 +6,7 @@ internal import NeedletailTLS
 
 /// The way of answers from a connection's queue to its socket.
 extension Connection {
-  /// What a flush led to.
+  /// The result of a flush.
   enum Flushed {
     /// Nothing that concerns the loop.
     case done

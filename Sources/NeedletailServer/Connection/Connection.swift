@@ -58,7 +58,7 @@ final class Connection {
 
   // MARK: bytes
 
-  /// What a read of the socket brought.
+  /// The result of one read of the socket.
   enum Received {
     /// Bytes of calls.
     case bytes

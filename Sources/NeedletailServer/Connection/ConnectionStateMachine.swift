@@ -91,7 +91,7 @@ struct ConnectionStateMachine: ~Copyable {
     case unauthenticated
   }
 
-  /// What to do about the end of a connection.
+  /// The way in which a connection ends.
   enum EndAction {
     case wait
     /// Add the last bytes of encryption, then ask again.

@@ -239,7 +239,7 @@ extension ServingLoop {
     }
   }
 
-  /// What a caller may read of an error.
+  /// The part of an error that a caller may read.
   private func shown(_ error: ServingError, to connection: Connection) -> ServingError {
     control.readiness.judged(error.showing(connection.access.visibleModels))
   }

@@ -72,7 +72,7 @@ final class AuditLog: Sendable {
   }
 }
 
-/// What hosts were refused of late: which refusal is worth a line, and how long its answer waits. Pure.
+/// The hosts that were refused of late: which refusal is worth a line, and how long its answer waits. Pure.
 struct RefusalLedger {
   struct Entry: Equatable {
     /// Refusals of the host since it was last quiet, with this one.

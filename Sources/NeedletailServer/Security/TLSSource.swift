@@ -27,7 +27,7 @@ public struct TLSFiles: Equatable, Sendable {
 
 /// The certificate of a server: read at the start and when its files change. New connections use the latest.
 final class TLSSource: Sendable {
-  /// What one reading of the files gave.
+  /// The result of one reading of the files.
   private struct Loaded {
     let context: TLSContext
     /// End of the server's certificate, in Unix seconds.

@@ -44,7 +44,7 @@ struct LinearRegression: ModelFamily {
   }
 }
 
-/// What a least squares problem of this family ends in.
+/// The result of a least squares problem of this family.
 struct LinearSolution {
   /// In the units of the columns.
   var weights: [Double]

@@ -72,7 +72,7 @@ public struct RolloutReport: Sendable, Equatable {
   public var shadow: Shadow?
   /// Text of the `rollout.yaml` in force; empty if there is none.
   public var file = ""
-  /// What is wrong with the rollout file, in one sentence; empty if nothing is.
+  /// The fault of the rollout file, in one sentence; empty if nothing is.
   public var problem = ""
   /// Whether what was undone or quarantined is remembered across restarts.
   public var isDurable = false

@@ -6,7 +6,7 @@ struct ModelCard {
   private let model: ModelStatus
   /// Unix time.
   private let nowMilliseconds: UInt64
-  /// What live versions answer lately, newest version first.
+  /// Recent traffic of live versions, newest version first.
   private let traffic: [VersionTraffic]
 
   init(_ model: ModelStatus, nowMilliseconds: UInt64) {

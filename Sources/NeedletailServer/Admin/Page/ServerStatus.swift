@@ -57,7 +57,7 @@ struct ServerStatusJSON: Encodable {
     /// Part of the requests without a selector, 0 to 1, by version.
     var split: [String: Double]
     var shadow: UInt64?
-    /// What is wrong with the rollout file, in one sentence; absent if nothing is.
+    /// The fault of the rollout file, in one sentence; absent if nothing is.
     var problem: String?
     /// Named `set_aside` in JSON.
     var setAside: [Quarantined]
