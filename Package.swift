@@ -82,7 +82,10 @@ let package = Package(
     // engine what a node says, and nothing else lists operations.
     .target(
       name: "NeedletailEngine",
-      dependencies: ["CNeedletailKernels", "CNeedletailProto", "COpenBLAS", "NeedletailCore", "NeedletailProtobuf"],
+      dependencies: [
+        "CNeedletailKernels", "CNeedletailProto", "COpenBLAS", "NeedletailCore", "NeedletailSystem",
+        "NeedletailProtobuf",
+      ],
       swiftSettings: dataPlaneSettings),
 
     // Frames of calls, and files to models.

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/futex.h>
+#include <malloc.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -55,10 +56,53 @@ int32_t nt_thread_set_processors(const uint32_t *processors, size_t count) {
   return sched_setaffinity(0, sizeof set, &set) == 0 ? 0 : errno;
 }
 
-uint64_t nt_thread_processor_nanoseconds(void) {
+int32_t nt_thread_set_idle(void) {
+  struct sched_param none = {0};
+  // 0 is the calling thread.
+  return sched_setscheduler(0, SCHED_IDLE, &none) == 0 ? 0 : errno;
+}
+
+int32_t nt_thread_id(void) { return (int32_t)syscall(SYS_gettid); }
+
+static _Thread_local void *thread_local_value;
+
+void *nt_thread_local(void) { return thread_local_value; }
+
+void nt_thread_set_local(void *value) { thread_local_value = value; }
+
+static uint64_t nanoseconds_of(clockid_t clock) {
   struct timespec time = {0};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  clock_gettime(clock, &time);
   return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+}
+
+uint64_t nt_thread_processor_nanoseconds(void) { return nanoseconds_of(CLOCK_THREAD_CPUTIME_ID); }
+
+uint64_t nt_thread_processor_nanoseconds_of(int32_t thread) {
+  // The kernel's number of that thread's clock; pthread_getcpuclockid(3) makes the same from a pthread_t.
+  return nanoseconds_of((clockid_t)(~(uint32_t)thread << 3 | 6u));
+}
+
+size_t nt_heap_free_bytes(void) {
+#if defined(__GLIBC__) && __GLIBC_PREREQ(2, 33)
+  return mallinfo2().fordblks;
+#else
+  return SIZE_MAX;
+#endif
+}
+
+void nt_heap_set_count(int32_t heaps) {
+#if defined(__GLIBC__)
+  mallopt(M_ARENA_MAX, heaps);
+#else
+  (void)heaps;
+#endif
+}
+
+void nt_heap_trim(void) {
+#if defined(__GLIBC__)
+  malloc_trim(0);
+#endif
 }
 
 // Opens /dev/null as standard input, output and error where the program was started with one of them closed. Otherwise

@@ -1,5 +1,6 @@
 public import NeedletailCore
 public import NeedletailEngine
+internal import NeedletailSystem
 
 /// The decoded sections of a bundle.
 public struct BundleContents: Sendable, Equatable {
@@ -102,9 +103,11 @@ struct SectionReader {
     case .zstd:
       try Zstd.checkFrame(stored, rawBytes: entry.rawBytes, what: "section \(type)")
       // Fresh pages from the system: a frame that fails early has touched few of them.
-      let raw = UnsafeMutableRawBufferPointer.allocate(
-        byteCount: entry.rawBytes, alignment: BundleFormat.weightsAlignment)
-      defer { raw.deallocate() }
+      guard let memory = PageMemory.map(bytes: max(1, entry.rawBytes)) else {
+        throw BundleError(SystemError("map \(entry.rawBytes) bytes for section \(type)"))
+      }
+      defer { PageMemory.unmap(memory, bytes: max(1, entry.rawBytes)) }
+      let raw = UnsafeMutableRawBufferPointer(start: memory, count: entry.rawBytes)
       try Zstd.decompress(stored, into: raw, what: "section \(type)")
       return try decode(UnsafeRawBufferPointer(raw))
     }

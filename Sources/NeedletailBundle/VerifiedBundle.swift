@@ -22,15 +22,14 @@ public final class BundleFile: @unchecked Sendable {
   }
 
   private init(count: Int) throws(BundleError) {
-    let memory = mmap(nil, max(count, 1), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
-    guard let memory, memory != MAP_FAILED else {
+    guard let memory = PageMemory.map(bytes: max(count, 1)) else {
       throw BundleError(SystemError("map \(count) bytes for a bundle"))
     }
     self.memory = memory
     self.count = count
   }
 
-  deinit { munmap(memory, max(count, 1)) }
+  deinit { PageMemory.unmap(memory, bytes: max(count, 1)) }
 
   /// A copy of the bytes.
   package var bytes: [UInt8] { withBytes { Array($0) } }

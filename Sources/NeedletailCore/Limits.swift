@@ -155,6 +155,9 @@ public enum Limits {
   /// Cost above which work is not begun before answers that are ready are sent; a further write costs a tenth of
   /// it.
   public static let readyAnswersWaitNanoseconds: UInt64 = 300_000
+  /// Versions that a loop compares with a new table in one tick: some 5 µs. A version that was retired stays in memory
+  /// for as many ticks as it takes to come round to it, or until the loop's next timeout sweep.
+  public static let batchesSweptPerTick = 64
   /// Longest read pause of a peer whose calls meet a queue that is nearly full. To read and reject one call by itself
   /// takes the kernel some 12 µs of processor time; calls that were read together take little more than one. The pause
   /// adds to the time that a rejection takes.

@@ -154,6 +154,8 @@ public struct StoreConfiguration: Sendable {
   /// Full scans at least this often: events of a store are hints only.
   public var rescanInterval: Duration = .milliseconds(Limits.rescanMillisecondsDefault)
   public var planOptions = PlanOptions()
+  /// Threads that may run any version, event loops first, then workers: each has scratch for every version.
+  public var threads = 1
   /// Whether a version may be computed in another precision than its bundle stores.
   public var precision = PrecisionPolicy.stored
   public var limits = BundleLimits()

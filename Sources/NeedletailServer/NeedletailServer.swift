@@ -51,6 +51,8 @@ public final class NeedletailServer: Sendable {
     let threads = configuration.threads == 0 ? Processors.count : configuration.threads
     EnginePool.start(threads: configuration.engineThreads == 0 ? Processors.count : configuration.engineThreads)
     let workerThreads = configuration.serving.workers == 0 ? Processors.count : configuration.serving.workers
+    // Sixteen threads accept, list, load, run shadows and carry out tasks; the engine's are among those of the processors.
+    Heap.allow(threads: threads + workerThreads + 8 * Processors.count + 16)
     let metrics = MetricsRegistry(shards: threads + workerThreads)
     Self.addServerMetrics(metrics, log: log)
     let registry = ModelRegistry(readers: threads)
@@ -71,7 +73,7 @@ public final class NeedletailServer: Sendable {
         workers: workerThreads,
         inlineNanosecondsMax: UInt64(clamping: configuration.serving.inlineCost.nanoseconds),
         queueDelayNanoseconds: UInt64(clamping: configuration.serving.queueDelay.nanoseconds)),
-      counters: servingCounters, firstShard: threads)
+      firstShard: threads)
     let shared = SharedServices(
       logger: logger, control: control, metrics: metrics,
       gate: ConnectionGate(connectionsMax: configuration.limits.connectionsMax), outputBudget: outputBudget,
@@ -227,6 +229,7 @@ public final class NeedletailServer: Sendable {
     settings.readiness = configuration.readiness
     settings.planOptions.rowsMax = configuration.planRowsMax
     settings.planOptions.relaxed = configuration.relaxed
+    settings.threads = metrics.shards
     settings.precision = configuration.precision
     settings.limits = BundleLimits(
       fileBytesMax: configuration.bundleBytesMax, rawBytesMax: configuration.bundleRawBytesMax)

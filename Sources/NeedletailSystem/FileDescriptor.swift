@@ -58,19 +58,32 @@ public struct FileDescriptor: ~Copyable, Sendable {
     return Int(status.st_size)
   }
 
-  /// Reads until `buffer` is full or the file ends.
+  /// Reads until `buffer` is full or the file ends, in pieces whose pages are made present first.
   ///
   /// - Returns: bytes read; fewer than the buffer holds only at the end of the file.
   /// - Throws: the reason of the kernel, with the offset in `buffer`.
   public func read(into buffer: UnsafeMutableRawBufferPointer) throws(SystemError) -> Int {
+    guard let base = buffer.baseAddress else { return 0 }
     var found = 0
-    while let base = buffer.baseAddress, found < buffer.count {
-      let count = try SystemError.check("read \(path) at byte \(found)") {
-        Glibc.read(number, base + found, buffer.count - found)
+    var failure: SystemError?
+    // The kernel fills new pages more slowly and without a pause: half of what a call waited for was their faults.
+    Pieces.whileTrue(buffer.count) { range in
+      PageMemory.touch(base + range.lowerBound, bytes: range.count)
+      do throws(SystemError) {
+        while found < range.upperBound {
+          let count = try SystemError.check("read \(path) at byte \(found)") {
+            Glibc.read(number, base + found, range.upperBound - found)
+          }
+          guard count > 0 else { return false }
+          found += count
+        }
+        return true
+      } catch {
+        failure = error
+        return false
       }
-      guard count > 0 else { break }
-      found += count
     }
+    if let failure { throw failure }
     return found
   }
 
@@ -110,7 +123,8 @@ public struct FileDescriptor: ~Copyable, Sendable {
     var written = 0
     while let base = bytes.baseAddress, written < bytes.count {
       let what = "write \(path) after \(written) of \(bytes.count) bytes"
-      let count = try SystemError.check(what) { Glibc.write(number, base + written, bytes.count - written) }
+      let piece = min(Pieces.bytes, bytes.count - written)
+      let count = try SystemError.check(what) { Glibc.write(number, base + written, piece) }
       guard count > 0 else { throw SystemError(code: ENOSPC, what) }
       written += count
     }
@@ -184,7 +198,7 @@ public enum WholeFile {
       let found = try bytes.withUnsafeMutableBytes { buffer in
         Result { () throws(SystemError) in
           try SystemError.check("read \(path) at byte \(count)") {
-            Glibc.read(number, buffer.baseAddress! + count, buffer.count - count)
+            Glibc.read(number, buffer.baseAddress! + count, min(Pieces.bytes, buffer.count - count))
           }
         }
       }.get()

@@ -8,7 +8,7 @@ public final class NativeThread: Sendable {
   public struct Options: Sendable {
     /// Name in `top -H`, at most 15 bytes.
     public var name: String
-    /// 0 is the priority of the event loops, 19 the lowest.
+    /// 0 is the priority of the event loops, 19 the lowest that has a share of its own, and ``NativeThread/idle`` none.
     public var niceness: Int32
     /// Numbers of the processors that the thread may use; empty: those of the process.
     public var processors: [UInt32]
@@ -19,6 +19,10 @@ public final class NativeThread: Sendable {
       self.processors = processors
     }
   }
+
+  /// Niceness of a thread that runs only while no other thread wants the processor: the policy `SCHED_IDLE`, which the
+  /// kernel counts as one above 19. A thread without special rights cannot leave it.
+  public static let idle: Int32 = 20
 
   private let isRunning = Atomic(true)
   private let ended = Monitor()
@@ -57,6 +61,9 @@ public final class NativeThread: Sendable {
     ended.unlock()
   }
 
+  /// Blocks the calling thread for a while.
+  public static func sleep(microseconds: UInt32) { usleep(microseconds) }
+
   /// Processor time that the calling thread has used, in nanoseconds.
   public static var processorNanoseconds: UInt64 { nt_thread_processor_nanoseconds() }
 
@@ -78,8 +85,10 @@ public final class NativeThread: Sendable {
     let start = Unmanaged<Start>.fromOpaque(pointer).takeRetainedValue()
     let options = start.options
     nt_thread_set_name(options.name)
+    // Where the system refuses the policy, the lowest niceness is nearest.
+    let niceness = options.niceness >= idle && nt_thread_set_idle() == 0 ? 0 : min(19, options.niceness)
     // On Linux a niceness belongs to a thread, and 0 names the caller.
-    if options.niceness != 0 { setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, options.niceness) }
+    if niceness != 0 { setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, niceness) }
     if !options.processors.isEmpty { _ = nt_thread_set_processors(options.processors, options.processors.count) }
     start.body()
     start.thread.end()

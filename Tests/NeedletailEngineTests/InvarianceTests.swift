@@ -25,7 +25,7 @@ enum SharedPool {
     let rows = randomRows(200, columns: widths[0], seed: 8)
     let alone = rows.map { plan.outputs(of: [$0])[0] }
     let columns = plan.outputs[0].columns
-    let workspace = Workspace(plan)
+    let workspace = try Workspace(plan)
     let sharedBefore = EnginePool.sharedLayers
     var differing = 0
     for _ in 0..<10_000 {
@@ -61,7 +61,7 @@ enum SharedPool {
     let expected = bits(plan.outputs(of: rows)[0])
     let differing = Counter()
     DispatchQueue.concurrentPerform(iterations: 16) { _ in
-      let workspace = Workspace(plan)
+      let workspace = plan.workspace()
       for (row, cells) in rows.enumerated() { workspace.fill(row: row, with: cells) }
       for _ in 0..<50 {
         plan.run(workspace, rows: 16)

@@ -60,7 +60,7 @@ private struct OneNode {
   }
 
   func answers(_ rows: [[Double]]) -> [Float] {
-    let workspace = Workspace(plan)
+    let workspace = plan.workspace()
     let width = plan.input.element.bytes ?? 0
     for (row, cells) in rows.enumerated() {
       for (column, cell) in cells.enumerated() {
@@ -300,7 +300,7 @@ private struct OneNode {
       ],
       outputs: [.init(name: "y", value: 3, kind: .number)], tensors: [])
     let plan = try Plan(graph)
-    let workspace = Workspace(plan)
+    let workspace = try Workspace(plan)
     for (index, x) in [0.5, .nan, 2, .nan, 7, 9].enumerated() {
       workspace.input.storeBytes(of: x, toByteOffset: 8 * index, as: Double.self)
     }
@@ -320,7 +320,7 @@ private struct OneNode {
     let perToken = try Plan(graph, options: options)
     let perRow = try Plan(ModelFixtures.mlp(widths: [6, 40, 5], precision: .int8, seed: 9), rowsMax: 100)
     let tokens = randomRows(77, columns: 6, seed: 3)
-    let workspace = Workspace(perToken)
+    let workspace = try Workspace(perToken)
     for (token, cells) in tokens.enumerated() { workspace.fill(row: token, with: cells) }
     perToken.run(workspace, BatchExtent(rows: 3, units: 77))
     let found = Array(UnsafeBufferPointer(start: workspace.output(0), count: 77 * 5))

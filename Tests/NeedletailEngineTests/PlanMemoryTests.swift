@@ -130,7 +130,7 @@ import Testing
       ModelFixtures.mlp(widths: [20, 30, 5], precision: .int8, activation: .gelu),
     ] {
       let plan = try Plan(definition)
-      let workspace = Workspace(plan)
+      let workspace = try Workspace(plan)
       let count = Allocations.during { for rows in 1...64 { plan.run(workspace, rows: rows) } }
       #expect(count == 0)
     }
@@ -140,7 +140,7 @@ import Testing
   func aSharedRunAllocatesNothingOnAnyThread(precision: ModelFixtures.Precision) throws {
     SharedPool.start()
     let plan = try Plan(ModelFixtures.mlp(widths: [128, 512, 512, 10], precision: precision))
-    let workspace = Workspace(plan)
+    let workspace = try Workspace(plan)
     plan.run(workspace, rows: 64)
     let before = EnginePool.sharedLayers
     let count = Allocations.during { for _ in 0..<50 { plan.run(workspace, rows: 64) } }

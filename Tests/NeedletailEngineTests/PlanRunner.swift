@@ -3,9 +3,14 @@ import NeedletailEngine
 import NeedletailTestSupport
 
 extension Plan {
+  /// Scratch, in a process that has memory.
+  func workspace() -> Workspace {
+    do { return try Workspace(self) } catch { fatalError("\(error)") }
+  }
+
   /// All outputs for bound rows, in one run.
   func outputs(of rows: [[Float]]) -> [[Float]] {
-    let workspace = Workspace(self)
+    let workspace = workspace()
     for (row, cells) in rows.enumerated() { workspace.fill(row: row, with: cells) }
     run(workspace, rows: rows.count)
     return outputs.indices.map { index in

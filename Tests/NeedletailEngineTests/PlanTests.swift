@@ -115,7 +115,7 @@ import Testing
 
   @Test func aRunLeavesItsInputInPlace() throws {
     let plan = try Plan(ModelFixtures.mlp(widths: [8, 64, 64, 4], precision: .int8))
-    let workspace = Workspace(plan)
+    let workspace = try Workspace(plan)
     workspace.fill(row: 0, with: (0..<8).map { Float($0) - 3 })
     plan.run(workspace, rows: 1)
     let first = Array(UnsafeBufferPointer(start: workspace.output(0), count: 4))
@@ -146,7 +146,7 @@ import Testing
     let plan = try Plan(ModelFixtures.mlp(widths: [40, 300, 200, 6], precision: .int8, activation: .gelu))
     let rows = randomRows(7, columns: 40, seed: 12)
     let expected = plan.outputs(of: rows)
-    let workspace = Workspace(plan)
+    let workspace = try Workspace(plan)
     for (row, cells) in rows.enumerated() { workspace.fill(row: row, with: cells) }
     let nanoseconds = plan.timedRun(workspace, rows: 7)
     #expect(nanoseconds.count == plan.steps.count)

@@ -22,7 +22,7 @@ import Testing
     options.isa = isa
     options.rowsMax = batches.max() ?? 1
     let plan = try Plan(graph, options: options)
-    let workspace = Workspace(plan)
+    let workspace = plan.workspace()
     var found: [Float] = []
     var first = 0
     var batch = 0

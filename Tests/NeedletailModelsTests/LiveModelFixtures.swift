@@ -13,10 +13,13 @@ enum LiveModelFixtures {
   ) throws -> LiveModel {
     let model = try ModelID(name)
     let number = ModelVersion(version)!
+    let compiled = try CompiledModel(BundleFixtures.line(weight: Float(version)))
     return LiveModel(
-      model: model, version: number, compiled: try CompiledModel(BundleFixtures.line(weight: Float(version))),
+      model: model, version: number, compiled: compiled,
       digest: "digest-\(version)", signer: "", createdMilliseconds: 0, trainingMetrics: [:], lineage: nil, drift: nil,
-      warmUp: [], counters: ModelCounters(model: model, version: number, metrics: metrics), onRelease: onRelease)
+      warmUp: [], counters: ModelCounters(model: model, version: number, metrics: metrics),
+      workspaces: try WorkspaceSet(compiled.plan, threads: 0), residentBytes: compiled.plan.residentBytes,
+      onRelease: { _ in onRelease() })
   }
 
   /// One model.

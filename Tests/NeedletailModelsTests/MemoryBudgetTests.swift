@@ -97,6 +97,16 @@ struct MemoryBudgetTests {
     #expect(cost(Clip(high: [1])) < 64)
   }
 
+  @Test func layoutsOfTreesThatAreTriedAreCountedBesideThoseThatStay() {
+    let graph = BundleFixtures.trees().definition.graph
+    let node = graph.nodes.indices.first { graph.nodes[$0].operation is TreeEnsemble } ?? 0
+    let (operation, context) = (graph.nodes[node].operation, graph.context(of: node))
+    let (stays, tried) = (operation.packedBytes(context), operation.loweringBytes(context))
+    // Rows for the trials alone take 16 MiB.
+    #expect(stays > 0 && tried > 16 << 20)
+    #expect(LoadCost.packing(graph) >= UInt64(stays + tried))
+  }
+
   @Test func decodingCountsWhatASmallVarintBecomes() throws {
     // One byte on the wire, four in the unpacked message, eight in the array of the operation.
     var definition = BundleFixtures.line(weight: 3)

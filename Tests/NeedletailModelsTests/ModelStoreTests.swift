@@ -2,6 +2,7 @@ import Foundation
 import Logging
 import NeedletailBundle
 import NeedletailCore
+import NeedletailEngine
 import NeedletailMetrics
 import NeedletailModels
 import NeedletailTestSupport
@@ -265,6 +266,7 @@ struct ModelStoreTests {
       try await running.waitUntilServing(1)
       let reader = running.registry.reader(0)
       let lease = reader.lease()
+      weak let plan = try lease.table.model(named: "m").compiled.plan
       try running.files.publish("m", 2)
       try await running.waitUntilServing(2)
       await running.store.rescan()
@@ -272,6 +274,7 @@ struct ModelStoreTests {
       #expect(try lease.table.model(named: "m").version.number == 1)
       lease.end()
       try await running.waitUntil(1, is: .retired)
+      #expect(plan == nil, "the weights were freed before the version is told to be retired")
       #expect(running.version(1)?.residentBytes == 0)
       #expect(!running.metrics.render().contains("version=\"1\""), "its series are gone")
       #expect(running.metric("needletail_model_version_state{model=\"m\",state=\"live\",version=\"2\"}") == 1)
@@ -294,6 +297,32 @@ struct ModelStoreTests {
   }
 
   // MARK: memory
+
+  @Test func theScratchOfEveryThreadIsCountedBeforeAVersionIsLive() async throws {
+    try await RunningStore.run { files, configuration in
+      // A terabyte in all, although one thread's is some hundred bytes.
+      configuration.threads = 1 << 34
+      try files.publish("m", 1)
+    } _: { running in
+      try await running.waitUntil(1, is: .rejected)
+      let reason = running.version(1)?.reason ?? ""
+      #expect(reason.hasPrefix("memory: expected room for "))
+      #expect(reason.contains("for scratch of \((1 << 34) + 1) threads, found"))
+    }
+  }
+
+  @Test func aLiveVersionHasScratchForEveryThread() async throws {
+    try await RunningStore.run { files, configuration in
+      configuration.threads = 3
+      try files.publish("m", 1)
+    } _: { running in
+      try await running.waitUntilServing(1)
+      let model = try running.registry.current.model(named: "m")
+      let plan = model.compiled.plan
+      #expect(model.residentBytes == plan.residentBytes + 4 * plan.workspaceBytes)
+      #expect(Set((0..<3).map { ObjectIdentifier(model.workspaces[$0]) }).count == 3)
+    }
+  }
 
   @Test func aModelThatDoesNotFitIsRefusedBeforeItIsRead() async throws {
     try await RunningStore.run { files, configuration in

@@ -22,6 +22,43 @@ struct PlanCostTests {
     #expect(PlanCost.unknown.nanoseconds(rows: 4096) == 0)
   }
 
+  // MARK: correction
+
+  /// The scale, in 1/64, after some runs.
+  private func scale(_ runs: [(estimated: UInt64, measured: UInt64)]) -> UInt32 {
+    let scale = CostScale()
+    var window = CostScale.Window()
+    for run in runs { window.add(estimated: run.estimated, measured: run.measured, to: scale) }
+    return scale.sixtyFourths
+  }
+
+  @Test func theFastestOfThirtyTwoRunsCorrectsTheCost() {
+    let runs = (0..<32).map { (estimated: UInt64(1_000_000), measured: UInt64($0 == 7 ? 100_000 : 900_000)) }
+    #expect(scale(Array(runs.dropLast())) == 64, "not before the window is full")
+    #expect(scale(runs) == 6, "a tenth")
+    #expect(scale(runs.map { ($0.estimated, $0.measured * 100) }) == 640)
+  }
+
+  @Test func aCorrectionWithinAQuarterIsNone() {
+    #expect(scale(.init(repeating: (1_000_000, 1_200_000), count: 100)) == 64)
+    #expect(scale(.init(repeating: (1_000_000, 800_000), count: 100)) == 64)
+  }
+
+  @Test func shortRunsAreComparedOnlyIfAllOfThemTakeLong() {
+    let (short, long) = (
+      (estimated: UInt64(2_000), measured: UInt64(6_000)), (estimated: UInt64(2_000), measured: UInt64(400_000))
+    )
+    #expect(scale(.init(repeating: short, count: 100)) == 64, "caches and the clock")
+    #expect(scale(.init(repeating: long, count: 32)) == 12_800)
+    #expect(scale(.init(repeating: long, count: 20) + [short] + .init(repeating: long, count: 20)) == 64, "other work")
+  }
+
+  @Test func whatWasNotMeasuredCorrectsNothing() {
+    #expect(scale(.init(repeating: (0, 1_000_000), count: 100)) == 64)
+    #expect(scale(.init(repeating: (1_000_000, 0), count: 100)) == 64)
+    #expect(scale(.init(repeating: (1, .max), count: 32)) == 64 << 10, "bounded")
+  }
+
   @Test func theCostNeverFallsWithMoreRows() {
     let cost = PlanCost([.init(rows: 1, nanoseconds: 500), .init(rows: 4, nanoseconds: 400)])
     #expect(cost.nanoseconds(rows: 2) == 500)

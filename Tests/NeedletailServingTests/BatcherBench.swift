@@ -1,8 +1,10 @@
+import Glibc
 import NeedletailCore
 import NeedletailEngine
 import NeedletailMetrics
 import NeedletailModels
-import NeedletailServing
+
+@testable import NeedletailServing
 
 /// One batcher with its surroundings, and calls made from Swift arrays.
 final class BatcherBench {
@@ -12,14 +14,18 @@ final class BatcherBench {
   let batcher: TickBatcher<RecordingWriter>
 
   let workers: WorkerPool?
+  private let shadows: ShadowRunner
+  /// The loop, and the workers.
+  private let threads: Int
 
   /// - Parameters:
   ///   - workers: threads for expensive plans; 0: there are none.
   ///   - isStarted: whether they run at once, or when the test starts them.
   init(rowsMax: Int = 4096, workers: Int = 0, isStarted: Bool = true) {
     let counters = ServingCounters(metrics: metrics)
-    let shadows = ShadowRunner(metrics: metrics)
-    self.workers = workers == 0 ? nil : WorkerPool(.init(workers: workers), counters: counters, firstShard: 1)
+    shadows = ShadowRunner(metrics: metrics)
+    self.workers = workers == 0 ? nil : WorkerPool(.init(workers: workers), firstShard: 1)
+    threads = 1 + workers
     batcher = TickBatcher(
       reader: registry.reader(0), counters: counters, shard: 0, rowsMax: rowsMax, shadows: shadows,
       workers: self.workers.map { ($0, Mailbox {}) }, now: writer.time)
@@ -31,16 +37,20 @@ final class BatcherBench {
   /// - Parameter planRows: rows that one run computes.
   func live(
     _ definition: ModelDefinition, model: String = "m", version: UInt64 = 1, planRows: Int = 256,
-    warmUp: [WarmUpRun] = []
+    warmUp: [WarmUpRun] = [], onRelease: @escaping @Sendable (RetiredMemory) -> Void = { _ in },
+    onHandOver: @escaping @Sendable (LiveModel) -> Void = { _ in }
   ) throws -> LiveModel {
     var options = PlanOptions()
     options.rowsMax = planRows
     let id = try ModelID(model)
     let number = ModelVersion(version)!
+    let compiled = try CompiledModel(definition, options: options)
     return LiveModel(
-      model: id, version: number, compiled: try CompiledModel(definition, options: options), digest: "", signer: "",
+      model: id, version: number, compiled: compiled, digest: "", signer: "",
       createdMilliseconds: 0, trainingMetrics: [:], lineage: nil, drift: nil, warmUp: warmUp,
-      counters: ModelCounters(model: id, version: number, metrics: metrics))
+      counters: ModelCounters(model: id, version: number, metrics: metrics),
+      workspaces: try WorkspaceSet(compiled.plan, threads: threads), residentBytes: 0, onRelease: onRelease,
+      onHandOver: onHandOver)
   }
 
   /// Makes these all that is live; the first serves.
@@ -57,6 +67,13 @@ final class BatcherBench {
           model: answering.model, live: [shadow, answering], serving: answering.version,
           routing: ModelRouting(shadow: shadow.version))
       ]))
+    // The loop meets the versions, and the shadow thread prepares what their copies need.
+    Array(answering.model.name.utf8).withUnsafeBytes { name in
+      let deadline = Deadline(arrival: writer.time, timeoutMicroseconds: 0)
+      _ = decide(CallHead(deadline: deadline, model: name, selector: .serving, rows: 1))
+    }
+    run()
+    while !shadows.isPrepared { usleep(100) }
   }
 
   /// Decides about a call with one dense matrix, and binds it if it is admitted.

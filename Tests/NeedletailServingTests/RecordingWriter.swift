@@ -27,7 +27,13 @@ final class RecordingWriter: ResponseWriter {
   /// Number of calls answered at each flush that the batcher asked for.
   private(set) var answeredAtFlushes: [Int] = []
 
-  func now() -> Instant { time }
+  /// Time that passes between two readings of the clock.
+  var stepNanoseconds: UInt64 = 0
+
+  func now() -> Instant {
+    time.nanoseconds += stepNanoseconds
+    return time
+  }
 
   func makeSchema(for model: LiveModel) -> Schema {
     schemasMade += 1

@@ -227,6 +227,80 @@ struct WorkerPoolTests {
     #expect(call.output[1 << 20] == 7)
   }
 
+  @Test func freeMemoryOfAllSizesTogetherIsBounded() {
+    var slab = CallSlab(mailbox: Mailbox {})
+    // Bursts of calls of one size after another, as many as may be out at a time.
+    for size in 10...22 {
+      var out: [QueuedCall] = []
+      while out.count < 512, let call = slab.take(inputFloats: 1 << size, outputFloats: 0, isLarge: false) { out.append(call) }
+      for call in out { slab.giveBack(call) }
+      let held = slab.floatsHeld
+      #expect(held <= Limits.queuedFloatsMax, "after calls of 2^\(size) floats")
+    }
+    let large = slab.take(inputFloats: Limits.queuedFloatsMax * 2, outputFloats: 0, isLarge: false)
+    if let large { slab.giveBack(large) }
+    let held = slab.floatsHeld
+    #expect(large != nil && held <= Limits.queuedFloatsMax, "one that is alone is not kept")
+    var again: QueuedCall?
+    if Allocations.areCounted {
+      if let call = slab.take(inputFloats: 4096, outputFloats: 0, isLarge: false) { slab.giveBack(call) }
+      let made = Allocations.during { again = slab.take(inputFloats: 4096, outputFloats: 0, isLarge: false) }
+      #expect(made == 0)
+    }
+    _ = again
+  }
+
+  @Test func callsReturnToTheLoopWhenTheirRunsTurnOutToBeShort() throws {
+    let bench = BatcherBench(workers: 1)
+    defer { bench.stop() }
+    bench.publish(try bench.live(Self.line, planRows: 4, warmUp: Self.expensive))
+    for id in 1...40 as ClosedRange<UInt64> {
+      bench.writer.time = .now()
+      bench.call(id, [[1, 0]])
+      bench.run()
+      try wait(bench, until: Int(id))
+    }
+    bench.call(41, [[1, 0]])
+    bench.run()
+    #expect(bench.writer.answers[41]?.values == [[3]], "answered by the loop, in its own tick")
+  }
+
+  @Test func callsLeaveTheLoopWhenTheirRunsTurnOutToBeLong() throws {
+    let bench = BatcherBench(workers: 1)
+    defer { bench.stop() }
+    // Warming found 30 µs; each run takes a millisecond by the loop's clock.
+    bench.publish(try bench.live(Self.line, warmUp: [WarmUpRun(rows: 1, nanoseconds: 30_000)]))
+    bench.writer.stepNanoseconds = 1_000_000
+    for id in 1...32 as ClosedRange<UInt64> {
+      bench.call(id, [[1, 0]])
+      bench.run()
+      #expect(bench.writer.answers[id] != nil)
+    }
+    bench.writer.stepNanoseconds = 0
+    bench.writer.time = .now()
+    bench.call(33, [[1, 0]])
+    #expect(bench.batcher.callsPending == 1)
+    bench.run()
+    try wait(bench, until: 33)
+    #expect(bench.writer.answers[33]?.values == [[3]])
+    #expect(bench.writer.order.last == 33)
+  }
+
+  @Test func theFirstCallForWorkersMakesNoSeries() throws {
+    let bench = BatcherBench(workers: 1)
+    defer { bench.stop() }
+    bench.publish(try bench.live(Self.line, planRows: 4, warmUp: Self.expensive))
+    func names() -> [Substring] {
+      bench.metrics.render().split(separator: "\n").compactMap { $0.split(separator: " ").first }
+    }
+    let before = names()
+    bench.writer.time = .now()
+    bench.call(1, [[1, 0]])
+    bench.run()
+    try wait(bench, until: 1)
+    #expect(names() == before, "a series is made under the registry's lock, which a scrape may hold")
+  }
+
   @Test func manyWorkersLoseNoCall() throws {
     let bench = BatcherBench(workers: 3)
     let model = try bench.live(

@@ -26,8 +26,30 @@ void nt_thread_set_name(const char *name);
 // Binds the calling thread to the `count` processors listed. 0, or an errno.
 int32_t nt_thread_set_processors(const uint32_t *processors, size_t count);
 
+// Gives the calling thread the policy SCHED_IDLE: it runs only while no other thread wants the processor. 0, or an errno.
+int32_t nt_thread_set_idle(void);
+
+// The kernel's number of the calling thread.
+int32_t nt_thread_id(void);
+
+// A pointer of the calling thread's own; NULL until it is set.
+void *nt_thread_local(void);
+void nt_thread_set_local(void *value);
+
 // Nanoseconds of processor time that the calling thread has used.
 uint64_t nt_thread_processor_nanoseconds(void);
+
+// Nanoseconds that another thread of this process has used; 0 if there is no such thread.
+uint64_t nt_thread_processor_nanoseconds_of(int32_t thread);
+
+// Bytes that were freed and that the C library keeps in its heaps; SIZE_MAX where it does not say.
+size_t nt_heap_free_bytes(void);
+
+// Bounds the number of heaps that threads allocate from.
+void nt_heap_set_count(int32_t heaps);
+
+// Gives what the C library keeps back to the system. It holds the lock of one heap after the other.
+void nt_heap_trim(void);
 
 // Limits of the process as `ulimit` sets them; UINT64_MAX: none.
 uint64_t nt_limit_address_space_bytes(void);

@@ -2,6 +2,7 @@ internal import CNeedletailProto
 public import NeedletailCore
 internal import NeedletailCrypto
 internal import NeedletailEngine
+internal import NeedletailSystem
 
 /// The content of a section. Raw values are those of `needletail.v1.SectionType`.
 public enum SectionType: UInt32, Sendable, CaseIterable, CustomStringConvertible {
@@ -170,7 +171,10 @@ extension BundleManifest {
   /// Checks the SHA-256 of every section, known or not.
   func checkHashes(of bytes: UnsafeRawBufferPointer) throws(BundleError) {
     for section in sections {
-      let found = SHA256.hash(section.bytes(in: bytes))
+      let stored = section.bytes(in: bytes)
+      var hash = SHA256()
+      Pieces.forEach(stored.count) { hash.update(UnsafeRawBufferPointer(rebasing: stored[$0])) }
+      let found = hash.finalize()
       guard found == section.sha256 else {
         throw BundleError(
           .badHash, "section \(section.name): SHA-256: expected \(Hex.text(section.sha256)), found \(Hex.text(found))")

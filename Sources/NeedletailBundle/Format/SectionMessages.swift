@@ -3,6 +3,7 @@ internal import CZstd
 internal import NeedletailCore
 internal import NeedletailEngine
 package import NeedletailProtobuf
+internal import NeedletailSystem
 
 /// The memory of bundle messages in the form of libprotobuf-c, freed as a whole.
 ///
@@ -160,8 +161,8 @@ enum Zstd {
     return frame
   }
 
-  /// Decompresses a whole frame into a buffer of exactly the promised size, in a single pass: no byte
-  /// beyond it is written and no window is allocated, even if the frame claims to be larger.
+  /// Decompresses a whole frame into a buffer of exactly the promised size, block by block: no byte beyond it is written
+  /// and no window is allocated, even if the frame claims to be larger.
   static func decompress(
     _ frame: UnsafeRawBufferPointer, into raw: UnsafeMutableRawBufferPointer, what: String
   ) throws(BundleError) {
@@ -170,17 +171,36 @@ enum Zstd {
     }
     defer { ZSTD_freeDCtx(context) }
     try check(ZSTD_DCtx_setParameter(context, ZSTD_d_windowLogMax, Int32(BundleFormat.windowLogMax)))
-    let result = ZSTD_decompressDCtx(context, raw.baseAddress, raw.count, frame.baseAddress, frame.count)
+    // `ZSTD_d_stableOutBuffer`, which has no public name yet: the output buffer stays the same from call to call, so that
+    // it serves as the window.
+    try check(ZSTD_DCtx_setParameter(context, ZSTD_d_experimentalParam2, 1))
+    var output = ZSTD_outBuffer(dst: raw.baseAddress, size: raw.count, pos: 0)
+    // Bytes of input that the decoder wants next, or an error; 0: the frame is whole.
+    var result = 1
+    Pieces.whileTrue(frame.count, size: inputPieceBytes) { range in
+      var input = ZSTD_inBuffer(src: frame.baseAddress, size: range.upperBound, pos: range.lowerBound)
+      while input.pos < input.size {
+        let before = (input.pos, output.pos)
+        result = ZSTD_decompressStream(context, &output, &input)
+        // A decoder that neither reads nor writes would do so for ever.
+        guard ZSTD_isError(result) == 0, (input.pos, output.pos) != before else { return false }
+      }
+      return true
+    }
     guard ZSTD_isError(result) == 0 else {
       throw BundleError(
         .badCompression,
         "\(what): expected a zstd frame of \(raw.count) raw bytes, found: \(String(cString: ZSTD_getErrorName(result)))"
       )
     }
-    guard result == raw.count else {
-      throw BundleError(.badCompression, "\(what): expected \(raw.count) raw bytes, found \(result)")
+    guard result == 0, output.pos == raw.count else {
+      throw BundleError(.badCompression, "\(what): expected \(raw.count) raw bytes, found \(output.pos)")
     }
   }
+
+  /// Bytes of a frame that are handed to the decoder at a time: one block of 128 KiB of zeros may take ten, a block of
+  /// random bytes as many as it has.
+  private static let inputPieceBytes = 16 << 10
 
   /// Compares the header of a frame with the manifest, before memory is spent on it.
   static func checkFrame(_ frame: UnsafeRawBufferPointer, rawBytes: Int, what: String) throws(BundleError) {

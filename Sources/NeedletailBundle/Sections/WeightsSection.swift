@@ -1,6 +1,7 @@
 internal import CNeedletailProto
 internal import NeedletailCore
 internal import NeedletailEngine
+internal import NeedletailSystem
 
 /// The bytes of all tensors, each 64-byte aligned, the gaps zero, row-major little-endian.
 enum WeightsSection {
@@ -71,7 +72,11 @@ enum WeightsSection {
     func copy<Element: BitwiseCopyable>(_ range: Range<Int>, of type: Element.Type) -> [Element] {
       let source = UnsafeRawBufferPointer(rebasing: bytes[range])
       return [Element](unsafeUninitializedCapacity: source.count / MemoryLayout<Element>.size) { buffer, count in
-        UnsafeMutableRawBufferPointer(buffer).copyMemory(from: source)
+        let target = UnsafeMutableRawBufferPointer(buffer)
+        Pieces.forEach(source.count) { range in
+          UnsafeMutableRawBufferPointer(rebasing: target[range])
+            .copyMemory(from: UnsafeRawBufferPointer(rebasing: source[range]))
+        }
         count = buffer.count
       }
     }

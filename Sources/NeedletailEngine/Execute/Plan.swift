@@ -253,12 +253,12 @@ public struct Workspace: ~Copyable, @unchecked Sendable {
   /// Aligned for every kernel, every page touched.
   let memory: UnsafeMutableRawPointer
 
-  public init(_ plan: Plan) {
-    self.plan = plan
+  /// - Throws: if the system has no memory for it.
+  public init(_ plan: Plan) throws(PlanError) {
     guard let memory = AlignedMemory.allocate(bytes: plan.workspaceBytes) else {
-      // Swift's own allocations end so, too; a loader asks for what it will need before it begins.
-      fatalError("no memory for \(plan.workspaceBytes) bytes of scratch")
+      throw PlanError("scratch: expected memory for \(plan.workspaceBytes) bytes, found none")
     }
+    self.plan = plan
     self.memory = memory
   }
 
@@ -273,4 +273,36 @@ public struct Workspace: ~Copyable, @unchecked Sendable {
   public func output(_ index: Int) -> UnsafePointer<Float> {
     UnsafePointer((memory + plan.outputOffsets[index]).assumingMemoryBound(to: Float.self))
   }
+}
+
+/// Scratch of one version for every thread that may run it, made before the version goes live: an event loop that met a
+/// new version would otherwise map and touch its memory while calls wait.
+public final class WorkspaceSet: Sendable {
+  /// One thread's workspace.
+  ///
+  /// Unchecked: the thread of its index uses it, and no other.
+  public final class Member: @unchecked Sendable {
+    public let workspace: Workspace
+
+    fileprivate init(_ plan: Plan) throws(PlanError) { workspace = try Workspace(plan) }
+  }
+
+  private let members: [Member]
+  /// Workspace for work that no caller waits for: warming, then copies of calls while the version is a shadow.
+  public let background: Member
+
+  /// - Parameter threads: event loops and workers.
+  /// - Throws: if the system has no memory for all of them.
+  public init(_ plan: Plan, threads: Int) throws(PlanError) {
+    var members: [Member] = []
+    for _ in 0..<threads { members.append(try Member(plan)) }
+    self.members = members
+    background = try Member(plan)
+  }
+
+  /// The workspace of the thread with this index; event loops come first, then workers.
+  public subscript(thread: Int) -> Member { members[thread] }
+
+  /// Bytes of all workspaces that a version of this plan needs.
+  public static func bytes(_ plan: Plan, threads: Int) -> Int { plan.workspaceBytes * (threads + 1) }
 }

@@ -15,8 +15,9 @@ extension Plan {
   /// - Parameters:
   ///   - rows: 1 … `rowsMax`.
   ///   - budget: how long to measure; at least five runs are.
-  public func profile(rows: Int, within budget: Duration) -> PlanProfile {
-    let workspace = Workspace(self)
+  /// - Throws: if the system has no memory for scratch.
+  public func profile(rows: Int, within budget: Duration) throws(PlanError) -> PlanProfile {
+    let workspace = try Workspace(self)
     fillInput(of: workspace, rows: rows)
     run(workspace, rows: rows)
     let clock = ContinuousClock()

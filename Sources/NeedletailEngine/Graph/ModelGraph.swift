@@ -1,4 +1,5 @@
 public import NeedletailCore
+internal import NeedletailSystem
 
 /// The computation of a model: the blueprint, from which a ``Plan`` is compiled.
 ///
@@ -237,11 +238,17 @@ public struct WeightTensor: Equatable, Sendable {
   public var floats: [Float]? {
     switch storage {
     case .float32(let elements): return elements
-    case .float16(let elements): return elements.map(Self.widened)
+    case .float16(let elements):
+      return [Float](unsafeUninitializedCapacity: elements.count) { floats, count in
+        Pieces.forEach(elements.count) { for index in $0 { floats[index] = Self.widened(elements[index]) } }
+        count = elements.count
+      }
     case .int8(let elements, let scales):
       let columns = max(1, elements.count / max(1, scales.count))
       return [Float](unsafeUninitializedCapacity: elements.count) { floats, count in
-        for index in elements.indices { floats[index] = Float(elements[index]) * scales[index / columns] }
+        Pieces.forEach(elements.count) { range in
+          for index in range { floats[index] = Float(elements[index]) * scales[index / columns] }
+        }
         count = elements.count
       }
     case .int32: return nil
@@ -263,6 +270,15 @@ public struct WeightTensor: Equatable, Sendable {
     }
   }
 
+  private static func firstIndex<Element>(in elements: [Element], where isFault: (Element) -> Bool) -> Int? {
+    var found: Int?
+    Pieces.whileTrue(elements.count) { range in
+      found = elements[range].firstIndex(where: isFault)
+      return found == nil
+    }
+    return found
+  }
+
   /// Fault of the tensor by itself, in one sentence; nil if it has none.
   var fault: String? {
     let name = "tensor \(self.name.quotedForMessage)"
@@ -280,10 +296,10 @@ public struct WeightTensor: Equatable, Sendable {
     }
     switch storage {
     case .float32(let elements):
-      guard let index = elements.firstIndex(where: { !$0.isFinite }) else { return nil }
+      guard let index = Self.firstIndex(in: elements, where: { !$0.isFinite }) else { return nil }
       return "\(name), element \(index): expected a finite number, found \(elements[index])"
     case .float16(let elements):
-      guard let index = elements.firstIndex(where: { $0 & 0x7c00 == 0x7c00 }) else { return nil }
+      guard let index = Self.firstIndex(in: elements, where: { $0 & 0x7c00 == 0x7c00 }) else { return nil }
       return "\(name), element \(index): expected a finite number, found \(Self.widened(elements[index]))"
     case .int8(let elements, let scales):
       guard shape.count >= 2, scales.count == shape[0] else {
@@ -293,7 +309,7 @@ public struct WeightTensor: Equatable, Sendable {
         return "\(name), scale \(index): expected a finite number above 0, found \(scales[index])"
       }
       // Symmetric quantisation: kernels rely on the range when they add products in pairs.
-      guard let index = elements.firstIndex(of: -128) else { return nil }
+      guard let index = Self.firstIndex(in: elements, where: { $0 == -128 }) else { return nil }
       return "\(name), element \(index): expected −127 to 127, found −128"
     case .int32: return nil
     }

@@ -1,4 +1,5 @@
 public import NeedletailCore
+internal import NeedletailSystem
 
 /// A definition with its binder and its plan: everything that answers rows.
 public final class CompiledModel: Sendable {
@@ -44,7 +45,15 @@ public final class CompiledModel: Sendable {
   /// - Returns: per output, the values of all rows one after the other (row-major); class indices as
   ///   numbers, class labels as strings.
   public func answers(for rows: [[Cell]]) throws(ServingError) -> [(name: String, answer: GoldenSample.Answer)] {
-    let workspace = Workspace(plan)
+    let workspace: Workspace
+    do throws(PlanError) { workspace = try Workspace(plan) } catch { throw ServingError(.internal, error.message) }
+    return try answers(for: rows, in: workspace)
+  }
+
+  /// ``answers(for:)`` in scratch that the caller has.
+  func answers(
+    for rows: [[Cell]], in workspace: borrowing Workspace
+  ) throws(ServingError) -> [(name: String, answer: GoldenSample.Answer)] {
     var numbers = [[Double]](repeating: [], count: plan.outputs.count)
     var strings = [[String]](repeating: [], count: plan.outputs.count)
     for start in stride(from: 0, to: rows.count, by: plan.rowsMax) {
@@ -130,17 +139,34 @@ public enum GoldenCheck {
   ///
   /// - Throws: the first sample whose answer differs.
   public static func run(_ samples: [GoldenSample], on model: CompiledModel) throws(GoldenFailure) {
-    for sample in samples { try check(sample, on: model) }
+    guard let first = samples.first else { return }
+    let scratch: WorkspaceSet
+    do throws(PlanError) { scratch = try WorkspaceSet(model.plan, threads: 0) } catch {
+      throw GoldenFailure(sample: first.name, output: nil, expected: "an answer", found: error.message)
+    }
+    var failure: GoldenFailure?
+    Pieces.whileTrue(samples.count, size: 1) { range in
+      do throws(GoldenFailure) {
+        try check(samples[range.lowerBound], on: model, in: scratch.background.workspace)
+        return true
+      } catch {
+        failure = error
+        return false
+      }
+    }
+    if let failure { throw failure }
   }
 
-  private static func check(_ sample: GoldenSample, on model: CompiledModel) throws(GoldenFailure) {
+  private static func check(
+    _ sample: GoldenSample, on model: CompiledModel, in workspace: borrowing Workspace
+  ) throws(GoldenFailure) {
     func failure(_ output: String?, expected: String, found: String) -> GoldenFailure {
       GoldenFailure(sample: sample.name, output: output, expected: expected, found: found)
     }
 
     let answers: [(name: String, answer: GoldenSample.Answer)]
     do {
-      answers = try model.answers(for: [sample.cells])
+      answers = try model.answers(for: [sample.cells], in: workspace)
     } catch {
       switch sample.expectation {
       case .refusal(error.code): return

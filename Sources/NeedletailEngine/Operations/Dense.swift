@@ -2,6 +2,7 @@ internal import CNeedletailKernels
 public import CNeedletailProto
 internal import Glibc
 internal import NeedletailCore
+internal import NeedletailSystem
 
 /// A fully connected layer: y = activation(x · Wᵀ + b).
 public struct Dense: GraphOperation {
@@ -148,7 +149,18 @@ extension Dense {
     let (columns, depth) = (plan.graph.values[output].columns, plan.graph.values[input].columns)
     let bytes = nt_s8_packed_bytes(columns, depth)
     let packed = try plan.storage.allocate(bytes: bytes, for: name)
-    kernels.pointee.pack(elements, scales, bias, columns, depth, packed)
+    Self.packInPieces(columns, depth) { range in
+      elements.withUnsafeBufferPointer { elements in
+        scales.withUnsafeBufferPointer { scales in
+          bias.withPointer(at: range.lowerBound) { bias in
+            kernels.pointee.pack(
+              elements.baseAddress! + range.lowerBound * depth, scales.baseAddress! + range.lowerBound, bias,
+              range.count,
+              depth, packed + nt_s8_packed_bytes(range.lowerBound, depth))
+          }
+        }
+      }
+    }
     var layer = nt_dense_s8()
     layer.kernels = kernels
     layer.weights = UnsafeRawPointer(packed)
@@ -175,7 +187,15 @@ extension Dense {
     let (columns, depth) = (plan.graph.values[output].columns, plan.graph.values[input].columns)
     let bytes = nt_f32_packed_bytes(columns, depth)
     let packed = try plan.storage.allocate(bytes: bytes, for: name).assumingMemoryBound(to: Float.self)
-    nt_f32_pack(elements, bias, columns, depth, packed)
+    Self.packInPieces(columns, depth) { range in
+      elements.withUnsafeBufferPointer { elements in
+        bias.withPointer(at: range.lowerBound) { bias in
+          nt_f32_pack(
+            elements.baseAddress! + range.lowerBound * depth, bias, range.count, depth,
+            packed + nt_f32_packed_bytes(range.lowerBound, depth) / MemoryLayout<Float>.size)
+        }
+      }
+    }
     var layer = nt_dense_f32()
     layer.kernels = kernels
     layer.weights = UnsafePointer(packed)
@@ -197,6 +217,12 @@ extension Dense {
     step.buffers += magnitudes.map { [$0] } ?? []
     plan.add(finished(step, columns: columns, depth: depth, weightBytes: bytes))
     plan.countProduct(isInt8: false)
+  }
+
+  /// Packs columns a few panels at a time, because panels do not depend on each other.
+  private static func packInPieces(_ columns: Int, _ depth: Int, _ pack: (Range<Int>) -> Void) {
+    let panel = Int(NT_PANEL_COLUMNS)
+    Pieces.forEach(columns, size: max(1, Pieces.bytes / (panel * depth)) * panel, pack)
   }
 
   private func finished(_ step: PlanBuilder.Step, columns: Int, depth: Int, weightBytes: Int) -> PlanBuilder.Step {
@@ -252,5 +278,13 @@ struct Quantised {
     plan.add(step)
     plan.quantisation.rows[value] = (rows, scales)
     return (rows, scales)
+  }
+}
+
+extension [Float]? {
+  /// Calls `body` with the address of an element, or with nil where there is no array.
+  fileprivate func withPointer(at index: Int, _ body: (UnsafePointer<Float>?) -> Void) {
+    guard let array = self else { return body(nil) }
+    array.withUnsafeBufferPointer { body($0.baseAddress.map { $0 + index }) }
   }
 }

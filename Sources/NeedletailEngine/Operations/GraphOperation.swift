@@ -48,6 +48,8 @@ public protocol GraphOperation: Equatable, Sendable {
   func product(_ context: OperationContext) -> MatrixProduct?
   /// Bytes of its weights and tables as a plan stores them, at most. They are added up before the first is allocated.
   func packedBytes(_ context: OperationContext) -> Int
+  /// Bytes that ``lower(_:into:)`` takes beside those of the plan and gives back, at most.
+  func loweringBytes(_ context: OperationContext) -> Int
 
   /// Itself without what only a plan's compilation reads: what stays in memory beside a plan.
   var structure: Self { get }
@@ -76,6 +78,7 @@ extension GraphOperation {
   public var parameterCount: Int { 0 }
   public func product(_ context: OperationContext) -> MatrixProduct? { nil }
   public func packedBytes(_ context: OperationContext) -> Int { 0 }
+  public func loweringBytes(_ context: OperationContext) -> Int { 0 }
   public var structure: Self { self }
 
   func isEqual(to other: any GraphOperation) -> Bool { (other as? Self) == self }

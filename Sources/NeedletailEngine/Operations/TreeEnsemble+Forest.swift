@@ -1,5 +1,6 @@
 internal import CNeedletailKernels
 internal import NeedletailCore
+internal import NeedletailSystem
 
 /// An ensemble on ranks, as the kernels' layouts are packed from it: `nt_trees.h` tells what ranks are.
 struct TreeForest {
@@ -23,6 +24,15 @@ struct TreeForest {
   let depthMax: Int
   let leavesMax: Int
   let sumsFloat32: Bool
+
+  /// Most bytes of a split until layouts are packed: its node, its columns and children as read, its byte of the ranks,
+  /// its place among its column's splits, the keys of its column, sorted and distinct, and a set's entry. Arrays grow by
+  /// doubling.
+  static let splitBytes =
+    MemoryLayout<nt_tree_node>.stride + 3 * MemoryLayout<Int32>.stride + MemoryLayout<Input>.stride
+    + MemoryLayout<Int>.stride + 3 * MemoryLayout<UInt64>.stride + 64
+  /// Bytes of a tree as read and as packed from.
+  static let treeBytes = 2 * MemoryLayout<TreeShape.Tree>.stride + MemoryLayout<nt_tree>.stride
 
   var rankBytes: Int { tables.count + copies.count + setInputs.count }
 
@@ -69,10 +79,13 @@ struct TreeForest {
       next[group(split)] += 1
     }
     columnTables.reserveCapacity(columns + 1)
-    for column in 0..<columns {
-      columnTables.append(UInt32(tables.count))
-      for group in [2 * column, 2 * column + 1] where ends[group] < ends[group + 1] {
-        rankGroup(grouped[ends[group]..<ends[group + 1]], column, ensemble, isFloat64, &inputs)
+    // A piece for some columns: the columns of large ensembles have thousands of splits each.
+    Pieces.forEach(columns, size: 16) { range in
+      for column in range {
+        columnTables.append(UInt32(tables.count))
+        for group in [2 * column, 2 * column + 1] where ends[group] < ends[group + 1] {
+          rankGroup(grouped[ends[group]..<ends[group + 1]], column, ensemble, isFloat64, &inputs)
+        }
       }
     }
     columnTables.append(UInt32(tables.count))

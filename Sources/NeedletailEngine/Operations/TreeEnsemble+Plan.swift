@@ -1,5 +1,6 @@
 internal import CNeedletailKernels
 internal import NeedletailCore
+internal import NeedletailSystem
 
 extension TreeEnsemble {
   public func lower(_ node: Int, into plan: inout PlanBuilder) throws(PlanError) {
@@ -75,15 +76,35 @@ extension TreeEnsemble {
   public func packedBytes(_ context: OperationContext) -> Int {
     guard let shape = try? TreeShape(nodes) else { return 0 }
     let splits = shape.columns.count
-    // A column's splits may treat zeros in two ways, each with up to three treatments of missing values.
-    let groups = min(splits, 2 * Set(shape.columns).count)
-    let tables = groups + splits / Int(NT_RANK_THRESHOLDS_MAX)
+    let tables = Self.tableCount(shape)
     let numberBytes = context.inputs[0].element == .float64 ? 8 : 4
     let tableBytes = Int(NT_RANK_TABLE_NUMBERS) * numberBytes + MemoryLayout<nt_rank_table>.stride
     let rankBytes = min(3 * tables + splits, Int(UInt32.max))
+    return tables * tableBytes + rankBytes * MemoryLayout<nt_rank_copy>.stride
+      + splits * (sets.isEmpty ? 0 : MemoryLayout<nt_rank_set>.stride) + 4 * setBits.count
+      + 4 * context.inputs[0].columns + 8 * (start.count + bias.count) + layoutBytes(shape, context)
+  }
+
+  /// The forest on ranks, all layouts until one is chosen, and rows to time them with.
+  public func loweringBytes(_ context: OperationContext) -> Int {
+    guard let shape = try? TreeShape(nodes) else { return 0 }
+    let splits = shape.columns.count
+    let thresholdBytes = Self.tableCount(shape) * Int(NT_RANK_TABLE_NUMBERS) * (MemoryLayout<Double>.stride + 4)
+    return splits * TreeForest.splitBytes + shape.trees.count * TreeForest.treeBytes + thresholdBytes
+      + layoutBytes(shape, context) + TreeLayouts.timingBytesMax
+  }
+
+  /// Most tables of one column's ranks each: its splits may treat zeros in two ways, and a table has 254 of them.
+  private static func tableCount(_ shape: TreeShape) -> Int {
+    let splits = shape.columns.count
+    return min(splits, 2 * Set(shape.columns).count) + splits / Int(NT_RANK_THRESHOLDS_MAX)
+  }
+
+  /// Most bytes of all layouts that a CPU might choose from.
+  private func layoutBytes(_ shape: TreeShape, _ context: OperationContext) -> Int {
     var forest = nt_forest()
     forest.tree_count = UInt32(shape.trees.count)
-    forest.node_count = UInt32(splits)
+    forest.node_count = UInt32(shape.columns.count)
     forest.leaf_count = UInt32(shape.leafCount)
     forest.range_count = UInt32(leafWidth == context.outputs[0].columns ? 1 : context.outputs[0].columns)
     forest.width = UInt32(leafWidth)
@@ -93,11 +114,9 @@ extension TreeEnsemble {
     // Layouts that take few ranked bytes only are asked as if there were few.
     forest.rank_bytes = 1
     let layouts = InstructionSet.supported.map { isa in
-      TreeLayouts.candidates(isa).reduce(0) { $0 + ($1.pointee.bytes(&forest)) }
+      TreeLayouts.candidates(isa).reduce(0) { $0 + MemoryPlanner.aligned(max(1, $1.pointee.bytes(&forest))) }
     }
-    return tables * tableBytes + rankBytes * MemoryLayout<nt_rank_copy>.stride
-      + splits * (sets.isEmpty ? 0 : MemoryLayout<nt_rank_set>.stride) + 4 * setBits.count
-      + 4 * context.inputs[0].columns + 8 * (start.count + bias.count) + (layouts.max() ?? 0)
+    return layouts.max() ?? 0
   }
 }
 
@@ -136,11 +155,14 @@ struct TreeLayouts {
   private static let measureBudget: Duration = .microseconds(60)
   private static let hopeless = 10.0
   /// Inputs and outputs of a trial: a row may have a million columns.
-  private static let timingBytesMax = 16 << 20
+  static let timingBytesMax = 16 << 20
 
   private var candidates: [Candidate] = []
   private let storage = PlanStorage()
   private let forest: TreeForest
+
+  /// Bytes of all layouts.
+  var packedBytes: Int { storage.bytes }
 
   static func candidates(_ isa: InstructionSet) -> [UnsafePointer<nt_trees_layout>] {
     var layouts = [UnsafePointer<nt_trees_layout>?](repeating: nil, count: Int(NT_TREES_LAYOUTS_MAX))
@@ -151,16 +173,29 @@ struct TreeLayouts {
   /// Packs every layout that suits the forest.
   init(_ forest: TreeForest, isa: InstructionSet, for name: String) throws(PlanError) {
     self.forest = forest
-    for layout in Self.candidates(isa) {
-      let (bytes, scratch) = forest.withKernelForest { forest in
-        (layout.pointee.bytes(forest), layout.pointee.scratch_bytes(forest))
+    let layouts = Self.candidates(isa)
+    var failure: PlanError?
+    Pieces.whileTrue(layouts.count, size: 1) { range in
+      do throws(PlanError) {
+        try pack(layouts[range.lowerBound], for: name)
+        return true
+      } catch {
+        failure = error
+        return false
       }
-      guard bytes > 0 else { continue }
-      let packed = try storage.allocate(bytes: bytes, for: name)
-      let fits = forest.withKernelForest { layout.pointee.pack($0, packed) }
-      guard fits else { continue }
-      candidates.append(Candidate(layout: layout, bytes: bytes, scratchBytes: scratch, packed: packed))
     }
+    if let failure { throw failure }
+  }
+
+  private mutating func pack(_ layout: UnsafePointer<nt_trees_layout>, for name: String) throws(PlanError) {
+    let (bytes, scratch) = forest.withKernelForest { forest in
+      (layout.pointee.bytes(forest), layout.pointee.scratch_bytes(forest))
+    }
+    guard bytes > 0 else { return }
+    let packed = try storage.allocate(bytes: bytes, for: name)
+    let fits = forest.withKernelForest { layout.pointee.pack($0, packed) }
+    guard fits else { return }
+    candidates.append(Candidate(layout: layout, bytes: bytes, scratchBytes: scratch, packed: packed))
   }
 
   /// The numbers of rows that tell a layout apart: one and several for a layout of single rows, a part of a block and
@@ -194,10 +229,12 @@ struct TreeLayouts {
         output.withUnsafeMutableBufferPointer { y in
           for rows in stages {
             var best = candidates.map { $0.microseconds(rows) }.min() ?? .infinity
-            for index in candidates.indices where timed[index].contains(rows) {
+            Pieces.forEach(candidates.count, size: 1) { range in
+              let index = range.lowerBound
+              guard timed[index].contains(rows) else { return }
               let candidate = candidates[index]
               let shortest = candidate.timings.first?.microseconds ?? 0
-              guard shortest < Self.hopeless * best else { continue }
+              guard shortest < Self.hopeless * best else { return }
               let taken = Stopwatch.best(within: Self.measureBudget) {
                 candidate.layout.pointee.run(kernel, candidate.packed, x.baseAddress, rows, y.baseAddress, scratch)
               }
@@ -256,7 +293,9 @@ struct TreeLayouts {
         packed = known
       } else {
         packed = try plan.allocate(bytes: candidate.bytes, for: name)
-        packed.copyMemory(from: candidate.packed, byteCount: candidate.bytes)
+        Pieces.forEach(candidate.bytes) { range in
+          (packed + range.lowerBound).copyMemory(from: candidate.packed + range.lowerBound, byteCount: range.count)
+        }
         moved[last] = packed
         choice.names.append(String(cString: candidate.layout.pointee.name))
         choice.bytes += candidate.bytes

@@ -2,9 +2,14 @@ internal import NeedletailBundle
 internal import NeedletailCore
 internal import NeedletailEngine
 internal import NeedletailMetrics
+internal import NeedletailSystem
 
-/// Brings one bundle at a time from the store to a model that can answer, on its own low-priority thread:
-/// read into private memory → verify → decode → compile → golden samples → warm.
+/// Brings one bundle at a time from the store to a model that can answer:
+/// read into private memory → verify → decode → compile → golden samples → warm. It also frees what is retired.
+///
+/// The actor has a thread of its own, which decides and waits. The phases run on ``BackgroundThreads``, at idle priority
+/// unless they make no progress. What takes a lock that event loops may want (series of metrics, the allocator's heaps)
+/// stays on the actor's thread, which no other thread can keep from giving the lock back.
 actor BundleLoader {
   /// How far a load got, for the listing.
   struct Progress: Sendable {
@@ -19,7 +24,11 @@ actor BundleLoader {
     case changed
   }
 
-  private let executor = ThreadExecutor(name: "nt-loader", niceness: 10)
+  private let executor = ThreadExecutor(name: "nt-loader")
+  private let background: BackgroundThreads
+  private let retired: RetiredVersions
+  /// Event loops and workers, each of which needs scratch for every version.
+  private let threads: Int
   private let source: any StoreSource
   private let planOptions: PlanOptions
   private let precision: PrecisionPolicy
@@ -42,6 +51,9 @@ actor BundleLoader {
     configuration: StoreConfiguration, source: any StoreSource, metrics: MetricsRegistry, eventLog: EventLog
   ) {
     self.source = source
+    background = BackgroundThreads(name: "nt-loader")
+    retired = RetiredVersions(executor, background)
+    threads = configuration.threads
     planOptions = configuration.planOptions
     precision = configuration.precision
     limits = configuration.limits
@@ -58,14 +70,20 @@ actor BundleLoader {
   /// Brings a bundle up.
   ///
   /// - Parameters:
+  ///   - isUrgent: whether the server is not ready yet: nobody calls it, and everybody waits for it.
   ///   - progress: called on the loader's thread at every state in between.
   ///   - released: becomes the model's `onRelease`.
   func load(
-    _ request: Reconciler.LoadRequest, trust: TrustPolicy, progress: @Sendable (Progress) -> Void,
+    _ request: Reconciler.LoadRequest, trust: TrustPolicy, isUrgent: Bool, progress: @Sendable (Progress) -> Void,
     released: @escaping @Sendable (VersionKey) -> Void
   ) -> Result {
+    background.begin(isUrgent: isUrgent)
+    defer { background.end() }
+    retired.assumeIsolated { $0.free() }
+    var parts = Parts()
+    defer { background.run { parts = Parts() } }
     do throws(Stop) {
-      let (model, manifest) = try build(request, trust: trust, progress: progress, released: released)
+      let (model, manifest) = try build(request, trust: trust, &parts, progress: progress, released: released)
       return .live(model, manifest)
     } catch {
       switch error {
@@ -77,8 +95,11 @@ actor BundleLoader {
 
   /// Verifies a bundle without loading it.
   func inspect(_ request: Reconciler.LoadRequest, trust: TrustPolicy) -> Reconciler.InspectOutcome {
+    background.begin()
+    var parts = Parts()
+    defer { background.run { parts = Parts() } }
     do throws(Stop) {
-      return .verified(digest: try verify(request, trust: trust).manifest.digest)
+      return .verified(digest: try verify(request, trust: trust, &parts).identity.digest)
     } catch {
       switch error {
       case .changed: return .changed
@@ -87,68 +108,133 @@ actor BundleLoader {
     }
   }
 
-  /// Gives freed memory back to the system. Takes milliseconds and the allocator's locks, which is why
-  /// it happens here.
-  func trimMemory() { AllocatorTrim.run() }
-
   private enum Stop: Error {
     case changed
     case rejected(Rejection)
   }
 
-  private func build(
-    _ request: Reconciler.LoadRequest, trust: TrustPolicy, progress: @Sendable (Progress) -> Void,
-    released: @escaping @Sendable (VersionKey) -> Void
-  ) throws(Stop) -> (LiveModel, SignedManifest) {
-    let bundle = try verify(request, trust: trust)
-    let key = request.key
-    let identity = Reconciler.Identity(digest: bundle.manifest.digest, signer: bundle.signer)
-    let keyID = bundle.signingKey?.publicKey.keyID ?? ""
-    progress(Progress(key: key, state: .loading, identity: identity))
-    if let rejection = accepted.refusal(of: key, digest: identity.digest, keyID: keyID, isLate: request.isLate) {
-      throw .rejected(rejection)
-    }
-    try reserve(LoadCost.decoding(bundle.manifest), for: "decoding", of: request)
-    let contents = try step(durations.decode) { () throws(BundleError) in try bundle.decode() }
-    let choice = try step(durations.choose) { () throws(PlanError) in
-      try PlanChoice.make(for: contents.definition.graph, policy: precision, isa: planOptions.isa)
-    }
-    try reserve(
-      LoadCost.packing(contents.definition.graph, dequantised: choice.dequantises), for: "packed weights", of: request)
-    let candidate = try step(durations.compile) { () throws(PlanError) in
-      try CompiledModel(contents.definition, options: planOptions, choice: choice)
-    }
-    progress(Progress(key: key, state: .checking, identity: nil))
-    let compiled = try step(durations.check) { () throws(GoldenFailure) in
-      try candidate.passing(contents.golden, of: contents.definition, options: planOptions)
-    }
-    progress(Progress(key: key, state: .warming, identity: nil))
-    try reserve(UInt64(clamping: compiled.plan.workspaceBytes), for: "scratch", of: request)
-    let warmUp = try step(durations.warm) { () throws(BundleError) in WarmUp.run(compiled) }
-    remember(key, digest: identity.digest, keyID: keyID)
-    let model = LiveModel(
-      model: key.model, version: key.version, compiled: compiled, digest: identity.digest, signer: identity.signer,
-      createdMilliseconds: bundle.manifest.createdMilliseconds, trainingMetrics: contents.metrics,
-      lineage: contents.lineage, drift: contents.drift, warmUp: warmUp,
-      counters: ModelCounters(model: key.model, version: key.version, metrics: metrics),
-      onRelease: { released(key) })
-    return (model, bundle.signedManifest)
+  /// What one load holds in memory. Each part is let go as soon as the next one is made, and the rest at the end, by a
+  /// background thread.
+  private struct Parts {
+    var copy: StoredCopy?
+    var bundle: VerifiedBundle?
+    var contents: BundleContents?
+    var compiled: CompiledModel?
+    var workspaces: WorkspaceSet?
   }
 
-  private func verify(_ request: Reconciler.LoadRequest, trust: TrustPolicy) throws(Stop) -> VerifiedBundle {
-    let bundle = request.bundle
-    try reserve(unmetNeeds[bundle.fingerprint] ?? bundle.bytes, for: "a file of \(bundle.bytes)", of: request)
-    let copy = try step(durations.read) { () throws(StoreReadError) in try source.read(bundle, limits: limits) }
+  private func build(
+    _ request: Reconciler.LoadRequest, trust: TrustPolicy, _ parts: inout Parts, progress: @Sendable (Progress) -> Void,
+    released: @escaping @Sendable (VersionKey) -> Void
+  ) throws(Stop) -> (LiveModel, SignedManifest) {
+    let origin = try verify(request, trust: trust, &parts)
+    let key = request.key
+    progress(Progress(key: key, state: .loading, identity: origin.identity))
+    let digest = origin.identity.digest
+    if let rejection = accepted.refusal(of: key, digest: digest, keyID: origin.keyID, isLate: request.isLate) {
+      throw .rejected(rejection)
+    }
+    try decode(request, &parts)
+    try compile(request, &parts)
+    progress(Progress(key: key, state: .checking, identity: nil))
+    try check(request, &parts)
+    progress(Progress(key: key, state: .warming, identity: nil))
+    let warmUp = try warm(request, &parts)
+    guard let contents = parts.contents, let compiled = parts.compiled, let workspaces = parts.workspaces else {
+      preconditionFailure("a load went on without its parts")
+    }
+    remember(key, digest: digest, keyID: origin.keyID)
+    let model = LiveModel(
+      model: key.model, version: key.version, compiled: compiled, digest: digest, signer: origin.identity.signer,
+      createdMilliseconds: origin.createdMilliseconds, trainingMetrics: contents.metrics,
+      lineage: contents.lineage, drift: contents.drift, warmUp: warmUp,
+      counters: ModelCounters(model: key.model, version: key.version, metrics: metrics), workspaces: workspaces,
+      residentBytes: compiled.plan.residentBytes + WorkspaceSet.bytes(compiled.plan, threads: threads),
+      onRelease: { [retired] memory in retired.add(memory) { released(key) } },
+      onHandOver: { [retired] model in retired.add(model) })
+    return (model, origin.manifest)
+  }
+
+  /// Where a verified bundle comes from.
+  private struct Origin {
+    let identity: Reconciler.Identity
+    let keyID: String
+    let createdMilliseconds: UInt64
+    let manifest: SignedManifest
+  }
+
+  private func verify(
+    _ request: Reconciler.LoadRequest, trust: TrustPolicy, _ parts: inout Parts
+  ) throws(Stop) -> Origin {
+    let stored = request.bundle
+    try reserve(unmetNeeds[stored.fingerprint] ?? stored.bytes, for: "a file of \(stored.bytes)", of: request)
+    try step(durations.read) { () throws(StoreReadError) in parts.copy = try source.read(stored, limits: limits) }
+    guard let copy = parts.copy else { preconditionFailure("a bundle was read and is not there") }
     do throws(Stop) {
       return try step(durations.verify) { () throws(BundleError) in
-        try VerifiedBundle(
+        let bundle = try VerifiedBundle(
           copy.file, trust: trust, expecting: (request.key.model, request.key.version), limits: limits,
           nowMilliseconds: Moment.now().milliseconds)
+        parts.bundle = bundle
+        return Origin(
+          identity: Reconciler.Identity(digest: bundle.manifest.digest, signer: bundle.signer),
+          keyID: bundle.signingKey?.publicKey.keyID ?? "", createdMilliseconds: bundle.manifest.createdMilliseconds,
+          manifest: bundle.signedManifest)
       }
     } catch {
       // A refusal counts only if the store still holds the bytes that were refused.
       guard source.fingerprint(of: request.key) == copy.fingerprint else { throw .changed }
       throw error
+    }
+  }
+
+  /// Decodes the file, whose bytes are let go.
+  private func decode(_ request: Reconciler.LoadRequest, _ parts: inout Parts) throws(Stop) {
+    guard let manifest = parts.bundle?.manifest else { preconditionFailure("a load went on without its bundle") }
+    try reserve(LoadCost.decoding(manifest), for: "decoding", of: request)
+    try step(durations.decode) { () throws(BundleError) in
+      parts.contents = try parts.bundle?.decode()
+      parts.bundle = nil
+      parts.copy = nil
+    }
+  }
+
+  private func compile(_ request: Reconciler.LoadRequest, _ parts: inout Parts) throws(Stop) {
+    guard let definition = parts.contents?.definition else { preconditionFailure("a load went on without a graph") }
+    let choice = try step(durations.choose) { () throws(PlanError) in
+      try PlanChoice.make(for: definition.graph, policy: precision, isa: planOptions.isa)
+    }
+    // Ensembles of millions of nodes take tens of milliseconds to count.
+    let packing = background.run { LoadCost.packing(definition.graph, dequantised: choice.dequantises) }
+    try reserve(packing, for: "packed weights", of: request)
+    try step(durations.compile) { () throws(PlanError) in
+      parts.compiled = try CompiledModel(definition, options: planOptions, choice: choice)
+    }
+  }
+
+  /// Checks the golden samples. The weights as they were decoded are let go: the plan has them packed.
+  private func check(_ request: Reconciler.LoadRequest, _ parts: inout Parts) throws(Stop) {
+    if let plan = parts.compiled?.plan {
+      try reserve(UInt64(clamping: WorkspaceSet.bytes(plan, threads: 0)), for: "scratch of a check", of: request)
+    }
+    try step(durations.check) { () throws(GoldenFailure) in
+      guard let contents = parts.contents else { return }
+      parts.compiled = try parts.compiled?.passing(contents.golden, of: contents.definition, options: planOptions)
+      parts.contents?.definition.graph.tensors = []
+      parts.contents?.golden = []
+    }
+  }
+
+  /// Makes scratch for every thread and runs the plan at every size.
+  private func warm(_ request: Reconciler.LoadRequest, _ parts: inout Parts) throws(Stop) -> [WarmUpRun] {
+    guard let plan = parts.compiled?.plan else { preconditionFailure("a load went on without a plan") }
+    try reserve(
+      UInt64(clamping: WorkspaceSet.bytes(plan, threads: threads)), for: "scratch of \(threads + 1) threads",
+      of: request)
+    return try step(durations.warm) { () throws(PlanError) in
+      let workspaces = try WorkspaceSet(plan, threads: threads)
+      parts.workspaces = workspaces
+      return WarmUp.run(plan, in: workspaces.background)
     }
   }
 
@@ -159,7 +245,8 @@ actor BundleLoader {
     var refusal = budget.refusal(of: bytes, for: what)
     if refusal != nil {
       // What was freed may not have been given back yet.
-      AllocatorTrim.run()
+      retired.assumeIsolated { $0.free() }
+      Heap.trim(ifKept: 0)
       refusal = budget.refusal(of: bytes, for: what)
     }
     guard let refusal else {
@@ -195,12 +282,12 @@ actor BundleLoader {
     retryState()
   }
 
-  /// Runs one phase and records how long it took, whatever came of it.
+  /// Runs one phase on a background thread and records how long it took, whatever came of it.
   private func step<T, E: LoadFailure>(_ duration: Histogram, _ body: () throws(E) -> T) throws(Stop) -> T {
     let start = Instant.now()
     defer { duration.record(microseconds: Instant.now().microseconds(since: start)) }
     do {
-      return try body()
+      return try background.run(body)
     } catch {
       guard let rejection = error.rejection else { throw .changed }
       throw .rejected(rejection)

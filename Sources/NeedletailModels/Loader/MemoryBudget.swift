@@ -73,7 +73,8 @@ package enum LoadCost {
   /// Widest panel that kernels pack columns into: a layer of one column becomes one of 64.
   private static let panelColumns: UInt64 = 64
 
-  /// Everything but the file's own bytes: decompressed sections, tensors, and a plan as large as they.
+  /// Everything but the file's own bytes: decompressed sections and tensors. The plan comes when the file and the
+  /// sections are gone.
   package static func decoding(_ manifest: BundleManifest) -> UInt64 {
     manifest.sections.reduce(0) { sum, section in
       let raw = UInt64(section.rawBytes)
@@ -82,11 +83,13 @@ package enum LoadCost {
     }
   }
 
-  /// The packed weights and the tables of a graph: layers may name one tensor many times, and are padded.
+  /// The packed weights and the tables of a graph, and what making them takes: layers may name one tensor many times, and
+  /// are padded; trees are packed in several layouts, of which one stays.
   ///
   /// - Parameter dequantised: int8 weights become fp32: decoded, and packed.
   package static func packing(_ graph: ModelGraph, dequantised: Bool = false) -> UInt64 {
-    graph.nodes.indices.reduce(0) { sum, index in
+    let lowering = graph.nodes.indices.map { graph.nodes[$0].operation.loweringBytes(graph.context(of: $0)) }.max()
+    return graph.nodes.indices.reduce(UInt64(clamping: lowering ?? 0)) { sum, index in
       let (operation, context) = (graph.nodes[index].operation, graph.context(of: index))
       guard let product = operation.product(context) else {
         return sum.plus(UInt64(clamping: operation.packedBytes(context)))
@@ -180,21 +183,5 @@ extension UInt64 {
   fileprivate func plus(_ other: UInt64) -> UInt64 {
     let (sum, overflow) = addingReportingOverflow(other)
     return overflow ? .max : sum
-  }
-}
-
-/// Gives memory back to the system. glibc keeps what is freed for later use; after a model is gone the system shall have
-/// it back.
-enum AllocatorTrim {
-  private typealias Function = @convention(c) (Int) -> Int32
-
-  /// Looked up at run time, for the C library's header is not part of Swift's module.
-  private static let function: Function? = {
-    guard let symbol = dlsym(dlopen(nil, RTLD_NOW), "malloc_trim") else { return nil }
-    return unsafeBitCast(symbol, to: Function.self)
-  }()
-
-  static func run() {
-    _ = function?(0)
   }
 }

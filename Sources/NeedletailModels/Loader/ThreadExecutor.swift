@@ -1,17 +1,14 @@
 internal import NeedletailSystem
 internal import Synchronization
 
-/// Runs an actor on one thread of its own, of low priority: long work there takes neither processor time from the event
-/// loops nor a thread from Swift's pool.
+/// Runs an actor on one thread of its own: long work there takes no thread from Swift's pool.
 final class ThreadExecutor: SerialExecutor {
   private let queue = JobQueue()
 
-  /// - Parameters:
-  ///   - name: at most 15 bytes, for `top -H`.
-  ///   - niceness: 0 is the priority of the event loops, 19 the lowest.
-  init(name: String, niceness: Int32) {
+  /// - Parameter name: at most 15 bytes, for `top -H`.
+  init(name: String) {
     // The thread knows the queue only, so that the executor can go and stop it.
-    NativeThread.start(name: name, niceness: niceness) { [queue] in
+    NativeThread.start(name: name) { [queue] in
       while let next = queue.next() { next.job.runSynchronously(on: next.executor) }
     }
   }

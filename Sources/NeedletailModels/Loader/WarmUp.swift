@@ -1,9 +1,8 @@
 internal import NeedletailCore
 internal import NeedletailEngine
 internal import NeedletailSystem
-internal import Glibc
 
-/// Runs a plan once at every batch bucket, so that no request pays for a page that was never touched.
+/// Runs a plan at every batch bucket, so that no request is the first to read the weights, and to learn what a run costs.
 enum WarmUp {
   /// Sizes of the batches that are run: 1, 2, 4 … and the largest batch, in rows.
   static func buckets(rowsMax: Int) -> [Int] {
@@ -16,23 +15,26 @@ enum WarmUp {
     return buckets + [rowsMax]
   }
 
-  static func run(_ model: CompiledModel) -> [WarmUpRun] {
-    let plan = model.plan
-    let workspace = Workspace(plan)
-    workspace.input.initializeMemory(as: UInt8.self, repeating: 0, count: plan.rowsMax * plan.inputItemBytes)
-    return buckets(rowsMax: plan.rowsMax).map { rows in
-      let first = time { plan.runAlone(workspace, rows: rows) }
-      pause(after: first)
-      // In a long run the first touches hardly count: one run is enough and takes less time from serving threads.
-      guard first < measuredNanosecondsMax else { return WarmUpRun(rows: rows, nanoseconds: first) }
-      return WarmUpRun(rows: rows, nanoseconds: fastest { plan.runAlone(workspace, rows: rows) })
-    }
+  static func run(_ plan: Plan, in member: WorkspaceSet.Member) -> [WarmUpRun] {
+    member.workspace.input.initializeMemory(as: UInt8.self, repeating: 0, count: plan.rowsMax * plan.inputItemBytes)
+    let buckets = buckets(rowsMax: plan.rowsMax)
+    var runs: [WarmUpRun] = []
+    Pieces.forEach(buckets.count, size: 1) { runs.append(measure(plan, member, rows: buckets[$0.lowerBound])) }
+    return runs
+  }
+
+  private static func measure(_ plan: Plan, _ member: WorkspaceSet.Member, rows: Int) -> WarmUpRun {
+    let first = time { plan.runAlone(member.workspace, rows: rows) }
+    pause(after: first)
+    // In a long run the first touches hardly count: one run is enough and takes less time from serving threads.
+    guard first < measuredNanosecondsMax else { return WarmUpRun(rows: rows, nanoseconds: first) }
+    return WarmUpRun(rows: rows, nanoseconds: fastest { plan.runAlone(member.workspace, rows: rows) })
   }
 
   /// Leaves caches and memory bandwidth to the serving threads for as long as the last run took.
   private static func pause(after nanoseconds: UInt64) {
     guard nanoseconds >= pauseNanosecondsMin else { return }
-    usleep(UInt32(min(nanoseconds, pauseNanosecondsMax) / 1000))
+    NativeThread.sleep(microseconds: UInt32(min(nanoseconds, pauseNanosecondsMax) / 1000))
   }
 
   /// Processor time of this thread that `body` takes. Measured by the wall clock, a run during which the serving threads

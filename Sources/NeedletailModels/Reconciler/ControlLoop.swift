@@ -11,7 +11,7 @@ struct ControlLoop {
     case progressed(BundleLoader.Progress)
     case loaded(VersionKey, BundleLoader.Result)
     case inspected(VersionKey, Reconciler.InspectOutcome)
-    /// The memory of a version was let go.
+    /// The memory of a version was freed.
     case released(VersionKey)
     /// Some reader held an old table when it was last looked at.
     case reclaim
@@ -46,8 +46,6 @@ struct ControlLoop {
   private let board: StatusBoard
   private let inbox: AsyncStream<Message>.Continuation
 
-  /// A model is told to be released as its last reference goes; the memory itself goes a moment later.
-  private static let trimDelay: Duration = .milliseconds(20)
   /// A lease lasts one batch: a table that is still held is looked at again this much later.
   private static let reclaimInterval: Duration = .milliseconds(2)
 
@@ -89,7 +87,6 @@ struct ControlLoop {
       perform(reconciler.inspected(key, outcome, now: now))
     case .released(let key):
       perform(reconciler.released(key, now: now))
-      send(after: Self.trimDelay) { [loader] in await loader.trimMemory() }
     case .reclaim:
       isReclaiming = false
       reclaim()
@@ -173,8 +170,9 @@ struct ControlLoop {
   }
 
   private func load(_ request: Reconciler.LoadRequest) {
+    let isUrgent = !reconciler.isReady
     Task { [loader, trust, inbox] in
-      let result = await loader.load(request, trust: trust) { progress in
+      let result = await loader.load(request, trust: trust, isUrgent: isUrgent) { progress in
         inbox.yield(.progressed(progress))
       } released: { key in
         inbox.yield(.released(key))

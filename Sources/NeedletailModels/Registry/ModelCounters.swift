@@ -22,6 +22,11 @@ public final class ModelCounters: Sendable {
   /// Time from the end of the computation until the answer was handed to the socket.
   public let sendDuration: Histogram
 
+  /// Units of work that may wait for workers, as measured; of a model of tables, rows.
+  public let queueLimit: Gauge
+  /// Units of work that wait for workers; of a model of tables, rows.
+  public let queueRows: Gauge
+
   static let requestDurationName = "needletail_request_duration_seconds"
   static let batchRowsBuckets: [Double] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096]
 
@@ -47,6 +52,10 @@ public final class ModelCounters: Sendable {
     queueDuration = duration("queue")
     computeDuration = duration("compute")
     sendDuration = duration("send")
+    queueLimit = metrics.gauge(
+      "needletail_queue_limit_rows", help: "Rows that may wait for workers: what they get through in the time allowed.",
+      labels: labels)
+    queueRows = metrics.gauge("needletail_queue_rows", help: "Rows that wait for workers.", labels: labels)
     answerDuration = metrics.histogram(
       "needletail_answer_duration_seconds",
       help: "From a predict call's last byte to its answer, of calls that ended OK.",

@@ -82,6 +82,12 @@ public struct ModelLease: ~Copyable {
   /// The version that gets copies of what `model` answers; nil if there is none or it is `model` itself.
   public func shadow(of model: LiveModel) -> LiveModel? { table.shadow(of: model) }
 
+  /// Whether this version may be asked for.
+  public func isLive(_ model: LiveModel) -> Bool { borrowed._withUnsafeGuaranteedRef { $0.isLive(model) } }
+
+  /// Number of the table.
+  public var generation: UInt64 { borrowed._withUnsafeGuaranteedRef { $0.generation } }
+
   public var table: ModelTable { borrowed.takeUnretainedValue() }
 
   /// Ends the lease.

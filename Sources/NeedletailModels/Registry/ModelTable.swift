@@ -68,6 +68,13 @@ public final class ModelTable: @unchecked Sendable {
   private let arms: [Arm]
   private let labels: [Label]
   private let labelBytes: [UInt8]
+  /// By ``LiveModel/slot``: the version if it is in this table, and the version that gets copies of what it answers.
+  private let slots: [Slot]
+
+  private struct Slot {
+    var model: Unmanaged<LiveModel>?
+    var shadow: Unmanaged<LiveModel>?
+  }
 
   /// Ranges of `versions`, `arms` and `labels` that belong to one entry.
   private struct Span {
@@ -135,6 +142,15 @@ public final class ModelTable: @unchecked Sendable {
           arms: firstArm..<arms.count, labels: firstLabel..<labels.count, salt: RoutingPoint.salt(of: entry.model)))
       versions += entry.live.map { Version(number: $0.version.number, model: .passUnretained($0)) }
     }
+    var slots = [Slot](repeating: Slot(), count: 1 + (versions.map { $0.model.takeUnretainedValue().slot }.max() ?? -1))
+    for entry in self.entries {
+      let shadow = entry.shadowModel
+      for model in entry.live {
+        slots[model.slot] = Slot(
+          model: .passUnretained(model), shadow: shadow === model ? nil : shadow.map { .passUnretained($0) })
+      }
+    }
+    self.slots = slots
     self.spans = spans
     self.versions = versions
     self.arms = arms
@@ -210,11 +226,17 @@ public final class ModelTable: @unchecked Sendable {
   }
 
   /// The version that gets copies of what `model` answers; nil if there is none or it is `model` itself.
+  ///
+  /// - Complexity: O(1).
   public func shadow(of model: LiveModel) -> LiveModel? {
-    guard let shadow = entries.first(where: { $0.model == model.model })?.shadowModel, shadow !== model else {
-      return nil
-    }
-    return shadow
+    isLive(model) ? slots[model.slot].shadow?.takeUnretainedValue() : nil
+  }
+
+  /// Whether this version may be asked for.
+  ///
+  /// - Complexity: O(1).
+  public func isLive(_ model: LiveModel) -> Bool {
+    model.slot < slots.count && slots[model.slot].model?.toOpaque() == Unmanaged.passUnretained(model).toOpaque()
   }
 
   private func equals(_ label: UnsafeRawBufferPointer, _ bytes: Range<Int>) -> Bool {

@@ -1,3 +1,5 @@
+internal import Synchronization
+
 /// Estimated run time of a plan, from the runs that were measured while its version was warmed.
 public struct PlanCost: Equatable, Sendable {
   /// The cost of a plan that was not measured: every run is estimated as 0.
@@ -55,5 +57,78 @@ public struct WarmUpRun: Equatable, Sendable {
   public init(rows: Int, nanoseconds: UInt64) {
     self.rows = rows
     self.nanoseconds = nanoseconds
+  }
+}
+
+/// How much longer, or shorter, a version's runs take than warming measured, by runs that answered calls.
+///
+/// Warming shares the machine with everything else, and a machine changes: a version whose cost was frozen at a bad
+/// moment would send cheap calls to the workers for as long as it lives, or expensive ones to the loops.
+public final class CostScale: Sendable {
+  /// Factor of ``PlanCost``, in 1/64.
+  private let scale = Atomic<UInt32>(CostScale.unity)
+  private static let unity: UInt32 = 64
+
+  public init() {}
+
+  /// The estimate as runs have corrected it.
+  public func corrected(_ nanoseconds: UInt64) -> UInt64 { nanoseconds &* UInt64(sixtyFourths) >> 6 }
+
+  public var sixtyFourths: UInt32 { scale.load(ordering: .relaxed) }
+
+  /// Takes over what one thread measured, unless it is within a quarter of what is known: decisions should not flap.
+  fileprivate func set(_ found: UInt64) {
+    let known = UInt64(sixtyFourths)
+    guard found * 4 < known * 3 || found * 3 > known * 4 else { return }
+    scale.store(UInt32(min(max(found, 1), Self.scaleMax)), ordering: .relaxed)
+  }
+
+  /// Bounds what a clock that jumped could do.
+  private static let scaleMax: UInt64 = 64 << 10
+
+  /// The last runs of one version on one thread. Confined to it.
+  ///
+  /// The fastest of a window counts: what else the machine does can only add to a run's time.
+  public struct Window {
+    /// Runs whose estimate is long enough to be compared.
+    private var long = Fastest()
+    /// Runs that took long although their estimate is short, one after the other.
+    private var unexpected = Fastest()
+
+    private struct Fastest {
+      var runs = 0
+      var ratio = UInt64.max
+
+      /// - Returns: the least ratio of a whole window.
+      mutating func add(_ ratio: UInt64) -> UInt64? {
+        self.ratio = min(self.ratio, ratio)
+        runs += 1
+        guard runs == Window.runs else { return nil }
+        defer { self = Fastest() }
+        return self.ratio
+      }
+    }
+
+    /// Runs of one window: the fastest of them met no other work.
+    static let runs = 32
+    /// Time below which a run says more about the clock and the caches than about the plan.
+    static let nanosecondsMin: UInt64 = 20_000
+
+    public init() {}
+
+    /// - Parameters:
+    ///   - estimated: by ``PlanCost`` alone; 0: it is unknown.
+    ///   - measured: time that the run took.
+    public mutating func add(estimated: UInt64, measured: UInt64, to scale: CostScale) {
+      guard estimated > 0, measured > 0 else { return }
+      let ratio = min(measured, 1 << 50) * 64 / estimated
+      if estimated >= Self.nanosecondsMin {
+        if let found = long.add(ratio) { scale.set(found) }
+      } else if measured >= Self.nanosecondsMin {
+        if let found = unexpected.add(ratio) { scale.set(found) }
+      } else {
+        unexpected = Fastest()
+      }
+    }
   }
 }

@@ -66,7 +66,7 @@ extension TickBatcher {
   private func isForWorkers(_ batch: ModelBatch<Writer.Schema>, _ extent: BatchExtent, _ answerBytes: Int) -> Bool {
     guard let pool = workers?.pool else { return false }
     return answerBytes > Limits.contiguousAnswerBytesMax
-      || batch.model.cost.nanoseconds(of: extent) > pool.configuration.inlineNanosecondsMax
+      || batch.model.nanoseconds(of: extent) > pool.configuration.inlineNanosecondsMax
   }
 
   // MARK: large answers
@@ -106,7 +106,6 @@ extension TickBatcher {
   /// - Throws: `.notFound`, or `.unavailable` while the version is on its way.
   private func batch(for head: CallHead, _ writer: Writer) throws(ServingError) -> ModelBatch<Writer.Schema> {
     let wanted = try lease!.borrowedModel(named: head.model, selector: head.selector, routingKey: head.routingKey)
-    if let batch = knownBatch(wanted) { return batch }
-    return addBatch(for: wanted.takeUnretainedValue(), writer)
+    return batch(for: wanted, writer)
   }
 }

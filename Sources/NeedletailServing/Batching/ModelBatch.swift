@@ -3,13 +3,13 @@ internal import NeedletailEngine
 internal import NeedletailMetrics
 internal import NeedletailModels
 
-/// One loop's state for one live version: scratch for its plan, and the calls bound in it since the last run. Reused
-/// from tick to tick; dropped when the version has left the table.
+/// One loop's state for one live version: the calls bound in the loop's scratch for it since the last run. Reused from
+/// tick to tick; dropped when the version has left the table. The scratch is the version's: dropping a batch frees none.
 public final class ModelBatch<Schema: AnyObject> {
   let model: LiveModel
   let plan: Plan
   let schema: Schema
-  let workspace: Workspace
+  private let scratch: WorkspaceSet.Member
   let pointers: OutputPointers
   private var copies = ShadowCopies()
   let answerSize: AnswerSize
@@ -23,13 +23,19 @@ public final class ModelBatch<Schema: AnyObject> {
   private(set) var calls: [BoundCall] = []
   /// Extent of what is bound and not yet run.
   private(set) var extent = BatchExtent.zero
+  /// Whether it stands in the batcher's list of batches to run.
+  var isListed = false
+  /// Generation of the table that its shadow was taken from.
+  var generation: UInt64 = 0
+  private var runs = CostScale.Window()
 
-  init(_ model: LiveModel, schema: Schema) {
+  /// - Parameter shard: index of the loop among the version's workspaces.
+  init(_ model: LiveModel, schema: Schema, shard: Int) {
     self.model = model
     plan = model.compiled.plan
     self.schema = schema
-    workspace = Workspace(plan)
-    pointers = OutputPointers(plan, workspace: workspace)
+    scratch = model.workspaces[shard]
+    pointers = OutputPointers(plan, workspace: scratch.workspace)
     answerSize = AnswerSize(model)
     calls.reserveCapacity(64)
   }
@@ -43,7 +49,7 @@ public final class ModelBatch<Schema: AnyObject> {
   func hasRoom(for added: BatchExtent) -> Bool { (extent + added).fits(in: plan.extentMax) }
 
   /// Memory into which the next row is bound.
-  var nextRow: UnsafeMutableRawPointer { workspace.input + extent.rows * plan.inputItemBytes }
+  var nextRow: UnsafeMutableRawPointer { scratch.workspace.input + extent.rows * plan.inputItemBytes }
 
   /// Adds a call whose rows were bound at ``nextRow``.
   func append(_ call: BoundCall) {
@@ -72,8 +78,9 @@ public final class ModelBatch<Schema: AnyObject> {
         continue
       }
       if call.firstRow != keptExtent.rows {
-        (workspace.input + keptExtent.rows * itemBytes)
-          .copyMemory(from: workspace.input + call.firstRow * itemBytes, byteCount: call.extent.rows * itemBytes)
+        (scratch.workspace.input + keptExtent.rows * itemBytes)
+          .copyMemory(
+            from: scratch.workspace.input + call.firstRow * itemBytes, byteCount: call.extent.rows * itemBytes)
         call.firstRow = keptExtent.rows
       }
       calls[kept] = call
@@ -86,23 +93,48 @@ public final class ModelBatch<Schema: AnyObject> {
 
   /// Computes what was bound.
   func compute(shard: Int) {
-    copies.takeInput(workspace, rows: extent.rows, shard: shard)
-    plan.run(workspace, extent)
+    copies.takeInput(scratch.workspace, rows: extent.rows, shard: shard)
+    plan.run(scratch.workspace, extent)
+  }
+
+  /// Notes how long a run took.
+  func ran(_ extent: BatchExtent, nanoseconds: UInt64) {
+    runs.add(estimated: model.cost.nanoseconds(rows: extent.units), measured: nanoseconds, to: model.costScale)
+  }
+
+  /// Computes rows of a call that is too large for one run.
+  func compute(rows: Range<Int>, of tensors: UnsafeBufferPointer<TensorView>) throws(ServingError) {
+    try model.compiled.binder.bind(tensors, rows: rows, into: scratch.workspace.input)
+    plan.run(scratch.workspace, rows: rows.count)
+  }
+
+  /// Copies the outputs of the first `count` rows; see ``Plan/collect(_:from:count:selection:into:at:of:)``.
+  func collect(
+    count: Int, selection: UInt64, into collected: UnsafeMutablePointer<Float>, at row: Int, of rows: Int
+  ) {
+    plan.collect(scratch.workspace, from: 0, count: count, selection: selection, into: collected, at: row, of: rows)
+  }
+
+  /// Outputs of the last run, from `row` on.
+  func outputs(from row: Int) -> UnsafeBufferPointer<UnsafePointer<Float>> {
+    pointers.point(at: scratch.workspace, row: row)
   }
 
   /// Counts NaN and infinite values among the outputs just computed.
   func countNonFinite(rows: Int, shard: Int) {
-    let found = plan.nonFiniteOutputs(workspace, rows: rows)
+    let found = plan.nonFiniteOutputs(scratch.workspace, rows: rows)
     if found > 0 { model.counters.nonFinite.add(UInt64(found), shard: shard) }
   }
 
   // MARK: shadow and workers
 
+  var isShadowed: Bool { copies.isConnected }
+
   /// Connects to the version that gets copies of the answers, or ends the connection.
   func connect(shadow: LiveModel?, _ runner: ShadowRunner) { copies.connect(model, to: shadow, runner) }
 
   /// Keeps the answers for the shadow version: after they were written, before the next run.
-  func keepForShadow() { copies.takeOutputs(workspace) }
+  func keepForShadow() { copies.takeOutputs(scratch.workspace) }
 
   /// Keeps a call that a worker computed, with its answer.
   func keepForShadow(_ call: QueuedCall, _ outputs: UnsafeBufferPointer<UnsafePointer<Float>>, shard: Int) {

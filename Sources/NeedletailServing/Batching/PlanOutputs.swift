@@ -156,12 +156,14 @@ extension Plan {
   }
 }
 
-extension PlanCost {
+extension LiveModel {
   /// Estimated time of a batch of this extent. Warming measures batches by their units.
-  func nanoseconds(of extent: BatchExtent) -> UInt64 { nanoseconds(rows: extent.units) }
+  func nanoseconds(of extent: BatchExtent) -> UInt64 { costScale.corrected(cost.nanoseconds(rows: extent.units)) }
 
   /// Estimated time that a call of this extent adds to a batch that runs anyway.
-  func marginalNanoseconds(of extent: BatchExtent) -> UInt64 { marginalNanoseconds(rows: extent.units) }
+  func marginalNanoseconds(of extent: BatchExtent) -> UInt64 {
+    costScale.corrected(cost.marginalNanoseconds(rows: extent.units))
+  }
 }
 
 /// Memory for floats that grows to its largest use and is kept from one use to the next. Confined to its owner.

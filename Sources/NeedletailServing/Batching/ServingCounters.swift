@@ -4,14 +4,12 @@ internal import NeedletailModels
 
 /// Metrics of batchers beside those of each version. Shared by all loops.
 public final class ServingCounters: Sendable {
-  private let metrics: MetricsRegistry
   private let unresolvedByStatus: [Counter]
   private let shedByReason: [Counter]
   /// Calls bound and not yet answered.
   public let inFlight: Gauge
 
   public init(metrics: MetricsRegistry) {
-    self.metrics = metrics
     // No model can have this name, and a name that a client invents must not become a series.
     unresolvedByStatus = StatusCode.allCases.map { status in
       metrics.counter(
@@ -36,19 +34,5 @@ public final class ServingCounters: Sendable {
     case .queue: shedByReason[1]
     case .memory: shedByReason[2]
     }
-  }
-
-  /// Units of work that may wait for workers, as measured; of a model of tables, rows.
-  func queueLimit(of model: LiveModel) -> Gauge {
-    metrics.gauge(
-      "needletail_queue_limit_rows", help: "Rows that may wait for workers: what they get through in the time allowed.",
-      labels: [("model", model.model.name), ("version", model.version.description)])
-  }
-
-  /// Units of work that wait for workers; of a model of tables, rows.
-  func queueRows(of model: LiveModel) -> Gauge {
-    metrics.gauge(
-      "needletail_queue_rows", help: "Rows that wait for workers.",
-      labels: [("model", model.model.name), ("version", model.version.description)])
   }
 }

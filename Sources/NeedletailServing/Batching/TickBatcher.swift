@@ -21,7 +21,14 @@ public final class TickBatcher<Writer: ResponseWriter> {
   private let shadows: ShadowRunner?
   /// Lease on the table of models, held from a tick's first call to its end.
   var lease: ModelLease?
-  private var batches: [ModelBatch<Writer.Schema>] = []
+  /// Batches by their version's ``LiveModel/slot``, so that a call's is found without a search.
+  private var batches: [ModelBatch<Writer.Schema>?] = []
+  /// Slots of batches in which calls were bound since the last run.
+  private var bound: [Int] = []
+  /// Slots of batches that may have copies for a shadow.
+  private var copied: [Int] = []
+  /// Slots of batches that hold memory for the outputs of large calls.
+  private var collecting: [Int] = []
   /// Way to the workers; nil: every plan runs on the loop.
   var workers: WorkerAccess?
   var shedder: LoadShedder
@@ -29,8 +36,12 @@ public final class TickBatcher<Writer: ResponseWriter> {
   private(set) var pendingNanoseconds: UInt64 = 0
   /// Estimated cost of all that the tick has taken on.
   private(set) var tickNanoseconds: UInt64 = 0
-  /// Generation of the table that `batches` was last compared with.
-  private var sweptGeneration: UInt64 = 0
+  /// Generation of the table that the lease was last taken on.
+  private var generation: UInt64 = 0
+  /// Slot of the batch that is compared with the table next.
+  private var sweepNext = 0
+  /// Whether a batch that has left the table waits for its calls.
+  private var isSweepIncomplete = false
   /// Answers written and not yet handed to sockets.
   private var unsent: [UnsentAnswers] = []
   /// Number of calls bound and not yet answered.
@@ -56,6 +67,8 @@ public final class TickBatcher<Writer: ResponseWriter> {
     if let workers { self.workers = WorkerAccess(pool: workers.pool, mailbox: workers.mailbox) }
     shedder = LoadShedder(targetNanoseconds: tickNanosecondsTarget, now: now)
     unsent.reserveCapacity(64)
+    bound.reserveCapacity(64)
+    copied.reserveCapacity(64)
   }
 
   // MARK: binding
@@ -92,6 +105,10 @@ public final class TickBatcher<Writer: ResponseWriter> {
       return
     }
     try batch.model.compiled.binder.bind(call.tensors, rows: 0..<extent.rows, into: batch.nextRow)
+    if !batch.isListed {
+      batch.isListed = true
+      bound.append(batch.model.slot)
+    }
     batch.append(
       BoundCall(
         address: call.address, arrival: call.arrival, receiveMicroseconds: call.receiveMicroseconds,
@@ -116,21 +133,45 @@ public final class TickBatcher<Writer: ResponseWriter> {
 
   // MARK: batches
 
-  func knownBatch(_ model: Unmanaged<LiveModel>) -> ModelBatch<Writer.Schema>? {
-    for batch in batches where Unmanaged.passUnretained(batch.model).toOpaque() == model.toOpaque() { return batch }
-    return nil
+  /// The loop's batch for a version of the table that the lease is on; made by the first call.
+  /// - Complexity: O(1).
+  func batch(for model: Unmanaged<LiveModel>, _ writer: Writer) -> ModelBatch<Writer.Schema> {
+    let slot = model._withUnsafeGuaranteedRef { $0.slot }
+    // A batch keeps its version, and with it the version's slot: whatever stands there is of this version.
+    guard slot < batches.count, let batch = batches[slot] else {
+      return addBatch(for: model.takeUnretainedValue(), writer)
+    }
+    if batch.generation != generation { connect(batch) }
+    return batch
   }
 
-  func addBatch(for model: LiveModel, _ writer: Writer) -> ModelBatch<Writer.Schema> {
-    let batch = ModelBatch(model, schema: writer.makeSchema(for: model))
-    if let shadows { batch.connect(shadow: lease!.shadow(of: model), shadows) }
-    batches.append(batch)
+  private func addBatch(for model: LiveModel, _ writer: Writer) -> ModelBatch<Writer.Schema> {
+    let batch = ModelBatch(model, schema: writer.makeSchema(for: model), shard: shard)
+    connect(batch)
+    while batches.count <= model.slot { batches.append(nil) }
+    batches[model.slot] = batch
     return batch
+  }
+
+  /// Connects a batch to the version that the present table has for its copies.
+  private func connect(_ batch: ModelBatch<Writer.Schema>) {
+    batch.generation = generation
+    if let shadows { batch.connect(shadow: lease?.shadow(of: batch.model), shadows) }
+  }
+
+  /// Notes that a batch may have copies for its shadow.
+  func keptForShadow(_ batch: ModelBatch<Writer.Schema>) {
+    if batch.isShadowed { copied.append(batch.model.slot) }
   }
 
   /// Computes all calls that were bound since the last run, writes their answers and ends the tick.
   public func run(into writer: Writer) {
-    for batch in batches where batch.extent.rows > 0 { run(batch, into: writer) }
+    for index in bound.indices {
+      guard let batch = batches[bound[index]] else { continue }
+      batch.isListed = false
+      if batch.extent.rows > 0 { run(batch, into: writer) }
+    }
+    bound.removeAll(keepingCapacity: true)
     pendingNanoseconds = 0
     submit(into: writer)
     shedder.end(now: writer.time, workNanoseconds: tickNanoseconds)
@@ -153,18 +194,27 @@ public final class TickBatcher<Writer: ResponseWriter> {
 
   /// Hands copies of computed calls to shadow versions. Called after the answers have gone out.
   public func feedShadows() {
-    guard shadows != nil else { return }
-    for batch in batches { batch.sendToShadow() }
+    guard !copied.isEmpty else { return }
+    for slot in copied { batches[slot]?.sendToShadow() }
+    copied.removeAll(keepingCapacity: true)
   }
 
-  /// Frees the scratch of versions that have left the table, and memory that large calls left behind. Called between
-  /// ticks, so that an idle loop holds no memory of a retired version.
+  /// Lets go of versions that have left the table, and frees memory that large calls left behind. Called between ticks,
+  /// so that an idle loop holds no memory of a retired version.
   public func sweep() {
     guard lease == nil else { return }
-    sweptGeneration = 0
+    if isSweepIncomplete, sweepNext >= batches.count {
+      isSweepIncomplete = false
+      sweepNext = 0
+    }
     takeLease()
+    sweepBatches(count: batches.count)
     lease = nil
-    for batch in batches { batch.collected.trim() }
+    collecting.removeAll { slot in
+      guard let batch = batches[slot] else { return true }
+      batch.collected.trim()
+      return batch.collected.floats.isEmpty
+    }
     workers?.slab.trim()
   }
 
@@ -175,22 +225,38 @@ public final class TickBatcher<Writer: ResponseWriter> {
 
   private func takeLease() {
     let lease = reader.lease()
-    let table = lease.table
-    if table.generation != sweptGeneration {
-      // Scratch stays while calls are with workers: a version lives from their admission to their answers.
-      batches.removeAll { batch in
-        batch.callsOut == 0
-          && !table.entries.contains { $0.model == batch.model.model && $0.live.contains { $0 === batch.model } }
-      }
-      if let shadows { for batch in batches { batch.connect(shadow: table.shadow(of: batch.model), shadows) } }
-      sweptGeneration = table.generation
-    }
+    let newest = lease.generation
     self.lease = consume lease
+    if newest != generation {
+      generation = newest
+      sweepNext = 0
+    }
+    if sweepNext < batches.count { sweepBatches(count: Limits.batchesSweptPerTick) }
   }
 
-  /// Estimated cost of calls of one version, by what warming measured.
+  /// Compares the next batches with the table, and lets go of versions that have left it. A table of thousands of
+  /// versions is compared over many ticks, so that no call waits for all of them.
+  private func sweepBatches(count: Int) {
+    let end = min(batches.count, sweepNext + count)
+    while sweepNext < end {
+      defer { sweepNext += 1 }
+      guard let batch = batches[sweepNext], batch.generation != generation else { continue }
+      if lease?.isLive(batch.model) == true {
+        connect(batch)
+      } else if batch.callsOut == 0 {
+        let model = batch.model
+        batches[sweepNext] = nil
+        model.handOver()
+      } else {
+        // A version lives from the admission of its calls to their answers.
+        isSweepIncomplete = true
+      }
+    }
+  }
+
+  /// Estimated cost of calls of one version, by what runs of it took.
   private func estimate(_ batch: ModelBatch<Writer.Schema>, calls: Int, _ extent: BatchExtent) -> UInt64 {
-    batch.model.cost.marginalNanoseconds(of: extent) &+ UInt64(calls) &* Limits.callNanoseconds
+    batch.model.marginalNanoseconds(of: extent) &+ UInt64(calls) &* Limits.callNanoseconds
   }
 
   private func run(_ batch: ModelBatch<Writer.Schema>, into writer: Writer) {
@@ -207,6 +273,7 @@ public final class TickBatcher<Writer: ResponseWriter> {
     batch.compute(shard: shard)
     let end = writer.now()
     let computeMicroseconds = end.microseconds(since: start)
+    batch.ran(batch.extent, nanoseconds: end.nanoseconds &- start.nanoseconds)
     batch.countNonFinite(rows: rows, shard: shard)
     callsEnded(batch.calls.count)
     batch.model.counters.batchRows.record(items: rows, shard: shard)
@@ -219,10 +286,10 @@ public final class TickBatcher<Writer: ResponseWriter> {
       count(batch.model.counters, received: call.receiveMicroseconds, timing)
       writer.answer(
         call.address, batch.schema, rows: call.extent.rows,
-        values: batch.pointers.point(at: batch.workspace, row: call.firstRow), selection: call.selection,
-        timing: timing, memory: nil)
+        values: batch.outputs(from: call.firstRow), selection: call.selection, timing: timing, memory: nil)
     }
     batch.keepForShadow()
+    keptForShadow(batch)
     batch.removeAll()
   }
 
@@ -233,15 +300,15 @@ public final class TickBatcher<Writer: ResponseWriter> {
   ) throws(ServingError) {
     let plan = batch.plan
     let start = writer.now()
+    if batch.collected.floats.isEmpty { collecting.append(batch.model.slot) }
     let collected = batch.collected.reserve(rows * plan.collectedFloatsPerRow(selection))
     var row = 0
     while row < rows {
       guard !call.deadline.hasPassed(at: writer.now()) else { throw Self.expired }
       let count = min(plan.rowsMax, rows - row)
-      try batch.model.compiled.binder.bind(call.tensors, rows: row..<row + count, into: batch.workspace.input)
-      plan.run(batch.workspace, rows: count)
+      try batch.compute(rows: row..<row + count, of: call.tensors)
       batch.countNonFinite(rows: count, shard: shard)
-      plan.collect(batch.workspace, from: 0, count: count, selection: selection, into: collected, at: row, of: rows)
+      batch.collect(count: count, selection: selection, into: collected, at: row, of: rows)
       row += count
     }
     let end = writer.now()

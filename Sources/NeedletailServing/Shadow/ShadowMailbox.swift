@@ -9,8 +9,11 @@ internal import Synchronization
 /// It holds one batch. While that batch is being computed, or waits to be, the loop leaves nothing and counts the rows
 /// that it left out: a shadow never makes an answer wait, and is the first thing to go under load.
 ///
+/// The loop makes it, and the shadow thread prepares it: that takes memory, and a lock that a scrape of the metrics may
+/// hold.
+///
 /// `@unchecked Sendable`: `state` says which thread owns everything else: the loop while it is `empty`, the shadow
-/// thread while it is `full`.
+/// thread while it is `full`. `missed` is the loop's.
 final class ShadowMailbox: @unchecked Sendable {
   /// Progress of the loop with its next batch.
   private enum Phase {
@@ -20,53 +23,47 @@ final class ShadowMailbox: @unchecked Sendable {
   }
 
   private enum State {
-    static let empty = 0
-    static let full = 1
+    static let unprepared = 0
+    static let empty = 1
+    static let full = 2
+    /// The shadow cannot take the rows.
+    static let incompatible = 3
   }
 
-  let shadow: LiveModel
-  let counters: ShadowCounters
+  /// What the shadow thread makes before the first batch.
+  private struct Prepared {
+    let counters: ShadowCounters
+    let match: ShadowMatch
+    let comparison: ShadowComparison
+    let input: UnsafeMutableRawPointer
+    /// Outputs of the version that answered, in the order of its plan.
+    let outputs: [UnsafeMutablePointer<Float>]
+    let capacity: Int
+  }
+
+  private let shadow: LiveModel
   private let shadowed: LiveModel
-  private let match: ShadowMatch
-  private let comparison: ShadowComparison
-  private let state = Atomic<Int>(State.empty)
+  private let state = Atomic<Int>(State.unprepared)
   private let closed = Atomic<Bool>(false)
-  private let input: UnsafeMutableRawPointer
-  /// Outputs of the version that answered, in the order of its plan.
-  private let outputs: [UnsafeMutablePointer<Float>]
-  private let capacity: Int
+  /// Series of the shadow; nil until the shadow thread has looked them up.
+  private var counters: ShadowCounters?
+  /// Nil where the bound rows of one version cannot be turned into rows of the other: see ``ShadowMatch``.
+  private var prepared: Prepared?
+  /// Rows that were left out before there were counters.
+  private var missed = 0
   private var rows = 0
   /// Outputs that were computed, one bit each.
   private var selection = UInt64.max
   private var phase = Phase.idle
-  /// Workspace of the shadow thread, made with the first batch.
-  private var scratch: Scratch?
 
-  private final class Scratch {
-    let workspace: Workspace
-
-    init(_ plan: Plan) { workspace = Workspace(plan) }
-  }
-
-  /// - Returns: nil where the bound rows of one version cannot be turned into rows of the other: see ``ShadowMatch``.
-  init?(_ shadowed: LiveModel, shadow: LiveModel, counters: ShadowCounters) {
-    let (from, to) = (shadowed.compiled, shadow.compiled)
-    guard let match = try? ShadowMatch(from, shadow: to) else { return nil }
-    self.match = match
+  init(_ shadowed: LiveModel, shadow: LiveModel) {
     self.shadowed = shadowed
     self.shadow = shadow
-    self.counters = counters
-    comparison = ShadowComparison(from, to)
-    capacity = min(from.plan.rowsMax, to.plan.rowsMax, Limits.shadowRowsMax)
-    input = .allocate(
-      byteCount: capacity * from.plan.inputItemBytes, alignment: MemoryLayout<Double>.alignment)
-    let rowsMax = capacity
-    outputs = from.plan.outputs.map { .allocate(capacity: rowsMax * $0.floatsPerRow) }
   }
 
   deinit {
-    input.deallocate()
-    for output in outputs { output.deallocate() }
+    prepared?.input.deallocate()
+    for output in prepared?.outputs ?? [] { output.deallocate() }
   }
 
   // MARK: called by the loop
@@ -77,24 +74,34 @@ final class ShadowMailbox: @unchecked Sendable {
   }
 
   private func isTaken(_ rows0: UnsafeRawPointer, rows: Int, shard: Int) -> Bool {
-    guard state.load(ordering: .acquiring) == State.empty, phase == .idle else {
-      counters.busy.add(UInt64(rows), shard: shard)
+    let state = state.load(ordering: .acquiring)
+    guard state == State.empty, phase == .idle, let prepared else {
+      skip(rows: rows, shard: shard)
       return false
     }
-    self.rows = min(rows, capacity)
-    if rows > capacity { counters.busy.add(UInt64(rows - capacity), shard: shard) }
-    input.copyMemory(from: rows0, byteCount: self.rows * shadowed.compiled.plan.inputItemBytes)
+    self.rows = min(rows, prepared.capacity)
+    if rows > prepared.capacity { skip(rows: rows - prepared.capacity, shard: shard) }
+    prepared.input.copyMemory(from: rows0, byteCount: self.rows * shadowed.compiled.plan.inputItemBytes)
     phase = .inputTaken
     return true
   }
 
+  /// Counts rows that are not copied.
+  func skip(rows: Int, shard: Int) {
+    let state = state.load(ordering: .acquiring)
+    guard state != State.unprepared, let counters else { return missed += rows }
+    let count = UInt64(rows + missed)
+    missed = 0
+    (state == State.incompatible ? counters.incompatible : counters.busy).add(count, shard: shard)
+  }
+
   /// Copies the outputs of the rows that were taken last.
   func takeOutputs(_ workspace: borrowing Workspace) {
-    guard phase == .inputTaken else { return }
+    guard phase == .inputTaken, let prepared else { return }
     phase = .whole
     selection = .max
     for (index, output) in shadowed.compiled.plan.outputs.enumerated() {
-      outputs[index].update(from: workspace.output(index), count: rows * output.floatsPerRow)
+      prepared.outputs[index].update(from: workspace.output(index), count: rows * output.floatsPerRow)
     }
   }
 
@@ -103,11 +110,11 @@ final class ShadowMailbox: @unchecked Sendable {
     input: UnsafeRawPointer, outputs values: UnsafeBufferPointer<UnsafePointer<Float>>, selection: UInt64,
     rows: Int, shard: Int
   ) {
-    guard isTaken(input, rows: rows, shard: shard) else { return }
+    guard isTaken(input, rows: rows, shard: shard), let prepared else { return }
     phase = .whole
     self.selection = selection
     for (index, output) in shadowed.compiled.plan.outputs.enumerated() where selection.selects(index) {
-      outputs[index].update(from: values[index], count: self.rows * output.floatsPerRow)
+      prepared.outputs[index].update(from: values[index], count: self.rows * output.floatsPerRow)
     }
   }
 
@@ -127,20 +134,45 @@ final class ShadowMailbox: @unchecked Sendable {
 
   var isClosed: Bool { closed.load(ordering: .acquiring) }
 
+  var isPrepared: Bool { state.load(ordering: .acquiring) != State.unprepared }
+
+  /// Makes what the mailbox needs.
+  func prepare(_ metrics: MetricsRegistry) {
+    let (from, to) = (shadowed.compiled, shadow.compiled)
+    let counters = ShadowCounters(shadow, metrics: metrics)
+    self.counters = counters
+    guard let match = try? ShadowMatch(from, shadow: to) else {
+      return state.store(State.incompatible, ordering: .releasing)
+    }
+    let capacity = min(from.plan.rowsMax, to.plan.rowsMax, Limits.shadowRowsMax)
+    // The loop writes them: their pages are there by then.
+    let inputBytes = capacity * from.plan.inputItemBytes
+    let input = UnsafeMutableRawPointer.allocate(byteCount: inputBytes, alignment: MemoryLayout<Double>.alignment)
+    input.initializeMemory(as: UInt8.self, repeating: 0, count: inputBytes)
+    let outputs = from.plan.outputs.map { output in
+      let values = UnsafeMutablePointer<Float>.allocate(capacity: capacity * output.floatsPerRow)
+      values.initialize(repeating: 0, count: capacity * output.floatsPerRow)
+      return values
+    }
+    prepared = Prepared(
+      counters: counters, match: match, comparison: ShadowComparison(from, to),
+      input: input, outputs: outputs, capacity: capacity)
+    state.store(State.empty, ordering: .releasing)
+  }
+
   /// Computes and compares the batch, if there is one.
   /// - Returns: microseconds that this took; nil: there was no batch.
   func work() -> UInt32? {
-    guard state.load(ordering: .acquiring) == State.full else { return nil }
-    let plan = shadow.compiled.plan
-    let scratch = self.scratch ?? Scratch(plan)
-    self.scratch = scratch
-    match.bind(input, rows: rows, into: scratch.workspace.input)
+    guard state.load(ordering: .acquiring) == State.full, let prepared else { return nil }
+    let scratch = shadow.workspaces.background
+    prepared.match.bind(prepared.input, rows: rows, into: scratch.workspace.input)
     let start = Instant.now()
     // On this thread alone: the engine's other threads are for calls whose callers wait.
-    plan.runAlone(scratch.workspace, rows: rows)
+    shadow.compiled.plan.runAlone(scratch.workspace, rows: rows)
     let microseconds = Instant.now().microseconds(since: start)
-    counters.compute.record(microseconds: microseconds)
-    counters.add(comparison.compare(outputs, scratch.workspace, rows: rows, selection: selection), rows: rows)
+    prepared.counters.compute.record(microseconds: microseconds)
+    prepared.counters.add(
+      prepared.comparison.compare(prepared.outputs, scratch.workspace, rows: rows, selection: selection), rows: rows)
     state.store(State.empty, ordering: .releasing)
     return microseconds
   }
@@ -150,8 +182,9 @@ final class ShadowMailbox: @unchecked Sendable {
 struct ShadowCopies: ~Copyable {
   private var shadow: LiveModel?
   private var mailbox: ShadowMailbox?
-  private var counters: ShadowCounters?
   private var runner: ShadowRunner?
+
+  var isConnected: Bool { mailbox != nil }
 
   deinit {
     mailbox?.close()
@@ -169,17 +202,11 @@ struct ShadowCopies: ~Copyable {
     self.runner = runner
     self.shadow = shadow
     mailbox = shadow.flatMap { runner.mailbox(from: model, to: $0) }
-    counters = shadow.map { runner.counters(of: $0) }
   }
 
   /// Copies a batch's input before it is computed.
   func takeInput(_ workspace: borrowing Workspace, rows: Int, shard: Int) {
-    guard shadow != nil else { return }
-    if let mailbox {
-      mailbox.takeInput(workspace, rows: rows, shard: shard)
-    } else {
-      counters?.incompatible.add(UInt64(rows), shard: shard)
-    }
+    mailbox?.takeInput(workspace, rows: rows, shard: shard)
   }
 
   /// Copies the outputs of the batch whose input was copied.
@@ -190,12 +217,7 @@ struct ShadowCopies: ~Copyable {
     input: UnsafeRawPointer, outputs: UnsafeBufferPointer<UnsafePointer<Float>>, selection: UInt64, rows: Int,
     shard: Int
   ) {
-    guard shadow != nil else { return }
-    if let mailbox {
-      mailbox.take(input: input, outputs: outputs, selection: selection, rows: rows, shard: shard)
-    } else {
-      counters?.incompatible.add(UInt64(rows), shard: shard)
-    }
+    mailbox?.take(input: input, outputs: outputs, selection: selection, rows: rows, shard: shard)
   }
 
   /// Hands over what was copied.
@@ -204,5 +226,5 @@ struct ShadowCopies: ~Copyable {
   }
 
   /// Counts rows that are not copied.
-  func skip(rows: Int, shard: Int) { counters?.busy.add(UInt64(rows), shard: shard) }
+  func skip(rows: Int, shard: Int) { mailbox?.skip(rows: rows, shard: shard) }
 }

@@ -8,26 +8,21 @@ internal import Synchronization
 /// Runs shadow versions on a low-priority thread of its own, shared by all loops, for no more than a quarter of one
 /// processor's time. The thread starts with the first shadow and ends with the server.
 public final class ShadowRunner: Sendable {
-  private let metrics: MetricsRegistry
   private let work: ShadowWork
 
-  public init(metrics: MetricsRegistry) {
-    self.metrics = metrics
-    work = ShadowWork()
-  }
+  public init(metrics: MetricsRegistry) { work = ShadowWork(metrics) }
 
   deinit { work.stop() }
 
-  /// Makes a mailbox between two versions, for one loop. Takes a lock and allocates: once per loop and table.
-  /// - Returns: nil where the two versions take different features.
-  func mailbox(from shadowed: LiveModel, to shadow: LiveModel) -> ShadowMailbox? {
-    let counters = ShadowCounters(shadow, metrics: metrics)
-    guard let mailbox = ShadowMailbox(shadowed, shadow: shadow, counters: counters) else { return nil }
+  /// Makes a mailbox between two versions, for one loop: once per loop and table. The thread prepares it.
+  func mailbox(from shadowed: LiveModel, to shadow: LiveModel) -> ShadowMailbox {
+    let mailbox = ShadowMailbox(shadowed, shadow: shadow)
     work.add(mailbox)
     return mailbox
   }
 
-  func counters(of shadow: LiveModel) -> ShadowCounters { ShadowCounters(shadow, metrics: metrics) }
+  /// Whether every mailbox is prepared.
+  var isPrepared: Bool { work.isPrepared }
 
   /// Wakes the thread because a mailbox was filled or closed.
   func wake() { work.signal() }
@@ -41,8 +36,13 @@ private final class ShadowWork: Sendable {
     var isStopped = false
   }
 
+  private let metrics: MetricsRegistry
   private let state = Mutex(State())
   private let wakeup = Wakeup()
+
+  init(_ metrics: MetricsRegistry) { self.metrics = metrics }
+
+  var isPrepared: Bool { state.withLock { $0.mailboxes.allSatisfy(\.isPrepared) } }
 
   func add(_ mailbox: ShadowMailbox) {
     let isFirst = state.withLock { state in
@@ -51,6 +51,7 @@ private final class ShadowWork: Sendable {
       return !state.isStarted
     }
     if isFirst { NativeThread.start(name: "nt-shadow", niceness: 10) { [self] in run() } }
+    signal()
   }
 
   func signal() { wakeup.signal() }
@@ -68,6 +69,7 @@ private final class ShadowWork: Sendable {
         return state.isStopped ? nil : state.mailboxes
       }
       guard let mailboxes else { return }
+      for mailbox in mailboxes where !mailbox.isPrepared { mailbox.prepare(metrics) }
       for mailbox in mailboxes {
         guard let microseconds = mailbox.work() else { continue }
         // The thread sleeps for the rest of the time; batches that come meanwhile are left out and counted.

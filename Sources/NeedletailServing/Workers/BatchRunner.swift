@@ -17,7 +17,7 @@ final class BatchRunner {
   }
 
   /// - Returns: nanoseconds that the batch took; 0 if every deadline had passed.
-  func run(_ calls: [Call], _ lane: WorkerLane, _ box: WorkspaceBox) -> UInt64 {
+  func run(_ calls: [Call], _ lane: WorkerLane, _ box: WorkspaceSet.Member) -> UInt64 {
     let start = Instant.now()
     var rows = 0
     for call in calls {
@@ -47,7 +47,7 @@ final class BatchRunner {
     return Instant.now().nanoseconds - start.nanoseconds
   }
 
-  private func finish(_ calls: [Call], _ lane: WorkerLane, _ box: WorkspaceBox, rows: Int, start: Instant) {
+  private func finish(_ calls: [Call], _ lane: WorkerLane, _ box: WorkspaceSet.Member, rows: Int, start: Instant) {
     let end = Instant.now()
     countNonFinite(lane, box, rows: rows)
     lane.model.counters.batchRows.record(items: rows, shard: shard)
@@ -65,7 +65,7 @@ final class BatchRunner {
   }
 
   /// Computes a call of more rows than one run takes: a batch of its own, run after run.
-  private func runAlone(_ call: QueuedCall, _ lane: WorkerLane, _ box: WorkspaceBox, start: Instant) {
+  private func runAlone(_ call: QueuedCall, _ lane: WorkerLane, _ box: WorkspaceSet.Member, start: Instant) {
     guard case .answered = call.outcome else { return }
     let itemBytes = lane.plan.inputItemBytes
     var row = 0
@@ -95,7 +95,7 @@ final class BatchRunner {
       computeMicroseconds: end.microseconds(since: start), batchRows: UInt32(clamping: batchRows))
   }
 
-  private func countNonFinite(_ lane: WorkerLane, _ box: WorkspaceBox, rows: Int) {
+  private func countNonFinite(_ lane: WorkerLane, _ box: WorkspaceSet.Member, rows: Int) {
     let found = lane.plan.nonFiniteOutputs(box.workspace, rows: rows)
     if found > 0 { lane.model.counters.nonFinite.add(UInt64(found), shard: shard) }
   }

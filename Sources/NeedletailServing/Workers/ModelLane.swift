@@ -46,6 +46,11 @@ struct ModelLane<Ticket: BitwiseCopyable>: ~Copyable {
   var callsQueued: Int { interactive.count + bulk.count }
   var isIdle: Bool { isEmpty && running == 0 }
 
+  /// Whether it has, or lately had, work for the workers.
+  func isActive(at now: Instant) -> Bool {
+    !isIdle || now.nanoseconds < lastActive.nanoseconds &+ Limits.laneActiveNanoseconds
+  }
+
   /// Arrival of the call that has waited longest.
   var oldest: Instant? {
     let first: UInt64? =

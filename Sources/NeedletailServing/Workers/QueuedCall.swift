@@ -111,7 +111,9 @@ public final class CallMemory: @unchecked Sendable {
 
 /// The calls of one loop that are with the workers, and those that are free for the next ones, by size.
 ///
-/// Steady traffic takes calls from the slab and gives them back, and allocates nothing. Confined to its loop.
+/// Steady traffic takes calls from the slab and gives them back, and allocates nothing. All calls together, free ones
+/// included, take at most ``Limits/queuedFloatsMax``; one that is alone may be larger, and is not kept. Confined to its
+/// loop.
 struct CallSlab: ~Copyable {
   private let mailbox: Mailbox
   /// Free calls whose memory is 2ⁿ floats, at index n.
@@ -139,6 +141,7 @@ struct CallSlab: ~Copyable {
     if !isLarge, let used = free[size].popLast() {
       call = used
     } else {
+      if !isLarge { makeRoom(for: 1 << size) }
       guard let memory = CallMemory(floats: isLarge ? floats : 1 << size) else { return nil }
       call = QueuedCall(memory: memory, isPooled: !isLarge, mailbox: mailbox)
       call.place = all.count
@@ -154,14 +157,20 @@ struct CallSlab: ~Copyable {
     floatsTaken -= call.chargedFloats
     call.lane = nil
     call.owner = nil
-    if call.isPooled {
-      free[call.memory.capacityFloats.trailingZeroBitCount].append(call)
-    } else {
-      forget(call)
+    guard call.isPooled, floatsHeld <= Limits.queuedFloatsMax else { return remove(call) }
+    free[call.memory.capacityFloats.trailingZeroBitCount].append(call)
+  }
+
+  /// Frees calls of other sizes, the largest first, until another of `capacity` floats may be held: lists that kept what
+  /// each size needed at its peak held fifteen times as much as all calls may take.
+  private mutating func makeRoom(for capacity: Int) {
+    for size in free.indices.reversed() {
+      while floatsHeld + capacity > Limits.queuedFloatsMax, let call = free[size].popLast() { remove(call) }
     }
   }
 
-  private mutating func forget(_ call: QueuedCall) {
+  private mutating func remove(_ call: QueuedCall) {
+    if call.isPooled { floatsHeld -= call.memory.capacityFloats }
     let last = all.removeLast()
     guard last !== call else { return }
     last.place = call.place
@@ -177,8 +186,7 @@ struct CallSlab: ~Copyable {
         size -= 1
         continue
       }
-      floatsHeld -= call.memory.capacityFloats
-      forget(call)
+      remove(call)
     }
   }
 }

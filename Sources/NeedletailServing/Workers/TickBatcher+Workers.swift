@@ -110,6 +110,7 @@ extension TickBatcher {
         call.address, batch.schema, rows: call.extent.rows, values: values, selection: call.selection,
         timing: call.timing, memory: call.address.isLarge ? call.memory : nil)
       batch.keepForShadow(call, values, shard: shard)
+      keptForShadow(batch)
     case .expired:
       reject(call.address, Self.expired, batch, writer)
     case .shed, .waiting:

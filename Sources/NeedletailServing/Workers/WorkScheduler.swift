@@ -161,9 +161,7 @@ public struct WorkScheduler<Ticket: BitwiseCopyable>: ~Copyable {
     var longest: UInt64 = 0
     for other in lanes {
       guard let other, other !== box else { continue }
-      let isActive =
-        !other.lane.isIdle || now.nanoseconds < other.lane.lastActive.nanoseconds &+ Limits.laneActiveNanoseconds
-      if isActive { longest = max(longest, UInt64(other.lane.rate.batchNanoseconds), 1) }
+      if other.lane.isActive(at: now) { longest = max(longest, UInt64(other.lane.rate.batchNanoseconds), 1) }
     }
     return longest
   }
@@ -185,16 +183,46 @@ public struct WorkScheduler<Ticket: BitwiseCopyable>: ~Copyable {
     public var isOverloaded: Bool
   }
 
-  public func status(of index: Int, now: Instant) -> LaneStatus {
+  public func status(of index: Int, now: Instant) -> LaneStatus { status(of: index, competition(now: now), now: now) }
+
+  /// What the lanes take from each other at one moment.
+  struct Competition {
+    /// Lanes with calls that wait or run.
+    fileprivate var busy = 0
+    /// The lane with the longest usual batch among those that have, or lately had, work.
+    fileprivate var longest: (lane: Int, nanoseconds: UInt64)?
+    /// The longest usual batch of the other ones.
+    fileprivate var second: UInt64 = 0
+  }
+
+  /// - Complexity: O(lanes), so that the figures of many lanes take one pass over all and not one for each.
+  func competition(now: Instant) -> Competition {
+    var found = Competition()
+    for index in lanes.indices {
+      guard let box = lanes[index] else { continue }
+      if !box.lane.isIdle { found.busy += 1 }
+      guard box.lane.isActive(at: now) else { continue }
+      let nanoseconds = max(UInt64(box.lane.rate.batchNanoseconds), 1)
+      if nanoseconds > found.longest?.nanoseconds ?? 0 {
+        found.second = found.longest?.nanoseconds ?? 0
+        found.longest = (index, nanoseconds)
+      } else {
+        found.second = max(found.second, nanoseconds)
+      }
+    }
+    return found
+  }
+
+  func status(of index: Int, _ competition: Competition, now: Instant) -> LaneStatus {
     let lane = box(index)
     let delay = lane.lane.delay(at: now)
-    var active = 1
-    for other in lanes { if let other, other !== lane, !other.lane.isIdle { active += 1 } }
+    let active = max(1, competition.busy + (lane.lane.isIdle ? 1 : 0))
+    let isLongest = competition.longest?.lane == index
+    let shared = isLongest ? competition.second : competition.longest?.nanoseconds ?? 0
     return LaneStatus(
       callsQueued: lane.lane.callsQueued, unitsQueued: lane.lane.queued.units,
       unitsLimit: lane.lane.rate.units(
-        within: delay.boundNanoseconds(at: now) &+ sharedNanoseconds(lane, now: now),
-        workers: Double(workers) / Double(active)),
+        within: delay.boundNanoseconds(at: now) &+ shared, workers: Double(workers) / Double(active)),
       unitNanoseconds: UInt64(lane.lane.rate.unitNanoseconds), isOverloaded: delay.isOverloaded(at: now))
   }
 }

@@ -5,21 +5,18 @@ internal import NeedletailModels
 internal import Synchronization
 
 /// Lane of one version as loops and workers share it; ``ModelLane`` holds its calls. It keeps the version alive from
-/// the first call's admission to the last one's answer: every loop with scratch for the version holds the lane, and
-/// scratch stays while calls are with the workers.
+/// the first call's admission to the last one's answer: every loop with a batch for the version holds the lane, and
+/// batches stay while calls are with the workers.
 ///
-/// `@unchecked Sendable`: `users` and `workspaces` are touched under the pool's lock, the rest is constant or atomic.
+/// `@unchecked Sendable`: `users` and `runs` are touched under the pool's lock, the rest is constant or atomic.
 final class WorkerLane: @unchecked Sendable {
   let model: LiveModel
   let plan: Plan
   /// Index of the lane in the pool's scheduler.
   let index: Int
-  let limitGauge: Gauge
-  let queuedGauge: Gauge
   /// Number of loops that hold it.
   var users = 0
-  /// Scratch that no worker uses now. At most one workspace per worker was ever made.
-  var workspaces: [WorkspaceBox] = []
+  private var runs = CostScale.Window()
 
   /// Units admitted by loops and not yet taken by a worker.
   private let unitsWaiting = Atomic(0)
@@ -29,12 +26,10 @@ final class WorkerLane: @unchecked Sendable {
   /// Whether a call was rejected since the pool last asked.
   private let hasRejected = Atomic(false)
 
-  init(_ model: LiveModel, index: Int, counters: ServingCounters) {
+  init(_ model: LiveModel, index: Int) {
     self.model = model
     plan = model.compiled.plan
     self.index = index
-    limitGauge = counters.queueLimit(of: model)
-    queuedGauge = counters.queueRows(of: model)
   }
 
   /// Reason why a call of this extent may not wait, with the time after which to try again; nil: it may wait. Bulk
@@ -74,8 +69,13 @@ final class WorkerLane: @unchecked Sendable {
   func publish(_ status: WorkScheduler<Unmanaged<QueuedCall>>.LaneStatus) {
     unitsLimit.store(status.unitsLimit, ordering: .relaxed)
     unitNanoseconds.store(status.unitNanoseconds, ordering: .relaxed)
-    limitGauge.set(Double(status.unitsLimit))
-    queuedGauge.set(Double(status.unitsQueued))
+    model.counters.queueLimit.set(Double(status.unitsLimit))
+    model.counters.queueRows.set(Double(status.unitsQueued))
+  }
+
+  /// Notes how long a batch took; 0: nothing was computed.
+  func ran(units: Int, nanoseconds: UInt64) {
+    runs.add(estimated: model.cost.nanoseconds(rows: units), measured: nanoseconds, to: model.costScale)
   }
 
   /// Whether bulk calls would be rejected now: the lane is at least half full.
@@ -83,12 +83,4 @@ final class WorkerLane: @unchecked Sendable {
     let waiting = unitsWaiting.load(ordering: .relaxed)
     return waiting > 0 && waiting >= unitsLimit.load(ordering: .relaxed) / 2
   }
-}
-
-/// Holds a workspace in place, because arrays cannot hold values that cannot be copied.
-///
-/// `@unchecked Sendable`: handed from thread to thread under the pool's lock, used by one at a time.
-final class WorkspaceBox: @unchecked Sendable {
-  let workspace: Workspace
-  init(_ plan: Plan) { workspace = Workspace(plan) }
 }

@@ -32,7 +32,6 @@ public final class WorkerPool: @unchecked Sendable {
   typealias Call = Unmanaged<QueuedCall>
 
   public let configuration: Configuration
-  private let counters: ServingCounters
   private let firstShard: Int
   private let monitor = Monitor()
   private var scheduler: WorkScheduler<Call>
@@ -45,9 +44,8 @@ public final class WorkerPool: @unchecked Sendable {
   private let hasFullLane = Atomic(false)
 
   /// - Parameter firstShard: shard of the metrics of the first worker, behind those of the loops.
-  public init(_ configuration: Configuration, counters: ServingCounters, firstShard: Int) {
+  public init(_ configuration: Configuration, firstShard: Int) {
     self.configuration = configuration
-    self.counters = counters
     self.firstShard = firstShard
     scheduler = WorkScheduler(
       workers: configuration.workers, queueDelayNanoseconds: configuration.queueDelayNanoseconds)
@@ -86,7 +84,7 @@ public final class WorkerPool: @unchecked Sendable {
       return known
     }
     let index = scheduler.addLane(cost: model.cost, extentMax: model.compiled.plan.extentMax, now: .now())
-    let lane = WorkerLane(model, index: index, counters: counters)
+    let lane = WorkerLane(model, index: index)
     lane.users = 1
     if index == lanes.count { lanes.append(lane) } else { lanes[index] = lane }
     lane.publish(scheduler.status(of: index, now: .now()))
@@ -131,10 +129,11 @@ public final class WorkerPool: @unchecked Sendable {
   /// Publishes the figures that admission reads. Called under the lock.
   private func publishAll(now: Instant) {
     var isFull = false
+    let competition = scheduler.competition(now: now)
     for lane in lanes {
       guard let lane else { continue }
       if lane.takeRejection() { scheduler.rejected(lane: lane.index, now: now) }
-      lane.publish(scheduler.status(of: lane.index, now: now))
+      lane.publish(scheduler.status(of: lane.index, competition, now: now))
       if lane.isFull { isFull = true }
     }
     hasFullLane.store(isFull, ordering: .relaxed)
@@ -149,13 +148,13 @@ public final class WorkerPool: @unchecked Sendable {
     while !isStopping {
       let action = scheduler.next(now: .now(), into: &batch)
       if !batch.dropped.isEmpty || action == .run {
-        let box = action == .run ? takeWorkspace(batch.lane) : nil
+        let lane = action == .run ? lanes[batch.lane] : nil
         for call in batch.tickets { call._withUnsafeGuaranteedRef { $0.lane?.left($0.extent) } }
         for dropped in batch.dropped { dropped.ticket._withUnsafeGuaranteedRef { $0.lane?.left($0.extent) } }
         publishAll(now: .now())
         if action == .run, idle > 0, scheduler.hasWaiting { monitor.signal() }
         monitor.unlock()
-        run(batch, box, with: runner)
+        run(batch, lane, shard: shard, with: runner)
         monitor.lock()
         continue
       }
@@ -171,27 +170,18 @@ public final class WorkerPool: @unchecked Sendable {
     monitor.unlock()
   }
 
-  /// Called under the lock.
-  private func takeWorkspace(_ index: Int) -> (lane: WorkerLane, workspace: WorkspaceBox?) {
-    guard let lane = lanes[index] else { preconditionFailure("a batch of a lane that was removed") }
-    return (lane, lane.workspaces.popLast())
-  }
-
   /// Called without the lock.
-  private func run(
-    _ batch: WorkScheduler<Call>.Batch, _ taken: (lane: WorkerLane, workspace: WorkspaceBox?)?, with runner: BatchRunner
-  ) {
+  private func run(_ batch: WorkScheduler<Call>.Batch, _ lane: WorkerLane?, shard: Int, with runner: BatchRunner) {
     for dropped in batch.dropped {
       dropped.ticket._withUnsafeGuaranteedRef { $0.outcome = dropped.reason == .expired ? .expired : .shed }
     }
     runner.post(batch.dropped)
-    guard let (lane, spare) = taken else { return }
-    let box = spare ?? WorkspaceBox(lane.plan)
-    let nanoseconds = runner.run(batch.tickets, lane, box)
+    guard let lane else { return }
+    let nanoseconds = runner.run(batch.tickets, lane, lane.model.workspaces[shard])
     // The batch is finished before its answers are posted: the loop that they wake may release the lane.
     monitor.lock()
     scheduler.finish(lane: lane.index, units: batch.extent.units, nanoseconds: nanoseconds, now: .now())
-    lane.workspaces.append(box)
+    lane.ran(units: batch.extent.units, nanoseconds: nanoseconds)
     publishAll(now: .now())
     monitor.unlock()
     runner.post(batch.tickets)

@@ -184,6 +184,10 @@ struct RowRunner {
 
   init(_ model: CompiledModel) { self.model = model }
 
+  private func workspace() throws(TrainingError) -> Workspace {
+    do throws(PlanError) { return try Workspace(model.plan) } catch { throw TrainingError(error) }
+  }
+
   /// - Parameters:
   ///   - count: number of rows.
   ///   - cells: the row at an index below `count`, one cell a feature.
@@ -191,7 +195,7 @@ struct RowRunner {
   /// - Throws: `TrainingError` for a row that the schema refuses.
   func run(count: Int, cells: (Int) -> [Cell]) throws(TrainingError) -> [[Float]] {
     let plan = model.plan
-    let workspace = Workspace(plan)
+    let workspace = try workspace()
     var results = plan.outputs.map { output in
       var values: [Float] = []
       values.reserveCapacity(count * output.columns)
@@ -224,7 +228,7 @@ struct RowRunner {
   func microsecondsPerRow(_ rows: [[Cell]], repetitions: Int = 2000) throws(TrainingError) -> Double {
     guard !rows.isEmpty else { return 0 }
     let plan = model.plan
-    let workspace = Workspace(plan)
+    let workspace = try workspace()
     var times: [UInt64] = []
     times.reserveCapacity(repetitions)
     for repetition in 0..<(repetitions + 100) {

@@ -51,7 +51,9 @@ extension PlanDescription {
     let plan = try CompiledModel(definition, options: options, choice: choice).plan
     let roofline = try Roofline.measure(
       weightBytes: plan.steps.reduce(0) { $0 + $1.weightBytes }, isa: plan.isa)
-    let profiles = Self.batchRows.map { plan.profile(rows: $0, within: .milliseconds(100)) }
+    let profiles = try Self.batchRows.map { rows throws(PlanError) in
+      try plan.profile(rows: rows, within: .milliseconds(100))
+    }
     model = bundle.manifest.model.name
     version = bundle.manifest.version.number
     isa = plan.isa.rawValue

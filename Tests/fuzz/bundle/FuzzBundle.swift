@@ -62,7 +62,7 @@ enum FuzzBundle {
     guard contents.definition.graph.values.allSatisfy({ $0.columns < 1 << 14 }),
       let model = try? CompiledModel(contents.definition, options: options)
     else { return }
-    let workspace = Workspace(model.plan)
+    guard let workspace = try? Workspace(model.plan) else { return }
     model.plan.run(workspace, rows: 2)
   }
 
