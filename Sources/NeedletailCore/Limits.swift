@@ -167,6 +167,9 @@ public enum Limits {
   /// Calls of one version and priority that wait for workers. The bound in time is far below it; this one bounds
   /// the memory reserved for the queue.
   public static let queuedCallsMax = 4096
+  /// Interactive units that run for each bulk unit while calls of both priorities wait. Bulk calls get a ninth of a busy
+  /// version's time, so that each ends in some multiple of its own time; interactive calls keep eight.
+  public static let interactiveUnitsPerBulkUnit = 8
   /// Shortest target of the wait in a queue: below it no call is worth rejecting.
   public static let queueTargetNanosecondsMin: UInt64 = 1_000_000
   /// Shortest interval after which a queue above its target counts as overloaded; shorter bursts are let

@@ -7,7 +7,7 @@ import Testing
 @Suite("Work scheduler")
 struct WorkSchedulerTests {
   /// A scheduler with a clock that is moved by hand. A ticket is a number.
-  private struct Bench: ~Copyable {
+  struct Bench: ~Copyable {
     var scheduler: WorkScheduler<Int>
     var batch = WorkScheduler<Int>.Batch()
     var now = Instant(nanoseconds: 1_000_000_000_000)

@@ -113,6 +113,27 @@ struct WorkerPoolTests {
     }
   }
 
+  @Test func aSplitIsDrawnOnceForACallHoweverFullAnArmIs() throws {
+    let bench = BatcherBench(workers: 1, isStarted: false)
+    let models = try [2, 1].map { try bench.live(Self.line, version: $0, planRows: 1, warmUp: Self.expensive) }
+    let half = RoutingPoint.count / 2
+    bench.registry.publish(
+      ModelTable([
+        ModelTable.Entry(
+          model: models[0].model, live: models, serving: models[1].version,
+          routing: ModelRouting(shares: models.map { .init($0.version, points: half) }))
+      ]))
+    bench.writer.time = .now()
+    for id in 1...30 as ClosedRange<UInt64> { bench.call(id, [[1, 0]], version: 2) }
+    #expect(bench.writer.errors[30]?.code == .overloaded, "this arm is full")
+    let refused = (0..<2000).count { _ in decide(bench, rows: 1).error != nil }
+    // Half of them, and five standard deviations of chance. Drawn anew for the full arm it would be 1,500 of 2,000, or 500.
+    #expect((888...1112).contains(refused))
+    bench.run()
+    bench.workers?.start()
+    bench.stop()
+  }
+
   @Test func whetherACallIsRejectedDependsOnItsRows() throws {
     let bench = BatcherBench(workers: 1, isStarted: false)
     // One row is for the loop, four are for the workers.
@@ -232,7 +253,9 @@ struct WorkerPoolTests {
     // Bursts of calls of one size after another, as many as may be out at a time.
     for size in 10...22 {
       var out: [QueuedCall] = []
-      while out.count < 512, let call = slab.take(inputFloats: 1 << size, outputFloats: 0, isLarge: false) { out.append(call) }
+      while out.count < 512, let call = slab.take(inputFloats: 1 << size, outputFloats: 0, isLarge: false) {
+        out.append(call)
+      }
       for call in out { slab.giveBack(call) }
       let held = slab.floatsHeld
       #expect(held <= Limits.queuedFloatsMax, "after calls of 2^\(size) floats")

@@ -24,8 +24,10 @@ struct ModelLane<Ticket: BitwiseCopyable>: ~Copyable {
   private(set) var running = 0
   /// Nanoseconds of worker time that this lane was given. The lane with the least goes first.
   var virtualTime: UInt64 = 0
-  /// Whether calls had waited too long when the batch that is being filled was begun.
-  private var isStale = false
+  /// Whether calls of each priority were found to have waited too long since the batch that is being filled was begun.
+  private var isStale = (interactive: false, bulk: false)
+  /// Interactive units taken while bulk calls waited, less those that bulk calls taken meanwhile have used up.
+  private var unitsPassed = 0
   /// Last time at which it had work.
   private(set) var lastActive = Instant(nanoseconds: 0)
 
@@ -100,16 +102,15 @@ struct ModelLane<Ticket: BitwiseCopyable>: ~Copyable {
     let isOverloaded = delay.isOverloaded(at: now)
     // Admission counts what waits; a call that it admitted within the bound may have found a batch just begun.
     let bound = delay.boundNanoseconds(at: now) &+ UInt64(rate.batchNanoseconds) &+ sharedNanoseconds
-    var isStale = !isFirst && isStale
-    func next(_ ring: inout BoundedRing<Entry>, _ queued: inout BatchExtent) -> Entry? {
-      // Calls that waited too long stand at the front. The newest call is never dropped by a free worker: if it
-      // waited long, the machine was busy, not the queue.
-      while ring.count > 1, let entry = ring.first, Self.age(of: entry, at: now) > bound {
-        _ = ring.popFirst()
-        queued -= entry.extent
-        dropped(entry.ticket, .waitedTooLong)
-        isStale = true
-      }
+    let wereStale = isFirst ? (interactive: false, bulk: false) : isStale
+    isStale.interactive = Self.drop(&interactive, &queued, now, dropped) { _ in bound } || wereStale.interactive
+    // Bulk calls have a part of the time only, which makes the same work take so many times as long.
+    let parts = UInt64(Limits.interactiveUnitsPerBulkUnit + 1)
+    isStale.bulk =
+      Self.drop(&bulk, &queued, now, dropped) { [rate] in
+        (bound &+ rate.nanoseconds(units: $0.extent.units)) &* parts
+      } || wereStale.bulk
+    func next(_ ring: inout BoundedRing<Entry>, _ queued: inout BatchExtent, _ isStale: Bool) -> Entry? {
       // An overloaded queue that admission could not keep short is served newest first: the newest call has the best
       // chance to be in time, and the caller of the oldest may have gone. A short queue is served in order: newest
       // first, half of its calls would wait only to be dropped.
@@ -125,12 +126,56 @@ struct ModelLane<Ticket: BitwiseCopyable>: ~Copyable {
       }
       return nil
     }
-    var entry = next(&interactive, &queued)
-    if entry == nil, interactive.isEmpty { entry = next(&bulk, &queued) }
+    let isBulkDue = isBulkDue
+    var entry = isBulkDue ? next(&bulk, &queued, isStale.bulk) : nil
+    var isBulk = entry != nil
+    if entry == nil { entry = next(&interactive, &queued, isStale.interactive) }
+    if entry == nil, interactive.isEmpty, !isBulkDue {
+      entry = next(&bulk, &queued, isStale.bulk)
+      isBulk = entry != nil
+    }
+    if let entry { passed(entry, isBulk: isBulk) }
     if isEmpty { delay.isEmpty(at: now) }
-    if isStale { delay.rejected(at: now) }
-    self.isStale = isStale
+    if isStale.interactive || isStale.bulk { delay.rejected(at: now) }
     return entry
+  }
+
+  /// Drops calls at the front whose deadline has passed or which waited longer than their bound. The newest call is never
+  /// dropped for its wait by a free worker: if it waited long, the machine was busy, not the queue.
+  /// - Returns: whether one had waited too long.
+  private static func drop(
+    _ ring: inout BoundedRing<Entry>, _ queued: inout BatchExtent, _ now: Instant,
+    _ dropped: (Ticket, WorkDrop) -> Void, bound: (Entry) -> UInt64
+  ) -> Bool {
+    var isStale = false
+    while let entry = ring.first {
+      let isLate = now.nanoseconds >= entry.deadline
+      let waitedTooLong = ring.count > 1 && age(of: entry, at: now) > bound(entry)
+      guard isLate || waitedTooLong else { break }
+      _ = ring.popFirst()
+      queued -= entry.extent
+      if !isLate { isStale = true }
+      dropped(entry.ticket, isLate ? .expired : .waitedTooLong)
+    }
+    return isStale
+  }
+
+  /// Whether so many interactive calls went first that the next bulk call does: those of callers that always have another
+  /// in flight would otherwise leave no moment without one, and bulk calls would neither run nor be refused.
+  private var isBulkDue: Bool {
+    guard let first = bulk.first else { return false }
+    return unitsPassed >= first.extent.units * Limits.interactiveUnitsPerBulkUnit
+  }
+
+  /// Counts a call that was taken for or against the bulk calls that wait.
+  private mutating func passed(_ entry: Entry, isBulk: Bool) {
+    if isBulk { unitsPassed -= min(unitsPassed, entry.extent.units * Limits.interactiveUnitsPerBulkUnit) }
+    // Waiting earns; having nothing to do does not.
+    if bulk.isEmpty {
+      unitsPassed = 0
+    } else if !isBulk {
+      unitsPassed += entry.extent.units
+    }
   }
 
   private static func age(of entry: Entry, at now: Instant) -> UInt64 {
