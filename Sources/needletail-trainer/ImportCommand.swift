@@ -30,7 +30,7 @@ struct ImportCommand: ParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "The library's answers for these rows: columns prediction, raw, raw_N or p_LABEL.", valueName: "file"))
+      "The library's answers for these rows: columns prediction, raw, raw_N, p_LABEL or p_N.", valueName: "file"))
   var expected: String?
 
   @Option(help: ArgumentHelp("Class labels in the order of their numbers, separated by commas.", valueName: "a,b,…"))
@@ -38,6 +38,12 @@ struct ImportCommand: ParsableCommand {
 
   @Option(help: ArgumentHelp("Name of what is predicted.", valueName: "column"))
   var target = "target"
+
+  @Option(
+    help: ArgumentHelp(
+      "LightGBM: columns of pandas' categories in the order of the data frame, where the file leaves them open.",
+      valueName: "a,b,…"))
+  var categoryColumns: String?
 
   @Option(
     help: ArgumentHelp(
@@ -112,6 +118,10 @@ struct ImportCommand: ParsableCommand {
     }
   }
 
+  private static func list(_ text: String?) -> [String] {
+    text.map { $0.split(separator: ",", omittingEmptySubsequences: false).map { String($0) } } ?? []
+  }
+
   private func settings() throws(TrainingError) -> ImportSettings {
     let name = model ?? String(URL(fileURLWithPath: file).lastPathComponent.prefix { $0 != "." })
     let id: ModelID
@@ -124,7 +134,8 @@ struct ImportCommand: ParsableCommand {
     settings.data = data
     settings.expected = expected
     settings.target = target
-    settings.labels = labels.map { $0.split(separator: ",", omittingEmptySubsequences: false).map { String($0) } } ?? []
+    settings.labels = Self.list(labels)
+    settings.categoryColumns = Self.list(categoryColumns)
     switch iterations {
     case "best": settings.iterations = .best
     case "all": settings.iterations = .all

@@ -124,9 +124,9 @@ import Testing
         let isDigit = byte == UInt8(ascii: "-") || (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte)
         return isDigit && index > 0 && ":[, ".utf8.contains(text[index - 1])
       }
-      for (number, start) in starts.enumerated() where number % 3 == 0 {
+      for (number, start) in starts.enumerated() where number % 5 == 0 {
         let end = text[start...].firstIndex { ",]}".utf8.contains($0) } ?? text.endIndex
-        let value = Self.awkward[number / 3 % Self.awkward.count]
+        let value = Self.awkward[number / 5 % Self.awkward.count]
         _ = try message(Array(text[..<start]) + Array(value.utf8) + Array(text[end...]))
       }
     }
@@ -139,7 +139,7 @@ import Testing
       guard let equals = line.firstIndex(of: "=") else { continue }
       let words = line[line.index(after: equals)...].split(separator: " ")
       for value in Self.awkward + ["inf", "nan", "", " ", "=", "1 2 3 4 5 6 7 8 9"] {
-        for word in words.indices.prefix(3) {
+        for word in words.indices.prefix(1) {
           var changed = words
           changed[word] = value[...]
           var all = lines
@@ -239,6 +239,26 @@ import Testing
     #expect(
       try lightGBM("decision_type=8", "decision_type=12")
         == "tree 0, split 0: decision_type: expected a known treatment of missing values, found 12")
+  }
+
+  @Test func linksForAnotherNumberOfSumsAreRefused() throws {
+    // A tree for each of as many sums.
+    func found(_ objective: String, _ parameters: String, sums: Int = 2) throws -> String {
+      let trees = Array(repeating: ImportTests.xgboostTree, count: sums).joined(separator: ", ")
+      let text = ImportTests.xgboost(
+        objective: objective, tree: trees, parameters: #""num_feature": "2", "# + parameters)
+      return try message(
+        text.replacingOccurrences(of: #""num_trees": "1""#, with: #""num_trees": "\#(sums)""#)
+          .replacingOccurrences(of: #""tree_info": [0]"#, with: #""tree_info": \#(Array(0..<sums))"#))
+    }
+    #expect(
+      try found("multi:softprob", #""num_class": "1""#, sums: 1)
+        == "expected two sums or more for multi:softprob, found 1")
+    #expect(try found("binary:hinge", #""num_target": "2""#) == "expected one sum for binary:hinge, found 2")
+    let three = try found("binary:logistic", #""num_class": "3""#, sums: 3)
+    #expect(three == "expected one sum for binary:logistic, found 3")
+    // Several labels of a row.
+    #expect(try found("binary:logistic", #""num_target": "2""#).isEmpty)
   }
 
   @Test func categoriesBeyondTheLimitAreRefusedWithoutMemoryForThem() throws {

@@ -133,6 +133,30 @@ import Testing
     #expect(abs(found[0] - (1 - expected)) < 1e-6)
   }
 
+  @Test func categoriesOfPandasBelongToTheColumnsThatTheHeaderLeavesOpen() throws {
+    func kinds(_ infos: String, _ lists: String, columns: [String] = []) throws -> [Feature.Kind] {
+      let text = Self.lightGBM()
+        .replacingOccurrences(of: "feature_infos=[0:3] none", with: "feature_infos=\(infos)")
+        .replacingOccurrences(of: "pandas_categorical:null", with: "pandas_categorical:\(lists)")
+      var settings = ImportSettings(model: try ModelID("m"))
+      settings.categoryColumns = columns
+      return try ModelImport.parse(Array(text.utf8), settings).features.map(\.kind)
+    }
+    let colours = Feature.Kind.categorical(categories: ["blue", "red"], unknown: .zeros)
+    #expect(try kinds("[0:3] 0:1", #"[["blue","red"]]"#) == [.numeric, colours])
+    // Nothing splits by the second column, but it is the only one that may have categories.
+    #expect(try kinds("[0:3] none", #"[["blue","red"]]"#) == [.numeric, colours])
+    // The first column is one of categories, and nothing splits by the second.
+    #expect(try kinds("0:1 none", #"[["blue","red"]]"#) == [colours, .numeric])
+    #expect(throws: TrainingError.self) { try kinds("none none", #"[["blue","red"]]"#) }
+    #expect(try kinds("none none", #"[["blue","red"]]"#, columns: ["b"]) == [.numeric, colours])
+    // Codes that the list does not have belong to another column.
+    #expect(throws: TrainingError.self) { try kinds("0:1:7 none", #"[["blue","red"]]"#) }
+    // Ordered categories are compared as numbers.
+    let ordered = Feature.Kind.categorical(categories: ["blue", "red"], unknown: .refuse)
+    #expect(try kinds("[0:1] [0:3]", #"[["blue","red"]]"#, columns: ["a"]) == [ordered, .numeric])
+  }
+
   @Test func aForestOfLightGBMIsAveraged() throws {
     var text = Self.lightGBM(header: "average_output\n")
     let first = try #require(text.range(of: "Tree=0")).lowerBound

@@ -58,12 +58,29 @@ def sklearn_pipelines() -> None:
         ("regression", [prepared(one_hot, scaler), fill, regressor], "number", True),
         ("isolation", [prepared(filled), fill, isolation], "number", True),
     ]
+    for library, classifier, regressor in boosters():
+        models += [
+            (f"{library}, binary", [prepared(one_hot, scaler), classifier], "binary", True),
+            (f"{library}, classes", [prepared(rare, robust), classifier], "classes", True),
+            (f"{library}, regression", [prepared(ordinal, span), regressor], "number", True),
+        ]
     for name, steps, kind, strangers in models:
         train = frame(training_rows, 91, False)
         wanted = targets(train[["a", "b", "d", "d"]].to_numpy(), kind)
         model = pipeline.make_pipeline(*steps).fit(train, wanted)
         check_export(f"scikit-learn pipeline: {name}", model, frame(row_count, 92, strangers))
     categorical_boosting()
+
+
+def boosters() -> list[tuple[str, object, object]]:
+    import lightgbm
+    import xgboost
+
+    settings = {"n_estimators": 15, "verbose": -1, "random_state": 3}
+    return [
+        ("XGBoost", xgboost.XGBClassifier(n_estimators=15), xgboost.XGBRegressor(n_estimators=15)),
+        ("LightGBM", lightgbm.LGBMClassifier(**settings), lightgbm.LGBMRegressor(**settings)),
+    ]
 
 
 def categorical_boosting() -> None:

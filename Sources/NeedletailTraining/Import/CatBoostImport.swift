@@ -176,11 +176,14 @@ struct CatBoostImport {
   ) throws(TrainingError) -> ImportedModel.Link {
     let link: ImportedModel.Link
     switch loss {
-    case "RMSE", "MAE", "Quantile", "MultiQuantile", "MAPE", "Huber", "Lq", "Expectile", "MultiRMSE", "YetiRank",
+    case "RMSE", "MAE", "Quantile", "MultiQuantile", "MAPE", "Huber", "Lq", "Expectile", "MultiRMSE",
+      "MultiRMSEWithMissingValues", "YetiRank",
       "YetiRankPairwise", "PairLogit", "PairLogitPairwise", "QueryRMSE", "QuerySoftMax", "LambdaMart", "StochasticRank":
       return .identity
     case "Poisson", "Tweedie", "LogLinQuantile": link = .exponential
     case "Logloss", "CrossEntropy", "Focal": link = .binary(factor: 1)
+    // Several labels of a row, each for itself.
+    case "MultiLogloss", "MultiCrossEntropy": return .logistic(factor: 1)
     case "MultiClass":
       guard outputs >= 2 else { throw field.fault("two or more outputs for MultiClass", found: "\(outputs)") }
       return .softmax

@@ -24,7 +24,15 @@ struct ExportImport {
       throw try document.required("leaf_width").fault("1 or \(outputs)", found: "\(width)")
     }
     let features = try Self.features(document.required("features"))
-    var trees = TreeModel(comparison: .atMost, sums: .float64, outputs: outputs, trees: [])
+    var sums = TreeEnsemble.Sums.float64
+    if let field = try document.optional("sums") {
+      switch try field.text {
+      case "float32": sums = .float32
+      case "float64": sums = .float64
+      case let other: throw field.fault("float32 or float64", found: other.quotedForMessage)
+      }
+    }
+    var trees = TreeModel(comparison: .atMost, sums: sums, outputs: outputs, trees: [])
     trees.columns = features.count
     trees.start = try document.optional("start")?.numbers(count: outputs) ?? []
     trees.divisor = try document.optional("divisor")?.number ?? 1

@@ -71,6 +71,7 @@ struct ImportedModel {
   ///   - target: name of what is predicted.
   /// - Throws: `TrainingError` where labels are not as many as classes, or the graph refuses a number.
   func definition(labels: [String], target: String) throws(TrainingError) -> ModelDefinition {
+    try checkLink()
     let given = labels.isEmpty ? self.labels : labels
     guard given.isEmpty || given.count == classCount else {
       throw .importing(
@@ -111,6 +112,23 @@ struct ImportedModel {
       features: features.map(\.normalised), target: ValueText.normalised(target), rules: ValueRules())
     if let fault = schema.ruleFault { throw .importing(fault) }
     return ModelDefinition(schema: schema, graph: graph, labels: names)
+  }
+}
+
+extension ImportedModel {
+  /// Refuses a link for another number of sums than the file has.
+  private func checkLink() throws(TrainingError) {
+    let expected: String
+    switch link {
+    case .identity, .exponential, .logistic: return
+    case .binary, .sign:
+      if outputs == 1 { return }
+      expected = "one sum"
+    case .softmax, .oneVersusAll, .probabilities:
+      if outputs >= 2 { return }
+      expected = "two sums or more"
+    }
+    throw .importing("expected \(expected) for \(objective), found \(outputs)")
   }
 }
 

@@ -305,20 +305,53 @@ struct LightGBMImport {
     guard names.isEmpty || names.count == columns else {
       throw .importing("header: feature_names: expected \(columns) names, found \(names.count)")
     }
-    // The header lists the codes of a column of categories, `0:1:2`, and the bounds of one of numbers, `[0:1]`.
-    let infos = header.fields["feature_infos"]?.split(separator: " ") ?? []
-    var pandas = pandasCategories[...]
-    var features: [Feature] = []
-    for column in 0..<columns {
+    let categories = try categories(names)
+    return (0..<columns).map { column in
       var kind = Feature.Kind.numeric
-      if column < infos.count, let first = infos[column].first, first != "[", infos[column] != "none",
-        let categories = pandas.popFirst()
-      {
-        kind = .categorical(categories: categories, unknown: .zeros)
+      if let (categories, isOrdered) = categories[column] {
+        // What is none of the categories is missing for LightGBM. Splits by sets send both right; splits of ordered
+        // categories are numeric, where only a missing value takes its way.
+        kind = .categorical(categories: categories, unknown: isOrdered ? .refuse : .zeros)
       }
-      features.append(
-        Feature(name: names.isEmpty ? "Column_\(column)" : names[column], kind: kind, missing: .impute))
+      return Feature(name: names.isEmpty ? "Column_\(column)" : names[column], kind: kind, missing: .impute)
     }
-    return features
+  }
+
+  /// Categories of pandas by column. The file has their lists, but says only in part to which columns they belong: its
+  /// header tells the codes of a column of categories, `0:1:2`, from the bounds of one of numbers, `[0:1]`, and says
+  /// `none` of a column without splits, whatever it holds.
+  private func categories(
+    _ names: [String]
+  ) throws(TrainingError) -> [Int: (categories: [String], isOrdered: Bool)] {
+    let infos = header.fields["feature_infos"]?.split(separator: " ") ?? []
+    var places: [Int] = []
+    if settings.categoryColumns.isEmpty {
+      let lists = infos.indices.filter { infos[$0].first != "[" && infos[$0] != "none" }
+      let open = infos.indices.filter { infos[$0].first != "[" }
+      places = lists.count == pandasCategories.count ? lists : open
+    } else {
+      for name in settings.categoryColumns {
+        guard let place = names.firstIndex(of: name) else {
+          throw .importing("--category-columns: expected names of features, found \(name.quotedForMessage)")
+        }
+        places.append(place)
+      }
+    }
+    guard pandasCategories.isEmpty || places.count == pandasCategories.count else {
+      throw .importing(
+        "pandas_categorical: expected a column for each of \(pandasCategories.count) lists, found \(places.count) that "
+          + "may be one; --category-columns names them in the order of the data frame")
+    }
+    var categories: [Int: (categories: [String], isOrdered: Bool)] = [:]
+    for (place, list) in zip(places, pandasCategories) {
+      let codes = place < infos.count ? infos[place].split(separator: ":").compactMap { Int($0) } : []
+      guard codes.allSatisfy({ $0 < list.count }) else {
+        throw .importing(
+          "feature_infos, column \(place): expected codes of \(list.count) categories, found \(codes.max() ?? 0); "
+            + "--category-columns names the columns of pandas_categorical in the order of the data frame")
+      }
+      categories[place] = (list, place < infos.count && infos[place].first == "[")
+    }
+    return categories
   }
 }

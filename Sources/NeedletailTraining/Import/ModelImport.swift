@@ -1,7 +1,7 @@
 internal import Glibc
 public import NeedletailBundle
 public import NeedletailCore
-internal import NeedletailEngine
+public import NeedletailEngine
 internal import NeedletailSystem
 
 /// What the user asks of an import beside the file.
@@ -20,6 +20,8 @@ public struct ImportSettings: Sendable {
   public var labels: [String] = []
   /// Name of the predicted column.
   public var target = "target"
+  /// Columns of pandas' categories, in the order of the data frame, where a text model of LightGBM leaves them open.
+  public var categoryColumns: [String] = []
   /// CSV file with rows to check and record; nil: rows are made from the thresholds.
   public var data: String?
   /// CSV file with the library's answers for these rows; nil: nothing is compared.
@@ -48,12 +50,13 @@ public struct ModelImport {
     observer.stage("reading \(path)")
     let bytes = try read(path)
     let imported: ImportedModel
+    let definition: ModelDefinition
     do throws(TrainingError) {
       imported = try Self.parse(bytes, settings)
+      definition = try imported.definition(labels: settings.labels, target: settings.target)
     } catch {
       throw TrainingError(error.kind, "\(path): \(error.message)")
     }
-    let definition = try imported.definition(labels: settings.labels, target: settings.target)
     observer.stage("compiling \(Figures.count(imported.treeCount)) trees")
     let model: CompiledModel
     do throws(PlanError) {
@@ -95,6 +98,15 @@ public struct ModelImport {
       throw .importing("\(path): expected at most \(Limits.foreignFileBytesMax) bytes, found more")
     }
     return bytes
+  }
+
+  /// Schema, graph and labels of a model file, which is recognised by its content.
+  ///
+  /// - Throws: `TrainingError` that names what the file lacks.
+  public static func definition(
+    of bytes: [UInt8], settings: ImportSettings
+  ) throws(TrainingError) -> ModelDefinition {
+    try parse(bytes, settings).definition(labels: settings.labels, target: settings.target)
   }
 
   /// Recognises a file by its content and reads it.

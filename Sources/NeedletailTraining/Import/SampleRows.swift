@@ -81,7 +81,7 @@ struct SampleRows {
   /// Compares the model's answers with the library's.
   ///
   /// The CSV file has a line for each row, and columns called `prediction` (a number, or a label), `raw` or `raw_0`,
-  /// `raw_1`, … (sums before the link function), or `p_LABEL` (probability of a class).
+  /// `raw_1`, … (sums before the link function), or `p_LABEL` or `p_N` (probability of a class).
   /// - Throws: `TrainingError` that names the row and the column which differ.
   func compare(with path: String, _ model: CompiledModel) throws(TrainingError) -> Agreement {
     var expected: [[String]] = []
@@ -174,7 +174,7 @@ struct SampleRows {
         output(AnswerNames.raw) ?? output(AnswerNames.number)
       } else if name.hasPrefix("raw_"), let place = Int(name.dropFirst("raw_".count)), place >= 0 {
         output(AnswerNames.raw, place: place) ?? output(AnswerNames.number, place: place)
-      } else if name.hasPrefix("p_"), let place = labels.firstIndex(of: String(name.dropFirst(2))) {
+      } else if name.hasPrefix("p_"), !labels.isEmpty, let place = Self.place(of: name.dropFirst(2), in: labels) {
         output(AnswerNames.probabilities, place: place)
       } else {
         nil
@@ -182,9 +182,16 @@ struct SampleRows {
     guard let found else {
       throw .data(
         file: file, line: 1, column: name,
-        "expected prediction, raw, raw_N or p_LABEL with what the model answers, found another name")
+        "expected prediction, raw, raw_N, p_LABEL or p_N with what the model answers, found another name")
     }
     return found
+  }
+
+  /// Place of a class by its label, else by its number: the library's labels may be others than the user's.
+  private static func place(of text: Substring, in labels: [String]) -> Int? {
+    if let place = labels.firstIndex(where: { $0 == text }) { return place }
+    guard let number = Int(text), labels.indices.contains(number) else { return nil }
+    return number
   }
 
   // MARK: - made rows

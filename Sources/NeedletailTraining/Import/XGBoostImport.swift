@@ -37,7 +37,9 @@ struct XGBoostImport {
     let classes = try parameters.optional("num_class")?.integer(in: 0...Limits.columnsMax) ?? 0
     let targets = try parameters.optional("num_target")?.integer(in: 0...Limits.columnsMax) ?? 1
     let outputs = max(classes, targets, 1)
-    let (link, margin) = try Self.link(of: objective, at: learner.required("objective", "name"))
+    var (link, margin) = try Self.link(of: objective, at: learner.required("objective", "name"))
+    // Several labels of a row, each for itself.
+    if case .binary(let factor) = link, targets > 1 { link = .logistic(factor: factor) }
     guard !link.isClassification || classes <= 1 || targets <= 1 else {
       throw learner.fault("one target for \(objective)", found: "\(targets)")
     }

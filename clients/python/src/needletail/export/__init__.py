@@ -11,7 +11,8 @@ them to ``churn.expected.csv``. Then
 
 makes a bundle of it, and refuses to where one answer differs. It needs the library of the model, and numpy.
 
-XGBoost, LightGBM and CatBoost write their own formats. Trees of scikit-learn are written as one JSON object:
+XGBoost, LightGBM and CatBoost write their own formats. Trees of scikit-learn, and a ``Pipeline`` that ends with trees
+of scikit-learn, XGBoost or LightGBM, are written as one JSON object, with the preprocessing folded into the splits:
 
 ============  ====================================================================================================
 format        ``needletail.export``; ``version`` is 1
@@ -19,12 +20,14 @@ source        library and version; ``objective`` is the estimator's class
 link          what becomes of the sums: ``identity``, ``exponential``, ``probabilities``, ``softmax`` or ``binary``
 element       ``float32`` or ``float64``: type of a feature when it is compared
 outputs       number of sums; ``leaf_width`` is 1, or ``outputs`` where a leaf has a value for each
-features      objects with ``name``, and ``missing``: ``refuse`` where the estimator takes no gaps, else ``impute``
+features      objects with ``name``, and ``missing``: ``refuse`` where the estimator takes no gaps, else ``impute``;
+              ``categories`` of a column of text, and ``unknown``: ``refuse`` or ``zeros`` for what is none of them
 labels        class labels; absent for regression
-start         what the sums begin with; ``divisor`` divides them at the end
+start         what the sums begin with; ``divisor`` divides them at the end; ``sums`` is ``float32`` or ``float64``
 trees         objects with an element for each node: ``left`` and ``right`` (-1 at a leaf), ``feature``, ``threshold``
-              (x ≤ threshold goes left), ``missing_left`` and ``value`` (``leaf_width`` for each node); ``output`` is
-              the sum that the tree adds to
+              (x ≤ threshold goes left), ``missing_left`` and ``value`` (``leaf_width`` for each node); ``sets`` has
+              the codes of categories that go left, or null for a numeric split; ``output`` is the sum that the tree
+              adds to
 ============  ====================================================================================================
 """
 

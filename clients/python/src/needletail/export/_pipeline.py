@@ -87,6 +87,8 @@ class Preparation:
     def __init__(self, names: Sequence[str]) -> None:
         self.sources = [Source(name) for name in names]
         self.columns: list[Any] = [Number(index) for index in range(len(names))]
+        #: Whether the estimator sees a sparse matrix, whose zeros XGBoost reads as missing.
+        self.is_sparse = False
 
     def add(self, step: Any) -> None:
         """Puts a fitted transformer behind what there is.
@@ -96,6 +98,9 @@ class Preparation:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self.columns = self._through(step, self.columns)
+        if type(step).__name__ == "OneHotEncoder":
+            self.is_sparse = bool(getattr(step, "sparse_output", getattr(step, "sparse", False)))
+        self.is_sparse = bool(getattr(step, "sparse_output_", self.is_sparse))
 
     # ------------------------------------------------------------ transformers
 
@@ -386,10 +391,7 @@ def _bisect(thresholds: list[float], apply: Function | None, cast: Function) -> 
 
     low, high = key(-_LARGEST), key(_LARGEST)
     never, always = ~is_left(low), is_left(high)
-    while True:
-        open_ = high - low > 1
-        if not open_.any():
-            break
+    while (open_ := high - low > 1).any():
         middle = low + ((high - low) >> numpy.uint64(1))
         left = is_left(middle)
         low = numpy.where(open_ & left, middle, low)

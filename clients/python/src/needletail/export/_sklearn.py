@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from . import _boosters
 from ._pipeline import Preparation, category_name
 
 
@@ -32,28 +33,48 @@ def document(model: Any, names: list[str] | None) -> dict[str, Any]:
         "RandomForestClassifier": _forest,
         "RandomForestRegressor": _forest,
     }
-    if name not in writers:
-        raise TypeError(f"expected one of {', '.join(writers)}, found {name}")
-    ensemble = writers[name](model)
+    boosters = {
+        "LGBMClassifier": _boosters.lightgbm,
+        "LGBMRegressor": _boosters.lightgbm,
+        "XGBClassifier": _boosters.xgboost,
+        "XGBRegressor": _boosters.xgboost,
+    }
+    if pipeline is not None and name in boosters:
+        library = type(model).__module__.split(".")[0]
+        source = f"{library} {__import__(library).__version__} behind scikit-learn {sklearn.__version__}"
+        takes_gaps = True
+        ensemble, cast = boosters[name](model)
+    elif name in writers:
+        source = f"scikit-learn {sklearn.__version__}"
+        takes_gaps = _takes_gaps(model)
+        ensemble = writers[name](model)
+        cast = _boosters.as_float32 if ensemble["element"] == "float32" else _unchanged
+    else:
+        known = (*writers, *boosters) if pipeline is not None else tuple(writers)
+        raise TypeError(f"expected one of {', '.join(known)}, found {name}")
     inner = getattr(model, "_preprocessor", None)
     raw = pipeline if pipeline is not None else model
     names = names or [f"x{index}" for index in range(raw.n_features_in_)]
     if pipeline is None and inner is None:
-        missing = "impute" if _takes_gaps(model) else "refuse"
+        missing = "impute" if takes_gaps else "refuse"
         features: list[dict[str, Any]] = [{"name": feature, "missing": missing} for feature in names]
     else:
         preparation = Preparation(names)
         for _, step in pipeline.steps[:-1] if pipeline is not None else []:
             preparation.add(step)
+        if preparation.is_sparse and name.startswith("XGB"):
+            raise ValueError(
+                "expected dense rows for XGBoost, which reads the zeros of sparse ones as missing, found sparse ones; "
+                "OneHotEncoder(sparse_output=False) and ColumnTransformer(sparse_threshold=0) make dense ones"
+            )
         preparation.add(inner)
-        cast = _to_float32 if ensemble["element"] == "float32" else _unchanged
-        ensemble["trees"] = preparation.fold(ensemble["trees"], cast, _takes_gaps(model))
+        ensemble["trees"] = preparation.fold(ensemble["trees"], cast, takes_gaps)
         ensemble["element"] = "float64"
-        features = [source.document() for source in preparation.sources]
+        features = [column.document() for column in preparation.sources]
     written = {
         "format": "needletail.export",
         "version": 1,
-        "source": f"scikit-learn {sklearn.__version__}",
+        "source": source,
         "objective": name,
         "features": features,
         **ensemble,
@@ -61,14 +82,6 @@ def document(model: Any, names: list[str] | None) -> dict[str, Any]:
     if hasattr(model, "classes_"):
         written["labels"] = [category_name(value) for value in model.classes_]
     return written
-
-
-def _to_float32(values: Any) -> Any:
-    """What trees of ``sklearn.tree`` compare with their thresholds."""
-    import numpy
-
-    with numpy.errstate(over="ignore"):
-        return values.astype(numpy.float32).astype(float)
 
 
 def _unchanged(values: Any) -> Any:
