@@ -164,6 +164,13 @@ struct KeyTests {
       { try await Task.sleep(for: .milliseconds(5)) }
       #expect(try await client.predict("people", inputs: BadCall.good).version == 1)
       #expect(test.log.lines.contains { $0.contains("keys not reloaded") && $0.contains("keys.yaml:3") })
+      // The gauge stays as long as the fault, for the alert NeedletailKeyFile.
+      func waitUntilInvalid(_ value: Double, _ client: NeedletailClient) async throws {
+        while try await TestServer.sum(of: "needletail_api_key_file_invalid", [:], in: client.metrics()) != value {
+          try await Task.sleep(for: .milliseconds(5))
+        }
+      }
+      try await waitUntilInvalid(1, client)
       // The next good one counts again.
       let other = APIKey()
       try file.write("keys:\n" + KeyFileFixture.entry("other", other))
@@ -172,6 +179,7 @@ struct KeyTests {
       }
       let second = try await Self.client(test, other)
       #expect(try await second.health().live)
+      try await waitUntilInvalid(0, second)
       await client.close()
       await second.close()
     }

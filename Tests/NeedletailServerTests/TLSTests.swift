@@ -156,11 +156,18 @@ struct TLSTests {
         $0.reload = .milliseconds(10)
       }
     ) { test in
-      func reloads(_ outcome: String) async throws -> Double {
+      func metric(_ name: String, _ labels: [String: String] = [:]) async throws -> Double {
         let local = try await NeedletailClient.connect(to: .unix(path: test.directory.file("s")))
         let metrics = try await local.metrics()
         await local.close()
-        return TestServer.sum(of: "needletail_tls_reloads_total", ["outcome": outcome], in: metrics)
+        return TestServer.sum(of: name, labels, in: metrics)
+      }
+      func reloads(_ outcome: String) async throws -> Double {
+        try await metric("needletail_tls_reloads_total", ["outcome": outcome])
+      }
+      // The gauge stays as long as the fault, for the alert NeedletailTLSFiles.
+      func waitUntilInvalid(_ value: Double) async throws {
+        while try await metric("needletail_tls_files_invalid") != value { try await Task.sleep(for: .milliseconds(5)) }
       }
       let standing = try await Self.connect(test, ClientTLS(ca: first.ca))
       // A certificate whose key has not come; one that ended; none at all.
@@ -171,12 +178,14 @@ struct TLSTests {
       while try await reloads("refused") < 2 { try await Task.sleep(for: .milliseconds(5)) }
       try put("4", certificate: new.key, key: new.key)
       while try await reloads("refused") < 3 { try await Task.sleep(for: .milliseconds(5)) }
+      try await waitUntilInvalid(1)
       #expect(await Self.failure(test, ClientTLS(ca: first.ca)) == nil)
       #expect(try await reloads("loaded") == 0)
       #expect(test.log.lines.filter { $0.contains("certificate not reloaded") }.count == 3)
 
       try put("5", certificate: new.certificate, key: new.key)
       while try await reloads("loaded") < 1 { try await Task.sleep(for: .milliseconds(5)) }
+      try await waitUntilInvalid(0)
       #expect(await Self.failure(test, ClientTLS(ca: second.ca)) == nil)
       #expect(await Self.failure(test, ClientTLS(ca: first.ca)) != nil)
       // A connection that stood before stays.

@@ -6,6 +6,7 @@ The work directory holds trust.yaml and a store with the bundle wine/1.ntb that 
 import fcntl
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -15,6 +16,7 @@ import sys
 import time
 
 program, work = sys.argv[1:3]
+root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 failures = []
 
 
@@ -205,6 +207,19 @@ def check_signals():
     expect(server.stop() == 0, "and SIGTERM ends the server as it should")
 
 
+def check_unit():
+    """The systemd unit asks of the server what the server does."""
+    with open(f"{root}/deploy/systemd/needletail.service") as file:
+        unit = dict(line.split("=", 1) for line in file.read().splitlines() if "=" in line and line[0] not in "#[")
+    expect(unit["ExecReload"] == "/bin/kill -HUP $MAINPID", "the unit reloads by SIGHUP", unit.get("ExecReload"))
+    restart = (unit["Restart"], unit.get("RestartPreventExitStatus"))
+    expect(restart == ("on-failure", "2"), "the unit starts the server again, but not after exit status 2", restart)
+    printed = subprocess.run([program, "--print-config"], capture_output=True, text=True, timeout=30).stdout
+    limit = float(re.search(r"limit_seconds: (\S+)", printed)[1])
+    waits = float(unit["TimeoutStopSec"].removesuffix("s"))
+    expect(waits > limit, "the unit waits until the server has drained", (waits, limit))
+
+
 def check_unix_mode():
     address = f"{work}/mode.sock"
     server = Server("--unix", address, environment={"NEEDLETAIL_UNIX_MODE": "0620"})
@@ -273,7 +288,8 @@ def check_unread_log():
 
 
 checks = (
-    check_limits, check_closed_descriptors, check_configuration, check_signals, check_unix_mode, check_unread_log,
+    check_limits, check_closed_descriptors, check_configuration, check_signals, check_unit, check_unix_mode,
+    check_unread_log,
 )  # fmt: skip
 for check in checks:
     check()

@@ -42,6 +42,7 @@ def until(what, probe, seconds=30):
 
 
 documents = list(yaml.safe_load_all(MANIFEST.read_text()))
+autoscaler = yaml.safe_load((MANIFEST.parent / "autoscaler.yaml").read_text())
 kinds = {(each["kind"], each["metadata"]["name"]): each for each in documents}
 config_map = kinds["ConfigMap", "needletail"]
 stateful_set = kinds["StatefulSet", "needletail"]["spec"]
@@ -55,7 +56,7 @@ mounts = {each["mountPath"]: each for each in container["volumeMounts"]}
 def check_schemas():
     for release in RELEASES:
         faults = []
-        for document in documents:
+        for document in [*documents, autoscaler]:
             try:
                 kubernetes_validate.validate(document, release, strict=True)
             except kubernetes_validate.ValidationError as error:
@@ -113,6 +114,14 @@ def check_times_and_limits():
     expect(resources["limits"]["cpu"].isdecimal(), "the CPU limit is whole processors", resources)
     expect(resources["requests"] == resources["limits"], "the pod is of the class Guaranteed", resources)
     expect("threads" not in settings and "memory_max" not in settings, "threads and memory follow the pod's limits")
+
+
+def check_autoscaler():
+    target = autoscaler["spec"]["scaleTargetRef"]
+    found = kinds.get((target["kind"], target["name"]))
+    expect(found and found["apiVersion"] == target["apiVersion"], "the autoscaler scales the set", target)
+    least = autoscaler["spec"]["minReplicas"]
+    expect(least == stateful_set["replicas"], "it begins where the manifest does", least)
 
 
 def check_image():
@@ -240,7 +249,7 @@ def check_server(work):
 
 
 def main():
-    for check in (check_schemas, check_names, check_volumes, check_times_and_limits, check_image):
+    for check in (check_schemas, check_names, check_volumes, check_times_and_limits, check_autoscaler, check_image):
         check()
     work = Path(tempfile.mkdtemp(prefix="needletail-kubernetes."))
     try:

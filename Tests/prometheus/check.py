@@ -194,6 +194,33 @@ def _() -> None:
     expect(not unknown, f"nobody exports: {unknown}")
 
 
+@check("every query of the Grafana board is answered, with metrics that exist or appear on their first event")
+def _() -> None:
+    board = json.loads((ROOT / "deploy/grafana/needletail.json").read_text())
+    places = set()
+    for panel in board["panels"]:
+        grid = panel["gridPos"]
+        columns, lines = (range(grid[at], grid[at] + grid[size]) for at, size in (("x", "w"), ("y", "h")))
+        cells = {(column, line) for column in columns for line in lines}
+        expect(not places & cells and grid["x"] + grid["w"] <= 24, f"{panel['title']}: overlaps another panel")
+        places |= cells
+    queries = [target["expr"] for panel in board["panels"] for target in panel.get("targets", [])]
+    expect(len(queries) > 20, f"{len(queries)} queries")
+    for expression in queries:
+        query(expression.replace("$instance", ".*").replace("$model", ".*"))
+    # Histograms are asked for by the series that they are made of.
+    names = {re.sub(r"_(bucket|sum|count)$", "", n) for n in re.findall(r"needletail_[a-z_]+", " ".join(queries))}
+    written = {
+        name
+        for file in (ROOT / "Sources").rglob("*.swift")
+        for name in re.findall(r'"(needletail_[a-z_]+)"', file.read_text())
+    }
+    written |= {line.split(" ")[2] for line in metrics_text().splitlines() if line.startswith("# TYPE")}
+    expect(names <= written, f"nobody exports: {sorted(names - written)}")
+    ready = query('count(needletail_store_ready{instance=~".*"} == 1)')
+    expect(ready and float(ready[0]["value"][1]) == 1, f"servers that are ready: {ready}")
+
+
 @check("every alert has an entry in the runbook, and every entry an alert")
 def _() -> None:
     alerts = re.findall(r"- alert: (\w+)", (directory / "prometheus/alerts.yml").read_text())
