@@ -26,7 +26,8 @@ void nt_thread_set_name(const char *name);
 // Binds the calling thread to the `count` processors listed. 0, or an errno.
 int32_t nt_thread_set_processors(const uint32_t *processors, size_t count);
 
-// Gives the calling thread the policy SCHED_IDLE: it runs only while no other thread wants the processor. 0, or an errno.
+// Gives the calling thread the policy SCHED_IDLE: it runs only while no other thread wants the processor. 0, or an
+// errno.
 int32_t nt_thread_set_idle(void);
 
 // The kernel's number of the calling thread.
