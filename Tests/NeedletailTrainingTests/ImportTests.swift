@@ -150,6 +150,8 @@ import Testing
     #expect(try kinds("0:1 none", #"[["blue","red"]]"#) == [colours, .numeric])
     #expect(throws: TrainingError.self) { try kinds("none none", #"[["blue","red"]]"#) }
     #expect(try kinds("none none", #"[["blue","red"]]"#, columns: ["b"]) == [.numeric, colours])
+    // The second column holds integers: the list has no name for the code 7.
+    #expect(try kinds("0:1 0:1:7", #"[["blue","red"]]"#) == [colours, .numeric])
     // Codes that the list does not have belong to another column.
     #expect(throws: TrainingError.self) { try kinds("0:1:7 none", #"[["blue","red"]]"#) }
     // Ordered categories are compared as numbers.

@@ -319,7 +319,7 @@ struct LightGBMImport {
 
   /// Categories of pandas by column. The file has their lists, but says only in part to which columns they belong: its
   /// header tells the codes of a column of categories, `0:1:2`, from the bounds of one of numbers, `[0:1]`, and says
-  /// `none` of a column without splits, whatever it holds.
+  /// `none` of a column without splits, whatever it holds. A column of codes may also be one of integers, without a list.
   private func categories(
     _ names: [String]
   ) throws(TrainingError) -> [Int: (categories: [String], isOrdered: Bool)] {
@@ -328,7 +328,7 @@ struct LightGBMImport {
     if settings.categoryColumns.isEmpty {
       let lists = infos.indices.filter { infos[$0].first != "[" && infos[$0] != "none" }
       let open = infos.indices.filter { infos[$0].first != "[" }
-      places = lists.count == pandasCategories.count ? lists : open
+      places = lists.count == pandasCategories.count ? lists : onlyPlaces(for: pandasCategories, among: open, infos)
     } else {
       for name in settings.categoryColumns {
         guard let place = names.firstIndex(of: name) else {
@@ -353,5 +353,23 @@ struct LightGBMImport {
       categories[place] = (list, place < infos.count && infos[place].first == "[")
     }
     return categories
+  }
+
+  /// The columns of the lists, if their order and their codes leave one possibility; else all columns that may be one.
+  ///
+  /// Lists stand in the order of their columns, and a code is below the number of its list's categories. If each list
+  /// takes the first column that it can, and then from the other end the last, and both agree, no other way exists.
+  private func onlyPlaces(for lists: [[String]], among open: [Int], _ infos: [Substring]) -> [Int] {
+    let codesMax = open.map { place in infos[place].split(separator: ":").compactMap { Int($0) }.max() ?? -1 }
+    func taken(_ lists: [[String]], _ columns: [Int]) -> [Int] {
+      var places: [Int] = []
+      for column in columns where places.count < lists.count && codesMax[column] < lists[places.count].count {
+        places.append(open[column])
+      }
+      return places
+    }
+    let first = taken(lists, Array(open.indices))
+    let last = Array(taken(lists.reversed(), open.indices.reversed()).reversed())
+    return first.count == lists.count && first == last ? first : open
   }
 }
