@@ -89,11 +89,15 @@ class Closed(Exception):
 class Peer:
     """One connection."""
 
-    def __init__(self, address: Any, receive_bytes: int = 0, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, address: Any, receive_bytes: int = 0, tls: ssl.SSLContext | None = None, source: str | None = None
+    ) -> None:
         self.socket: socket.socket = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
         if receive_bytes:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
         self.socket.settimeout(20)
+        if source:
+            self.socket.bind((source, 0))
         self.socket.connect(address)
         if tls:
             self.socket = tls.wrap_socket(self.socket, server_hostname="any.example")
@@ -788,16 +792,27 @@ def keys_may_change(bench: Bench) -> None:
         refused(peer, health(), "UNAUTHENTICATED")
 
 
-@statement(33, "after five wrong keys in a row")
+@statement(33, "after five wrong keys in a row", "sixth wrong key of one address within a minute", "ends the connection")
 def wrong_keys(bench: Bench) -> None:
     server, keys = bench.keyed()
-    with bench.peer(server) as peer:
+    # Every address on the loopback interface is another host, which no other test has used.
+    with bench.peer(server, source="127.0.0.33") as peer:
         for _ in range(4):
             refused(peer, authenticate("wrong"), "UNAUTHENTICATED")
         expect(code(peer.call(authenticate(keys["all"]))), "OK")
+        refused(peer, authenticate("wrong"), "UNAUTHENTICATED")
+        expect(code(peer.call(authenticate(keys["all"]))), "OK")
+    with bench.peer(server, source="127.0.0.34") as peer:
         for _ in range(5):
             refused(peer, authenticate("wrong"), "UNAUTHENTICATED")
         peer.end()
+    with bench.peer(server, source="127.0.0.34") as peer:
+        began = time.monotonic()
+        refused(peer, authenticate("wrong"), "UNAUTHENTICATED")
+        assert 0.1 <= time.monotonic() - began < 2
+        peer.end()
+    with bench.peer(server, source="127.0.0.34") as peer:
+        expect(code(peer.call(authenticate(keys["all"]))), "OK")
 
 
 @statement(34, "frame above 16 KiB is answered `UNAUTHENTICATED` with id 0", "9 s (`limits.handshake_seconds`)")

@@ -104,7 +104,7 @@ typedef enum _Needletail__V1__Activation {
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(NEEDLETAIL__V1__ACTIVATION)
 } Needletail__V1__Activation;
 /*
- * The comparison that sends a row to the left child of a numeric split with threshold t.
+ * What sends a row to the left child of a numeric split with threshold t.
  */
 typedef enum _Needletail__V1__TreeComparison {
   /*
@@ -118,7 +118,7 @@ typedef enum _Needletail__V1__TreeComparison {
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(NEEDLETAIL__V1__TREE_COMPARISON)
 } Needletail__V1__TreeComparison;
 /*
- * The way of a missing value, which is NaN, at a split.
+ * What a split does with a missing value, which is NaN.
  */
 typedef enum _Needletail__V1__TreeMissing {
   NEEDLETAIL__V1__TREE_MISSING__MISSING_LEFT = 0,
