@@ -101,7 +101,7 @@ public struct WorkScheduler<Ticket: BitwiseCopyable>: ~Copyable {
     var wake: Instant?
     while let index = leastServed(now: now, wake: &wake) {
       let box = box(index)
-      fill(&batch, from: box, now: now)
+      fill(&batch, from: box, competition(now: now).nanoseconds(beside: index), now: now)
       // All calls that waited there may have been too late.
       guard !batch.tickets.isEmpty else { continue }
       batch.lane = index
@@ -113,9 +113,9 @@ public struct WorkScheduler<Ticket: BitwiseCopyable>: ~Copyable {
     return .sleep
   }
 
-  private func fill(_ batch: inout Batch, from box: LaneBox<Ticket>, now: Instant) {
+  /// - Parameter shared: time in nanoseconds that a call may have to wait for a batch of another lane; 0: there is none.
+  private func fill(_ batch: inout Batch, from box: LaneBox<Ticket>, _ shared: UInt64, now: Instant) {
     var bound = box.lane.extentMax
-    let shared = sharedNanoseconds(box, now: now)
     if shared > 0 {
       bound.units = min(bound.units, box.lane.rate.units(within: Limits.sharedBatchNanosecondsMax, workers: 1))
     }
@@ -155,17 +155,6 @@ public struct WorkScheduler<Ticket: BitwiseCopyable>: ~Copyable {
     box.lane.queued.rows >= box.lane.extentMax.rows || box.lane.queued.units >= box.lane.extentMax.units
   }
 
-  /// Time of the longest usual batch of the other lanes that have, or lately had, work for the same workers; 0: there
-  /// are none.
-  private func sharedNanoseconds(_ box: LaneBox<Ticket>, now: Instant) -> UInt64 {
-    var longest: UInt64 = 0
-    for other in lanes {
-      guard let other, other !== box else { continue }
-      if other.lane.isActive(at: now) { longest = max(longest, UInt64(other.lane.rate.batchNanoseconds), 1) }
-    }
-    return longest
-  }
-
   /// Notes the cost of a batch.
   public mutating func finish(lane: Int, units: Int, nanoseconds: UInt64, now: Instant) {
     box(lane).lane.finish(units: units, nanoseconds: nanoseconds, now: now)
@@ -185,7 +174,7 @@ public struct WorkScheduler<Ticket: BitwiseCopyable>: ~Copyable {
 
   public func status(of index: Int, now: Instant) -> LaneStatus { status(of: index, competition(now: now), now: now) }
 
-  /// What the lanes take from each other at one moment.
+  /// Claims of the lanes on the workers, and so on each other's time, at one moment.
   struct Competition {
     /// Lanes with calls that wait or run.
     fileprivate var busy = 0
@@ -193,6 +182,11 @@ public struct WorkScheduler<Ticket: BitwiseCopyable>: ~Copyable {
     fileprivate var longest: (lane: Int, nanoseconds: UInt64)?
     /// The longest usual batch of the other ones.
     fileprivate var second: UInt64 = 0
+
+    /// Time of the longest usual batch of the lanes beside this one; 0: there are none.
+    fileprivate func nanoseconds(beside lane: Int) -> UInt64 {
+      longest?.lane == lane ? second : longest?.nanoseconds ?? 0
+    }
   }
 
   /// - Complexity: O(lanes), so that the figures of many lanes take one pass over all and not one for each.
@@ -216,13 +210,12 @@ public struct WorkScheduler<Ticket: BitwiseCopyable>: ~Copyable {
   func status(of index: Int, _ competition: Competition, now: Instant) -> LaneStatus {
     let lane = box(index)
     let delay = lane.lane.delay(at: now)
-    let active = max(1, competition.busy + (lane.lane.isIdle ? 1 : 0))
-    let isLongest = competition.longest?.lane == index
-    let shared = isLongest ? competition.second : competition.longest?.nanoseconds ?? 0
+    let active = competition.busy + (lane.lane.isIdle ? 1 : 0)
     return LaneStatus(
       callsQueued: lane.lane.callsQueued, unitsQueued: lane.lane.queued.units,
       unitsLimit: lane.lane.rate.units(
-        within: delay.boundNanoseconds(at: now) &+ shared, workers: Double(workers) / Double(active)),
+        within: delay.boundNanoseconds(at: now) &+ competition.nanoseconds(beside: index),
+        workers: Double(workers) / Double(active)),
       unitNanoseconds: UInt64(lane.lane.rate.unitNanoseconds), isOverloaded: delay.isOverloaded(at: now))
   }
 }
