@@ -39,6 +39,18 @@ struct PlanCostTests {
     #expect(scale(runs.map { ($0.estimated, $0.measured * 100) }) == 640)
   }
 
+  @Test func anEstimateIsMultipliedByTheCorrectionAndNotRoundedToWholeTimes() {
+    func corrected(measured: UInt64) -> UInt64 {
+      let scale = CostScale()
+      var window = CostScale.Window()
+      for _ in 0..<32 { window.add(estimated: 1_000_000, measured: measured, to: scale) }
+      return scale.corrected(64_000)
+    }
+    #expect(CostScale().corrected(64_000) == 64_000)
+    #expect(corrected(measured: 500_000) == 32_000)
+    #expect(corrected(measured: 1_500_000) == 96_000)
+  }
+
   @Test func aCorrectionWithinAQuarterIsNone() {
     #expect(scale(.init(repeating: (1_000_000, 1_200_000), count: 100)) == 64)
     #expect(scale(.init(repeating: (1_000_000, 800_000), count: 100)) == 64)

@@ -72,7 +72,7 @@ public final class CostScale: Sendable {
   public init() {}
 
   /// The estimate as runs have corrected it.
-  public func corrected(_ nanoseconds: UInt64) -> UInt64 { nanoseconds &* UInt64(sixtyFourths) >> 6 }
+  public func corrected(_ nanoseconds: UInt64) -> UInt64 { (nanoseconds &* UInt64(sixtyFourths)) / 64 }
 
   public var sixtyFourths: UInt32 { scale.load(ordering: .relaxed) }
 
