@@ -33,12 +33,12 @@ public enum Processors {
     ControlGroups.levels(of: "cpu", proc: proc, root: controlGroups).compactMap { level -> Double? in
       if level.isVersion2 {
         // `50000 100000`, or `max 100000`.
-        let fields = KernelText.lines(level.directory + "/cpu.max")?.first?.split(separator: " ") ?? []
+        let fields = KernelText.line(level.directory + "/cpu.max")?.split(separator: " ") ?? []
         return fields.count == 2 ? share(fields[0], of: fields[1]) : nil
       }
       // A quota of -1 is none.
-      guard let quota = KernelText.lines(level.directory + "/cpu.cfs_quota_us")?.first,
-        let period = KernelText.lines(level.directory + "/cpu.cfs_period_us")?.first
+      guard let quota = KernelText.line(level.directory + "/cpu.cfs_quota_us"),
+        let period = KernelText.line(level.directory + "/cpu.cfs_period_us")
       else { return nil }
       return share(quota, of: period)
     }.min()
@@ -99,12 +99,24 @@ public enum ControlGroups {
 }
 
 /// Small text files of the kernel.
-enum KernelText {
+public enum KernelText {
   private static let bytesMax = 65_536
 
   /// Lines of a file; nil if it cannot be read.
-  static func lines(_ path: String) -> [Substring]? {
+  public static func lines(_ path: String) -> [Substring]? {
     guard let text = try? WholeFile.text(path, bytesMax: bytesMax) else { return nil }
     return text.split(whereSeparator: \.isNewline)
+  }
+
+  /// The first line of a file; nil if it cannot be read or is empty.
+  public static func line(_ path: String) -> Substring? { lines(path)?.first }
+
+  /// The number behind `name` at the start of a line; nil: there is none.
+  public static func number(_ path: String, after name: String) -> UInt64? {
+    for line in lines(path) ?? [] {
+      let fields = line.split(separator: " ", omittingEmptySubsequences: true)
+      if fields.count > 1, fields[0] == name { return UInt64(fields[1]) }
+    }
+    return nil
   }
 }

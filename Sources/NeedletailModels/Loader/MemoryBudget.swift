@@ -53,14 +53,14 @@ package struct MemoryBudget: Sendable {
   }
 
   private func residentBytes() -> UInt64? {
-    guard let fields = SystemFile.line(proc + "/self/statm")?.split(separator: " "), fields.count > 1,
+    guard let fields = KernelText.line(proc + "/self/statm")?.split(separator: " "), fields.count > 1,
       let pages = UInt64(fields[1])
     else { return nil }
     return pages &* UInt64(sysconf(Int32(_SC_PAGESIZE)))
   }
 
   private func availableBytes() -> UInt64? {
-    SystemFile.number(proc + "/meminfo", after: "MemAvailable:").map { $0 &* 1024 }
+    KernelText.number(proc + "/meminfo", after: "MemAvailable:").map { $0 &* 1024 }
   }
 }
 
@@ -105,7 +105,7 @@ package enum LoadCost {
   }
 }
 
-/// One level of the control groups that this process is in.
+/// Memory of one level of the control groups that this process is in.
 struct ControlGroup: Sendable {
   let limit: UInt64?
   let used: UInt64?
@@ -123,57 +123,17 @@ struct ControlGroup: Sendable {
 
   /// Groups from the process's own to the root: the tightest of their limits counts.
   static func all(proc: String, root: String) -> [ControlGroup] {
-    guard let lines = SystemFile.lines(proc + "/self/cgroup") else { return [] }
-    return lines.flatMap { line -> [ControlGroup] in
-      let fields = line.split(separator: ":", maxSplits: 2, omittingEmptySubsequences: false)
-      guard fields.count == 3 else { return [] }
-      if fields[0] == "0" {
-        return ways(fields[2]).map { ControlGroup(directory: root + $0, version2) }
-      }
-      guard fields[1].split(separator: ",").contains("memory") else { return [] }
-      return ways(fields[2]).map { ControlGroup(directory: root + "/memory" + $0, version1) }
+    ControlGroups.levels(of: "memory", proc: proc, root: root).map { level in
+      ControlGroup(directory: level.directory, level.isVersion2 ? version2 : version1)
     }
-  }
-
-  /// Paths of a group and its parents: `/a/b` gives `/a/b`, `/a`, and the root. Inside a container the path may be that of
-  /// the host; then only the root exists.
-  private static func ways(_ path: Substring) -> [String] {
-    var ways: [String] = []
-    var parts = path.split(separator: "/")
-    while !parts.isEmpty {
-      ways.append("/" + parts.joined(separator: "/"))
-      parts.removeLast()
-    }
-    return ways + [""]
   }
 
   private init(directory: String, _ files: Files) {
     // The word "max" is not a number, which makes it no limit.
-    limit = SystemFile.line("\(directory)/\(files.limit)").flatMap { UInt64($0) }
+    limit = KernelText.line("\(directory)/\(files.limit)").flatMap { UInt64($0) }
     // The page cache counts as used, but is given up when memory is asked for.
-    let inactive = SystemFile.number("\(directory)/memory.stat", after: files.inactive) ?? 0
-    used = SystemFile.line("\(directory)/\(files.used)").flatMap { UInt64($0) }.map { $0.minus(inactive) }
-  }
-}
-
-/// Small text files of the kernel.
-private enum SystemFile {
-  private static let bytesMax = 65_536
-
-  static func lines(_ path: String) -> [Substring]? {
-    guard let text = try? WholeFile.text(path, bytesMax: bytesMax) else { return nil }
-    return text.split(whereSeparator: \.isNewline)
-  }
-
-  static func line(_ path: String) -> Substring? { lines(path)?.first }
-
-  /// The number behind `name` at the start of a line.
-  static func number(_ path: String, after name: String) -> UInt64? {
-    for line in lines(path) ?? [] {
-      let fields = line.split(separator: " ", omittingEmptySubsequences: true)
-      if fields.count > 1, fields[0] == name { return UInt64(fields[1]) }
-    }
-    return nil
+    let inactive = KernelText.number("\(directory)/memory.stat", after: files.inactive) ?? 0
+    used = KernelText.line("\(directory)/\(files.used)").flatMap { UInt64($0) }.map { $0.minus(inactive) }
   }
 }
 
