@@ -166,6 +166,13 @@ public struct ConnectionAccess: ~Copyable {
     callsInFlight += 1
   }
 
+  /// Notes a call that no limit applies to, such as the showing of a wrong key whose answer is still to come. Call
+  /// ``settle()`` when it has ended.
+  public mutating func noteUnlimited() {
+    callsInFlight += 1
+    if isFlightCounted { grant?.usage.inFlight.add(1, ordering: .relaxed) }
+  }
+
   /// Checks and charges a call: ``check(_:model:_:)`` and ``charge(rows:now:)`` in one.
   public mutating func admit(
     _ call: AccessCalls, model: UnsafeRawBufferPointer, rows: UInt64, _ ring: @autoclosure () -> KeyRing?, now: Instant

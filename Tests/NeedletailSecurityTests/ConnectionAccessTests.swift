@@ -208,6 +208,18 @@ struct ConnectionAccessTests {
     #expect(grant.inFlight == 0)
   }
 
+  @Test func anEmptyKeyBehindAGoodOneWinsNoRoomWhenItsAnswerSettles() throws {
+    let ring = KeyRing([Self.grant(bounds: .init(inFlightMax: 1))])
+    var access = ConnectionAccess(isRequired: true)
+    _ = try authenticate(&access, ring)
+    #expect(refusal(&access, ring) == nil)
+    #expect(throws: AccessRefusal.self) { try authenticate(&access, ring, "") }
+    access.noteUnlimited()
+    access.settle()
+    #expect(ring.grants[0].inFlight == 1)
+    #expect(refusal(&access, ring)?.reason == .inFlight)
+  }
+
   @Test func aReloadKeepsTheUsageOfEachKey() throws {
     let bounds = Grant.Bounds(requestsPerSecond: 5, inFlightMax: 100)
     let ring = KeyRing([Self.grant(bounds: bounds)])

@@ -195,14 +195,13 @@ extension ServingLoop {
     // A server without keys has none to guess.
     let delay =
       access.isKeyRequired
-      ? context.audit.refusedKey(connection.caller.peer, reason: error.message, now: time) : .zero
+      ? context.audit.refusedKey(connection.socket.peer, reason: error.message, now: time) : .zero
     guard delay > .zero, connection.acceptControl(id: id) else {
       connection.reject(id: id, error)
       if connection.access.isExhausted { connection.endCalls() }
       return
     }
-    // Every answer settles a charge, and a connection without a grant has no limit to exceed.
-    _ = access.charge(to: &connection.access, now: time)
+    connection.access.noteUnlimited()
     connection.endCalls()
     let address = connection.address
     Task { [self] in
