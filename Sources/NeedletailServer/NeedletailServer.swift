@@ -49,10 +49,12 @@ public final class NeedletailServer: Sendable {
     try configuration.checkStore()
 
     let threads = configuration.threads == 0 ? Processors.count : configuration.threads
-    EnginePool.start(threads: configuration.engineThreads == 0 ? Processors.count : configuration.engineThreads)
     let workerThreads = configuration.serving.workers == 0 ? Processors.count : configuration.serving.workers
-    // Sixteen threads accept, list, load, run shadows and carry out tasks; the engine's are among those of the processors.
+    // Each loop and worker has a heap of its own beside the C library's eight a processor, which the engine's threads
+    // share with Swift's, and beside sixteen for the threads that accept, list, load, log and run shadows. The library
+    // fixes the number once some threads have allocated: before the engine starts its own.
     Heap.allow(threads: threads + workerThreads + 8 * Processors.count + 16)
+    EnginePool.start(threads: configuration.engineThreads == 0 ? Processors.count : configuration.engineThreads)
     let metrics = MetricsRegistry(shards: threads + workerThreads)
     Self.addServerMetrics(metrics, log: log)
     let registry = ModelRegistry(readers: threads)
