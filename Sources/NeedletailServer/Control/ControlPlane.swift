@@ -92,7 +92,7 @@ final class ControlPlane: Sendable {
     return report
   }
 
-  /// - Throws: what ``ModelStore/undoRollout(_:)`` throws.
+  /// Takes a step of a rollout back, and leaves in the audit trail who asked for it and what came of it.
   private func undoRollout(of name: String, _ undo: RolloutUndo, _ caller: Caller?) async throws(ServingError) {
     do throws(ServingError) {
       try await undoRollout(of: name, undo)
@@ -103,6 +103,7 @@ final class ControlPlane: Sendable {
     if let caller { AuditLog.undo(of: name, undo, caller, failure: nil, in: eventLog) }
   }
 
+  /// - Throws: what ``ModelStore/undoRollout(_:)`` throws.
   private func undoRollout(of name: String, _ undo: RolloutUndo) async throws(ServingError) {
     let model = try ModelID(rollout(of: name).model)
     var version: ModelVersion?
