@@ -141,7 +141,7 @@ struct ServerConfigurationTests {
     #expect(try configuration(flags: Self.base.merging(["unix_mode": text]) { $1 }).unixMode == mode)
   }
 
-  @Test(arguments: ["66", "0668", "1777", "rw-rw----", "0x1b0", "-660"])
+  @Test(arguments: ["66", "0668", "1777", "rw-rw----", "0x1b0", "-660", "+660"])
   func otherPermissionsAreRefused(text: String) {
     let message = message(flags: Self.base.merging(["unix_mode": text]) { $1 })
     #expect(message.contains("unix_mode") && message.contains("octal"), "\(message)")

@@ -162,7 +162,9 @@ struct SettingValues {
   /// - Returns: nil if the setting is not set.
   func permissions(_ setting: ServerSetting) throws(ConfigurationError) -> UInt32? {
     guard let text = byKey[setting.key]?.text else { return nil }
-    guard (3...4).contains(text.utf8.count), let mode = UInt32(text, radix: 8), mode <= 0o777 else {
+    // A sign is no digit, though Swift would read it.
+    guard (3...4).contains(text.utf8.count), !text.hasPrefix("+"), let mode = UInt32(text, radix: 8), mode <= 0o777
+    else {
       throw wrong(setting, expected: "octal digits from 000 to 0777, such as 0660")
     }
     return mode
