@@ -76,10 +76,15 @@ struct AuditTests {
       }
       // The sixth waits 100 ms, the next two 200 and 400.
       #expect(times[5] >= .milliseconds(100) && times[6] >= .milliseconds(200) && times[7] >= .milliseconds(400))
-      // The right key of the same host does not wait.
-      let began = clock.now
-      #expect(await Self.failure(test, right) == nil)
-      #expect(clock.now - began < .milliseconds(100 + 5000))
+      // The right key of the same host does not wait, where the next wrong one would for 800 ms. On a busy machine one of
+      // three is fast.
+      var rightTimes: [Duration] = []
+      for _ in 0..<3 {
+        let began = clock.now
+        #expect(await Self.failure(test, right) == nil)
+        rightTimes.append(clock.now - began)
+      }
+      #expect(rightTimes.contains { $0 < .milliseconds(800) }, "\(rightTimes)")
       // On a machine so slow that ten seconds have passed there is one more, which says what was left out.
       let lines = test.log.lines.filter { $0.contains("authentication refused") }
       #expect(lines.count(where: { !$0.contains("unsaid=") }) == 5, "\(lines)")
