@@ -251,8 +251,8 @@ public enum Pieces {
 struct Starvation {
   /// Time between two looks.
   static let lookMicroseconds: UInt64 = 25_000
-  /// Time over which progress is measured. A load waits as long at each level, so that a saturated server takes 0.6 s to
-  /// give it a full share; most bursts of calls are shorter. With 0.5 s a swap took 2.4 s beside a busy test run.
+  /// Time over which progress is measured. A load waits as long at each level, so that a saturated server gives it a full
+  /// share after three of these; most bursts of calls are shorter. With 0.5 s a swap took 2.4 s beside a busy test run.
   static let windowNanoseconds: UInt64 = 200_000_000
   /// Part of the window below which the thread's processor time is too little.
   static let shareMin = 0.2
