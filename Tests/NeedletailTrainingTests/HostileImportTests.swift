@@ -282,6 +282,38 @@ import Testing
       try message(ImportTests.xgboost(tree: tree)).contains(#"expected an object with "categories", found none"#))
   }
 
+  @Test func splitsThatShareASetOfCategoriesAreRefusedBeforeTheyCopyIt() throws {
+    let text = ImportTests.lightGBM()
+      .replacingOccurrences(
+        of: "num_leaves=2\nnum_cat=0", with: "num_leaves=3\nnum_cat=1\ncat_boundaries=0 1\ncat_threshold=2"
+      )
+      .replacingOccurrences(
+        of: "split_feature=0\nthreshold=1.5\ndecision_type=8",
+        with: "split_feature=0 1\nthreshold=0 0\ndecision_type=1 1"
+      )
+      .replacingOccurrences(of: "left_child=-1\nright_child=-2", with: "left_child=1 -1\nright_child=-2 -3")
+      .replacingOccurrences(of: "leaf_value=-0.25 0.5", with: "leaf_value=1 2 3")
+    #expect(try message(text) == "tree 0, split 1: expected a set of its own, found number 0 of another split")
+    let own =
+      text
+      .replacingOccurrences(
+        of: "num_cat=1\ncat_boundaries=0 1\ncat_threshold=2", with: "num_cat=2\ncat_boundaries=0 1 2\ncat_threshold=2 4"
+      )
+      .replacingOccurrences(of: "threshold=0 0\n", with: "threshold=0 1\n")
+    #expect(try message(own).isEmpty)
+    let tree = ImportTests.xgboostTree
+      .replacingOccurrences(of: #""split_type": [0, 0, 0]"#, with: #""split_type": [1, 0, 0]"#)
+      .replacingOccurrences(
+        of: #""tree_param""#,
+        with: """
+          "categories": [1, 2], "categories_nodes": [0, 1], "categories_segments": [0, 0], "categories_sizes": [2, 2],
+          "tree_param"
+          """)
+    #expect(
+      try message(ImportTests.xgboost(tree: tree)).contains(
+        "categories: expected 4 categories, as categories_sizes says, found 2"))
+  }
+
   @Test func setsOfCategoriesTakeBoundedMemoryInAll() {
     // Each of these sets takes 32,768 words in the model, and two numbers in the file.
     let trees = (0..<200).map { code in

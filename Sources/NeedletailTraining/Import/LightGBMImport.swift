@@ -232,7 +232,7 @@ struct LightGBMImport {
     let decision = try tree.integers("decision_type", in: 0...255, count: splits)
     let left = try tree.integers("left_child", in: -leaves...(splits - 1), count: splits)
     let right = try tree.integers("right_child", in: -leaves...(splits - 1), count: splits)
-    let sets = try Categories(tree)
+    var sets = try Categories(tree)
 
     // Nodes of the file: splits from 0, then leaves; a child below 0 is leaf ~child.
     func node(_ child: Int) -> Int { child >= 0 ? child : splits + ~child }
@@ -271,6 +271,9 @@ struct LightGBMImport {
     private let name: String
     private let ends: [Int]
     private let words: [Int]
+    /// Number of words that no split has asked for yet. The library writes a set for each split; a hostile file whose many
+    /// splits share one large set would otherwise take a copy for each.
+    private var wordsLeft: Int
 
     init(_ tree: Section) throws(TrainingError) {
       name = tree.name
@@ -278,17 +281,23 @@ struct LightGBMImport {
       guard count > 0 else {
         ends = []
         words = []
+        wordsLeft = 0
         return
       }
       ends = try tree.integers("cat_boundaries", in: 0...Limits.treeNodesMax, count: count + 1)
       words = try tree.integers("cat_threshold", in: 0...Int(UInt32.max), count: ends[count])
+      wordsLeft = words.count
     }
 
-    func members(_ number: Double, split: Int) throws(TrainingError) -> [Int] {
+    mutating func members(_ number: Double, split: Int) throws(TrainingError) -> [Int] {
       guard let set = Int(exactly: number), set >= 0, set + 1 < ends.count, ends[set] <= ends[set + 1],
         ends[set + 1] <= words.count
       else {
         throw .importing("\(name), split \(split): expected a set of categories, found number \(number)")
+      }
+      wordsLeft -= ends[set + 1] - ends[set]
+      guard wordsLeft >= 0 else {
+        throw .importing("\(name), split \(split): expected a set of its own, found number \(set) of another split")
       }
       var members: [Int] = []
       for (place, word) in words[ends[set]..<ends[set + 1]].enumerated() where word != 0 {

@@ -255,6 +255,12 @@ struct XGBoostImport {
       let nodes = try tree.required("categories_nodes").integers(in: 0...Limits.treeNodesMax)
       let starts = try tree.required("categories_segments").integers(in: 0...all.count, count: nodes.count)
       let sizes = try tree.required("categories_sizes").integers(in: 0...all.count, count: nodes.count)
+      // The library's segments do not overlap; a hostile file whose many splits share a large one would otherwise take a
+      // copy for each.
+      let named = sizes.reduce(0, +)
+      guard named <= all.count else {
+        throw field.fault("\(named) categories, as categories_sizes says", found: "\(all.count)")
+      }
       for (index, node) in nodes.enumerated() {
         guard starts[index] + sizes[index] <= all.count else {
           throw field.fault(
