@@ -181,6 +181,16 @@ import Testing
     }
   }
 
+  @Test func aModelThatRefusesMissingValuesBecomesABundleWithoutRows() throws {
+    let text = String(decoding: try ImportFixtures.bytes("sklearn-forest.json"), as: UTF8.self)
+    let refusing = text.replacingOccurrences(of: #""missing": "impute""#, with: #""missing": "refuse""#)
+    #expect(refusing != text)
+    let folder = try TemporaryDirectory()
+    let path = try folder.write(refusing, to: "model.json")
+    let bundle = try ModelImport(path: path, settings: ImportSettings(model: try ModelID("m"))).run()
+    #expect(!bundle.contents.golden.isEmpty)
+  }
+
   @Test func namesAndCategoriesComeAlong() throws {
     for name in ["xgboost.json", "xgboost.ubj", "catboost.json", "lightgbm.txt"] {
       let features = try ModelImport.parse(ImportFixtures.bytes(name), ImportSettings(model: ModelID("m"))).features

@@ -103,7 +103,7 @@ struct SampleRows {
     do throws(ServingError) {
       answers = try model.answers(for: rows)
     } catch {
-      throw .importing("\(settingsName): expected rows that the model answers, found \(error.message)")
+      throw .importing("--data: expected rows that the model answers, found \(error.message)")
     }
     var agreement = Agreement(rows: rows.count, columns: [])
     for (index, column) in columns.enumerated() {
@@ -135,8 +135,6 @@ struct SampleRows {
     }
     return agreement
   }
-
-  private var settingsName: String { "--data" }
 
   private func disagreement(
     _ path: String, _ row: Int, _ column: String, expected: String, found: String
@@ -214,8 +212,9 @@ struct SampleRows {
     var random = SplitMix64(seed: 1)
     return (0..<madeRows).map { row in
       (0..<columns).map { column in
-        // Each column is missing in one row of them.
-        if row > 0, row % columns == column, row <= columns { return .missing }
+        // Each column that may be missing is so in one row of them.
+        let mayBeMissing = model.features[column].missing != .refuse
+        if mayBeMissing, row > 0, row % columns == column, row <= columns { return .missing }
         if case .categorical(let categories, _) = model.features[column].kind {
           return categories.isEmpty ? .missing : .text(categories[Int(random.next() % UInt64(categories.count))])
         }
