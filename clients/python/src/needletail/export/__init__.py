@@ -41,6 +41,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from . import _sklearn
+from ._pipeline import category_name
 
 __all__ = ["export"]
 
@@ -132,7 +133,7 @@ def _answers(model: Any, library: str, data: Any) -> tuple[list[str], list[list[
         return _table({"raw": model.predict(data, raw_score=True)})
     if hasattr(model, "predict_proba") and getattr(model, "classes_", None) is not None:
         probabilities = model.predict_proba(data)
-        return _table({f"p_{_plain(name)}": probabilities[:, index] for index, name in enumerate(model.classes_)})
+        return _table({f"p_{category_name(name)}": probabilities[:, index] for index, name in enumerate(model.classes_)})
     if hasattr(model, "score_samples"):
         return _table({"prediction": -model.score_samples(data)})
     return _table({"prediction": model.predict(data)})
