@@ -114,7 +114,8 @@ public struct ModelImport {
     if LightGBMImport.recognises(bytes) { return try LightGBMImport.read(bytes, settings) }
     guard bytes.first == UInt8(ascii: "{") else {
       throw .importing(
-        "expected a model of XGBoost (JSON or UBJ), LightGBM (text) or needletail.export (JSON), found another file")
+        "expected a model of XGBoost (JSON or UBJ), LightGBM (text), CatBoost or needletail.export (JSON), "
+          + "found another file")
     }
     // Universal Binary JSON begins an object's first key with its length, JSON with a quote or space.
     let second = bytes.dropFirst().first { ![0x20, 0x0A, 0x0D, 0x09].contains($0) }
