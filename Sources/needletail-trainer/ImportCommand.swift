@@ -13,7 +13,7 @@ struct ImportCommand: ParsableCommand {
     discussion: """
       Reads XGBoost's JSON and UBJ, LightGBM's text, CatBoost's JSON, and what needletail.export of the Python client \
       writes of scikit-learn's trees. With --data and --expected every answer is compared with the library's before \
-      anything is written, and the rows become golden samples, which each server checks again.
+      anything is written, and some of the rows become golden samples, which each server checks again.
 
         needletail-trainer import churn.ubj --publish store
         needletail-trainer import churn.json --data rows.csv --expected answers.csv --labels no,yes
@@ -73,18 +73,7 @@ struct ImportCommand: ParsableCommand {
     if expected != nil, data == nil { throw ValidationError("--expected: expected --data with the rows, found none") }
   }
 
-  func run() throws {
-    do throws(PlanError) {
-      try InstructionSet.validateEnvironment()
-    } catch {
-      throw UserError(error.message)
-    }
-    do {
-      try runTyped()
-    } catch {
-      throw UserError(error)
-    }
-  }
+  func run() throws { try perform(runTyped) }
 
   private func runTyped() throws(TrainingError) {
     let settings = try settings()

@@ -31,6 +31,22 @@ struct UserError: Error, CustomStringConvertible {
   init(_ error: TrainingError) { self.init(error.message) }
 }
 
+extension ParsableCommand {
+  /// Does work that compiles a model, and turns its faults into mistakes of the user.
+  func perform(_ work: () throws(TrainingError) -> Void) throws {
+    do throws(PlanError) {
+      try InstructionSet.validateEnvironment()
+    } catch {
+      throw UserError(error.message)
+    }
+    do {
+      try work()
+    } catch {
+      throw UserError(error)
+    }
+  }
+}
+
 struct TrainCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "train",
@@ -71,18 +87,7 @@ struct TrainCommand: ParsableCommand {
     if version == 0 { throw ValidationError("--version: expected a number from 1, found 0") }
   }
 
-  func run() throws {
-    do throws(PlanError) {
-      try InstructionSet.validateEnvironment()
-    } catch {
-      throw UserError(error.message)
-    }
-    do {
-      try runTyped()
-    } catch {
-      throw UserError(error)
-    }
-  }
+  func run() throws { try perform(runTyped) }
 
   private func runTyped() throws(TrainingError) {
     let configuration = try RunConfiguration.load(path: file, sets: sets)
