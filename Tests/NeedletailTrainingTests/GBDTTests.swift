@@ -172,19 +172,7 @@ import Testing
         var counts = [Int](repeating: 0, count: tree.nodes.count)
         var depthMax = 0
         for row in 0..<3000 {
-          var (node, depth) = (0, 0)
-          while case .split(let split) = tree.nodes[node] {
-            let x = inputs[split.column].values[row]
-            var goesLeft = split.missing == .left
-            if !x.isNaN {
-              switch split.test {
-              case .threshold(let threshold): goesLeft = x <= threshold
-              case .categories(let codes): goesLeft = codes.contains(Int(x))
-              }
-            }
-            node = goesLeft ? split.left : split.right
-            depth += 1
-          }
+          let (node, depth) = tree.leaf(of: inputs.map { $0.values[row] })
           counts[node] += 1
           depthMax = max(depthMax, depth)
         }

@@ -47,12 +47,11 @@ struct TreeFit {
   }
 }
 
-/// Sums of trees for one row of numbers and codes, by plain recursion.
-func treeSums(_ model: TreeModel, _ row: [Double]) -> [Double] {
-  var sums = [Double](repeating: 0, count: model.outputs)
-  for tree in model.trees {
-    var node = tree.nodes[tree.root]
-    while case .split(let split) = node {
+extension TreeModel.Tree {
+  /// The leaf in which a row of numbers and codes ends, and the number of splits above it, by a plain walk.
+  func leaf(of row: [Double]) -> (node: Int, depth: Int) {
+    var (place, depth) = (root, 0)
+    while case .split(let split) = nodes[place] {
       let x = row[split.column]
       var goesLeft = split.missing == .left
       if !x.isNaN {
@@ -61,9 +60,18 @@ func treeSums(_ model: TreeModel, _ row: [Double]) -> [Double] {
         case .categories(let codes): goesLeft = codes.contains(Int(x))
         }
       }
-      node = tree.nodes[goesLeft ? split.left : split.right]
+      place = goesLeft ? split.left : split.right
+      depth += 1
     }
-    if case .leaf(let values) = node { sums[tree.output] += values[0] }
+    return (place, depth)
+  }
+}
+
+/// Sums of trees for one row of numbers and codes.
+func treeSums(_ model: TreeModel, _ row: [Double]) -> [Double] {
+  var sums = [Double](repeating: 0, count: model.outputs)
+  for tree in model.trees {
+    if case .leaf(let values) = tree.nodes[tree.leaf(of: row).node] { sums[tree.output] += values[0] }
   }
   return zip(sums, model.bias).map { $0 + $1 }
 }
