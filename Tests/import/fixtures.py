@@ -1,4 +1,4 @@
-"""Writes the small models in `fixtures/`, which unit tests cut and change and the fuzzer starts from.
+"""Writes the small models in `fixtures/`, which unit tests cut and change.
 
 fixtures.py    needs numpy, pandas, scikit-learn, xgboost, lightgbm and catboost
 

@@ -46,7 +46,7 @@ struct ForeignUBJSON {
     }
     var elements = ForeignList()
     if let count {
-      try checkCount(count, type)
+      try checkCount(count)
       for _ in 0..<count { elements.append(try value(of: elementType(type), depth: depth + 1)) }
     } else {
       while true {
@@ -60,7 +60,7 @@ struct ForeignUBJSON {
 
   private mutating func object(depth: Int) throws(TrainingError) -> ForeignValue {
     let (type, count) = try header()
-    if let count { try checkCount(count, nil) }
+    if let count { try checkCount(count) }
     var fields: [String: ForeignValue] = [:]
     while count.map({ fields.count < $0 }) ?? true {
       if count == nil, index < bytes.count, bytes[index] == UInt8(ascii: "}") {
@@ -92,7 +92,7 @@ struct ForeignUBJSON {
 
   /// Refuses a count that the bytes left cannot hold: each element takes a byte, except those of types without bytes,
   /// which model files have no lists of.
-  private func checkCount(_ count: Int, _ type: UInt8?) throws(TrainingError) {
+  private func checkCount(_ count: Int) throws(TrainingError) {
     guard count <= bytes.count - index else {
       throw fault("\(count) elements", found: "\(bytes.count - index) bytes")
     }

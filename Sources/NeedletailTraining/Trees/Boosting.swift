@@ -121,7 +121,7 @@ struct Boosting {
 
   // MARK: - the loop
 
-  /// Grows the trees. Those behind the best one by the validation loss are dropped where it stops early.
+  /// Grows the trees, and drops those behind the best round by the validation loss where early stopping is on.
   ///
   /// - Throws: `TrainingError` where the loss is not finite.
   mutating func run() throws(TrainingError) -> Outcome {

@@ -3,11 +3,10 @@ internal import NeedletailCore
 
 /// A tree on bins, as it was grown.
 struct GrownTree {
-  /// Gain and rows of a split, for the report.
+  /// What a split on bins stands for, and its gain for the report.
   struct Record: Equatable {
     var feature: Int
     var gain: Double
-    var rowCount: Int
     /// Last bin that goes left; of numbers only.
     var bin: Int
     var missingGoesLeft: Bool
@@ -19,8 +18,6 @@ struct GrownTree {
   var records: [Record] = []
   /// One for each leaf, learning rate included.
   var values: [Float] = []
-  /// Training rows of each leaf.
-  var leafRows: [Int] = []
 }
 
 /// How trees grow.
@@ -149,8 +146,7 @@ final class TreeGrower {
         feature: UInt32(feature), left: ~Int32(index), right: ~Int32(leaves.count), members: best.members))
     tree.records.append(
       .init(
-        feature: feature, gain: best.gain, rowCount: parent.count, bin: Int(best.bin),
-        missingGoesLeft: best.missing_goes_left))
+        feature: feature, gain: best.gain, bin: Int(best.bin), missingGoesLeft: best.missing_goes_left))
     if parent.parent >= 0 {
       if parent.isRight {
         tree.steps[parent.parent].right = Int32(step)
@@ -279,7 +275,6 @@ final class TreeGrower {
       Boosting.run(job, parts: ranges.count, threads: rules.threads, nt_boost_leaf_task)
     }
     tree.values = ranges.map(\.value)
-    tree.leafRows = leaves.map(\.count)
   }
 
   private func histogram() -> AlignedBuffer<nt_boost_sums> {
