@@ -1,7 +1,7 @@
 internal import Glibc
 public import NeedletailBundle
 public import NeedletailCore
-public import NeedletailEngine
+internal import NeedletailEngine
 internal import NeedletailSystem
 
 /// What the user asks of an import beside the file.
@@ -98,15 +98,6 @@ public struct ModelImport {
       throw .importing("\(path): expected at most \(Limits.foreignFileBytesMax) bytes, found more")
     }
     return bytes
-  }
-
-  /// Schema, graph and labels of a model file, which is recognised by its content.
-  ///
-  /// - Throws: `TrainingError` that names what the file lacks.
-  public static func definition(
-    of bytes: [UInt8], settings: ImportSettings
-  ) throws(TrainingError) -> ModelDefinition {
-    try parse(bytes, settings).definition(labels: settings.labels, target: settings.target)
   }
 
   /// Recognises a file by its content and reads it.
