@@ -190,8 +190,6 @@ void nt_boost_leaf_task(const void *context, size_t index) {
   }
   double value = nt_boost_leaf_value(gradient, hessian, job->l1, job->l2);
   value = fmin(fmax(value, leaf->value_min), leaf->value_max);
-  leaf->gradient = gradient;
-  leaf->hessian = hessian;
   leaf->value = (float)(value * job->learning_rate);
   if (!job->scores) return;
   for (size_t i = 0; i < leaf->count; i++) job->scores[rows[i]] += leaf->value;

@@ -6,7 +6,7 @@
 
 /// Compiled for three generations of processors, of which the loader picks one. The file is compiled without fused
 /// multiply-adds, so that all give the same bits.
-#if defined(__x86_64__) && !defined(NT_BOOST_NO_CLONES)
+#if defined(__x86_64__)
 #define CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
 #define CLONES

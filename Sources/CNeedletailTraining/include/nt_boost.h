@@ -258,8 +258,7 @@ void nt_boost_gather_task(const void *job, size_t chunk);
 typedef struct nt_boost_leaf {
   size_t first, count;
   double value_min, value_max;
-  /// Written: exact sums, and the value with the learning rate in it.
-  double gradient, hessian;
+  /// Written: the value with the learning rate in it.
   float value;
 } nt_boost_leaf;
 

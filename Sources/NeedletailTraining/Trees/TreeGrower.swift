@@ -265,8 +265,7 @@ final class TreeGrower {
   private func finish(_ leaves: [OpenLeaf], _ tree: inout GrownTree, _ target: Target) {
     var ranges = leaves.map {
       nt_boost_leaf(
-        first: $0.first, count: $0.count, value_min: $0.valueMin, value_max: $0.valueMax, gradient: 0, hessian: 0,
-        value: 0)
+        first: $0.first, count: $0.count, value_min: $0.valueMin, value_max: $0.valueMax, value: 0)
     }
     ranges.withUnsafeMutableBufferPointer { ranges in
       let job = nt_boost_leaf_job(
