@@ -160,7 +160,7 @@ import Testing
     #expect(try fit.run().model != expected.model)
   }
 
-  @Test func limitsOfLeavesDepthRowsAndWeightHold() throws {
+  @Test func limitsOfLeavesDepthAndRowsHold() throws {
     var fit = mixed(rows: 3000)
     for growth in ["leaf", "level"] {
       fit.model = ["trees": .integer(5), "leaves": .integer(13), "depth": .integer(4), "growth": .text(growth)]
