@@ -60,6 +60,8 @@ public final class BackgroundThreads: @unchecked Sendable {
 
   /// Runs `body` on the thread of the present level, and waits for its end.
   public func run<Value, Failure: Error>(_ body: () throws(Failure) -> Value) throws(Failure) -> Value {
+    starvation.resume(at: .now())
+    defer { starvation.pause(at: .now()) }
     var result: Result<Value, Failure>?
     Job.perform({ result = Result { () throws(Failure) -> Value in try body() } }) { job in
       workers[level].take(job)
@@ -252,7 +254,7 @@ struct Starvation {
   /// Time between two looks.
   static let lookMicroseconds: UInt64 = 25_000
   /// Time over which progress is measured. A load waits as long at each level, so that a saturated server gives it a full
-  /// share after three of these; most bursts of calls are shorter. With 0.5 s a swap took 2.4 s beside a busy test run.
+  /// share after three of these; most bursts of calls are shorter.
   static let windowNanoseconds: UInt64 = 200_000_000
   /// Part of the window below which the thread's processor time is too little.
   static let shareMin = 0.2
@@ -261,6 +263,18 @@ struct Starvation {
   private var processorAtBegin: UInt64 = 0
   private var looks = 0
   private var runnable = 0
+  private var paused: Instant?
+
+  /// Notes that the thread has nothing to do.
+  mutating func pause(at now: Instant) { paused = now }
+
+  /// Notes that the thread has work again: the time in which it had none says nothing about its share.
+  mutating func resume(at now: Instant) {
+    if let began, let paused {
+      self.began = Instant(nanoseconds: began.nanoseconds + (now.nanoseconds - paused.nanoseconds))
+    }
+    paused = nil
+  }
 
   /// - Parameters:
   ///   - processorNanoseconds: processor time that the thread has used since its start.

@@ -120,6 +120,21 @@ struct BackgroundThreadsTests {
     #expect(ages(share: 0, looks: 7) == 0, "the first 200 ms are not over")
   }
 
+  @Test func anHourWithoutWorkIsNoStarvation() {
+    var starvation = Starvation()
+    var now: UInt64 = 1_000
+    func look() -> Bool {
+      now += Self.look
+      return starvation.look(processorNanoseconds: 0, isRunnable: true, now: Instant(nanoseconds: now))
+    }
+    var found = [look()]
+    starvation.pause(at: Instant(nanoseconds: now))
+    now += 3_600_000_000_000
+    starvation.resume(at: Instant(nanoseconds: now))
+    for _ in 0..<8 { found.append(look()) }
+    #expect(found == [Bool](repeating: false, count: 8) + [true], "only after 200 ms with work")
+  }
+
   @Test func aThreadThatProgressesOrWaitsForADiskDoesNot() {
     #expect(ages(share: 0.5) == 0)
     #expect(ages(share: 0.01, runnableEvery: 3) == 0)
