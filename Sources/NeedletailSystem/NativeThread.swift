@@ -64,6 +64,17 @@ public final class NativeThread: Sendable {
   /// Blocks the calling thread for a while.
   public static func sleep(microseconds: UInt32) { usleep(microseconds) }
 
+  /// Drops a reference once it is the only one, so that a thread which lets go of another one at this moment frees
+  /// nothing; or after ten seconds, for a thread that holds one for as long does not run. Blocks the caller meanwhile.
+  public static func dropLast<Part: AnyObject>(_ part: inout Part?) {
+    var waits = 0
+    while part != nil, waits < 10_000, !isKnownUniquelyReferenced(&part) {
+      sleep(microseconds: 1000)
+      waits += 1
+    }
+    part = nil
+  }
+
   /// Processor time that the calling thread has used, in nanoseconds.
   public static var processorNanoseconds: UInt64 { nt_thread_processor_nanoseconds() }
 

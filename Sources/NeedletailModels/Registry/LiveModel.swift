@@ -109,15 +109,9 @@ public struct RetiredMemory: Sendable {
   /// Frees it on the calling thread. The loop that let go of the version may hold a part for an instant more; it must
   /// not be the last.
   mutating func free() {
-    Self.free(&workspaces)
+    NativeThread.dropLast(&workspaces)
     var plan = compiled?.plan
-    Self.free(&compiled)
-    Self.free(&plan)
-  }
-
-  /// Drops a reference once it is the only one, or after ten seconds: a loop that holds a part for as long does not run.
-  private static func free<Part: AnyObject>(_ part: inout Part?) {
-    for _ in 0..<10_000 where !isKnownUniquelyReferenced(&part) { NativeThread.sleep(microseconds: 1000) }
-    part = nil
+    NativeThread.dropLast(&compiled)
+    NativeThread.dropLast(&plan)
   }
 }

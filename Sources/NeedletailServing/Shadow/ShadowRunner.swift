@@ -64,9 +64,17 @@ private final class ShadowWork: Sendable {
   private func run() {
     while true {
       wakeup.wait()
+      var closed: [ShadowMailbox] = []
       let mailboxes: [ShadowMailbox]? = state.withLock { state in
-        state.mailboxes.removeAll(where: \.isClosed)
+        let firstClosed = state.mailboxes.partition(by: \.isClosed)
+        closed = Array(state.mailboxes[firstClosed...])
+        state.mailboxes.removeSubrange(firstClosed...)
         return state.isStopped ? nil : state.mailboxes
+      }
+      // Freed outside of the lock, which a loop takes for a new mailbox, and not before the loop has let go of it.
+      while !closed.isEmpty {
+        var mailbox = closed.popLast()
+        NativeThread.dropLast(&mailbox)
       }
       guard let mailboxes else { return }
       for mailbox in mailboxes where !mailbox.isPrepared { mailbox.prepare(metrics) }
