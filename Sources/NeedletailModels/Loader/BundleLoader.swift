@@ -218,8 +218,10 @@ actor BundleLoader {
       try reserve(UInt64(clamping: WorkspaceSet.bytes(plan, threads: 0)), for: "scratch of a check", of: request)
     }
     try step(durations.check) { () throws(GoldenFailure) in
-      guard let contents = parts.contents else { return }
-      parts.compiled = try parts.compiled?.passing(contents.golden, of: contents.definition, options: planOptions)
+      guard let contents = parts.contents, let compiled = parts.compiled else {
+        preconditionFailure("a load went on without a plan to check")
+      }
+      parts.compiled = try compiled.passing(contents.golden, of: contents.definition, options: planOptions)
       parts.contents?.definition.graph.tensors = []
       parts.contents?.golden = []
     }
