@@ -144,14 +144,7 @@ struct HostileTrees: Sendable, CustomTestStringConvertible {
     for seed in 0..<12 {
       var fixture = TreeFixture(seed: UInt64(seed))
       let trees = fixture.ensemble()
-      let graph = ModelGraph(
-        task: .regression,
-        values: [
-          .init(name: "row", type: ValueType(fixture.element, [fixture.columns])),
-          .init(name: "y", columns: fixture.outputs),
-        ],
-        nodes: [Node(name: "trees", input: 0, output: 1, operation: trees)],
-        outputs: [.init(name: "y", value: 1, kind: .number)], tensors: [])
+      let graph = fixture.graph(of: trees)
       let bound = trees.packedBytes(graph.context(of: 0))
       // Blocks are rounded up to 64 bytes, of which a step has some twenty.
       for isa in InstructionSet.supported {

@@ -25,14 +25,7 @@ import Testing
     for seed in 1...60 as ClosedRange<UInt64> {
       var fixture = TreeFixture(seed: seed)
       let trees = fixture.ensemble()
-      let graph = ModelGraph(
-        task: .regression,
-        values: [
-          .init(name: "row", type: ValueType(fixture.element, [fixture.columns])),
-          .init(name: "y", columns: fixture.outputs),
-        ],
-        nodes: [Node(name: "trees", input: 0, output: 1, operation: trees)],
-        outputs: [.init(name: "y", value: 1, kind: .number)], tensors: [])
+      let graph = fixture.graph(of: trees)
       let forest = TreeForest(
         trees, columns: fixture.columns, outputs: fixture.outputs, isFloat64: fixture.element == .float64)
       for isa in InstructionSet.supported {
@@ -49,13 +42,10 @@ import Testing
     var fixture = TreeFixture(seed: 3)
     (fixture.columns, fixture.outputs, fixture.depth, fixture.trees, fixture.isComplete) = (140, 1, 8, 64, true)
     fixture.element = .float32
-    let graph = ModelGraph(
-      task: .regression, values: [.init(name: "row", columns: 140), .init(name: "y", columns: 1)],
-      nodes: [Node(name: "trees", input: 0, output: 1, operation: fixture.ensemble())],
-      outputs: [.init(name: "y", value: 1, kind: .number)], tensors: [])
+    let trees = fixture.ensemble()
     var options = PlanOptions()
     options.rowsMax = 4
-    let plan = try Plan(graph, options: options)
+    let plan = try Plan(fixture.graph(of: trees), options: options)
     // Four rows and their answers take 2,256 bytes; a byte for each column of a row that is ranked comes on top.
     #expect(plan.workspaceBytes >= 2256 + 140)
     #expect(WorkspaceSet.bytes(plan, threads: 5) == 6 * plan.workspaceBytes)

@@ -5,7 +5,7 @@ import Testing
 
 /// Trees on every instruction set against the slow reference, and the reference against decisions by hand.
 @Suite struct TreeEnsembleTests {
-  private static func graph(
+  fileprivate static func graph(
     _ trees: TreeEnsemble, columns: Int, outputs: Int, element: ValueType.Element
   ) -> ModelGraph {
     ModelGraph(
@@ -157,7 +157,7 @@ import Testing
     var fixture = TreeFixture(seed: UInt64(seed))
     let trees = fixture.ensemble()
     let rows = fixture.rows(for: trees, count: 150)
-    let graph = Self.graph(trees, columns: fixture.columns, outputs: fixture.outputs, element: fixture.element)
+    let graph = fixture.graph(of: trees)
     let expected = rows.flatMap { graph.reference($0)[1].map { Float($0) } }
     for isa in InstructionSet.supported {
       let found = try answers(graph, rows, isa: isa, batches: [1, 3, 64, 70, 12])
@@ -172,7 +172,7 @@ import Testing
     let trees = fixture.ensemble()
     #expect(Set(trees.thresholds).count > 1000)
     let rows = fixture.rows(for: trees, count: 70)
-    let graph = Self.graph(trees, columns: 2, outputs: fixture.outputs, element: fixture.element)
+    let graph = fixture.graph(of: trees)
     let expected = rows.flatMap { graph.reference($0)[1].map { Float($0) } }
     for isa in InstructionSet.supported {
       #expect(try bits(answers(graph, rows, isa: isa, batches: [64, 1])) == bits(expected), "\(isa)")
@@ -184,7 +184,7 @@ import Testing
     (fixture.columns, fixture.depth, fixture.trees, fixture.isComplete) = (700, 5, 100, true)
     let trees = fixture.ensemble()
     let rows = fixture.rows(for: trees, count: 66)
-    let graph = Self.graph(trees, columns: 700, outputs: fixture.outputs, element: fixture.element)
+    let graph = fixture.graph(of: trees)
     let expected = rows.flatMap { graph.reference($0)[1].map { Float($0) } }
     for isa in InstructionSet.supported {
       #expect(try bits(answers(graph, rows, isa: isa, batches: [64, 1])) == bits(expected), "\(isa)")
@@ -289,6 +289,11 @@ struct TreeFixture: CustomStringConvertible {
     if hasMissing { trees.missing.append(TreeEnsemble.Missing.allCases[below(isSet ? 3 : 5)]) }
     grow(&trees, depth: depth - 1, hasMissing, hasSets)
     grow(&trees, depth: depth - 1, hasMissing, hasSets)
+  }
+
+  /// A graph of these trees alone.
+  func graph(of trees: TreeEnsemble) -> ModelGraph {
+    TreeEnsembleTests.graph(trees, columns: columns, outputs: outputs, element: element)
   }
 
   /// Values at, just below and just above thresholds, missing ones, zeros, categories and others.
