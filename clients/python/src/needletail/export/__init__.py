@@ -130,7 +130,11 @@ def _answers(model: Any, library: str, data: Any) -> tuple[list[str], list[list[
 
         return _table({"raw": model.predict(xgboost.DMatrix(data), output_margin=True)})
     if library == "lightgbm" and not hasattr(model, "booster_"):
-        return _table({"raw": model.predict(data, raw_score=True)})
+        raw = model.predict(data, raw_score=True)
+        if "\naverage_output\n" in model.model_to_string():
+            # Scores of a random forest are sums, of which only the answers are the mean.
+            raw = raw / (model.best_iteration if model.best_iteration > 0 else model.current_iteration())
+        return _table({"raw": raw})
     if hasattr(model, "predict_proba") and getattr(model, "classes_", None) is not None:
         probabilities = model.predict_proba(data)
         return _table({f"p_{category_name(name)}": probabilities[:, index] for index, name in enumerate(model.classes_)})
