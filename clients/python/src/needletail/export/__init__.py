@@ -137,7 +137,8 @@ def _answers(model: Any, library: str, data: Any) -> tuple[list[str], list[list[
         return _table({"raw": raw})
     if hasattr(model, "predict_proba") and getattr(model, "classes_", None) is not None:
         probabilities = model.predict_proba(data)
-        return _table({f"p_{category_name(name)}": probabilities[:, index] for index, name in enumerate(model.classes_)})
+        names = [category_name(label) for label in model.classes_]
+        return _table({f"p_{name}": probabilities[:, index] for index, name in enumerate(names)})
     if hasattr(model, "score_samples"):
         return _table({"prediction": -model.score_samples(data)})
     return _table({"prediction": model.predict(data)})
