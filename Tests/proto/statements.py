@@ -792,7 +792,7 @@ def keys_may_change(bench: Bench) -> None:
         refused(peer, health(), "UNAUTHENTICATED")
 
 
-@statement(33, "after five wrong keys in a row", "sixth wrong key of one address within a", "ends the connection")
+@statement(33, "after five wrong keys in a row", "sixth wrong key of one address on", "ends the connection")
 def wrong_keys(bench: Bench) -> None:
     server, keys = bench.keyed()
     # Every address on the loopback interface is another host, which no other test has used.
