@@ -67,6 +67,10 @@ public struct BundleWriter: Sendable {
 
   /// The lowest minor version whose readers know the contents and these bits.
   private func minor(_ requiredFeatures: UInt64) -> UInt16 {
+    let hasCovers = contents.definition.graph.nodes.contains {
+      ($0.operation as? TreeEnsemble).map { !$0.covers.isEmpty } ?? false
+    }
+    if hasCovers { return 3 }
     if contents.definition.schema.rules != nil || contents.golden.contains(where: { $0.numerics != 0 }) { return 2 }
     return requiredFeatures == 0 ? 0 : 1
   }

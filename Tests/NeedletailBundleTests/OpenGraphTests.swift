@@ -35,6 +35,23 @@ struct OpenGraphTests {
     #expect(try read(bytes).definition == definition)
   }
 
+  @Test func coversOfLeavesComeBackAndAreOfFormat13() throws {
+    var trees = TreeEnsemble(
+      comparison: .below, sums: .float32, nodes: [1, 0, 0], thresholds: [0.5], leaves: [1, 2])
+    func bundle(_ covers: [Float]) throws -> [UInt8] {
+      trees.covers = covers
+      var definition = BundleFixtures.line(weight: 3)
+      definition.graph.nodes[0].operation = trees
+      definition.graph.tensors = []
+      let bytes = try BundleFixtures.bundle(BundleContents(definition: definition))
+      #expect(try read(bytes).definition == definition)
+      #expect(Array(bytes[16..<24]).allSatisfy { $0 == 0 }, "answers do not depend on covers")
+      return bytes
+    }
+    #expect(try Array(bundle([30, 10])[8..<12]) == [1, 0, 3, 0], "major and minor")
+    #expect(try Array(bundle([])[8..<12]) == [1, 0, 0, 0], "major and minor")
+  }
+
   // MARK: - what this reader does not know
 
   /// A bundle whose graph message was changed before it was sealed.

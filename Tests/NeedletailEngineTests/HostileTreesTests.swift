@@ -49,6 +49,13 @@ struct HostileTrees: Sendable, CustomTestStringConvertible {
     .init("NaN as threshold", "tree 1, split 0: expected a number as threshold, found nan") {
       $0.thresholds[2] = .nan
     },
+    .init("too few covers", "covers: expected 0 or 5, one for each leaf, found 1") { $0.covers = [1] },
+    .init("cover below 0", "cover of leaf 1: expected a finite number from 0, found -1.0") {
+      $0.covers = [0, -1, 0, 0, 0]
+    },
+    .init("infinite cover", "cover of leaf 4: expected a finite number from 0, found inf") {
+      $0.covers = [0, 1, 0, 0, .infinity]
+    },
     .init("too few treatments", "expected 0 or 3 treatments of missing values, found 1") { $0.missing = [.left] },
     .init("too few numbers of sets", "expected 0 or 3 numbers of sets, found 1") { $0.sets = [1] },
     .init("set that is not there", "tree 0, split 1: expected a set from 1 to 1, found 2") { $0.sets[1] = 2 },

@@ -68,6 +68,18 @@ import Testing
     return try ModelImport.parse(Array(text.utf8), settings)
   }
 
+  @Test func leavesKeepTheWeightOfTheRowsThatTheyWereTrainedOn() throws {
+    let sums = Self.xgboostTree.replacing(#""default_left""#, with: #""sum_hessian": [10, 4, 6.5], "default_left""#)
+    #expect(try Self.model(Self.xgboost(tree: sums)).ensemble.covers == [4, 6.5])
+    #expect(try Self.model(Self.xgboost()).ensemble.covers.isEmpty)
+    // A loss that is not convex has hessians below 0.
+    let negative = sums.replacing("6.5", with: "-6.5")
+    #expect(try Self.model(Self.xgboost(tree: negative)).ensemble.covers.isEmpty)
+    #expect(throws: TrainingError.self) { try Self.model(Self.xgboost(tree: sums.replacing(", 6.5", with: ""))) }
+    let counts = Self.lightGBM().replacing("is_linear=0", with: "leaf_count=3 7\nleaf_weight=1 2\nis_linear=0")
+    #expect(try Self.model(counts).ensemble.covers == [3, 7], "rows, not hessians, as its own explanations")
+  }
+
   /// Answers under a name for rows whose second column is 0.
   private func answers(_ text: String, _ name: String, for inputs: [Double]) throws -> [Double] {
     let definition = try Self.model(text).definition(labels: [], target: "y")

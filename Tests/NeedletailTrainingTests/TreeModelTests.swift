@@ -54,6 +54,19 @@ import Testing
     #expect(ensemble.treeOutputs.isEmpty)
   }
 
+  @Test func coversOfLeavesAreKeptInPreorderWhereEveryTreeTells() throws {
+    let tree = TreeModel.Tree(nodes: [split(0, 0, 2, 1), leaf(1), leaf(2)], covers: [10, 4, 6])
+    #expect(try model([tree, .init(nodes: [leaf(7)], covers: [10])]).ensemble().covers == [6, 4, 10])
+    #expect(try model([tree, .init(nodes: [leaf(7)])]).ensemble().covers.isEmpty)
+    #expect(
+      message(of: model([.init(nodes: [leaf(7)], covers: [])]).with(covers: [1, 2]))
+        == "tree 0: covers: expected 0 or 1, one for each node, found 2")
+    #expect(
+      message(of: model([.init(nodes: [leaf(7)])]).with(covers: [-1]))
+        == "tree 0, node 0: cover: expected a finite number from 0, found -1.0")
+    #expect(message(of: model([.init(nodes: [leaf(7)])]).with(covers: [1e39])).contains("expected a finite number"))
+  }
+
   @Test func whatIsNoTreeIsRefusedByItsNode() {
     #expect(message(of: model([.init(nodes: [])])) == "tree 0: root: expected a node, found 0")
     #expect(message(of: model([.init(nodes: [leaf(1)], root: 1)])) == "tree 0: root: expected 0 to 0, found 1")
@@ -90,5 +103,14 @@ import Testing
     let depth = 2000
     let chain = (0..<depth).map { split(0, 0, 2 * $0 + 1, 2 * $0 + 2) }.flatMap { [$0, leaf(1)] } + [leaf(1)]
     #expect(message(of: model([.init(nodes: chain)])).hasSuffix("expected at most 1024 splits above it, found 1025"))
+  }
+}
+
+extension TreeModel {
+  /// With covers of the first tree.
+  fileprivate func with(covers: [Double]) -> TreeModel {
+    var model = self
+    model.trees[0].covers = covers
+    return model
   }
 }

@@ -180,6 +180,12 @@ extension TreeEnsemble {
       guard let index = numbers.firstIndex(where: { !isExact($0) }) else { continue }
       throw context.fault("\(name) \(index): expected a finite number of type \(sums), found \(numbers[index])")
     }
+    guard covers.isEmpty || covers.count == shape.leafCount else {
+      throw context.fault("covers: expected 0 or \(shape.leafCount), one for each leaf, found \(covers.count)")
+    }
+    if let leaf = covers.firstIndex(where: { !($0.isFinite && $0 >= 0) }) {
+      throw context.fault("cover of leaf \(leaf): expected a finite number from 0, found \(covers[leaf])")
+    }
   }
 
   /// Whether a number is finite, and kept as it is by the type of the sums.

@@ -65,6 +65,8 @@ public struct TreeEnsemble: GraphOperation {
   public var start: [Double] = []
   public var bias: [Double] = []
   public var divisor = 1.0
+  /// Weight of the training rows in each leaf; none: it is not known. Answers do not depend on it.
+  public var covers: [Float] = []
 
   public init(comparison: Comparison, sums: Sums, nodes: [UInt32], thresholds: [Double], leaves: [Double]) {
     self.comparison = comparison
@@ -97,6 +99,7 @@ public struct TreeEnsemble: GraphOperation {
     start = MessageValues.array(message.start, message.n_start)
     bias = MessageValues.array(message.bias, message.n_bias)
     divisor = message.divisor == 0 ? 1 : message.divisor
+    covers = MessageValues.array(message.cover, message.n_cover)
   }
 
   public func message(in memory: MessageBuilder) -> UnsafeMutablePointer<Needletail__V1__TreeEnsemble>? {
@@ -116,6 +119,7 @@ public struct TreeEnsemble: GraphOperation {
       ($0.n_start, $0.start) = (start.count, memory.array(start))
       ($0.n_bias, $0.bias) = (bias.count, memory.array(bias))
       $0.divisor = divisor == 1 ? 0 : divisor
+      ($0.n_cover, $0.cover) = (covers.count, memory.array(covers))
     }
   }
 

@@ -161,7 +161,8 @@ struct FittedTrees: FittedModel {
     var gains = [Double](repeating: 0, count: inputs.columns.count)
     var counts = [Int](repeating: 0, count: inputs.columns.count)
     for (index, tree) in outcome.trees.enumerated() {
-      trees.append(TreeModel.Tree(nodes: Self.nodes(tree, columns), output: index % outputs))
+      let covers = tree.steps.map { _ in 0.0 } + tree.counts.map { Double($0) }
+      trees.append(TreeModel.Tree(nodes: Self.nodes(tree, columns), output: index % outputs, covers: covers))
       for record in tree.records {
         gains[columns[record.feature].column] += record.gain
         counts[columns[record.feature].column] += 1

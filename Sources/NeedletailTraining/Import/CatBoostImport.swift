@@ -131,10 +131,9 @@ struct CatBoostImport {
     grown.columns = features.count
     grown.bias = bias.allSatisfy { $0 == 0 } ? [] : bias
     for tree in trees {
-      let nodes =
+      grown.trees.append(
         try isOblivious
-        ? oblivious(tree, outputs: outputs, scale: scale) : nested(tree, outputs: outputs, scale: scale)
-      grown.trees.append(.init(nodes: nodes))
+          ? oblivious(tree, outputs: outputs, scale: scale) : nested(tree, outputs: outputs, scale: scale))
     }
     var model = ImportedModel(
       source: "CatBoost", objective: loss, features: features, element: .float32, ensemble: try grown.imported(),
@@ -225,13 +224,17 @@ struct CatBoostImport {
 
   private func oblivious(
     _ tree: ForeignField, outputs: Int, scale: Double
-  ) throws(TrainingError) -> [TreeModel.Node] {
+  ) throws(TrainingError) -> TreeModel.Tree {
     let splits = try tree.optional("splits")?.elements ?? []
     guard splits.count <= Self.obliviousDepthMax else {
       throw tree.fault("at most \(Self.obliviousDepthMax) splits", found: "\(splits.count)")
     }
     let inner = 1 << splits.count - 1
     let values = try tree.required("leaf_values").numbers(count: (inner + 1) * outputs)
+    let weights = try tree.optional("leaf_weights").map { (field) throws(TrainingError) in
+      try field.numbers(count: inner + 1)
+    }
+    var covers = [Double](repeating: 0, count: weights == nil ? 0 : inner)
     // Nodes as in a heap: the children of node n are 2n + 1 and 2n + 2. Bit l of a leaf's number is the answer to split l.
     var nodes: [TreeModel.Node] = []
     nodes.reserveCapacity(2 * inner + 1)
@@ -243,8 +246,9 @@ struct CatBoostImport {
       var leaf = 0
       for level in 0..<splits.count where (index - inner) >> (splits.count - 1 - level) & 1 == 1 { leaf |= 1 << level }
       nodes.append(.leaf(values[(leaf * outputs)..<((leaf + 1) * outputs)].map { $0 * scale }))
+      if let weights { covers.append(weights[leaf]) }
     }
-    return nodes
+    return .init(nodes: nodes, covers: covers)
   }
 
   /// Depth that CatBoost allows.
@@ -252,23 +256,26 @@ struct CatBoostImport {
 
   private func nested(
     _ tree: ForeignField, outputs: Int, scale: Double
-  ) throws(TrainingError) -> [TreeModel.Node] {
+  ) throws(TrainingError) -> TreeModel.Tree {
     // Nodes in the order in which they are met.
     var fields = [tree]
     var nodes: [TreeModel.Node] = []
+    var covers: [Double] = []
     while nodes.count < fields.count {
       let field = fields[nodes.count]
       if let split = try field.optional("split") {
         nodes.append(try node(split, no: fields.count, yes: fields.count + 1))
         fields.append(try field.required("left"))
         fields.append(try field.required("right"))
+        covers.append(0)
         continue
       }
       let value = try field.required("value")
       let values: [Double] = if case .number(let number) = value.value { [number] } else { try value.numbers() }
       guard values.count == outputs else { throw value.fault("\(outputs) values", found: "\(values.count)") }
       nodes.append(.leaf(values.map { $0 * scale }))
+      if let weight = try field.optional("weight") { covers.append(try weight.number) }
     }
-    return nodes
+    return .init(nodes: nodes, covers: covers.count == nodes.count ? covers : [])
   }
 }

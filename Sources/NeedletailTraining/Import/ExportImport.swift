@@ -111,6 +111,7 @@ struct ExportImport {
       }
       nodes.append(.split(split))
     }
-    return .init(nodes: nodes, output: width > 1 ? 0 : output)
+    let covers = try tree.optional("cover").map { (field) throws(TrainingError) in try field.numbers(count: count) }
+    return .init(nodes: nodes, output: width > 1 ? 0 : output, covers: covers ?? [])
   }
 }

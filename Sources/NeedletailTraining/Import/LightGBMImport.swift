@@ -225,8 +225,11 @@ struct LightGBMImport {
     }
     let values = try tree.numbers("leaf_value", count: leaves)
     let splits = leaves - 1
+    // The library weighs by rows, not by hessians, where it explains. A tree of one leaf has no count.
+    let counts =
+      leaves == 1 ? [1] : tree.fields["leaf_count"] == nil ? [] : try tree.numbers("leaf_count", count: leaves)
     let leafNodes = values.map { TreeModel.Node.leaf([$0]) }
-    guard splits > 0 else { return .init(nodes: leafNodes, output: output) }
+    guard splits > 0 else { return .init(nodes: leafNodes, output: output, covers: counts) }
     let column = try tree.integers("split_feature", in: 0...Limits.columnsMax, count: splits)
     let threshold = try tree.numbers("threshold", count: splits)
     let decision = try tree.integers("decision_type", in: 0...255, count: splits)
@@ -250,7 +253,8 @@ struct LightGBMImport {
       }
       nodes.append(.split(split))
     }
-    return .init(nodes: nodes + leafNodes, output: output)
+    let covers = counts.isEmpty ? [] : [Double](repeating: 0, count: splits) + counts
+    return .init(nodes: nodes + leafNodes, output: output, covers: covers)
   }
 
   /// Treatment of missing values by a numeric split: bit 1 of its decision type is the default direction, and bits 2

@@ -60,11 +60,14 @@ public struct TreeModel: Equatable, Sendable {
     public var root: Int
     /// The output that it adds to; 0 where leaves have a value for each.
     public var output: Int
+    /// Weight of the training rows that reached each node, of which those of leaves are kept; none: it is not known.
+    public var covers: [Double]
 
-    public init(nodes: [Node], root: Int = 0, output: Int = 0) {
+    public init(nodes: [Node], root: Int = 0, output: Int = 0, covers: [Double] = []) {
       self.nodes = nodes
       self.root = root
       self.output = output
+      self.covers = covers
     }
   }
 
@@ -116,6 +119,8 @@ public struct TreeModel: Equatable, Sendable {
     if ensemble.leafWidth == 1, outputs > 1 { ensemble.treeOutputs = trees.map { UInt32($0.output) } }
     if ensemble.missing.allSatisfy({ $0 == .left }) { ensemble.missing = [] }
     if ensemble.setWords.isEmpty { ensemble.sets = [] }
+    // Where one tree does not tell, the ensemble cannot be explained.
+    if ensemble.covers.count * ensemble.leafWidth < ensemble.leaves.count { ensemble.covers = [] }
     ensemble.flushesTiny = flushesTiny
     (ensemble.start, ensemble.bias, ensemble.divisor) = (start, bias, divisor)
     return ensemble
@@ -136,6 +141,10 @@ public struct TreeModel: Equatable, Sendable {
 
     /// Walks with a stack of its own, so that no depth of foreign trees exhausts the thread's.
     mutating func add(_ tree: Tree, _ index: Int) throws(TreeModelError) {
+      guard tree.covers.isEmpty || tree.covers.count == tree.nodes.count else {
+        throw TreeModelError(
+          tree: index, "covers: expected 0 or \(tree.nodes.count), one for each node, found \(tree.covers.count)")
+      }
       var isVisited = [Bool](repeating: false, count: tree.nodes.count)
       var open: [(node: Int, depth: Int, parent: Int?)] = [(tree.root, 0, nil)]
       while let (node, depth, parent) = open.popLast() {
@@ -168,12 +177,21 @@ public struct TreeModel: Equatable, Sendable {
           width = values.count
           ensemble.nodes.append(0)
           ensemble.leaves += values
+          if !tree.covers.isEmpty { try add(cover: tree.covers[node], TreeModelError(tree: index, node: node, "")) }
         case .split(let split):
           try add(split, TreeModelError(tree: index, node: node, ""))
           open.append((split.right, depth + 1, node))
           open.append((split.left, depth + 1, node))
         }
       }
+    }
+
+    private mutating func add(cover: Double, _ place: TreeModelError) throws(TreeModelError) {
+      guard cover >= 0, Float(cover).isFinite else {
+        throw TreeModelError(
+          tree: place.tree, node: place.node, "cover: expected a finite number from 0, found \(cover)")
+      }
+      ensemble.covers.append(Float(cover))
     }
 
     private mutating func add(_ split: Split, _ place: TreeModelError) throws(TreeModelError) {

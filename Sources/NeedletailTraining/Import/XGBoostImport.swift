@@ -240,7 +240,13 @@ struct XGBoostImport {
             column: column[node], test: .categories(try sets.members(of: node)), missing: goesLeft ? .right : .left,
             left: right[node], right: left[node])))
     }
-    return .init(nodes: nodes, output: booster.leafWidth > 1 ? 0 : booster.outputs[index])
+    // Trees with vectors as leaves keep no sums of hessians, and sums below 0, which objectives of the user's own may
+    // give, are no weights.
+    var covers: [Double] = []
+    if booster.leafWidth == 1, let sums = try tree.optional("sum_hessian") { covers = try sums.numbers(count: count) }
+    return .init(
+      nodes: nodes, output: booster.leafWidth > 1 ? 0 : booster.outputs[index],
+      covers: covers.allSatisfy { $0 >= 0 } ? covers : [])
   }
 
   /// Categories of the splits of one tree, as segments of one list.

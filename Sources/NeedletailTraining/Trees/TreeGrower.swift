@@ -18,6 +18,8 @@ struct GrownTree {
   var records: [Record] = []
   /// One for each leaf, learning rate included.
   var values: [Float] = []
+  /// Rows of each leaf that the tree learned from.
+  var counts: [Int] = []
 }
 
 /// How trees grow.
@@ -274,6 +276,7 @@ final class TreeGrower {
       Boosting.run(job, parts: ranges.count, threads: rules.threads, nt_boost_leaf_task)
     }
     tree.values = ranges.map(\.value)
+    tree.counts = ranges.map(\.count)
   }
 
   private func histogram() -> AlignedBuffer<nt_boost_sums> {

@@ -2775,7 +2775,7 @@ const ProtobufCMessageDescriptor needletail__v1__clip__descriptor =
   (ProtobufCMessageInit) needletail__v1__clip__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor needletail__v1__tree_ensemble__field_descriptors[15] =
+static const ProtobufCFieldDescriptor needletail__v1__tree_ensemble__field_descriptors[16] =
 {
   {
     "comparison",
@@ -2957,10 +2957,23 @@ static const ProtobufCFieldDescriptor needletail__v1__tree_ensemble__field_descr
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "cover",
+    16,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_FLOAT,
+    offsetof(Needletail__V1__TreeEnsemble, n_cover),
+    offsetof(Needletail__V1__TreeEnsemble, cover),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned needletail__v1__tree_ensemble__field_indices_by_name[] = {
   13,   /* field[13] = bias */
   0,   /* field[0] = comparison */
+  15,   /* field[15] = cover */
   14,   /* field[14] = divisor */
   2,   /* field[2] = flushes_tiny */
   10,   /* field[10] = leaf */
@@ -2978,7 +2991,7 @@ static const unsigned needletail__v1__tree_ensemble__field_indices_by_name[] = {
 static const ProtobufCIntRange needletail__v1__tree_ensemble__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 15 }
+  { 0, 16 }
 };
 const ProtobufCMessageDescriptor needletail__v1__tree_ensemble__descriptor =
 {
@@ -2988,7 +3001,7 @@ const ProtobufCMessageDescriptor needletail__v1__tree_ensemble__descriptor =
   "Needletail__V1__TreeEnsemble",
   "needletail.v1",
   sizeof(Needletail__V1__TreeEnsemble),
-  15,
+  16,
   needletail__v1__tree_ensemble__field_descriptors,
   needletail__v1__tree_ensemble__field_indices_by_name,
   1,  needletail__v1__tree_ensemble__number_ranges,

@@ -600,10 +600,16 @@ struct  Needletail__V1__TreeEnsemble
    * 0: 1.
    */
   double divisor;
+  /*
+   * Weight of the training rows in each leaf, in the order of the leaves in `node`; none: it is not known. Answers do not
+   * depend on it: it says which value of a feature is usual, where answers are explained.
+   */
+  size_t n_cover;
+  float *cover;
 };
 #define NEEDLETAIL__V1__TREE_ENSEMBLE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__tree_ensemble__descriptor) \
-    , NEEDLETAIL__V1__TREE_COMPARISON__BELOW, NEEDLETAIL__V1__DATA_TYPE__DATA_TYPE_UNSPECIFIED, 0, 0,NULL, 0,NULL, {0,NULL}, 0,NULL, 0,NULL, 0,NULL, 0, 0,NULL, 0,NULL, 0,NULL, 0,NULL, 0 }
+    , NEEDLETAIL__V1__TREE_COMPARISON__BELOW, NEEDLETAIL__V1__DATA_TYPE__DATA_TYPE_UNSPECIFIED, 0, 0,NULL, 0,NULL, {0,NULL}, 0,NULL, 0,NULL, 0,NULL, 0, 0,NULL, 0,NULL, 0,NULL, 0,NULL, 0, 0,NULL }
 
 
 /*

@@ -26,7 +26,8 @@ labels        class labels; absent for regression
 start         what the sums begin with; ``divisor`` divides them at the end; ``sums`` is ``float32`` or ``float64``
 trees         objects with an element for each node: ``left`` and ``right`` (-1 at a leaf), ``feature``, ``threshold``
               (x ≤ threshold goes left), ``missing_left`` and ``value`` (``leaf_width`` for each node); ``sets`` has
-              the codes of categories that go left, or null for a numeric split; ``output`` is the sum that the tree
+              the codes of categories that go left, or null for a numeric split; ``cover`` is the weight of the training
+              rows that reached a node, without which answers cannot be explained; ``output`` is the sum that the tree
               adds to
 ============  ====================================================================================================
 """

@@ -67,6 +67,7 @@ def xgboost(model: Any) -> tuple[dict[str, Any], Function]:
                 "threshold": numpy.nextafter(conditions, numpy.float32(-numpy.inf)).astype(float).tolist(),
                 "missing_left": [bool(flag) for flag in tree["default_left"]],
                 "value": conditions.astype(float).tolist(),
+                "cover": tree["sum_hessian"],
                 "output": output,
             }
         )
@@ -107,7 +108,8 @@ def lightgbm(model: Any) -> tuple[dict[str, Any], Function]:
 
 
 def _lightgbm_tree(root: dict[str, Any], output: int) -> dict[str, Any]:
-    tree: dict[str, Any] = {key: [] for key in ("left", "right", "feature", "threshold", "missing_left", "value")}
+    keys = ("left", "right", "feature", "threshold", "missing_left", "value", "cover")
+    tree: dict[str, Any] = {key: [] for key in keys}
     nodes = [root]
     place = 0
     while place < len(nodes):
@@ -129,6 +131,8 @@ def _lightgbm_tree(root: dict[str, Any], output: int) -> dict[str, Any]:
         tree["threshold"].append(threshold)
         tree["missing_left"].append(gap_left)
         tree["value"].append(0.0 if is_split else float(node["leaf_value"]))
+        # A tree of one leaf has no count.
+        tree["cover"].append(int(node["internal_count"] if is_split else node.get("leaf_count", 1)))
         if is_split:
             nodes += [node["left_child"], node["right_child"]]
     return {**tree, "output": output}

@@ -111,6 +111,7 @@ def _tree(tree: Any, values: Any, output: int = 0) -> dict[str, Any]:
         "threshold": _finite(numpy.where(is_leaf, 0.0, tree.threshold)),
         "missing_left": [False] * tree.node_count if missing is None else [bool(flag) for flag in missing],
         "value": [float(number) for number in values.ravel()],
+        "cover": tree.weighted_n_node_samples.tolist(),
         "output": output,
     }
 
@@ -205,6 +206,7 @@ def _histogram_boosting(model: Any) -> dict[str, Any]:
                         for node in nodes
                     ],
                     "value": nodes["value"].astype(float).tolist(),
+                    "cover": nodes["count"].tolist(),
                     "output": output,
                 }
             )
