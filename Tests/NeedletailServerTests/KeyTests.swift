@@ -187,23 +187,39 @@ struct KeyTests {
 
   @Test func limitsOfAKeyHoldOverAllItsConnections() async throws {
     try await Self.with(KeyFileFixture.entry("checkout", Self.key, "limits: {requests_per_second: 20}")) { test, _ in
-      let clients = [try await Self.client(test), try await Self.client(test), try await Self.client(test)]
-      var answered = 0
-      var retryAfter: UInt32 = 0
+      var connections: [RawConnection] = []
+      for _ in 0..<3 {
+        let raw = try await RawConnection.connect(to: test.address)
+        try await raw.send(id: 1, .authenticate(key: Self.key.text))
+        #expect(await raw.next()?.result == .authenticated(principal: "checkout"))
+        connections.append(raw)
+      }
+      // All calls are on their way before the first answer is read, so that a slow machine earns no more of them.
       let start = ContinuousClock.now
-      for round in 0..<90 {
-        do throws(ClientError) {
-          _ = try await clients[round % 3].predict("people", inputs: BadCall.good)
-          answered += 1
-        } catch {
-          #expect(error.code == .overloaded)
-          retryAfter = max(retryAfter, error.retryAfterMicroseconds)
+      for raw in connections {
+        var bytes: [UInt8] = []
+        for id in 2...31 as ClosedRange<UInt64> {
+          bytes += try RawConnection.frame(id: id, .predict(.init(model: "people", inputs: BadCall.good)))
         }
+        raw.push(bytes)
+      }
+      var answered = 0
+      var refusals: [ServingError] = []
+      for raw in connections {
+        for _ in 2...31 {
+          switch await raw.next()?.result {
+          case .predict: answered += 1
+          case .failed(let error): refusals.append(error)
+          case let other: Issue.record("expected an answer or a refusal, found \(String(describing: other))")
+          }
+        }
+        await raw.close()
       }
       let earned = Double((ContinuousClock.now - start) / .seconds(1)) * 20
       #expect(answered >= 20 && Double(answered) <= 21 + earned, "answered \(answered), earned \(earned)")
-      #expect(retryAfter > 0)
-      for client in clients { await client.close() }
+      #expect(refusals.allSatisfy { $0.code == .overloaded && $0.retryAfterMicroseconds > 0 })
+      // A machine that takes three seconds for 90 small calls has earned them all.
+      #expect(!refusals.isEmpty || earned > 60)
     }
   }
 
