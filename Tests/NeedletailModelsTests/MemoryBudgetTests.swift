@@ -55,6 +55,16 @@ struct MemoryBudgetTests {
     #expect(room() == 100_000)
   }
 
+  @Test func aSystemWithoutMemoryIsNoFaultOfTheBundle() {
+    let ofPlan = Rejection(PlanError("scratch: expected memory for 9 bytes, found none", isMemoryShort: true))
+    #expect(ofPlan.isTransient && ofPlan.label == "memory")
+    let ofCheck = Rejection(
+      GoldenFailure(sample: "first", output: nil, expected: "an answer", found: "no memory", isMemoryShort: true))
+    #expect(ofCheck.isTransient && ofCheck.label == "memory")
+    let ofGraph = Rejection(PlanError(node: "hidden", "expected 2 inputs, found 1"))
+    #expect(!ofGraph.isTransient && ofGraph.label == "plan")
+  }
+
   @Test func hostileNumbersDoNotTrap() throws {
     try write("proc/self/cgroup", "0::/\nnonsense\n::\n")
     try write("cgroup/memory.max", "-5\n")

@@ -54,7 +54,8 @@ final class PlanStorage: @unchecked Sendable {
         node: node, "packed weights and tables: expected at most \(Limits.planBytesMax) bytes, found more")
     }
     guard let block = AlignedMemory.allocate(bytes: size) else {
-      throw PlanError(node: node, "cannot allocate \(size) bytes for packed weights and tables")
+      throw PlanError(
+        node: node, "packed weights and tables: expected memory for \(size) bytes, found none", isMemoryShort: true)
     }
     blocks.append((block, size))
     bytes += size

@@ -6,10 +6,13 @@ public struct PlanError: Error, Equatable, Sendable, CustomStringConvertible {
   /// Name of the node (or of the feature) at fault, as the bundle spells it.
   public let node: String?
   public let message: String
+  /// Whether the system had no memory, which says nothing about the graph.
+  public let isMemoryShort: Bool
 
-  public init(node: String? = nil, _ message: String) {
+  public init(node: String? = nil, _ message: String, isMemoryShort: Bool = false) {
     self.node = node
     self.message = message
+    self.isMemoryShort = isMemoryShort
   }
 
   init(_ fault: GraphFault) { self.init(node: fault.node, fault.message) }
@@ -256,7 +259,7 @@ public struct Workspace: ~Copyable, @unchecked Sendable {
   /// - Throws: if the system has no memory for it.
   public init(_ plan: Plan) throws(PlanError) {
     guard let memory = AlignedMemory.allocate(bytes: plan.workspaceBytes) else {
-      throw PlanError("scratch: expected memory for \(plan.workspaceBytes) bytes, found none")
+      throw PlanError("scratch: expected memory for \(plan.workspaceBytes) bytes, found none", isMemoryShort: true)
     }
     self.plan = plan
     self.memory = memory

@@ -84,12 +84,15 @@ public struct GoldenFailure: Error, Equatable, Sendable, CustomStringConvertible
   public let output: String?
   public let expected: String
   public let found: String
+  /// Whether the system had no memory to compute the sample, which says nothing about the model.
+  public let isMemoryShort: Bool
 
-  public init(sample: String, output: String?, expected: String, found: String) {
+  public init(sample: String, output: String?, expected: String, found: String, isMemoryShort: Bool = false) {
     self.sample = sample
     self.output = output
     self.expected = expected
     self.found = found
+    self.isMemoryShort = isMemoryShort
   }
 
   public var description: String {
@@ -113,7 +116,7 @@ extension CompiledModel {
       try GoldenCheck.run(samples, on: self)
       return self
     } catch {
-      guard let choice, choice.dequantises,
+      guard !error.isMemoryShort, let choice, choice.dequantises,
         let stored = try? CompiledModel(
           definition, options: options, choice: choice.storedInstead(because: error.description))
       else { throw error }
@@ -142,7 +145,9 @@ public enum GoldenCheck {
     guard let first = samples.first else { return }
     let scratch: WorkspaceSet
     do throws(PlanError) { scratch = try WorkspaceSet(model.plan, threads: 0) } catch {
-      throw GoldenFailure(sample: first.name, output: nil, expected: "an answer", found: error.message)
+      throw GoldenFailure(
+        sample: first.name, output: nil, expected: "an answer", found: error.message,
+        isMemoryShort: error.isMemoryShort)
     }
     var failure: GoldenFailure?
     Pieces.whileTrue(samples.count, size: 1) { range in

@@ -26,11 +26,15 @@ package struct Rejection: Error, Equatable, Sendable {
 
   package init(_ error: PlanError) {
     let place = error.node.map { "node \($0.quotedForMessage): " } ?? ""
-    self.init(label: "plan", message: place + error.message)
+    self.init(
+      label: error.isMemoryShort ? Self.memoryLabel : "plan", message: place + error.message,
+      isTransient: error.isMemoryShort)
   }
 
   package init(_ failure: GoldenFailure) {
-    self.init(label: "golden", message: failure.description)
+    self.init(
+      label: failure.isMemoryShort ? Self.memoryLabel : "golden", message: failure.description,
+      isTransient: failure.isMemoryShort)
   }
 
   /// The rejection of a bundle that replaced a live one. A version is immutable: a number means the bundle that was first

@@ -50,6 +50,11 @@ def request(id: int, body: bytes, timeout_us: int = 0) -> bytes:
 HEALTH = field(4, b"")
 
 
+def describe_body(model: str) -> bytes:
+    """Encodes the question which version of a model serves, which costs the server no computation."""
+    return field(7, field(1, model.encode()))
+
+
 def fields(message: bytes) -> Iterator[tuple[int, bytes | int]]:
     at = 0
     while at < len(message):
@@ -101,11 +106,11 @@ def answer(payload: bytes) -> Answer:
                     code = content
                 elif inner == 2 and isinstance(content, bytes):
                     message = content.decode()
-        elif number == 3 and isinstance(value, bytes):
+        elif number in (3, 7) and isinstance(value, bytes):
             for inner, content in fields(value):
                 if inner == 2 and isinstance(content, int):
                     version = content
-                elif inner == 3 and isinstance(content, bytes):
+                elif (number, inner) == (3, 3) and isinstance(content, bytes):
                     outputs += content
         elif number == 9 and isinstance(value, bytes):
             last_id = next((v for n, v in fields(value) if n == 1 and isinstance(v, int)), 0)
