@@ -16,6 +16,20 @@ NT_INLINE void nt_exp_rows(const nt_rows *p, const nt_call *call) {
   for (size_t i = 0; i < count; i++) y[i] = nt_exp(x[i]);
 }
 
+NT_INLINE void nt_softplus_rows(const nt_rows *p, const nt_call *call) {
+  const float *x = nt_buffer(call, 0);
+  float *y = nt_buffer(call, 1);
+  size_t count = call->items * p->columns;
+  for (size_t i = 0; i < count; i++) y[i] = nt_softplus(x[i]);
+}
+
+NT_INLINE void nt_signed_square_rows(const nt_rows *p, const nt_call *call) {
+  const float *x = nt_buffer(call, 0);
+  float *y = nt_buffer(call, 1);
+  size_t count = call->items * p->columns;
+  for (size_t i = 0; i < count; i++) y[i] = x[i] * __builtin_fabsf(x[i]);
+}
+
 /// Lanes of a sum: the same for every instruction set, so that all add in one order.
 enum { lanes = 16 };
 
@@ -57,6 +71,8 @@ NT_INLINE void nt_argmax_rows(const nt_rows *p, const nt_call *call) {
 }
 
 NT_STEP(nt_exp_step, nt_exp_rows)
+NT_STEP(nt_softplus_step, nt_softplus_rows)
+NT_STEP(nt_signed_square_step, nt_signed_square_rows)
 NT_STEP(nt_logistic_step, nt_logistic_rows)
 NT_STEP(nt_softmax_step, nt_softmax_rows)
 NT_STEP(nt_argmax_step, nt_argmax_rows)

@@ -140,3 +140,15 @@ public enum Ed25519 {
     return body(context)
   }
 }
+
+/// Bytes as lower-case hexadecimal text.
+public enum Hex {
+  public static func text(_ bytes: some Sequence<UInt8>) -> String {
+    var text = ""
+    for byte in bytes {
+      if byte < 16 { text += "0" }
+      text += String(byte, radix: 16)
+    }
+    return text
+  }
+}

@@ -268,11 +268,7 @@ public struct KeyDigest: Sendable, CustomStringConvertible {
 
   /// `sha256:` and 64 lower-case digits.
   public var description: String {
-    withUnsafeBytes(of: words) { bytes in
-      bytes.reduce(into: Self.prefix) { text, byte in
-        text += (byte < 16 ? "0" : "") + String(byte, radix: 16)
-      }
-    }
+    withUnsafeBytes(of: words) { Self.prefix + Hex.text($0) }
   }
 
   /// Compares in the same time wherever the two differ.

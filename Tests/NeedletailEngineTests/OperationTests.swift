@@ -234,6 +234,23 @@ private struct OneNode {
     }
   }
 
+  @Test(arguments: InstructionSet.supported)
+  func softplusAndSignedSquareAreTheirFormulas(isa: InstructionSet) throws {
+    let row: [Double] = (0..<61).map { -30 + Double($0) + 1.0 / 3 } + [0, -0.0, 88, -88, 1e20, -1e-20]
+    let awkward = [Double.nan, .infinity, -.infinity] + [Double](repeating: 0.5, count: row.count - 3)
+    let type = ValueType(columns: row.count)
+    let softplus = try OneNode(Softplus(), inputs: [type], output: type, isa: isa).answers([row, awkward])
+    let square = try OneNode(SignedSquare(), inputs: [type], output: type, isa: isa).answers([row, awkward])
+    for (column, x) in row.map({ Double(Float($0)) }).enumerated() {
+      let expected = x > 0 ? x + Foundation.log1p(Foundation.exp(-x)) : Foundation.log1p(Foundation.exp(x))
+      #expect(abs(Double(softplus[column]) - expected) <= 3e-7 * expected, "softplus(\(x))")
+      #expect(square[column] == Float(x < 0 ? -x * x : x * x) || abs(x) > 1e19, "square of \(x)")
+    }
+    #expect(softplus[row.count].isNaN && softplus[row.count + 1] == .infinity && softplus[row.count + 2] < 1e-37)
+    #expect(square[row.count].isNaN && square[row.count + 1] == .infinity && square[row.count + 2] == -.infinity)
+    #expect(square[row.firstIndex(of: 1e20) ?? 0] == .infinity)
+  }
+
   @Test func reshapeAddsNoStep() throws {
     let node = try OneNode(
       Reshape(shape: [6]), inputs: [ValueType(.float32, [2, 3])], output: ValueType(.float32, [6]))

@@ -180,6 +180,32 @@ public enum BundleFixtures {
       ], drift: nil, metrics: [:], lineage: nil)
   }
 
+  /// Linear trees on an f64 row, and each link behind them.
+  public static func linearTrees() -> ModelDefinition {
+    // Tree 0: x ≤ 1.5 ? 1 + 2x − 0.5y : 3; tree 1: −1 + y. A gap in x: 10; in y: 30.
+    let trees = LinearTrees(
+      trees: TreeEnsemble(
+        comparison: .atMost, sums: .float64, nodes: [1, 0, 0, 0], thresholds: [1.5], leaves: [10, 20, 30]),
+      constants: [1, 3, -1], termCounts: [2, 0, 1], termColumns: [0, 1, 1], coefficients: [2, -0.5, 1])
+    let features = ["x", "y"].map { Feature(name: $0, kind: .numeric, missing: .impute) }
+    return ModelDefinition(
+      schema: FeatureSchema(features: features, target: "z"),
+      graph: ModelGraph(
+        task: .regression,
+        values: [.init(name: "row", type: ValueType(.float64, [2]))]
+          + ["sum", "exp", "softplus", "square"].map { .init(name: $0, columns: 1) },
+        nodes: [
+          Node(name: "trees", input: 0, output: 1, operation: trees),
+          Node(name: "exp", input: 1, output: 2, operation: Exp()),
+          Node(name: "softplus", input: 1, output: 3, operation: Softplus()),
+          Node(name: "square", input: 1, output: 4, operation: SignedSquare()),
+        ],
+        outputs: ["sum", "exp", "softplus", "square"].enumerated().map {
+          .init(name: $1, value: $0 + 1, kind: .number)
+        }, tensors: []),
+      labels: [])
+  }
+
   /// A definition with a refusal among its golden samples, drift, metrics and lineage.
   public static func contents(_ definition: ModelDefinition = classifier()) -> BundleContents {
     BundleContents(

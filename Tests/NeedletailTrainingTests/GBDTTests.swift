@@ -331,6 +331,9 @@ import Testing
     #expect(trained.metrics(version: .first, bundleBytes: 1)["importance"].elements.count == 3)
     let table = ResultsTable(terminal: .plain).render(trained, version: .first, bundleBytes: 1, paths: [])
     #expect(table.contains("importance"))
+    // Trees are no tensors, and weigh something.
+    let weights = try #require(table.split(separator: "\n").first { $0.contains("weights ") })
+    #expect(!weights.contains(" 0 B"))
     _ = try trained.encode(version: .first, signing: [])
   }
 }

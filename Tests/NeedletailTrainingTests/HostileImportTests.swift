@@ -314,6 +314,53 @@ import Testing
         "categories: expected 4 categories, as categories_sizes says, found 2"))
   }
 
+  @Test func iterationsThatDoNotAscendAreRefused() throws {
+    for ends in ["[0, 2]", "[1, 1]", "[0, 1, 0, 1]", "[0, 0]", "[0, 1, 0]"] {
+      #expect(
+        try xgboost(#""tree_info": [0],"#, #""tree_info": [0], "iteration_indptr": \#(ends),"#)
+          .contains("iteration_indptr"), "\(ends)")
+    }
+    #expect(try xgboost(#""tree_info": [0],"#, #""tree_info": [0], "iteration_indptr": [0, 1],"#).isEmpty)
+  }
+
+  @Test func linearLeavesThatDoNotFitAreNamedByTheirTree() throws {
+    let good = "is_linear=1\nleaf_const=1 2\nnum_features=1 0\nleaf_features=0\nleaf_coeff=0.5"
+    #expect(try lightGBM("is_linear=0", good).isEmpty)
+    for (old, new, words) in [
+      ("leaf_const=1 2", "leaf_const=1", "tree 0: leaf_const: expected 2 numbers, found 1"),
+      ("leaf_const=1 2", "leaf_const=1 nan", "tree 0: leaf_const: expected finite numbers, found nan"),
+      ("leaf_const=1 2\n", "", "tree 0: expected leaf_const=…, found none"),
+      ("num_features=1 0", "num_features=1 1", "tree 0: leaf_features: expected 2 numbers, found 1"),
+      (
+        "num_features=1 0", "num_features=3 0",
+        "tree 0: num_features: expected whole numbers from 0 to 2, found 3.0"
+      ),
+      ("leaf_features=0", "leaf_features=2", "tree 0: leaf_features: expected whole numbers from 0 to 1, found 2.0"),
+      ("leaf_coeff=0.5", "leaf_coeff=inf", "tree 0: leaf_coeff: expected finite numbers, found inf"),
+      ("leaf_coeff=0.5", "leaf_coeff=", "tree 0: leaf_coeff: expected 1 numbers, found 0"),
+      ("is_linear=1", "is_linear=2", #"tree 0: is_linear: expected a whole number from 0 to 1, found "2""#),
+    ] {
+      #expect(try lightGBM("is_linear=0", good.replacingOccurrences(of: old, with: new)) == words)
+    }
+  }
+
+  @Test(.timeLimit(.minutes(1)))
+  func equalSetsOfCategoriesAreLookedUpByTheirCodes() throws {
+    // Words of each set take 128 KiB; hashed for each of 300,000 splits, they took minutes.
+    let trees = (0..<30_000).map { tree in
+      var nodes: [TreeModel.Node] = []
+      for split in 0..<10 {
+        let codes = split % 2 == 0 ? [tree % 2, Limits.categoriesMax - 1] : [Limits.categoriesMax - 1, tree % 2]
+        nodes += [
+          .split(.init(column: 0, test: .categories(codes), left: 2 * split + 1, right: 2 * split + 2)), .leaf([0]),
+        ]
+      }
+      return TreeModel.Tree(nodes: nodes + [.leaf([1])])
+    }
+    let model = TreeModel(comparison: .below, sums: .float32, outputs: 1, trees: trees)
+    #expect(try model.ensemble().setWords.count == 2)
+  }
+
   @Test func setsOfCategoriesTakeBoundedMemoryInAll() {
     // Each of these sets takes 32,768 words in the model, and two numbers in the file.
     let trees = (0..<200).map { code in

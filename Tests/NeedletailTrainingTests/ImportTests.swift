@@ -110,6 +110,47 @@ import Testing
     #expect(try answers(Self.xgboost(objective: "binary:logitraw"), "prediction", for: [0]) == [0.25])
   }
 
+  @Test func xgboostKeepsItsBaseScoreFromCertaintySince32() throws {
+    func raw(_ score: String, _ version: String) throws -> [Double] {
+      let text = Self.xgboost(objective: "binary:logistic", baseScore: score)
+        .replacingOccurrences(of: "[1, 7, 6]", with: version)
+      return try answers(text, "raw", for: [0])
+    }
+    let edge = Foundation.log(1e6)
+    #expect(abs(try raw("1", "[3, 2, 0]")[0] - (edge - 0.25)) < 0.1)
+    #expect(abs(try raw("0", "[3, 2, 0]")[0] - (-edge - 0.25)) < 0.1)
+    #expect(abs(try raw("1E-8", "[3, 1, 0]")[0] - (-Foundation.log(1e8) - 0.25)) < 0.05)
+    #expect(throws: TrainingError.self) { try raw("0", "[3, 1, 0]") }
+  }
+
+  @Test func everyObjectiveOfXGBoostIsKnownOrRefusedByName() throws {
+    let known = [
+      "reg:squarederror", "reg:squaredlogerror", "reg:logistic", "reg:pseudohubererror", "reg:absoluteerror",
+      "reg:quantileerror", "reg:expectileerror", "reg:gamma", "reg:tweedie", "reg:linear", "binary:logistic",
+      "binary:logitraw", "binary:hinge", "count:poisson", "survival:cox", "survival:aft", "rank:ndcg", "rank:map",
+      "rank:pairwise",
+    ]
+    for objective in known { _ = try Self.model(Self.xgboost(objective: objective)) }
+    let unknown = #expect(throws: TrainingError.self) { try Self.model(Self.xgboost(objective: "mylogistic")) }
+    #expect(unknown?.message.contains(#"found "mylogistic""#) == true)
+    // Several quantiles are sorted since 3.4, and several expectiles added up.
+    func several(_ objective: String, _ version: String) -> String {
+      Self.xgboost(objective: objective, parameters: #""num_class": "0", "num_feature": "2", "num_target": "2""#)
+        .replacingOccurrences(of: "[1, 7, 6]", with: version)
+        .replacingOccurrences(
+          of: #""tree_info": [0], "trees": [\#(Self.xgboostTree)]"#,
+          with:
+            #""tree_info": [0, 1], "trees": [\#(Self.xgboostTree), \#(Self.xgboostTree)]"#
+        )
+        .replacingOccurrences(of: #""num_trees": "1""#, with: #""num_trees": "2""#)
+    }
+    #expect(try Self.model(several("reg:quantileerror", "[3, 2, 0]")).outputs == 2)
+    for (objective, version) in [("reg:quantileerror", "[3, 4, 0]"), ("reg:expectileerror", "[3, 5, 0]")] {
+      let error = #expect(throws: TrainingError.self) { try Self.model(several(objective, version)) }
+      #expect(error?.message.contains("found 2 ") == true)
+    }
+  }
+
   @Test func xgboostsListedCategoriesGoRight() throws {
     let tree = Self.xgboostTree
       .replacingOccurrences(of: #""split_type": [0, 0, 0]"#, with: #""split_type": [1, 0, 0]"#)
@@ -136,6 +177,86 @@ import Testing
     #expect(try answers(Self.lightGBM(decision: 4), "prediction", for: [.nan, 0, 1e-36]) == [0.5, 0.5, 0.5])
     #expect(try answers(Self.lightGBM(decision: 6), "prediction", for: [.nan, 0]) == [-0.25, -0.25])
     #expect(try answers(Self.lightGBM(decision: 10), "prediction", for: [.nan, 2]) == [-0.25, 0.5])
+  }
+
+  @Test func lightGBMsLinearLeavesAddTermsAndFallBackToTheirValues() throws {
+    let text = Self.lightGBM().replacingOccurrences(
+      of: "is_linear=0",
+      with: "is_linear=1\nleaf_const=1 2\nnum_features=2 0\nleaf_features=0 1  \nleaf_coeff=0.5 -4  ")
+    // Left: 1 + 0.5 a − 4 b, with b = 0. Right: 2. A missing `a` goes right, where nothing asks for it.
+    #expect(try answers(text, "prediction", for: [1, -3, 2, .nan]) == [1.5, -0.5, 2, 2])
+    let left = text.replacingOccurrences(of: "decision_type=8", with: "decision_type=10")
+    #expect(try answers(left, "prediction", for: [.nan, 1]) == [-0.25, 1.5])
+    // A tree of one leaf, as the first of a model that begins with the mean.
+    let alone = Self.lightGBM()
+      .replacingOccurrences(of: "num_leaves=2", with: "num_leaves=1")
+      .replacingOccurrences(of: "leaf_value=-0.25 0.5", with: "leaf_value=7")
+      .replacingOccurrences(
+        of: "is_linear=0", with: "is_linear=1\nleaf_const=3\nnum_features=0\nleaf_features= \nleaf_coeff= ")
+    #expect(try answers(alone, "prediction", for: [1]) == [3])
+  }
+
+  @Test func lightGBMsLinearTreesStayWithTheirLeavesWhateverTheOrderOfTheFile() throws {
+    // Leaves 0 to 2 of the file are 2, 0, 1 in preorder.
+    let text = Self.lightGBM().replacingOccurrences(
+      of: """
+        num_leaves=2
+        num_cat=0
+        split_feature=0
+        threshold=1.5
+        decision_type=8
+        left_child=-1
+        right_child=-2
+        leaf_value=-0.25 0.5
+        is_linear=0
+        """,
+      with: """
+        num_leaves=3
+        num_cat=0
+        split_feature=0 0
+        threshold=1.5 3
+        decision_type=10 8
+        left_child=-3 -1
+        right_child=1 -2
+        leaf_value=10 20 30
+        is_linear=1
+        leaf_const=100 200 300
+        num_features=1 0 2
+        leaf_features=0  0 1
+        leaf_coeff=1  -1 5
+        """)
+    #expect(text.contains("leaf_const"))
+    #expect(try answers(text, "prediction", for: [1, 2, 4, .nan]) == [299, 102, 200, 30])
+  }
+
+  @Test func lightGBMsLinksOfRootsAndIntensities() throws {
+    let squares = try answers(Self.lightGBM(objective: "regression sqrt"), "prediction", for: [1, 2])
+    #expect(squares == [-0.0625, 0.25])
+    #expect(try answers(Self.lightGBM(objective: "huber sqrt"), "prediction", for: [1]) == [-0.0625])
+    #expect(try answers(Self.lightGBM(objective: "regression sqrt"), "raw", for: [1, 2]) == [-0.25, 0.5])
+    let intensities = try answers(Self.lightGBM(objective: "cross_entropy_lambda"), "prediction", for: [1, 2])
+    for (found, sum) in zip(intensities, [-0.25, 0.5]) {
+      #expect(abs(found - Foundation.log1p(Foundation.exp(sum))) < 1e-6)
+    }
+  }
+
+  @Test func everyObjectiveOfLightGBMIsKnown() throws {
+    // The list of LightGBM's documentation, "Parameters", `objective`.
+    let one = [
+      "regression", "regression_l1", "huber", "fair", "poisson", "quantile", "mape", "gamma", "tweedie",
+      "binary sigmoid:1", "cross_entropy", "cross_entropy_lambda", "lambdarank", "rank_xendcg",
+    ]
+    for objective in one { _ = try Self.model(Self.lightGBM(objective: objective)).definition(labels: [], target: "y") }
+    for objective in ["multiclass num_class:2", "multiclassova num_class:2 sigmoid:1"] {
+      let two = Self.lightGBM(objective: objective)
+        .replacingOccurrences(of: "num_tree_per_iteration=1", with: "num_tree_per_iteration=2")
+      let first = try #require(two.range(of: "Tree=0")).lowerBound
+      let end = try #require(two.range(of: "end of trees")).lowerBound
+      let whole = two[..<end] + two[first..<end] + two[end...]
+      #expect(try Self.model(String(whole)).definition(labels: [], target: "y").labels.count == 2)
+    }
+    let unknown = #expect(throws: TrainingError.self) { try Self.model(Self.lightGBM(objective: "regression_l7")) }
+    #expect(unknown?.message.contains(#"found "regression_l7""#) == true)
   }
 
   @Test func lightGBMsSigmoidScalesTheSum() throws {
@@ -226,6 +347,9 @@ import Testing
     (settings.data, settings.expected) = (data, expected)
     let bundle = try ModelImport(path: model, settings: settings).run()
     #expect(bundle.agreement == "prediction: all 4 equal")
+    // As `sha256sum rows.csv` says.
+    #expect(
+      bundle.contents.lineage?.dataSHA256 == "2734a0b8c439e6ad2fb080082e1837d34a21fe2878098b32bcee3f8b89b517bd")
   }
 
   @Test func anAnswerThatDiffersIsRefusedByItsRow() throws {
@@ -244,7 +368,8 @@ import Testing
 /// The small models of `Tests/import/fixtures`, which their libraries wrote.
 enum ImportFixtures {
   static let names = [
-    "catboost-lossguide.json", "catboost.json", "lightgbm-forest.txt", "lightgbm.txt", "sklearn-boosting.json",
+    "catboost-lossguide.json", "catboost.json", "lightgbm-forest.txt", "lightgbm-linear.txt", "lightgbm.txt",
+    "sklearn-boosting.json",
     "sklearn-forest.json", "xgboost-dart.json", "xgboost.json", "xgboost.ubj",
   ]
 

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-from harness import check, columns, folder, row_count, table, targets, training_rows
+from harness import check, columns, folder, needletail_export, rounds, row_count, table, targets, training_rows
+
+names = [f"f{column}" for column in range(columns)]
+
+
+def labels(probabilities: np.ndarray) -> np.ndarray:
+    """The class that the libraries' estimators answer: the first of the most probable ones."""
+    if probabilities.ndim == 1:
+        return (probabilities > 0.5).astype(int)
+    return probabilities.argmax(axis=1)
 
 
 def xgboost_models() -> None:
@@ -25,7 +34,11 @@ def xgboost_models() -> None:
         ("reg:squaredlogerror", "positive"),
         ("survival:cox", "positive"),
         ("rank:pairwise", "binary"),
+        ("rank:ndcg", "binary"),
+        ("rank:map", "binary"),
     ]
+    if (major, minor) >= (1, 2):
+        objectives.append(("survival:aft", "positive"))
     if (major, minor) >= (1, 7):
         objectives += [("reg:absoluteerror", "number"), ("reg:pseudohubererror", "number")]
     variants: list[tuple[str, dict[str, object]]] = [(objective, {"kind": kind}) for objective, kind in objectives]
@@ -39,6 +52,12 @@ def xgboost_models() -> None:
         ),
         ("base score 0.3", {"objective": "binary:logistic", "base_score": 0.3, "kind": "binary"}),
     ]
+    if major >= 2:
+        quantile = {"objective": "reg:quantileerror", "kind": "number", "tree_method": "hist"}
+        variants += [
+            ("quantile", {**quantile, "quantile_alpha": 0.7}),
+            ("quantiles", {**quantile, "quantile_alpha": [0.2, 0.5, 0.9]}),
+        ]
     for index, (name, parameters) in enumerate(variants):
         for gaps in (False, True):
             settings = dict(parameters)
@@ -51,23 +70,30 @@ def xgboost_models() -> None:
             matrix = xgb.DMatrix(train, targets(train, kind))
             if settings["objective"].startswith("rank"):
                 matrix.set_group([training_rows // 10] * 10)
-            model = xgb.train(settings, matrix, 12)
+            if settings["objective"] == "survival:aft":
+                times = targets(train, kind)
+                matrix.set_float_info("label_lower_bound", times)
+                matrix.set_float_info("label_upper_bound", np.where(np.arange(len(times)) % 5 == 0, np.inf, times))
+            model = xgb.train(settings, matrix, rounds)
             path = folder / ("model.ubj" if index % 2 and (major, minor) >= (1, 6) else "model.json")
             model.save_model(str(path))
             rows = table(row_count, gaps, 200 + index)
             matrix = xgb.DMatrix(rows)
-            margin = model.predict(matrix, output_margin=True)
-            answers = {"raw": margin}
+            answers = {"raw": model.predict(matrix, output_margin=True)}
             if settings["objective"].startswith(("reg:", "count", "survival")):
                 answers["prediction"] = model.predict(matrix)
             if settings["objective"] == "binary:logistic":
                 answers["p_1"] = model.predict(matrix)
+                answers["prediction"] = labels(answers["p_1"])
+            if settings["objective"] == "multi:softprob":
+                answers["p"] = model.predict(matrix)
+                answers["prediction"] = labels(answers["p"])
             if settings["objective"] in ("multi:softmax", "binary:hinge"):
                 answers["prediction"] = model.predict(matrix).astype(int)
             check(
                 f"xgboost {version} {name}{', gaps' if gaps else ''}",
                 str(path),
-                [f"f{column}" for column in range(columns)],
+                names,
                 rows.tolist(),
                 answers,
                 exact=("raw",),
@@ -93,12 +119,8 @@ def xgboost_early_stopping(xgb: object, version: str) -> None:
     path = folder / "model.json"
     model.save_model(str(path))
     rows = table(row_count, False, 33)
-    last = (
-        {"iteration_range": (0, model.best_iteration + 1)}
-        if int(version.split(".")[0]) >= 2
-        else {"ntree_limit": model.best_iteration + 1}
-    )
-    names = [f"f{column}" for column in range(columns)]
+    is_range = tuple(int(part) for part in version.split(".")[:2]) >= (1, 4)
+    last = {"iteration_range": (0, model.best_iteration + 1)} if is_range else {"ntree_limit": model.best_iteration + 1}
     check(
         f"xgboost {version} best iteration",
         str(path),
@@ -107,7 +129,7 @@ def xgboost_early_stopping(xgb: object, version: str) -> None:
         {"raw": model.predict(xgb.DMatrix(rows), output_margin=True, **last)},
         exact=("raw",),
     )
-    if int(version.split(".")[0]) >= 2:
+    if is_range:
         check(
             f"xgboost {version} all iterations",
             str(path),
@@ -122,21 +144,23 @@ def xgboost_early_stopping(xgb: object, version: str) -> None:
 
 def xgboost_targets(xgb: object, version: str) -> None:
     train, rows = table(training_rows, True, 41), table(row_count, True, 42)
-    wanted = np.stack([targets(train, "number"), targets(train, "share"), targets(train, "positive")], 1)
     for strategy in ("one_output_per_tree", "multi_output_tree"):
-        model = xgb.train(
-            {"multi_strategy": strategy, "max_depth": 4, "tree_method": "hist"}, xgb.DMatrix(train, wanted), 8
-        )
-        path = folder / "model.json"
-        model.save_model(str(path))
-        check(
-            f"xgboost {version} {strategy}",
-            str(path),
-            [f"f{column}" for column in range(columns)],
-            rows.tolist(),
-            {"raw": model.predict(xgb.DMatrix(rows), output_margin=True)},
-            exact=("raw",),
-        )
+        for objective, kind in (("reg:squarederror", "targets"), ("binary:logistic", "labels")):
+            settings = {"multi_strategy": strategy, "max_depth": 4, "tree_method": "hist", "objective": objective}
+            model = xgb.train(settings, xgb.DMatrix(train, targets(train, kind)), rounds)
+            path = folder / "model.json"
+            model.save_model(str(path))
+            check(
+                f"xgboost {version} {strategy}, {objective}",
+                str(path),
+                names,
+                rows.tolist(),
+                {
+                    "raw": model.predict(xgb.DMatrix(rows), output_margin=True),
+                    "prediction": model.predict(xgb.DMatrix(rows)),
+                },
+                exact=("raw",),
+            )
 
 
 def xgboost_categories(xgb: object, version: str, major: int, minor: int) -> None:
@@ -157,7 +181,7 @@ def xgboost_categories(xgb: object, version: str, major: int, minor: int) -> Non
         model = xgb.train(
             {"max_depth": 5, "max_cat_to_onehot": limit, "tree_method": "hist"},
             xgb.DMatrix(train, wanted, enable_categorical=True),
-            10,
+            rounds,
         )
         path = folder / ("model.json" if limit == 1 else "model.ubj")
         model.save_model(str(path))
@@ -182,58 +206,79 @@ def xgboost_categories(xgb: object, version: str, major: int, minor: int) -> Non
 
 def lightgbm_models() -> None:
     import lightgbm as lgb
-    import pandas as pd
 
     version = lgb.__version__
-    variants = [
+    rf = {"boosting": "rf", "bagging_freq": 1, "bagging_fraction": 0.6}
+    variants: list[tuple[str, str, dict[str, object]]] = [
         ("regression", "number", {}),
         ("regression_l1", "number", {}),
         ("huber", "number", {}),
+        ("fair", "number", {}),
         ("quantile", "number", {"alpha": 0.7}),
+        ("mape", "positive", {}),
         ("poisson", "count", {}),
         ("gamma", "positive", {}),
         ("tweedie", "positive", {}),
         ("binary", "binary", {}),
         ("binary", "binary", {"sigmoid": 2.5}),
         ("cross_entropy", "share", {}),
+        ("cross_entropy_lambda", "share", {}),
         ("multiclass", "classes", {"num_class": 4}),
         ("multiclassova", "classes", {"num_class": 4}),
         ("lambdarank", "binary", {}),
+        ("rank_xendcg", "binary", {}),
+        ("regression", "number", {"reg_sqrt": True}),
+        ("fair", "number", {"reg_sqrt": True}),
         ("binary", "binary", {"boosting": "dart"}),
-        ("regression", "number", {"boosting": "rf", "bagging_freq": 1, "bagging_fraction": 0.6}),
+        ("regression", "number", rf),
+        ("binary", "binary", rf),
+        ("multiclass", "classes", {"num_class": 4, **rf}),
         ("regression", "number", {"zero_as_missing": True}),
         ("regression", "number", {"use_missing": False}),
     ]
-    names = [f"c{column}" for column in range(columns)]
+    if tuple(int(part) for part in version.split(".")[:2]) >= (3, 2):
+        linear = {"linear_tree": True}
+        variants += [
+            ("regression", "number", linear),
+            ("regression", "number", {"reg_sqrt": True, **linear}),
+            ("binary", "binary", linear),
+            ("multiclass", "classes", {"num_class": 4, **linear}),
+            ("poisson", "count", {"boosting": "dart", **linear}),
+        ]
     for index, (objective, kind, more) in enumerate(variants):
         for gaps in (False, True):
             settings = {"objective": objective, "verbose": -1, "num_leaves": 31, "seed": 1, **more}
             train = table(training_rows, gaps, 300 + index)
             data = lgb.Dataset(train, targets(train, kind), feature_name=names)
-            if objective == "lambdarank":
+            if objective in ("lambdarank", "rank_xendcg"):
                 data.set_group([training_rows // 10] * 10)
-            model = lgb.train(settings, data, 12)
+            model = lgb.train(settings, data, rounds)
             path = folder / "model.txt"
             model.save_model(str(path))
             rows = table(row_count, gaps, 400 + index)
             rows[: row_count // 20, 4] = 1e-36
-            # A random forest averages its trees only on the way from the sum to the answer.
-            forest = more.get("boosting") == "rf"
-            answers = {"prediction": model.predict(rows)} if forest else {"raw": model.predict(rows, raw_score=True)}
-            if objective in ("poisson", "gamma", "tweedie", "cross_entropy"):
-                answers["prediction"] = model.predict(rows)
+            # The exporter takes the mean of a random forest's sums, as the library does for its answers.
+            answers = {"raw": needletail_export._raw(model, rows)}
+            predicted = model.predict(rows)
             if objective == "binary":
-                answers["p_1"] = model.predict(rows)
-            if objective.startswith("multiclass"):
-                probabilities = model.predict(rows)
-                answers.update({f"p_{place}": probabilities[:, place] for place in range(4)})
+                answers.update({"p_1": predicted, "prediction": labels(predicted)})
+            elif objective.startswith("multiclass"):
+                answers.update({"p": predicted, "prediction": labels(predicted)})
+            else:
+                answers["prediction"] = predicted
+            words = ", ".join(f"{key} {value}" for key, value in more.items())
             check(
-                f"lightgbm {version} {objective} {more}{', gaps' if gaps else ''}",
+                f"lightgbm {version} {objective} {words}{', gaps' if gaps else ''}",
                 str(path),
                 names,
                 rows.tolist(),
                 answers,
             )
+    lightgbm_categories(lgb, version)
+
+
+def lightgbm_categories(lgb: object, version: str) -> None:
+    import pandas as pd
 
     def frame(rows: int, seed: int) -> object:
         generator = np.random.default_rng(seed)
@@ -247,9 +292,9 @@ def lightgbm_models() -> None:
 
     train = frame(training_rows, 61)
     wanted = (train["colour"].cat.codes + train["code"] % 7 + np.nan_to_num(train["a"])).to_numpy()
-    for more in ({}, {"max_cat_to_onehot": 50}):
+    for more in ({}, {"max_cat_to_onehot": 50}, {"linear_tree": True}):
         data = lgb.Dataset(train, wanted, categorical_feature=["colour", "code"] if not more else "auto")
-        model = lgb.train({"objective": "regression", "verbose": -1, "min_data_per_group": 5, **more}, data, 12)
+        model = lgb.train({"objective": "regression", "verbose": -1, "min_data_per_group": 5, **more}, data, rounds)
         path = folder / "model.txt"
         model.save_model(str(path))
         rows = frame(row_count, 62)

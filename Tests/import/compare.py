@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 
 import numpy as np
-from boosters import lightgbm_models, xgboost_models
+from boosters import labels, lightgbm_models, xgboost_models
 from harness import (
     check,
     columns,
@@ -19,6 +19,7 @@ from harness import (
     failures,
     folder,
     needletail_export,
+    rounds,
     row_count,
     table,
     targets,
@@ -41,6 +42,16 @@ def catboost_models() -> None:
         ("Logloss", "binary", {}),
         ("MultiClass", "classes", {}),
         ("MultiClassOneVsAll", "classes", {}),
+        ("MultiRMSE", "targets", {}),
+        ("MultiRMSEWithMissingValues", "targets", {}),
+        ("MultiLogloss", "labels", {}),
+        ("MultiCrossEntropy", "labels", {}),
+        ("MultiQuantile:alpha=0.2,0.5,0.9", "number", {}),
+        ("MultiClass", "classes", {"grow_policy": "Lossguide"}),
+        ("MultiLogloss", "labels", {"grow_policy": "Depthwise"}),
+        ("CrossEntropy", "share", {}),
+        ("Huber:delta=1", "number", {}),
+        ("LogLinQuantile", "positive", {}),
         ("RMSE", "number", {"grow_policy": "Lossguide"}),
         ("Logloss", "binary", {"grow_policy": "Depthwise"}),
         ("RMSE", "number", {"nan_mode": "Max"}),
@@ -51,7 +62,7 @@ def catboost_models() -> None:
             model = catboost.CatBoost(
                 {
                     "loss_function": loss,
-                    "iterations": 15,
+                    "iterations": rounds,
                     "depth": 5,
                     "verbose": 0,
                     "allow_writing_files": False,
@@ -66,8 +77,13 @@ def catboost_models() -> None:
             raw = model.predict(rows, prediction_type="RawFormulaVal")
             answers = {"raw": raw}
             if kind in ("binary", "classes") and loss != "MultiClassOneVsAll":
-                probabilities = model.predict(rows, prediction_type="Probability")
-                answers.update({f"p_{place}": probabilities[:, place] for place in range(probabilities.shape[1])})
+                answers["p"] = model.predict(rows, prediction_type="Probability")
+                answers["prediction"] = labels(answers["p"])
+            elif kind == "labels":
+                # Several labels of a row, each a number between 0 and 1.
+                answers["prediction"] = model.predict(rows, prediction_type="Probability")
+            elif loss in ("Poisson", "LogLinQuantile") or loss.startswith("Tweedie"):
+                answers["prediction"] = model.predict(rows, prediction_type="Exponent")
             check(
                 f"catboost {version} {loss} {more}{', gaps' if gaps else ''}",
                 str(path),

@@ -62,6 +62,8 @@ def lightgbm_models() -> None:
         "bagging_fraction": 0.6,
     }
     lgb.train(forest, lgb.Dataset(numbers, classes), 2).save_model(folder / "lightgbm-forest.txt")
+    linear = {**settings, "objective": "regression", "linear_tree": True, "reg_sqrt": True}
+    lgb.train(linear, lgb.Dataset(numbers, score), 3).save_model(folder / "lightgbm-linear.txt")
 
 
 def catboost_models() -> None:

@@ -376,10 +376,9 @@ static void check_rows(size_t rows, size_t columns, bool specials) {
       const char *name;
       nt_step_function (*find)(nt_isa isa);
       size_t out;
-    } steps[] = {{"softmax", nt_softmax_step, count},
-                 {"argmax", nt_argmax_step, rows},
-                 {"logistic", nt_logistic_step, count},
-                 {"exp", nt_exp_step, count}};
+    } steps[] = {{"softmax", nt_softmax_step, count},   {"argmax", nt_argmax_step, rows},
+                 {"logistic", nt_logistic_step, count}, {"exp", nt_exp_step, count},
+                 {"softplus", nt_softplus_step, count}, {"signed square", nt_signed_square_step, count}};
     for (size_t s = 0; s < sizeof steps / sizeof *steps; s++) {
       run_unary(steps[s].find(NT_ISA_SCALAR), &parameters, rows, x, count * 4, y0, steps[s].out * 4);
       run_unary(steps[s].find(table->isa), &parameters, rows, x, count * 4, y1, steps[s].out * 4);
@@ -565,6 +564,8 @@ static void check_accuracy(const char *name, float (*found)(float), double (*exa
 }
 
 static float exp_f(float x) { return nt_exp(x); }
+static float softplus_f(float x) { return nt_softplus(x); }
+static double softplus_exact(double x) { return x > 0 ? x + log1p(exp(-x)) : log1p(exp(x)); }
 static float tanh_f(float x) { return nt_tanh(x); }
 static float logistic_f(float x) { return nt_logistic(x); }
 static float erf_f(float x) { return nt_erf(x); }
@@ -581,6 +582,8 @@ static void check_math(void) {
   check_accuracy("erf", erf_f, erf, -6.0f, 6.0f, true, 2e-7);
   check_accuracy("erf", erf_f, erf, -0.01f, 0.01f, true, 2e-7);
   check_accuracy("gelu", gelu_f, gelu_exact, -20.0f, 20.0f, false, 2e-7);
+  check_accuracy("softplus", softplus_f, softplus_exact, -80.0f, 80.0f, true, 3e-7);
+  CHECK(nt_softplus(1000) == 1000 && nt_softplus(INFINITY) == INFINITY && isnan(nt_softplus(NAN)), "softplus, tails");
   CHECK(nt_exp(0) == 1 && nt_tanh(0) == 0 && nt_logistic(0) == 0.5f && nt_erf(0) == 0 && nt_gelu(0) == 0, "exact at 0");
   CHECK(nt_exp(1000) == INFINITY && nt_exp(-1000) == 0, "exp saturates");
   CHECK(nt_exp(INFINITY) == INFINITY && nt_exp(-INFINITY) == 0, "exp of infinities");

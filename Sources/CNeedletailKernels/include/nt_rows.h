@@ -14,6 +14,10 @@ typedef struct nt_rows {
 
 /// exp(x), per element.
 nt_step_function nt_exp_step(nt_isa isa);
+/// log(1 + exp(x)), per element.
+nt_step_function nt_softplus_step(nt_isa isa);
+/// x · |x|, per element.
+nt_step_function nt_signed_square_step(nt_isa isa);
 /// 1 / (1 + exp(−x)), per element.
 nt_step_function nt_logistic_step(nt_isa isa);
 /// exp(x − max) / Σ, per item.

@@ -208,18 +208,6 @@ struct BundleHeader: Equatable {
   }
 }
 
-/// Bytes as lower-case hexadecimal text.
-enum Hex {
-  static func text(_ bytes: some Sequence<UInt8>) -> String {
-    var text = ""
-    for byte in bytes {
-      if byte < 16 { text += "0" }
-      text += String(byte, radix: 16)
-    }
-    return text
-  }
-}
-
 /// The signatures of a bundle in a block of a fixed size: length, message, zeros.
 struct SignatureBlock: Equatable {
   struct Entry: Equatable {

@@ -1,4 +1,5 @@
 internal import NeedletailCore
+internal import NeedletailCrypto
 internal import NeedletailYAML
 
 /// A key whose signatures are accepted.

@@ -189,17 +189,18 @@ public struct PlanBuilder {
     if nonnegative.contains(other) { nonnegative.insert(value) }
   }
 
-  /// Adds the one step of a node that makes each row of its output, all numbers of which are zero or more, from the
-  /// same row of its input.
+  /// Adds the one step of a node that makes each row of its output from the same row of its input.
+  ///
+  /// - Parameter isNonnegative: whether all numbers of the output are zero or more.
   mutating func addRowStep(
-    _ node: Int, _ kernels: (nt_isa) -> nt_step_function?, words: String, kernel: String
+    _ node: Int, _ kernels: (nt_isa) -> nt_step_function?, words: String, kernel: String, isNonnegative: Bool = true
   ) throws(PlanError) {
     let (input, output) = (graph.nodes[node].inputs[0], graph.nodes[node].outputs[0])
     let rows = nt_rows(columns: UInt32(graph.values[input].columns))
     add(
       try step(
         node, kernels(isa.kernelSet), rows, reading: [input], writing: [output], words: words, kernel: kernel))
-    markNonnegative(output)
+    if isNonnegative { markNonnegative(output) }
   }
 
   /// The node runs as part of a step that is being built.

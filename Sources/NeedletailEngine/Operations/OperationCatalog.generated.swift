@@ -16,5 +16,8 @@ extension OperationCatalog {
     Entry(17, "clip", Clip.self),
     Entry(18, "tree_ensemble", TreeEnsemble.self),
     Entry(19, "exp", Exp.self),
+    Entry(20, "softplus", Softplus.self),
+    Entry(21, "signed_square", SignedSquare.self),
+    Entry(22, "linear_trees", LinearTrees.self),
   ]
 }

@@ -143,12 +143,7 @@ public struct TreeEnsemble: GraphOperation {
     var wide = start.isEmpty ? zeros : start
     var narrow = wide.map { Float($0) }
     for (index, tree) in shape.trees.enumerated() {
-      var reference: Int32 = tree.splits == 0 ? ~0 : 0
-      while reference >= 0 {
-        let split = tree.firstSplit + Int(reference)
-        reference = goesLeft(row, split, column: Int(shape.columns[split])) ? shape.left[split] : shape.right[split]
-      }
-      let leaf = tree.firstLeaf + Int(~reference)
+      let leaf = leaf(of: row, tree, shape)
       let first = treeOutputs.isEmpty ? 0 : Int(treeOutputs[index])
       for place in 0..<leafWidth {
         wide[first + place] += leaves[leaf * leafWidth + place]
@@ -168,6 +163,16 @@ public struct TreeEnsemble: GraphOperation {
         }
       }
     ]
+  }
+
+  /// The leaf in which a row ends, among those of all trees.
+  func leaf(of row: [Double], _ tree: TreeShape.Tree, _ shape: TreeShape) -> Int {
+    var reference: Int32 = tree.splits == 0 ? ~0 : 0
+    while reference >= 0 {
+      let split = tree.firstSplit + Int(reference)
+      reference = goesLeft(row, split, column: Int(shape.columns[split])) ? shape.left[split] : shape.right[split]
+    }
+    return tree.firstLeaf + Int(~reference)
   }
 
   private func goesLeft(_ row: [Double], _ split: Int, column: Int) -> Bool {

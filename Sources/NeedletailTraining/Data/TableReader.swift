@@ -233,10 +233,6 @@ public struct TableReader {
       }
     }
     let columns = builders.map { $0.finish() }
-    let digest = hash.finalize().map { byte in
-      let text = String(byte, radix: 16)
-      return text.count == 1 ? "0" + text : text
-    }
     let unnamed = header.count { $0.isEmpty }
     var warnings = builders.flatMap(\.warnings)
     if unnamed > 0 {
@@ -248,7 +244,7 @@ public struct TableReader {
     return Dataset(
       features: kept.features, target: kept.target, rowsRead: rowsRead, duplicates: duplicates.rows.count,
       duplicatesDropped: request.dropsDuplicates ? duplicates.rows.count : 0, unlabelledDropped: unlabelled,
-      rules: request.rules, types: types, warnings: warnings, sha256: digest.joined())
+      rules: request.rules, types: types, warnings: warnings, sha256: Hex.text(hash.finalize()))
   }
 
   /// Leaves out rows without a target, which it counts, and duplicates if the run asks for it.

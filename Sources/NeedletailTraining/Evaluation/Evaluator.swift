@@ -12,6 +12,11 @@ struct EvaluationReport {
   let microsecondsPerRow: Double
   /// Bytes of all tensors as a bundle stores them, before compression.
   let tensorBytes: Int
+
+  /// Bytes of the tensors, or of a model without any, such as one of trees, what its plan holds of it.
+  var weightBytes: Int {
+    tensorBytes > 0 ? tensorBytes : compiled.plan.steps.reduce(0) { $0 + $1.weightBytes }
+  }
 }
 
 /// Compiles candidate graphs with the server's engine and measures them.

@@ -1,15 +1,19 @@
 internal import Glibc
 internal import NeedletailCore
-internal import NeedletailEngine
+package import NeedletailEngine
 
 /// What a foreign model file says, in this product's terms: features, trees, and what becomes of their sums.
-struct ImportedModel {
+package struct ImportedModel {
   /// What turns the sums of the trees into answers.
   enum Link: Equatable {
     /// The sum is the predicted number.
     case identity
     /// exp of the sum is the predicted number.
     case exponential
+    /// log(1 + exp(sum)) is the predicted number.
+    case softplus
+    /// sum · |sum| is the predicted number.
+    case signedSquare
     /// The logistic function of factor × sum is a predicted number between 0 and 1.
     case logistic(factor: Float)
     /// The logistic function of factor × sum is the probability of the second class.
@@ -25,10 +29,19 @@ struct ImportedModel {
 
     var isClassification: Bool {
       switch self {
-      case .identity, .exponential, .logistic: false
+      case .identity, .exponential, .softplus, .signedSquare, .logistic: false
       case .binary, .sign, .softmax, .oneVersusAll, .probabilities: true
       }
     }
+  }
+
+  /// What leaves answer beside their values, in the order of the leaves in the ensemble: a constant and terms, each of a
+  /// column and a coefficient.
+  struct LinearLeaves: Equatable {
+    var constants: [Double] = []
+    var termCounts: [UInt32] = []
+    var termColumns: [UInt32] = []
+    var coefficients: [Double] = []
   }
 
   /// Library and version that wrote the file: `XGBoost 2.1.4`.
@@ -39,6 +52,8 @@ struct ImportedModel {
   /// Type in which the library compares features with thresholds.
   var element: ValueType.Element
   var ensemble: TreeEnsemble
+  /// Terms of the leaves, where those are linear.
+  var linearLeaves: LinearLeaves?
   /// Sums that the trees add up to: one, or one for each class or target.
   var outputs: Int
   var link: Link
@@ -70,7 +85,7 @@ struct ImportedModel {
   ///   - labels: one for each class; none: those of the file.
   ///   - target: name of what is predicted.
   /// - Throws: `TrainingError` where labels are not as many as classes, or the graph refuses a number.
-  func definition(labels: [String], target: String) throws(TrainingError) -> ModelDefinition {
+  package func definition(labels: [String], target: String) throws(TrainingError) -> ModelDefinition {
     try checkLink()
     let given = labels.isEmpty ? self.labels : labels
     guard given.isEmpty || given.count == classCount else {
@@ -80,13 +95,27 @@ struct ImportedModel {
           : "labels: expected \(classCount), one for each class, found \(given.count)")
     }
     var builder = GraphBuilder(inputColumns: features.count, element: element)
-    let sums = try builder.add(ensemble, columns: outputs, name: "trees", from: 0)
+    let sums: Int
+    if let linearLeaves {
+      let trees = LinearTrees(
+        trees: ensemble, constants: linearLeaves.constants, termCounts: linearLeaves.termCounts,
+        termColumns: linearLeaves.termColumns, coefficients: linearLeaves.coefficients)
+      sums = try builder.add(trees, columns: outputs, name: "trees", from: 0)
+    } else {
+      sums = try builder.add(ensemble, columns: outputs, name: "trees", from: 0)
+    }
     let graph: ModelGraph
     switch link {
     case .identity: graph = builder.finish(numbers: sums)
     case .exponential:
       let powers = try builder.add(Exp(), name: "exp", from: sums)
       graph = builder.finish(numbers: powers, raw: sums)
+    case .softplus:
+      let intensities = try builder.add(Softplus(), name: "softplus", from: sums)
+      graph = builder.finish(numbers: intensities, raw: sums)
+    case .signedSquare:
+      let squares = try builder.add(SignedSquare(), name: "square", from: sums)
+      graph = builder.finish(numbers: squares, raw: sums)
     case .logistic(let factor):
       let scaled = try builder.scale(sums, by: factor)
       let shares = try builder.add(Sigmoid(), name: "logistic", from: scaled)
@@ -120,7 +149,7 @@ extension ImportedModel {
   private func checkLink() throws(TrainingError) {
     let expected: String
     switch link {
-    case .identity, .exponential, .logistic: return
+    case .identity, .exponential, .softplus, .signedSquare, .logistic: return
     case .binary, .sign:
       if outputs == 1 { return }
       expected = "one sum"

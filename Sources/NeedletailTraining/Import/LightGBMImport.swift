@@ -20,7 +20,7 @@ struct LightGBMImport {
   }
 
   /// Lines `key=value` between two markers.
-  private struct Section {
+  struct Section {
     let name: String
     var fields: [Substring: Substring] = [:]
 
@@ -70,12 +70,12 @@ struct LightGBMImport {
     }
   }
 
-  private let header: Section
+  let header: Section
   private let trees: [Section]
   /// Categories of the columns that were categorical in pandas, in the order of these columns.
-  private let pandasCategories: [[String]]
+  let pandasCategories: [[String]]
   private let isAverage: Bool
-  private let settings: ImportSettings
+  let settings: ImportSettings
 
   private init(_ text: String, _ settings: ImportSettings) throws(TrainingError) {
     self.settings = settings
@@ -170,12 +170,17 @@ struct LightGBMImport {
     model.columns = columns
     model.flushesTiny = true
     if isAverage { model.divisor = Double(iterations) }
+    var isLinear = false
+    for tree in trees where try tree.integer("is_linear", in: 0...1, default: 0) == 1 { isLinear = true }
+    var leaves = Leaves(isLinear: isLinear)
     for index in 0..<(iterations * outputs) {
-      model.trees.append(try tree(trees[index], output: index % outputs))
+      model.trees.append(try tree(trees[index], output: index % outputs, columns: columns, &leaves))
     }
+    var ensemble = try model.imported()
+    let linearLeaves = isLinear ? leaves.ordered(as: &ensemble) : nil
     return ImportedModel(
       source: "LightGBM, format \(version)", objective: objective, features: try features(columns), element: .float64,
-      ensemble: try model.imported(), outputs: outputs, link: link, notes: notes)
+      ensemble: ensemble, linearLeaves: linearLeaves, outputs: outputs, link: link, notes: notes)
   }
 
   /// Source: `ConvertOutput` of the classes in LightGBM's `src/objective`.
@@ -189,18 +194,16 @@ struct LightGBMImport {
       }
       return Float(number)
     }
-    if words.contains("sqrt") {
-      throw .importing(
-        "header: objective: expected sums that are the answers, found reg_sqrt, which squares them and is not known")
-    }
     let link: ImportedModel.Link
     switch words.first ?? "custom" {
-    case "regression", "regression_l2", "regression_l1", "huber", "fair", "quantile", "mape", "lambdarank",
-      "rank_xendcg", "custom", "none", "null", "na":
-      link = .identity
+    case "regression", "regression_l2", "regression_l1", "huber", "fair", "quantile", "mape":
+      // `reg_sqrt` fits signed square roots of the targets.
+      link = words.contains("sqrt") ? .signedSquare : .identity
+    case "lambdarank", "rank_xendcg", "custom", "none", "null", "na": link = .identity
     case "poisson", "gamma", "tweedie": link = .exponential
     case "binary": link = .binary(factor: try parameter("sigmoid"))
     case "cross_entropy", "xentropy": link = .logistic(factor: 1)
+    case "cross_entropy_lambda", "xentlambda": link = .softplus
     case "multiclass", "softmax": link = .softmax
     case "multiclassova", "multiclass_ova", "ova", "ovr": link = .oneVersusAll(factor: try parameter("sigmoid"))
     default:
@@ -218,17 +221,22 @@ struct LightGBMImport {
     return link
   }
 
-  private func tree(_ tree: Section, output: Int) throws(TrainingError) -> TreeModel.Tree {
+  private func tree(
+    _ tree: Section, output: Int, columns: Int, _ known: inout Leaves
+  ) throws(TrainingError) -> TreeModel.Tree {
     let leaves = try tree.integer("num_leaves", in: 1...Limits.treeNodesMax)
-    guard try tree.integer("is_linear", in: 0...1, default: 0) == 0 else {
-      throw .importing("\(tree.name): is_linear: expected constant leaves, found linear ones, which are not known")
-    }
-    let values = try tree.numbers("leaf_value", count: leaves)
     let splits = leaves - 1
-    // The library weighs by rows, not by hessians, where it explains. A tree of one leaf has no count.
+    // The library weighs by rows, not by hessians, where it explains. A tree of one leaf has no count. Answers of linear
+    // leaves are no sums along a path, so that weights would explain nothing.
     let counts =
-      leaves == 1 ? [1] : tree.fields["leaf_count"] == nil ? [] : try tree.numbers("leaf_count", count: leaves)
-    let leafNodes = values.map { TreeModel.Node.leaf([$0]) }
+      known.isLinear || (leaves > 1 && tree.fields["leaf_count"] == nil)
+      ? [] : leaves == 1 ? [1] : try tree.numbers("leaf_count", count: leaves)
+    let first = known.values.count
+    try known.add(tree, count: leaves, columns: columns)
+    let leafNodes = (0..<leaves).map { leaf in
+      // Linear leaves are called by their number until the order of the graph is known.
+      TreeModel.Node.leaf([known.isLinear ? Double(first + leaf) : known.values[first + leaf]])
+    }
     guard splits > 0 else { return .init(nodes: leafNodes, output: output, covers: counts) }
     let column = try tree.integers("split_feature", in: 0...Limits.columnsMax, count: splits)
     let threshold = try tree.numbers("threshold", count: splits)
@@ -255,6 +263,64 @@ struct LightGBMImport {
     }
     let covers = counts.isEmpty ? [] : [Double](repeating: 0, count: splits) + counts
     return .init(nodes: nodes + leafNodes, output: output, covers: covers)
+  }
+
+  /// Leaves of all trees in the order of the file, with their terms if some tree of the model is linear.
+  private struct Leaves {
+    let isLinear: Bool
+    private(set) var values: [Double] = []
+    private var linear = ImportedModel.LinearLeaves()
+    /// Place of each leaf's first term among all.
+    private var firstTerms: [Int] = []
+
+    init(isLinear: Bool) { self.isLinear = isLinear }
+
+    mutating func add(_ tree: Section, count: Int, columns: Int) throws(TrainingError) {
+      let added = try tree.numbers("leaf_value", count: count)
+      values += added
+      guard isLinear else { return }
+      guard try tree.integer("is_linear", in: 0...1, default: 0) == 1 else {
+        append(constants: added, termCounts: [Int](repeating: 0, count: count))
+        return
+      }
+      let termCounts = try tree.integers("num_features", in: 0...columns, count: count)
+      let terms = termCounts.reduce(0, +)
+      append(constants: try tree.numbers("leaf_const", count: count), termCounts: termCounts)
+      linear.termColumns += try tree.integers("leaf_features", in: 0...(columns - 1), count: terms).map { UInt32($0) }
+      linear.coefficients += try tree.numbers("leaf_coeff", count: terms)
+      for (key, numbers) in [
+        ("leaf_value", added), ("leaf_const", linear.constants.suffix(count)),
+        ("leaf_coeff", linear.coefficients.suffix(terms)),
+      ] as [(String, any Sequence<Double>)] {
+        if let number = numbers.first(where: { !$0.isFinite }) {
+          throw .importing("\(tree.name): \(key): expected finite numbers, found \(number)")
+        }
+      }
+    }
+
+    private mutating func append(constants: [Double], termCounts: [Int]) {
+      linear.constants += constants
+      for count in termCounts {
+        let first = firstTerms.last.map { $0 + Int(linear.termCounts[firstTerms.count - 1]) } ?? 0
+        firstTerms.append(first)
+        linear.termCounts.append(UInt32(count))
+      }
+    }
+
+    /// The terms in the order of the leaves of an ensemble, whose leaves are numbers of leaves and become values.
+    func ordered(as ensemble: inout TreeEnsemble) -> ImportedModel.LinearLeaves {
+      var ordered = ImportedModel.LinearLeaves()
+      for place in ensemble.leaves.indices {
+        let leaf = Int(ensemble.leaves[place])
+        ensemble.leaves[place] = values[leaf]
+        ordered.constants.append(linear.constants[leaf])
+        ordered.termCounts.append(linear.termCounts[leaf])
+        let terms = firstTerms[leaf]..<firstTerms[leaf] + Int(linear.termCounts[leaf])
+        ordered.termColumns += linear.termColumns[terms]
+        ordered.coefficients += linear.coefficients[terms]
+      }
+      return ordered
+    }
   }
 
   /// Treatment of missing values by a numeric split: bit 1 of its decision type is the default direction, and bits 2
@@ -309,80 +375,5 @@ struct LightGBMImport {
       }
       return members
     }
-  }
-
-  // MARK: - features
-
-  private func features(_ columns: Int) throws(TrainingError) -> [Feature] {
-    let names = header.fields["feature_names"]?.split(separator: " ").map { String($0) } ?? []
-    guard names.isEmpty || names.count == columns else {
-      throw .importing("header: feature_names: expected \(columns) names, found \(names.count)")
-    }
-    let categories = try categories(names)
-    return (0..<columns).map { column in
-      var kind = Feature.Kind.numeric
-      if let (categories, isOrdered) = categories[column] {
-        // What is none of the categories is missing for LightGBM. Splits by sets send both right; splits of ordered
-        // categories are numeric, where only a missing value takes its way.
-        kind = .categorical(categories: categories, unknown: isOrdered ? .refuse : .zeros)
-      }
-      return Feature(name: names.isEmpty ? "Column_\(column)" : names[column], kind: kind, missing: .impute)
-    }
-  }
-
-  /// Categories of pandas by column. The file has their lists, but says only in part to which columns they belong: its
-  /// header tells the codes of a column of categories, `0:1:2`, from the bounds of one of numbers, `[0:1]`, and says
-  /// `none` of a column without splits, whatever it holds. A column of codes may also be one of integers, without a list.
-  private func categories(
-    _ names: [String]
-  ) throws(TrainingError) -> [Int: (categories: [String], isOrdered: Bool)] {
-    let infos = header.fields["feature_infos"]?.split(separator: " ") ?? []
-    var places: [Int] = []
-    if settings.categoryColumns.isEmpty {
-      let lists = infos.indices.filter { infos[$0].first != "[" && infos[$0] != "none" }
-      let open = infos.indices.filter { infos[$0].first != "[" }
-      places = lists.count == pandasCategories.count ? lists : onlyPlaces(for: pandasCategories, among: open, infos)
-    } else {
-      for name in settings.categoryColumns {
-        guard let place = names.firstIndex(of: name) else {
-          throw .importing("--category-columns: expected names of features, found \(name.quotedForMessage)")
-        }
-        places.append(place)
-      }
-    }
-    guard pandasCategories.isEmpty || places.count == pandasCategories.count else {
-      throw .importing(
-        "pandas_categorical: expected a column for each of \(pandasCategories.count) lists, found \(places.count) that "
-          + "may be one; --category-columns names them in the order of the data frame")
-    }
-    var categories: [Int: (categories: [String], isOrdered: Bool)] = [:]
-    for (place, list) in zip(places, pandasCategories) {
-      let codes = place < infos.count ? infos[place].split(separator: ":").compactMap { Int($0) } : []
-      guard codes.allSatisfy({ $0 < list.count }) else {
-        throw .importing(
-          "feature_infos, column \(place): expected codes of \(list.count) categories, found \(codes.max() ?? 0); "
-            + "--category-columns names the columns of pandas_categorical in the order of the data frame")
-      }
-      categories[place] = (list, place < infos.count && infos[place].first == "[")
-    }
-    return categories
-  }
-
-  /// The columns of the lists, if their order and their codes leave one possibility; else all columns that may be one.
-  ///
-  /// Lists stand in the order of their columns, and a code is below the number of its list's categories. If each list
-  /// takes the first column that it can, and then from the other end the last, and both agree, no other way exists.
-  private func onlyPlaces(for lists: [[String]], among open: [Int], _ infos: [Substring]) -> [Int] {
-    let codesMax = open.map { place in infos[place].split(separator: ":").compactMap { Int($0) }.max() ?? -1 }
-    func taken(_ lists: [[String]], _ columns: [Int]) -> [Int] {
-      var places: [Int] = []
-      for column in columns where places.count < lists.count && codesMax[column] < lists[places.count].count {
-        places.append(open[column])
-      }
-      return places
-    }
-    let first = taken(lists, Array(open.indices))
-    let last = Array(taken(lists.reversed(), open.indices.reversed()).reversed())
-    return first.count == lists.count && first == last ? first : open
   }
 }

@@ -76,7 +76,8 @@ public struct ModelImport {
     let golden = try GoldenRecorder(model: model).record(
       typical: rows.indices.map { (number: $0 + 1, cells: rows[$0]) }, training: rows)
     let lineage = Lineage(
-      trainerVersion: needletailVersion, dataSHA256: "", configuration: "import: \(path)\n", seed: 0, parent: "",
+      trainerVersion: needletailVersion, dataSHA256: samples?.sha256 ?? "", configuration: "import: \(path)\n", seed: 0,
+      parent: "",
       family: "\(imported.source), \(imported.objective)", rows: 0, quantisation: "")
     return ImportedBundle(
       settings: settings, imported: imported, comparison: comparison,
@@ -100,8 +101,8 @@ public struct ModelImport {
     return bytes
   }
 
-  /// Recognises a file by its content and reads it.
-  static func parse(_ bytes: [UInt8], _ settings: ImportSettings) throws(TrainingError) -> ImportedModel {
+  /// Recognises a file by its content and reads it. The fuzzer's way in.
+  package static func parse(_ bytes: [UInt8], _ settings: ImportSettings) throws(TrainingError) -> ImportedModel {
     if LightGBMImport.recognises(bytes) { return try LightGBMImport.read(bytes, settings) }
     guard bytes.first == UInt8(ascii: "{") else {
       throw .importing(
@@ -154,6 +155,9 @@ public struct ImportedBundle {
       .init(
         "largest_difference",
         .section((comparison?.columns ?? []).map { .init($0.name, .number($0.largestDifference)) })),
+      .init(
+        "largest_relative_difference",
+        .section((comparison?.columns ?? []).map { .init($0.name, .number($0.largestRelativeDifference)) })),
       .init("notes", .list(notes.map { .text($0) })),
     ])
   }

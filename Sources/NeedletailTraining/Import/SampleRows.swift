@@ -1,17 +1,20 @@
 internal import Glibc
 internal import NeedletailCSV
-internal import NeedletailCore
+package import NeedletailCore
 internal import NeedletailCrypto
 internal import NeedletailEngine
 
 /// Raw rows for which an imported model is checked, and its answers recorded.
-struct SampleRows {
+package struct SampleRows {
   let rows: [[Cell]]
+  /// SHA-256 of the file, lower-case hexadecimal.
+  let sha256: String
 
   /// What the comparison with the library's answers found.
   struct Agreement {
     var rows: Int
-    var columns: [(name: String, largestDifference: Double, equal: Int)]
+    /// Differences are absolute, and relative to the library's number: absolute where that is 0.
+    var columns: [(name: String, largestDifference: Double, largestRelativeDifference: Double, equal: Int)]
 
     var words: String {
       columns.map { column in
@@ -60,6 +63,7 @@ struct SampleRows {
       rows.append(cells)
     }
     self.rows = rows
+    sha256 = Hex.text(hash.finalize())
   }
 
   /// A field that is no missing word without quotes.
@@ -109,6 +113,7 @@ struct SampleRows {
     for (index, column) in columns.enumerated() {
       var equal = 0
       var largest = 0.0
+      var largestRelative = 0.0
       for row in rows.indices {
         let text = expected[row][index]
         switch answers[column.output].answer {
@@ -129,9 +134,10 @@ struct SampleRows {
           }
           if Float(number) == Float(found) { equal += 1 }
           largest = max(largest, difference)
+          largestRelative = max(largestRelative, number == 0 ? difference : difference / abs(number))
         }
       }
-      agreement.columns.append((column.name, largest, equal))
+      agreement.columns.append((column.name, largest, largestRelative, equal))
     }
     return agreement
   }
@@ -196,7 +202,7 @@ struct SampleRows {
 
   /// Rows made for a model without data: each number is a threshold of its column or lies beside one, so that rows take
   /// many ways through the trees.
-  static func made(for model: ImportedModel) -> [[Cell]] {
+  package static func made(for model: ImportedModel) -> [[Cell]] {
     let columns = model.features.count
     var thresholds = [[Double]](repeating: [], count: columns)
     var split = 0

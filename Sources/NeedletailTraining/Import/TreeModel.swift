@@ -132,7 +132,8 @@ public struct TreeModel: Equatable, Sendable {
     /// Values of a leaf, once there was one.
     var width: Int?
     private let columns: Int
-    private var knownSets: [[UInt32]: UInt32] = [:]
+    /// Numbers of sets by their codes, ascending and each once.
+    private var knownSets: [[Int]: UInt32] = [:]
 
     init(ensemble: TreeEnsemble, columns: Int) {
       self.ensemble = ensemble
@@ -220,9 +221,12 @@ public struct TreeModel: Equatable, Sendable {
         throw TreeModelError(
           tree: place.tree, node: place.node, "category: expected 0 to \(Limits.categoriesMax - 1), found \(code)")
       }
-      var words = [UInt32](repeating: 0, count: (codes.max() ?? 0) / 32 + 1)
-      for code in codes { words[code / 32] |= 1 << UInt32(code % 32) }
-      if let known = knownSets[words] { return known }
+      // Looked up by the codes: words take 128 KiB for a code of 7 digits, and were hashed for each split.
+      let isAscending = zip(codes, codes.dropFirst()).allSatisfy(<)
+      let key = isAscending ? codes : Set(codes).sorted()
+      if let known = knownSets[key] { return known }
+      var words = [UInt32](repeating: 0, count: (key.last ?? 0) / 32 + 1)
+      for code in key { words[code / 32] |= 1 << UInt32(code % 32) }
       // A file of 100 bytes a split could otherwise ask for 128 KiB each.
       guard ensemble.setBits.count + words.count <= Limits.treeNodesMax else {
         throw TreeModelError(
@@ -232,7 +236,7 @@ public struct TreeModel: Equatable, Sendable {
       ensemble.setWords.append(UInt32(words.count))
       ensemble.setBits += words
       let number = UInt32(ensemble.setWords.count)
-      knownSets[words] = number
+      knownSets[key] = number
       return number
     }
   }

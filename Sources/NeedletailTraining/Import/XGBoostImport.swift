@@ -11,7 +11,8 @@ struct XGBoostImport {
   private let learner: ForeignField
   private let settings: ImportSettings
   private let columns: Int
-  private let version: String
+  /// Version of the library that wrote the file; empty before 1.0.
+  private let version: [Int]
 
   /// Whether a document is a model of XGBoost.
   static func recognises(_ document: ForeignField) -> Bool {
@@ -27,9 +28,14 @@ struct XGBoostImport {
     self.settings = settings
     let parameters = try learner.required("learner_model_param")
     columns = try parameters.required("num_feature").integer(in: 1...Limits.columnsMax)
-    let numbers = try document.optional("version")?.integers(in: 0...Int(Int32.max)) ?? []
-    version = numbers.isEmpty ? "before 1.0" : numbers.map { String($0) }.joined(separator: ".")
+    version = try document.optional("version")?.integers(in: 0...Int(Int32.max)) ?? []
   }
+
+  private var versionWords: String {
+    version.isEmpty ? "before 1.0" : version.map { String($0) }.joined(separator: ".")
+  }
+
+  private func isWritten(since major: Int, _ minor: Int) -> Bool { !version.lexicographicallyPrecedes([major, minor]) }
 
   private func model() throws(TrainingError) -> ImportedModel {
     let objective = try learner.required("objective", "name").text
@@ -37,7 +43,7 @@ struct XGBoostImport {
     let classes = try parameters.optional("num_class")?.integer(in: 0...Limits.columnsMax) ?? 0
     let targets = try parameters.optional("num_target")?.integer(in: 0...Limits.columnsMax) ?? 1
     let outputs = max(classes, targets, 1)
-    var (link, margin) = try Self.link(of: objective, at: learner.required("objective", "name"))
+    var (link, margin) = try link(of: objective, outputs: outputs, at: learner.required("objective", "name"))
     // Several labels of a row, each for itself.
     if case .binary(let factor) = link, targets > 1 { link = .logistic(factor: factor) }
     guard !link.isClassification || classes <= 1 || targets <= 1 else {
@@ -54,7 +60,7 @@ struct XGBoostImport {
     for index in 0..<kept { trees.trees.append(try tree(booster.trees[index], index, booster)) }
     trees.start = try start(parameters.required("base_score"), outputs: outputs, margin: margin)
     return ImportedModel(
-      source: "XGBoost \(version)", objective: objective, features: try features(booster), element: .float32,
+      source: "XGBoost \(versionWords)", objective: objective, features: try features(booster), element: .float32,
       ensemble: try trees.imported(), outputs: outputs, link: link, notes: notes)
   }
 
@@ -68,19 +74,30 @@ struct XGBoostImport {
   }
 
   /// Source: the classes of `src/objective` in XGBoost, `PredTransform` and `ProbToMargin` of each.
-  private static func link(
-    of objective: String, at field: ForeignField
+  private func link(
+    of objective: String, outputs: Int, at field: ForeignField
   ) throws(TrainingError) -> (ImportedModel.Link, Margin) {
     switch objective {
     case "reg:squarederror", "reg:linear", "reg:squaredlogerror", "reg:pseudohubererror", "reg:absoluteerror",
-      "reg:quantileerror", "reg:expectileerror", "rank:pairwise", "rank:ndcg", "rank:map":
-      (.identity, .identity)
-    case "reg:logistic": (.logistic(factor: 1), .logit)
-    case "binary:logistic": (.binary(factor: 1), .logit)
-    case "binary:logitraw": (.identity, .identity)
-    case "binary:hinge": (.sign, .identity)
-    case "count:poisson", "reg:gamma", "reg:tweedie", "survival:cox", "survival:aft": (.exponential, .logarithm)
-    case "multi:softprob", "multi:softmax": (.softmax, .identity)
+      "rank:pairwise", "rank:ndcg", "rank:map":
+      return (.identity, .identity)
+    case "reg:quantileerror":
+      guard outputs == 1 || !isWritten(since: 3, 4) else {
+        throw field.fault("one quantile: XGBoost sorts several since 3.4", found: "\(outputs) quantiles")
+      }
+      return (.identity, .identity)
+    case "reg:expectileerror":
+      guard outputs == 1 else {
+        throw field.fault("one expectile: XGBoost adds several up", found: "\(outputs) expectiles")
+      }
+      return (.identity, .identity)
+    case "reg:logistic": return (.logistic(factor: 1), .logit)
+    case "binary:logistic": return (.binary(factor: 1), .logit)
+    case "binary:logitraw": return (.identity, .identity)
+    case "binary:hinge": return (.sign, .identity)
+    case "count:poisson", "reg:gamma", "reg:tweedie", "survival:cox", "survival:aft":
+      return (.exponential, .logarithm)
+    case "multi:softprob", "multi:softmax": return (.softmax, .identity)
     default:
       throw field.fault(
         "an objective that this version of the trainer knows", found: objective.quotedForMessage)
@@ -110,7 +127,9 @@ struct XGBoostImport {
     let margins = scores.map { score in
       switch margin {
       case .identity: score
-      case .logit: -logf(1 / score - 1)
+      case .logit:
+        // Since 3.2 the library keeps the score that far from 0 and 1.
+        -logf(1 / (isWritten(since: 3, 2) ? min(max(score, 1e-6), 1 - 1e-6) : score) - 1)
       case .logarithm: logf(score)
       }
     }
@@ -181,6 +200,10 @@ struct XGBoostImport {
       }
       ends = Array(stride(from: 0, through: booster.trees.count, by: perIteration))
     }
+    guard ends.first == 0, ends.last == booster.trees.count, zip(ends, ends.dropFirst()).allSatisfy(<=) else {
+      throw booster.model.fault(
+        "iteration_indptr that ascends from 0 to \(booster.trees.count)", found: Self.list(ends))
+    }
     let iterations = ends.count - 1
     let best = try learner.optional("attributes")?.optional("best_iteration")?.integer(in: 0...Int(Int32.max))
     switch settings.iterations {
@@ -199,6 +222,11 @@ struct XGBoostImport {
       )
     case .all: return (booster.trees.count, [])
     }
+  }
+
+  /// The first few of some numbers.
+  private static func list(_ numbers: [Int]) -> String {
+    numbers.prefix(8).map { String($0) }.joined(separator: ", ") + (numbers.count > 8 ? ", …" : "")
   }
 
   private func tree(

@@ -262,7 +262,7 @@ public struct ResultsTable {
       }
       rows.append(row)
     }
-    var weights = ["weights", Figures.bytes(trained.fp32.tensorBytes)]
+    var weights = ["weights", Figures.bytes(trained.fp32.weightBytes)]
     var latency = ["one row", Figures.microseconds(trained.fp32.microsecondsPerRow)]
     if isQuantised {
       weights += [

@@ -637,6 +637,96 @@ void   needletail__v1__exp__free_unpacked
   assert(message->base.descriptor == &needletail__v1__exp__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   needletail__v1__softplus__init
+                     (Needletail__V1__Softplus         *message)
+{
+  static const Needletail__V1__Softplus init_value = NEEDLETAIL__V1__SOFTPLUS__INIT;
+  *message = init_value;
+}
+size_t needletail__v1__softplus__get_packed_size
+                     (const Needletail__V1__Softplus *message)
+{
+  assert(message->base.descriptor == &needletail__v1__softplus__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t needletail__v1__softplus__pack
+                     (const Needletail__V1__Softplus *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &needletail__v1__softplus__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t needletail__v1__softplus__pack_to_buffer
+                     (const Needletail__V1__Softplus *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &needletail__v1__softplus__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Needletail__V1__Softplus *
+       needletail__v1__softplus__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Needletail__V1__Softplus *)
+     protobuf_c_message_unpack (&needletail__v1__softplus__descriptor,
+                                allocator, len, data);
+}
+void   needletail__v1__softplus__free_unpacked
+                     (Needletail__V1__Softplus *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &needletail__v1__softplus__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   needletail__v1__signed_square__init
+                     (Needletail__V1__SignedSquare         *message)
+{
+  static const Needletail__V1__SignedSquare init_value = NEEDLETAIL__V1__SIGNED_SQUARE__INIT;
+  *message = init_value;
+}
+size_t needletail__v1__signed_square__get_packed_size
+                     (const Needletail__V1__SignedSquare *message)
+{
+  assert(message->base.descriptor == &needletail__v1__signed_square__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t needletail__v1__signed_square__pack
+                     (const Needletail__V1__SignedSquare *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &needletail__v1__signed_square__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t needletail__v1__signed_square__pack_to_buffer
+                     (const Needletail__V1__SignedSquare *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &needletail__v1__signed_square__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Needletail__V1__SignedSquare *
+       needletail__v1__signed_square__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Needletail__V1__SignedSquare *)
+     protobuf_c_message_unpack (&needletail__v1__signed_square__descriptor,
+                                allocator, len, data);
+}
+void   needletail__v1__signed_square__free_unpacked
+                     (Needletail__V1__SignedSquare *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &needletail__v1__signed_square__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 void   needletail__v1__arg_max__init
                      (Needletail__V1__ArgMax         *message)
 {
@@ -905,6 +995,51 @@ void   needletail__v1__tree_ensemble__free_unpacked
   if(!message)
     return;
   assert(message->base.descriptor == &needletail__v1__tree_ensemble__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   needletail__v1__linear_trees__init
+                     (Needletail__V1__LinearTrees         *message)
+{
+  static const Needletail__V1__LinearTrees init_value = NEEDLETAIL__V1__LINEAR_TREES__INIT;
+  *message = init_value;
+}
+size_t needletail__v1__linear_trees__get_packed_size
+                     (const Needletail__V1__LinearTrees *message)
+{
+  assert(message->base.descriptor == &needletail__v1__linear_trees__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t needletail__v1__linear_trees__pack
+                     (const Needletail__V1__LinearTrees *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &needletail__v1__linear_trees__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t needletail__v1__linear_trees__pack_to_buffer
+                     (const Needletail__V1__LinearTrees *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &needletail__v1__linear_trees__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Needletail__V1__LinearTrees *
+       needletail__v1__linear_trees__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Needletail__V1__LinearTrees *)
+     protobuf_c_message_unpack (&needletail__v1__linear_trees__descriptor,
+                                allocator, len, data);
+}
+void   needletail__v1__linear_trees__free_unpacked
+                     (Needletail__V1__LinearTrees *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &needletail__v1__linear_trees__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
 void   needletail__v1__reshape__init
@@ -2089,7 +2224,7 @@ const ProtobufCMessageDescriptor needletail__v1__value__descriptor =
   (ProtobufCMessageInit) needletail__v1__value__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor needletail__v1__node__field_descriptors[19] =
+static const ProtobufCFieldDescriptor needletail__v1__node__field_descriptors[22] =
 {
   {
     "name",
@@ -2319,6 +2454,42 @@ static const ProtobufCFieldDescriptor needletail__v1__node__field_descriptors[19
     0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "softplus",
+    20,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Needletail__V1__Node, operation_case),
+    offsetof(Needletail__V1__Node, softplus),
+    &needletail__v1__softplus__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "signed_square",
+    21,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Needletail__V1__Node, operation_case),
+    offsetof(Needletail__V1__Node, signed_square),
+    &needletail__v1__signed_square__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "linear_trees",
+    22,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Needletail__V1__Node, operation_case),
+    offsetof(Needletail__V1__Node, linear_trees),
+    &needletail__v1__linear_trees__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned needletail__v1__node__field_indices_by_name[] = {
   12,   /* field[12] = add */
@@ -2331,6 +2502,7 @@ static const unsigned needletail__v1__node__field_indices_by_name[] = {
   3,   /* field[3] = impute */
   1,   /* field[1] = input */
   10,   /* field[10] = inputs */
+  21,   /* field[21] = linear_trees */
   0,   /* field[0] = name */
   5,   /* field[5] = one_hot */
   2,   /* field[2] = output */
@@ -2338,13 +2510,15 @@ static const unsigned needletail__v1__node__field_indices_by_name[] = {
   15,   /* field[15] = reshape */
   14,   /* field[14] = select_columns */
   8,   /* field[8] = sigmoid */
+  20,   /* field[20] = signed_square */
   7,   /* field[7] = softmax */
+  19,   /* field[19] = softplus */
   17,   /* field[17] = tree_ensemble */
 };
 static const ProtobufCIntRange needletail__v1__node__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 19 }
+  { 0, 22 }
 };
 const ProtobufCMessageDescriptor needletail__v1__node__descriptor =
 {
@@ -2354,7 +2528,7 @@ const ProtobufCMessageDescriptor needletail__v1__node__descriptor =
   "Needletail__V1__Node",
   "needletail.v1",
   sizeof(Needletail__V1__Node),
-  19,
+  22,
   needletail__v1__node__field_descriptors,
   needletail__v1__node__field_indices_by_name,
   1,  needletail__v1__node__number_ranges,
@@ -2630,6 +2804,42 @@ const ProtobufCMessageDescriptor needletail__v1__exp__descriptor =
   needletail__v1__exp__field_indices_by_name,
   0,  needletail__v1__exp__number_ranges,
   (ProtobufCMessageInit) needletail__v1__exp__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+#define needletail__v1__softplus__field_descriptors NULL
+#define needletail__v1__softplus__field_indices_by_name NULL
+#define needletail__v1__softplus__number_ranges NULL
+const ProtobufCMessageDescriptor needletail__v1__softplus__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "needletail.v1.Softplus",
+  "Softplus",
+  "Needletail__V1__Softplus",
+  "needletail.v1",
+  sizeof(Needletail__V1__Softplus),
+  0,
+  needletail__v1__softplus__field_descriptors,
+  needletail__v1__softplus__field_indices_by_name,
+  0,  needletail__v1__softplus__number_ranges,
+  (ProtobufCMessageInit) needletail__v1__softplus__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+#define needletail__v1__signed_square__field_descriptors NULL
+#define needletail__v1__signed_square__field_indices_by_name NULL
+#define needletail__v1__signed_square__number_ranges NULL
+const ProtobufCMessageDescriptor needletail__v1__signed_square__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "needletail.v1.SignedSquare",
+  "SignedSquare",
+  "Needletail__V1__SignedSquare",
+  "needletail.v1",
+  sizeof(Needletail__V1__SignedSquare),
+  0,
+  needletail__v1__signed_square__field_descriptors,
+  needletail__v1__signed_square__field_indices_by_name,
+  0,  needletail__v1__signed_square__number_ranges,
+  (ProtobufCMessageInit) needletail__v1__signed_square__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
 #define needletail__v1__arg_max__field_descriptors NULL
@@ -3006,6 +3216,96 @@ const ProtobufCMessageDescriptor needletail__v1__tree_ensemble__descriptor =
   needletail__v1__tree_ensemble__field_indices_by_name,
   1,  needletail__v1__tree_ensemble__number_ranges,
   (ProtobufCMessageInit) needletail__v1__tree_ensemble__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor needletail__v1__linear_trees__field_descriptors[5] =
+{
+  {
+    "trees",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__LinearTrees, trees),
+    &needletail__v1__tree_ensemble__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "constant",
+    2,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_DOUBLE,
+    offsetof(Needletail__V1__LinearTrees, n_constant),
+    offsetof(Needletail__V1__LinearTrees, constant),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "terms",
+    3,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(Needletail__V1__LinearTrees, n_terms),
+    offsetof(Needletail__V1__LinearTrees, terms),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "column",
+    4,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(Needletail__V1__LinearTrees, n_column),
+    offsetof(Needletail__V1__LinearTrees, column),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "coefficient",
+    5,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_DOUBLE,
+    offsetof(Needletail__V1__LinearTrees, n_coefficient),
+    offsetof(Needletail__V1__LinearTrees, coefficient),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned needletail__v1__linear_trees__field_indices_by_name[] = {
+  4,   /* field[4] = coefficient */
+  3,   /* field[3] = column */
+  1,   /* field[1] = constant */
+  2,   /* field[2] = terms */
+  0,   /* field[0] = trees */
+};
+static const ProtobufCIntRange needletail__v1__linear_trees__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 5 }
+};
+const ProtobufCMessageDescriptor needletail__v1__linear_trees__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "needletail.v1.LinearTrees",
+  "LinearTrees",
+  "Needletail__V1__LinearTrees",
+  "needletail.v1",
+  sizeof(Needletail__V1__LinearTrees),
+  5,
+  needletail__v1__linear_trees__field_descriptors,
+  needletail__v1__linear_trees__field_indices_by_name,
+  1,  needletail__v1__linear_trees__number_ranges,
+  (ProtobufCMessageInit) needletail__v1__linear_trees__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
 static const ProtobufCFieldDescriptor needletail__v1__reshape__field_descriptors[1] =

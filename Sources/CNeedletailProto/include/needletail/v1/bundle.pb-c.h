@@ -30,12 +30,15 @@ typedef struct Needletail__V1__Dense Needletail__V1__Dense;
 typedef struct Needletail__V1__Softmax Needletail__V1__Softmax;
 typedef struct Needletail__V1__Sigmoid Needletail__V1__Sigmoid;
 typedef struct Needletail__V1__Exp Needletail__V1__Exp;
+typedef struct Needletail__V1__Softplus Needletail__V1__Softplus;
+typedef struct Needletail__V1__SignedSquare Needletail__V1__SignedSquare;
 typedef struct Needletail__V1__ArgMax Needletail__V1__ArgMax;
 typedef struct Needletail__V1__Add Needletail__V1__Add;
 typedef struct Needletail__V1__Concat Needletail__V1__Concat;
 typedef struct Needletail__V1__SelectColumns Needletail__V1__SelectColumns;
 typedef struct Needletail__V1__Clip Needletail__V1__Clip;
 typedef struct Needletail__V1__TreeEnsemble Needletail__V1__TreeEnsemble;
+typedef struct Needletail__V1__LinearTrees Needletail__V1__LinearTrees;
 typedef struct Needletail__V1__Reshape Needletail__V1__Reshape;
 typedef struct Needletail__V1__Output Needletail__V1__Output;
 typedef struct Needletail__V1__WeightTensor Needletail__V1__WeightTensor;
@@ -328,7 +331,10 @@ typedef enum {
   NEEDLETAIL__V1__NODE__OPERATION_RESHAPE = 16,
   NEEDLETAIL__V1__NODE__OPERATION_CLIP = 17,
   NEEDLETAIL__V1__NODE__OPERATION_TREE_ENSEMBLE = 18,
-  NEEDLETAIL__V1__NODE__OPERATION_EXP = 19
+  NEEDLETAIL__V1__NODE__OPERATION_EXP = 19,
+  NEEDLETAIL__V1__NODE__OPERATION_SOFTPLUS = 20,
+  NEEDLETAIL__V1__NODE__OPERATION_SIGNED_SQUARE = 21,
+  NEEDLETAIL__V1__NODE__OPERATION_LINEAR_TREES = 22
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(NEEDLETAIL__V1__NODE__OPERATION__CASE)
 } Needletail__V1__Node__OperationCase;
 
@@ -362,6 +368,9 @@ struct  Needletail__V1__Node
     Needletail__V1__Clip *clip;
     Needletail__V1__TreeEnsemble *tree_ensemble;
     Needletail__V1__Exp *exp;
+    Needletail__V1__Softplus *softplus;
+    Needletail__V1__SignedSquare *signed_square;
+    Needletail__V1__LinearTrees *linear_trees;
   };
 };
 #define NEEDLETAIL__V1__NODE__INIT \
@@ -461,6 +470,30 @@ struct  Needletail__V1__Exp
 };
 #define NEEDLETAIL__V1__EXP__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__exp__descriptor) \
+     }
+
+
+/*
+ * y = log(1 + exp(x)), per element.
+ */
+struct  Needletail__V1__Softplus
+{
+  ProtobufCMessage base;
+};
+#define NEEDLETAIL__V1__SOFTPLUS__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__softplus__descriptor) \
+     }
+
+
+/*
+ * y = x · |x|, per element.
+ */
+struct  Needletail__V1__SignedSquare
+{
+  ProtobufCMessage base;
+};
+#define NEEDLETAIL__V1__SIGNED_SQUARE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__signed_square__descriptor) \
      }
 
 
@@ -610,6 +643,39 @@ struct  Needletail__V1__TreeEnsemble
 #define NEEDLETAIL__V1__TREE_ENSEMBLE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__tree_ensemble__descriptor) \
     , NEEDLETAIL__V1__TREE_COMPARISON__BELOW, NEEDLETAIL__V1__DATA_TYPE__DATA_TYPE_UNSPECIFIED, 0, 0,NULL, 0,NULL, {0,NULL}, 0,NULL, 0,NULL, 0,NULL, 0, 0,NULL, 0,NULL, 0,NULL, 0,NULL, 0, 0,NULL }
+
+
+/*
+ * Decision trees with linear leaves, as LightGBM's `linear_tree` grows them: a leaf answers its constant plus the sum of
+ * coefficients times columns, term after term in fp64. A message of its own, for a reader that knows only TreeEnsemble
+ * must refuse such a model, and not answer without the terms.
+ */
+struct  Needletail__V1__LinearTrees
+{
+  ProtobufCMessage base;
+  /*
+   * What each leaf answers for a row that lacks one of the columns that its terms ask for. Sums are FLOAT64 and
+   * leaf_width is 1.
+   */
+  Needletail__V1__TreeEnsemble *trees;
+  /*
+   * One for each leaf, in the order of the leaves in `trees`.
+   */
+  size_t n_constant;
+  double *constant;
+  /*
+   * Number of terms of each leaf, and the terms of all leaves one after the other.
+   */
+  size_t n_terms;
+  uint32_t *terms;
+  size_t n_column;
+  uint32_t *column;
+  size_t n_coefficient;
+  double *coefficient;
+};
+#define NEEDLETAIL__V1__LINEAR_TREES__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__linear_trees__descriptor) \
+    , NULL, 0,NULL, 0,NULL, 0,NULL, 0,NULL }
 
 
 /*
@@ -1152,6 +1218,44 @@ Needletail__V1__Exp *
 void   needletail__v1__exp__free_unpacked
                      (Needletail__V1__Exp *message,
                       ProtobufCAllocator *allocator);
+/* Needletail__V1__Softplus methods */
+void   needletail__v1__softplus__init
+                     (Needletail__V1__Softplus         *message);
+size_t needletail__v1__softplus__get_packed_size
+                     (const Needletail__V1__Softplus   *message);
+size_t needletail__v1__softplus__pack
+                     (const Needletail__V1__Softplus   *message,
+                      uint8_t             *out);
+size_t needletail__v1__softplus__pack_to_buffer
+                     (const Needletail__V1__Softplus   *message,
+                      ProtobufCBuffer     *buffer);
+Needletail__V1__Softplus *
+       needletail__v1__softplus__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   needletail__v1__softplus__free_unpacked
+                     (Needletail__V1__Softplus *message,
+                      ProtobufCAllocator *allocator);
+/* Needletail__V1__SignedSquare methods */
+void   needletail__v1__signed_square__init
+                     (Needletail__V1__SignedSquare         *message);
+size_t needletail__v1__signed_square__get_packed_size
+                     (const Needletail__V1__SignedSquare   *message);
+size_t needletail__v1__signed_square__pack
+                     (const Needletail__V1__SignedSquare   *message,
+                      uint8_t             *out);
+size_t needletail__v1__signed_square__pack_to_buffer
+                     (const Needletail__V1__SignedSquare   *message,
+                      ProtobufCBuffer     *buffer);
+Needletail__V1__SignedSquare *
+       needletail__v1__signed_square__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   needletail__v1__signed_square__free_unpacked
+                     (Needletail__V1__SignedSquare *message,
+                      ProtobufCAllocator *allocator);
 /* Needletail__V1__ArgMax methods */
 void   needletail__v1__arg_max__init
                      (Needletail__V1__ArgMax         *message);
@@ -1265,6 +1369,25 @@ Needletail__V1__TreeEnsemble *
                       const uint8_t       *data);
 void   needletail__v1__tree_ensemble__free_unpacked
                      (Needletail__V1__TreeEnsemble *message,
+                      ProtobufCAllocator *allocator);
+/* Needletail__V1__LinearTrees methods */
+void   needletail__v1__linear_trees__init
+                     (Needletail__V1__LinearTrees         *message);
+size_t needletail__v1__linear_trees__get_packed_size
+                     (const Needletail__V1__LinearTrees   *message);
+size_t needletail__v1__linear_trees__pack
+                     (const Needletail__V1__LinearTrees   *message,
+                      uint8_t             *out);
+size_t needletail__v1__linear_trees__pack_to_buffer
+                     (const Needletail__V1__LinearTrees   *message,
+                      ProtobufCBuffer     *buffer);
+Needletail__V1__LinearTrees *
+       needletail__v1__linear_trees__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   needletail__v1__linear_trees__free_unpacked
+                     (Needletail__V1__LinearTrees *message,
                       ProtobufCAllocator *allocator);
 /* Needletail__V1__Reshape methods */
 void   needletail__v1__reshape__init
@@ -1598,6 +1721,12 @@ typedef void (*Needletail__V1__Sigmoid_Closure)
 typedef void (*Needletail__V1__Exp_Closure)
                  (const Needletail__V1__Exp *message,
                   void *closure_data);
+typedef void (*Needletail__V1__Softplus_Closure)
+                 (const Needletail__V1__Softplus *message,
+                  void *closure_data);
+typedef void (*Needletail__V1__SignedSquare_Closure)
+                 (const Needletail__V1__SignedSquare *message,
+                  void *closure_data);
 typedef void (*Needletail__V1__ArgMax_Closure)
                  (const Needletail__V1__ArgMax *message,
                   void *closure_data);
@@ -1615,6 +1744,9 @@ typedef void (*Needletail__V1__Clip_Closure)
                   void *closure_data);
 typedef void (*Needletail__V1__TreeEnsemble_Closure)
                  (const Needletail__V1__TreeEnsemble *message,
+                  void *closure_data);
+typedef void (*Needletail__V1__LinearTrees_Closure)
+                 (const Needletail__V1__LinearTrees *message,
                   void *closure_data);
 typedef void (*Needletail__V1__Reshape_Closure)
                  (const Needletail__V1__Reshape *message,
@@ -1695,12 +1827,15 @@ extern const ProtobufCMessageDescriptor needletail__v1__dense__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__softmax__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__sigmoid__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__exp__descriptor;
+extern const ProtobufCMessageDescriptor needletail__v1__softplus__descriptor;
+extern const ProtobufCMessageDescriptor needletail__v1__signed_square__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__arg_max__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__add__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__concat__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__select_columns__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__clip__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__tree_ensemble__descriptor;
+extern const ProtobufCMessageDescriptor needletail__v1__linear_trees__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__reshape__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__output__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__weight_tensor__descriptor;

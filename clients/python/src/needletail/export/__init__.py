@@ -65,8 +65,10 @@ def export(model: Any, path: str | os.PathLike[str], data: Any = None) -> list[s
     elif library == "catboost":
         model.save_model(path, format="json", pool=_catboost_pool(model, data))
     elif library == "sklearn":
+        # Whole before the file is opened: a model that is refused leaves what stood there.
+        text = json.dumps(_sklearn.document(model, names), allow_nan=False)
         with open(path, "w", encoding="utf-8") as file:
-            json.dump(_sklearn.document(model, names), file, allow_nan=False)
+            file.write(text)
     else:
         raise TypeError(
             f"expected a model of scikit-learn, XGBoost, LightGBM or CatBoost, found {type(model).__qualname__}"
@@ -125,24 +127,51 @@ def _write_csv(path: str, header: Sequence[str], rows: Sequence[Sequence[str]]) 
 
 
 def _answers(model: Any, library: str, data: Any) -> tuple[list[str], list[list[str]]]:
-    """What the library itself answers for the rows, as the columns that ``--expected`` takes."""
-    if library == "xgboost" and not hasattr(model, "get_booster"):
-        import xgboost
+    """What the library itself answers for the rows, as the columns that ``--expected`` takes.
 
-        return _table({"raw": model.predict(xgboost.DMatrix(data), output_margin=True)})
-    if library == "lightgbm" and not hasattr(model, "booster_"):
-        raw = model.predict(data, raw_score=True)
-        if "\naverage_output\n" in model.model_to_string():
-            # Scores of a random forest are sums, of which only the answers are the mean.
-            raw = raw / (model.best_iteration if model.best_iteration > 0 else model.current_iteration())
-        return _table({"raw": raw})
+    The sums before the link are among them wherever the library tells them: they show that every bit is right, where
+    answers behind a link may differ in the last one.
+    """
+    columns: dict[str, Any] = {}
+    raw = _raw(model, data)
+    if raw is not None:
+        columns["raw"] = raw
+    # Boosters of XGBoost and LightGBM answer as their objective says; their sums tell all.
+    if library in ("xgboost", "lightgbm") and not hasattr(model, "get_params"):
+        return _table(columns)
     if hasattr(model, "predict_proba") and getattr(model, "classes_", None) is not None:
         probabilities = model.predict_proba(data)
         names = [category_name(label) for label in model.classes_]
-        return _table({f"p_{name}": probabilities[:, index] for index, name in enumerate(names)})
-    if hasattr(model, "score_samples"):
-        return _table({"prediction": -model.score_samples(data)})
-    return _table({"prediction": model.predict(data)})
+        columns.update({f"p_{name}": probabilities[:, index] for index, name in enumerate(names)})
+    elif hasattr(model, "score_samples"):
+        columns["prediction"] = -model.score_samples(data)
+    else:
+        columns["prediction"] = model.predict(data)
+    return _table(columns)
+
+
+def _raw(model: Any, data: Any) -> Any:
+    """The sums of the trees before the link; None where the library does not tell them."""
+    last = model.steps[-1][1] if type(model).__name__ == "Pipeline" else model
+    library = type(last).__module__.split(".")[0]
+    if library == "xgboost":
+        if hasattr(last, "get_booster"):
+            return model.predict(data, output_margin=True)
+        import xgboost
+
+        return model.predict(xgboost.DMatrix(data, enable_categorical=True), output_margin=True)
+    if library == "lightgbm":
+        raw = model.predict(data, raw_score=True)
+        booster = getattr(last, "booster_", last)
+        if "\naverage_output\n" in booster.model_to_string():
+            # Scores of a random forest are sums, of which only the answers are the mean.
+            raw = raw / (booster.best_iteration if booster.best_iteration > 0 else booster.current_iteration())
+        return raw
+    if library == "catboost":
+        return model.predict(data, prediction_type="RawFormulaVal")
+    if type(last).__name__ in ("GradientBoostingClassifier", "HistGradientBoostingClassifier"):
+        return model.decision_function(data)
+    return None
 
 
 def _table(columns: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
