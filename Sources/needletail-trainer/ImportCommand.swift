@@ -53,23 +53,9 @@ struct ImportCommand: ParsableCommand {
   @Option(name: .shortAndLong, help: ArgumentHelp("Where to write; else NAME.ntb.", valueName: "file"))
   var output: String?
 
-  @Option(help: ArgumentHelp("A store to publish into.", valueName: "store"))
-  var publish: String?
-
-  @Option(help: ArgumentHelp("Signs the bundle; see: needletail bundle keygen.", valueName: "file"))
-  var key: String?
-
-  @Option(help: ArgumentHelp("The version; else the next free one of the store, or 1.", valueName: "n"))
-  var version: UInt64?
-
-  @Flag(name: .shortAndLong, help: "Prints nothing unless something is wrong.")
-  var quiet = false
-
-  @Flag(help: "Prints the result as JSON.")
-  var json = false
+  @OptionGroup var bundleOptions: BundleOptions
 
   func validate() throws {
-    if version == 0 { throw ValidationError("--version: expected a number from 1, found 0") }
     if expected != nil, data == nil { throw ValidationError("--expected: expected --data with the rows, found none") }
   }
 
@@ -77,11 +63,9 @@ struct ImportCommand: ParsableCommand {
 
   private func runTyped() throws(TrainingError) {
     let settings = try settings()
-    let keys = try Publishing.keys(key)
-    let version = try Publishing.version(self.version, of: settings.model, store: publish)
-    let isSilent = quiet || json
+    let (keys, version) = try bundleOptions.resolve(for: settings.model)
     let observer = RunObserver(stage: { text in
-      if !isSilent { FileHandle.standardError.write(Data((text + "\n").utf8)) }
+      if bundleOptions.showsProgress { FileHandle.standardError.write(Data((text + "\n").utf8)) }
     })
     let imported = try ModelImport(path: file, settings: settings, observer: observer).run()
     let bytes = try imported.encode(version: version, signing: keys)
@@ -91,15 +75,12 @@ struct ImportCommand: ParsableCommand {
     } catch {
       throw TrainingError(.output, "\(path): expected to write it, found: \(error)")
     }
-    var published: String?
-    if let publish {
-      published = try Publishing.publish(bytes, model: settings.model, version: version, store: publish)
-    }
-    if json {
+    let published = try bundleOptions.publish(bytes, model: settings.model, version: version)
+    if bundleOptions.json {
       var report = imported.report(version: version, bundleBytes: bytes.count).adding("bundle", .text(path))
       if let published { report = report.adding("published", .text(published)) }
       print(report.json, terminator: "")
-    } else if !quiet {
+    } else if !bundleOptions.quiet {
       var paths = [(label: "bundle", path: path + (keys.isEmpty ? " (unsigned)" : ""))]
       if let published { paths.append((label: "published", path: published)) }
       let table = ResultsTable(terminal: Terminal(descriptor: 1))

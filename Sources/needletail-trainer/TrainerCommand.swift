@@ -65,41 +65,24 @@ struct TrainCommand: ParsableCommand {
   @Option(help: ArgumentHelp("Where to write; else MODEL.out in the current directory.", valueName: "dir"))
   var output: String?
 
-  @Option(help: ArgumentHelp("A store to publish into.", valueName: "store"))
-  var publish: String?
-
-  @Option(help: ArgumentHelp("Signs the bundle; see: needletail bundle keygen.", valueName: "file"))
-  var key: String?
-
-  @Option(help: ArgumentHelp("The version; else the next free one of the store, or 1.", valueName: "n"))
-  var version: UInt64?
-
-  @Flag(name: .shortAndLong, help: "Prints nothing unless something is wrong.")
-  var quiet = false
-
-  @Flag(help: "Prints the figures as JSON.")
-  var json = false
+  @OptionGroup var bundleOptions: BundleOptions
 
   @Flag(help: "Prints the run file with --set and all defaults merged in, and stops.")
   var printConfig = false
-
-  func validate() throws {
-    if version == 0 { throw ValidationError("--version: expected a number from 1, found 0") }
-  }
 
   func run() throws { try perform(runTyped) }
 
   private func runTyped() throws(TrainingError) {
     let configuration = try RunConfiguration.load(path: file, sets: sets)
     if printConfig {
-      print(json ? configuration.document.json : configuration.document.yaml, terminator: "")
+      let document = configuration.document
+      print(bundleOptions.json ? document.json : document.yaml, terminator: "")
       return
     }
     // A key or version that is wrong should show before an hour of training, not after.
-    let keys = try Publishing.keys(key)
-    let version = try Publishing.version(self.version, of: configuration.model, store: publish)
+    let (keys, version) = try bundleOptions.resolve(for: configuration.model)
 
-    let console = Console(isSilent: quiet || json)
+    let console = Console(isSilent: !bundleOptions.showsProgress)
     let trained = try TrainingRun(configuration, observer: console.observer).run()
     console.finish()
     let bundle = try trained.encode(version: version, signing: keys)
@@ -108,14 +91,13 @@ struct TrainCommand: ParsableCommand {
     try files.write(trained, bundle: bundle, metrics: metrics)
 
     var paths = [(label: "bundle", path: files.bundlePath + (keys.isEmpty ? " (unsigned)" : ""))]
-    if let publish {
-      let path = try Publishing.publish(bundle, model: configuration.model, version: version, store: publish)
+    if let path = try bundleOptions.publish(bundle, model: configuration.model, version: version) {
       paths.append((label: "published", path: path))
       metrics = metrics.adding("published", .text(path))
     }
-    if json {
+    if bundleOptions.json {
       print(metrics.adding("bundle", .text(files.bundlePath)).json, terminator: "")
-    } else if !quiet {
+    } else if !bundleOptions.quiet {
       let table = ResultsTable(terminal: Terminal(descriptor: 1))
       print(table.render(trained, version: version, bundleBytes: bundle.count, paths: paths), terminator: "")
     }
