@@ -317,6 +317,14 @@ if isFuzzing {
   ]
 }
 
+// Runs plans for Tests/peers/run trees, which builds it.
+if Context.environment["NEEDLETAIL_PEERS"] != nil {
+  package.targets.append(
+    .executableTarget(
+      name: "needletail-tree-timer", dependencies: ["NeedletailBundle", "NeedletailCore", "NeedletailEngine"],
+      path: "Tests/peers/trees/timer", swiftSettings: swiftSettings))
+}
+
 // The handbook, built by Tests/handbook/run only. The package then holds nothing else, so that building the
 // documentation neither fetches the product's dependencies nor compiles the product, and no other build pays for it.
 if Context.environment["NEEDLETAIL_HANDBOOK"] != nil {

@@ -5,7 +5,8 @@
 //                                                    at a time; an answer is as long as its first four bytes
 //                                                    say. The ports take turns of so many calls, so that what
 //                                                    else the machine does troubles all alike. Prints a line a
-//                                                    turn: each port's p50 of a round trip in microseconds
+//                                                    turn: each port's p50 of a round trip in microseconds.
+//                                                    PORT=FILE sends another call to that port
 //
 //   echo load PORT FILE CONNECTIONS SECONDS          sends the call in FILE, of HTTP or a frame, over and over,
 //                                                    the next one when an answer is whole; prints answers a
@@ -135,12 +136,14 @@ static void call(int poller, int connection, const char *request, size_t request
 
 static void measure(const char *path, size_t calls, size_t turns, int ports_count, char **ports) {
   enum { PORTS_MAX = 8 };
-  static char request[BYTES_MAX];
-  size_t request_bytes = contents(path, request);
+  static char requests[PORTS_MAX][BYTES_MAX];
+  size_t request_bytes[PORTS_MAX];
   double *times = malloc(calls * sizeof *times);
   int connections[PORTS_MAX], pollers[PORTS_MAX];
   if (!times || !calls || ports_count > PORTS_MAX) fail("calls or ports");
   for (int i = 0; i < ports_count; i++) {
+    const char *own = strchr(ports[i], '=');
+    request_bytes[i] = contents(own ? own + 1 : path, requests[i]);
     connections[i] = connected(atoi(ports[i]));
     pollers[i] = epoll_create1(0);
     struct epoll_event event = {.events = EPOLLIN};
@@ -149,10 +152,10 @@ static void measure(const char *path, size_t calls, size_t turns, int ports_coun
   for (size_t turn = 0; turn < turns; turn++) {
     for (int i = 0; i < ports_count; i++) {
       // A tenth more calls warm the caches that the last turn has used.
-      for (size_t j = 0; j < calls / 10; j++) call(pollers[i], connections[i], request, request_bytes);
+      for (size_t j = 0; j < calls / 10; j++) call(pollers[i], connections[i], requests[i], request_bytes[i]);
       for (size_t j = 0; j < calls; j++) {
         double start = microseconds();
-        call(pollers[i], connections[i], request, request_bytes);
+        call(pollers[i], connections[i], requests[i], request_bytes[i]);
         times[j] = microseconds() - start;
       }
       qsort(times, calls, sizeof *times, compare);
