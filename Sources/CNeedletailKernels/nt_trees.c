@@ -31,8 +31,13 @@ size_t nt_trees_layouts(nt_isa isa, const nt_trees_layout **layouts) {
     layouts[count++] = &nt_trees_rows__avx512vbmi;
     layouts[count++] = &nt_trees_any_rows__avx512vbmi;
     layouts[count++] = &nt_trees_merged__avx512vbmi;
+    layouts[count++] = &nt_trees_oblivious_lanes__avx512vbmi;
+    layouts[count++] = &nt_trees_oblivious_rows__avx512vbmi;
   } else if (isa != NT_ISA_SCALAR) {
+    layouts[count++] = &nt_trees_lanes__avx2;
     layouts[count++] = &nt_trees_rows__avx2;
+    layouts[count++] = &nt_trees_oblivious_lanes__avx2;
+    layouts[count++] = &nt_trees_oblivious_rows__avx2;
   }
 #elif defined(NT_ARM64)
   if (isa != NT_ISA_SCALAR) layouts[count++] = &nt_trees_rows__neon;

@@ -113,7 +113,9 @@ bool nt_trees_has_vbmi(void);
 extern const nt_trees_layout nt_trees_nodes, nt_trees_complete;
 #if defined(NT_X86)
 extern const nt_trees_layout nt_trees_lanes__avx512vbmi, nt_trees_blocks__avx512vbmi, nt_trees_any_lanes__avx512vbmi,
-    nt_trees_rows__avx512vbmi, nt_trees_any_rows__avx512vbmi, nt_trees_merged__avx512vbmi, nt_trees_rows__avx2;
+    nt_trees_rows__avx512vbmi, nt_trees_any_rows__avx512vbmi, nt_trees_merged__avx512vbmi, nt_trees_lanes__avx2,
+    nt_trees_rows__avx2, nt_trees_oblivious_lanes__avx512vbmi, nt_trees_oblivious_rows__avx512vbmi,
+    nt_trees_oblivious_lanes__avx2, nt_trees_oblivious_rows__avx2;
 #elif defined(NT_ARM64)
 extern const nt_trees_layout nt_trees_rows__neon;
 #endif

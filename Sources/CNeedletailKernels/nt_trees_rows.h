@@ -66,6 +66,25 @@ NT_INLINE size_t nt_rows_bytes(const nt_forest *forest, bool has_planes) {
 
 /// - Parameter flip: what ranks are combined with by exclusive or, after 1 is taken off where it is not 0: for
 ///   instruction sets that compare signed bytes for `greater` only.
+NT_INLINE nt_comparison nt_comparison_of(const nt_tree_node *node, uint32_t block_rows, uint8_t flip) {
+  uint8_t number = (uint8_t)((node->rank - (flip != 0)) ^ flip);
+  return (nt_comparison){number * 0x01010101u, node->input * block_rows};
+}
+
+/// Value `w` of the 2^depth exits of a tree, as numbers or as byte planes.
+NT_INLINE void nt_rows_pack_values(uint8_t *values, const nt_forest *forest, const nt_tree *tree, const int32_t *exits,
+                                   unsigned depth, size_t w, bool has_planes) {
+  if (has_planes) {
+    nt_set_planes(values, forest, tree, exits, (size_t)1 << depth, depth, w);
+    return;
+  }
+  for (size_t e = 0; e < (size_t)1 << depth; e++) {
+    size_t leaf = tree->first_leaf + (uint32_t)~exits[e];
+    nt_value_set(values, e, forest->leaves[leaf * forest->width + w], forest->sums_f32);
+  }
+}
+
+/// - Parameter flip: as of nt_comparison_of.
 NT_INLINE bool nt_rows_pack(const nt_forest *forest, void *packed, uint32_t block_rows, uint8_t flip, bool has_planes) {
   uint8_t *base = packed;
   size_t bytes;
@@ -88,20 +107,12 @@ NT_INLINE bool nt_rows_pack(const nt_forest *forest, void *packed, uint32_t bloc
         // Where the tree has no split, both sides hold the same leaf, so that any answer will do.
         if (complete.node[p] < 0) continue;
         const nt_tree_node *node = &forest->nodes[forest->trees[t].first_node + (uint32_t)complete.node[p]];
-        uint8_t number = (uint8_t)((node->rank - (flip != 0)) ^ flip);
         comparisons[(slot / nt_block_trees * positions + p) * nt_block_trees + slot % nt_block_trees] =
-            (nt_comparison){number * 0x01010101u, node->input * block_rows};
+            nt_comparison_of(node, block_rows, flip);
       }
       for (size_t w = 0; w < forest->width; w++) {
-        uint8_t *values = base + header.values + (w * header.groups * nt_block_trees + slot) * tree_bytes;
-        if (has_planes) {
-          nt_set_planes(values, forest, &forest->trees[t], complete.exit, positions + 1, header.depth, w);
-          continue;
-        }
-        for (size_t e = 0; e <= positions; e++) {
-          size_t leaf = forest->trees[t].first_leaf + (uint32_t)~complete.exit[e];
-          nt_value_set(values, e, forest->leaves[leaf * forest->width + w], forest->sums_f32);
-        }
+        nt_rows_pack_values(base + header.values + (w * header.groups * nt_block_trees + slot) * tree_bytes, forest,
+                            &forest->trees[t], complete.exit, header.depth, w, has_planes);
       }
     }
     g += (end - first + nt_block_trees - 1) / nt_block_trees;

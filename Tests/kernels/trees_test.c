@@ -441,6 +441,12 @@ static void time_shapes(void) {
              &(shape){.columns = 28, .trees = 500, .ranges = 1, .width = 1, .depth = 6, .is_complete = true});
   time_shape("500 trees of depth 8, 100 columns",
              &(shape){.columns = 100, .trees = 500, .ranges = 1, .width = 1, .depth = 8, .is_complete = true});
+  time_shape(
+      "500 oblivious trees of depth 6, 28 columns",
+      &(shape){
+          .columns = 28, .trees = 500, .ranges = 1, .width = 1, .depth = 6, .is_complete = true, .is_oblivious = true});
+  time_shape("200 trees of depth 10, 28 columns",
+             &(shape){.columns = 28, .trees = 200, .ranges = 1, .width = 1, .depth = 10, .leaves_max = 500});
   time_shape("500 leaf-wise trees of 31 leaves, 28 columns",
              &(shape){.columns = 28, .trees = 500, .ranges = 1, .width = 1, .depth = 14, .leaves_max = 31});
 }
@@ -461,7 +467,7 @@ int main(int count, char **arguments) {
                .has_sets = below(3) == 0,
                .leaves_max = below(2) ? 0 : 2 + below(63)};
     if (s.is_oblivious) s.is_complete = true, s.leaves_max = 0;
-    if (s.depth > 8 && s.trees > 20) s.trees = 20;
+    if (s.depth > 8 && s.trees > 70) s.trees = 70;
     s.width = s.ranges == 1 && below(3) == 0 ? 1 + below(5) : 1;
     check(&s, row_counts[below(sizeof row_counts / sizeof *row_counts)]);
   }

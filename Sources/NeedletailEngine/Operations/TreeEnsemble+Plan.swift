@@ -111,10 +111,16 @@ extension TreeEnsemble {
     forest.depth_max = UInt32(shape.depthMax)
     forest.leaves_max = UInt32(shape.leavesMax)
     forest.sums_f32 = sums == .float32
-    // Layouts that take few ranked bytes only are asked as if there were few.
-    forest.rank_bytes = 1
+    // Some layouts take few ranked bytes only, and one grows where they are many: both are asked for.
+    func bytesMax(_ layout: UnsafePointer<nt_trees_layout>) -> Int {
+      let sizes = [1, UInt32(UInt16.max)].map { rankBytes in
+        forest.rank_bytes = rankBytes
+        return layout.pointee.bytes(&forest)
+      }
+      return MemoryPlanner.aligned(max(1, sizes.max() ?? 0))
+    }
     let layouts = InstructionSet.supported.map { isa in
-      TreeLayouts.candidates(isa).reduce(0) { $0 + MemoryPlanner.aligned(max(1, $1.pointee.bytes(&forest))) }
+      TreeLayouts.candidates(isa).reduce(0) { $0 + bytesMax($1) }
     }
     return layouts.max() ?? 0
   }
