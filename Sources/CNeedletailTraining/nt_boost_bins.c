@@ -10,7 +10,8 @@
 void nt_boost_run(nt_boost_task task, const void *job, size_t parts, size_t threads) {
   size_t shared = 1;
   nt_pool_enter();
-  if (parts > 1 && threads > 1) shared = nt_pool_acquire(threads < parts ? threads : parts);
+  if (parts > 1 && parts <= NT_POOL_PARTS_MAX && threads > 1)
+    shared = nt_pool_acquire(threads < parts ? threads : parts);
   if (shared > 1) {
     nt_pool_run(task, job, shared, parts);
   } else {
@@ -75,7 +76,7 @@ static double between(double a, double c) {
   return middle >= a && middle < c ? middle : a;
 }
 
-size_t nt_boost_bounds(const double *sorted, size_t count, size_t bins_max, double *bounds) {
+size_t nt_boost_bounds(const double *sorted, size_t count, size_t bins_max, size_t rows_min, double *bounds) {
   assert(bins_max >= 1 && bins_max <= NT_BOOST_BINS_MAX);
   size_t distinct = 0;
   for (size_t i = 0; i < count; i++) distinct += i == 0 || sorted[i] != sorted[i - 1];
@@ -91,7 +92,7 @@ size_t nt_boost_bounds(const double *sorted, size_t count, size_t bins_max, doub
     double share = (double)rows_left / (double)bins_left;
     bool is_full = distinct <= bins_max || (double)in_bin >= share;
     bool is_before_large = end < count && (double)(following - end) >= share && (double)in_bin * 2 >= share;
-    if (end < count && (is_full || is_before_large)) {
+    if (end < count && in_bin >= rows_min && (is_full || is_before_large)) {
       bounds[written++] = between(sorted[i], sorted[end]);
       rows_left -= in_bin;
       bins_left--;

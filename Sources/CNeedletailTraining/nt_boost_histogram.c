@@ -4,8 +4,6 @@
 #include "nt_boost.h"
 #include "nt_boost_internal.h"
 
-/// Rows whose words add up in 64 bits without a carry between the fields.
-enum { block_rows = 4096 };
 /// Rows ahead whose bins and words are fetched: some 100 ns of work.
 enum { rows_ahead = 16 };
 
@@ -61,24 +59,25 @@ static void add_block(work_bins work, const uint8_t *bins, size_t stride, const 
 }
 
 /// Unpacks the sums of a block into those of a feature, or adds them.
-static void unpack(const uint64_t *work, nt_boost_sums *sums, size_t bins, bool adds) {
+static void unpack(const uint64_t *work, int row_bits, nt_boost_sums *sums, size_t bins, bool adds) {
   for (size_t bin = 0; bin < bins; bin++) {
     uint64_t word = work[bin];
-    int64_t gradient = (int64_t)word >> 38;
-    uint64_t weight = (word >> 13 & 0x1ffffff) << 26 | (word & 0x1fff);
+    int64_t gradient = (int64_t)word >> (row_bits + 25);
+    uint64_t weight = (word >> row_bits & 0x1ffffff) << 26 | (word & ((1u << row_bits) - 1));
     sums[bin].gradient = adds ? sums[bin].gradient + gradient : gradient;
     sums[bin].weight = adds ? sums[bin].weight + weight : weight;
   }
 }
 
-nt_boost_sums nt_boost_total(const uint64_t *words, const uint32_t *rows, size_t count) {
+nt_boost_sums nt_boost_total(const uint64_t *words, nt_boost_row_bits row_bits, const uint32_t *rows, size_t count) {
   nt_boost_sums sums = {0, 0};
+  size_t block_rows = nt_boost_block_rows(row_bits);
   for (size_t begin = 0; begin < count; begin += block_rows) {
     size_t end = begin + block_rows < count ? begin + block_rows : count;
     uint64_t word = 0;
     for (size_t i = begin; i < end; i++) word += words[rows[i]];
     nt_boost_sums block;
-    unpack(&word, &block, 1, false);
+    unpack(&word, row_bits, &block, 1, false);
     sums.gradient += block.gradient;
     sums.weight += block.weight;
   }
@@ -90,14 +89,15 @@ static void build(const nt_boost_search_job *job, size_t group, size_t first_fea
   const nt_boost_table *table = job->table;
   const uint8_t *bins = table->bins + group * table->rows * table->stride;
   _Alignas(64) work_bins work;
-  size_t begin = 0;
+  size_t begin = 0, block_rows = nt_boost_block_rows(job->row_bits);
   do {
     size_t count = job->row_count - begin < block_rows ? job->row_count - begin : block_rows;
     memset(work, 0, lanes * sizeof work[0]);
     add_block(work, bins, table->stride, job->words, job->rows + begin, count, lanes);
     for (size_t lane = 0; lane < lanes; lane++) {
       const nt_boost_feature *feature = &table->feature[first_feature + lane];
-      unpack(work[lane], job->built.histogram + feature->first_bin, nt_boost_all_bins(feature), begin > 0);
+      unpack(work[lane], job->row_bits, job->built.histogram + feature->first_bin, nt_boost_all_bins(feature),
+             begin > 0);
     }
     begin += count;
   } while (begin < job->row_count);
@@ -121,11 +121,11 @@ void nt_boost_search_task(const void *context, size_t group) {
         sibling[bin].gradient -= built[bin].gradient;
         sibling[bin].weight -= built[bin].weight;
       }
-      if (job->sibling.is_searched && job->is_used[first + lane]) {
+      if (job->sibling.is_searched && job->sibling.is_used[first + lane]) {
         nt_boost_best(sibling, feature, &job->sibling, &job->rules, splits[1]);
       }
     }
-    if (job->built.is_searched && job->is_used[first + lane]) {
+    if (job->built.is_searched && job->built.is_used[first + lane]) {
       nt_boost_best(built, feature, &job->built, &job->rules, splits[0]);
     }
   }

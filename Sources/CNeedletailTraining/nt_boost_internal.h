@@ -2,6 +2,20 @@
 
 #include "nt_boost.h"
 
+/// Rows of a chunk.
+typedef struct nt_boost_span {
+  size_t first, end;
+} nt_boost_span;
+
+static inline nt_boost_span nt_boost_span_of(size_t chunk, size_t rows) {
+  size_t first = chunk * NT_BOOST_CHUNK_ROWS, end = first + NT_BOOST_CHUNK_ROWS;
+  return (nt_boost_span){first, end < rows ? end : rows};
+}
+
+static inline float nt_boost_weight(const nt_boost_rows *rows, size_t row) {
+  return rows->weights ? rows->weights[row] : 1.0f;
+}
+
 /// Bins of a feature, those of missing values and of unknown categories among them.
 static inline size_t nt_boost_all_bins(const nt_boost_feature *feature) {
   return (size_t)feature->bins + 1 + feature->is_categorical;

@@ -1,109 +1,7 @@
-#include <assert.h>
 #include <math.h>
 #include <string.h>
 
-#include "nt_boost.h"
-
-typedef struct span {
-  size_t first, end;
-} span;
-
-static span rows_of(size_t chunk, size_t rows) {
-  size_t first = chunk * NT_BOOST_CHUNK_ROWS, end = first + NT_BOOST_CHUNK_ROWS;
-  return (span){first, end < rows ? end : rows};
-}
-
-static float weight_of(const nt_boost_rows *rows, size_t row) {
-  return rows->class_weights ? rows->class_weights[(size_t)rows->targets[row]] : 1.0f;
-}
-
-// MARK: - losses
-
-static float largest(float a, float b) { return a > b ? a : b; }
-
-/// Largest score of a row, and the sum of e to the power of each less that.
-static float softmax_sum(const nt_boost_rows *rows, size_t row, float *top) {
-  *top = rows->scores[row] + rows->bias[0];
-  for (size_t k = 1; k < rows->outputs; k++) *top = largest(*top, rows->scores[k * rows->rows + row] + rows->bias[k]);
-  float sum = 0;
-  for (size_t k = 0; k < rows->outputs; k++) sum += expf(rows->scores[k * rows->rows + row] + rows->bias[k] - *top);
-  return sum;
-}
-
-void nt_boost_loss_task(const void *context, size_t chunk) {
-  const nt_boost_loss_job *job = context;
-  const nt_boost_rows *rows = &job->rows;
-  span span = rows_of(chunk, rows->rows);
-  nt_boost_figures sum = {0, 0, 0};
-  for (size_t row = span.first; row < span.end; row++) {
-    double target = rows->targets[row], weight = weight_of(rows, row), loss, quality;
-    double score = (double)(rows->scores[row] + rows->bias[0]);
-    switch (rows->loss) {
-      case NT_BOOST_SQUARED:
-        loss = 0.5 * (score - target) * (score - target);
-        quality = 2 * loss;
-        break;
-      case NT_BOOST_LOGISTIC:
-        loss = log1p(exp(-fabs(score))) + (target > 0.5 ? fmax(-score, 0) : fmax(score, 0));
-        quality = (score > 0) == (target > 0.5);
-        break;
-      case NT_BOOST_SOFTMAX: {
-        float top, power = softmax_sum(rows, row, &top);
-        size_t class = (size_t)target;
-        float own = rows->scores[class * rows->rows + row] + rows->bias[class];
-        loss = log((double)power) - (double)(own - top);
-        quality = own == top;
-        break;
-      }
-    }
-    sum.loss += weight * loss;
-    sum.quality += quality;
-    sum.weight += weight;
-  }
-  job->figures[chunk] = sum;
-}
-
-void nt_boost_gradient_task(const void *context, size_t chunk) {
-  const nt_boost_gradient_job *job = context;
-  const nt_boost_rows *rows = &job->rows;
-  span span = rows_of(chunk, rows->rows);
-  float *maxima = job->maxima + chunk * rows->outputs * 2;
-  memset(maxima, 0, rows->outputs * 2 * sizeof *maxima);
-  float factor = rows->loss == NT_BOOST_SOFTMAX ? (float)rows->outputs / (float)(rows->outputs - 1) : 1;
-  for (size_t row = span.first; row < span.end; row++) {
-    double target = rows->targets[row];
-    float weight = weight_of(rows, row), top = 0, power = 1;
-    if (rows->loss == NT_BOOST_SOFTMAX) power = softmax_sum(rows, row, &top);
-    for (size_t k = 0; k < rows->outputs; k++) {
-      size_t place = k * rows->rows + row;
-      float score = rows->scores[place] + rows->bias[k], gradient, hessian;
-      switch (rows->loss) {
-        case NT_BOOST_SQUARED:
-          gradient = (float)((double)score - target);
-          hessian = 1;
-          break;
-        case NT_BOOST_LOGISTIC: {
-          float p = 1 / (1 + expf(-score));
-          gradient = p - (float)target;
-          hessian = p * (1 - p);
-          break;
-        }
-        case NT_BOOST_SOFTMAX: {
-          float p = expf(score - top) / power;
-          gradient = p - (float)((size_t)target == k);
-          hessian = factor * p * (1 - p);
-          break;
-        }
-      }
-      gradient *= weight;
-      hessian *= weight;
-      job->gradients[place] = gradient;
-      job->hessians[place] = hessian;
-      maxima[2 * k] = largest(maxima[2 * k], fabsf(gradient));
-      maxima[2 * k + 1] = largest(maxima[2 * k + 1], hessian);
-    }
-  }
-}
+#include "nt_boost_internal.h"
 
 // MARK: - rounding
 
@@ -117,16 +15,18 @@ static uint64_t hash(uint64_t seed, uint64_t row) {
 
 void nt_boost_round_task(const void *context, size_t chunk) {
   const nt_boost_round_job *job = context;
-  span span = rows_of(chunk, job->rows);
+  nt_boost_span span = nt_boost_span_of(chunk, job->rows);
   double gradients = job->gradient_unit > 0 ? 1 / job->gradient_unit : 0;
   double hessians = job->hessian_unit > 0 ? 1 / job->hessian_unit : 0;
+  double gradient_max = nt_boost_gradient_max(job->row_bits), hessian_max = nt_boost_hessian_max(job->row_bits);
+  int row_bits = job->row_bits;
   for (size_t row = span.first; row < span.end; row++) {
     uint64_t random = hash(job->seed, row);
     double g = floor(job->gradients[row] * gradients + (double)(random >> 40) * 0x1p-24);
     double h = floor(job->hessians[row] * hessians + (double)(random & 0xffffff) * 0x1p-24);
-    g = g > NT_BOOST_GRADIENT_MAX ? NT_BOOST_GRADIENT_MAX : g;
-    h = h > NT_BOOST_HESSIAN_MAX ? NT_BOOST_HESSIAN_MAX : h;
-    job->words[row] = ((uint64_t)(int64_t)g << 38) + ((uint64_t)(int64_t)h << 13) + 1;
+    g = g > gradient_max ? gradient_max : g;
+    h = h > hessian_max ? hessian_max : h;
+    job->words[row] = ((uint64_t)(int64_t)g << (row_bits + 25)) + ((uint64_t)(int64_t)h << row_bits) + 1;
   }
 }
 
@@ -140,11 +40,24 @@ size_t nt_boost_sample(size_t rows, double share, uint64_t seed, uint32_t *sampl
   return count;
 }
 
+size_t nt_boost_bootstrap(size_t rows, size_t draws, uint64_t seed, uint32_t *sample) {
+  // Sorted uniform numbers are the places of a walk whose steps are exponential: no counts are kept, and none is
+  // sorted.
+  double sum = 0, place = 0;
+  for (size_t i = 0; i <= draws; i++) sum -= log(((double)(hash(seed, i) >> 11) + 0.5) * 0x1p-53);
+  for (size_t i = 0; i < draws; i++) {
+    place -= log(((double)(hash(seed, i) >> 11) + 0.5) * 0x1p-53);
+    size_t row = (size_t)(place / sum * (double)rows);
+    sample[i] = (uint32_t)(row < rows ? row : rows - 1);
+  }
+  return draws;
+}
+
 // MARK: - partition
 
 void nt_boost_partition_task(const void *context, size_t chunk) {
   const nt_boost_partition_job *job = context;
-  span span = rows_of(chunk, job->row_count);
+  nt_boost_span span = nt_boost_span_of(chunk, job->row_count);
   uint32_t *left = job->left + span.first, *right = job->right + span.first;
   size_t lefts = 0, rights = 0;
   for (size_t i = span.first; i < span.end; i++) {
@@ -160,7 +73,7 @@ void nt_boost_partition_task(const void *context, size_t chunk) {
 
 void nt_boost_gather_task(const void *context, size_t chunk) {
   const nt_boost_partition_job *job = context;
-  span span = rows_of(chunk, job->row_count);
+  nt_boost_span span = nt_boost_span_of(chunk, job->row_count);
   size_t chunks = (job->row_count + NT_BOOST_CHUNK_ROWS - 1) / NT_BOOST_CHUNK_ROWS, before = 0, all = 0;
   for (size_t i = 0; i < chunks; i++) {
     before += i < chunk ? job->left_counts[i] : 0;
@@ -179,26 +92,127 @@ double nt_boost_leaf_value(double gradient, double hessian, double l1, double l2
   return denominator > 0 ? -copysign(taken, gradient) / denominator : 0;
 }
 
+/// Weight of all residuals below a pivot, and of those equal to it, in an order that puts the former before the latter
+/// and both before the rest.
+typedef struct parts {
+  size_t below, equal;
+  double below_weight, equal_weight;
+} parts;
+
+static void swap(nt_boost_residual *a, nt_boost_residual *b) {
+  nt_boost_residual kept = *a;
+  *a = *b;
+  *b = kept;
+}
+
+static parts divide(nt_boost_residual *residuals, size_t count, float pivot) {
+  parts parts = {0, 0, 0, 0};
+  for (size_t i = 0, end = count; i < end;) {
+    if (residuals[i].value < pivot) {
+      parts.below_weight += (double)residuals[i].weight;
+      swap(&residuals[parts.below++], &residuals[i++]);
+    } else if (residuals[i].value > pivot) {
+      swap(&residuals[i], &residuals[--end]);
+    } else {
+      parts.equal_weight += (double)residuals[i++].weight;
+      parts.equal++;
+    }
+  }
+  return parts;
+}
+
+static float middle_of_three(float a, float b, float c) {
+  float low = a < b ? a : b, high = a < b ? b : a;
+  return c < low ? low : c > high ? high : c;
+}
+
+float nt_boost_quantile(nt_boost_residual *residuals, size_t count, double share) {
+  if (count == 0) return 0;
+  double sum = 0, before = 0;
+  for (size_t i = 0; i < count; i++) sum += (double)residuals[i].weight;
+  double wanted = share * sum;
+  size_t first = 0, end = count;
+  // All before `first` are smaller than those in the range, and all from `end` on are larger.
+  for (;;) {
+    nt_boost_residual *range = residuals + first;
+    size_t length = end - first;
+    float pivot = middle_of_three(range[0].value, range[length / 2].value, range[length - 1].value);
+    parts parts = divide(range, length, pivot);
+    double below = before + parts.below_weight, to = below + parts.equal_weight;
+    if (parts.below > 0 && wanted <= below) {
+      if (wanted < below) {
+        end = first + parts.below;
+        continue;
+      }
+      // The share ends between the largest of the smaller ones and the pivot.
+      float largest = range[0].value;
+      for (size_t i = 1; i < parts.below; i++) largest = range[i].value > largest ? range[i].value : largest;
+      return largest / 2 + pivot / 2;
+    }
+    size_t next = first + parts.below + parts.equal;
+    if (wanted > to && next < end) {
+      before = to;
+      first = next;
+      continue;
+    }
+    if (wanted < to || next == count) return pivot;
+    float smallest = residuals[next].value;
+    for (size_t i = next + 1; i < count; i++) smallest = residuals[i].value < smallest ? residuals[i].value : smallest;
+    return pivot / 2 + smallest / 2;
+  }
+}
+
+/// Best value of a leaf whose loss is one of distances.
+static double renewed_value(const nt_boost_leaf_job *job, const nt_boost_leaf *leaf) {
+  const nt_boost_rows *rows = job->renewed;
+  nt_boost_residual *residuals = job->residuals + leaf->first;
+  for (size_t i = 0; i < leaf->count; i++) {
+    uint32_t row = job->rows[leaf->first + i];
+    float residual = (float)(rows->targets[row] - (double)(rows->scores[row] + rows->bias[0]));
+    residuals[i] = (nt_boost_residual){residual, nt_boost_weight(rows, row)};
+  }
+  return (double)nt_boost_quantile(residuals, leaf->count, job->share);
+}
+
 void nt_boost_leaf_task(const void *context, size_t index) {
   const nt_boost_leaf_job *job = context;
   nt_boost_leaf *leaf = &job->leaves[index];
   const uint32_t *rows = job->rows + leaf->first;
-  double gradient = 0, hessian = 0;
-  for (size_t i = 0; i < leaf->count; i++) {
-    gradient += (double)job->gradients[rows[i]];
-    hessian += (double)job->hessians[rows[i]];
+  double gradient = 0, hessian = 0, value;
+  if (job->renewed) {
+    value = renewed_value(job, leaf);
+  } else {
+    for (size_t i = 0; i < leaf->count; i++) {
+      gradient += (double)job->gradients[rows[i]];
+      hessian += (double)job->hessians[rows[i]];
+    }
+    value = nt_boost_leaf_value(gradient, hessian, job->l1, job->l2);
   }
-  double value = nt_boost_leaf_value(gradient, hessian, job->l1, job->l2);
   value = fmin(fmax(value, leaf->value_min), leaf->value_max);
   leaf->value = (float)(value * job->learning_rate);
   if (!job->scores) return;
   for (size_t i = 0; i < leaf->count; i++) job->scores[rows[i]] += leaf->value;
 }
 
+void nt_boost_share_task(const void *context, size_t index) {
+  const nt_boost_share_job *job = context;
+  const nt_boost_leaf *leaf = &job->leaves[index];
+  float *shares = job->shares + index * job->classes;
+  double sum = 0;
+  for (size_t class = 0; class < job->classes; class++) shares[class] = 0;
+  for (size_t i = 0; i < leaf->count; i++) {
+    uint32_t row = job->rows[leaf->first + i];
+    float weight = job->weights ? job->weights[row] : 1;
+    shares[(size_t)job->targets[row]] += weight;
+    sum += (double)weight;
+  }
+  for (size_t class = 0; class < job->classes && sum > 0; class++) shares[class] = (float)((double)shares[class] / sum);
+}
+
 void nt_boost_walk_task(const void *context, size_t chunk) {
   const nt_boost_walk_job *job = context;
   const nt_boost_table *table = job->table;
-  span span = rows_of(chunk, table->rows);
+  nt_boost_span span = nt_boost_span_of(chunk, table->rows);
   size_t group_bytes = table->rows * table->stride;
   for (size_t row = span.first; row < span.end; row++) {
     int32_t place = job->step_count ? 0 : ~0;

@@ -5,9 +5,12 @@
 #include "nt_boost_internal.h"
 
 /// Compiled for three generations of processors, of which the loader picks one. The file is compiled without fused
-/// multiply-adds, so that all give the same bits.
-#if defined(__x86_64__)
-#define CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
+/// multiply-adds, so that all give the same bits. The loader picks before the thread sanitizer is there.
+#if !defined(__has_feature)
+#define __has_feature(x) 0
+#endif
+#if defined(__x86_64__) && !__has_feature(thread_sanitizer)
+#define CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define CLONES
 #endif
@@ -49,6 +52,23 @@ static double leaf_gain(side side, double l1, double l2) {
   return size * size / (side.hessian + l2 + LEAST_WEIGHT);
 }
 
+/// Sums of the first bins, up to each of them.
+CLONES void nt_boost_prefixes(const nt_boost_sums *bins, size_t count, const nt_boost_rules *rules, prefixes *left) {
+  int64_t gradients[NT_BOOST_BINS_MAX];
+  uint64_t weights[NT_BOOST_BINS_MAX];
+  nt_boost_sums sum = {0, 0};
+  for (size_t bin = 0; bin < count; bin++) {
+    gradients[bin] = sum.gradient += bins[bin].gradient;
+    weights[bin] = sum.weight += bins[bin].weight;
+  }
+  double gradient_unit = rules->gradient_unit, hessian_unit = rules->hessian_unit;
+  for (size_t bin = 0; bin < count; bin++) {
+    left->gradient[bin] = (double)gradients[bin] * gradient_unit;
+    left->hessian[bin] = (double)(weights[bin] >> 26) * hessian_unit;
+    left->rows[bin] = (double)(weights[bin] & NT_BOOST_ROWS_MAX);
+  }
+}
+
 /// Gains of the splits after each of the first `count` bins, with `moved` added to the left side; −1 where a side is
 /// too small. Returns the largest.
 CLONES double nt_boost_gains(const prefixes *left, size_t count, const question *question, side moved, double *gains) {
@@ -61,8 +81,11 @@ CLONES double nt_boost_gains(const prefixes *left, size_t count, const question 
     double n = left->rows[bin] + moved.rows;
     double other_g = total.gradient - g, other_h = total.hessian - h, other_n = total.rows - n;
     double a = reduced(g, l1), b = reduced(other_g, l1);
-    double gain = a * a / (h + l2) + b * b / (other_h + l2);
     bool holds = (n >= rows_min) & (other_n >= rows_min) & (h >= weight_min) & (other_h >= weight_min);
+    // Both quotients by one division, which takes longer than all the rest.
+    h += l2;
+    other_h += l2;
+    double gain = (a * a * other_h + b * b * h) / (h * other_h);
     gains[bin] = holds ? gain : -1;
   }
   for (size_t bin = 0; bin < count; bin++) best = gains[bin] > best ? gains[bin] : best;
@@ -140,15 +163,7 @@ static void best_of_numbers(const nt_boost_sums *bins, const nt_boost_feature *f
                             question *question, nt_boost_split *best) {
   prefixes left;
   double gains[NT_BOOST_BINS_MAX];
-  nt_boost_sums sum = {0, 0};
-  for (size_t bin = 0; bin < feature->bins; bin++) {
-    sum.gradient += bins[bin].gradient;
-    sum.weight += bins[bin].weight;
-    side side = side_of(sum, rules);
-    left.gradient[bin] = side.gradient;
-    left.hessian[bin] = side.hessian;
-    left.rows[bin] = side.rows;
-  }
+  nt_boost_prefixes(bins, feature->bins, rules, &left);
   side none = {0, 0, 0};
   bool has_missing = question->missing.rows > 0;
   double parent = gain_of_node(question), least = parent + least_gain(question, rules);

@@ -6,9 +6,9 @@ import Testing
 
 /// The loops below the trees, against the same in plain words.
 @Suite struct BoostKernelTests {
-  private func bounds(_ numbers: [Double], binsMax: Int) -> [Double] {
+  private func bounds(_ numbers: [Double], binsMax: Int, rowsMin: Int = 1) -> [Double] {
     var bounds = [Double](repeating: 0, count: 256)
-    let count = nt_boost_bounds(numbers, numbers.count, binsMax, &bounds)
+    let count = nt_boost_bounds(numbers, numbers.count, binsMax, rowsMin, &bounds)
     return Array(bounds.prefix(count))
   }
 
@@ -48,6 +48,13 @@ import Testing
   @Test func binsHoldEquallyManyOfManyNumbers() {
     let numbers = (0..<1000).map { Double($0) }
     #expect(bounds(numbers, binsMax: 10) == (1..<10).map { Double($0) * 100 - 0.5 })
+  }
+
+  @Test func binsHoldAsManyRowsAsAskedFor() {
+    #expect(bounds([1, 1, 2, 5, 6, 7, 8], binsMax: 255, rowsMin: 3) == [3.5, 7.5])
+    #expect(bounds([1, 1, 2, 5, 6, 7], binsMax: 255, rowsMin: 3) == [3.5])
+    #expect(bounds([1, 1, 1, 2], binsMax: 255, rowsMin: 3) == [1.5])
+    #expect(bounds([1, 2], binsMax: 255, rowsMin: 3) == [])
   }
 
   @Test func aFrequentNumberHasABinOfItsOwn() {
@@ -93,6 +100,7 @@ import Testing
     var bins: [[UInt8]] = []
     var gradients: [Int] = []
     var hessians: [Int] = []
+    var rowBits = NT_BOOST_COARSE
 
     var rowCount: Int { gradients.count }
 
@@ -111,7 +119,9 @@ import Testing
     }
 
     var words: [UInt64] {
-      zip(gradients, hessians).map { UInt64(bitPattern: Int64($0 << 38)) &+ UInt64($1 << 13) &+ 1 }
+      zip(gradients, hessians).map {
+        UInt64(bitPattern: Int64($0 << (Int(rowBits.rawValue) + 25))) &+ UInt64($1 << rowBits.rawValue) &+ 1
+      }
     }
 
     func sums(_ rows: [Int]) -> nt_boost_sums {
@@ -152,11 +162,12 @@ import Testing
                     withUnsafePointer(to: &table) { table in
                       let node = nt_boost_node(
                         histogram: histogram.baseAddress, totals: totals, value_min: -.infinity, value_max: .infinity,
-                        is_searched: true)
+                        is_used: used.baseAddress, is_searched: true)
                       var job = nt_boost_search_job(
-                        table: table, words: words.baseAddress, rows: all.baseAddress, row_count: all.count,
+                        table: table, words: words.baseAddress, row_bits: rowBits, rows: all.baseAddress,
+                        row_count: all.count,
                         built: node,
-                        sibling: nt_boost_node(), is_used: used.baseAddress, rules: rules, splits: splits.baseAddress)
+                        sibling: nt_boost_node(), rules: rules, splits: splits.baseAddress)
                       for group in 0..<groups { nt_boost_search_task(&job, group) }
                     }
                   }
@@ -176,10 +187,11 @@ import Testing
       category_smoothing: 0, category_l2: 0, categories_max: 254)
   }
 
-  @Test(arguments: 1...17)
-  func aHistogramHoldsTheSumsOfEachBin(features: Int) {
-    // More rows than a block of 4,096, whose sums are packed into one word.
-    let sample = Sample(rows: 9001, features: features, bins: 30, seed: UInt64(features))
+  @Test(arguments: 1...17, [NT_BOOST_FINE, NT_BOOST_COARSE])
+  func aHistogramHoldsTheSumsOfEachBin(features: Int, rowBits: nt_boost_row_bits) {
+    // More rows than a block, whose sums are packed into one word.
+    var sample = Sample(rows: 9001, features: features, bins: 30, seed: UInt64(features))
+    sample.rowBits = rowBits
     let rows = (0..<9001).filter { $0 % 3 != 1 }
     let (histogram, _) = sample.search(rules(), rows: rows.map { UInt32($0) })
     for feature in 0..<features {
@@ -192,13 +204,19 @@ import Testing
   }
 
   @Test func theLargestGradientsOfAWholeBlockDoNotCarry() {
-    var sample = Sample(rows: 4096, features: 1, bins: 1, gaps: 1, seed: 1)
-    for sign in [1, -1] {
-      sample.gradients = [Int](repeating: sign * Int(NT_BOOST_GRADIENT_MAX), count: 4096)
-      sample.hessians = [Int](repeating: Int(NT_BOOST_HESSIAN_MAX), count: 4096)
-      let (histogram, _) = sample.search(rules())
-      #expect(histogram[0].gradient == Int64(sign * 8191 * 4096))
-      #expect(histogram[0].weight == 4096 * 4096 << 26 + 4096)
+    for (rowBits, rows, gradient, hessian) in [
+      (NT_BOOST_COARSE, 4096, 8191, 4096), (NT_BOOST_FINE, 256, 2_097_151, 65_536),
+    ] {
+      var sample = Sample(rows: rows, features: 1, bins: 1, gaps: 1, seed: 1)
+      sample.rowBits = rowBits
+      for sign in [1, -1] {
+        sample.gradients = [Int](repeating: sign * gradient, count: rows)
+        sample.hessians = [Int](repeating: hessian, count: rows)
+        let (histogram, _) = sample.search(rules())
+        #expect(histogram[0].gradient == Int64(sign * gradient * rows))
+        #expect(histogram[0].weight == UInt64(hessian * rows << 26 + rows))
+      }
+      #expect(nt_boost_gradient_max(rowBits) == Double(gradient) && nt_boost_hessian_max(rowBits) == Double(hessian))
     }
   }
 
@@ -309,19 +327,20 @@ import Testing
     let gradients = (0..<count).map { $0 == 0 ? Float(-1) : 0.000_03 }
     let hessians = (0..<count).map { $0 == 0 ? Float(0.25) : 0.000_01 }
     var words = [UInt64](repeating: 0, count: count)
-    let units = (1 / Double(NT_BOOST_GRADIENT_MAX), 0.25 / Double(NT_BOOST_HESSIAN_MAX))
+    let units = (1 / nt_boost_gradient_max(NT_BOOST_COARSE), 0.25 / nt_boost_hessian_max(NT_BOOST_COARSE))
     gradients.withUnsafeBufferPointer { gradients in
       hessians.withUnsafeBufferPointer { hessians in
         words.withUnsafeMutableBufferPointer { words in
           let job = nt_boost_round_job(
-            gradients: gradients.baseAddress, hessians: hessians.baseAddress, rows: count, gradient_unit: units.0,
+            gradients: gradients.baseAddress, hessians: hessians.baseAddress, rows: count, row_bits: NT_BOOST_COARSE,
+            gradient_unit: units.0,
             hessian_unit: units.1, seed: 9, words: words.baseAddress)
           Boosting.run(job, parts: Boosting.chunks(count), threads: 2, nt_boost_round_task)
         }
       }
     }
-    #expect(Int64(bitPattern: words[0]) >> 38 == -Int64(NT_BOOST_GRADIENT_MAX))
-    #expect(words[0] >> 13 & 0x1ff_ffff == UInt64(NT_BOOST_HESSIAN_MAX))
+    #expect(Int64(bitPattern: words[0]) >> 38 == -8191)
+    #expect(words[0] >> 13 & 0x1ff_ffff == 4096)
     // A quarter of a unit each: their sum is right though each of them is 0 or 1.
     let sum = words.dropFirst().reduce(0.0) { $0 + Double(Int64(bitPattern: $1) >> 38) } * units.0
     #expect(abs(sum / (0.000_03 * Double(count - 1)) - 1) < 0.05)

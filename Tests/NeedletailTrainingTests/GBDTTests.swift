@@ -148,7 +148,8 @@ import Testing
     var fit = mixed(rows: 20_000, classCount: classCount)
     fit.model = ["trees": .integer(8)]
     fit.training = [
-      "patience": .integer(0), "row_sample": .number(0.7), "column_sample": .number(0.6), "threads": .integer(1),
+      "patience": .integer(0), "row_sample": .number(0.7), "column_sample": .number(0.6),
+      "node_column_sample": .number(0.7), "threads": .integer(1),
     ]
     let expected = try fit.run()
     #expect(expected.model.trees.count == 8 * max(1, classCount == 2 ? 1 : classCount))

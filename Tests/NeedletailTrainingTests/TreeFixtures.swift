@@ -9,16 +9,21 @@ struct TreeFit {
   var columns: [Table.Column]
   var targets: [Double]
   var classCount = 0
+  /// One a row, or none.
+  var weights: [Float] = []
+  var groups: [Int] = []
   var model: [String: Document] = [:]
   var training: [String: Document] = [:]
   /// Rows that only steer: the last ones.
   var validationCount = 0
   var seed: UInt64 = 1
   var progress: (EpochReport) -> Void = { _ in }
+  /// True: a random forest learns.
+  var isForest = false
 
   /// One tree with exact leaves, which hand-made expectations are for.
   static let oneTree: ([String: Document], [String: Document]) = (
-    ["trees": .integer(1)],
+    ["trees": .integer(1), "bin_rows_min": .integer(1)],
     ["learning_rate": .number(1), "l2": .number(0), "rows_min": .integer(1), "patience": .integer(0)]
   )
 
@@ -36,14 +41,20 @@ struct TreeFit {
     func merged(_ settings: [Setting], _ own: [String: Document]) -> Document {
       .section(settings.map { .init($0.key, own[$0.key] ?? $0.fallback) })
     }
+    let family: any ModelFamily = isForest ? RandomForest() : GBDT()
     let split = targets.count - validationCount
     let context = FitContext(
       task: classCount == 0 ? .regression : .classification, classCount: classCount,
-      train: Samples(inputs: try inputs(Array(0..<split)), targets: Array(targets[..<split])),
-      validation: Samples(inputs: try inputs(Array(split..<targets.count)), targets: Array(targets[split...])),
-      model: merged(GBDT().modelSettings, model), training: merged(GBDT().trainingSettings, training), seed: seed,
+      train: Samples(
+        inputs: try inputs(Array(0..<split)), targets: Array(targets[..<split]), weights: Array(weights.prefix(split)),
+        groups: Array(groups.prefix(split))),
+      validation: Samples(
+        inputs: try inputs(Array(split..<targets.count)), targets: Array(targets[split...]),
+        weights: Array(weights.dropFirst(split)), groups: Array(groups.dropFirst(split))),
+      model: merged(family.modelSettings, model), training: merged(family.trainingSettings, training), seed: seed,
       progress: progress)
-    return try #require(try GBDT().fit(context) as? FittedTrees)
+    let fitted = isForest ? try RandomForest().fit(context) : try GBDT().fit(context)
+    return try #require(fitted as? FittedTrees)
   }
 }
 
@@ -71,7 +82,8 @@ extension TreeModel.Tree {
 func treeSums(_ model: TreeModel, _ row: [Double]) -> [Double] {
   var sums = [Double](repeating: 0, count: model.outputs)
   for tree in model.trees {
-    if case .leaf(let values) = tree.nodes[tree.leaf(of: row).node] { sums[tree.output] += values[0] }
+    guard case .leaf(let values) = tree.nodes[tree.leaf(of: row).node] else { continue }
+    for (place, value) in values.enumerated() { sums[tree.output + place] += value }
   }
-  return zip(sums, model.bias).map { $0 + $1 }
+  return sums.enumerated().map { $1 / model.divisor + (model.bias.isEmpty ? 0 : model.bias[$0]) }
 }

@@ -3,9 +3,10 @@
 /// A **table** holds one byte, a *bin*, for every row and feature. A tree grows by sums of gradients and hessians over
 /// the rows of a node, one sum for each bin of each feature: its *histogram*.
 ///
-/// **The same bits on any number of threads.** Gradients are rounded to 14 bits and hessians to 12, up or down by a
-/// hash of the row, so that sums stay unbiased. Their sums are integers, and no order of additions changes them. The
-/// values of leaves are computed from the gradients themselves, in fp64 and in the order of the rows.
+/// **The same bits on any number of threads.** Gradients are rounded to 14 bits and hessians to 12 (22 and 16 in small
+/// tables, where errors do not even out), up or down by a hash of the row, so that sums stay unbiased. Their sums are
+/// integers, and no order of additions changes them. The values of leaves are computed from the gradients themselves,
+/// in fp64 and in the order of the rows.
 ///
 /// Functions that end in `_task` are parts of one job for nt_boost_run. None allocates or locks; sizes are the caller's
 /// duty and asserted in debug builds.
@@ -27,9 +28,24 @@ extern "C" {
 #define NT_BOOST_ROWS_MAX 0x3ffffff
 /// Rows of a part of the jobs that go over rows.
 #define NT_BOOST_CHUNK_ROWS 8192
+/// Words of rows add up in blocks of 2^(row_bits − 1) without a carry between their fields: the gradient in the bits
+/// from row_bits + 25, the hessian in the 25 bits from row_bits, and 1 in the lowest. Small blocks leave more bits for
+/// each row, but every block of a large node costs as much as adding some 255 rows.
+typedef enum nt_boost_row_bits {
+  NT_BOOST_FINE = 9,
+  NT_BOOST_COARSE = 13,
+} nt_boost_row_bits;
+/// Rows of a table from which it takes coarse words.
+#define NT_BOOST_FINE_ROWS 32768
+
+static inline size_t nt_boost_block_rows(nt_boost_row_bits row_bits) { return (size_t)1 << (row_bits - 1); }
 /// Largest rounded gradient, by magnitude, and hessian.
-#define NT_BOOST_GRADIENT_MAX 8191
-#define NT_BOOST_HESSIAN_MAX 4096
+static inline double nt_boost_gradient_max(nt_boost_row_bits row_bits) {
+  return (double)(((uint64_t)1 << (39 - 2 * row_bits)) - 1);
+}
+static inline double nt_boost_hessian_max(nt_boost_row_bits row_bits) {
+  return (double)((uint64_t)1 << (25 - row_bits));
+}
 
 // MARK: - threads
 
@@ -44,10 +60,11 @@ void nt_boost_run(nt_boost_task task, const void *job, size_t parts, size_t thre
 void nt_boost_sort(double *numbers, double *spare, size_t count);
 
 /// Chooses bounds of bins so that bins hold about equally many of some sorted numbers, and each number one bin where
-/// there are no more numbers than bins. A number x is in bin b if bounds[b − 1] < x ≤ bounds[b].
+/// there are no more numbers than bins. No bin but the last holds fewer than `rows_min` rows. A number x is in bin b if
+/// bounds[b − 1] < x ≤ bounds[b].
 ///
 /// Bounds stand in the middle between two neighbours. Returns how many there are: one less than bins.
-size_t nt_boost_bounds(const double *sorted, size_t count, size_t bins_max, double *bounds);
+size_t nt_boost_bounds(const double *sorted, size_t count, size_t bins_max, size_t rows_min, double *bounds);
 
 /// Number of NaN.
 size_t nt_boost_missing(const double *numbers, size_t count);
@@ -92,6 +109,7 @@ typedef struct nt_boost_table {
 
 // MARK: - gradients
 
+/// Losses of a score s for a target y.
 typedef enum nt_boost_loss {
   /// ½ (s − y)².
   NT_BOOST_SQUARED = 0,
@@ -99,6 +117,18 @@ typedef enum nt_boost_loss {
   NT_BOOST_LOGISTIC = 1,
   /// Cross-entropy of several classes.
   NT_BOOST_SOFTMAX = 2,
+  /// |s − y|.
+  NT_BOOST_ABSOLUTE = 3,
+  /// ½ (s − y)² up to a distance w, and w |s − y| − ½ w² beyond it.
+  NT_BOOST_HUBER = 4,
+  /// q (y − s) where y is larger, (1 − q) (s − y) where it is smaller.
+  NT_BOOST_QUANTILE = 5,
+  /// eˢ − y s: counts whose mean is eˢ.
+  NT_BOOST_POISSON = 6,
+  /// y e^((1 − p) s) / (p − 1) + e^((2 − p) s) / (2 − p): sums whose mean is eˢ and whose variance is its power p.
+  NT_BOOST_TWEEDIE = 7,
+  /// 1 − NDCG of the order that scores give to the rows of a group (LambdaMART, Burges 2010).
+  NT_BOOST_RANK = 8,
 } nt_boost_loss;
 
 /// Scores and targets of some rows. Parts of its jobs are chunks of rows.
@@ -112,11 +142,13 @@ typedef struct nt_boost_rows {
   const float *bias;
   /// Numbers, or indices of classes.
   const double *targets;
-  /// Weight of each class; null: 1 for all.
-  const float *class_weights;
+  /// Weight of each row; null: 1 for all.
+  const float *weights;
+  /// Width of Huber's loss, share of the quantile, or power of Tweedie's.
+  double parameter;
 } nt_boost_rows;
 
-/// Sum of the losses of a chunk of rows; correct classes, or the sum of squared errors; and the weights of the rows.
+/// Weighted sums over a chunk of rows: the losses; correct classes, or squared errors of the answers; and the weights.
 typedef struct nt_boost_figures {
   double loss, quality, weight;
 } nt_boost_figures;
@@ -139,11 +171,43 @@ typedef struct nt_boost_gradient_job {
 
 void nt_boost_gradient_task(const void *job, size_t chunk);
 
-/// Rounds gradients and hessians of one output, and packs those of a row into one word: gradient in bits 38 to 63,
-/// hessian in bits 13 to 37, 1 in bits 0 to 12. 4,096 such words add up without a carry between the fields.
+/// Groups of rows that are ranked among themselves. Parts of its jobs are `per_part` groups each.
+typedef struct nt_boost_groups_of_rows {
+  size_t count, per_part;
+  /// Rows by group, each group's together.
+  const uint32_t *rows;
+  /// Place of the first row of each group in `rows`, and of the end of the last one.
+  const uint32_t *starts;
+  /// Places of a ranking that count.
+  size_t places;
+  /// Room for the order of each group's rows, and for the gains that they have in it.
+  uint32_t *order;
+  float *gains;
+} nt_boost_groups_of_rows;
+
+/// Largest target of a ranking: its gain is 2^y − 1.
+#define NT_BOOST_RELEVANCE_MAX 30
+
+typedef struct nt_boost_rank_job {
+  nt_boost_rows rows;
+  nt_boost_groups_of_rows groups;
+  /// As those of nt_boost_gradient_job, written by nt_boost_rank_task.
+  float *gradients, *hessians;
+  /// For each group, written by nt_boost_ranking_loss_task.
+  nt_boost_figures *figures;
+} nt_boost_rank_job;
+
+void nt_boost_rank_task(const void *job, size_t part);
+void nt_boost_ranking_loss_task(const void *job, size_t part);
+
+/// Writes the maxima of nt_boost_gradient_job from its gradients and hessians. Parts are chunks.
+void nt_boost_maxima_task(const void *job, size_t chunk);
+
+/// Rounds gradients and hessians of one output, and packs those of a row into one word.
 typedef struct nt_boost_round_job {
   const float *gradients, *hessians;
   size_t rows;
+  nt_boost_row_bits row_bits;
   /// Gradient of 1, and hessian of 1; 0 where all are 0.
   double gradient_unit, hessian_unit;
   /// A word of its own for every tree.
@@ -156,6 +220,10 @@ void nt_boost_round_task(const void *job, size_t chunk);
 /// Rows that a tree learns from, each chosen with a probability by a hash. Returns their number.
 size_t nt_boost_sample(size_t rows, double share, uint64_t seed, uint32_t *sample);
 
+/// As many rows as `draws`, drawn with replacement by a hash, in ascending order. `sample` has room for `draws` ones,
+/// at most as many as rows. Returns their number.
+size_t nt_boost_bootstrap(size_t rows, size_t draws, uint64_t seed, uint32_t *sample);
+
 // MARK: - histograms and splits
 
 /// Sum over the rows of a bin.
@@ -166,7 +234,7 @@ typedef struct nt_boost_sums {
 } nt_boost_sums;
 
 /// Sum of the words of some rows.
-nt_boost_sums nt_boost_total(const uint64_t *words, const uint32_t *rows, size_t count);
+nt_boost_sums nt_boost_total(const uint64_t *words, nt_boost_row_bits row_bits, const uint32_t *rows, size_t count);
 
 /// What a split must fulfil, and how gains are computed.
 typedef struct nt_boost_rules {
@@ -203,6 +271,8 @@ typedef struct nt_boost_node {
   nt_boost_sums totals;
   /// Bounds of the node's value, under constraints of direction; infinite without.
   double value_min, value_max;
+  /// Features that may be asked about: a byte each, 0: not.
+  const uint8_t *is_used;
   bool is_searched;
 } nt_boost_node;
 
@@ -211,13 +281,12 @@ typedef struct nt_boost_node {
 typedef struct nt_boost_search_job {
   const nt_boost_table *table;
   const uint64_t *words;
+  nt_boost_row_bits row_bits;
   const uint32_t *rows;
   size_t row_count;
   nt_boost_node built;
   /// Its histogram is that of the parent before; null for a root.
   nt_boost_node sibling;
-  /// Features that may be asked about: a byte each, 0: not.
-  const uint8_t *is_used;
   nt_boost_rules rules;
   /// The best of each feature: those of `built`, then those of `sibling`.
   nt_boost_split *splits;
@@ -262,6 +331,15 @@ typedef struct nt_boost_leaf {
   float value;
 } nt_boost_leaf;
 
+/// A residual, and the weight of its row.
+typedef struct nt_boost_residual {
+  float value, weight;
+} nt_boost_residual;
+
+/// The number that `share` of the weights lie below: half way to the next one where exactly that share does, as numpy's
+/// `averaged_inverted_cdf`. Changes the order of the residuals. 0 without any.
+float nt_boost_quantile(nt_boost_residual *residuals, size_t count, double share);
+
 /// Values of leaves, and scores of their rows. Parts are leaves.
 typedef struct nt_boost_leaf_job {
   nt_boost_leaf *leaves;
@@ -270,9 +348,29 @@ typedef struct nt_boost_leaf_job {
   double l1, l2, learning_rate;
   /// Null: the scores stay as they are.
   float *scores;
+  /// Null, or the rows of a loss whose best value of a leaf is the quantile of its residuals at `share`.
+  const nt_boost_rows *renewed;
+  double share;
+  /// Room for as many residuals as there are rows.
+  nt_boost_residual *residuals;
 } nt_boost_leaf_job;
 
 void nt_boost_leaf_task(const void *job, size_t leaf);
+
+/// Shares of the classes among the rows of leaves, by weight. Parts are leaves.
+typedef struct nt_boost_share_job {
+  const nt_boost_leaf *leaves;
+  const uint32_t *rows;
+  /// Indices of classes.
+  const double *targets;
+  /// Null: 1 for all.
+  const float *weights;
+  size_t classes;
+  /// For each leaf one number a class; 0 where a leaf has no weight.
+  float *shares;
+} nt_boost_share_job;
+
+void nt_boost_share_task(const void *job, size_t leaf);
 
 /// A split of a tree on bins. Children from 0 are splits; below, leaf ~child.
 typedef struct nt_boost_step {

@@ -224,6 +224,7 @@ public struct RunConfiguration: Sendable {
       columns: data["columns"] == .null ? nil : data["columns"].elements.compactMap(\.text),
       drop: data["drop"].elements.compactMap(\.text), types: types,
       targetUse: TableRequest.TargetUse(rawValue: document["target"]["task"].text ?? "") ?? .automatic,
+      weight: document["target"]["weight"].text, group: document["target"]["group"].text,
       rules: rules(data["missing"]),
       dropsDuplicates: data["duplicates"].text == "drop", location: location)
   }
@@ -302,6 +303,10 @@ enum RunSettings {
     Setting(
       "task", .choice(TableRequest.TargetUse.allCases.map(\.rawValue)), .text("auto"),
       "Classification for text and for at most 20 different whole numbers, else regression."),
+    Setting("weight", .text, "Column of the rows' weights in the loss; no feature. For families that take weights."),
+    Setting(
+      "group", .text,
+      "Column that says which rows belong together: all of a group are in the same part; no feature."),
   ]
 
   static let split: [Setting] = [

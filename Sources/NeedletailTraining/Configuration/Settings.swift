@@ -12,7 +12,7 @@ public struct Setting: Sendable {
     case flag
     case text
     case choice([String])
-    /// A list whose elements are scalars of this kind.
+    /// A list whose elements are scalars of this kind, or lists of scalars.
     case list(Kind)
     /// Keys of their own.
     case section([Setting])
@@ -116,11 +116,18 @@ struct SettingsCheck {
       guard let node, !node.isNull else { return setting.fallback }
       // A single value may stand for a list of one: `files: wine.csv`.
       guard case .list(let nodes) = node.content else { return .list([try scalar(node, element)]) }
-      return .list(try nodes.map { node throws(YAMLError) in try scalar(node, element) })
+      return .list(try nodes.map { node throws(YAMLError) in try self.element(node, element) })
     default:
       guard let node, !node.isNull else { return setting.fallback }
       return try scalar(node, setting.kind)
     }
+  }
+
+  /// An element of a list, which may be a list of scalars itself.
+  private func element(_ node: YAMLNode, _ kind: Setting.Kind) throws(YAMLError) -> Document {
+    guard case .list(let inner) = kind else { return try scalar(node, kind) }
+    guard case .list(let nodes) = node.content else { throw node.wrong(expected: kind.expectation) }
+    return .list(try nodes.map { node throws(YAMLError) in try scalar(node, inner) })
   }
 
   private func scalar(_ node: YAMLNode, _ kind: Setting.Kind) throws(YAMLError) -> Document {

@@ -23,7 +23,7 @@ struct PreparedData {
     try Self.check(configuration, dataset, task: task, labels: labels)
     let isStratified = task == .classification && configuration.isStratified
     let made = try Split.make(
-      rowCount: dataset.rowCount, strata: isStratified ? targets.map { Int($0) } : [],
+      rowCount: dataset.rowCount, strata: isStratified ? targets.map { Int($0) } : [], groups: dataset.groups,
       fractions: configuration.splitFractions, seed: configuration.splitSeed)
     try Self.checkClasses(made.train, targets: targets, labels: labels)
     let preprocessing = try Preprocessing(
@@ -59,7 +59,10 @@ struct PreparedData {
 
   /// Rows in the form that a family learns from.
   func samples<Input: TrainingInput>(_ rows: [Int]) throws(TrainingError) -> Samples<Input> {
-    Samples(inputs: try Input(preprocessing, dataset.features, rows: rows), targets: targets(rows))
+    Samples(
+      inputs: try Input(preprocessing, dataset.features, rows: rows), targets: targets(rows),
+      weights: dataset.weights.isEmpty ? [] : rows.map { dataset.weights[$0] },
+      groups: dataset.groups.isEmpty ? [] : rows.map { dataset.groups[$0] })
   }
 
   func targets(_ rows: [Int]) -> [Double] { rows.map { targets[$0] } }
@@ -94,6 +97,12 @@ struct PreparedData {
         "model.family: expected a family for \(task.rawValue) of \(dataset.target.name.quotedForMessage), "
           + "found \(family.name); use \(others), or set target.task")
     }
+    if !dataset.weights.isEmpty, !family.usesWeights {
+      let others = configuration.families.filter(\.usesWeights).names.joined(separator: " or ")
+      throw .configuration(
+        configuration.location(of: "target.weight"),
+        "target.weight: expected a family that takes weights, such as \(others), found \(family.name)")
+    }
     if task == .classification, labels.count < 2 {
       throw TrainingError(
         .data,
@@ -126,13 +135,16 @@ public struct Split: Equatable, Sendable {
   /// - Parameters:
   ///   - strata: a class per row; every class is then cut by the same fractions, and a class of one row trains.
   ///     An empty list cuts all rows as one class.
+  ///   - groups: a group per row, whose rows stay together; strata then do not matter. Empty: each row is one.
   ///   - fractions: they add up to 1.
   /// - Throws: `TrainingError` where a part that was asked for gets no row.
   public static func make(
-    rowCount: Int, strata: [Int], fractions: (train: Double, validation: Double, test: Double), seed: UInt64
+    rowCount: Int, strata: [Int], groups: [Int] = [], fractions: (train: Double, validation: Double, test: Double),
+    seed: UInt64
   ) throws(TrainingError) -> Split {
     precondition(strata.isEmpty || strata.count == rowCount)
     var random = RandomSource(seed: seed, purpose: "split")
+    if !groups.isEmpty { return try make(groups: groups, fractions, &random) }
     var groups: [[Int]] = strata.isEmpty ? [Array(0..<rowCount)] : []
     if !strata.isEmpty {
       groups = [[Int]](repeating: [], count: (strata.max() ?? 0) + 1)
@@ -156,9 +168,35 @@ public struct Split: Equatable, Sendable {
       split.validation += rows[test..<(test + validation)]
       split.train += rows[(test + validation)...]
     }
-    split.train.sort()
-    split.validation.sort()
-    split.test.sort()
+    return try split.checked(fractions, of: rowCount)
+  }
+
+  /// Cuts whole groups, in random order, where the share of the rows so far passes a fraction.
+  private static func make(
+    groups: [Int], _ fractions: (train: Double, validation: Double, test: Double), _ random: inout RandomSource
+  ) throws(TrainingError) -> Split {
+    var rowsOfGroup = [[Int]](repeating: [], count: (groups.max() ?? 0) + 1)
+    for (row, group) in groups.enumerated() { rowsOfGroup[group].append(row) }
+    random.shuffle(&rowsOfGroup)
+    var split = Split(train: [], validation: [], test: [])
+    let count = Double(groups.count)
+    for rows in rowsOfGroup {
+      if Double(split.test.count) + Double(rows.count) / 2 <= fractions.test * count {
+        split.test += rows
+      } else if Double(split.validation.count) + Double(rows.count) / 2 <= fractions.validation * count {
+        split.validation += rows
+      } else {
+        split.train += rows
+      }
+    }
+    return try split.checked(fractions, of: groups.count)
+  }
+
+  /// The same with ascending rows.
+  private func checked(
+    _ fractions: (train: Double, validation: Double, test: Double), of rowCount: Int
+  ) throws(TrainingError) -> Split {
+    let split = Split(train: train.sorted(), validation: validation.sorted(), test: test.sorted())
     for (name, rows, fraction) in [
       ("train", split.train, fractions.train), ("validation", split.validation, fractions.validation),
       ("test", split.test, fractions.test),

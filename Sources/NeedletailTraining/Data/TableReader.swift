@@ -31,6 +31,10 @@ public struct TableRequest: Sendable {
   public var types: [(column: String, type: ColumnType)]
   public var target: String
   public var targetUse: TargetUse
+  /// Column of the rows' weights, which is no feature.
+  public var weight: String?
+  /// Column that says which rows belong together, which is no feature.
+  public var group: String?
   /// Reading of text: the cells that mean a missing value.
   public var rules: ValueRules
   /// True where rows are left out that repeat an earlier one.
@@ -41,7 +45,8 @@ public struct TableRequest: Sendable {
   public init(
     files: [(name: String, path: String)], target: String, delimiter: CSVDelimiter = .comma,
     columns: [String]? = nil, drop: [String] = [], types: [(column: String, type: ColumnType)] = [],
-    targetUse: TargetUse = .automatic, rules: ValueRules = ValueRules(), dropsDuplicates: Bool = false,
+    targetUse: TargetUse = .automatic, weight: String? = nil, group: String? = nil,
+    rules: ValueRules = ValueRules(), dropsDuplicates: Bool = false,
     location: @escaping @Sendable (_ setting: String) -> String = { _ in "run" }
   ) {
     self.files = files
@@ -51,9 +56,25 @@ public struct TableRequest: Sendable {
     self.drop = drop.map { ValueText.normalised($0) }
     self.types = types.map { (ValueText.normalised($0.column), $0.type) }
     self.targetUse = targetUse
+    self.weight = weight.map { ValueText.normalised($0) }
+    self.group = group.map { ValueText.normalised($0) }
     self.rules = rules
     self.dropsDuplicates = dropsDuplicates
     self.location = location
+  }
+
+  /// Columns that are no features, the target last, with the settings that name them.
+  var roles: [(column: String, setting: String, type: ColumnType)] {
+    let targetType: ColumnType =
+      switch targetUse {
+      case .automatic: .automatic
+      case .classification: .categorical
+      case .regression: .numeric
+      }
+    return [
+      group.map { ($0, "target.group", .categorical) }, weight.map { ($0, "target.weight", .numeric) },
+      (target, "target.column", targetType),
+    ].compactMap { $0 }
   }
 }
 
@@ -62,6 +83,10 @@ public struct Dataset: Sendable {
   /// Features only, in the order of the request.
   public var features: Table
   public var target: Table.Column
+  /// Weight of each row; empty: all count alike.
+  public var weights: [Float]
+  /// Number of the group of each row; empty without groups.
+  public var groups: [Int]
   public var rowsRead: Int
   /// Rows read whose text equals that of an earlier row in every column of the files, used or not.
   public var duplicates: Int
@@ -100,7 +125,7 @@ public struct TableReader {
       throw .configuration(request.location("data.files"), "data.files: expected at least one file, found none")
     }
     let header = try file(first).readHeader()
-    let names = try chosenColumns(header, file: first.name) + [request.target]
+    let names = try chosenColumns(header, file: first.name) + request.roles.map(\.column)
     let types = try survey(names, header: header)
     return try load(names, types, header: header)
   }
@@ -121,16 +146,25 @@ public struct TableReader {
             + Suggestion.clause(for: name, among: header))
       }
     }
-    try check([request.target], "target.column")
+    let roles = request.roles
+    for role in roles.reversed() { try check([role.column], role.setting) }
     try check(request.drop, "data.drop")
     try check(request.columns ?? [], "data.columns")
     try check(request.types.map(\.column), "features.columns")
-    if let columns = request.columns, columns.contains(request.target) {
-      throw .configuration(
-        request.location("data.columns"),
-        "data.columns: expected features only, found the target \(request.target.quotedForMessage)")
+    for role in roles.reversed() {
+      let word = role.setting == "target.column" ? "the target" : role.setting
+      if let columns = request.columns, columns.contains(role.column) {
+        throw .configuration(
+          request.location("data.columns"),
+          "data.columns: expected features only, found \(word) \(role.column.quotedForMessage)")
+      }
+      if roles.count(where: { $0.column == role.column }) > 1 {
+        throw .configuration(
+          request.location(role.setting),
+          "\(role.setting): expected a column of its own, found \(role.column.quotedForMessage) twice")
+      }
     }
-    let dropped = Set(request.drop + [request.target])
+    let dropped = Set(request.drop + roles.map(\.column))
     // The header's spelling of a name is the one that clients send; a run file may compose its accents otherwise.
     let chosen = (request.columns ?? header).filter { !$0.isEmpty && !dropped.contains($0) }.compactMap { name in
       header.first { $0 == name }
@@ -168,11 +202,8 @@ public struct TableReader {
   private func survey(_ names: [String], header: [String]) throws(TrainingError) -> [TableRequest.ColumnType] {
     var types = names.map { name in request.types.first { $0.column == name }?.type ?? .automatic }
     let targetIndex = names.count - 1
-    switch request.targetUse {
-    case .automatic: types[targetIndex] = .automatic
-    case .classification: types[targetIndex] = .categorical
-    case .regression: types[targetIndex] = .numeric
-    }
+    let roles = request.roles
+    for (index, role) in roles.enumerated() { types[names.count - roles.count + index] = role.type }
     let unknown = types.indices.filter { types[$0] == .automatic }
     guard !unknown.isEmpty else { return types }
 
@@ -203,11 +234,16 @@ public struct TableReader {
   private func load(
     _ names: [String], _ types: [TableRequest.ColumnType], header: [String]
   ) throws(TrainingError) -> Dataset {
-    let targetIndex = names.count - 1
+    let featureCount = names.count - request.roles.count
     var builders = zip(names, types).enumerated().map { index, column in
-      ColumnBuilder(
-        name: column.0, type: column.1, words: words,
-        categoriesMax: index == targetIndex ? Limits.labelsMax : Limits.trainingCategoriesMax)
+      let categoriesMax =
+        switch index {
+        case names.count - 1: Limits.labelsMax
+        case ..<featureCount: Limits.trainingCategoriesMax
+        // Groups may be as many as rows.
+        default: Limits.trainingRowsMax
+        }
+      return ColumnBuilder(name: column.0, type: column.1, words: words, categoriesMax: categoriesMax)
     }
     var hash = SHA256()
     var rowsRead = 0
@@ -242,15 +278,38 @@ public struct TableReader {
     let (kept, unlabelled) = try clean(
       Table(columns: columns, rowNumbers: Array(1...rowsRead)), duplicates: duplicates.rows)
     return Dataset(
-      features: kept.features, target: kept.target, rowsRead: rowsRead, duplicates: duplicates.rows.count,
+      features: kept.features, target: kept.target, weights: try weights(kept.roles), groups: try groups(kept.roles),
+      rowsRead: rowsRead, duplicates: duplicates.rows.count,
       duplicatesDropped: request.dropsDuplicates ? duplicates.rows.count : 0, unlabelledDropped: unlabelled,
-      rules: request.rules, types: types, warnings: warnings, sha256: Hex.text(hash.finalize()))
+      rules: request.rules, types: types[..<featureCount] + types.suffix(1), warnings: warnings,
+      sha256: Hex.text(hash.finalize()))
+  }
+
+  /// - Parameter roles: the columns of the request's roles but the target, rows numbered as in the files.
+  private func weights(_ roles: Table) throws(TrainingError) -> [Float] {
+    guard request.weight != nil, case .numbers(let numbers)? = roles.columns.last?.values else { return [] }
+    for (row, weight) in numbers.enumerated() where !(weight >= 0) {
+      throw TrainingError(
+        .data,
+        "target.weight: expected numbers from 0, found \(weight.isNaN ? "nothing" : "\(weight)") in row "
+          + "\(roles.rowNumbers[row])")
+    }
+    return numbers.map { Float($0) }
+  }
+
+  private func groups(_ roles: Table) throws(TrainingError) -> [Int] {
+    guard request.group != nil, case .categories(let codes, _)? = roles.columns.first?.values else { return [] }
+    if let row = codes.firstIndex(where: { $0 < 0 }) {
+      throw TrainingError(
+        .data, "target.group: expected the name of a group, found nothing in row \(roles.rowNumbers[row])")
+    }
+    return codes.map { Int($0) }
   }
 
   /// Leaves out rows without a target, which it counts, and duplicates if the run asks for it.
   private func clean(
     _ table: Table, duplicates: Set<Int>
-  ) throws(TrainingError) -> (kept: (features: Table, target: Table.Column), unlabelled: Int) {
+  ) throws(TrainingError) -> (kept: (features: Table, roles: Table, target: Table.Column), unlabelled: Int) {
     let rowsRead = table.rowCount
     let targetColumn = table.columns[table.columns.count - 1]
     var kept: [Int] = []
@@ -268,7 +327,10 @@ public struct TableReader {
     }
     var rest = table.selecting(kept)
     let target = rest.columns.removeLast()
-    return ((rest, target), unlabelled)
+    let roleCount = request.roles.count - 1
+    let roles = Table(columns: rest.columns.suffix(roleCount), rowNumbers: rest.rowNumbers)
+    rest.columns.removeLast(roleCount)
+    return ((rest, roles, target), unlabelled)
   }
 }
 

@@ -46,10 +46,26 @@ struct Evaluator {
     let (definition, compiled) = try compile(graph)
     return EvaluationReport(
       definition: definition, compiled: compiled,
-      validation: try Evaluation(compiled, rows: validationCells, targets: data.targets(data.split.validation)),
-      test: try Evaluation(compiled, rows: testCells, targets: data.targets(data.split.test)),
+      validation: ranked(
+        try Evaluation(compiled, rows: validationCells, targets: data.targets(data.split.validation)),
+        data.split.validation),
+      test: ranked(
+        try Evaluation(compiled, rows: testCells, targets: data.targets(data.split.test)), data.split.test),
       microsecondsPerRow: try RowRunner(compiled).microsecondsPerRow(testCells),
       tensorBytes: Quantiser.tensorBytes(of: graph))
+  }
+
+  /// The same with the NDCG, where the answers are there to rank the rows of groups.
+  private func ranked(_ evaluation: Evaluation, _ rows: [Int]) -> Evaluation {
+    let model = configuration.document["model"]
+    guard model["loss"].text == "rank", let places = model["rank_places"].integer, !rows.isEmpty else {
+      return evaluation
+    }
+    let ranking = ScoredRows(
+      targets: data.targets(rows), groups: rows.map { data.dataset.groups[$0] }, .ranking, weights: [], bias: [0],
+      places: places)
+    for (row, score) in evaluation.numbers.enumerated() { ranking.scores.start[row] = score }
+    return evaluation.adding(("ndcg", ranking.judge(threads: 1).metric))
   }
 
   private func compile(_ graph: ModelGraph) throws(TrainingError) -> (ModelDefinition, CompiledModel) {
@@ -124,7 +140,7 @@ public struct Evaluation: Sendable {
   /// Class index per row; empty for regression.
   public let classes: [Int]
   /// Empty without rows.
-  public let figures: [Metrics.Figure]
+  public private(set) var figures: [Metrics.Figure]
 
   /// - Parameters:
   ///   - rows: raw, as a client would send them.
@@ -146,6 +162,13 @@ public struct Evaluation: Sendable {
         probabilities: areProbabilities ? numbers : nil, predicted: classes, truth: targets.map { Int($0) },
         classCount: model.definition.labels.count)
     }
+  }
+
+  /// The same with one more figure, before the others.
+  func adding(_ figure: Metrics.Figure) -> Evaluation {
+    var evaluation = self
+    evaluation.figures.insert(figure, at: 0)
+    return evaluation
   }
 
   /// A figure by its name; nil where it was not taken.

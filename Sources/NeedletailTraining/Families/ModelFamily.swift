@@ -22,6 +22,8 @@ public protocol ModelFamily<Input>: Sendable {
   /// True where validation rows steer the training, by early stopping for instance. Default: false, and
   /// ``FitContext/validation`` is empty.
   var usesValidationRows: Bool { get }
+  /// True where rows may have weights. Default: false, and a run file with `target.weight` is refused.
+  var usesWeights: Bool { get }
   /// True where int8 weights make the model faster. Default: false, as for a model of one layer.
   var gainsFromInt8: Bool { get }
   /// Keys under `model` with their defaults and bounds. Default: none.
@@ -38,6 +40,7 @@ public protocol ModelFamily<Input>: Sendable {
 extension ModelFamily {
   public var preprocessing: PreprocessingRequest { Input.preprocessing }
   public var usesValidationRows: Bool { false }
+  public var usesWeights: Bool { false }
   public var gainsFromInt8: Bool { false }
   public var modelSettings: [Setting] { [] }
   public var trainingSettings: [Setting] { [] }
@@ -150,6 +153,7 @@ public enum FamilyRegistry {
     LogisticRegression(),
     MLP(),
     NearestCentroid(),
+    RandomForest(),
   ]
 }
 
@@ -250,12 +254,20 @@ public struct Samples<Input: TrainingInput>: Sendable {
   public var inputs: Input
   /// Class indices for classification, the values themselves for regression.
   public var targets: [Double]
+  /// Weight of each row; none: all count alike. Only families that use weights get any.
+  public var weights: [Float]
+  /// Number of the group that each row belongs to; none where the run has no groups.
+  public var groups: [Int]
 
-  /// - Precondition: as many targets as rows.
-  public init(inputs: Input, targets: [Double]) {
+  /// - Precondition: as many targets as rows, and as many weights and groups, or none.
+  public init(inputs: Input, targets: [Double], weights: [Float] = [], groups: [Int] = []) {
     precondition(inputs.rowCount == targets.count)
+    precondition(weights.isEmpty || weights.count == targets.count)
+    precondition(groups.isEmpty || groups.count == targets.count)
     self.inputs = inputs
     self.targets = targets
+    self.weights = weights
+    self.groups = groups
   }
 
   public var count: Int { targets.count }

@@ -33,8 +33,11 @@ struct ColumnBins: Equatable {
   ///
   /// - Parameters:
   ///   - binsMax: bins of numbers, 2 to 255.
+  ///   - rowsMin: smallest number of rows that a bin of numbers holds.
   ///   - seed: chooses the rows that bounds are taken from, where there are more than ``sampleRows``.
-  static func learn(from columns: FeatureColumns, binsMax: Int, seed: UInt64, threads: Int) -> [ColumnBins] {
+  static func learn(
+    from columns: FeatureColumns, binsMax: Int, rowsMin: Int, seed: UInt64, threads: Int
+  ) -> [ColumnBins] {
     let rowCount = columns.rowCount
     let sample = AlignedBuffer<UInt32>(count: rowCount)
     let share = min(1, Double(sampleRows) / Double(max(rowCount, 1)))
@@ -48,7 +51,7 @@ struct ColumnBins: Equatable {
       let found = sorter.bounds(
         of: batch.map { columns.columns[$0].values },
         rows: UnsafeBufferPointer(start: sample.start, count: sampleCount),
-        binsMax: binsMax)
+        binsMax: binsMax, rowsMin: rowsMin)
       for (column, own) in zip(batch, found) { bounds[column] = own }
     }
     return columns.columns.enumerated().compactMap { index, column in
@@ -109,9 +112,12 @@ private final class NumberSorter {
     let counts: UnsafeMutablePointer<Int>
     let capacity: Int
     let binsMax: Int
+    let rowsMin: Int
   }
 
-  func bounds(of columns: [[Double]], rows: UnsafeBufferPointer<UInt32>, binsMax: Int) -> [[Double]] {
+  func bounds(
+    of columns: [[Double]], rows: UnsafeBufferPointer<UInt32>, binsMax: Int, rowsMin: Int
+  ) -> [[Double]] {
     for (place, values) in columns.enumerated() {
       let target = numbers.start + place * capacity
       var count = 0
@@ -126,12 +132,13 @@ private final class NumberSorter {
     }
     let job = Job(
       numbers: numbers.start, spare: spare.start, bounds: bounds.start, counts: counts.start, capacity: capacity,
-      binsMax: binsMax)
+      binsMax: binsMax, rowsMin: rowsMin)
     Boosting.run(job, parts: columns.count, threads: threads) { context, part in
       let job = context!.assumingMemoryBound(to: Job.self).pointee
       let (numbers, count) = (job.numbers + part * job.capacity, job.counts[part])
       nt_boost_sort(numbers, job.spare + part * job.capacity, count)
-      job.counts[part] = nt_boost_bounds(numbers, count, job.binsMax, job.bounds + part * Int(NT_BOOST_BINS_MAX))
+      job.counts[part] = nt_boost_bounds(
+        numbers, count, job.binsMax, job.rowsMin, job.bounds + part * Int(NT_BOOST_BINS_MAX))
     }
     return columns.indices.map { place in
       Array(UnsafeBufferPointer(start: bounds.start + place * Int(NT_BOOST_BINS_MAX), count: counts.start[place]))
@@ -179,6 +186,9 @@ final class BinnedTable {
       Self.fill(target, stride: stride, columns.columns[column.column].values, column, threads: threads)
     }
   }
+
+  /// Layout of the words that its rows add.
+  var rowBits: nt_boost_row_bits { rowCount < Int(NT_BOOST_FINE_ROWS) ? NT_BOOST_FINE : NT_BOOST_COARSE }
 
   /// First bin of a feature, and the bytes between two rows of it.
   func bytes(of feature: Int) -> UnsafePointer<UInt8> {

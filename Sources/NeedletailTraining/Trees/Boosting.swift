@@ -1,5 +1,4 @@
 internal import CNeedletailTraining
-internal import Glibc
 internal import NeedletailCore
 internal import NeedletailEngine
 
@@ -17,9 +16,7 @@ struct Boosting {
 
   private let context: FitContext<FeatureColumns>
   private let settings: Settings
-  private let loss: nt_boost_loss
-  private let outputs: Int
-  private let classWeights: [Float]
+  private let loss: BoostLoss
   private let table: BinnedTable
   private let grower: TreeGrower
   private let bias: [Float]
@@ -29,8 +26,10 @@ struct Boosting {
   private let hessians: AlignedBuffer<Float>
   private let maxima: AlignedBuffer<Float>
   private let words: AlignedBuffer<UInt64>
-  private let isUsed: AlignedBuffer<UInt8>
+  private var isUsed: [Bool]
   private var random: RandomSource
+
+  private var outputs: Int { loss.outputs }
 
   /// Settings beside those of a single tree.
   struct Settings {
@@ -40,6 +39,8 @@ struct Boosting {
     var columnShare = 1.0
     /// Trees without a better validation loss before it stops; 0: never.
     var patience = 50
+    /// Places of a ranking that count.
+    var places = 30
   }
 
   /// - Parameters:
@@ -47,50 +48,34 @@ struct Boosting {
   ///   - classWeights: one for each class; none: 1 for all.
   ///   - directions: as ``BinnedTable`` takes them.
   init(
-    _ context: FitContext<FeatureColumns>, _ settings: Settings, columns: [ColumnBins], classWeights: [Float] = [],
-    directions: [Int] = []
+    _ context: FitContext<FeatureColumns>, _ settings: Settings, loss: BoostLoss, columns: [ColumnBins],
+    classWeights: [Float] = [], directions: [Int] = []
   ) {
     self.context = context
     self.settings = settings
-    self.classWeights = classWeights
+    self.loss = loss
     let threads = settings.rules.threads
-    switch (context.task, context.classCount) {
-    case (.regression, _): (loss, outputs) = (NT_BOOST_SQUARED, 1)
-    case (.classification, 2): (loss, outputs) = (NT_BOOST_LOGISTIC, 1)
-    case (.classification, let classes): (loss, outputs) = (NT_BOOST_SOFTMAX, classes)
-    }
     let rowCount = context.train.count
     table = BinnedTable(context.train.inputs, bins: columns, directions: directions, threads: threads)
-    grower = TreeGrower(table, settings.rules)
-    bias = Self.bias(loss, context.train.targets, classCount: context.classCount, classWeights)
-    training = ScoredRows(targets: context.train.targets, outputs: outputs)
+    let bias = loss.bias(context.train.targets, TreeLimits.weights(context.train, classWeights))
+    self.bias = bias
+    func rows(_ samples: Samples<FeatureColumns>, table: BinnedTable? = nil) -> ScoredRows {
+      ScoredRows(
+        targets: samples.targets, groups: samples.groups, loss, weights: TreeLimits.weights(samples, classWeights),
+        bias: bias, places: settings.places, table: table)
+    }
+    training = rows(context.train)
     validation =
       context.validation.count == 0
       ? nil
-      : ScoredRows(
-        targets: context.validation.targets, outputs: outputs,
-        table: BinnedTable(context.validation.inputs, bins: columns, threads: threads))
-    gradients = AlignedBuffer(count: rowCount * outputs)
-    hessians = AlignedBuffer(count: rowCount * outputs)
-    maxima = AlignedBuffer(count: Self.chunks(rowCount) * outputs * 2)
+      : rows(context.validation, table: BinnedTable(context.validation.inputs, bins: columns, threads: threads))
+    grower = TreeGrower(table, settings.rules, isRenewing: loss.share != nil)
+    gradients = AlignedBuffer(count: rowCount * loss.outputs)
+    hessians = AlignedBuffer(count: rowCount * loss.outputs)
+    maxima = AlignedBuffer(count: Self.chunks(rowCount) * loss.outputs * 2)
     words = AlignedBuffer(count: rowCount)
-    isUsed = AlignedBuffer(count: columns.count)
+    isUsed = [Bool](repeating: true, count: columns.count)
     random = RandomSource(seed: context.seed, purpose: "trees")
-  }
-
-  /// Scores of some rows, the targets beside them, and their bins where trees are walked for them.
-  private final class ScoredRows {
-    let targets: [Double]
-    let scores: AlignedBuffer<Float>
-    let figures: AlignedBuffer<nt_boost_figures>
-    let table: BinnedTable?
-
-    init(targets: [Double], outputs: Int, table: BinnedTable? = nil) {
-      self.targets = targets
-      self.table = table
-      scores = AlignedBuffer(count: targets.count * outputs)
-      figures = AlignedBuffer(count: Boosting.chunks(targets.count))
-    }
   }
 
   // MARK: - threads
@@ -103,20 +88,6 @@ struct Boosting {
     _ job: Job, parts: Int, threads: Int, _ task: @convention(c) (UnsafeRawPointer?, Int) -> Void
   ) {
     withUnsafePointer(to: job) { nt_boost_run(task, $0, parts, threads) }
-  }
-
-  // MARK: - start
-
-  /// Best constant score of each output: the mean, log-odds, or logarithms of the shares of classes.
-  private static func bias(
-    _ loss: nt_boost_loss, _ targets: [Double], classCount: Int, _ classWeights: [Float]
-  ) -> [Float] {
-    guard loss != NT_BOOST_SQUARED else { return [Float(targets.reduce(0, +) / Double(targets.count))] }
-    var weights = [Double](repeating: 0, count: classCount)
-    for target in targets { weights[Int(target)] += classWeights.isEmpty ? 1 : Double(classWeights[Int(target)]) }
-    let sum = weights.reduce(0, +)
-    guard loss == NT_BOOST_LOGISTIC else { return weights.map { Float(log($0 / sum)) } }
-    return [Float(log(weights[1] / weights[0]))]
   }
 
   // MARK: - the loop
@@ -136,19 +107,19 @@ struct Boosting {
         break
       }
       trees += grown
-      let validation = self.validation.map { judge($0) }
+      let validation = self.validation?.judge(threads: settings.rules.threads)
       if let validation {
         guard validation.loss.isFinite else { throw diverged("the validation loss", validation.loss, iteration) }
         if validation.loss < best.loss { best = (validation.loss, iteration, validation.metric) }
       }
       let stops = settings.patience > 0 && validation != nil && iteration - best.count >= settings.patience
       if iteration % reportEvery == 0 || iteration == 1 || stops || iteration == settings.treesMax {
-        let trainingLoss = judge(training).loss
+        let trainingLoss = training.judge(threads: settings.rules.threads).loss
         guard trainingLoss.isFinite else { throw diverged("the loss", trainingLoss, iteration) }
         context.progress(
           EpochReport(
             epoch: iteration, epochCount: settings.treesMax, loss: trainingLoss, validationLoss: validation?.loss,
-            validationMetric: validation?.metric, metricName: loss == NT_BOOST_SQUARED ? "R²" : "accuracy",
+            validationMetric: validation?.metric, metricName: loss.metricName,
             bestEpoch: best.count, bestMetric: best.metric))
       }
       if stops {
@@ -173,18 +144,15 @@ struct Boosting {
   private mutating func grow(_ iteration: Int) -> [GrownTree] {
     let rowCount = context.train.count
     let threads = settings.rules.threads
-    withRows(training) { rows in
-      let job = nt_boost_gradient_job(
-        rows: rows, gradients: gradients.start, hessians: hessians.start, maxima: maxima.start)
-      Self.run(job, parts: Self.chunks(rowCount), threads: threads, nt_boost_gradient_task)
-    }
+    training.slopes(gradients, hessians, maxima, threads: threads)
     let sampleSeed = random.next()
     return (0..<outputs).map { output in
       let units = units(of: output)
       let own = output * rowCount
       let job = nt_boost_round_job(
         gradients: gradients.start + own, hessians: hessians.start + own, rows: rowCount,
-        gradient_unit: units.gradient, hessian_unit: units.hessian, seed: random.next(), words: words.start)
+        row_bits: table.rowBits, gradient_unit: units.gradient, hessian_unit: units.hessian, seed: random.next(),
+        words: words.start)
       Self.run(job, parts: Self.chunks(rowCount), threads: threads, nt_boost_round_task)
       chooseFeatures()
       let sampled = nt_boost_sample(rowCount, settings.rowShare, sampleSeed, grower.rowList)
@@ -192,8 +160,9 @@ struct Boosting {
       let tree = grower.grow(
         .init(
           words: words.start, gradients: gradients.start + own, hessians: hessians.start + own,
-          gradientUnit: units.gradient, hessianUnit: units.hessian, isUsed: isUsed.start, rowCount: sampled,
-          scores: sampled == rowCount ? scores : nil))
+          gradientUnit: units.gradient, hessianUnit: units.hessian, isUsed: isUsed, rowCount: sampled,
+          scores: sampled == rowCount ? scores : nil, renewed: loss.share.map { (training, $0) }),
+        &random)
       // Rows that the tree did not learn from get its value too.
       if sampled < rowCount { walk(tree, table, scores) }
       if let validation, let table = validation.table {
@@ -210,14 +179,16 @@ struct Boosting {
       gradient = max(gradient, maxima.start[2 * (chunk * outputs + output)])
       hessian = max(hessian, maxima.start[2 * (chunk * outputs + output) + 1])
     }
-    return (Double(gradient) / Double(NT_BOOST_GRADIENT_MAX), Double(hessian) / Double(NT_BOOST_HESSIAN_MAX))
+    return (
+      Double(gradient) / nt_boost_gradient_max(table.rowBits), Double(hessian) / nt_boost_hessian_max(table.rowBits)
+    )
   }
 
   private mutating func chooseFeatures() {
     var order = Array(0..<table.columns.count)
     let count = max(1, Int((settings.columnShare * Double(order.count)).rounded()))
     if count < order.count { random.shuffle(&order) }
-    for (place, feature) in order.enumerated() { isUsed.start[feature] = place < count ? 1 : 0 }
+    for (place, feature) in order.enumerated() { isUsed[feature] = place < count }
   }
 
   private func walk(_ tree: GrownTree, _ table: BinnedTable, _ scores: UnsafeMutablePointer<Float>) {
@@ -228,40 +199,6 @@ struct Boosting {
             table: cTable, steps: steps.baseAddress, step_count: steps.count, values: values.baseAddress,
             scores: scores)
           Self.run(job, parts: Self.chunks(table.rowCount), threads: settings.rules.threads, nt_boost_walk_task)
-        }
-      }
-    }
-  }
-
-  // MARK: - judging
-
-  /// Mean loss, and accuracy or R².
-  private func judge(_ rows: ScoredRows) -> (loss: Double, metric: Double) {
-    let count = rows.targets.count
-    withRows(rows) { own in
-      let job = nt_boost_loss_job(rows: own, figures: rows.figures.start)
-      Self.run(job, parts: Self.chunks(count), threads: settings.rules.threads, nt_boost_loss_task)
-    }
-    var sum = nt_boost_figures()
-    for chunk in 0..<Self.chunks(count) {
-      sum.loss += rows.figures.start[chunk].loss
-      sum.quality += rows.figures.start[chunk].quality
-      sum.weight += rows.figures.start[chunk].weight
-    }
-    guard loss == NT_BOOST_SQUARED else { return (sum.loss / sum.weight, sum.quality / Double(count)) }
-    let mean = rows.targets.reduce(0, +) / Double(count)
-    let spread = rows.targets.reduce(0) { $0 + ($1 - mean) * ($1 - mean) }
-    return (sum.loss / sum.weight, spread > 0 ? 1 - sum.quality / spread : 0)
-  }
-
-  private func withRows(_ rows: ScoredRows, _ body: (nt_boost_rows) -> Void) {
-    rows.targets.withUnsafeBufferPointer { targets in
-      bias.withUnsafeBufferPointer { bias in
-        classWeights.withUnsafeBufferPointer { classWeights in
-          body(
-            nt_boost_rows(
-              loss: loss, rows: targets.count, outputs: outputs, scores: rows.scores.start, bias: bias.baseAddress,
-              targets: targets.baseAddress, class_weights: classWeights.isEmpty ? nil : classWeights.baseAddress))
         }
       }
     }
