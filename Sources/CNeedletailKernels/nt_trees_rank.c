@@ -86,6 +86,58 @@ NT_INLINE uint8_t rank_in_set(const nt_rank_set *set, double x) {
   return !(set->bits[code / 32] >> code % 32 & 1);
 }
 
+void nt_rank_fill_codes(const nt_ranks *ranks, const nt_rank_codes *codes, uint8_t *bytes) {
+  const nt_rank_set *sets = ranks->sets + codes->first_set;
+  for (uint32_t code = 0; code < codes->code_count; code++) {
+    for (uint32_t i = 0; i < codes->sets; i++) *bytes++ = rank_in_set(&sets[i], code);
+  }
+  for (uint32_t i = 0; i < codes->sets; i++) *bytes++ = 1;
+  for (uint32_t i = 0; i < codes->sets; i++) *bytes++ = sets[i].missing;
+}
+
+/// The bytes of all sets of `codes` for one value.
+NT_INLINE const uint8_t *bytes_of_code(const nt_rank_codes *codes, double x) {
+  size_t at = codes->code_count;
+  if (x != x) {
+    at++;
+  } else if (x > -1 && x < (double)codes->code_count) {
+    at = (uint32_t)(int32_t)x;
+  }
+  return codes->bytes + at * codes->sets;
+}
+
+/// The bytes of the sets of one column, in tiles of 64 rows and sets, which stay in L1 where rows are lanes.
+NT_INLINE void rank_codes(const nt_ranks *ranks, const nt_rank_codes *codes, const uint8_t *row, size_t rows,
+                          size_t lanes, uint8_t *of_sets, const bool is_f64) {
+  enum { tile = 64 };
+  const size_t row_bytes = ranks->columns * (is_f64 ? sizeof(double) : sizeof(float)), sets = codes->sets;
+  uint8_t *out = of_sets + codes->first_set * lanes;
+  if (!codes->bytes) {
+    const nt_rank_set *set = &ranks->sets[codes->first_set];
+    for (size_t i = 0; i < sets; i++) {
+      for (size_t r = 0; r < rows; r++) {
+        out[i * lanes + r] = rank_in_set(&set[i], number(row + r * row_bytes, codes->column, is_f64));
+      }
+    }
+  } else if (lanes == 1) {
+    memcpy(out, bytes_of_code(codes, number(row, codes->column, is_f64)), sets);
+  } else {
+    for (size_t first = 0; first < rows; first += tile) {
+      const size_t count = rows - first < tile ? rows - first : tile;
+      const uint8_t *from[tile];
+      for (size_t r = 0; r < count; r++) {
+        from[r] = bytes_of_code(codes, number(row + (first + r) * row_bytes, codes->column, is_f64));
+      }
+      for (size_t i = 0; i < sets; i += tile) {
+        const size_t end = sets - i < tile ? sets : i + tile;
+        for (size_t r = 0; r < count; r++) {
+          for (size_t s = i; s < end; s++) out[s * lanes + first + r] = from[r][s];
+        }
+      }
+    }
+  }
+}
+
 /// The bytes of the tables of a column, and of their copies, where its value is missing or tiny.
 NT_INLINE void put_right(const nt_ranks *ranks, size_t column, double x, size_t lanes, uint8_t *v) {
   for (uint32_t i = ranks->column_tables[column]; i < ranks->column_tables[column + 1]; i++) {
@@ -170,11 +222,8 @@ NT_INLINE void rank_rows_as(const nt_ranks *ranks, const void *x, size_t rows, s
   }
   for (size_t r = 0; r < rows; r++) fill(ranks, row + r * row_bytes, lanes, v + r, is_f64);
   uint8_t *of_sets = v + (size_t)(table_count + ranks->copy_count) * lanes;
-  for (size_t i = 0; i < ranks->set_count; i++, of_sets += lanes) {
-    for (size_t r = 0; r < rows; r++) {
-      of_sets[r] = rank_in_set(&ranks->sets[i], number(row + r * row_bytes, ranks->sets[i].column, is_f64));
-    }
-  }
+  for (size_t i = 0; i < ranks->codes_count; i++)
+    rank_codes(ranks, &ranks->codes[i], row, rows, lanes, of_sets, is_f64);
 }
 
 NT_INLINE void rank_rows(const nt_ranks *ranks, const void *x, size_t rows, size_t lanes, uint8_t *v, rank_one *rank,

@@ -54,6 +54,8 @@ typedef struct model {
   nt_rank_table *tables;
   nt_rank_copy *copies;
   nt_rank_set *sets;
+  nt_rank_codes *codes;
+  uint8_t *code_bytes;
   uint32_t *set_bits;
   float *f32;
   double *f64;
@@ -100,6 +102,24 @@ static void make_table(model *m, uint32_t i, bool is_f64) {
   m->tables[i].missing = below(3) == 0 ? NT_RANK_THRESHOLDS_MAX : below(2) ? zero : 0;
 }
 
+/// Runs of sets of one column; some are looked up at once, others one by one.
+static void make_codes(model *m) {
+  nt_ranks *ranks = &m->ranks;
+  m->codes = exact(ranks->set_count * sizeof *m->codes), m->code_bytes = exact(98 * ranks->set_count);
+  size_t at = 0;
+  for (uint32_t i = 0; i < ranks->set_count;) {
+    nt_rank_codes *codes = &m->codes[ranks->codes_count++];
+    *codes = (nt_rank_codes){.column = m->sets[i].column, .first_set = i};
+    for (; i < ranks->set_count && m->sets[i].column == codes->column; i++, codes->sets++) {
+      if (m->sets[i].bit_count > codes->code_count) codes->code_count = m->sets[i].bit_count;
+    }
+    if (below(4) == 0) continue;
+    nt_rank_fill_codes(ranks, codes, m->code_bytes + at);
+    codes->bytes = m->code_bytes + at, at += nt_rank_codes_bytes(codes);
+  }
+  ranks->codes = m->codes;
+}
+
 static void make_ranks(model *m, const shape *s) {
   uint32_t tables = 0;
   m->tables = exact(s->columns * 2 * sizeof *m->tables);
@@ -124,14 +144,16 @@ static void make_ranks(model *m, const shape *s) {
     }
   }
   m->column_tables[s->columns] = tables;
-  ranks->table_count = tables, ranks->set_count = s->has_sets ? 1 + below(5) : 0;
+  ranks->table_count = tables, ranks->set_count = s->has_sets ? 1 + below(below(3) ? 5 : 200) : 0;
   m->sets = exact(ranks->set_count * sizeof *m->sets);
   m->set_bits = exact(3 * sizeof(uint32_t));
   for (uint32_t i = 0; i < 3; i++) m->set_bits[i] = (uint32_t)next_random();
   for (uint32_t i = 0; i < ranks->set_count; i++) {
-    m->sets[i] = (nt_rank_set){m->set_bits, 32 * (1 + below(3)), below(s->columns), (uint8_t)below(2)};
+    uint32_t column = i > 0 && below(8) ? m->sets[i - 1].column : below(s->columns);
+    m->sets[i] = (nt_rank_set){m->set_bits, 32 * (1 + below(3)), column, (uint8_t)below(2)};
   }
   ranks->tables = m->tables, ranks->copies = m->copies, ranks->sets = m->sets;
+  make_codes(m);
   ranks->column_tables = m->column_tables;
   ranks->thresholds = s->is_f64 ? (const void *)m->f64 : m->f32;
 }
@@ -192,8 +214,8 @@ static model make(const shape *s) {
 }
 
 static void release(model *m) {
-  free(m->tables), free(m->copies), free(m->sets), free(m->set_bits), free(m->f32), free(m->f64),
-      free(m->column_tables);
+  free(m->tables), free(m->copies), free(m->sets), free(m->codes), free(m->code_bytes), free(m->set_bits), free(m->f32),
+      free(m->f64), free(m->column_tables);
   free(m->trees), free(m->nodes), free(m->leaves), free(m->range_first), free(m->start), free(m->bias);
 }
 

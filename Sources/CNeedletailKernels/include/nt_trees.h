@@ -60,17 +60,29 @@ typedef struct nt_rank_set {
   uint8_t missing;
 } nt_rank_set;
 
+/// Sets of one column that stand one after the other, which one look-up asks at once: a model may have thousands.
+typedef struct nt_rank_codes {
+  uint32_t column;
+  uint32_t first_set, sets;
+  /// Codes from here on are members of none of the sets.
+  uint32_t code_count;
+  /// `sets` bytes for each code, then for all other values, then for missing ones. Null: sets are asked one by one.
+  const uint8_t *bytes;
+} nt_rank_codes;
+
 /// How rows become bytes: those of the tables, then those of the copies, then those of the sets.
 typedef struct nt_ranks {
   const nt_rank_table *tables;
   const nt_rank_copy *copies;
   const nt_rank_set *sets;
+  /// All sets, in their order.
+  const nt_rank_codes *codes;
   /// NT_RANK_TABLE_NUMBERS a table, of the type of the input; aligned to NT_ALIGNMENT.
   const void *thresholds;
   /// Per column of the input, its first table; tables stand in the order of their columns. One more entry ends the
   /// last.
   const uint32_t *column_tables;
-  uint32_t columns, table_count, copy_count, set_count;
+  uint32_t columns, table_count, copy_count, set_count, codes_count;
   /// The input is fp64, and so are the thresholds.
   bool is_f64;
   /// Values within NT_TREES_TINY of 0 count as 0.
@@ -78,6 +90,14 @@ typedef struct nt_ranks {
   /// Some table takes zeros for missing.
   bool has_missing_zeros;
 } nt_ranks;
+
+/// The bytes of sets that are looked up at once.
+static inline size_t nt_rank_codes_bytes(const nt_rank_codes *codes) {
+  return ((size_t)codes->code_count + 2) * codes->sets;
+}
+
+/// Fills the bytes of `codes` from its sets.
+void nt_rank_fill_codes(const nt_ranks *ranks, const nt_rank_codes *codes, uint8_t *bytes);
 
 static inline uint32_t nt_ranks_bytes(const nt_ranks *ranks) {
   return ranks->table_count + ranks->copy_count + ranks->set_count;

@@ -39,10 +39,16 @@ struct TreeShape {
     right.reserveCapacity(nodes.count / 2)
     /// Splits whose left, or right, child is not known yet, each with its depth.
     var open: [(split: Int, depth: Int, hasLeft: Bool)] = []
+    // The tree at hand stands apart until it is whole: counting within the array looked for its owners at every node.
+    var tree = Tree(firstSplit: 0, firstLeaf: 0)
     for (index, node) in nodes.enumerated() {
-      if open.isEmpty { try begin(at: index) }
-      let tree = trees.count - 1
-      let child = node == 0 ? ~Int32(trees[tree].leaves) : Int32(trees[tree].splits)
+      if open.isEmpty {
+        guard trees.count < Limits.treesMax else {
+          throw Fault(message: "node \(index): expected at most \(Limits.treesMax) trees, found more", isTooMany: true)
+        }
+        tree = Tree(firstSplit: columns.count, firstLeaf: leafCount)
+      }
+      let child = node == 0 ? ~Int32(tree.leaves) : Int32(tree.splits)
       var depth = 0
       if let parent = open.last {
         depth = parent.depth + 1
@@ -55,19 +61,19 @@ struct TreeShape {
         }
       }
       if node == 0 {
-        trees[tree].leaves += 1
-        trees[tree].depth = max(trees[tree].depth, depth)
+        tree.leaves += 1
+        tree.depth = max(tree.depth, depth)
         leafCount += 1
         if open.isEmpty { end(tree) }
       } else {
         guard depth < Limits.treeDepthMax else {
           throw Fault(
             message:
-              "tree \(tree), node \(index): expected at most \(Limits.treeDepthMax) splits above a leaf, found more",
+              "tree \(trees.count), node \(index): expected at most \(Limits.treeDepthMax) splits above a leaf, found more",
             isTooMany: true)
         }
         open.append((columns.count, depth, false))
-        trees[tree].splits += 1
+        tree.splits += 1
         columns.append(node - 1)
         left.append(0)
         right.append(0)
@@ -75,22 +81,15 @@ struct TreeShape {
     }
     guard open.isEmpty else {
       let found = "found the end of the nodes after \(nodes.count)"
-      throw Fault(message: "tree \(trees.count - 1): expected two children for each split, \(found)")
+      throw Fault(message: "tree \(trees.count): expected two children for each split, \(found)")
     }
     guard !trees.isEmpty else { throw Fault(message: "expected a tree, found no nodes") }
   }
 
-  private mutating func begin(at index: Int) throws(Fault) {
-    guard trees.count < Limits.treesMax else {
-      throw Fault(
-        message: "node \(index): expected at most \(Limits.treesMax) trees, found more", isTooMany: true)
-    }
-    trees.append(Tree(firstSplit: columns.count, firstLeaf: leafCount))
-  }
-
-  private mutating func end(_ tree: Int) {
-    depthMax = max(depthMax, trees[tree].depth)
-    leavesMax = max(leavesMax, trees[tree].leaves)
+  private mutating func end(_ tree: Tree) {
+    trees.append(tree)
+    depthMax = max(depthMax, tree.depth)
+    leavesMax = max(leavesMax, tree.leaves)
   }
 }
 

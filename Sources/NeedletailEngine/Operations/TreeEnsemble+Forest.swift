@@ -105,21 +105,29 @@ struct TreeForest {
       var set: UInt32
       var missing: UInt8
     }
-    var known: [Key: Int] = [:]
-    for (split, set) in ensemble.sets.enumerated() where set > 0 {
+    func key(_ split: Int, _ set: UInt32) -> Key {
       let missing: UInt8 =
         switch ensemble.missing.isEmpty ? .left : ensemble.missing[split] {
         case .left, .orZeroLeft: 0
         case .right, .orZeroRight: 1
         case .asZero: ensemble.isMember(0, of: Int(set) - 1) ? 0 : 1
         }
-      let key = Key(column: shape.columns[split], set: set, missing: missing)
-      let index = known[key] ?? setInputs.count
-      if index == setInputs.count {
-        known[key] = index
-        setInputs.append((key.column, Int(set) - 1, missing))
-      }
-      inputs[split] = .set(index)
+      return Key(column: shape.columns[split], set: set, missing: missing)
+    }
+    // Those of one column stand together, in the order in which splits first ask for them.
+    var known: [Key: Int] = [:]
+    var found: [Key] = []
+    for (split, set) in ensemble.sets.enumerated() where set > 0 {
+      let key = key(split, set)
+      if known.updateValue(0, forKey: key) == nil { found.append(key) }
+    }
+    let order = found.indices.sorted { (found[$0].column, $0) < (found[$1].column, $1) }
+    for (index, place) in order.enumerated() {
+      known[found[place]] = index
+      setInputs.append((found[place].column, Int(found[place].set) - 1, found[place].missing))
+    }
+    for (split, set) in ensemble.sets.enumerated() where set > 0 {
+      inputs[split] = .set(known[key(split, set)] ?? 0)
       nodes[split].rank = 1
     }
   }

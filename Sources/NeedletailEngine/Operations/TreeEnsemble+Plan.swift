@@ -65,10 +65,41 @@ extension TreeEnsemble {
     ranks.table_count = UInt32(forest.tables.count)
     ranks.copy_count = UInt32(forest.copies.count)
     ranks.set_count = UInt32(sets.count)
+    let codes = try codes(of: sets, in: ranks, storage, for: name)
+    ranks.codes = try storage.copy(codes, for: name)
+    ranks.codes_count = UInt32(codes.count)
     ranks.is_f64 = isFloat64
     ranks.flushes_tiny = flushesTiny
     ranks.has_missing_zeros = forest.hasMissingZeros
     return ranks
+  }
+
+  /// Most bytes of all tables that sets of categories are looked up in: those of 15,000 sets of 256 categories.
+  private static let codeBytesMax = 4 << 20
+
+  /// The sets of each column, with a table where it fits.
+  private func codes(
+    of sets: [nt_rank_set], in ranks: nt_ranks, _ storage: PlanStorage, for name: String
+  ) throws(PlanError) -> [nt_rank_codes] {
+    var groups: [nt_rank_codes] = []
+    for (index, set) in sets.enumerated() {
+      if groups.last?.column != set.column {
+        groups.append(
+          nt_rank_codes(column: set.column, first_set: UInt32(index), sets: 0, code_count: 0, bytes: nil))
+      }
+      groups[groups.count - 1].sets += 1
+      groups[groups.count - 1].code_count = max(groups[groups.count - 1].code_count, set.bit_count)
+    }
+    var left = Self.codeBytesMax
+    for index in groups.indices {
+      let bytes = nt_rank_codes_bytes(&groups[index])
+      guard bytes <= left else { continue }
+      left -= bytes
+      let table = try storage.allocate(bytes: bytes, for: name).bindMemory(to: UInt8.self, capacity: bytes)
+      withUnsafePointer(to: ranks) { nt_rank_fill_codes($0, &groups[index], table) }
+      groups[index].bytes = UnsafePointer(table)
+    }
+    return groups
   }
 
   /// An upper bound by counts alone, because it is asked for before any tree is looked at closely: every layout that a
@@ -80,8 +111,10 @@ extension TreeEnsemble {
     let numberBytes = context.inputs[0].element == .float64 ? 8 : 4
     let tableBytes = Int(NT_RANK_TABLE_NUMBERS) * numberBytes + MemoryLayout<nt_rank_table>.stride
     let rankBytes = min(3 * tables + splits, Int(UInt32.max))
+    let setBytes = MemoryLayout<nt_rank_set>.stride + MemoryLayout<nt_rank_codes>.stride + Int(NT_ALIGNMENT)
+    let codeBytes = min(Self.codeBytesMax, splits * (32 * Int(setWords.max() ?? 0) + 2))
     return tables * tableBytes + rankBytes * MemoryLayout<nt_rank_copy>.stride
-      + splits * (sets.isEmpty ? 0 : MemoryLayout<nt_rank_set>.stride) + 4 * setBits.count
+      + (sets.isEmpty ? 0 : splits * setBytes + codeBytes) + 4 * setBits.count
       + 4 * context.inputs[0].columns + 8 * (start.count + bias.count) + layoutBytes(shape, context)
   }
 
