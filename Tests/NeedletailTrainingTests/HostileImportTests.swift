@@ -221,14 +221,14 @@ import Testing
     )
     #expect(
       try xgboost(#""num_feature": "2""#, #""num_feature": "9223372036854775808""#)
-        == "learner.learner_model_param.num_feature: expected a whole number from 1 to 1048576, found 9.223372036854776e+18"
+        == "learner.learner_model_param.num_feature: expected a whole number from 1 to 65536, found 9.223372036854776e+18"
     )
     #expect(
       try xgboost(#""gbtree""#, #""gblinear""#)
         == #"learner.gradient_booster.name: expected gbtree or dart, a booster of trees, found "gblinear""#)
     #expect(
       try lightGBM("max_feature_idx=1", "max_feature_idx=-1")
-        == #"header: max_feature_idx: expected a whole number from 0 to 1048575, found "-1""#)
+        == #"header: max_feature_idx: expected a whole number from 0 to 65535, found "-1""#)
     #expect(
       try lightGBM("leaf_value=-0.25 0.5", "leaf_value=-0.25") == "tree 0: leaf_value: expected 2 numbers, found 1")
     #expect(try lightGBM("threshold=1.5\n", "") == "tree 0: expected threshold=…, found none")

@@ -150,7 +150,7 @@ struct LightGBMImport {
     guard ["v2", "v3", "v4"].contains(version) else {
       throw .importing("header: version: expected v2, v3 or v4, found \(version.quotedForMessage)")
     }
-    let columns = try header.integer("max_feature_idx", in: 0...(Limits.columnsMax - 1)) + 1
+    let columns = try header.integer("max_feature_idx", in: 0...(Limits.featuresMax - 1)) + 1
     let outputs = try header.integer("num_tree_per_iteration", in: 1...Limits.columnsMax, default: 1)
     let objective = String(header.fields["objective"] ?? "custom")
     let link = try Self.link(of: objective, outputs: outputs)

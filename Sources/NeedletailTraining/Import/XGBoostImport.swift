@@ -27,7 +27,7 @@ struct XGBoostImport {
     learner = try document.required("learner")
     self.settings = settings
     let parameters = try learner.required("learner_model_param")
-    columns = try parameters.required("num_feature").integer(in: 1...Limits.columnsMax)
+    columns = try parameters.required("num_feature").integer(in: 1...Limits.featuresMax)
     version = try document.optional("version")?.integers(in: 0...Int(Int32.max)) ?? []
   }
 
@@ -35,7 +35,7 @@ struct XGBoostImport {
     version.isEmpty ? "before 1.0" : version.map { String($0) }.joined(separator: ".")
   }
 
-  private func isWritten(since major: Int, _ minor: Int) -> Bool { !version.lexicographicallyPrecedes([major, minor]) }
+  private func isWritten(since numbers: Int...) -> Bool { !version.lexicographicallyPrecedes(numbers) }
 
   private func model() throws(TrainingError) -> ImportedModel {
     let objective = try learner.required("objective", "name").text
@@ -58,7 +58,9 @@ struct XGBoostImport {
     var trees = TreeModel(comparison: .below, sums: .float32, outputs: outputs, trees: [])
     trees.columns = columns
     for index in 0..<kept { trees.trees.append(try tree(booster.trees[index], index, booster)) }
-    trees.start = try start(parameters.required("base_score"), outputs: outputs, margin: margin)
+    let score = try start(parameters.required("base_score"), outputs: outputs, margin: margin)
+    // Before 1.3, and with DART before 1.4, the library added up the trees first.
+    if isWritten(since: 1, booster.isDart ? 4 : 3) { trees.start = score } else { trees.bias = score }
     return ImportedModel(
       source: "XGBoost \(versionWords)", objective: objective, features: try features(booster), element: .float32,
       ensemble: try trees.imported(), outputs: outputs, link: link, notes: notes)
@@ -93,7 +95,7 @@ struct XGBoostImport {
       return (.identity, .identity)
     case "reg:logistic": return (.logistic(factor: 1), .logit)
     case "binary:logistic": return (.binary(factor: 1), .logit)
-    case "binary:logitraw": return (.identity, .identity)
+    case "binary:logitraw": return (.identity, isWritten(since: 1, 3, 1) ? .identity : .logit)
     case "binary:hinge": return (.sign, .identity)
     case "count:poisson", "reg:gamma", "reg:tweedie", "survival:cox", "survival:aft":
       return (.exponential, .logarithm)
@@ -143,6 +145,7 @@ struct XGBoostImport {
 
   /// The trees of a booster, wherever its kind keeps them.
   private struct Booster {
+    let isDart: Bool
     let model: ForeignField
     let trees: [ForeignField]
     /// Output of each tree.
@@ -153,6 +156,7 @@ struct XGBoostImport {
 
     init(_ booster: ForeignField) throws(TrainingError) {
       let name = try booster.required("name").text
+      isDart = name == "dart"
       switch name {
       case "gbtree":
         model = try booster.required("model")
