@@ -39,12 +39,7 @@ struct FeatureTable {
   /// The tensors of the model's inputs.
   /// - Throws: a sentence that names the row and the feature at fault.
   func tensors(for model: ModelDescription, rows range: Range<Int>) throws(Failure) -> [InputTensor] {
-    var positions: [String: Int] = [:]
-    for (position, column) in columns.enumerated() where !column.isEmpty {
-      guard positions.updateValue(position, forKey: column) == nil else {
-        throw Failure("\(source): column \(column.quotedForMessage) stands there twice")
-      }
-    }
+    let positions = try columnPositions()
     var tensors: [InputTensor] = []
     tensors.reserveCapacity(model.inputs.count)
     for input in model.inputs {
@@ -60,6 +55,16 @@ struct FeatureTable {
     return tensors
   }
 
+  private func columnPositions() throws(Failure) -> [String: Int] {
+    var positions: [String: Int] = [:]
+    for (position, column) in columns.enumerated() where !column.isEmpty {
+      guard positions.updateValue(position, forKey: column) == nil else {
+        throw Failure("\(source): column \(column.quotedForMessage) stands there twice")
+      }
+    }
+    return positions
+  }
+
   /// Columns that are no input of the model: the target, or a mistake.
   func extraColumns(for model: ModelDescription) -> [String] {
     let known = Set(model.inputs.map { ValueText.normalised($0.name) })
@@ -73,22 +78,66 @@ struct FeatureTable {
     var numbers: [Double] = []
     numbers.reserveCapacity(cells.count)
     for (offset, cell) in cells.enumerated() {
-      let expected: String
-      switch cell.number(rules) {
-      case .number(let number):
-        numbers.append(number)
-        continue
-      case .missing:
-        numbers.append(.nan)
-        continue
-      case .tooLarge: expected = "a number within ±3.4e38"
-      case .notANumber: expected = "a number"
-      }
-      throw Failure(
-        "\(source): \(rowName(firstRow + offset)): feature \(input.name.quotedForMessage): expected \(expected), found "
-          + cell.text.quotedForMessage)
+      numbers.append(try number(cell, input.name, rules, row: firstRow + offset) ?? .nan)
     }
     return .column(input.name, numbers)
+  }
+
+  /// The number of a cell; nil where it is missing.
+  private func number(_ cell: TextCell, _ feature: String, _ rules: ValueRules?, row: Int) throws(Failure) -> Double? {
+    let expected: String
+    switch cell.number(rules) {
+    case .number(let number): return number
+    case .missing: return nil
+    case .tooLarge: expected = "a number within ±3.4e38"
+    case .notANumber: expected = "a number"
+    }
+    throw Failure(
+      "\(source): \(rowName(row)): feature \(feature.quotedForMessage): expected \(expected), found "
+        + cell.text.quotedForMessage)
+  }
+}
+
+extension FeatureTable {
+  /// Cells for a model at hand, one for each feature of its schema.
+  /// - Throws: a sentence that names the row and the feature at fault.
+  func cells(for schema: FeatureSchema, rows range: Range<Int>) throws(Failure) -> [[Cell]] {
+    let positions = try positions(of: schema.features.map(\.name))
+    var cells: [[Cell]] = []
+    for row in range {
+      var own: [Cell] = []
+      for (feature, position) in zip(schema.features, positions) {
+        let cell = rows[row][position]
+        if case .categorical = feature.kind {
+          let text = cell.category(schema.rules)
+          own.append(text.isEmpty ? .missing : .text(text))
+        } else {
+          own.append(try number(cell, feature.name, schema.rules, row: row).map { .number($0) } ?? .missing)
+        }
+      }
+      cells.append(own)
+    }
+    return cells
+  }
+
+  /// Values of some features in one row, as the source writes them.
+  func shownValues(of features: [String], row: Int) -> [String] {
+    let positions = (try? positions(of: features)) ?? []
+    return positions.map { rows[row][$0].text }
+  }
+
+  private func positions(of features: [String]) throws(Failure) -> [Int] {
+    let known = try columnPositions()
+    var positions: [Int] = []
+    for feature in features {
+      guard let position = known[ValueText.normalised(feature)] else {
+        throw Failure(
+          "\(source): no column \(feature.quotedForMessage), which the model expects"
+            + Suggestion.clause(for: feature, among: columns))
+      }
+      positions.append(position)
+    }
+    return positions
   }
 }
 

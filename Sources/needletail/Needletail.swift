@@ -7,7 +7,7 @@ internal import NeedletailCore
 struct Needletail: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "needletail",
-    abstract: "Ask a Needletail server for predictions, models, health and metrics; handle bundles and API keys.",
+    abstract: "Ask a Needletail server for predictions, models and figures; explain answers; handle bundles and keys.",
     discussion: """
       The server is --server, else the environment's NEEDLETAIL_SERVER, else 127.0.0.1:6470. Where it asks for \
       a key, NEEDLETAIL_API_KEY holds one, or NEEDLETAIL_API_KEY_FILE names its file; NEEDLETAIL_TLS_CA names the \
@@ -16,7 +16,7 @@ struct Needletail: AsyncParsableCommand {
     version: needletailVersion,
     subcommands: [
       PredictCommand.self, ModelsCommand.self, HealthCommand.self, MetricsCommand.self, EventsCommand.self,
-      RolloutCommand.self, BenchCommand.self, BundleCommand.self, KeyCommand.self,
+      RolloutCommand.self, BenchCommand.self, BundleCommand.self, ExplainCommand.self, KeyCommand.self,
     ])
 }
 

@@ -148,10 +148,64 @@ def check_text():
         done.returncode == 0 and f'"{pattern}"' in done.stderr, "key generate writes a long pattern whole", done.stderr
     )
     expect(run("health").returncode == 0, "health ends with 0 while the server is ready")
-    for command in ("models", "events", "predict", "health", "metrics", "bench", "bundle"):
+    for command in ("models", "events", "predict", "health", "metrics", "bench", "bundle", "explain"):
         done = run(command, "--help")
         expect(done.returncode == 0 and "USAGE" in done.stdout, f"{command} --help")
     expect(run("--version").stdout.strip() != "", "--version")
+
+
+def check_explain():
+    bundle, rows = f"{work}/store/wine/1.ntb", f"{work}/run/test.csv"
+    with open(rows) as file:
+        features = next(csv.reader(file))
+        count = sum(1 for _ in file)
+    lines = lines_of(run("explain", bundle, "--data", rows, "--json"))
+    expect(
+        [(line["row"], line["output"]) for line in lines[:3]] == [(1, f"class_{index}") for index in range(3)]
+        and len(lines) == 3 * count,
+        "explain --json has a line for each row and class",
+        lines[:3],
+    )
+    sums = [line["base"] + sum(line["contributions"].values()) - line["score"] for line in lines]
+    expect(max(map(abs, sums)) < 1e-4, "contributions add up to the score", sums)
+    expect(
+        all(list(line["contributions"]) == sorted(features) for line in lines),
+        "contributions name every feature",
+        lines,
+    )
+    short = lines_of(run("explain", bundle, "--data", rows, "--json", "--top", "2"))
+    largest = [set(sorted(line["contributions"], key=lambda name: -abs(line["contributions"][name]))[:2])
+               for line in lines]  # fmt: skip
+    expect(
+        [set(line["contributions"]) for line in short] == largest, "--top keeps the largest contributions", short[:3]
+    )
+    done = run("explain", bundle, "--data", rows, "--output", f"{work}/explained.csv", "--top", "3")
+    expect(
+        done.returncode == 0 and "10 others" in done.stdout and ESCAPE not in done.stdout,
+        "explain shows the mean contributions",
+        done.stdout,
+    )
+    with open(f"{work}/explained.csv") as file:
+        table = list(csv.reader(file))
+    expect(
+        table[0] == ["row", "output", "base", "score", *features]
+        and [float(cell) for cell in table[1][2:4]] == [lines[0]["base"], lines[0]["score"]]
+        and [float(cell) for cell in table[1][4:]] == [lines[0]["contributions"][name] for name in features]
+        and len(table) == 1 + len(lines),
+        "explain --output writes them all",
+        table[:2],
+    )
+    with open(rows) as file:
+        two = "".join(file.readlines()[:3])
+    done = run("explain", bundle, "--data", "-", text=two)
+    expect("Row 2: the score of" in done.stdout, "explain shows each contribution of a few rows", done.stdout)
+    mistake("rows without a feature", "explain", bundle, "--data", f"{work}/short.csv", says="line 3")
+    mistake("a column that is missing", "explain", bundle, "--data", "-", says='no column "', text="a\n1\n")
+    mistake("a number that is none", "explain", bundle, "--data", "-", says="line 2", text=two.splitlines()[0] + "\n"
+            + ",".join("x" for _ in features) + "\n")  # fmt: skip
+    mistake("no such directory", "explain", bundle, "--data", rows, "--output", f"{work}/no/e.csv",
+            says="expected a file that can be written")  # fmt: skip
+    mistake("no thread", "explain", bundle, "--data", rows, "--threads", "0", says="--threads", code=64)
 
 
 def check_pipe():
@@ -286,7 +340,16 @@ def check_rollout():
     expect(done.returncode == 0, "a model whose directory was deleted can be retired", done.stderr)
 
 
-for check in (check_mistakes, check_json, check_text, check_pipe, check_terminal, check_follow, check_rollout):
+for check in (
+    check_mistakes,
+    check_json,
+    check_text,
+    check_explain,
+    check_pipe,
+    check_terminal,
+    check_follow,
+    check_rollout,
+):
     check()
 print(f"command line: {'FAILED: ' + '; '.join(failures) if failures else 'all holds'}")
 sys.exit(1 if failures else 0)

@@ -34,6 +34,10 @@ public struct Add: GraphOperation {
 
   public var words: String { "add" }
 
+  public func origins(of inputs: [[Int]], _ context: OperationContext) -> [Int]? {
+    zip(inputs[0], inputs[1]).map { $0 == $1 ? $0 : -1 }
+  }
+
   public func reference(_ inputs: [[Double]], _ context: OperationContext) -> [[Double]] {
     [zip(inputs[0], inputs[1]).map { $0 + $1 }]
   }

@@ -63,6 +63,8 @@ public struct Affine: PreprocessingOperation {
   }
   public var words: String { scaling == .standardise ? "standardise" : "min-max" }
 
+  public func origins(of inputs: [[Int]], _ context: OperationContext) -> [Int]? { inputs[0] }
+
   public func reference(_ inputs: [[Double]], _ context: OperationContext) -> [[Double]] {
     [
       inputs[0].indices.map { column in

@@ -66,6 +66,8 @@ public struct Clip: GraphOperation {
   }
   public var words: String { "clip" }
 
+  public func origins(of inputs: [[Int]], _ context: OperationContext) -> [Int]? { inputs[0] }
+
   public func reference(_ inputs: [[Double]], _ context: OperationContext) -> [[Double]] {
     [
       inputs[0].indices.map { column in

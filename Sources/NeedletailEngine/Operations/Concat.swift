@@ -48,6 +48,13 @@ public struct Concat: GraphOperation {
 
   public var words: String { "concat" }
 
+  public func origins(of inputs: [[Int]], _ context: OperationContext) -> [Int]? {
+    let outer = context.inputs[0].outerCount
+    return (0..<outer).flatMap { block in
+      inputs.flatMap { $0[block * $0.count / outer..<(block + 1) * $0.count / outer] }
+    }
+  }
+
   public func reference(_ inputs: [[Double]], _ context: OperationContext) -> [[Double]] {
     let outer = context.inputs[0].outerCount
     return [

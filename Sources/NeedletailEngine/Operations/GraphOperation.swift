@@ -54,6 +54,12 @@ public protocol GraphOperation: Equatable, Sendable {
   /// Itself without what only a plan's compilation reads: what stays in memory beside a plan.
   var structure: Self { get }
 
+  // MARK: explanations
+
+  /// The feature behind each column that it writes, by those behind the columns that it reads, where −1 is several; nil:
+  /// each column depends on all of them.
+  func origins(of inputs: [[Int]], _ context: OperationContext) -> [Int]?
+
   // MARK: words and reference
 
   /// Name and options, for people: `dense, relu`.
@@ -80,6 +86,7 @@ extension GraphOperation {
   public func packedBytes(_ context: OperationContext) -> Int { 0 }
   public func loweringBytes(_ context: OperationContext) -> Int { 0 }
   public var structure: Self { self }
+  public func origins(of inputs: [[Int]], _ context: OperationContext) -> [Int]? { nil }
 
   func isEqual(to other: any GraphOperation) -> Bool { (other as? Self) == self }
 }

@@ -35,6 +35,8 @@ public struct Impute: PreprocessingOperation {
   }
   public var words: String { "impute" }
 
+  public func origins(of inputs: [[Int]], _ context: OperationContext) -> [Int]? { inputs[0] }
+
   public func reference(_ inputs: [[Double]], _ context: OperationContext) -> [[Double]] {
     [zip(inputs[0], fill).map { $0.isNaN ? Double($1) : $0 }]
   }

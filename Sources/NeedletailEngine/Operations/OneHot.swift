@@ -45,6 +45,10 @@ public struct OneHot: PreprocessingOperation {
   public func packedBytes(_ context: OperationContext) -> Int { widths.count * PreprocessTables.runBytes }
   public var words: String { "one-hot" }
 
+  public func origins(of inputs: [[Int]], _ context: OperationContext) -> [Int]? {
+    zip(inputs[0], widths).flatMap { [Int](repeating: $0, count: max(1, $1)) }
+  }
+
   public func reference(_ inputs: [[Double]], _ context: OperationContext) -> [[Double]] {
     [
       inputs[0].indices.flatMap { column -> [Double] in

@@ -37,5 +37,7 @@ public struct Reshape: GraphOperation {
 
   public var words: String { "reshape to \(shape)" }
 
+  public func origins(of inputs: [[Int]], _ context: OperationContext) -> [Int]? { inputs[0] }
+
   public func reference(_ inputs: [[Double]], _ context: OperationContext) -> [[Double]] { inputs }
 }

@@ -53,6 +53,12 @@ public struct SelectColumns: GraphOperation {
   public func packedBytes(_ context: OperationContext) -> Int { columns.count * MemoryLayout<UInt32>.stride }
   public var words: String { "select columns" }
 
+  public func origins(of inputs: [[Int]], _ context: OperationContext) -> [Int]? {
+    let outer = context.inputs[0].outerCount
+    let width = inputs[0].count / outer
+    return (0..<outer).flatMap { block in columns.map { inputs[0][block * width + $0] } }
+  }
+
   public func reference(_ inputs: [[Double]], _ context: OperationContext) -> [[Double]] {
     let outer = context.inputs[0].outerCount
     let width = inputs[0].count / outer

@@ -170,14 +170,17 @@ public struct TreeEnsemble: GraphOperation {
     var reference: Int32 = tree.splits == 0 ? ~0 : 0
     while reference >= 0 {
       let split = tree.firstSplit + Int(reference)
-      reference = goesLeft(row, split, column: Int(shape.columns[split])) ? shape.left[split] : shape.right[split]
+      reference = goesLeft(row[Int(shape.columns[split])], split) ? shape.left[split] : shape.right[split]
     }
     return tree.firstLeaf + Int(~reference)
   }
 
-  private func goesLeft(_ row: [Double], _ split: Int, column: Int) -> Bool {
+  /// Whether a value goes left at a split.
+  ///
+  /// - Parameter firstWords: what ``firstWords`` says, for callers that ask often; nil counts anew.
+  func goesLeft(_ value: Double, _ split: Int, firstWords: [Int]? = nil) -> Bool {
     let missing = self.missing.isEmpty ? .left : self.missing[split]
-    var x = row[column]
+    var x = value
     if flushesTiny, abs(x) <= Self.tiny { x = 0 }
     if x.isNaN || (missing.takesZeros && abs(x) <= Self.tiny) {
       switch missing {
@@ -187,13 +190,22 @@ public struct TreeEnsemble: GraphOperation {
       }
     }
     let set = sets.isEmpty ? 0 : Int(sets[split])
-    if set > 0 { return isMember(x, of: set - 1) }
+    if set > 0 { return isMember(x, of: set - 1, firstWord: firstWords?[set - 1]) }
     return comparison == .below ? x < thresholds[split] : x <= thresholds[split]
   }
 
+  /// Place of the first word of each set.
+  var firstWords: [Int] {
+    var next = 0
+    return setWords.map { words in
+      defer { next += Int(words) }
+      return next
+    }
+  }
+
   /// Whether a number, truncated to an integer, is in a set.
-  func isMember(_ x: Double, of set: Int) -> Bool {
-    let first = setWords[..<set].reduce(0) { $0 + Int($1) }
+  func isMember(_ x: Double, of set: Int, firstWord: Int? = nil) -> Bool {
+    let first = firstWord ?? setWords[..<set].reduce(0) { $0 + Int($1) }
     guard x > -1, x < Double(setWords[set]) * 32 else { return false }
     let code = Int(x)
     return setBits[first + code / 32] >> UInt32(code % 32) & 1 == 1
