@@ -68,6 +68,11 @@ public struct TrainingRun {
     if !decision.int8Layers.isEmpty {
       for figure in fp32.test.figures { metrics["fp32.test.\(figure.name)"] = figure.value }
     }
+    var importance = fitted.importance
+    if !importance.isEmpty {
+      observer.stage("measuring the importance of \(Figures.count(importance.count)) features")
+      importance = try evaluator.measureUse(importance, chosen)
+    }
     let lineage = Lineage(
       trainerVersion: needletailVersion, dataSHA256: data.dataset.sha256, configuration: configuration.document.yaml,
       seed: configuration.seed, parent: "", family: configuration.family.name, rows: data.split.train.count,
@@ -77,7 +82,7 @@ public struct TrainingRun {
       metrics: metrics.filter { $0.value.isFinite }, lineage: lineage)
     return TrainedModel(
       configuration: configuration, contents: contents, data: data, fp32: fp32, chosen: chosen, decision: decision,
-      notes: fitted.notes, importance: fitted.importance, fitSeconds: fitSeconds)
+      notes: fitted.notes, importance: importance, fitSeconds: fitSeconds)
   }
 }
 

@@ -331,7 +331,12 @@ import Testing
     #expect(trained.importance.map(\.name) == ["a", "b", "colour"])
     #expect(trained.metrics(version: .first, bundleBytes: 1)["importance"].elements.count == 3)
     let table = ResultsTable(terminal: .plain).render(trained, version: .first, bundleBytes: 1, paths: [])
-    #expect(table.contains("importance"))
+    #expect(table.contains("importance") && table.contains("when shuffled") && table.contains("mean contribution"))
+    // Colour says nothing about either target.
+    let shuffled = try trained.importance.map { try #require($0.permutation) }
+    #expect(shuffled[0].mean > 10 * abs(shuffled[2].mean) && shuffled[0].mean > 5 * shuffled[0].deviation)
+    let contributions = try trained.importance.map { try #require($0.meanContribution) }
+    #expect(contributions[0] > 3 * contributions[2] && contributions[1] > 3 * contributions[2])
     // Trees are no tensors, and weigh something.
     let weights = try #require(table.split(separator: "\n").first { $0.contains("weights ") })
     #expect(!weights.contains(" 0 B"))

@@ -1,5 +1,7 @@
 import Foundation
 import NeedletailCore
+import NeedletailEngine
+import NeedletailTestSupport
 import Testing
 
 @testable import NeedletailTraining
@@ -123,5 +125,29 @@ import Testing
 
   @Test func countsAreGrouped() {
     #expect([0, 999, 1000, 1_234_005].map { Figures.count($0) } == ["0", "999", "1,000", "1,234,005"])
+  }
+
+  /// For answers wᵀx that are right, shuffling an independent column raises the mean squared error by 2 w² var(x).
+  @Test func shufflingAFeatureCostsWhatItsWeightSays() throws {
+    let definition = ModelFixtures.linearRegression(weights: [2, -3, 0, 0.5], bias: 1)
+    var random = RandomSource(seed: 9)
+    let rows = (0..<2000).map { _ in (0..<4).map { _ in random.normal() } }
+    let targets = rows.map { Double(2 * $0[0] - 3 * $0[1] + 0.5 * $0[3] + 1) }
+    let cells = rows.map { $0.map { Cell.number(Double($0)) } }
+    func measured(seed: UInt64) throws -> [FeatureImportance] {
+      try FeatureUse(
+        model: CompiledModel(definition), definition: definition, rows: cells, targets: targets, seed: seed
+      ).measure((0..<4).map { FeatureImportance(name: "x\($0)", gainShare: 0, splits: 0) })
+    }
+    let found = try measured(seed: 1)
+    for (feature, expected) in zip(found, [8, 18, 0, 0.5]) {
+      let permutation = try #require(feature.permutation)
+      #expect(abs(permutation.mean - expected) <= 0.1 * expected)
+      #expect(permutation.deviation < 0.1 * expected + 1e-9)
+    }
+    #expect(try measured(seed: 1) == found, "the same seed shuffles alike")
+    #expect(try measured(seed: 2) != found)
+    // Columns that are not standardised have no mean in the bundle: no contributions are made up.
+    #expect(found.allSatisfy { $0.meanContribution == nil })
   }
 }

@@ -115,6 +115,19 @@ struct Evaluator {
     return .init(lossPoints: losses.max() ?? 0, deviation: deviation / Double(max(reference.count, 1)))
   }
 
+  // MARK: - importance
+
+  /// Measures what the model makes of its features, on the test rows, or the validation rows where there are none.
+  func measureUse(
+    _ features: [FeatureImportance], _ report: EvaluationReport
+  ) throws(TrainingError) -> [FeatureImportance] {
+    let hasTest = !testCells.isEmpty
+    let use = FeatureUse(
+      report, rows: hasTest ? testCells : validationCells,
+      targets: data.targets(hasTest ? data.split.test : data.split.validation), seed: configuration.seed)
+    return try use.measure(features)
+  }
+
   // MARK: - drift
 
   /// The model's answers for its own training rows, as a column for the drift baseline.

@@ -67,21 +67,6 @@ extension FittedModel {
   public var importance: [FeatureImportance] { [] }
 }
 
-/// Use that a model makes of one feature.
-public struct FeatureImportance: Equatable, Sendable {
-  public var name: String
-  /// Part of the reduction of the training loss that is owed to splits by the feature; all features add up to 1.
-  public var gainShare: Double
-  /// Number of splits by the feature.
-  public var splits: Int
-
-  public init(name: String, gainShare: Double, splits: Int) {
-    self.name = name
-    self.gainShare = gainShare
-    self.splits = splits
-  }
-}
-
 /// Meaning of the last value of a family's nodes. Every case holds the index of that value.
 public enum OutputHead: Equatable, Sendable {
   /// One column a class; their softmax are the probabilities.

@@ -71,6 +71,10 @@ public struct ModelImport {
       observer.stage("comparing \(Figures.count(samples.rows.count)) rows with \(expected)")
       comparison = try samples.compare(with: expected, model)
     }
+    var use: [Double] = []
+    if let samples, let explainer = try? ModelExplainer(definition) {
+      use = try FeatureUse.meanContributions(explainer, Array(samples.rows.prefix(FeatureUse.rowsMax)))
+    }
     observer.stage("recording golden samples")
     let rows = samples?.rows ?? SampleRows.made(for: imported)
     let golden = try GoldenRecorder(model: model).record(
@@ -80,7 +84,7 @@ public struct ModelImport {
       parent: "",
       family: "\(imported.source), \(imported.objective)", rows: 0, quantisation: "")
     return ImportedBundle(
-      settings: settings, imported: imported, comparison: comparison,
+      settings: settings, imported: imported, comparison: comparison, meanContributions: use,
       contents: BundleContents(definition: definition, golden: golden, lineage: lineage))
   }
 
@@ -128,6 +132,9 @@ public struct ImportedBundle {
   let settings: ImportSettings
   let imported: ImportedModel
   let comparison: SampleRows.Agreement?
+  /// Mean magnitude of each feature's contributions to the scores of the sample rows; empty without rows, or where
+  /// nothing can be explained.
+  let meanContributions: [Double]
   public let contents: BundleContents
 
   public var source: String { imported.source }
@@ -139,6 +146,20 @@ public struct ImportedBundle {
   public var model: ModelID { settings.model }
   /// What the comparison with the library's answers found; nil without one.
   public var agreement: String? { comparison?.words }
+
+  /// The features that contribute most to the scores of the sample rows: `bmi 41 %, bp 17 %, 8 others 42 %`.
+  public var contributions: String? {
+    let names = contents.definition.schema.features.map(\.name)
+    let total = meanContributions.reduce(0, +)
+    guard total > 0, names.count == meanContributions.count else { return nil }
+    func percent(_ share: Double) -> String { Figures.fixed(100 * share / total, 0) + " %" }
+    let order = names.indices.sorted { meanContributions[$0] > meanContributions[$1] }
+    var parts = order.prefix(5).map { "\(names[$0].escapingControls) \(percent(meanContributions[$0]))" }
+    let others = order.dropFirst(5)
+    let rest = others.reduce(0) { $0 + meanContributions[$1] }
+    if !others.isEmpty { parts.append("\(others.count) others \(percent(rest))") }
+    return parts.joined(separator: ", ")
+  }
 
   /// Figures for other programs.
   public func report(version: ModelVersion, bundleBytes: Int) -> Document {
@@ -158,6 +179,10 @@ public struct ImportedBundle {
       .init(
         "largest_relative_difference",
         .section((comparison?.columns ?? []).map { .init($0.name, .number($0.largestRelativeDifference)) })),
+      .init(
+        "mean_contributions",
+        .section(
+          zip(contents.definition.schema.features, meanContributions).map { .init($0.name, .number($1)) })),
       .init("notes", .list(notes.map { .text($0) })),
     ])
   }

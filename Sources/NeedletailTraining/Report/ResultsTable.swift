@@ -176,11 +176,9 @@ public struct ResultsTable {
     lines.append("")
     lines += figures(trained, bundleBytes: bundleBytes)
     lines.append("")
+    lines += importance(trained)
     lines.append("  " + terminal.dim("quantisation") + "  " + trained.quantisation)
     for note in trained.notes { lines.append("  " + terminal.dim("training    ") + "  " + note) }
-    if let importance = Self.importance(trained.importance) {
-      lines.append("  " + terminal.dim("importance  ") + "  " + importance)
-    }
     for warning in trained.warnings { lines.append("  " + terminal.yellow("warning     ") + "  " + warning) }
     for path in paths {
       let label = path.label + String(repeating: " ", count: max(0, 12 - path.label.count))
@@ -208,6 +206,9 @@ public struct ResultsTable {
     ]
     let check = imported.agreement ?? "none: --data and --expected compare the answers with the library's"
     lines.append("  " + terminal.dim("comparison  ") + "  " + check)
+    if let contributions = imported.contributions {
+      lines.append("  " + terminal.dim("contribution") + "  " + contributions)
+    }
     for note in imported.notes { lines.append("  " + terminal.dim("note        ") + "  " + note) }
     for path in paths {
       let label = path.label + String(repeating: " ", count: max(0, 12 - path.label.count))
@@ -216,16 +217,41 @@ public struct ResultsTable {
     return lines.joined(separator: "\n") + "\n"
   }
 
-  /// The features that matter most by gain: `bmi 41 %, bp 17 %, 8 others 42 %`.
-  private static func importance(_ features: [FeatureImportance]) -> String? {
-    let sorted = features.sorted { $0.gainShare > $1.gainShare }
-    guard let first = sorted.first, first.gainShare > 0 else { return nil }
-    let shown = sorted.prefix(5)
-    func percent(_ share: Double) -> String { Figures.fixed(share * 100, 0) + " %" }
-    var parts = shown.map { "\($0.name) \(percent($0.gainShare))" }
-    let others = sorted.dropFirst(shown.count)
-    if !others.isEmpty { parts.append("\(others.count) others \(percent(others.reduce(0) { $0 + $1.gainShare }))") }
-    return parts.joined(separator: ", ")
+  /// Features that are shown; metrics.json has all.
+  private static let featuresShownMax = 10
+
+  /// The features that matter most, by the mean magnitude of their contributions where there are some, else by gain.
+  private func importance(_ trained: TrainedModel) -> [String] {
+    let features = trained.importance
+    guard features.contains(where: { $0.gainShare > 0 }) else { return [] }
+    let sorted = features.sorted { ($0.meanContribution ?? $0.gainShare) > ($1.meanContribution ?? $1.gainShare) }
+    let isMeasured = features.contains { $0.permutation != nil }
+    let isExplained = features.contains { $0.meanContribution != nil }
+    let metric = FeatureUse.metric(trained.data.task).split(separator: "_").joined(separator: " ")
+    var head = ["importance", "gain", "splits"]
+    if isMeasured { head.append("\(metric) when shuffled") }
+    if isExplained { head.append("mean contribution") }
+    let rows = sorted.prefix(Self.featuresShownMax).map { feature in
+      var row = [
+        feature.name.escapingControls, Figures.fixed(feature.gainShare * 100, 0) + " %", Figures.count(feature.splits),
+      ]
+      if isMeasured {
+        let found = feature.permutation ?? .init(mean: 0, deviation: 0)
+        row.append("\(Self.signed(found.mean)) ± \(Self.text(found.deviation))")
+      }
+      if isExplained { row.append(Figures.short(feature.meanContribution ?? 0)) }
+      return row
+    }
+    let largest = sorted[0].meanContribution ?? sorted[0].gainShare
+    var lines = Self.aligned([head] + rows).enumerated().map { index, line in
+      guard index > 0 else { return "  " + terminal.bold(line) }
+      let own = sorted[index - 1].meanContribution ?? sorted[index - 1].gainShare
+      let bar = largest > 0 ? String(repeating: "█", count: Int((own / largest * 16).rounded())) : ""
+      return "  " + line + (bar.isEmpty ? "" : "   " + terminal.cyan(bar))
+    }
+    let others = features.count - rows.count
+    if others > 0 { lines.append("  " + terminal.dim("\(Figures.count(others)) more features: metrics.json has all")) }
+    return lines + [""]
   }
 
   private func heading(_ trained: TrainedModel, _ version: ModelVersion) -> [String] {

@@ -150,6 +150,7 @@ extension TrainedModel {
       .init("fit_seconds", .number(fitSeconds)),
       .init("golden_samples", .integer(contents.golden.count)),
       .init("importance", features),
+      .init("permutation_metric", importance.isEmpty ? .null : .text(FeatureUse.metric(data.task))),
       .init("notes", .list(notes.map { .text($0) })),
       .init("warnings", .list(warnings.map { .text($0) })),
       .init("seed", .integer(Int(configuration.seed))),
@@ -162,6 +163,9 @@ extension FeatureImportance {
   fileprivate var document: Document {
     .section([
       .init("feature", .text(name)), .init("gain_share", .number(gainShare)), .init("splits", .integer(splits)),
+      .init("permutation", (permutation?.mean).map { .number($0) } ?? .null),
+      .init("permutation_deviation", (permutation?.deviation).map { .number($0) } ?? .null),
+      .init("mean_contribution", meanContribution.map { .number($0) } ?? .null),
     ])
   }
 }
