@@ -236,15 +236,14 @@ struct CatBoostImport {
     }
     var covers = [Double](repeating: 0, count: weights == nil ? 0 : inner)
     // Nodes as in a heap: the children of node n are 2n + 1 and 2n + 2. Bit l of a leaf's number is the answer to split l.
+    // The last split stands at the root, as where the library explains; answers do not depend on the order.
     var nodes: [TreeModel.Node] = []
     nodes.reserveCapacity(2 * inner + 1)
     for index in 0..<inner {
       let level = (index + 1).bitWidth - 1 - (index + 1).leadingZeroBitCount
-      nodes.append(try node(splits[level], no: 2 * index + 1, yes: 2 * index + 2))
+      nodes.append(try node(splits[splits.count - 1 - level], no: 2 * index + 1, yes: 2 * index + 2))
     }
-    for index in inner...(2 * inner) {
-      var leaf = 0
-      for level in 0..<splits.count where (index - inner) >> (splits.count - 1 - level) & 1 == 1 { leaf |= 1 << level }
+    for leaf in 0...inner {
       nodes.append(.leaf(values[(leaf * outputs)..<((leaf + 1) * outputs)].map { $0 * scale }))
       if let weights { covers.append(weights[leaf]) }
     }
