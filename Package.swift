@@ -314,6 +314,10 @@ if isFuzzing {
       name: "fuzz-bundle",
       dependencies: ["NeedletailBundle", "NeedletailCore", "NeedletailEngine", "NeedletailTestSupport"],
       path: "Tests/fuzz/bundle", swiftSettings: swiftSettings),
+    .executableTarget(
+      name: "fuzz-import",
+      dependencies: ["FuzzDriver", "NeedletailCore", "NeedletailEngine", "NeedletailTraining"],
+      path: "Tests/fuzz/import", exclude: ["tokens.dict"], swiftSettings: swiftSettings),
   ]
 }
 
