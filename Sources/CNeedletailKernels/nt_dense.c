@@ -34,10 +34,12 @@ NT_F32_KERNELS(scalar, scalar)
 #if defined(NT_X86)
 NT_DECLARE_KERNELS(avx2)
 NT_DECLARE_KERNELS(avx512vnni)
+NT_DECLARE_KERNELS(amx)
 NT_BIAS_ACTIVATE(avx2, NT_TARGET_AVX2)
 NT_BIAS_ACTIVATE(avx512vnni, NT_TARGET_AVX512VNNI)
 NT_S8_KERNELS(avx2, scalar, avx2)
 NT_S8_KERNELS(avx512vnni, avx512vnni, avx512vnni)
+NT_S8_KERNELS(amx, avx512vnni, avx512vnni)
 NT_F32_KERNELS(avx2, avx2)
 NT_F32_KERNELS(avx512vnni, avx512vnni)
 #elif defined(NT_ARM64)
@@ -57,6 +59,8 @@ const nt_s8_kernels *nt_s8_kernels_for(nt_isa isa) {
       return &s8__avx2;
     case NT_ISA_AVX512VNNI:
       return &s8__avx512vnni;
+    case NT_ISA_AMX:
+      return &s8__amx;
 #elif defined(NT_ARM64)
     case NT_ISA_NEON:
       return &s8__neon;
@@ -76,6 +80,7 @@ const nt_f32_kernels *nt_f32_kernels_for(nt_isa isa) {
     case NT_ISA_AVX2:
       return &f32__avx2;
     case NT_ISA_AVX512VNNI:
+    case NT_ISA_AMX:
       return &f32__avx512vnni;
 #elif defined(NT_ARM64)
     case NT_ISA_NEON:

@@ -24,6 +24,9 @@
 #define NT_ARM64 1
 #endif
 
+/// The instruction set whose vector code `isa` runs: AMX has tiles for int8 products, and AVX-512 for all else.
+NT_INLINE nt_isa nt_isa_of_vectors(nt_isa isa) { return isa == NT_ISA_AMX ? NT_ISA_AVX512VNNI : isa; }
+
 /// Compiles the inline function `body` for every instruction set that compilers vectorise it for in another way, and
 /// defines `name`, which finds the step of an instruction set. NEON is part of its architecture, so there the
 /// scalar step is vectorised already. Loops over columns are elementwise, or reduce in fixed lanes, so that
@@ -38,7 +41,7 @@
   nt_step_function name(nt_isa isa) {                                                                              \
     if (!nt_isa_exists(isa)) return NULL;                                                                          \
     if (isa == NT_ISA_AVX2) return body##__avx2;                                                                   \
-    return isa == NT_ISA_AVX512VNNI ? body##__avx512vnni : body##__scalar;                                         \
+    return nt_isa_of_vectors(isa) == NT_ISA_AVX512VNNI ? body##__avx512vnni : body##__scalar;                      \
   }
 #else
 #define NT_STEP(name, body)                                                                           \

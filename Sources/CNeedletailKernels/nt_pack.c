@@ -6,13 +6,17 @@ size_t nt_panel_count(size_t columns) { return (columns + NT_PANEL_COLUMNS - 1) 
 
 size_t nt_s8_row_stride(size_t depth) { return 2 * nt_s8_plane_bytes(depth) + sizeof(nt_s8_row_tail); }
 
-size_t nt_s8_packed_bytes(size_t columns, size_t depth) { return nt_panel_count(columns) * nt_s8_panel_bytes(depth); }
+size_t nt_s8_packed_bytes(size_t columns, size_t depth) {
+  return nt_panel_count(columns) * nt_s8_panel_bytes(depth) + NT_S8_SLACK_BYTES;
+}
+
+size_t nt_s8_packed_offset(size_t column, size_t depth) { return column / NT_PANEL_COLUMNS * nt_s8_panel_bytes(depth); }
 
 /// Every column's `group` steps of depth side by side, each weight plus `offset`.
 NT_INLINE void pack_s8(const int8_t *w, const float *scales, const float *bias, size_t columns, size_t depth,
                        void *packed, const size_t group, const int offset) {
   uint8_t *panel = packed;
-  memset(packed, 0, nt_s8_packed_bytes(columns, depth));
+  memset(packed, 0, nt_panel_count(columns) * nt_s8_panel_bytes(depth));
   for (size_t first = 0; first < columns; first += NT_PANEL_COLUMNS) {
     nt_s8_panel_tail *tail = (nt_s8_panel_tail *)(panel + nt_s8_panel_bytes(depth) - sizeof(nt_s8_panel_tail));
     for (size_t c = 0; c < NT_PANEL_COLUMNS && first + c < columns; c++) {

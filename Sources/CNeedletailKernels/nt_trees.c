@@ -24,7 +24,7 @@ size_t nt_trees_layouts(nt_isa isa, const nt_trees_layout **layouts) {
   layouts[count++] = &nt_trees_nodes;
   layouts[count++] = &nt_trees_complete;
 #if defined(NT_X86)
-  if (isa == NT_ISA_AVX512VNNI && nt_trees_has_vbmi()) {
+  if (nt_isa_of_vectors(isa) == NT_ISA_AVX512VNNI && nt_trees_has_vbmi()) {
     layouts[count++] = &nt_trees_lanes__avx512vbmi;
     layouts[count++] = &nt_trees_blocks__avx512vbmi;
     layouts[count++] = &nt_trees_any_lanes__avx512vbmi;

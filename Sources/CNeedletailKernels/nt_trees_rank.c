@@ -253,7 +253,7 @@ NT_TARGET_VBMI static void rank_rows__avx512vbmi(const nt_ranks *ranks, const vo
 nt_rank_function nt_rank_rows(nt_isa isa) {
   if (!nt_isa_exists(isa)) return NULL;
 #if defined(NT_X86)
-  if (isa == NT_ISA_AVX512VNNI && nt_trees_has_vbmi()) return rank_rows__avx512vbmi;
+  if (nt_isa_of_vectors(isa) == NT_ISA_AVX512VNNI && nt_trees_has_vbmi()) return rank_rows__avx512vbmi;
   if (isa != NT_ISA_SCALAR) return rank_rows__avx2;
 #endif
   return rank_rows__scalar;

@@ -71,12 +71,12 @@ static kernels kernels_for(nt_isa isa) {
 }
 
 static void find_tables(void) {
-  static const nt_isa all[] = {NT_ISA_AVX2, NT_ISA_AVX512VNNI, NT_ISA_NEON, NT_ISA_NEON_I8MM};
+  static const nt_isa all[] = {NT_ISA_AVX2, NT_ISA_AVX512VNNI, NT_ISA_AMX, NT_ISA_NEON, NT_ISA_NEON_I8MM};
   scalar_kernels = kernels_for(NT_ISA_SCALAR);
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
     bool usable = nt_isa_supported(all[i]);
 #if defined(NT_USE_SIMDE)
-    usable = usable || all[i] == NT_ISA_AVX512VNNI;
+    usable = usable || all[i] == NT_ISA_AVX512VNNI || all[i] == NT_ISA_AMX;
 #endif
     if (!usable) continue;
     table_storage[table_count] = kernels_for(all[i]);
@@ -650,6 +650,13 @@ static void check_all(size_t pairs) {
     check_s8(1 + k % 9, 1 + k * 7 % 130, k, k % 2 ? FILL_EXTREME : FILL_NONNEGATIVE);
     check_f32(1 + k % 9, k, 131 - k);
   }
+  // Blocks of rows, panels and depth of AMX, and their rests.
+  check_s8(8, 17, 64, FILL_RANDOM);
+  check_s8(16, 66, 2100, FILL_EXTREME);
+  check_s8(17, 50, 65, FILL_NONNEGATIVE);
+  check_s8(33, 34, 1090, FILL_RANDOM);
+  check_s8(130, 20, 1100, FILL_EXTREME);
+  check_s8(141, 49, 200, FILL_NONNEGATIVE);
   check_s8(33, 257, 1023, FILL_RANDOM);
   check_s8(70, 131, 515, FILL_NONNEGATIVE);
   check_s8(5, 130, 4097, FILL_FILLS);

@@ -25,6 +25,8 @@ extern "C" {
 #define NT_K_PADDING 8
 /// Bytes to which packed weights, quantised rows and arena values are aligned.
 #define NT_ALIGNMENT 64
+/// Bytes behind the last panel of packed int8 weights that may be read: a tile of AMX.
+#define NT_S8_SLACK_BYTES 1024
 /// Longest int8 row whose accumulator cannot leave int32: (2³¹ − 1) / 127².
 #define NT_S8_DEPTH_MAX 133144
 
@@ -35,6 +37,8 @@ typedef enum nt_isa {
   NT_ISA_NEON = 3,
   /// NEON with SMMLA for int8 products.
   NT_ISA_NEON_I8MM = 4,
+  /// AVX-512 VNNI with the tiles of AMX for int8 products of several rows.
+  NT_ISA_AMX = 5,
 } nt_isa;
 
 typedef enum nt_activation {
@@ -99,8 +103,8 @@ typedef struct nt_f32_gemm_args {
 /// Kernels of int8 products for one instruction set. The four belong together: each reads the form of rows
 /// and weights that another of the same table wrote.
 typedef struct nt_s8_kernels {
-  /// Writes nt_s8_packed_bytes(columns, depth) bytes in the order and with the offset that `gemm` of
-  /// this table wants. w: columns × depth, −127 … 127; bias may be null. `packed` is aligned to NT_ALIGNMENT.
+  /// Writes all panels, in the order and with the offset that `gemm` of this table wants. w: columns × depth, −127 …
+  /// 127; bias may be null. `packed` is aligned to NT_ALIGNMENT.
   void (*pack)(const int8_t *w, const float *scales, const float *bias, size_t columns, size_t depth, void *packed);
   void (*gemm)(const nt_s8_gemm_args *args);
   /// Symmetric int8 per row: q = round-half-even(x · 127 / max|x|), row_scale = max|x| / 127.
@@ -140,9 +144,11 @@ nt_isa nt_isa_best(void);
 /// Panels of NT_PANEL_COLUMNS that `columns` fill, the last perhaps in part: what threads divide.
 size_t nt_panel_count(size_t columns);
 /// Bytes of packed int8 weights for any instruction set: per panel of 16 columns, 16 bytes for every
-/// step of padded depth, then 16 scales and 16 biases, so that memory is read strictly forward.
-/// Packing itself is `pack` of the kernel table.
+/// step of padded depth, then 16 scales and 16 biases, so that memory is read strictly forward; then
+/// NT_S8_SLACK_BYTES that are never written. Packing itself is `pack` of the kernel table.
 size_t nt_s8_packed_bytes(size_t columns, size_t depth);
+/// Where the panel of `column`, a multiple of NT_PANEL_COLUMNS, begins in packed int8 weights: bytes.
+size_t nt_s8_packed_offset(size_t column, size_t depth);
 /// Bytes of packed fp32 weights: per panel, 16 floats for every step of depth, then 16 biases.
 size_t nt_f32_packed_bytes(size_t columns, size_t depth);
 void nt_f32_pack(const float *w, const float *bias, size_t columns, size_t depth, float *packed);

@@ -6,7 +6,10 @@ internal import Glibc
 ///
 /// Every family gives the same bits for the same plan; they differ in speed only.
 public enum InstructionSet: String, Sendable, CaseIterable {
-  case scalar, avx2, avx512vnni, neon
+  case scalar, avx2, avx512vnni
+  /// AVX-512 VNNI, with the tiles of AMX for int8 layers of eight rows and more. The system must grant the tiles.
+  case amx
+  case neon
   /// NEON with the matrix multiply of FEAT_I8MM.
   case neonI8mm = "neon-i8mm"
 
@@ -60,6 +63,7 @@ public enum InstructionSet: String, Sendable, CaseIterable {
     case .scalar: NT_ISA_SCALAR
     case .avx2: NT_ISA_AVX2
     case .avx512vnni: NT_ISA_AVX512VNNI
+    case .amx: NT_ISA_AMX
     case .neon: NT_ISA_NEON
     case .neonI8mm: NT_ISA_NEON_I8MM
     }

@@ -156,7 +156,7 @@ extension Dense {
             kernels.pointee.pack(
               elements.baseAddress! + range.lowerBound * depth, scales.baseAddress! + range.lowerBound, bias,
               range.count,
-              depth, packed + nt_s8_packed_bytes(range.lowerBound, depth))
+              depth, packed + nt_s8_packed_offset(range.lowerBound, depth))
           }
         }
       }
