@@ -30,16 +30,34 @@ NT_INLINE void nt_signed_square_rows(const nt_rows *p, const nt_call *call) {
   for (size_t i = 0; i < count; i++) y[i] = x[i] * __builtin_fabsf(x[i]);
 }
 
-/// Lanes of a sum: the same for every instruction set, so that all add in one order.
+/// Lanes of a sum or a maximum: the same for every instruction set, so that all go in one order. A single running value
+/// would wait for itself, four cycles a column.
 enum { lanes = 16 };
+
+NT_INLINE float nt_row_largest(const float *x, size_t columns) {
+  float largest[lanes];
+  for (size_t lane = 0; lane < lanes; lane++) largest[lane] = -__builtin_inff();
+  size_t whole = columns / lanes * lanes;
+  for (size_t c = 0; c < whole; c += lanes) {
+    for (size_t lane = 0; lane < lanes; lane++)
+      largest[lane] = x[c + lane] > largest[lane] ? x[c + lane] : largest[lane];
+  }
+  for (size_t c = whole; c < columns; c++) largest[0] = x[c] > largest[0] ? x[c] : largest[0];
+  for (size_t half = lanes / 2; half > 0; half /= 2) {
+    for (size_t lane = 0; lane < half; lane++) {
+      largest[lane] = largest[lane + half] > largest[lane] ? largest[lane + half] : largest[lane];
+    }
+  }
+  return largest[0];
+}
 
 NT_INLINE void nt_softmax_rows(const nt_rows *p, const nt_call *call) {
   const float *x = nt_buffer(call, 0);
   float *y = nt_buffer(call, 1);
   size_t columns = p->columns;
   for (size_t item = 0; item < call->items; item++, x += columns, y += columns) {
-    float largest = x[0];
-    for (size_t c = 1; c < columns; c++) largest = x[c] > largest ? x[c] : largest;
+    // A NaN is no maximum, and makes the sum and so every answer NaN.
+    float largest = nt_row_largest(x, columns);
     for (size_t c = 0; c < columns; c++) y[c] = nt_exp(x[c] - largest);
     float sums[lanes] = {0};
     size_t whole = columns / lanes * lanes;
@@ -54,19 +72,15 @@ NT_INLINE void nt_softmax_rows(const nt_rows *p, const nt_call *call) {
   }
 }
 
+/// Index of the first of the largest columns; 0 where all are NaN or −∞.
 NT_INLINE void nt_argmax_rows(const nt_rows *p, const nt_call *call) {
   const float *x = nt_buffer(call, 0);
   float *y = nt_buffer(call, 1);
   for (size_t item = 0; item < call->items; item++, x += p->columns) {
+    float largest = nt_row_largest(x, p->columns);
     size_t winner = 0;
-    float largest = -__builtin_inff();
-    for (size_t c = 0; c < p->columns; c++) {
-      if (x[c] > largest) {
-        largest = x[c];
-        winner = c;
-      }
-    }
-    y[item] = (float)winner;
+    while (winner < p->columns && !(x[winner] == largest)) winner++;
+    y[item] = largest == -__builtin_inff() || winner == p->columns ? 0 : (float)winner;
   }
 }
 
