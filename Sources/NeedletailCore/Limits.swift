@@ -148,6 +148,12 @@ public enum Limits {
   /// call to another thread and back takes two wake-ups, some 20 to 50 µs on a quiet machine; below a few times
   /// that, the loop itself is quicker.
   public static let inlineNanosecondsMaxDefault: UInt64 = 150_000
+  /// Longest that `serving.spin_microseconds` lets an idle loop look before it sleeps: a hundred times what waking takes.
+  public static let spinMicrosecondsMax = 1000
+  /// Pause between two looks of an idle loop from which on somebody else has run. A look takes less than a microsecond.
+  public static let spinGapNanosecondsMax: UInt64 = 20_000
+  /// Time for which a loop then waits as if it had not been told to look.
+  public static let spinGivenUpNanoseconds: UInt64 = 100_000_000
   /// Longest time that a call should wait for the calls read before it; default of `serving.tick_microseconds`.
   public static let tickNanosecondsTargetDefault: UInt64 = 5_000_000
   /// Rough cost of a call beside its rows: reading, decoding, answering and sending it.

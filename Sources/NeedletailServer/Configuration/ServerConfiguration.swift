@@ -35,6 +35,8 @@ public struct ServerConfiguration: Sendable {
     public var queueDelay: Duration = .zero
     /// Work that a loop accepts in one wake-up; if it stays above, calls are rejected.
     public var tickTarget: Duration = .nanoseconds(Int64(Limits.tickNanosecondsTargetDefault))
+    /// Time for which an idle loop looks for calls before it waits for them; 0: it waits at once.
+    public var spin: Duration = .zero
 
     public init() {}
   }
@@ -131,6 +133,7 @@ public struct ServerConfiguration: Sendable {
     serving.inlineCost = .microseconds(try values.integer(.inlineMicroseconds))
     serving.queueDelay = .microseconds(try values.integer(.queueDelayMicroseconds))
     serving.tickTarget = .microseconds(try values.integer(.tickMicroseconds))
+    serving.spin = .microseconds(try values.integer(.spinMicroseconds))
     limits.frameBytesMax = try values.integer(.frameBytes)
     limits.connectionsMax = try values.integer(.connections)
     limits.callsInFlightMax = try values.integer(.callsInFlight)

@@ -61,7 +61,7 @@ extension ServerSetting {
     tlsClientCRL, apiKeys, reload, trust, allowUnsigned, threads,
     logLevel, logFormat, grace, stopLimit, rescan, readiness, requiredModels, keep, planRows, relaxed, precision,
     engineThreads, memory,
-    workers, inlineMicroseconds, queueDelayMicroseconds, tickMicroseconds,
+    workers, inlineMicroseconds, queueDelayMicroseconds, tickMicroseconds, spinMicroseconds,
     frameBytes, connections, callsInFlight, outputBytes, outputBytesTotal, idle, frameTimeout, stall, handshake,
     batchRows,
     bundleBytes, bundleRawBytes,
@@ -177,6 +177,9 @@ extension ServerSetting {
   static let tickMicroseconds = ServerSetting(
     "serving.tick_microseconds", .integer(100...10_000_000), default: "\(Limits.tickNanosecondsTargetDefault / 1000)",
     "Work that an overloaded event loop takes on in one wake-up before it refuses calls")
+  static let spinMicroseconds = ServerSetting(
+    "serving.spin_microseconds", .integer(0...Limits.spinMicrosecondsMax), default: "0",
+    "How long an idle event loop looks for calls before it sleeps: spares a lone call its wake-up, for a processor")
 
   // MARK: limits
 

@@ -11,9 +11,8 @@ internal import NeedletailSystem
 internal import NeedletailTLS
 internal import NeedletailWire
 
-/// One event loop: a thread that waits for sockets, its connections, and its batcher.
-///
-/// It goes one way, in turns that are called ticks:
+/// One event loop: a thread that waits for sockets, its connections, and its batcher. It goes one way, in turns that are
+/// called ticks:
 ///
 /// 1. Every readable connection is read, and its codec yields calls.
 /// 2. Admission decides about each call: run it here, queue it for a worker, or reject it.
@@ -56,6 +55,7 @@ final class ServingLoop: @unchecked Sendable {
   private var sending: [ReplyAddress] = []
   private var pauses = ReadPauses()
   private var pausesEnding: [ReplyAddress] = []
+  private var spin: IdleSpin
   private var sweep: TimeoutSweep
   private var nextSweep: Instant
   /// Whether the batcher's scratch is swept when this tick's calls are answered.
@@ -87,9 +87,10 @@ final class ServingLoop: @unchecked Sendable {
     let shortest = min(
       bounds.idleNanoseconds, bounds.frameNanoseconds, bounds.stallNanoseconds, bounds.handshakeNanoseconds)
     // An eighth of the shortest limit is near enough.
-    sweep = TimeoutSweep(
-      roundNanoseconds: Int64(min(Limits.timeoutSweepNanosecondsMax, max(1_000_000, shortest / 8))))
+    let round = min(Limits.timeoutSweepNanosecondsMax, max(1_000_000, shortest / 8))
+    sweep = TimeoutSweep(roundNanoseconds: Int64(round))
     lingerNanoseconds = UInt64(clamping: limits.linger.nanoseconds)
+    spin = IdleSpin(nanoseconds: UInt64(clamping: serving.spin.nanoseconds))
     access = AccessControl(shared.keys?.ring, shard: shard, shared: shared)
     logger = shared.logger
     control = shared.control
@@ -132,7 +133,7 @@ final class ServingLoop: @unchecked Sendable {
 
   /// One turn. It waits only if nothing is left to do.
   private func tick(_ tasks: inout [Inbox.Task]) {
-    let events = resumed.isEmpty && sending.isEmpty && inbox.sleep() ? poller.wait() : poller.look()
+    let events = resumed.isEmpty && sending.isEmpty && inbox.sleep() ? spin.wait(poller) : poller.look()
     let isWoken = inbox.awake()
     var isTimerDue = false
     for index in 0..<events {

@@ -37,6 +37,7 @@ ROUNDS, SECONDS, CONNECTIONS = 5, 1, 16
 # Turns of the server and the bare echo within each round; a turn takes about 20 ms.
 TURN_CALLS, TURNS = 1000, 20
 TIMEOUT_US = 10_000_000
+SPIN_MICROSECONDS = 50
 WIDTHS = (64, 256, 128, 10)
 SAMPLE = [float(i % 17) for i in range(WIDTHS[0])]
 HERE_CPU, THERE_CPU = processors()
@@ -239,6 +240,9 @@ def main() -> None:
         work.digits()
         server = work.server("--threads", "1", cpu=HERE_CPU)
         echo = Echo(work, server)
+        # Free to move, so that a lone call has to wake a processor, as it has to on a machine of one's own.
+        settings = {"serving": {"spin_microseconds": SPIN_MICROSECONDS}}
+        sleeping, spinning = work.server("--threads", "1"), work.server("--threads", "1", settings=settings)
         model = mlp(WORK / "mlp.onnx")
         peers, missing = [], []
         for name, start in (("FastAPI, ONNX Runtime", fastapi), ("Triton, Python backend", triton)):
@@ -247,10 +251,10 @@ def main() -> None:
             except (RuntimeError, OSError, subprocess.CalledProcessError) as error:
                 missing.append((name, str(error)))
 
-        def ours(connections: int, depth: int, cpu: int) -> dict[str, Any]:
+        def ours(connections: int, depth: int, cpu: int | None, of: Server = server) -> dict[str, Any]:
             options = ("--closed", "--connections", str(connections), "--depth", str(depth))
             times = ("--duration", f"{SECONDS}s", "--warmup", "300ms", "--timeout", f"{TIMEOUT_US // 1_000_000}s")
-            return work.bench(server, "digits", *options, *times, cpu=cpu)
+            return work.bench(of, "digits", *options, *times, cpu=cpu)
 
         if not AS_JSON:
             print(
@@ -263,6 +267,8 @@ def main() -> None:
         single: list[dict[str, Any]] = []
         shallow: list[dict[str, Any]] = []
         deep: list[dict[str, Any]] = []
+        waking: list[dict[str, Any]] = []
+        looking: list[dict[str, Any]] = []
         loads: dict[tuple[str, int], list[tuple[float, float]]] = {}
         for _ in range(ROUNDS):
             echoes += echo.both()
@@ -271,6 +277,8 @@ def main() -> None:
             single.append(ours(1, 1, THERE_CPU))
             shallow.append(ours(CONNECTIONS, 1, THERE_CPU))
             deep.append(ours(CONNECTIONS, 16, THERE_CPU))
+            waking.append(ours(1, 1, None, sleeping))
+            looking.append(ours(1, 1, None, spinning))
             for peer in peers:
                 for connections in (1, CONNECTIONS):
                     loads.setdefault((peer.name, connections), []).append(peer.load(connections))
@@ -290,6 +298,10 @@ def main() -> None:
         beyond = statistics.median(served - echoed for served, echoed in calm)
         report("beyond it, where it was quickest", beyond, calm_bare, "the echo in that fifth of the turns", "µs", None)
         report("the same call by needletail bench", p50(alone), None, "its own work included", "µs", None)
+        report(
+            f"p50, 1 connection, unpinned, spinning {SPIN_MICROSECONDS} µs", p50(looking), p50(waking),
+            "without spinning", "µs", "<= 0.6",
+        )  # fmt: skip
         report(f"predictions, {CONNECTIONS} connections, depth 1", rate(shallow), 100_000, "bound", "/s", ">= 1")
         served, echoed = (statistics.median(each) for each in zip(*rates))
         report("the same, asked by a client in C", served, echoed, "bare echo, same client", "/s", None)
