@@ -4,14 +4,6 @@
 
 #include "nt_math.h"
 
-/// Before a loop over the rows of a tile: the columns fill the vectors. clang would take the rows instead, with 16
-/// gathers and 16 scatters a panel: 100 ns each on Sapphire Rapids, more than the products take.
-#if defined(__clang__)
-#define NT_EACH_ROW _Pragma("clang loop vectorize(disable) interleave(disable)")
-#else
-#define NT_EACH_ROW
-#endif
-
 /// Copies the valid columns of a tile (rows × 16) to where they belong, and raises the magnitudes of
 /// their rows where those are asked for.
 NT_INLINE void nt_store_tile(const float *tile, float *out, uint32_t *row_magnitudes, size_t row, size_t rows,

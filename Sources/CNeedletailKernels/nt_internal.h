@@ -11,6 +11,14 @@
 /// Marks a function that every shape of tile ends in, so that there is one copy per instruction set, not one per shape.
 #define NT_SHARED static __attribute__((noinline))
 
+/// Before a loop over rows whose columns fill the vectors. clang would take the rows instead, and gather them from 16
+/// places and scatter them: 100 ns a panel of a product on Sapphire Rapids, more than its multiply-adds take.
+#if defined(__clang__)
+#define NT_EACH_ROW _Pragma("clang loop vectorize(disable) interleave(disable)")
+#else
+#define NT_EACH_ROW
+#endif
+
 #if defined(__x86_64__)
 #define NT_X86 1
 #define NT_TARGET_AVX2 __attribute__((target("avx2,fma")))

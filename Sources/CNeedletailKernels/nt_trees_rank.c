@@ -115,6 +115,7 @@ NT_INLINE void rank_codes(const nt_ranks *ranks, const nt_rank_codes *codes, con
   if (!codes->bytes) {
     const nt_rank_set *set = &ranks->sets[codes->first_set];
     for (size_t i = 0; i < sets; i++) {
+      NT_EACH_ROW
       for (size_t r = 0; r < rows; r++) {
         out[i * lanes + r] = rank_in_set(&set[i], number(row + r * row_bytes, codes->column, is_f64));
       }
@@ -125,6 +126,7 @@ NT_INLINE void rank_codes(const nt_ranks *ranks, const nt_rank_codes *codes, con
     for (size_t first = 0; first < rows; first += tile) {
       const size_t count = rows - first < tile ? rows - first : tile;
       const uint8_t *from[tile];
+      NT_EACH_ROW
       for (size_t r = 0; r < count; r++) {
         from[r] = bytes_of_code(codes, number(row + (first + r) * row_bytes, codes->column, is_f64));
       }
