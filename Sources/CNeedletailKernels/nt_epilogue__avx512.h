@@ -7,7 +7,7 @@
 #include "nt_epilogue.h"
 
 #if defined(NT_X86)
-#include "nt_avx512.h"
+#include "nt_intrinsics.h"
 
 /// Where the answers of one product go, for both types of operands.
 typedef struct nt_tile_output {

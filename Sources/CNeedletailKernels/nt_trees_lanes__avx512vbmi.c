@@ -11,12 +11,7 @@
 #include "nt_trees_lanes.h"
 
 #if defined(NT_X86)
-#if defined(NT_USE_SIMDE)
-#define SIMDE_ENABLE_NATIVE_ALIASES
-#include <simde/x86/avx512.h>
-#else
-#include <immintrin.h>
-#endif
+#include "nt_intrinsics.h"
 
 enum { group = 64, oblivious_depth_max = 8 };
 

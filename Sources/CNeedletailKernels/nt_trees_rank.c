@@ -4,11 +4,8 @@
 // all of that run. NaN, and the NaN that fills a table, compare false, so they count nothing.
 #include "nt_trees_internal.h"
 
-#if defined(NT_USE_SIMDE)
-#define SIMDE_ENABLE_NATIVE_ALIASES
-#include <simde/x86/avx512.h>
-#elif defined(NT_X86)
-#include <immintrin.h>
+#if defined(NT_X86)
+#include "nt_intrinsics.h"
 #endif
 
 /// Numbers of a table of thresholds.

@@ -5,12 +5,7 @@
 #include "nt_trees_rows.h"
 
 #if defined(NT_X86)
-#if defined(NT_USE_SIMDE)
-#define SIMDE_ENABLE_NATIVE_ALIASES
-#include <simde/x86/avx512.h>
-#else
-#include <immintrin.h>
-#endif
+#include "nt_intrinsics.h"
 
 enum {
   block_rows = 32,

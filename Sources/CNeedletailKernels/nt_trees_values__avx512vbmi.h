@@ -8,9 +8,8 @@
 #include "nt_trees_rows.h"
 
 #if defined(NT_X86)
+#include "nt_intrinsics.h"
 #if defined(NT_USE_SIMDE)
-#define SIMDE_ENABLE_NATIVE_ALIASES
-#include <simde/x86/avx512.h>
 #include <simde/x86/gfni.h>
 // SIMDe lacks this one: two 128-bit parts of `a`, then two of `b`.
 #undef _mm512_shuffle_i64x2
@@ -21,8 +20,6 @@
       _mm512_set_epi64(9 + 2 * PART(imm, 3), 8 + 2 * PART(imm, 3), 9 + 2 * PART(imm, 2), 8 + 2 * PART(imm, 2), \
                        1 + 2 * PART(imm, 1), 2 * PART(imm, 1), 1 + 2 * PART(imm, 0), 2 * PART(imm, 0)),        \
       b)
-#else
-#include <immintrin.h>
 #endif
 
 /// Rows of a block.

@@ -1,4 +1,4 @@
-// AVX-512 intrinsics: the compiler's, or with NT_USE_SIMDE those of SIMDe, so that CPUs without AVX-512 test the
+// Intrinsics of x86: the compiler's, or with NT_USE_SIMDE those of SIMDe, so that CPUs without AVX-512 test its
 // kernels.
 #pragma once
 
@@ -44,6 +44,15 @@ static inline __m512i nt_lanes_rounded(__m512 x) {
   memcpy(&result, y, sizeof result);
   return result;
 }
+static inline __m512i nt_lanes_of_bytes(__m256i x) {
+  uint8_t bytes[32];
+  uint16_t lanes[32];
+  memcpy(bytes, &x, sizeof bytes);
+  for (int i = 0; i < 32; i++) lanes[i] = bytes[i];
+  __m512i result;
+  memcpy(&result, lanes, sizeof result);
+  return result;
+}
 static inline uint32_t nt_lanes_largest(__m512i x) {
   NT_LANES(uint32_t, lanes, x);
   uint32_t largest = 0;
@@ -61,6 +70,7 @@ static inline int32_t nt_lanes_sum(__m512i x) {
 #define _mm512_mask_storeu_epi32(to, mask, x) nt_lanes_mask_store(to, mask, x)
 #define _mm512_mask_storeu_ps(to, mask, x) nt_lanes_mask_store(to, mask, _mm512_castps_si512(x))
 #define _mm512_cvtepi32_ps(x) nt_lanes_of_integers(x)
+#define _mm512_cvtepu8_epi16(x) nt_lanes_of_bytes(x)
 #define _mm512_cvtps_epi32(x) nt_lanes_rounded(x)
 #define _mm512_reduce_max_epu32(x) nt_lanes_largest(x)
 #define _mm512_reduce_add_epi32(x) nt_lanes_sum(x)
