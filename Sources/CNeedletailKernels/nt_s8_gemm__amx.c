@@ -13,7 +13,8 @@ NT_DECLARE_KERNELS(avx512vnni)
 // The last tile of a depth that is no multiple of 64 reads on, behind its panel; the activations there are zeros, so
 // that what it reads does not count. NT_S8_SLACK_BYTES follow the last panel for it.
 //
-// G multiply-adds/s on Sapphire Rapids at 2.78 GHz, where the host grants full speed and where it throttles tiles:
+// G multiply-adds/s of the prototype that this kernel follows, on Sapphire Rapids at 2.78 GHz, where the host grants
+// full speed and where it throttles tiles. This kernel has run under emulation only.
 //
 //   N = K     16 rows       32 rows       VNNI, 8 rows
 //     128     566 / 269     586 / 282     248

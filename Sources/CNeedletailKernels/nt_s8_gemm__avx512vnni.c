@@ -14,9 +14,9 @@ NT_DECLARE_KERNELS(avx512vnni)
 // shapes below have. G multiply-adds/s on Sapphire Rapids at 2.78 GHz, of 356 to 373 that registers alone allow:
 //
 //   N = K     1 row   4 rows   8 rows
-//     128      192      241      248
-//     512      130      336      344      one row at 0.86 of what L2 delivers
-//   1,024      134      342      338
+//     128      188      273      280
+//     512      125      344      337
+//   1,024      134      347      350
 
 /// Bytes of weights from which a product reads them from L3 or memory: part of the 2 MiB of L2 holds other things.
 enum { far_weights_bytes = 3 << 19 };

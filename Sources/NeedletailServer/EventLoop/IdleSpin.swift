@@ -3,7 +3,7 @@ internal import NeedletailSockets
 
 /// Whether an event loop that has nothing to do goes on looking for a while before it waits. Pure.
 ///
-/// Waking a thread that waits takes 10 to 15 µs where its processor was asleep, more than a small call takes. Looking
+/// Waking a thread whose processor was asleep takes some 13 µs, more than a small call takes. Looking
 /// costs a processor instead, so it is by choice, bounded, and given up for a while where others want the processor: a
 /// pause between two looks means that somebody else ran.
 struct IdleSpin {
