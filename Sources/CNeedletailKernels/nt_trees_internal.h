@@ -61,6 +61,30 @@ NT_INLINE const void *nt_trees_row(const nt_trees *trees, const void *x, size_t 
   return (const uint8_t *)x + r * trees->ranks.columns * (trees->ranks.is_f64 ? sizeof(double) : sizeof(float));
 }
 
+/// One number of a row.
+NT_INLINE double nt_trees_number(const void *row, size_t column, const bool is_f64) {
+  return is_f64 ? ((const double *)row)[column] : (double)((const float *)row)[column];
+}
+
+/// The byte of a set: 0 for members. Truncation makes −0.5 category 0, as a cast to an integer does.
+NT_INLINE uint8_t nt_rank_in_set(const nt_rank_set *set, double x) {
+  if (x != x) return set->missing;
+  if (!(x > -1 && x < (double)set->bit_count)) return 1;
+  uint32_t code = (uint32_t)(int32_t)x;
+  return !(set->bits[code / 32] >> code % 32 & 1);
+}
+
+/// What sets of one column tell apart: a code, code_count for all other values, code_count + 1 for missing ones.
+NT_INLINE size_t nt_code_of(const nt_rank_codes *codes, double x) {
+  if (x != x) return codes->code_count + 1u;
+  return x > -1 && x < (double)codes->code_count ? (uint32_t)(int32_t)x : codes->code_count;
+}
+
+/// The byte of a set of `codes` for what nt_code_of returns.
+NT_INLINE uint8_t nt_rank_of_code(const nt_rank_codes *codes, const nt_rank_set *set, uint32_t code) {
+  return code > codes->code_count ? set->missing : nt_rank_in_set(set, code);
+}
+
 /// Groups of `size` trees, no group with trees of two ranges, counted by the number of trees alone: an upper bound.
 NT_INLINE size_t nt_groups_max(const nt_forest *forest, size_t size) {
   return forest->tree_count / size + forest->range_count;

@@ -11,6 +11,18 @@
 
 #include "nt_trees_internal.h"
 
+#if defined(NT_X86)
+#include "nt_intrinsics.h"
+
+/// The bytes of a row at 64 places.
+NT_TARGET_VBMI NT_INLINE __m512i nt_look_up(const __m512i *row, __m512i at, const int words) {
+  if (words == 1) return _mm512_permutexvar_epi8(at, row[0]);
+  if (words == 2) return _mm512_permutex2var_epi8(row[0], at, row[1]);
+  return _mm512_mask_blend_epi8(_mm512_movepi8_mask(at), _mm512_permutex2var_epi8(row[0], at, row[1]),
+                                _mm512_permutex2var_epi8(row[2], at, row[3]));
+}
+#endif
+
 enum {
   /// Most trees of a group.
   nt_lanes_max = 64,

@@ -11,7 +11,6 @@
 #include "nt_trees_lanes.h"
 
 #if defined(NT_X86)
-#include "nt_intrinsics.h"
 
 enum { group = 64, oblivious_depth_max = 8 };
 
@@ -32,14 +31,6 @@ static bool blocks_pack(const nt_forest *forest, void *packed) { return nt_lanes
 static bool oblivious_pack(const nt_forest *forest, void *packed) { return nt_lanes_pack(forest, packed, &oblivious); }
 
 // MARK: - walking
-
-/// The bytes of a row at 64 places.
-NT_TARGET_VBMI NT_INLINE __m512i look_up(const __m512i *row, __m512i at, const int words) {
-  if (words == 1) return _mm512_permutexvar_epi8(at, row[0]);
-  if (words == 2) return _mm512_permutex2var_epi8(row[0], at, row[1]);
-  return _mm512_mask_blend_epi8(_mm512_movepi8_mask(at), _mm512_permutex2var_epi8(row[0], at, row[1]),
-                                _mm512_permutex2var_epi8(row[2], at, row[3]));
-}
 
 // pick_N: of 2^N vectors, `step` bytes apart, the one that the decisions k[0] to k[N − 1] lead to, lane by lane. The
 // latest decision is used last, so that only one blend waits for it.
@@ -67,7 +58,7 @@ NT_TARGET_VBMI NT_INLINE __m512i exits_of(const uint8_t *at, const __m512i *row,
 #define LEVEL(D)                                                                                    \
   if (top > D) {                                                                                    \
     const uint8_t *level = at + 2 * group * ((1 << D) - 1);                                         \
-    __m512i found = look_up(row, pick_##D(level, 2 * group, k), words);                             \
+    __m512i found = nt_look_up(row, pick_##D(level, 2 * group, k), words);                          \
     k[D] = _mm512_cmpge_epu8_mask(found, pick_##D(level + group, 2 * group, k));                    \
     exits = _mm512_mask_add_epi8(exits, k[D], exits, _mm512_set1_epi8((char)(1 << (top - 1 - D)))); \
     nt_add_some(before, share * (D + 1) / top - share * D / top, kind, is_wide);                    \
@@ -103,7 +94,7 @@ NT_TARGET_VBMI NT_INLINE void leaves_of(const nt_lanes_header *header, size_t g,
   _mm512_store_si512((void *)exit, exits);
   for (size_t j = 0; j < group; j += 8) {
     __m512i even = four_blocks(blocks, exit, j, top), odd = four_blocks(blocks, exit, j + 1, top);
-    __m512i found = look_up(row, _mm512_unpacklo_epi64(even, odd), words);
+    __m512i found = nt_look_up(row, _mm512_unpacklo_epi64(even, odd), words);
     decisions[j / 8] = _mm512_cmpge_epu8_mask(found, _mm512_unpackhi_epi64(even, odd));
     nt_add_some(before, group / 16, kind, is_wide);
   }
@@ -149,7 +140,7 @@ NT_TARGET_VBMI NT_INLINE void walk_oblivious(const nt_lanes_header *header, size
   for (int i = 0; i < words; i++) row[i] = _mm512_load_si512((const void *)(ranks + 64 * i));
   const uint8_t *at = (const uint8_t *)header + header->positions + g * header->questions * 2 * group;
   for (uint32_t level = header->questions; level > 0; level--, at += 2 * group) {
-    __m512i bytes = look_up(row, _mm512_load_si512((const void *)at), words);
+    __m512i bytes = nt_look_up(row, _mm512_load_si512((const void *)at), words);
     __mmask64 right = _mm512_cmpge_epu8_mask(bytes, _mm512_load_si512((const void *)(at + group)));
     found = _mm512_add_epi8(found, found);
     found = _mm512_mask_add_epi8(found, right, found, _mm512_set1_epi8(1));

@@ -69,38 +69,14 @@ NT_TARGET_VBMI NT_INLINE uint32_t rank__avx512vbmi(const nt_ranks *ranks, uint32
 }
 #endif
 
-NT_INLINE double number(const void *row, size_t column, const bool is_f64) {
-  return is_f64 ? ((const double *)row)[column] : (double)((const float *)row)[column];
-}
-
 NT_INLINE bool is_tiny(double x) { return __builtin_fabs(x) <= (double)NT_TREES_TINY; }
 
-/// The byte of a set: 0 for members. Truncation makes −0.5 category 0, as a cast to an integer does.
-NT_INLINE uint8_t rank_in_set(const nt_rank_set *set, double x) {
-  if (x != x) return set->missing;
-  if (!(x > -1 && x < (double)set->bit_count)) return 1;
-  uint32_t code = (uint32_t)(int32_t)x;
-  return !(set->bits[code / 32] >> code % 32 & 1);
-}
-
 void nt_rank_fill_codes(const nt_ranks *ranks, const nt_rank_codes *codes, uint8_t *bytes) {
-  const nt_rank_set *sets = ranks->sets + codes->first_set;
-  for (uint32_t code = 0; code < codes->code_count; code++) {
-    for (uint32_t i = 0; i < codes->sets; i++) *bytes++ = rank_in_set(&sets[i], code);
+  for (uint32_t code = 0; code < codes->code_count + 2; code++) {
+    for (uint32_t i = 0; i < codes->sets; i++) {
+      *bytes++ = nt_rank_of_code(codes, &ranks->sets[codes->first_set + i], code);
+    }
   }
-  for (uint32_t i = 0; i < codes->sets; i++) *bytes++ = 1;
-  for (uint32_t i = 0; i < codes->sets; i++) *bytes++ = sets[i].missing;
-}
-
-/// The bytes of all sets of `codes` for one value.
-NT_INLINE const uint8_t *bytes_of_code(const nt_rank_codes *codes, double x) {
-  size_t at = codes->code_count;
-  if (x != x) {
-    at++;
-  } else if (x > -1 && x < (double)codes->code_count) {
-    at = (uint32_t)(int32_t)x;
-  }
-  return codes->bytes + at * codes->sets;
 }
 
 /// The bytes of the sets of one column, in tiles of 64 rows and sets, which stay in L1 where rows are lanes.
@@ -114,18 +90,19 @@ NT_INLINE void rank_codes(const nt_ranks *ranks, const nt_rank_codes *codes, con
     for (size_t i = 0; i < sets; i++) {
       NT_EACH_ROW
       for (size_t r = 0; r < rows; r++) {
-        out[i * lanes + r] = rank_in_set(&set[i], number(row + r * row_bytes, codes->column, is_f64));
+        out[i * lanes + r] = nt_rank_in_set(&set[i], nt_trees_number(row + r * row_bytes, codes->column, is_f64));
       }
     }
   } else if (lanes == 1) {
-    memcpy(out, bytes_of_code(codes, number(row, codes->column, is_f64)), sets);
+    memcpy(out, codes->bytes + nt_code_of(codes, nt_trees_number(row, codes->column, is_f64)) * sets, sets);
   } else {
     for (size_t first = 0; first < rows; first += tile) {
       const size_t count = rows - first < tile ? rows - first : tile;
       const uint8_t *from[tile];
       NT_EACH_ROW
       for (size_t r = 0; r < count; r++) {
-        from[r] = bytes_of_code(codes, number(row + (first + r) * row_bytes, codes->column, is_f64));
+        from[r] = codes->bytes +
+                  nt_code_of(codes, nt_trees_number(row + (first + r) * row_bytes, codes->column, is_f64)) * sets;
       }
       for (size_t i = 0; i < sets; i += tile) {
         const size_t end = sets - i < tile ? sets : i + tile;
@@ -155,7 +132,7 @@ NT_INLINE void put_right(const nt_ranks *ranks, size_t column, double x, size_t 
 NT_INLINE void fill_missing(const nt_ranks *ranks, const void *row, size_t lanes, uint8_t *v, const bool is_f64) {
   bool looks_for_tiny = ranks->flushes_tiny || ranks->has_missing_zeros;
   for (size_t column = 0; column < ranks->columns; column++) {
-    double x = number(row, column, is_f64);
+    double x = nt_trees_number(row, column, is_f64);
     if (x != x || (looks_for_tiny && is_tiny(x))) put_right(ranks, column, x, lanes, v);
   }
 }
@@ -180,11 +157,11 @@ NT_TARGET_VBMI NT_INLINE void fill_missing__avx512vbmi(const nt_ranks *ranks, co
     }
     for (; found; found &= found - 1) {
       size_t column = first + (size_t)__builtin_ctz(found);
-      put_right(ranks, column, number(row, column, is_f64), lanes, v);
+      put_right(ranks, column, nt_trees_number(row, column, is_f64), lanes, v);
     }
   }
   for (; first < ranks->columns; first++) {
-    double x = number(row, first, is_f64);
+    double x = nt_trees_number(row, first, is_f64);
     if (x != x || (looks_for_tiny && is_tiny(x))) put_right(ranks, first, x, lanes, v);
   }
 }
@@ -204,7 +181,7 @@ NT_INLINE void rank_rows_as(const nt_ranks *ranks, const void *x, size_t rows, s
     // Four chains of two dependent searches each overlap.
 #pragma clang loop unroll_count(4)
     for (uint32_t i = 0; i < table_count; i++) {
-      v[i] = (uint8_t)rank(ranks, i, number(row, tables[i].column, is_f64), is_f64);
+      v[i] = (uint8_t)rank(ranks, i, nt_trees_number(row, tables[i].column, is_f64), is_f64);
     }
   } else {
     for (uint32_t i = 0; i < table_count; i++) {
@@ -212,7 +189,7 @@ NT_INLINE void rank_rows_as(const nt_ranks *ranks, const void *x, size_t rows, s
       uint8_t *out = v + i * lanes;
 #pragma clang loop unroll_count(4)
       for (size_t r = 0; r < rows; r++, at += row_bytes) {
-        out[r] = (uint8_t)rank(ranks, i, number(at, tables[i].column, is_f64), is_f64);
+        out[r] = (uint8_t)rank(ranks, i, nt_trees_number(at, tables[i].column, is_f64), is_f64);
       }
     }
   }

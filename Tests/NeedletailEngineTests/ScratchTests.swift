@@ -26,10 +26,13 @@ import Testing
       var fixture = TreeFixture(seed: seed)
       let trees = fixture.ensemble()
       let graph = fixture.graph(of: trees)
-      let forest = TreeForest(
-        trees, columns: fixture.columns, outputs: fixture.outputs, isFloat64: fixture.element == .float64)
+      let isFloat64 = fixture.element == .float64
+      let forest = TreeForest(trees, columns: fixture.columns, outputs: fixture.outputs, isFloat64: isFloat64)
+      let storage = PlanStorage()
+      let ranks = try trees.ranks(
+        of: forest, columns: fixture.columns, isFloat64: isFloat64, in: storage, for: "trees")
       for isa in InstructionSet.supported {
-        let layouts = try TreeLayouts(forest, isa: isa, for: "trees")
+        let layouts = try TreeLayouts(forest, ranks, isa: isa, for: "trees")
         let arrays = 16 * forest.nodes.count + 20 * forest.trees.count + 8 * forest.thresholds.count
         let bound = trees.loweringBytes(graph.context(of: 0))
         #expect(bound >= layouts.packedBytes + arrays + (16 << 20), "\(fixture), \(isa)")

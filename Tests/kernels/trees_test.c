@@ -71,6 +71,8 @@ typedef struct model {
 typedef struct shape {
   uint32_t columns, trees, ranges, width, depth;
   bool is_complete, is_oblivious, is_f64, sums_f32, has_copies, has_sets;
+  /// Sets in seven columns; 0: few or many, where it has any.
+  uint32_t sets;
   /// Leaves a tree may have at most, for unbalanced ones; 0: any number.
   uint32_t leaves_max;
 } shape;
@@ -144,12 +146,12 @@ static void make_ranks(model *m, const shape *s) {
     }
   }
   m->column_tables[s->columns] = tables;
-  ranks->table_count = tables, ranks->set_count = s->has_sets ? 1 + below(below(3) ? 5 : 200) : 0;
+  ranks->table_count = tables, ranks->set_count = s->has_sets ? 1 + below(below(3) ? 5 : 200) : s->sets;
   m->sets = exact(ranks->set_count * sizeof *m->sets);
   m->set_bits = exact(3 * sizeof(uint32_t));
   for (uint32_t i = 0; i < 3; i++) m->set_bits[i] = (uint32_t)next_random();
   for (uint32_t i = 0; i < ranks->set_count; i++) {
-    uint32_t column = i > 0 && below(8) ? m->sets[i - 1].column : below(s->columns);
+    uint32_t column = s->sets ? i * 7 / s->sets : i > 0 && below(8) ? m->sets[i - 1].column : below(s->columns);
     m->sets[i] = (nt_rank_set){m->set_bits, 32 * (1 + below(3)), column, (uint8_t)below(2)};
   }
   ranks->tables = m->tables, ranks->copies = m->copies, ranks->sets = m->sets;
@@ -210,6 +212,8 @@ static model make(const shape *s) {
   forest->trees = m.trees, forest->nodes = m.nodes, forest->leaves = m.leaves, forest->range_first = m.range_first;
   forest->tree_count = s->trees, forest->range_count = s->ranges, forest->width = s->width;
   forest->rank_bytes = nt_ranks_bytes(&m.ranks), forest->sums_f32 = s->sums_f32;
+  forest->set_bytes = m.ranks.set_count, forest->code_columns = m.ranks.codes_count;
+  for (uint32_t c = 0; c < m.ranks.codes_count; c++) forest->categories += m.codes[c].code_count + 2;
   return m;
 }
 
@@ -310,9 +314,11 @@ static void check_layout(const model *m, nt_trees *trees, const nt_trees_layout 
                          size_t rows, const float *expected) {
   size_t bytes = layout->bytes(&m->forest), outputs = (size_t)m->forest.range_count * m->forest.width;
   if (bytes == 0) return;
+  nt_forest forest = m->forest;
+  forest.ranks = &m->ranks;
   void *packed = aligned(bytes), *scratch = aligned(layout->scratch_bytes(&m->forest));
   memset(scratch, 0xa5, layout->scratch_bytes(&m->forest));
-  if (layout->pack(&m->forest, packed)) {
+  if (layout->pack(&forest, packed)) {
     // A packed form may be moved.
     void *moved = aligned(bytes);
     memcpy(moved, packed, bytes), memset(packed, 0x5a, bytes);
@@ -443,6 +449,7 @@ static void time_shape(const char *name, const shape *s) {
     for (size_t l = 0; l < count; l++) {
       size_t bytes = layouts[l]->bytes(&m.forest);
       if (bytes == 0) continue;
+      m.forest.ranks = &m.ranks;
       void *packed = aligned(bytes), *scratch = aligned(layouts[l]->scratch_bytes(&m.forest));
       if (layouts[l]->pack(&m.forest, packed)) {
         printf("  %-10s %-12s %5zu KiB", nt_isa_name(all_isas[i]), layouts[l]->name, bytes / 1024);
@@ -471,6 +478,9 @@ static void time_shapes(void) {
              &(shape){.columns = 28, .trees = 200, .ranges = 1, .width = 1, .depth = 10, .leaves_max = 500});
   time_shape("500 leaf-wise trees of 31 leaves, 28 columns",
              &(shape){.columns = 28, .trees = 500, .ranges = 1, .width = 1, .depth = 14, .leaves_max = 31});
+  time_shape(
+      "500 trees of depth 6, 28 columns and 2,000 sets of 32 categories in 7 columns",
+      &(shape){.columns = 28, .trees = 500, .ranges = 1, .width = 1, .depth = 6, .is_complete = true, .sets = 2000});
 }
 
 int main(int count, char **arguments) {

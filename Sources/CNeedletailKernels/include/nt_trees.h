@@ -132,9 +132,13 @@ typedef struct nt_forest {
   uint32_t tree_count, node_count, leaf_count;
   uint32_t range_count, width;
   uint32_t depth_max, leaves_max;
-  /// Bytes of a ranked row.
-  uint32_t rank_bytes;
+  /// Bytes of a ranked row, and those of sets among them.
+  uint32_t rank_bytes, set_bytes;
+  /// Columns of categories: entries of nt_ranks.codes. Categories of all of them, two more each included.
+  uint32_t code_columns, categories;
   bool sums_f32;
+  /// What inputs mean; of the sets only. Null where nothing is packed.
+  const nt_ranks *ranks;
 } nt_forest;
 
 struct nt_trees;

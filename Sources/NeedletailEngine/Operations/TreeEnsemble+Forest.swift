@@ -24,6 +24,7 @@ struct TreeForest {
   let depthMax: Int
   let leavesMax: Int
   let sumsFloat32: Bool
+  private let categories: (columns: UInt32, count: UInt32)
 
   /// Most bytes of a split until layouts are packed: its node, its columns and children as read, its byte of the ranks,
   /// its place among its column's splits, the keys of its column, sorted and distinct, and a set's entry. Arrays grow by
@@ -45,6 +46,7 @@ struct TreeForest {
     depthMax = shape.depthMax
     leavesMax = shape.leavesMax
     sumsFloat32 = ensemble.sums == .float32
+    categories = ensemble.categories(shape)
     nodes = shape.columns.indices.map { nt_tree_node(child: (shape.left[$0], shape.right[$0]), input: 0, rank: 0) }
     rank(ensemble, shape, columns: columns, isFloat64: isFloat64)
     sortTrees(ensemble, shape, outputs: outputs)
@@ -249,7 +251,15 @@ struct TreeForest {
   }
 
   /// The forest as the kernels see it, valid during `body`.
-  func withKernelForest<Result>(_ body: (UnsafePointer<nt_forest>) -> Result) -> Result {
+  ///
+  /// - Parameter ranks: what its inputs mean.
+  func withKernelForest<Result>(_ ranks: nt_ranks, _ body: (UnsafePointer<nt_forest>) -> Result) -> Result {
+    withUnsafePointer(to: ranks) { withKernelForest($0, body) }
+  }
+
+  private func withKernelForest<Result>(
+    _ ranks: UnsafePointer<nt_ranks>, _ body: (UnsafePointer<nt_forest>) -> Result
+  ) -> Result {
     trees.withUnsafeBufferPointer { trees in
       nodes.withUnsafeBufferPointer { nodes in
         leaves.withUnsafeBufferPointer { leaves in
@@ -259,7 +269,8 @@ struct TreeForest {
               range_first: rangeFirst.baseAddress, tree_count: UInt32(trees.count), node_count: UInt32(nodes.count),
               leaf_count: UInt32(leafCount), range_count: UInt32(rangeFirst.count - 1), width: UInt32(width),
               depth_max: UInt32(depthMax), leaves_max: UInt32(leavesMax), rank_bytes: UInt32(rankBytes),
-              sums_f32: sumsFloat32)
+              set_bytes: UInt32(setInputs.count), code_columns: categories.columns,
+              categories: categories.count, sums_f32: sumsFloat32, ranks: ranks)
             return body(&forest)
           }
         }

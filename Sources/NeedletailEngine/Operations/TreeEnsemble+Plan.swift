@@ -19,7 +19,7 @@ extension TreeEnsemble {
     kernel.width = UInt32(leafWidth)
     kernel.sums_f32 = sums == .float32
 
-    var choice = try TreeLayouts(forest, isa: plan.isa, for: name)
+    var choice = try TreeLayouts(forest, kernel.ranks, isa: plan.isa, for: name)
     let rowsMax = plan.options.extentMax.rows
     choice.time(kernel, outputs: outputs, rowsMax: rowsMax)
     let chosen = try choice.choose(rowsMax: rowsMax, in: plan.storage, for: name)
@@ -37,7 +37,7 @@ extension TreeEnsemble {
   }
 
   /// Tables, copies and sets, in memory of the plan.
-  private func ranks(
+  func ranks(
     of forest: TreeForest, columns: Int, isFloat64: Bool, in storage: PlanStorage, for name: String
   ) throws(PlanError) -> nt_ranks {
     var ranks = nt_ranks()
@@ -133,6 +133,16 @@ extension TreeEnsemble {
     return min(splits, 2 * Set(shape.columns).count) + splits / Int(NT_RANK_THRESHOLDS_MAX)
   }
 
+  /// Columns that splits by sets ask about, and what these tell apart: the codes of their largest set, other values and
+  /// missing ones. An ensemble that is not checked yet may name sets that it does not have.
+  func categories(_ shape: TreeShape) -> (columns: UInt32, count: UInt32) {
+    var words: [UInt32: UInt32] = [:]
+    for (column, set) in zip(shape.columns, sets) where set > 0 && Int(set) <= setWords.count {
+      words[column] = max(words[column] ?? 0, setWords[Int(set) - 1])
+    }
+    return (UInt32(words.count), UInt32(clamping: words.values.reduce(0) { $0 + 32 * Int($1) + 2 }))
+  }
+
   /// Most bytes of all layouts that a CPU might choose from.
   private func layoutBytes(_ shape: TreeShape, _ context: OperationContext) -> Int {
     var forest = nt_forest()
@@ -144,6 +154,7 @@ extension TreeEnsemble {
     forest.depth_max = UInt32(shape.depthMax)
     forest.leaves_max = UInt32(shape.leavesMax)
     forest.sums_f32 = sums == .float32
+    (forest.code_columns, forest.categories) = categories(shape)
     // Some layouts take few ranked bytes only, and one grows where they are many: both are asked for.
     func bytesMax(_ layout: UnsafePointer<nt_trees_layout>) -> Int {
       let sizes = [1, UInt32(UInt16.max)].map { rankBytes in
@@ -199,6 +210,7 @@ struct TreeLayouts {
   private var candidates: [Candidate] = []
   private let storage = PlanStorage()
   private let forest: TreeForest
+  private let ranks: nt_ranks
 
   /// Bytes of all layouts.
   var packedBytes: Int { storage.bytes }
@@ -210,8 +222,9 @@ struct TreeLayouts {
   }
 
   /// Packs every layout that suits the forest.
-  init(_ forest: TreeForest, isa: InstructionSet, for name: String) throws(PlanError) {
+  init(_ forest: TreeForest, _ ranks: nt_ranks, isa: InstructionSet, for name: String) throws(PlanError) {
     self.forest = forest
+    self.ranks = ranks
     let layouts = Self.candidates(isa)
     var failure: PlanError?
     Pieces.whileTrue(layouts.count, size: 1) { range in
@@ -227,12 +240,12 @@ struct TreeLayouts {
   }
 
   private mutating func pack(_ layout: UnsafePointer<nt_trees_layout>, for name: String) throws(PlanError) {
-    let (bytes, scratch) = forest.withKernelForest { forest in
+    let (bytes, scratch) = forest.withKernelForest(ranks) { forest in
       (layout.pointee.bytes(forest), layout.pointee.scratch_bytes(forest))
     }
     guard bytes > 0 else { return }
     let packed = try storage.allocate(bytes: bytes, for: name)
-    let fits = forest.withKernelForest { layout.pointee.pack($0, packed) }
+    let fits = forest.withKernelForest(ranks) { layout.pointee.pack($0, packed) }
     guard fits else { return }
     candidates.append(Candidate(layout: layout, bytes: bytes, scratchBytes: scratch, packed: packed))
   }
