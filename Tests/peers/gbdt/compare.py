@@ -87,7 +87,7 @@ def peer(name: str, work: Path) -> None:
         columns = {f"x{i}": x[:, i] for i in range(COLUMNS)}
         model = ydf.GradientBoostedTreesLearner(
             label="y", num_trees=TREES, shrinkage=RATE, growing_strategy="BEST_FIRST_GLOBAL", max_num_nodes=LEAVES,
-            max_depth=-1, num_threads=THREADS, validation_ratio=0, early_stopping="NONE",
+            max_depth=-1, num_threads=THREADS, validation_ratio=0.0, early_stopping="NONE",
             discretize_numerical_columns=True, num_discretized_numerical_bins=255,
         ).train(columns | {"y": y})  # fmt: skip
         predict = lambda rows: model.predict({f"x{i}": rows[:, i] for i in range(COLUMNS)})  # noqa: E731
