@@ -2,7 +2,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "nt_boost.h"
+#include "nt_boost_internal.h"
 #include "nt_pool.h"
 
 // MARK: - threads
@@ -123,9 +123,8 @@ static uint8_t bin_of(double x, const double *bounds, size_t count) {
 
 void nt_boost_bin_task(const void *context, size_t chunk) {
   const nt_boost_bin_job *job = context;
-  size_t first = chunk * NT_BOOST_CHUNK_ROWS, end = first + NT_BOOST_CHUNK_ROWS;
-  if (end > job->rows) end = job->rows;
-  for (size_t row = first; row < end; row++) {
+  nt_boost_span span = nt_boost_span_of(chunk, job->rows);
+  for (size_t row = span.first; row < span.end; row++) {
     double x = job->numbers[row];
     uint8_t bin = job->missing_bin;
     if (x == x) {
@@ -135,6 +134,17 @@ void nt_boost_bin_task(const void *context, size_t chunk) {
         bin = bin_of(x, job->bounds, job->bound_count);
       }
     }
-    job->bins[row * job->stride] = bin;
+    job->bins[row] = bin;
+  }
+}
+
+void nt_boost_interleave_task(const void *context, size_t chunk) {
+  const nt_boost_interleave_job *job = context;
+  const nt_boost_table *table = job->table;
+  nt_boost_span span = nt_boost_span_of(chunk, table->rows);
+  for (size_t feature = 0; feature < table->features; feature++) {
+    const uint8_t *from = job->columns + feature * table->rows;
+    uint8_t *to = job->bins + feature / table->lanes * table->rows * table->stride + feature % table->lanes;
+    for (size_t row = span.first; row < span.end; row++) to[row * table->stride] = from[row];
   }
 }

@@ -62,7 +62,7 @@ void nt_boost_partition_task(const void *context, size_t chunk) {
   size_t lefts = 0, rights = 0;
   for (size_t i = span.first; i < span.end; i++) {
     uint32_t row = job->rows[i];
-    size_t goes_left = job->goes_left[job->bins[row * job->stride]];
+    size_t goes_left = job->goes_left[job->bins[row]];
     left[lefts] = row;
     right[rights] = row;
     lefts += goes_left;

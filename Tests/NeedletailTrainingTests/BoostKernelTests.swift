@@ -71,9 +71,9 @@ import Testing
     let bounds = (0..<count).map { _ in random.normal() }.sorted()
     var numbers = (0..<9000).map { _ in random.normal() * 2 } + bounds + bounds.map(\.nextUp)
     numbers += [.infinity, -.infinity, .nan]
-    var bins = [UInt8](repeating: 0, count: numbers.count * 4)
+    var bins = [UInt8](repeating: 0, count: numbers.count)
     var job = nt_boost_bin_job(
-      numbers: nil, rows: numbers.count, bins: nil, stride: 4, bounds: nil, bound_count: count, bin_of_code: nil,
+      numbers: nil, rows: numbers.count, bins: nil, bounds: nil, bound_count: count, bin_of_code: nil,
       code_count: 0, other_bin: 0, missing_bin: 255)
     numbers.withUnsafeBufferPointer { numbers in
       bounds.withUnsafeBufferPointer { bounds in
@@ -87,7 +87,7 @@ import Testing
     }
     for (row, number) in numbers.enumerated() {
       let expected = number.isNaN ? 255 : bounds.count { $0 < number }
-      #expect(Int(bins[4 * row]) == expected, "\(number)")
+      #expect(Int(bins[row]) == expected, "\(number)")
     }
   }
 
@@ -306,7 +306,7 @@ import Testing
             right.withUnsafeMutableBufferPointer { right in
               counts.withUnsafeMutableBufferPointer { counts in
                 let job = nt_boost_partition_job(
-                  bins: bins.baseAddress, stride: 1, goes_left: goesLeft.baseAddress, rows: rows.baseAddress,
+                  bins: bins.baseAddress, goes_left: goesLeft.baseAddress, rows: rows.baseAddress,
                   row_count: rows.count, left: left.baseAddress, right: right.baseAddress,
                   left_counts: counts.baseAddress)
                 Boosting.run(job, parts: counts.count, threads: 2, nt_boost_partition_task)

@@ -48,7 +48,7 @@ static void test_bins(size_t rows, size_t bins_max) {
   double *numbers = block(rows, sizeof *numbers), *sorted = block(rows, sizeof *sorted);
   double *expected = block(rows, sizeof *expected), *spare = block(rows, sizeof *spare);
   double *bounds = block(bins_max, sizeof *bounds);
-  uint8_t *bins = block(rows * 3, 1), *bin_of_code = block(7, 1);
+  uint8_t *bins = block(rows, 1), *bin_of_code = block(7, 1);
   for (size_t i = 0; i < rows; i++)
     numbers[i] = below(3) ? (uniform() - 0.5) * exp2((double)below(40)) : (double)below(5);
   memcpy(sorted, numbers, rows * sizeof *sorted);
@@ -61,14 +61,13 @@ static void test_bins(size_t rows, size_t bins_max) {
   for (size_t i = 1; i < count; i++) EXPECT(bounds[i - 1] < bounds[i]);
   if (rows > 2) numbers[rows / 2] = NAN;
   EXPECT(nt_boost_missing(numbers, rows) == (rows > 2));
-  nt_boost_bin_job job = {
-      .numbers = numbers, .rows = rows, .bins = bins, .stride = 3, .bounds = bounds, .bound_count = count};
+  nt_boost_bin_job job = {.numbers = numbers, .rows = rows, .bins = bins, .bounds = bounds, .bound_count = count};
   job.missing_bin = 255;
   nt_boost_run(nt_boost_bin_task, &job, chunks_of(rows), 2);
   for (size_t i = 0; i < rows; i++) {
     size_t bin = 0;
     while (bin < count && bounds[bin] < numbers[i]) bin++;
-    EXPECT(bins[3 * i] == (numbers[i] == numbers[i] ? bin : 255));
+    EXPECT(bins[i] == (numbers[i] == numbers[i] ? bin : 255));
   }
   // Codes: some unknown, some beyond the table, some no whole numbers above 0.
   for (size_t i = 0; i < rows; i++) numbers[i] = i % 5 == 4 ? NAN : (double)below(12) - 3;
@@ -79,7 +78,7 @@ static void test_bins(size_t rows, size_t bins_max) {
   nt_boost_run(nt_boost_bin_task, &job, chunks_of(rows), 2);
   for (size_t i = 0; i < rows; i++) {
     int code = numbers[i] == numbers[i] ? (int)numbers[i] : 100;
-    EXPECT(bins[3 * i] == (code == 100 ? 255 : code < 0 || code > 6 ? 9 : 6 - code));
+    EXPECT(bins[i] == (code == 100 ? 255 : code < 0 || code > 6 ? 9 : 6 - code));
   }
   free(numbers), free(sorted), free(expected), free(spare), free(bounds), free(bins), free(bin_of_code);
 }
@@ -210,14 +209,20 @@ static void test_tree(size_t rows, size_t features, bool is_categorical, bool is
         (nt_boost_feature){(uint32_t)entries, (uint16_t)bins, is_categorical, is_categorical ? 0 : (int8_t)below(2)};
     entries += bins + 1 + is_categorical;
   }
-  uint8_t *bins = block(groups * rows * stride, 1);
+  uint8_t *bins = block(groups * rows * stride, 1), *columns = block(features * rows, 1);
   for (size_t f = 0; f < features; f++) {
     for (size_t row = 0; row < rows; row++) {
-      bins[f / lanes * rows * stride + row * stride + f % lanes] =
-          (uint8_t)below(feature[f].bins + 1u + is_categorical);
+      columns[f * rows + row] = (uint8_t)below(feature[f].bins + 1u + is_categorical);
     }
   }
   nt_boost_table table = {bins, rows, stride, lanes, features, feature};
+  nt_boost_interleave_job interleaving = {columns, &table, bins};
+  nt_boost_run(nt_boost_interleave_task, &interleaving, chunks_of(rows), 2);
+  for (size_t f = 0; f < features; f++) {
+    for (size_t row = 0; row < rows; row++) {
+      EXPECT(bins[f / lanes * rows * stride + row * stride + f % lanes] == columns[f * rows + row]);
+    }
+  }
   float *gradients = block(rows, sizeof *gradients), *hessians = block(rows, sizeof *hessians);
   float *scores = block(rows, sizeof *scores), bias = 0;
   double *targets = block(rows, sizeof *targets);
@@ -257,8 +262,7 @@ static void test_tree(size_t rows, size_t features, bool is_categorical, bool is
   for (size_t bin = 0; bin <= NT_BOOST_BINS_MAX; bin++)
     goes_left[bin] = bin < 256 && (split.members[bin >> 6] >> (bin & 63) & 1);
   size_t *left_counts = block(chunks_of(count), sizeof *left_counts), lefts = 0;
-  nt_boost_partition_job partition = {
-      bins + best / lanes * rows * stride + best % lanes, stride, goes_left, list, count, left, right, left_counts};
+  nt_boost_partition_job partition = {columns + best * rows, goes_left, list, count, left, right, left_counts};
   nt_boost_run(nt_boost_partition_task, &partition, chunks_of(count), 2);
   nt_boost_run(nt_boost_gather_task, &partition, chunks_of(count), 2);
   for (size_t chunk = 0; chunk < chunks_of(count); chunk++) lefts += left_counts[chunk];
@@ -285,7 +289,8 @@ static void test_tree(size_t rows, size_t features, bool is_categorical, bool is
   if (split.gain > 0) {
     for (size_t i = 0; i < count; i++) EXPECT(walked[list[i]] == scores[list[i]]);
   }
-  free(feature), free(bins), free(gradients), free(hessians), free(scores), free(targets), free(words), free(list);
+  free(feature), free(bins), free(columns), free(gradients), free(hessians), free(scores), free(targets), free(words),
+      free(list);
   free(left), free(right), free(parent), free(child), free(splits), free(is_used), free(left_counts), free(residuals);
   free(walked);
 }

@@ -268,11 +268,18 @@ struct ColumnBuilder {
       "expected \(what), found \(String(decoding: field, as: UTF8.self).quotedForMessage)")
   }
 
-  /// The column read so far.
-  func finish() -> Table.Column {
-    type == .categorical
-      ? Table.Column(name: name, values: .categories(codes: codes, categories: categories))
-      : Table.Column(name: name, values: .numbers(numbers))
+  /// Hands the column over, in no more memory than it needs: an array that grew by doubling may hold twice its values.
+  mutating func finish() -> Table.Column {
+    func exact<Value>(_ values: inout [Value]) -> [Value] {
+      defer { values = [] }
+      return [Value](unsafeUninitializedCapacity: values.count) { memory, count in
+        count = values.count
+        _ = memory.initialize(fromContentsOf: values)
+      }
+    }
+    return type == .categorical
+      ? Table.Column(name: name, values: .categories(codes: exact(&codes), categories: categories))
+      : Table.Column(name: name, values: .numbers(exact(&numbers)))
   }
 
   /// Sentences about values that were read in a way that the user may not expect.

@@ -268,13 +268,14 @@ public struct TableReader {
         }
       }
     }
-    let columns = builders.map { $0.finish() }
     let unnamed = header.count { $0.isEmpty }
     var warnings = builders.flatMap(\.warnings)
     if unnamed > 0 {
       warnings.insert(
         "\(unnamed == 1 ? "a column without a name is" : "\(unnamed) columns without a name are") left out", at: 0)
     }
+    var columns: [Table.Column] = []
+    for index in builders.indices { columns.append(builders[index].finish()) }
     let (kept, unlabelled) = try clean(
       Table(columns: columns, rowNumbers: Array(1...rowsRead)), duplicates: duplicates.rows)
     return Dataset(
@@ -308,7 +309,7 @@ public struct TableReader {
 
   /// Leaves out rows without a target, which it counts, and duplicates if the run asks for it.
   private func clean(
-    _ table: Table, duplicates: Set<Int>
+    _ table: consuming Table, duplicates: Set<Int>
   ) throws(TrainingError) -> (kept: (features: Table, roles: Table, target: Table.Column), unlabelled: Int) {
     let rowsRead = table.rowCount
     let targetColumn = table.columns[table.columns.count - 1]
@@ -325,7 +326,7 @@ public struct TableReader {
       throw TrainingError(
         .data, "column \(request.target.quotedForMessage): expected target values, found only missing ones")
     }
-    var rest = table.selecting(kept)
+    var rest = kept.count == rowsRead ? table : table.selecting(kept)
     let target = rest.columns.removeLast()
     let roleCount = request.roles.count - 1
     let roles = Table(columns: rest.columns.suffix(roleCount), rowNumbers: rest.rowNumbers)

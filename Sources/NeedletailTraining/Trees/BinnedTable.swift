@@ -146,23 +146,26 @@ private final class NumberSorter {
   }
 }
 
-/// One byte for every row and column: what trees are grown from.
+/// One byte for every row and column: what trees are grown from. Rows and columns each have their copy: sums read rows,
+/// and splits read one column.
 final class BinnedTable {
   let columns: [ColumnBins]
   let rowCount: Int
   /// Bins of all features: entries of a histogram.
   let binCount: Int
   private let bins: AlignedBuffer<UInt8>
+  /// The same column by column.
+  private let columnBins: AlignedBuffer<UInt8>
   private let features: AlignedBuffer<nt_boost_feature>
   /// Points into the buffers above: valid as long as the table.
   let table: nt_boost_table
 
   /// - Parameters:
   ///   - directions: 1 or −1 for each column whose rising must not lower, or raise, the answers; 0 for the others.
-  init(_ columns: FeatureColumns, bins columnBins: [ColumnBins], directions: [Int] = [], threads: Int) {
-    self.columns = columnBins
+  init(_ columns: FeatureColumns, bins learned: [ColumnBins], directions: [Int] = [], threads: Int) {
+    self.columns = learned
     rowCount = columns.rowCount
-    let count = columnBins.count
+    let count = learned.count
     // An even number of groups, so that two threads get equally many.
     let groupsWanted = count < 4 ? 1 : 2 * ((count + 2 * Int(NT_BOOST_LANES_MAX) - 1) / (2 * Int(NT_BOOST_LANES_MAX)))
     let lanes = max(1, (count + groupsWanted - 1) / groupsWanted)
@@ -170,9 +173,10 @@ final class BinnedTable {
     while stride < lanes { stride *= 2 }
     let groups = (count + lanes - 1) / lanes
     bins = AlignedBuffer(count: groups * rowCount * stride)
+    columnBins = AlignedBuffer(count: count * rowCount)
     features = AlignedBuffer(count: count)
     var first = 0
-    for (index, column) in columnBins.enumerated() {
+    for (index, column) in learned.enumerated() {
       features.start[index] = nt_boost_feature(
         first_bin: UInt32(first), bins: UInt16(column.count), is_categorical: column.isCategorical,
         direction: directions.isEmpty ? 0 : Int8(directions[column.column]))
@@ -181,22 +185,23 @@ final class BinnedTable {
     binCount = first
     table = nt_boost_table(
       bins: bins.start, rows: rowCount, stride: stride, lanes: lanes, features: count, feature: features.start)
-    for (index, column) in columnBins.enumerated() {
-      let target = bins.start + index / lanes * rowCount * stride + index % lanes
-      Self.fill(target, stride: stride, columns.columns[column.column].values, column, threads: threads)
+    for (index, column) in learned.enumerated() {
+      Self.fill(columnBins.start + index * rowCount, columns.columns[column.column].values, column, threads: threads)
+    }
+    withUnsafePointer(to: table) { table in
+      let job = nt_boost_interleave_job(columns: columnBins.start, table: table, bins: bins.start)
+      Boosting.run(job, parts: Boosting.chunks(rowCount), threads: threads, nt_boost_interleave_task)
     }
   }
 
   /// Layout of the words that its rows add.
   var rowBits: nt_boost_row_bits { rowCount < Int(NT_BOOST_FINE_ROWS) ? NT_BOOST_FINE : NT_BOOST_COARSE }
 
-  /// First bin of a feature, and the bytes between two rows of it.
-  func bytes(of feature: Int) -> UnsafePointer<UInt8> {
-    UnsafePointer(bins.start + feature / table.lanes * rowCount * table.stride + feature % table.lanes)
-  }
+  /// Bins of a feature, one a row.
+  func bytes(of feature: Int) -> UnsafePointer<UInt8> { UnsafePointer(columnBins.start + feature * rowCount) }
 
   private static func fill(
-    _ target: UnsafeMutablePointer<UInt8>, stride: Int, _ values: [Double], _ column: ColumnBins, threads: Int
+    _ target: UnsafeMutablePointer<UInt8>, _ values: [Double], _ column: ColumnBins, threads: Int
   ) {
     var binOfCode: [UInt8] = []
     var bounds: [Double] = []
@@ -210,7 +215,7 @@ final class BinnedTable {
       bounds.withUnsafeBufferPointer { bounds in
         binOfCode.withUnsafeBufferPointer { binOfCode in
           let job = nt_boost_bin_job(
-            numbers: values.baseAddress, rows: values.count, bins: target, stride: stride,
+            numbers: values.baseAddress, rows: values.count, bins: target,
             bounds: bounds.baseAddress, bound_count: bounds.count,
             bin_of_code: column.isCategorical ? binOfCode.baseAddress : nil, code_count: binOfCode.count,
             other_bin: UInt8(truncatingIfNeeded: column.count + 1), missing_bin: UInt8(column.count))

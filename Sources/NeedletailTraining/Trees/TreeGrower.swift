@@ -247,7 +247,7 @@ final class TreeGrower {
     let words = [members.0, members.1, members.2, members.3]
     for bin in 0..<Int(NT_BOOST_BINS_MAX) { goesLeft.start[bin] = UInt8(words[bin >> 6] >> UInt64(bin & 63) & 1) }
     let job = nt_boost_partition_job(
-      bins: table.bytes(of: feature), stride: table.table.stride, goes_left: goesLeft.start,
+      bins: table.bytes(of: feature), goes_left: goesLeft.start,
       rows: rows.start + leaf.first, row_count: leaf.count, left: left.start, right: right.start,
       left_counts: leftCounts.start)
     let chunks = Boosting.chunks(leaf.count)
