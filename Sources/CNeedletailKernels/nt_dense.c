@@ -1,16 +1,20 @@
 #include "nt_dense.h"
 
-#include "nt_math.h"
+#include "nt_lanes.h"
 #include "nt_pool.h"
 
 // MARK: - kernels by instruction set
 
 /// Adds a bias and activates, for products of a library.
 NT_INLINE void bias_activate(float *x, const float *bias, size_t rows, size_t columns, nt_activation activation) {
-  for (size_t row = 0; bias && row < rows; row++) {
-    for (size_t c = 0; c < columns; c++) x[row * columns + c] += bias[c];
+  if (!bias) {
+    nt_activate(x, rows * columns, activation);
+    return;
   }
-  nt_activate(x, rows * columns, activation);
+  for (size_t row = 0; row < rows; row++, x += columns) {
+    for (size_t c = 0; c < columns; c++) x[c] += bias[c];
+    nt_activate(x, columns, activation);
+  }
 }
 
 #define NT_BIAS_ACTIVATE(isa, target)                                                               \

@@ -2,7 +2,7 @@
 // floating-point part of a layer has the same bits everywhere.
 #pragma once
 
-#include "nt_math.h"
+#include "nt_lanes.h"
 
 /// Copies the valid columns of a tile (rows × 16) to where they belong, and raises the magnitudes of
 /// their rows where those are asked for.

@@ -1,74 +1,72 @@
 #include "nt_rows.h"
 
-#include "nt_math.h"
+#include "nt_lanes.h"
 
-NT_INLINE void nt_logistic_rows(const nt_rows *p, const nt_call *call) {
-  const float *x = nt_buffer(call, 0);
-  float *y = nt_buffer(call, 1);
-  size_t count = call->items * p->columns;
-  for (size_t i = 0; i < count; i++) y[i] = nt_logistic(x[i]);
-}
+#define NT_EACH_COLUMN(name, f)                                                  \
+  NT_INLINE void name(const nt_rows *p, const nt_call *call) {                   \
+    NT_MAP(f, nt_buffer(call, 0), nt_buffer(call, 1), call->items * p->columns); \
+  }
 
-NT_INLINE void nt_exp_rows(const nt_rows *p, const nt_call *call) {
-  const float *x = nt_buffer(call, 0);
-  float *y = nt_buffer(call, 1);
-  size_t count = call->items * p->columns;
-  for (size_t i = 0; i < count; i++) y[i] = nt_exp(x[i]);
-}
+NT_INLINE void nt_signed_square(nt_lanes *x) { *x *= (nt_lanes)((nt_lanes_bits)*x & 0x7fffffffu); }
 
-NT_INLINE void nt_softplus_rows(const nt_rows *p, const nt_call *call) {
-  const float *x = nt_buffer(call, 0);
-  float *y = nt_buffer(call, 1);
-  size_t count = call->items * p->columns;
-  for (size_t i = 0; i < count; i++) y[i] = nt_softplus(x[i]);
-}
+NT_EACH_COLUMN(nt_logistic_rows, nt_logistic)
+NT_EACH_COLUMN(nt_exp_rows, nt_exp)
+NT_EACH_COLUMN(nt_softplus_rows, nt_softplus)
+NT_EACH_COLUMN(nt_signed_square_rows, nt_signed_square)
 
-NT_INLINE void nt_signed_square_rows(const nt_rows *p, const nt_call *call) {
-  const float *x = nt_buffer(call, 0);
-  float *y = nt_buffer(call, 1);
-  size_t count = call->items * p->columns;
-  for (size_t i = 0; i < count; i++) y[i] = x[i] * __builtin_fabsf(x[i]);
-}
+// A row is summed, and its largest column found, in vectors that do not wait for each other: four cycles lie between
+// two additions to the same one.
+enum { chains = 4, chained = chains * nt_lane_count };
 
-/// Lanes of a sum or a maximum: the same for every instruction set, so that all go in one order. A single running value
-/// would wait for itself, four cycles a column.
-enum { lanes = 16 };
-
+/// The largest column; a NaN is none. −∞ where there is no other.
 NT_INLINE float nt_row_largest(const float *x, size_t columns) {
-  float largest[lanes];
-  for (size_t lane = 0; lane < lanes; lane++) largest[lane] = -__builtin_inff();
-  size_t whole = columns / lanes * lanes;
-  for (size_t c = 0; c < whole; c += lanes) {
-    for (size_t lane = 0; lane < lanes; lane++)
-      largest[lane] = x[c + lane] > largest[lane] ? x[c + lane] : largest[lane];
+  size_t c = 0;
+  nt_lanes largest[chains];
+  for (size_t i = 0; i < chains; i++) largest[i] = nt_all(-__builtin_inff());
+  for (; c + chained <= columns; c += chained) {
+    for (size_t i = 0; i < chains; i++) largest[i] = nt_larger(nt_load(x + c + nt_lane_count * i), largest[i]);
   }
-  for (size_t c = whole; c < columns; c++) largest[0] = x[c] > largest[0] ? x[c] : largest[0];
-  for (size_t half = lanes / 2; half > 0; half /= 2) {
-    for (size_t lane = 0; lane < half; lane++) {
-      largest[lane] = largest[lane + half] > largest[lane] ? largest[lane + half] : largest[lane];
-    }
+  for (; c + nt_lane_count <= columns; c += nt_lane_count) largest[0] = nt_larger(nt_load(x + c), largest[0]);
+  if (c < columns) {
+    nt_lanes rest;
+    nt_load_rest(&rest, x + c, columns - c, -__builtin_inff());
+    largest[1] = nt_larger(rest, largest[1]);
   }
-  return largest[0];
+  largest[0] = nt_larger(nt_larger(largest[0], largest[1]), nt_larger(largest[2], largest[3]));
+  float lanes[nt_lane_count];
+  nt_store(lanes, largest[0]);
+  for (size_t half = nt_lane_count / 2; half > 0; half /= 2) {
+    for (size_t i = 0; i < half; i++) lanes[i] = lanes[i + half] > lanes[i] ? lanes[i + half] : lanes[i];
+  }
+  return lanes[0];
 }
 
+/// One division an item; a NaN makes the sum and so every answer NaN.
 NT_INLINE void nt_softmax_rows(const nt_rows *p, const nt_call *call) {
   const float *x = nt_buffer(call, 0);
   float *y = nt_buffer(call, 1);
-  size_t columns = p->columns;
+  size_t columns = p->columns, whole = columns / nt_lane_count * nt_lane_count, left = columns - whole;
   for (size_t item = 0; item < call->items; item++, x += columns, y += columns) {
-    // A NaN is no maximum, and makes the sum and so every answer NaN.
     float largest = nt_row_largest(x, columns);
-    for (size_t c = 0; c < columns; c++) y[c] = nt_exp(x[c] - largest);
-    float sums[lanes] = {0};
-    size_t whole = columns / lanes * lanes;
-    for (size_t c = 0; c < whole; c += lanes) {
-      for (size_t lane = 0; lane < lanes; lane++) sums[lane] += y[c + lane];
+    nt_lanes sum = nt_all(0), rest = nt_all(0);
+    for (size_t c = 0; c < whole; c += nt_lane_count) {
+      nt_lanes e = nt_load(x + c) - largest;
+      nt_exp_below(&e);
+      nt_store(y + c, e);
+      sum += e;
     }
-    for (size_t lane = 0; whole + lane < columns; lane++) sums[lane] += y[whole + lane];
-    for (size_t half = lanes / 2; half > 0; half /= 2) {
-      for (size_t lane = 0; lane < half; lane++) sums[lane] += sums[lane + half];
+    if (left) {
+      nt_load_rest(&rest, x + whole, left, -__builtin_inff());
+      rest -= largest;
+      nt_exp_below(&rest);
+      sum += rest;
     }
-    for (size_t c = 0; c < columns; c++) y[c] = y[c] / sums[0];
+    float inverse = 1.0f / nt_lane_sum(&sum);
+    for (size_t c = 0; c < whole; c += nt_lane_count) nt_store(y + c, nt_load(y + c) * inverse);
+    if (left) {
+      rest *= inverse;
+      nt_store_rest(y + whole, &rest, left);
+    }
   }
 }
 
@@ -76,11 +74,67 @@ NT_INLINE void nt_softmax_rows(const nt_rows *p, const nt_call *call) {
 NT_INLINE void nt_argmax_rows(const nt_rows *p, const nt_call *call) {
   const float *x = nt_buffer(call, 0);
   float *y = nt_buffer(call, 1);
-  for (size_t item = 0; item < call->items; item++, x += p->columns) {
-    float largest = nt_row_largest(x, p->columns);
+  size_t columns = p->columns;
+  for (size_t item = 0; item < call->items; item++, x += columns) {
+    float largest = nt_row_largest(x, columns);
     size_t winner = 0;
-    while (winner < p->columns && !(x[winner] == largest)) winner++;
-    y[item] = largest == -__builtin_inff() || winner == p->columns ? 0 : (float)winner;
+    for (; winner + nt_lane_count <= columns; winner += nt_lane_count) {
+      nt_lanes_mask is_largest = nt_load(x + winner) == largest;
+      if (nt_any(&is_largest)) break;
+    }
+    while (winner < columns && !(x[winner] == largest)) winner++;
+    y[item] = largest == -__builtin_inff() || winner == columns ? 0 : (float)winner;
+  }
+}
+
+/// Twice over the row: the mean, then the squares of what differs from it.
+NT_INLINE void nt_layer_norm_rows(const nt_layer_norm *p, const nt_call *call) {
+  const float *x = nt_buffer(call, 0);
+  float *y = nt_buffer(call, 1);
+  size_t columns = p->columns, whole = columns / nt_lane_count * nt_lane_count, left = columns - whole;
+  for (size_t item = 0; item < call->items; item++, x += columns, y += columns) {
+    nt_lanes sum[chains], square[chains], rest = nt_all(0);
+    for (size_t i = 0; i < chains; i++) sum[i] = square[i] = nt_all(0);
+    size_t c = 0;
+    for (; c + chained <= columns; c += chained) {
+      for (size_t i = 0; i < chains; i++) sum[i] += nt_load(x + c + nt_lane_count * i);
+    }
+    for (; c < whole; c += nt_lane_count) sum[0] += nt_load(x + c);
+    if (left) {
+      nt_load_rest(&rest, x + whole, left, 0);
+      sum[1] += rest;
+    }
+    sum[0] = (sum[0] + sum[1]) + (sum[2] + sum[3]);
+    // Double precision for the few numbers of a row that all its columns depend on.
+    float mean = (float)((double)nt_lane_sum(&sum[0]) / (double)columns);
+    for (c = 0; c + chained <= columns; c += chained) {
+      for (size_t i = 0; i < chains; i++) {
+        nt_lanes d = nt_load(x + c + nt_lane_count * i) - mean;
+        square[i] = nt_fma(d, d, square[i]);
+      }
+    }
+    for (; c < whole; c += nt_lane_count) {
+      nt_lanes d = nt_load(x + c) - mean;
+      square[0] = nt_fma(d, d, square[0]);
+    }
+    if (left) {
+      nt_load_rest(&rest, x + whole, left, mean);
+      rest -= mean;
+      square[1] = nt_fma(rest, rest, square[1]);
+    }
+    square[0] = (square[0] + square[1]) + (square[2] + square[3]);
+    double variance = (double)nt_lane_sum(&square[0]) / (double)columns;
+    float inverse = (float)(1 / __builtin_sqrt(variance + (double)p->epsilon));
+    for (c = 0; c < whole; c += nt_lane_count) {
+      nt_store(y + c, nt_fma((nt_load(x + c) - mean) * inverse, nt_load(p->gain + c), nt_load(p->bias + c)));
+    }
+    if (left) {
+      nt_lanes gain, bias;
+      nt_load_rest(&gain, p->gain + whole, left, 0);
+      nt_load_rest(&bias, p->bias + whole, left, 0);
+      rest = nt_fma(rest * inverse, gain, bias);
+      nt_store_rest(y + whole, &rest, left);
+    }
   }
 }
 
@@ -90,3 +144,4 @@ NT_STEP(nt_signed_square_step, nt_signed_square_rows)
 NT_STEP(nt_logistic_step, nt_logistic_rows)
 NT_STEP(nt_softmax_step, nt_softmax_rows)
 NT_STEP(nt_argmax_step, nt_argmax_rows)
+NT_STEP(nt_layer_norm_step, nt_layer_norm_rows)

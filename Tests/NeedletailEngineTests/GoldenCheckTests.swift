@@ -44,7 +44,7 @@ import Testing
       let found = try failure(recorded, on: regression)
       #expect((found == nil) == passes, "numerics \(numerics), recorded \(answer)")
       if numerics == Numerics.revision, !passes {
-        #expect(found?.expected == "exactly \(answer) in column 0, as numerics 1 computed it")
+        #expect(found?.expected == "exactly \(answer) in column 0, as numerics 2 computed it")
       }
     }
   }

@@ -316,7 +316,8 @@ static void check_f32(size_t m, size_t n, size_t k) {
 /// Values that a row operation may meet, specials included where `specials`.
 static float awkward(bool specials) {
   static const float some[] = {0.0f, -0.0f, 1e-42f, 0.5f, -0.5f, 88.8f, -103.5f, 1e30f, -1e30f, 3.4e38f};
-  if (specials && next_random() % 40 == 0) return next_random() & 1 ? NAN : (next_random() & 1 ? INFINITY : -INFINITY);
+  if (specials && next_random() % 80 == 0) return nt_from_bits(0x7f800001u + (uint32_t)(next_random() % 0x7fffffu));
+  if (specials && next_random() % 80 == 0) return next_random() & 1 ? INFINITY : -INFINITY;
   if (next_random() % 20 == 0) return some[next_random() % (sizeof some / sizeof *some)];
   return next_float() * 12.0f;
 }
@@ -384,6 +385,10 @@ static void check_rows(size_t rows, size_t columns, bool specials) {
       run_unary(steps[s].find(table->isa), &parameters, rows, x, count * 4, y1, steps[s].out * 4);
       CHECK(same(y0, y1, steps[s].out), "%s %s, %zu × %zu", steps[s].name, table->name, rows, columns);
     }
+    nt_layer_norm norm = {.columns = (uint32_t)columns, .epsilon = 1e-5f, .gain = bias, .bias = bias};
+    run_unary(nt_layer_norm_step(NT_ISA_SCALAR), &norm, rows, x, count * 4, y0, count * 4);
+    run_unary(nt_layer_norm_step(table->isa), &norm, rows, x, count * 4, y1, count * 4);
+    CHECK(same(y0, y1, count), "layer norm %s, %zu × %zu", table->name, rows, columns);
     for (int activation = 0; activation < 5; activation++) {
       memcpy(y0, x, count * 4), memcpy(y1, x, count * 4);
       scalar->f32->bias_activate(y0, bias, rows, columns, (nt_activation)activation);
@@ -545,52 +550,162 @@ static void check_clip(size_t items, size_t columns, bool one_low, bool one_high
   free(x), free(y), free(low), free(high);
 }
 
-/// Largest error of `found` against `exact` over a grid of floats from `from` to `to`.
-static void check_accuracy(const char *name, float (*found)(float), double (*exact_value)(double), float from, float to,
-                           bool relative, double bound) {
-  double worst = 0;
-  float at = 0;
-  const int steps = 500000;
-  for (int i = 0; i <= steps; i++) {
-    float x = from + (float)i / (float)steps * (to - from);
-    double expected = exact_value(x);
-    double divisor = relative ? fabs(expected) : fmax(1, fabs(x));
-    if (divisor == 0) continue;
-    double error = fabs(found(x) - expected) / divisor;
-    if (error > worst) worst = error, at = x;
-  }
-  printf("%-9s %s error on [%g, %g]: %.2e\n", name, relative ? "relative" : "absolute", from, to, worst);
-  CHECK(worst <= bound, "%s: error %g at %.9g, bound %g", name, worst, at, bound);
-}
+// MARK: - curves
 
-static float exp_f(float x) { return nt_exp(x); }
-static float softplus_f(float x) { return nt_softplus(x); }
-static double softplus_exact(double x) { return x > 0 ? x + log1p(exp(-x)) : log1p(exp(x)); }
-static float tanh_f(float x) { return nt_tanh(x); }
-static float logistic_f(float x) { return nt_logistic(x); }
-static float erf_f(float x) { return nt_erf(x); }
-static float gelu_f(float x) { return nt_gelu(x); }
+/// How far a curve may be from its exact value: of the value itself where that is a normal number, or of max(1, |x|).
+typedef enum { RELATIVE, ABSOLUTE } error_kind;
+
 static double logistic_exact(double x) { return 1 / (1 + exp(-x)); }
 static double gelu_exact(double x) { return 0.5 * x * erfc(-x / sqrt(2)); }
+static double softplus_exact(double x) { return x > 0 ? x + log1p(exp(-x)) : log1p(exp(x)); }
 
-static void check_math(void) {
-  check_accuracy("exp", exp_f, exp, -87.0f, 88.7f, true, 1e-7);
-  check_accuracy("exp", exp_f, exp, -1.0f, 1.0f, true, 1e-7);
-  check_accuracy("tanh", tanh_f, tanh, -12.0f, 12.0f, true, 2e-7);
-  check_accuracy("tanh", tanh_f, tanh, -1.0f, 1.0f, true, 2e-7);
-  check_accuracy("logistic", logistic_f, logistic_exact, -86.0f, 30.0f, true, 2e-7);
-  check_accuracy("erf", erf_f, erf, -6.0f, 6.0f, true, 2e-7);
-  check_accuracy("erf", erf_f, erf, -0.01f, 0.01f, true, 2e-7);
-  check_accuracy("gelu", gelu_f, gelu_exact, -20.0f, 20.0f, false, 2e-7);
-  check_accuracy("softplus", softplus_f, softplus_exact, -80.0f, 80.0f, true, 3e-7);
-  CHECK(nt_softplus(1000) == 1000 && nt_softplus(INFINITY) == INFINITY && isnan(nt_softplus(NAN)), "softplus, tails");
-  CHECK(nt_exp(0) == 1 && nt_tanh(0) == 0 && nt_logistic(0) == 0.5f && nt_erf(0) == 0 && nt_gelu(0) == 0, "exact at 0");
-  CHECK(nt_exp(1000) == INFINITY && nt_exp(-1000) == 0, "exp saturates");
-  CHECK(nt_exp(INFINITY) == INFINITY && nt_exp(-INFINITY) == 0, "exp of infinities");
-  CHECK(nt_tanh(1000) == 1 && nt_tanh(-INFINITY) == -1 && nt_erf(30) == 1 && nt_erf(-INFINITY) == -1, "tails");
-  CHECK(
-      isnan(nt_exp(NAN)) && isnan(nt_tanh(NAN)) && isnan(nt_logistic(NAN)) && isnan(nt_erf(NAN)) && isnan(nt_gelu(NAN)),
-      "NaN stays NaN");
+typedef struct curve {
+  const char *name;
+  /// A step, or null where `activation` tells the function.
+  nt_step_function (*step)(nt_isa isa);
+  nt_activation activation;
+  double (*exact)(double);
+  error_kind kind;
+  double bound;
+} curve;
+
+static const curve curves[] = {
+    {"exp", nt_exp_step, NT_ACTIVATION_IDENTITY, exp, RELATIVE, 1e-7},
+    {"logistic", nt_logistic_step, NT_ACTIVATION_LOGISTIC, logistic_exact, RELATIVE, 2e-7},
+    {"softplus", nt_softplus_step, NT_ACTIVATION_IDENTITY, softplus_exact, RELATIVE, 2e-7},
+    {"tanh", NULL, NT_ACTIVATION_TANH, tanh, RELATIVE, 2e-7},
+    {"gelu", NULL, NT_ACTIVATION_GELU, gelu_exact, ABSOLUTE, 2e-7},
+};
+enum { curve_count = sizeof curves / sizeof *curves, points_max = 1 << 16 };
+
+static void run_curve(const curve *curve, const kernels *table, const float *x, float *y, size_t count) {
+  memcpy(y, x, count * 4);
+  if (!curve->step) {
+    table->f32->bias_activate(y, NULL, 1, count, curve->activation);
+    return;
+  }
+  nt_rows parameters = {.columns = (uint32_t)count};
+  static float arena[2 * points_max];
+  size_t offsets[] = {0, sizeof arena / 2};
+  memcpy(arena, x, count * 4);
+  nt_call call = {.arena = (uint8_t *)arena, .offsets = offsets, .items = 1, .rows = 1, .units = 1};
+  curve->step(table->isa)(&parameters, &call);
+  memcpy(y, arena + points_max, count * 4);
+}
+
+/// Largest error so far, and where.
+typedef struct worst_error {
+  double error;
+  float at;
+  size_t points;
+} worst_error;
+
+/// The first of `some` against the exact values, and the others against its bits.
+static void check_points(const curve *curve, const kernels *const *some, size_t count_of_some, const float *x,
+                         size_t count, worst_error *worst) {
+  static float found[points_max], other[points_max];
+  run_curve(curve, some[0], x, found, count);
+  for (size_t i = 0; i < count; i++) {
+    double exact = curve->exact(x[i]), size = fabs(exact);
+    if (x[i] != x[i]) {
+      CHECK(found[i] != found[i], "%s of the NaN %08x: %g", curve->name, nt_bits(x[i]), found[i]);
+      continue;
+    }
+    // Gelu of −∞ is −∞ · 0.
+    if (isinf(x[i]) && curve->kind == ABSOLUTE) continue;
+    if (size > 3.4028235e38 || isinf(exact)) {
+      CHECK(found[i] == exact || found[i] == INFINITY, "%s of %.9g: %g", curve->name, x[i], found[i]);
+      continue;
+    }
+    if (curve->kind == RELATIVE && size < 1.17549435e-38) {
+      CHECK(fabs(found[i] - exact) <= 1.17549435e-38, "%s of %.9g: %g", curve->name, x[i], found[i]);
+      continue;
+    }
+    double error = fabs(found[i] - exact) / (curve->kind == RELATIVE ? size : fmax(1, fabs((double)x[i])));
+    worst->points++;
+    if (!(error <= worst->error)) worst->error = error, worst->at = x[i];
+  }
+  for (size_t t = 1; t < count_of_some; t++) {
+    run_curve(curve, some[t], x, other, count);
+    CHECK(same(found, other, count), "%s, %s, from %.9g: other bits than %s", curve->name, some[t]->name, x[0],
+          some[0]->name);
+  }
+}
+
+/// Floats of all magnitudes, NaN of every payload among them, `stride` bit patterns apart; then a grid where the curves
+/// bend. The scalar twin takes part unless every float is tried.
+static void check_curves(uint32_t stride) {
+  const kernels *some[6];
+  size_t count_of_some = 0;
+  if (stride > 1 || table_count == 0) some[count_of_some++] = &scalar_kernels;
+  for (size_t t = 0; t < table_count; t++) some[count_of_some++] = tables[t];
+  static float x[points_max];
+  for (size_t c = 0; c < curve_count; c++) {
+    worst_error worst = {0};
+    size_t count = 0;
+    for (uint64_t bits = 0; bits <= UINT32_MAX; bits += stride) {
+      x[count++] = nt_from_bits((uint32_t)bits);
+      if (count < points_max && bits + stride <= UINT32_MAX) continue;
+      check_points(&curves[c], some, count_of_some, x, count, &worst);
+      count = 0;
+    }
+    static const float spans[] = {1, 8, 89};
+    for (size_t s = 0; s < sizeof spans / sizeof *spans; s++) {
+      for (int part = 0; part < 8; part++) {
+        for (int i = 0; i < points_max; i++) x[i] = ((float)(part * points_max + i) / (4 * points_max) - 1) * spans[s];
+        check_points(&curves[c], some, count_of_some, x, points_max, &worst);
+      }
+    }
+    static const uint32_t odd[] = {0x7f800001, 0x7fc00001, 0xff800001, 0xffc00001, 0x7fffffff, 0xffffffff,
+                                   0x7f800000, 0xff800000, 0x80000000, 0x42b17217, 0x42b17218, 0xc2aeac4f};
+    memcpy(x, odd, sizeof odd);
+    check_points(&curves[c], some, count_of_some, x, sizeof odd / 4, &worst);
+    printf("%-9s %s error %.2e, of %zu points\n", curves[c].name, curves[c].kind == RELATIVE ? "relative" : "absolute",
+           worst.error, worst.points);
+    CHECK(worst.error <= curves[c].bound, "%s: error %g at %.9g, bound %g", curves[c].name, worst.error, worst.at,
+          curves[c].bound);
+  }
+  float at[] = {0, 1000, -1000, INFINITY, -INFINITY}, y[5];
+  const float values[curve_count][5] = {{1, INFINITY, 0, INFINITY, 0},
+                                        {0.5f, 1, 0, 1, 0},
+                                        {0.69314718f, 1000, 0, INFINITY, 0},
+                                        {0, 1, -1, 1, -1},
+                                        {0, 1000, 0, INFINITY, NAN}};
+  for (size_t c = 0; c < curve_count; c++) {
+    run_curve(&curves[c], &scalar_kernels, at, y, 5);
+    for (int i = 0; i < 5; i++) {
+      CHECK(y[i] == values[c][i] || (y[i] != y[i] && isnan(values[c][i])), "%s of %g: %.9g", curves[c].name, at[i],
+            y[i]);
+    }
+  }
+}
+
+/// Softmax and layer norm of the scalar twin against sums in double precision.
+static void check_rows_accuracy(void) {
+  double worst_softmax = 0, worst_norm = 0;
+  for (size_t columns = 1; columns <= 1200; columns += columns < 70 ? 1 : 113) {
+    float *x = exact(columns * 4), *y = exact(columns * 4), *gain = exact(columns * 4), *bias = exact(columns * 4);
+    for (size_t c = 0; c < columns; c++) x[c] = next_float() * 8, gain[c] = next_float(), bias[c] = next_float();
+    nt_rows softmax = {.columns = (uint32_t)columns};
+    run_unary(nt_softmax_step(NT_ISA_SCALAR), &softmax, 1, x, columns * 4, y, columns * 4);
+    double largest = -INFINITY, sum = 0, mean = 0, variance = 0;
+    for (size_t c = 0; c < columns; c++) largest = fmax(largest, x[c]), mean += x[c] / (double)columns;
+    for (size_t c = 0; c < columns; c++) {
+      sum += exp(x[c] - largest);
+      variance += (x[c] - mean) * (x[c] - mean) / (double)columns;
+    }
+    for (size_t c = 0; c < columns; c++) worst_softmax = fmax(worst_softmax, fabs(exp(x[c] - largest) / sum - y[c]));
+    nt_layer_norm norm = {.columns = (uint32_t)columns, .epsilon = 1e-5f, .gain = gain, .bias = bias};
+    run_unary(nt_layer_norm_step(NT_ISA_SCALAR), &norm, 1, x, columns * 4, y, columns * 4);
+    for (size_t c = 0; c < columns; c++) {
+      double expected = (x[c] - mean) / sqrt(variance + (double)1e-5f) * gain[c] + bias[c];
+      worst_norm = fmax(worst_norm, fabs(expected - y[c]) / fmax(1, fabs(expected)));
+    }
+    free(x), free(y), free(gain), free(bias);
+  }
+  printf("softmax absolute error %.2e, layer norm %.2e of max(1, |y|)\n", worst_softmax, worst_norm);
+  CHECK(worst_softmax <= 2e-7, "softmax: error %g", worst_softmax);
+  CHECK(worst_norm <= 2e-7, "layer norm: error %g", worst_norm);
 }
 
 /// The sums of 1 to `rows_max` rows, each against the first rows of the scalar twin's, which check_s8
@@ -672,7 +787,9 @@ static void check_all(size_t pairs) {
     for (int sides = 0; sides < 4; sides++) check_clip(1 + columns % 6, columns, sides & 1, sides & 2);
   }
   check_quantise_by_hand();
-  check_math();
+  check_rows_accuracy();
+  // Every float where the whole cube of products is asked for.
+  check_curves(pairs >= 130 ? 1 : 4099);
 }
 
 /// The argument: widths of the cube to take with every depth, 1 to 130, or 0 for a few products only.

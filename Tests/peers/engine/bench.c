@@ -302,9 +302,12 @@ typedef enum nt_bench_row_operation {
   NT_ROWS_ARGMAX,
   NT_ROWS_TANH,
   NT_ROWS_GELU,
+  NT_ROWS_EXP,
+  NT_ROWS_LAYER_NORM,
 } nt_bench_row_operation;
 
-/// Seconds of one row operation on rows × columns.
+/// Seconds of one row operation on rows × columns. Activations work in place, again and again; a bias keeps what they
+/// are given from shrinking to subnormal numbers, which processors compute a hundred times slower.
 double nt_bench_rows(nt_isa isa, nt_bench_row_operation operation, size_t rows, size_t columns, double seconds) {
   const nt_s8_kernels *kernels = nt_s8_kernels_for(isa);
   const nt_f32_kernels *f32_kernels = nt_f32_kernels_for(isa);
@@ -313,6 +316,9 @@ double nt_bench_rows(nt_isa isa, nt_bench_row_operation operation, size_t rows, 
   size_t bytes = rows * columns * 4, offsets[] = {0, bytes};
   float *x = random_floats(2 * rows * columns), *scales = random_floats(rows);
   nt_rows parameters = {.columns = (uint32_t)columns};
+  float *gain = random_floats(columns), *bias = aligned_bytes(columns * 4);
+  for (size_t c = 0; c < columns; c++) bias[c] = 0.5f;
+  nt_layer_norm layer_norm = {.columns = (uint32_t)columns, .epsilon = 1e-5f, .gain = gain, .bias = bias};
   nt_call call = {.arena = (uint8_t *)x, .offsets = offsets, .items = rows, .rows = rows, .units = rows};
   int8_t *q = aligned_bytes(rows * stride);
   uint32_t *magnitudes = aligned_bytes(rows * 4);
@@ -335,13 +341,19 @@ double nt_bench_rows(nt_isa isa, nt_bench_row_operation operation, size_t rows, 
       each = NT_ROUND(seconds, nt_argmax_step(isa)(&parameters, &call));
       break;
     case NT_ROWS_TANH:
-      each = NT_ROUND(seconds, f32_kernels->bias_activate(x, NULL, rows, columns, NT_ACTIVATION_TANH));
+      each = NT_ROUND(seconds, f32_kernels->bias_activate(x, bias, rows, columns, NT_ACTIVATION_TANH));
       break;
     case NT_ROWS_GELU:
-      each = NT_ROUND(seconds, f32_kernels->bias_activate(x, NULL, rows, columns, NT_ACTIVATION_GELU));
+      each = NT_ROUND(seconds, f32_kernels->bias_activate(x, bias, rows, columns, NT_ACTIVATION_GELU));
+      break;
+    case NT_ROWS_EXP:
+      each = NT_ROUND(seconds, nt_exp_step(isa)(&parameters, &call));
+      break;
+    case NT_ROWS_LAYER_NORM:
+      each = NT_ROUND(seconds, nt_layer_norm_step(isa)(&layer_norm, &call));
       break;
   }
-  free(x), free(scales), free(q), free(magnitudes);
+  free(x), free(scales), free(q), free(magnitudes), free(gain), free(bias);
   return each;
 }
 

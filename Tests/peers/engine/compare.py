@@ -164,19 +164,38 @@ def products_fp32(number, n, k, rows):
 
 
 def row_operations(number):
-    """Measures the operations between the products: quantisation, activations, softmax and preprocessing."""
-    names = ("quantise", "quantise, magnitudes known", "logistic", "softmax", "argmax", "tanh", "gelu")
+    """Measures the operations between the products: quantisation, activations, softmax and layer norm. On AVX-512 and
+    AMX both AVX-512 and AVX2 are measured.
+    """
+    operations = (
+        "quantise",
+        "quantise, magnitudes known",
+        "logistic",
+        "softmax",
+        "argmax",
+        "tanh",
+        "gelu",
+        "exp",
+        "layer norm",
+    )
+    bounded = ("softmax", "gelu", "layer norm")
     rows, columns = 32, 1024
+    is_wide = number in (ISAS["avx512vnni"], ISAS["amx"])
+    ways = {"AVX-512": number, "AVX2": ISAS["avx2"]} if is_wide else {"": number}
     found = medians(
         {
-            name: lambda operation=operation: lib.nt_bench_rows(
-                number, operation, size(rows), size(columns), real(PRODUCT_SECONDS)
+            (name, way): lambda operation=operation, isa=isa: lib.nt_bench_rows(
+                isa, operation, size(rows), size(columns), real(PRODUCT_SECONDS)
             )
-            for operation, name in enumerate(names)
+            for operation, name in enumerate(operations)
+            for way, isa in ways.items()
         }
     )
-    for name, each in found.items():
-        report(f"{name}, {rows} × {columns}", rows * columns / each / 1e9, None, "", "G/s", None)
+    for (name, way), each in found.items():
+        rate = rows * columns / each / 1e9
+        bound = (3.0 if way == "AVX-512" else 2.0) if name in bounded and number != ISAS["scalar"] else None
+        label = f"{name}, {rows} × {columns}" + (f", {way}" if way else "")
+        report(label, rate, bound, "bound" if bound else "", "G/s", bound and ">= 1")
 
 
 def session(model):
