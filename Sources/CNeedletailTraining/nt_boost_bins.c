@@ -138,13 +138,24 @@ void nt_boost_bin_task(const void *context, size_t chunk) {
   }
 }
 
+void nt_boost_share_column_task(const void *context, size_t chunk) {
+  const nt_boost_share_column_job *job = context;
+  const nt_boost_feature *feature = job->feature;
+  nt_boost_span span = nt_boost_span_of(chunk, job->rows);
+  for (size_t row = span.first; row < span.end; row++) {
+    uint8_t bin = job->bins[row];
+    if (bin != feature->common_bin)
+      job->column[row] = (uint8_t)(feature->first_byte + bin - (bin > feature->common_bin));
+  }
+}
+
 void nt_boost_interleave_task(const void *context, size_t chunk) {
   const nt_boost_interleave_job *job = context;
   const nt_boost_table *table = job->table;
   nt_boost_span span = nt_boost_span_of(chunk, table->rows);
-  for (size_t feature = 0; feature < table->features; feature++) {
-    const uint8_t *from = job->columns + feature * table->rows;
-    uint8_t *to = job->bins + feature / table->lanes * table->rows * table->stride + feature % table->lanes;
+  for (size_t column = 0; column < table->columns; column++) {
+    const uint8_t *from = job->columns + column * table->rows;
+    uint8_t *to = job->bins + column / table->lanes * table->rows * table->stride + column % table->lanes;
     for (size_t row = span.first; row < span.end; row++) to[row * table->stride] = from[row];
   }
 }

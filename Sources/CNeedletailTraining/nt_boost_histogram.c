@@ -84,8 +84,39 @@ nt_boost_sums nt_boost_total(const uint64_t *words, nt_boost_row_bits row_bits, 
   return sums;
 }
 
-/// Histograms of one group's features.
-static void build(const nt_boost_search_job *job, size_t group, size_t first_feature, size_t lanes) {
+/// Unpacks the sums of a column's block into those of its feature, or features. Bins that most rows have are left out
+/// where features share the column.
+static void unpack_column(const nt_boost_search_job *job, const uint64_t *work, size_t column, bool adds) {
+  const nt_boost_table *table = job->table;
+  const uint32_t *first = &table->by_column[table->first_of_column[column]];
+  const uint32_t *end = &table->by_column[table->first_of_column[column + 1]];
+  const bool is_shared = end - first > 1;
+  for (; first < end; first++) {
+    const nt_boost_feature *feature = &table->feature[*first];
+    nt_boost_sums *sums = job->built.histogram + feature->first_bin;
+    size_t bins = nt_boost_all_bins(feature), common = feature->common_bin;
+    if (is_shared) {
+      unpack(work + feature->first_byte, job->row_bits, sums, common, adds);
+      unpack(work + feature->first_byte + common, job->row_bits, sums + common + 1, bins - common - 1, adds);
+    } else {
+      unpack(work, job->row_bits, sums, bins, adds);
+    }
+  }
+}
+
+/// Sums of the bin that most rows have: what the others leave of the node's.
+static void fill_common(const nt_boost_search_job *job, const nt_boost_feature *feature) {
+  nt_boost_sums *sums = job->built.histogram + feature->first_bin, rest = job->built.totals;
+  for (size_t bin = 0; bin < nt_boost_all_bins(feature); bin++) {
+    if (bin == feature->common_bin) continue;
+    rest.gradient -= sums[bin].gradient;
+    rest.weight -= sums[bin].weight;
+  }
+  sums[feature->common_bin] = rest;
+}
+
+/// Histograms of the features of one group of columns.
+static void build(const nt_boost_search_job *job, size_t group, size_t first_column, size_t lanes) {
   const nt_boost_table *table = job->table;
   const uint8_t *bins = table->bins + group * table->rows * table->stride;
   _Alignas(64) work_bins work;
@@ -94,39 +125,42 @@ static void build(const nt_boost_search_job *job, size_t group, size_t first_fea
     size_t count = job->row_count - begin < block_rows ? job->row_count - begin : block_rows;
     memset(work, 0, lanes * sizeof work[0]);
     add_block(work, bins, table->stride, job->words, job->rows + begin, count, lanes);
-    for (size_t lane = 0; lane < lanes; lane++) {
-      const nt_boost_feature *feature = &table->feature[first_feature + lane];
-      unpack(work[lane], job->row_bits, job->built.histogram + feature->first_bin, nt_boost_all_bins(feature),
-             begin > 0);
-    }
+    for (size_t lane = 0; lane < lanes; lane++) unpack_column(job, work[lane], first_column + lane, begin > 0);
     begin += count;
   } while (begin < job->row_count);
+}
+
+/// Finishes the histograms of a feature, and searches them.
+static void search(const nt_boost_search_job *job, size_t index, bool is_shared) {
+  const nt_boost_feature *feature = &job->table->feature[index];
+  nt_boost_split *splits[2] = {&job->splits[index], &job->splits[job->table->features + index]};
+  splits[0]->gain = 0;
+  splits[1]->gain = 0;
+  if (is_shared) fill_common(job, feature);
+  const nt_boost_sums *built = job->built.histogram + feature->first_bin;
+  if (job->sibling.histogram) {
+    nt_boost_sums *sibling = job->sibling.histogram + feature->first_bin;
+    for (size_t bin = 0; bin < nt_boost_all_bins(feature); bin++) {
+      sibling[bin].gradient -= built[bin].gradient;
+      sibling[bin].weight -= built[bin].weight;
+    }
+    if (job->sibling.is_searched && job->sibling.is_used[index]) {
+      nt_boost_best(sibling, feature, &job->sibling, &job->rules, splits[1]);
+    }
+  }
+  if (job->built.is_searched && job->built.is_used[index]) {
+    nt_boost_best(built, feature, &job->built, &job->rules, splits[0]);
+  }
 }
 
 void nt_boost_search_task(const void *context, size_t group) {
   const nt_boost_search_job *job = context;
   const nt_boost_table *table = job->table;
-  size_t first = group * table->lanes, lanes = table->features - first;
+  size_t first = group * table->lanes, lanes = table->columns - first;
   if (lanes > table->lanes) lanes = table->lanes;
   build(job, group, first, lanes);
-  for (size_t lane = 0; lane < lanes; lane++) {
-    const nt_boost_feature *feature = &table->feature[first + lane];
-    const nt_boost_sums *built = job->built.histogram + feature->first_bin;
-    nt_boost_split *splits[2] = {&job->splits[first + lane], &job->splits[table->features + first + lane]};
-    splits[0]->gain = 0;
-    splits[1]->gain = 0;
-    if (job->sibling.histogram) {
-      nt_boost_sums *sibling = job->sibling.histogram + feature->first_bin;
-      for (size_t bin = 0; bin < nt_boost_all_bins(feature); bin++) {
-        sibling[bin].gradient -= built[bin].gradient;
-        sibling[bin].weight -= built[bin].weight;
-      }
-      if (job->sibling.is_searched && job->sibling.is_used[first + lane]) {
-        nt_boost_best(sibling, feature, &job->sibling, &job->rules, splits[1]);
-      }
-    }
-    if (job->built.is_searched && job->built.is_used[first + lane]) {
-      nt_boost_best(built, feature, &job->built, &job->rules, splits[0]);
-    }
+  for (size_t column = first; column < first + lanes; column++) {
+    const uint32_t begin = table->first_of_column[column], end = table->first_of_column[column + 1];
+    for (uint32_t place = begin; place < end; place++) search(job, table->by_column[place], end - begin > 1);
   }
 }

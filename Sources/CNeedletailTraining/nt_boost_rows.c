@@ -219,7 +219,7 @@ void nt_boost_walk_task(const void *context, size_t chunk) {
     const uint8_t *bins = table->bins + row * table->stride;
     while (place >= 0) {
       const nt_boost_step *step = &job->steps[place];
-      uint8_t bin = bins[step->feature / table->lanes * group_bytes + step->feature % table->lanes];
+      uint8_t bin = bins[step->column / table->lanes * group_bytes + step->column % table->lanes];
       place = step->members[bin >> 6] >> (bin & 63) & 1 ? step->left : step->right;
     }
     job->scores[row] += job->values[~place];

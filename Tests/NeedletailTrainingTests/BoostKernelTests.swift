@@ -111,7 +111,9 @@ import Testing
       var first: UInt32 = 0
       for _ in 0..<features {
         self.features.append(
-          nt_boost_feature(first_bin: first, bins: UInt16(binCount), is_categorical: isCategorical, direction: 0))
+          nt_boost_feature(
+            first_bin: first, bins: UInt16(binCount), is_categorical: isCategorical, direction: 0,
+            column: UInt32(self.features.count), common_bin: 0, first_byte: 0))
         first += UInt32(binCount + 1 + (isCategorical ? 1 : 0))
         self.bins.append(
           (0..<rows).map { _ in UInt8(random.index(below: gaps) == 1 ? binCount : random.index(below: binCount)) })
@@ -148,27 +150,33 @@ import Testing
       var histogram = [nt_boost_sums](repeating: nt_boost_sums(), count: Int(last.first_bin) + Int(last.bins) + 2)
       var splits = [nt_boost_split](repeating: nt_boost_split(), count: features.count * 2)
       let used = [UInt8](repeating: 1, count: features.count)
+      // Every feature has a column of its own.
+      let places = (0...UInt32(features.count)).map { $0 }
       let (words, totals) = (self.words, sums(all.map { Int($0) }))
       histogram.withUnsafeMutableBufferPointer { histogram in
         splits.withUnsafeMutableBufferPointer { splits in
           bytes.withUnsafeBufferPointer { bytes in
             features.withUnsafeBufferPointer { features in
               var table = nt_boost_table(
-                bins: bytes.baseAddress, rows: rowCount, stride: stride, lanes: lanes, features: features.count,
-                feature: features.baseAddress)
-              words.withUnsafeBufferPointer { words in
-                all.withUnsafeBufferPointer { all in
-                  used.withUnsafeBufferPointer { used in
-                    withUnsafePointer(to: &table) { table in
-                      let node = nt_boost_node(
-                        histogram: histogram.baseAddress, totals: totals, value_min: -.infinity, value_max: .infinity,
-                        is_used: used.baseAddress, is_searched: true)
-                      var job = nt_boost_search_job(
-                        table: table, words: words.baseAddress, row_bits: rowBits, rows: all.baseAddress,
-                        row_count: all.count,
-                        built: node,
-                        sibling: nt_boost_node(), rules: rules, splits: splits.baseAddress)
-                      for group in 0..<groups { nt_boost_search_task(&job, group) }
+                bins: bytes.baseAddress, rows: rowCount, stride: stride, lanes: lanes, columns: features.count,
+                features: features.count, feature: features.baseAddress, by_column: nil,
+                first_of_column: nil)
+              places.withUnsafeBufferPointer { places in
+                (table.by_column, table.first_of_column) = (places.baseAddress, places.baseAddress)
+                words.withUnsafeBufferPointer { words in
+                  all.withUnsafeBufferPointer { all in
+                    used.withUnsafeBufferPointer { used in
+                      withUnsafePointer(to: &table) { table in
+                        let node = nt_boost_node(
+                          histogram: histogram.baseAddress, totals: totals, value_min: -.infinity, value_max: .infinity,
+                          is_used: used.baseAddress, is_searched: true)
+                        var job = nt_boost_search_job(
+                          table: table, words: words.baseAddress, row_bits: rowBits, rows: all.baseAddress,
+                          row_count: all.count,
+                          built: node,
+                          sibling: nt_boost_node(), rules: rules, splits: splits.baseAddress)
+                        for group in 0..<groups { nt_boost_search_task(&job, group) }
+                      }
                     }
                   }
                 }

@@ -205,8 +205,8 @@ static void test_tree(size_t rows, size_t features, bool is_categorical, bool is
   nt_boost_feature *feature = block(features, sizeof *feature);
   for (size_t f = 0; f < features; f++) {
     size_t bins = f % 7 == 6 ? 1 : f % 5 == 4 ? (is_categorical ? 254 : 255) : 1 + below(40);
-    feature[f] =
-        (nt_boost_feature){(uint32_t)entries, (uint16_t)bins, is_categorical, is_categorical ? 0 : (int8_t)below(2)};
+    feature[f] = (nt_boost_feature){
+        (uint32_t)entries, (uint16_t)bins, is_categorical, is_categorical ? 0 : (int8_t)below(2), 0, 0, 0};
     entries += bins + 1 + is_categorical;
   }
   uint8_t *bins = block(groups * rows * stride, 1), *columns = block(features * rows, 1);
@@ -215,7 +215,9 @@ static void test_tree(size_t rows, size_t features, bool is_categorical, bool is
       columns[f * rows + row] = (uint8_t)below(feature[f].bins + 1u + is_categorical);
     }
   }
-  nt_boost_table table = {bins, rows, stride, lanes, features, feature};
+  uint32_t *by_column = block(features, sizeof *by_column), *first = block(features + 1, sizeof *first);
+  for (uint32_t f = 0; f < features; f++) by_column[f] = f, first[f + 1] = f + 1, feature[f].column = f;
+  nt_boost_table table = {bins, rows, stride, lanes, features, features, feature, by_column, first};
   nt_boost_interleave_job interleaving = {columns, &table, bins};
   nt_boost_run(nt_boost_interleave_task, &interleaving, chunks_of(rows), 2);
   for (size_t f = 0; f < features; f++) {
@@ -289,8 +291,8 @@ static void test_tree(size_t rows, size_t features, bool is_categorical, bool is
   if (split.gain > 0) {
     for (size_t i = 0; i < count; i++) EXPECT(walked[list[i]] == scores[list[i]]);
   }
-  free(feature), free(bins), free(columns), free(gradients), free(hessians), free(scores), free(targets), free(words),
-      free(list);
+  free(feature), free(by_column), free(first), free(bins), free(columns), free(gradients), free(hessians), free(scores),
+      free(targets), free(words), free(list);
   free(left), free(right), free(parent), free(child), free(splits), free(is_used), free(left_counts), free(residuals);
   free(walked);
 }

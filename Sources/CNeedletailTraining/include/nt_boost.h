@@ -98,15 +98,42 @@ typedef struct nt_boost_feature {
   bool is_categorical;
   /// 1: answers must not fall while the feature rises; −1: not rise; 0: free.
   int8_t direction;
+  /// The column that holds its bins.
+  uint32_t column;
+  /// Where features share the column: the bin that most rows have, and the byte of the first other one. Bytes of the
+  /// others follow in their order.
+  uint16_t common_bin;
+  uint16_t first_byte;
 } nt_boost_feature;
 
-/// Bins of all rows. Feature f is lane f % lanes of group f / lanes. The groups stand one after the other, each of them
-/// `rows` × `stride` bytes.
+/// Bins of all rows, a byte for every row and column. Column c is lane c % lanes of group c / lanes. The groups stand
+/// one after the other, each of them `rows` × `stride` bytes.
+///
+/// Features may share a column if no row differs from the most common bin in two of them (Ke et al., 2017): its byte is
+/// 0 where all have that bin. Sums are then built for one column instead of many.
 typedef struct nt_boost_table {
   const uint8_t *bins;
-  size_t rows, stride, lanes, features;
+  size_t rows, stride, lanes, columns, features;
   const nt_boost_feature *feature;
+  /// Features by column: those of column c are by_column[first_of_column[c]] ..< [first_of_column[c + 1]].
+  const uint32_t *by_column, *first_of_column;
 } nt_boost_table;
+
+/// Bins of a feature, those of missing values and of unknown categories among them.
+static inline size_t nt_boost_all_bins(const nt_boost_feature *feature) {
+  return (size_t)feature->bins + 1 + feature->is_categorical;
+}
+
+/// Puts the bins of a feature into a column that it shares: rows with its common bin keep their byte. Parts are chunks
+/// of rows.
+typedef struct nt_boost_share_column_job {
+  const nt_boost_feature *feature;
+  const uint8_t *bins;
+  uint8_t *column;
+  size_t rows;
+} nt_boost_share_column_job;
+
+void nt_boost_share_column_task(const void *job, size_t chunk);
 
 /// Writes the bins of a table from those of its columns, which stand one after the other. Parts are chunks of rows.
 typedef struct nt_boost_interleave_job {
@@ -213,7 +240,7 @@ void nt_boost_search_task(const void *job, size_t group);
 
 /// Number of groups of a table.
 static inline size_t nt_boost_groups(const nt_boost_table *table) {
-  return (table->features + table->lanes - 1) / table->lanes;
+  return (table->columns + table->lanes - 1) / table->lanes;
 }
 
 /// −T(g) / (h + l2), T taking l1 off the magnitude: the value of a leaf with these sums.
@@ -226,10 +253,10 @@ double nt_boost_leaf_value(double gradient, double hessian, double l1, double l2
 /// nt_boost_partition_task writes a chunk's rows to `left` and `right` at the chunk's own place and counts the left
 /// ones; once all are counted, nt_boost_gather_task brings them together.
 typedef struct nt_boost_partition_job {
-  /// Bins of the column, a byte each row: those of a million rows fit the second-level cache, which their rows in a
+  /// The column's byte of each row: those of a million rows fit the second-level cache, which their rows in a
   /// table do not.
   const uint8_t *bins;
-  /// 1 for each bin that goes left, else 0.
+  /// 1 for each byte that goes left, else 0.
   const uint8_t *goes_left;
   uint32_t *rows;
   size_t row_count;
@@ -290,9 +317,9 @@ typedef struct nt_boost_share_job {
 
 void nt_boost_share_task(const void *job, size_t leaf);
 
-/// A split of a tree on bins. Children from 0 are splits; below, leaf ~child.
+/// A split of a tree on the bytes of a column. Children from 0 are splits; below, leaf ~child.
 typedef struct nt_boost_step {
-  uint32_t feature;
+  uint32_t column;
   int32_t left, right;
   uint64_t members[4];
 } nt_boost_step;

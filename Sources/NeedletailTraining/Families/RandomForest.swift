@@ -143,7 +143,7 @@ private struct Forest {
     self.rules = rules
     let count = context.train.count
     weights = TreeLimits.weights(context.train, TreeLimits.classWeights(context))
-    table = BinnedTable(context.train.inputs, bins: columns, threads: rules.threads)
+    table = BinnedTable(context.train.inputs, bins: columns, sharesColumns: true, threads: rules.threads)
     grower = TreeGrower(table, rules)
     gradients = AlignedBuffer(count: count)
     hessians = AlignedBuffer(count: count)

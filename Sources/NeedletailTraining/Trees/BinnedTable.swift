@@ -1,153 +1,7 @@
 internal import CNeedletailTraining
-internal import NeedletailCore
-
-/// Bins of one column, learned from the training rows.
-struct ColumnBins: Equatable {
-  enum Kind: Equatable {
-    /// Ascending bounds: x is in bin b if bounds[b − 1] < x ≤ bounds[b].
-    case numbers([Double])
-    /// Codes that have a bin, by bin. All others share one that no split asks about.
-    case categories([Int])
-  }
-
-  /// Place of the column in the input row.
-  let column: Int
-  let kind: Kind
-
-  /// Bins of values.
-  var count: Int {
-    switch kind {
-    case .numbers(let bounds): bounds.count + 1
-    case .categories(let codes): codes.count
-    }
-  }
-
-  var isCategorical: Bool { if case .categories = kind { true } else { false } }
-
-  /// Rows whose numbers choose the bounds: with more, no bin of 255 changes by more than a tenth of its rows.
-  static let sampleRows = 200_000
-  /// Categories that can have a bin: one bin is that of missing values, and one that of rare and unknown categories.
-  static let categoriesMax = 254
-
-  /// Bins of all columns that have more than one.
-  ///
-  /// - Parameters:
-  ///   - binsMax: bins of numbers, 2 to 255.
-  ///   - rowsMin: smallest number of rows that a bin of numbers holds.
-  ///   - seed: chooses the rows that bounds are taken from, where there are more than ``sampleRows``.
-  static func learn(
-    from columns: FeatureColumns, binsMax: Int, rowsMin: Int, seed: UInt64, threads: Int
-  ) -> [ColumnBins] {
-    let rowCount = columns.rowCount
-    let sample = AlignedBuffer<UInt32>(count: rowCount)
-    let share = min(1, Double(sampleRows) / Double(max(rowCount, 1)))
-    let sampleCount = nt_boost_sample(rowCount, share, seed, sample.start)
-    let sorter = NumberSorter(capacity: sampleCount, threads: threads)
-    var bounds = [[Double]](repeating: [], count: columns.columns.count)
-    let numeric = columns.columns.indices.filter { !columns.columns[$0].isCategorical }
-    // As many columns at a time as there are threads: a column's copy takes 3 MB.
-    for start in stride(from: 0, to: numeric.count, by: sorter.columnsMax) {
-      let batch = numeric[start..<min(start + sorter.columnsMax, numeric.count)]
-      let found = sorter.bounds(
-        of: batch.map { columns.columns[$0].values },
-        rows: UnsafeBufferPointer(start: sample.start, count: sampleCount),
-        binsMax: binsMax, rowsMin: rowsMin)
-      for (column, own) in zip(batch, found) { bounds[column] = own }
-    }
-    return columns.columns.enumerated().compactMap { index, column in
-      let bins = ColumnBins(
-        column: index, kind: column.isCategorical ? .categories(frequentCodes(column)) : .numbers(bounds[index]))
-      // Missing values are a reason to split by a column that otherwise never changes.
-      let isUseful = bins.count > 1 || (bins.count == 1 && column.hasMissing)
-      return isUseful ? bins : nil
-    }
-  }
-
-  /// Codes of the most frequent categories, ascending.
-  private static func frequentCodes(_ column: FeatureColumns.Column) -> [Int] {
-    guard case .categorical(let categories, _) = column.feature.kind else { return [] }
-    var counts = [Int](repeating: 0, count: categories.count)
-    for value in column.values where value >= 0 && value < Double(categories.count) { counts[Int(value)] += 1 }
-    let seen = counts.indices.filter { counts[$0] > 0 }
-    return seen.sorted { (counts[$1], $0) < (counts[$0], $1) }.prefix(categoriesMax).sorted()
-  }
-
-  init(column: Int, kind: Kind) {
-    self.column = column
-    self.kind = kind
-  }
-}
-
-extension FeatureColumns.Column {
-  var isCategorical: Bool { if case .categorical = feature.kind { true } else { false } }
-
-  var hasMissing: Bool { values.withUnsafeBufferPointer { nt_boost_missing($0.baseAddress, $0.count) } > 0 }
-}
-
-/// Sorts samples of several columns at a time and chooses their bounds.
-private final class NumberSorter {
-  let columnsMax: Int
-  private let threads: Int
-  private let capacity: Int
-  private let numbers: AlignedBuffer<Double>
-  private let spare: AlignedBuffer<Double>
-  private let bounds: AlignedBuffer<Double>
-  private let counts: AlignedBuffer<Int>
-
-  init(capacity: Int, threads: Int) {
-    self.capacity = capacity
-    self.threads = threads
-    columnsMax = max(threads, 1)
-    numbers = AlignedBuffer(count: capacity * columnsMax)
-    spare = AlignedBuffer(count: capacity * columnsMax)
-    bounds = AlignedBuffer(count: Int(NT_BOOST_BINS_MAX) * columnsMax)
-    counts = AlignedBuffer(count: columnsMax)
-  }
-
-  /// Everything that a thread needs for one column.
-  private struct Job {
-    let numbers: UnsafeMutablePointer<Double>
-    let spare: UnsafeMutablePointer<Double>
-    let bounds: UnsafeMutablePointer<Double>
-    let counts: UnsafeMutablePointer<Int>
-    let capacity: Int
-    let binsMax: Int
-    let rowsMin: Int
-  }
-
-  func bounds(
-    of columns: [[Double]], rows: UnsafeBufferPointer<UInt32>, binsMax: Int, rowsMin: Int
-  ) -> [[Double]] {
-    for (place, values) in columns.enumerated() {
-      let target = numbers.start + place * capacity
-      var count = 0
-      values.withUnsafeBufferPointer { values in
-        for row in rows {
-          let value = values[Int(row)]
-          target[count] = value
-          count += value.isNaN ? 0 : 1
-        }
-      }
-      counts.start[place] = count
-    }
-    let job = Job(
-      numbers: numbers.start, spare: spare.start, bounds: bounds.start, counts: counts.start, capacity: capacity,
-      binsMax: binsMax, rowsMin: rowsMin)
-    Boosting.run(job, parts: columns.count, threads: threads) { context, part in
-      let job = context!.assumingMemoryBound(to: Job.self).pointee
-      let (numbers, count) = (job.numbers + part * job.capacity, job.counts[part])
-      nt_boost_sort(numbers, job.spare + part * job.capacity, count)
-      job.counts[part] = nt_boost_bounds(
-        numbers, count, job.binsMax, job.rowsMin, job.bounds + part * Int(NT_BOOST_BINS_MAX))
-    }
-    return columns.indices.map { place in
-      Array(UnsafeBufferPointer(start: bounds.start + place * Int(NT_BOOST_BINS_MAX), count: counts.start[place]))
-    }
-  }
-}
 
 /// One byte for every row and column: what trees are grown from. Rows and columns each have their copy: sums read rows,
-/// and splits read one column.
+/// and splits read one column. Sparse features share columns.
 final class BinnedTable {
   let columns: [ColumnBins]
   let rowCount: Int
@@ -157,37 +11,58 @@ final class BinnedTable {
   /// The same column by column.
   private let columnBins: AlignedBuffer<UInt8>
   private let features: AlignedBuffer<nt_boost_feature>
+  /// Features by column, and the place of each column's first.
+  private let byColumn: AlignedBuffer<UInt32>
+  private let firstOfColumn: AlignedBuffer<UInt32>
   /// Points into the buffers above: valid as long as the table.
   let table: nt_boost_table
 
   /// - Parameters:
   ///   - directions: 1 or −1 for each column whose rising must not lower, or raise, the answers; 0 for the others.
-  init(_ columns: FeatureColumns, bins learned: [ColumnBins], directions: [Int] = [], threads: Int) {
+  ///   - sharesColumns: false for rows that trees are not grown on, of which two features may differ from their common
+  ///     bins where no training row did.
+  init(
+    _ columns: FeatureColumns, bins learned: [ColumnBins], directions: [Int] = [], sharesColumns: Bool, threads: Int
+  ) {
     self.columns = learned
     rowCount = columns.rowCount
-    let count = learned.count
+    features = AlignedBuffer(count: learned.count)
+    var first = 0
+    for (index, column) in learned.enumerated() {
+      features.start[index] = nt_boost_feature(
+        first_bin: UInt32(first), bins: UInt16(column.count), is_categorical: column.isCategorical,
+        direction: directions.isEmpty ? 0 : Int8(directions[column.column]), column: 0, common_bin: 0, first_byte: 0)
+      first += nt_boost_all_bins(features.start + index)
+    }
+    binCount = first
+    let own = AlignedBuffer<UInt8>(count: learned.count * rowCount)
+    for (index, column) in learned.enumerated() {
+      Self.fill(own.start + index * rowCount, columns.columns[column.column].values, column, threads: threads)
+    }
+    let plan = ColumnSharing(features, own, rows: rowCount, features: learned.count, isOn: sharesColumns)
+    columnBins = plan.isTrivial ? own : plan.columns(features, own, rows: rowCount, threads: threads)
+    byColumn = AlignedBuffer(count: learned.count)
+    firstOfColumn = AlignedBuffer(count: plan.columns.count + 1)
+    var place = 0
+    for (column, members) in plan.columns.enumerated() {
+      for feature in members {
+        features.start[feature].column = UInt32(column)
+        byColumn.start[place] = UInt32(feature)
+        place += 1
+      }
+      firstOfColumn.start[column + 1] = UInt32(place)
+    }
+
+    let count = plan.columns.count
     // An even number of groups, so that two threads get equally many.
     let groupsWanted = count < 4 ? 1 : 2 * ((count + 2 * Int(NT_BOOST_LANES_MAX) - 1) / (2 * Int(NT_BOOST_LANES_MAX)))
     let lanes = max(1, (count + groupsWanted - 1) / groupsWanted)
     var stride = 1
     while stride < lanes { stride *= 2 }
-    let groups = (count + lanes - 1) / lanes
-    bins = AlignedBuffer(count: groups * rowCount * stride)
-    columnBins = AlignedBuffer(count: count * rowCount)
-    features = AlignedBuffer(count: count)
-    var first = 0
-    for (index, column) in learned.enumerated() {
-      features.start[index] = nt_boost_feature(
-        first_bin: UInt32(first), bins: UInt16(column.count), is_categorical: column.isCategorical,
-        direction: directions.isEmpty ? 0 : Int8(directions[column.column]))
-      first += column.count + 1 + (column.isCategorical ? 1 : 0)
-    }
-    binCount = first
+    bins = AlignedBuffer(count: (count + lanes - 1) / lanes * rowCount * stride)
     table = nt_boost_table(
-      bins: bins.start, rows: rowCount, stride: stride, lanes: lanes, features: count, feature: features.start)
-    for (index, column) in learned.enumerated() {
-      Self.fill(columnBins.start + index * rowCount, columns.columns[column.column].values, column, threads: threads)
-    }
+      bins: bins.start, rows: rowCount, stride: stride, lanes: lanes, columns: count, features: learned.count,
+      feature: features.start, by_column: byColumn.start, first_of_column: firstOfColumn.start)
     withUnsafePointer(to: table) { table in
       let job = nt_boost_interleave_job(columns: columnBins.start, table: table, bins: bins.start)
       Boosting.run(job, parts: Boosting.chunks(rowCount), threads: threads, nt_boost_interleave_task)
@@ -197,8 +72,33 @@ final class BinnedTable {
   /// Layout of the words that its rows add.
   var rowBits: nt_boost_row_bits { rowCount < Int(NT_BOOST_FINE_ROWS) ? NT_BOOST_FINE : NT_BOOST_COARSE }
 
-  /// Bins of a feature, one a row.
-  func bytes(of feature: Int) -> UnsafePointer<UInt8> { UnsafePointer(columnBins.start + feature * rowCount) }
+  /// Bytes of the column that holds a feature, one a row.
+  func bytes(of feature: Int) -> UnsafePointer<UInt8> {
+    UnsafePointer(columnBins.start + Int(features.start[feature].column) * rowCount)
+  }
+
+  /// A step on bins of a feature, which its `column` names, as one on the bytes of this table's columns.
+  func onBytes(_ step: nt_boost_step) -> nt_boost_step {
+    let feature = features.start[Int(step.column)]
+    var moved = step
+    moved.column = feature.column
+    let column = Int(feature.column)
+    guard firstOfColumn.start[column + 1] - firstOfColumn.start[column] > 1 else { return moved }
+    func goesLeft(_ bin: Int) -> Bool {
+      let words = [step.members.0, step.members.1, step.members.2, step.members.3]
+      return words[bin >> 6] >> UInt64(bin & 63) & 1 == 1
+    }
+    // Bytes of the features beside it mean the common bin.
+    let common = Int(feature.common_bin)
+    var words = [UInt64](repeating: goesLeft(common) ? ~0 : 0, count: 4)
+    for bin in 0..<(Int(feature.bins) + 1) where bin != common {
+      let byte = Int(feature.first_byte) + bin - (bin > common ? 1 : 0)
+      words[byte >> 6] &= ~(1 << UInt64(byte & 63))
+      if goesLeft(bin) { words[byte >> 6] |= 1 << UInt64(byte & 63) }
+    }
+    moved.members = (words[0], words[1], words[2], words[3])
+    return moved
+  }
 
   private static func fill(
     _ target: UnsafeMutablePointer<UInt8>, _ values: [Double], _ column: ColumnBins, threads: Int
@@ -215,14 +115,101 @@ final class BinnedTable {
       bounds.withUnsafeBufferPointer { bounds in
         binOfCode.withUnsafeBufferPointer { binOfCode in
           let job = nt_boost_bin_job(
-            numbers: values.baseAddress, rows: values.count, bins: target,
-            bounds: bounds.baseAddress, bound_count: bounds.count,
-            bin_of_code: column.isCategorical ? binOfCode.baseAddress : nil, code_count: binOfCode.count,
-            other_bin: UInt8(truncatingIfNeeded: column.count + 1), missing_bin: UInt8(column.count))
+            numbers: values.baseAddress, rows: values.count, bins: target, bounds: bounds.baseAddress,
+            bound_count: bounds.count, bin_of_code: column.isCategorical ? binOfCode.baseAddress : nil,
+            code_count: binOfCode.count, other_bin: UInt8(truncatingIfNeeded: column.count + 1),
+            missing_bin: UInt8(column.count))
           Boosting.run(job, parts: Boosting.chunks(values.count), threads: threads, nt_boost_bin_task)
         }
       }
     }
+  }
+}
+
+/// Which features stand in which column.
+///
+/// Features of numbers that are the same in most rows, as columns of 0 and 1 are, share a column if no row differs from
+/// the most common number in two of them. It is the exclusive feature bundling of LightGBM (Ke et al., 2017) without
+/// conflicts: the trees are those of the features apart.
+private struct ColumnSharing {
+  /// Features of each column.
+  private(set) var columns: [[Int]]
+  var isTrivial: Bool { columns.allSatisfy { $0.count == 1 } }
+
+  /// Most rows, as one in so many, in which a feature that shares may differ from its common bin.
+  private static let rareOneIn = 5
+  /// Columns that a feature is tried with: the last ones, which have most room.
+  private static let triesMax = 64
+
+  /// Writes the common bin and the first byte of features that share.
+  init(
+    _ features: AlignedBuffer<nt_boost_feature>, _ bins: AlignedBuffer<UInt8>, rows: Int, features count: Int,
+    isOn: Bool
+  ) {
+    columns = (0..<count).map { [$0] }
+    guard isOn, count > 1, rows > 0 else { return }
+    var sparse: [(feature: Int, rows: Int)] = []
+    for feature in 0..<count where !features.start[feature].is_categorical {
+      var counts = [Int](repeating: 0, count: Int(NT_BOOST_BINS_MAX))
+      for byte in UnsafeBufferPointer(start: bins.start + feature * rows, count: rows) { counts[Int(byte)] += 1 }
+      let common = counts.indices.max { counts[$0] < counts[$1] } ?? 0
+      guard (rows - counts[common]) * Self.rareOneIn <= rows else { continue }
+      features.start[feature].common_bin = UInt16(common)
+      sparse.append((feature, rows - counts[common]))
+    }
+    sparse.sort { ($1.rows, $0.feature) < ($0.rows, $1.feature) }
+    var shared: [(members: [Int], bytes: Int, rows: [UInt64])] = []
+    for (feature, _) in sparse {
+      let own = Self.rows(of: features.start[feature], bins.start + feature * rows, rows)
+      let bytes = nt_boost_all_bins(features.start + feature) - 1
+      let place = shared.indices.suffix(Self.triesMax).first { place in
+        shared[place].bytes + bytes <= Int(NT_BOOST_BINS_MAX)
+          && !zip(shared[place].rows, own).contains { $0 & $1 != 0 }
+      }
+      if let place {
+        features.start[feature].first_byte = UInt16(shared[place].bytes)
+        shared[place].members.append(feature)
+        shared[place].bytes += bytes
+        for word in own.indices { shared[place].rows[word] |= own[word] }
+      } else {
+        features.start[feature].first_byte = 1
+        shared.append(([feature], 1 + bytes, own))
+      }
+    }
+    let columnsShared = shared.filter { $0.members.count > 1 }.map { $0.members.sorted() }
+    let sharing = Set(columnsShared.joined())
+    columns = (columns.filter { !sharing.contains($0[0]) } + columnsShared).sorted { $0[0] < $1[0] }
+  }
+
+  /// A bit for each row that differs from the common bin.
+  private static func rows(
+    of feature: nt_boost_feature, _ bins: UnsafePointer<UInt8>, _ rows: Int
+  ) -> [UInt64] {
+    var words = [UInt64](repeating: 0, count: (rows + 63) / 64)
+    words.withUnsafeMutableBufferPointer { words in
+      for row in 0..<rows where UInt16(bins[row]) != feature.common_bin { words[row >> 6] |= 1 << UInt64(row & 63) }
+    }
+    return words
+  }
+
+  /// The bytes of the columns, from those of the features.
+  func columns(
+    _ features: AlignedBuffer<nt_boost_feature>, _ bins: AlignedBuffer<UInt8>, rows: Int, threads: Int
+  ) -> AlignedBuffer<UInt8> {
+    let found = AlignedBuffer<UInt8>(count: columns.count * rows)
+    for (column, members) in columns.enumerated() {
+      let target = found.start + column * rows
+      guard members.count > 1 else {
+        target.update(from: bins.start + members[0] * rows, count: rows)
+        continue
+      }
+      for feature in members {
+        let job = nt_boost_share_column_job(
+          feature: features.start + feature, bins: bins.start + feature * rows, column: target, rows: rows)
+        Boosting.run(job, parts: Boosting.chunks(rows), threads: threads, nt_boost_share_column_task)
+      }
+    }
+    return found
   }
 }
 

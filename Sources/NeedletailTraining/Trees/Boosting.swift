@@ -56,7 +56,8 @@ struct Boosting {
     self.loss = loss
     let threads = settings.rules.threads
     let rowCount = context.train.count
-    table = BinnedTable(context.train.inputs, bins: columns, directions: directions, threads: threads)
+    table = BinnedTable(
+      context.train.inputs, bins: columns, directions: directions, sharesColumns: true, threads: threads)
     let bias = loss.bias(context.train.targets, TreeLimits.weights(context.train, classWeights))
     self.bias = bias
     func rows(_ samples: Samples<FeatureColumns>, table: BinnedTable? = nil) -> ScoredRows {
@@ -68,7 +69,9 @@ struct Boosting {
     validation =
       context.validation.count == 0
       ? nil
-      : rows(context.validation, table: BinnedTable(context.validation.inputs, bins: columns, threads: threads))
+      : rows(
+        context.validation,
+        table: BinnedTable(context.validation.inputs, bins: columns, sharesColumns: false, threads: threads))
     grower = TreeGrower(table, settings.rules, isRenewing: loss.share != nil)
     gradients = AlignedBuffer(count: rowCount * loss.outputs)
     hessians = AlignedBuffer(count: rowCount * loss.outputs)
@@ -193,7 +196,7 @@ struct Boosting {
 
   private func walk(_ tree: GrownTree, _ table: BinnedTable, _ scores: UnsafeMutablePointer<Float>) {
     withUnsafePointer(to: table.table) { cTable in
-      tree.steps.withUnsafeBufferPointer { steps in
+      tree.steps.map { table.onBytes($0) }.withUnsafeBufferPointer { steps in
         tree.values.withUnsafeBufferPointer { values in
           let job = nt_boost_walk_job(
             table: cTable, steps: steps.baseAddress, step_count: steps.count, values: values.baseAddress,

@@ -12,7 +12,7 @@ struct GrownTree {
     var missingGoesLeft: Bool
   }
 
-  /// Children from 0 are splits; below, leaf ~child.
+  /// Splits on bins of features, which stand for columns of their own. Children from 0 are splits; below, leaf ~child.
   var steps: [nt_boost_step] = []
   /// One for each step.
   var records: [Record] = []
@@ -175,7 +175,7 @@ final class TreeGrower {
     let feature = Int(parent.feature)
     tree.steps.append(
       nt_boost_step(
-        feature: UInt32(feature), left: ~Int32(index), right: ~Int32(leaves.count), members: best.members))
+        column: UInt32(feature), left: ~Int32(index), right: ~Int32(leaves.count), members: best.members))
     tree.records.append(
       .init(
         feature: feature, gain: best.gain, bin: Int(best.bin), missingGoesLeft: best.missing_goes_left))
@@ -186,7 +186,7 @@ final class TreeGrower {
         tree.steps[parent.parent].left = Int32(step)
       }
     }
-    let leftCount = partition(parent, best.members, feature)
+    let leftCount = partition(parent, table.onBytes(tree.steps[step]).members, feature)
     var left = OpenLeaf(first: parent.first, count: leftCount, depth: parent.depth + 1)
     var right = OpenLeaf(
       first: parent.first + leftCount, count: parent.count - leftCount, depth: parent.depth + 1)

@@ -3,10 +3,10 @@
 Usage: compare.py TRAINER WORK [--json] [--all]
        compare.py --peer NAME WORK        one training of a library, in a process of its own
 
-500 trees of 63 leaves on 28 columns of numbers, two classes, two threads, learning rate 0.1, 255 bins, no penalty, no
-early stopping; CatBoost grows oblivious trees of depth 6 instead. Time is that from the rows in memory to the model,
-binning included. Memory is the largest resident set up to that moment, the rows that the process holds included. The
-programs take turns, and the medians of the rounds count.
+500 trees of 63 leaves on 28 columns of numbers, or 200 columns of 0 and 1 that write 20 categories out, two classes,
+two threads, learning rate 0.1, 255 bins, no penalty, no early stopping; CatBoost grows oblivious trees of depth 6
+instead. Time is that from the rows in memory to the model, binning included. Memory is the largest resident set up to
+that moment, the rows that the process holds included. The programs take turns, and the medians of the rounds count.
 """
 
 import csv
@@ -19,11 +19,26 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 COLUMNS, TREES, LEAVES, RATE, THREADS = 28, 500, 63, 0.1, 2
-ROUNDS = {100_000: 3, 1_000_000: 1}
+
+
+class Shape(NamedTuple):
+    """One table; rounds are as many as its time allows."""
+
+    rows: int
+    rounds: int
+    is_sparse: bool = False
+    is_long: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.rows} x {200 if self.is_sparse else COLUMNS}{' sparse' if self.is_sparse else ''}"
+
+
+SHAPES = [Shape(100_000, 3), Shape(100_000, 3, is_sparse=True), Shape(1_000_000, 1, is_long=True)]
 # Peers beside LightGBM are for information, and on the small table only.
 OTHERS = ("xgboost", "catboost", "ydf")
 
@@ -38,6 +53,19 @@ def make(rows: int) -> tuple[np.ndarray, np.ndarray]:
     score = x[:, 0] * x[:, 1] + np.sin(2 * x[:, 2]) + 0.7 * x[:, 7] - 0.4 * x[:, 8] * (x[:, 3] > 0)
     score += 0.1 * x[:, 14] + 0.5 * np.abs(x[:, 4]) + 0.3 * x[:, 9] * x[:, 5] - 1.1
     return x.astype(np.float32).astype(float), (score + random.logistic(size=rows) * 0.6 > 0).astype(int)
+
+
+def make_sparse(rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Twenty categories of ten values, written out as columns of 0 and 1, with effects that depend on each other."""
+    random = np.random.default_rng(12)
+    codes = random.integers(0, 10, (rows, 20))
+    single, double = random.normal(size=(20, 10)), random.normal(size=(5, 10, 10))
+    score = 0.3 * sum(single[i][codes[:, i]] for i in range(20))
+    score += 0.5 * sum(double[i][codes[:, 2 * i], codes[:, 2 * i + 1]] for i in range(5))
+    x = np.zeros((rows, 200))
+    for i in range(20):
+        x[np.arange(rows), 10 * i + codes[:, i]] = 1
+    return x, (score + random.logistic(size=rows) * 0.6 > 0).astype(int)
 
 
 def log_loss(truth: np.ndarray, p: np.ndarray) -> float:
@@ -84,13 +112,13 @@ def peer(name: str, work: Path) -> None:
         import ydf
 
         ydf.verbose(0)
-        columns = {f"x{i}": x[:, i] for i in range(COLUMNS)}
+        columns = {f"x{i}": x[:, i] for i in range(x.shape[1])}
         model = ydf.GradientBoostedTreesLearner(
             label="y", num_trees=TREES, shrinkage=RATE, growing_strategy="BEST_FIRST_GLOBAL", max_num_nodes=LEAVES,
             max_depth=-1, num_threads=THREADS, validation_ratio=0.0, early_stopping="NONE",
             discretize_numerical_columns=True, num_discretized_numerical_bins=255,
         ).train(columns | {"y": y})  # fmt: skip
-        predict = lambda rows: model.predict({f"x{i}": rows[:, i] for i in range(COLUMNS)})  # noqa: E731
+        predict = lambda rows: model.predict({f"x{i}": rows[:, i] for i in range(rows.shape[1])})  # noqa: E731
     seconds = time.monotonic() - started
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({"seconds": seconds, "memory": memory, "loss": log_loss(held_y, np.asarray(predict(held)))}))
@@ -121,12 +149,13 @@ def ours(trainer: str, work: Path) -> dict[str, float]:
     return {"seconds": seconds, "memory": memory}
 
 
-def prepare(rows: int, trainer: str, work: Path) -> dict[str, float]:
+def prepare(shape: Shape, trainer: str, work: Path) -> dict[str, float]:
     """Writes the table for all, lets the trainer split it, and returns the trainer's first measurement."""
+    rows = shape.rows
     held = max(rows // 10, 20_000)
-    x, y = make(rows + held)
+    x, y = (make_sparse if shape.is_sparse else make)(rows + held)
     with (work / "data.csv").open("w") as file:
-        file.write(",".join(f"x{i}" for i in range(COLUMNS)) + ",y\n")
+        file.write(",".join(f"x{i}" for i in range(x.shape[1])) + ",y\n")
         for row, label in zip(x, y, strict=True):
             file.write(",".join(map(repr, row.tolist())) + f",{'no' if label == 0 else 'yes'}\n")
     share = held / (rows + held)
@@ -152,12 +181,14 @@ def prepare(rows: int, trainer: str, work: Path) -> dict[str, float]:
 def main(trainer: str, work: Path, options: list[str]) -> None:
     as_json = "--json" in options
     if not as_json:
-        print(f"{'':24} {'ours':>9} {'':5} {'peer':>9} {'':10} ratio")
-    for rows in ROUNDS if "--all" in options else [100_000]:
-        own = [prepare(rows, trainer, work)]
-        names = ["lightgbm", *(OTHERS if rows == 100_000 else ())]
+        print(f"{'':28} {'ours':>9} {'':5} {'peer':>9} {'':10} ratio")
+    for shape in SHAPES:
+        if shape.is_long and "--all" not in options:
+            continue
+        own = [prepare(shape, trainer, work)]
+        names = ["lightgbm", *(() if shape.is_long else OTHERS)]
         theirs: dict[str, list[dict[str, float]]] = {name: [] for name in names}
-        for turn in range(ROUNDS[rows]):
+        for turn in range(shape.rounds):
             if turn > 0:
                 own.append(own[0] | ours(trainer, work))
             for name in names if turn == 0 else names[:1]:
@@ -170,13 +201,13 @@ def main(trainer: str, work: Path, options: list[str]) -> None:
                 b = statistics.median(run[figure] for run in theirs[name])
                 needed = f"<= {bound}" if name == "lightgbm" else None
                 holds = a <= b * bound if needed else None
-                label = f"{rows} x {COLUMNS}, {figure}"
+                label = f"{shape}, {figure}"
                 if as_json:
                     row = {"name": label, "ours": a, "peer": b, "peer_name": name, "unit": unit, "ratio": a / b}
                     print(json.dumps(row | {"needed": needed, "holds": holds}), flush=True)
                 else:
                     mark = {True: "holds", False: "misses", None: ""}[holds]
-                    line = f"{label:24} {a:9.4f} {unit:5} {b:9.4f} {name:10} {a / b:5.3f}  {needed or '':9} {mark}"
+                    line = f"{label:28} {a:9.4f} {unit:5} {b:9.4f} {name:10} {a / b:5.3f}  {needed or '':9} {mark}"
                     print(line.rstrip(), flush=True)
 
 
