@@ -52,6 +52,7 @@ let package = Package(
     .target(name: "CNeedletailProto", linkerSettings: [.linkedLibrary("protobuf-c")]),
     .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
     .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
+    .systemLibrary(name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
     .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
 
     // Nouns without I/O.
@@ -192,10 +193,11 @@ let package = Package(
     .target(
       name: "NeedletailTraining",
       dependencies: [
-        "CNeedletailTraining", "COpenBLAS", "NeedletailCore", "NeedletailSystem", "NeedletailCrypto",
+        "CNeedletailTraining", "COpenBLAS", "CSQLite", "NeedletailCore", "NeedletailSystem", "NeedletailCrypto",
         "NeedletailBundle", "NeedletailEngine", "NeedletailCSV", "NeedletailYAML",
         .product(name: "Yams", package: "Yams"),
       ],
+      resources: [.embedInCode("Report/report.css")],
       swiftSettings: swiftSettings),
 
     // Argument parsing and wiring only.

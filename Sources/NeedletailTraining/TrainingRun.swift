@@ -6,10 +6,31 @@ internal import NeedletailEngine
 public struct TrainingRun {
   public let configuration: RunConfiguration
   private let observer: RunObserver
+  private let checkpointing: Checkpointing?
 
-  public init(_ configuration: RunConfiguration, observer: RunObserver = RunObserver()) {
+  /// Where and when a run saves the state of its training, for families that can.
+  public struct Checkpointing {
+    /// File of the state.
+    public var path: String
+    /// True goes on from the file.
+    public var isResuming: Bool
+    /// Whether the user asks the training to save its state and stop.
+    public var isStopping: () -> Bool
+
+    public init(path: String, isResuming: Bool, isStopping: @escaping () -> Bool) {
+      self.path = path
+      self.isResuming = isResuming
+      self.isStopping = isStopping
+    }
+  }
+
+  /// - Parameter checkpointing: nil saves nothing.
+  public init(
+    _ configuration: RunConfiguration, observer: RunObserver = RunObserver(), checkpointing: Checkpointing? = nil
+  ) {
     self.configuration = configuration
     self.observer = observer
+    self.checkpointing = checkpointing
   }
 
   /// Trains. Nothing is written.
@@ -22,10 +43,19 @@ public struct TrainingRun {
     observer.stage("reading \(fileCount == 1 ? "1 file" : "\(fileCount) files")")
     let data = try PreparedData(configuration)
     for warning in data.warnings { observer.warning(warning) }
+    try EvaluationSettings(configuration.document).check(data, configuration)
     observer.stage(
       "fitting \(configuration.family.name) on \(Figures.count(data.split.train.count)) rows × \(data.preprocessing.columns) columns"
     )
-    let fitted = try configuration.family.fit(data, configuration, progress: observer.epoch)
+    var history: [EpochReport] = []
+    var alarms = TrainingAlarms()
+    let checkpoints = try checkpoints(data)
+    let fitted = try configuration.family.fit(data, configuration, checkpoints: checkpoints) { report in
+      history.append(report)
+      observer.epoch(report)
+      for sentence in alarms.observe(report) { observer.warning(sentence) }
+    }
+    checkpoints?.remove()
     let fitSeconds = Double(Instant.now().microseconds(since: start)) / 1e6
 
     var builder = data.preprocessing.emptyGraph()
@@ -38,7 +68,25 @@ public struct TrainingRun {
     let fp32 = try evaluator.evaluate(graph)
     let (decision, chosen) = try evaluator.quantise(graph, fp32)
     observer.stage("recording golden samples and the drift baseline")
-    return try assemble(data, evaluator, fitted, decision, fp32: fp32, chosen: chosen, fitSeconds: fitSeconds)
+    var trained = try assemble(data, evaluator, fitted, decision, fp32: fp32, chosen: chosen, fitSeconds: fitSeconds)
+    trained.history = history
+    return trained
+  }
+
+  private func checkpoints(_ data: PreparedData) throws(TrainingError) -> Checkpoints? {
+    guard let checkpointing else { return nil }
+    guard configuration.family.usesCheckpoints else {
+      guard checkpointing.isResuming else { return nil }
+      let others = configuration.families.filter(\.usesCheckpoints).names.joined(separator: " or ")
+      throw .configuration(
+        configuration.location(of: "model.family"),
+        "--resume: expected a family that keeps checkpoints, such as \(others), found \(configuration.family.name)")
+    }
+    return try Checkpoints(
+      path: checkpointing.path, settings: configuration.document, dataSHA256: data.dataset.sha256,
+      isResuming: checkpointing.isResuming,
+      saveSeconds: configuration.document["training"]["checkpoint_seconds"].integer ?? 30,
+      isStopping: checkpointing.isStopping)
   }
 
   /// Records what a bundle says beside its graph: golden samples, drift baseline, metrics and lineage.
@@ -68,6 +116,9 @@ public struct TrainingRun {
     if !decision.int8Layers.isEmpty {
       for figure in fp32.test.figures { metrics["fp32.test.\(figure.name)"] = figure.value }
     }
+    let threshold = EvaluationSettings(configuration.document).threshold(
+      chosen.validation, targets: data.targets(data.split.validation))
+    if let threshold { metrics["threshold.\(threshold.metric.rawValue)"] = threshold.threshold }
     var importance = fitted.importance
     if !importance.isEmpty {
       observer.stage("measuring the importance of \(Figures.count(importance.count)) features")
@@ -82,7 +133,7 @@ public struct TrainingRun {
       metrics: metrics.filter { $0.value.isFinite }, lineage: lineage)
     return TrainedModel(
       configuration: configuration, contents: contents, data: data, fp32: fp32, chosen: chosen, decision: decision,
-      notes: fitted.notes, importance: importance, fitSeconds: fitSeconds)
+      threshold: threshold, notes: fitted.notes, importance: importance, fitSeconds: fitSeconds)
   }
 }
 
@@ -96,6 +147,10 @@ public struct TrainedModel {
   /// Report of the graph that the bundle holds.
   let chosen: EvaluationReport
   let decision: QuantisationGate.Decision
+  /// Threshold for the second of two classes, where the run file asks for one.
+  let threshold: ChosenThreshold?
+  /// Progress of the training, in order; empty for families without rounds or epochs.
+  public internal(set) var history: [EpochReport] = []
   /// Sentences of the family about its training.
   public let notes: [String]
   /// Use that the model makes of each feature; empty for families that do not tell.
@@ -105,6 +160,8 @@ public struct TrainedModel {
 
   /// `int8`, `fp32` or `mixed`.
   public var precision: String { chosen.compiled.plan.precision }
+  /// Median time of one row alone on the serving engine.
+  public var microsecondsPerRow: Double { chosen.microsecondsPerRow }
   public var testFigures: [Metrics.Figure] { chosen.test.figures }
   public var fp32TestFigures: [Metrics.Figure] { fp32.test.figures }
   public var quantisation: String { decision.reason }
@@ -123,14 +180,15 @@ public struct TrainedModel {
 extension ModelFamily {
   /// Brings the rows into the family's form and fits it.
   func fit(
-    _ data: PreparedData, _ configuration: RunConfiguration, progress: @escaping (EpochReport) -> Void
+    _ data: PreparedData, _ configuration: RunConfiguration, checkpoints: Checkpoints? = nil,
+    progress: @escaping (EpochReport) -> Void
   ) throws(TrainingError) -> any FittedModel {
     try fit(
       FitContext(
         task: data.task, classCount: data.labels.count, train: data.samples(data.split.train),
         validation: data.samples(usesValidationRows ? data.split.validation : []),
         model: configuration.document["model"], training: configuration.document["training"],
-        seed: configuration.seed, progress: progress))
+        seed: configuration.seed, checkpoints: checkpoints, progress: progress))
   }
 }
 
@@ -165,6 +223,8 @@ public struct TrainingError: Error, Equatable, Sendable, CustomStringConvertible
     case fit
     /// The place where the trained model is written or published.
     case output
+    /// The user stopped it.
+    case interrupted
   }
 
   public let kind: Kind
@@ -192,6 +252,7 @@ public struct TrainingError: Error, Equatable, Sendable, CustomStringConvertible
 
   static func fit(_ message: String) -> TrainingError { TrainingError(.fit, message) }
   static func output(_ message: String) -> TrainingError { TrainingError(.output, message) }
+  static func interrupted(_ message: String) -> TrainingError { TrainingError(.interrupted, message) }
 
   init(_ error: PlanError) { self.init(.fit, "compiling the trained model: \(error)") }
   init(_ error: ServingError) { self.init(.fit, "running the trained model: \(error.message)") }

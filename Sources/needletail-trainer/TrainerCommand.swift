@@ -1,5 +1,8 @@
 public import ArgumentParser
+import Dispatch
 import Foundation
+import Synchronization
+import Glibc
 public import NeedletailCSV
 import NeedletailBundle
 import NeedletailCore
@@ -20,7 +23,11 @@ struct TrainerCommand: ParsableCommand {
         needletail-trainer train run.yaml --set training.epochs=50 --publish store --key publisher.key
       """,
     version: needletailVersion,
-    subcommands: [InitCommand.self, TrainCommand.self, ImportCommand.self, PublishCommand.self])
+    subcommands: [
+      InitCommand.self, TrainCommand.self, EvaluateCommand.self, ReportCommand.self, RunsCommand.self,
+      ImportCommand.self,
+      PublishCommand.self,
+    ])
 }
 
 /// A mistake of the user: one clear line on stderr, and exit code 1.
@@ -42,7 +49,10 @@ extension ParsableCommand {
     do {
       try work()
     } catch {
-      throw UserError(error)
+      guard error.kind == .interrupted else { throw UserError(error) }
+      FileHandle.standardError.write(Data((error.message + "\n").utf8))
+      // What a shell says of a program that Ctrl-C ended.
+      throw ExitCode(130)
     }
   }
 }
@@ -52,8 +62,9 @@ struct TrainCommand: ParsableCommand {
     commandName: "train",
     abstract: "Trains the model a run file describes.",
     discussion: """
-      Writes model.ntb, metrics.json, predictions.csv (the model's answers for the test rows), test.csv (these \
-      rows, ready to be sent) and split.csv into the output directory.
+      Writes model.ntb, metrics.json, report.html, report.json, predictions.csv (the model's answers for the test \
+      rows), test.csv (these rows, ready to be sent) and split.csv into the output directory, and remembers the run: \
+      needletail-trainer runs list.
       """)
 
   @Argument(help: ArgumentHelp("The run file, YAML.", valueName: "run.yaml"))
@@ -66,6 +77,12 @@ struct TrainCommand: ParsableCommand {
   var output: String?
 
   @OptionGroup var bundleOptions: BundleOptions
+
+  @Option(
+    help: ArgumentHelp(
+      "Goes on with a training that was stopped: its output directory, or its number. Data and settings must be the same.",
+      valueName: "run"))
+  var resume: String?
 
   @Flag(help: "Prints the run file with --set and all defaults merged in, and stops.")
   var printConfig = false
@@ -82,15 +99,45 @@ struct TrainCommand: ParsableCommand {
     // A key or version that is wrong should show before an hour of training, not after.
     let (keys, version) = try bundleOptions.resolve(for: configuration.model)
 
+    let files = RunFiles(directory: try directory(configuration))
+    try files.prepare()
     let console = Console(isSilent: !bundleOptions.showsProgress)
-    let trained = try TrainingRun(configuration, observer: console.observer).run()
-    console.finish()
-    let bundle = try trained.encode(version: version, signing: keys)
-    let files = RunFiles(directory: output ?? "\(configuration.model).out")
-    var metrics = trained.metrics(version: version, bundleBytes: bundle.count)
-    try files.write(trained, bundle: bundle, metrics: metrics)
+    var observer = console.observer
+    let recorder = try RunRecorder(configuration, files: files, warning: observer.warning)
+    let showEpoch = observer.epoch
+    observer.epoch = { report in
+      recorder.add(report)
+      showEpoch(report)
+    }
+    let checkpoint = files.directory + "/" + Checkpoints.fileName
+    let interruption = Interruption(savesState: configuration.family.usesCheckpoints, atOnce: recorder.interruption)
+    let trained: TrainedModel
+    let bundle: [UInt8]
+    var metrics: Document
+    do throws(TrainingError) {
+      trained = try TrainingRun(
+        configuration, observer: observer,
+        checkpointing: .init(
+          path: checkpoint, isResuming: resume != nil, isStopping: { interruption.isAsked })
+      ).run()
+      bundle = try trained.encode(version: version, signing: keys)
+      metrics = trained.metrics(version: version, bundleBytes: bundle.count)
+      let wantsReport = configuration.document["evaluation"]["report"].flag ?? true
+      let report = wantsReport ? try trained.report(metrics: metrics, observer: observer) : nil
+      console.finish()
+      try files.write(trained, bundle: bundle, metrics: metrics, report: report)
+    } catch {
+      console.finish()
+      recorder.finish(error.kind == .interrupted ? .interrupted : .failed, error.message)
+      guard error.kind == .interrupted else { throw error }
+      throw TrainingError(
+        .interrupted, "\(error.message); to go on: needletail-trainer train \(file) --resume \(files.directory)")
+    }
+    recorder.finish(trained, files: files, version: version, bundleBytes: bundle.count)
 
     var paths = [(label: "bundle", path: files.bundlePath + (keys.isEmpty ? " (unsigned)" : ""))]
+    if let run = recorder.run { paths.append((label: "run", path: "\(run)")) }
+    if let page = recorder.export() { paths.append((label: "MLflow", path: page)) }
     if let path = try bundleOptions.publish(bundle, model: configuration.model, version: version) {
       paths.append((label: "published", path: path))
       metrics = metrics.adding("published", .text(path))
@@ -104,8 +151,59 @@ struct TrainCommand: ParsableCommand {
   }
 }
 
+extension TrainCommand {
+  /// Where the run's files go: the directory of the run that is gone on with, unless another is named.
+  fileprivate func directory(_ configuration: RunConfiguration) throws(TrainingError) -> String {
+    guard let resume else { return output ?? "\(configuration.model).out" }
+    var directory = resume
+    if let number = Int(resume), !FileManager.default.fileExists(atPath: resume) {
+      let path = configuration.document["tracking"]["path"].text.map(configuration.path(of:))
+      directory = try StoreOptions.open(path).run(number).directory
+    }
+    guard output == nil || output == directory else {
+      throw TrainingError(
+        .output, "--output: expected none beside --resume, which writes where it goes on, found \(output ?? "")")
+    }
+    return directory
+  }
+}
+
+/// What Ctrl-C does to a training. The first one lets a family that saves its state do so at the end of the epoch; the
+/// second one, and the first one of other families, ends the program at once with exit code 130.
+final class Interruption: Sendable {
+  private let asked = Atomic<Bool>(false)
+  /// Runs on a thread of its own, so that a family that never looks up can be ended too.
+  private nonisolated(unsafe) let source: any DispatchSourceSignal
+
+  var isAsked: Bool { asked.load(ordering: .relaxed) }
+
+  /// - Parameter atOnce: writes down that the run was ended, from another thread than the one that trains.
+  init(savesState: Bool, atOnce: @escaping @Sendable () -> Void) {
+    // The signal must not end the program before the source hears of it.
+    signal(SIGINT, SIG_IGN)
+    source = DispatchSource.makeSignalSource(signal: SIGINT, queue: .global())
+    source.setEventHandler { [weak self] in
+      let isFirst = self?.asked.exchange(true, ordering: .relaxed) == false
+      if savesState, isFirst {
+        FileHandle.standardError.write(
+          Data("\nsaving the state at the end of the epoch; Ctrl-C again ends at once\n".utf8))
+        return
+      }
+      atOnce()
+      // Exit handlers are for a program whose other threads are at rest.
+      _exit(130)
+    }
+    source.resume()
+  }
+
+  deinit {
+    source.cancel()
+    signal(SIGINT, SIG_DFL)
+  }
+}
+
 /// Shows a run's progress on stderr, so that stdout holds nothing but its result. Only the main thread uses it.
-private final class Console {
+final class Console {
   private let isSilent: Bool
   private let terminal = Terminal(descriptor: 2)
   private var progress: ProgressDisplay?

@@ -10,42 +10,12 @@ import sys
 import urllib.error
 import urllib.request
 
-from chromium import Chromium
+from chromium import CONTRAST, Chromium
 
 admin, work, pictures, server_pid = sys.argv[1], *map(pathlib.Path, sys.argv[2:4]), int(sys.argv[4])
 failures = []
 
 HOSTILE = ["<img src=x onerror=alert(1)>.ntb", '"><script>alert(2)']
-
-# Contrast of every text with its background: WCAG 2.2, 1.4.3.
-CONTRAST = """
-(() => {
-  const parse = (text) => {
-    const n = text.match(/[\\d.]+/g).map(Number);
-    return { rgb: n.slice(0, 3), a: n[3] ?? 1 };
-  };
-  const luminance = (rgb) => {
-    const [r, g, b] = rgb.map((v) => { v /= 255; return v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; });
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  };
-  const behind = (element) => {
-    for (; element; element = element.parentElement) {
-      const colour = parse(getComputedStyle(element).backgroundColor);
-      if (colour.a === 1) return colour.rgb;
-    }
-    return [255, 255, 255];
-  };
-  const poor = [];
-  for (const element of document.body.querySelectorAll("*")) {
-    const says = [...element.childNodes].some((n) => n.nodeType === 3 && n.data.trim());
-    if (!says || element.closest(".unseen, .skip") || !element.checkVisibility()) continue;
-    const a = luminance(parse(getComputedStyle(element).color).rgb), b = luminance(behind(element));
-    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-    if (ratio < 4.5) poor.push(`${element.tagName}.${element.className} ${ratio.toFixed(2)}`);
-  }
-  return [...new Set(poor)];
-})()
-"""
 
 
 def expect(holds, what):

@@ -61,6 +61,7 @@ public struct RunConfiguration: Sendable {
   public let document: Document
   private let locations: [String: String]
   private let file: String
+  private let directory: String
 
   /// Reads a run file, lays the `--set`s over it, and fills in the family's and the product's defaults.
   ///
@@ -103,6 +104,7 @@ public struct RunConfiguration: Sendable {
       throw TrainingError(.configuration, error.description)
     }
     self.file = file
+    self.directory = directory
     let place = { @Sendable [locations] (setting: String) in Self.location(of: setting, in: locations, file: file) }
 
     request = Self.request(document, directory: directory, location: place)
@@ -135,6 +137,9 @@ public struct RunConfiguration: Sendable {
     }
     try checkConstants()
   }
+
+  /// Path of a file that the run file names: relative ones start from its directory.
+  public func path(of name: String) -> String { name.hasPrefix("/") ? name : directory + "/" + name }
 
   /// Place where the user set this, or of the nearest section around it: `run.yaml:12`.
   public func location(of setting: String) -> String { Self.location(of: setting, in: locations, file: file) }
@@ -250,6 +255,8 @@ enum RunSettings {
         "Becomes part of the model: the server runs the same."),
       Setting("model", .section([familySetting] + family.modelSettings), "The model family and its shape."),
       Setting("training", .section([seed] + family.trainingSettings), "How it learns."),
+      Setting("evaluation", .section(evaluation), "What the report says beside its usual figures."),
+      Setting("tracking", .section(tracking), "Where the run is remembered."),
       Setting("quantisation", .section(quantisation), "Smaller and faster weights, if the metric allows."),
       Setting("publish", .section(publish), "The name it is served under."),
     ]

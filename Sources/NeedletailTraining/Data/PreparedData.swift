@@ -227,6 +227,15 @@ public struct RandomSource: RandomNumberGenerator, Sendable {
     self.init(seed: seed ^ hash)
   }
 
+  /// The state of another generator, from ``words``.
+  init(words: [UInt64]) {
+    precondition(words.count == 4)
+    state = (words[0], words[1], words[2], words[3])
+  }
+
+  /// The whole state.
+  var words: [UInt64] { [state.0, state.1, state.2, state.3] }
+
   public mutating func next() -> UInt64 {
     let result = Self.rotate(state.1 &* 5, 7) &* 9
     let shifted = state.1 << 17

@@ -267,23 +267,33 @@ struct RowRunner {
   ///
   /// - Parameter rows: taken in turns; 0 is returned without any.
   func microsecondsPerRow(_ rows: [[Cell]], repetitions: Int = 2000) throws(TrainingError) -> Double {
-    guard !rows.isEmpty else { return 0 }
+    try rows.isEmpty ? 0 : microseconds(batch: 1, rows, repetitions: repetitions)
+  }
+
+  /// Median time of so many rows together, binding and running, in microseconds.
+  ///
+  /// - Parameter rows: taken in turns.
+  /// - Precondition: there is a row, and the batch is within what the plan takes.
+  func microseconds(batch: Int, _ rows: [[Cell]], repetitions: Int) throws(TrainingError) -> Double {
     let plan = model.plan
     let workspace = try workspace()
     var times: [UInt64] = []
     times.reserveCapacity(repetitions)
-    for repetition in 0..<(repetitions + 100) {
-      let cells = rows[repetition % rows.count]
+    // The first ones fill the caches.
+    let warming = max(2, 100 / batch)
+    for repetition in 0..<(repetitions + warming) {
       let before = Instant.now()
       do throws(ServingError) {
-        try model.binder.bind(cells, into: workspace.input)
+        for row in 0..<batch {
+          let cells = rows[(repetition * batch + row) % rows.count]
+          try model.binder.bind(cells, row: row, into: workspace.input + row * plan.inputItemBytes)
+        }
       } catch {
         throw TrainingError(error)
       }
-      plan.run(workspace, rows: 1)
+      plan.run(workspace, rows: batch)
       let after = Instant.now()
-      // The first hundred fill the caches.
-      if repetition >= 100 { times.append(after.nanoseconds - before.nanoseconds) }
+      if repetition >= warming { times.append(after.nanoseconds - before.nanoseconds) }
     }
     times.sort()
     return Double(times[times.count / 2]) / 1000

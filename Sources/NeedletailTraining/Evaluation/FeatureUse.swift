@@ -105,11 +105,15 @@ struct FeatureUse {
 }
 
 extension FeatureUse {
-  /// - Parameters:
-  ///   - report: the model, and the definition with its trees.
-  ///   - rows: held-out ones, of which a sample is taken.
   init(_ report: EvaluationReport, rows: [[Cell]], targets: [Double], seed: UInt64) {
-    let features = max(1, report.definition.schema.features.count)
+    self.init(report.compiled, report.definition, rows: rows, targets: targets, seed: seed)
+  }
+
+  /// - Parameters:
+  ///   - model: the compiled one of the definition with its trees.
+  ///   - rows: held-out ones, of which a sample is taken.
+  init(_ model: CompiledModel, _ definition: ModelDefinition, rows: [[Cell]], targets: [Double], seed: UInt64) {
+    let features = max(1, definition.schema.features.count)
     let count = max(1, min(Self.rowsMax, Self.cellsMax / (features * features * Self.repeats)))
     var order = Array(rows.indices)
     if rows.count > count {
@@ -118,7 +122,7 @@ extension FeatureUse {
     }
     let chosen = order.prefix(count)
     self.init(
-      model: report.compiled, definition: report.definition, rows: chosen.map { rows[$0] },
-      targets: chosen.map { targets[$0] }, seed: seed)
+      model: model, definition: definition, rows: chosen.map { rows[$0] }, targets: chosen.map { targets[$0] },
+      seed: seed)
   }
 }

@@ -24,6 +24,8 @@ public protocol ModelFamily<Input>: Sendable {
   var usesValidationRows: Bool { get }
   /// True where rows may have weights. Default: false, and a run file with `target.weight` is refused.
   var usesWeights: Bool { get }
+  /// True where the family saves its state for ``FitContext/checkpoints`` and goes on from it. Default: false.
+  var usesCheckpoints: Bool { get }
   /// True where int8 weights make the model faster. Default: false, as for a model of one layer.
   var gainsFromInt8: Bool { get }
   /// Keys under `model` with their defaults and bounds. Default: none.
@@ -41,6 +43,7 @@ extension ModelFamily {
   public var preprocessing: PreprocessingRequest { Input.preprocessing }
   public var usesValidationRows: Bool { false }
   public var usesWeights: Bool { false }
+  public var usesCheckpoints: Bool { false }
   public var gainsFromInt8: Bool { false }
   public var modelSettings: [Setting] { [] }
   public var trainingSettings: [Setting] { [] }
@@ -97,10 +100,13 @@ public struct FitContext<Input: TrainingInput> {
   public var seed: UInt64
   /// Closure that is called after every epoch, on the thread that trains.
   public var progress: (EpochReport) -> Void
+  /// Place where the state is kept; nil: the training is neither saved nor stopped.
+  public var checkpoints: Checkpoints?
 
   public init(
     task: ModelGraph.Task, classCount: Int, train: Samples<Input>, validation: Samples<Input>, model: Document,
-    training: Document, seed: UInt64, progress: @escaping (EpochReport) -> Void = { _ in }
+    training: Document, seed: UInt64, checkpoints: Checkpoints? = nil,
+    progress: @escaping (EpochReport) -> Void = { _ in }
   ) {
     self.task = task
     self.classCount = classCount
@@ -109,6 +115,7 @@ public struct FitContext<Input: TrainingInput> {
     self.model = model
     self.training = training
     self.seed = seed
+    self.checkpoints = checkpoints
     self.progress = progress
   }
 }
@@ -118,7 +125,7 @@ public struct EpochReport: Sendable {
   /// Number of the epoch, from 1.
   public var epoch: Int
   public var epochCount: Int
-  /// Mean over the epoch's training rows.
+  /// Mean over the epoch's training rows; NaN for families that do not measure it.
   public var loss: Double
   /// Mean over the validation rows; nil without any.
   public var validationLoss: Double?
@@ -128,6 +135,10 @@ public struct EpochReport: Sendable {
   /// Epoch with the smallest validation loss so far, and its metric; 0 and nil without validation rows.
   public var bestEpoch: Int
   public var bestMetric: Double?
+  /// Name of what is counted, such as `round` of boosted trees.
+  public var stepName = "epoch"
+  /// Size of the first layer's gradients beside those of the last layer; nil for models without layers.
+  public var firstLayerShare: Double?
 }
 
 /// The model families by name, in the order in which messages list them.

@@ -165,7 +165,8 @@ private struct Forest {
     let replaces = context.training["bootstrap"].flag ?? true
     let isUsed = [Bool](repeating: true, count: table.columns.count)
     var trees: [GrownTree] = []
-    for _ in 0..<treeCount {
+    let reportEvery = max(1, treeCount / 100)
+    for number in 1...max(treeCount, 1) {
       let units = slopes()
       let job = nt_boost_round_job(
         gradients: gradients.start, hessians: hessians.start, rows: count, row_bits: table.rowBits,
@@ -180,6 +181,11 @@ private struct Forest {
         hessianUnit: units.hessian, isUsed: isUsed, rowCount: drawn, scores: nil, renewed: nil,
         shares: bias.isEmpty ? (context.train.targets, weights, context.classCount) : nil)
       trees.append(grower.grow(target, &random))
+      if number % reportEvery == 0 || number == treeCount {
+        context.progress(
+          EpochReport(
+            epoch: number, epochCount: treeCount, loss: .nan, metricName: "", bestEpoch: 0, stepName: "tree"))
+      }
     }
     return trees
   }

@@ -67,7 +67,7 @@ package struct SampleRows {
   }
 
   /// A field that is no missing word without quotes.
-  private static func cell(
+  static func cell(
     _ text: String?, _ feature: Feature, _ rules: ValueRules
   ) throws(TrainingError) -> Cell {
     guard let text else { throw .importing("expected text in UTF-8, found other bytes") }

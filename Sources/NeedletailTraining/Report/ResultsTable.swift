@@ -90,7 +90,7 @@ enum Figures {
 ///
 /// It writes nothing itself: reports and times go in, text to write comes out.
 public struct ProgressDisplay {
-  private let terminal: Terminal
+  let terminal: Terminal
   private let start: Instant
   private var lastShown: Instant?
   private var isLineOpen = false
@@ -111,7 +111,9 @@ public struct ProgressDisplay {
     if let lastShown, !isEdge, now.microseconds(since: lastShown) < interval { return nil }
     lastShown = now
     let seconds = Double(now.microseconds(since: start)) / 1e6
-    let left = seconds / Double(report.epoch) * Double(report.epochCount - report.epoch)
+    // The first step often warms up what the others find warm, and says nothing of them yet.
+    let left =
+      report.epoch > 1 ? seconds / Double(report.epoch) * Double(max(report.epochCount - report.epoch, 0)) : .nan
     guard terminal.isInteractive else { return Self.facts(report, left: left) + "\n" }
     isLineOpen = true
     return "\r\u{1B}[2K" + barLine(report, left: left)
@@ -126,15 +128,16 @@ public struct ProgressDisplay {
   private static func facts(_ report: EpochReport, left: Double) -> String {
     let digits = String(report.epochCount).count
     let epoch = String(report.epoch)
-    var text = "epoch " + String(repeating: " ", count: max(0, digits - epoch.count)) + epoch + "/\(report.epochCount)"
-    text += "  loss \(Figures.fixed(report.loss, 4))"
+    var text = "\(report.stepName) " + String(repeating: " ", count: max(0, digits - epoch.count)) + epoch
+    text += "/\(report.epochCount)"
+    if !report.loss.isNaN { text += "  loss \(Figures.fixed(report.loss, 4))" }
     if let metric = report.validationMetric {
       text += "  \(report.metricName) \(Figures.fixed(metric, 4))"
     }
     if let best = report.bestMetric {
       text += "  best \(Figures.fixed(best, 4)) at \(report.bestEpoch)"
     }
-    return text + "  ETA \(Figures.duration(left))"
+    return left.isNaN ? text : text + "  ETA \(Figures.duration(left))"
   }
 
   private func barLine(_ report: EpochReport, left: Double) -> String {
@@ -162,7 +165,7 @@ public struct ProgressDisplay {
 
 /// Table that a run ends with, for people.
 public struct ResultsTable {
-  private let terminal: Terminal
+  let terminal: Terminal
 
   public init(terminal: Terminal) { self.terminal = terminal }
 

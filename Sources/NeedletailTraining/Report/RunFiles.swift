@@ -1,4 +1,5 @@
 internal import Foundation
+internal import Glibc
 internal import NeedletailBundle
 public import NeedletailCore
 internal import NeedletailEngine
@@ -11,14 +12,12 @@ public struct RunFiles {
   public init(directory: String) { self.directory = directory }
 
   public var bundlePath: String { directory + "/model.ntb" }
+  public var absolutePath: String { URL(fileURLWithPath: directory).standardizedFileURL.path }
 
-  /// Writes `model.ntb`, `metrics.json`, `predictions.csv`, `test.csv` and `split.csv`.
+  /// Makes the directory, so that one which cannot be written shows before an hour of training.
   ///
-  /// - Parameters:
-  ///   - bundle: bytes of the bundle, from ``TrainedModel/encode(version:signing:)``.
-  ///   - metrics: figures of the run, from ``TrainedModel/metrics(version:bundleBytes:)``.
   /// - Throws: `TrainingError` of kind `output`.
-  public func write(_ trained: TrainedModel, bundle: [UInt8], metrics: Document) throws(TrainingError) {
+  public func prepare() throws(TrainingError) {
     // Parents are made too. Where that fails, another try tells the kernel's reason.
     try? FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
     do throws(SystemError) {
@@ -26,11 +25,45 @@ public struct RunFiles {
     } catch {
       throw .output("\(directory): expected a directory to write into, found: \(error)")
     }
+    guard access(directory, W_OK | X_OK) == 0 else {
+      throw .output("\(directory): expected a directory to write into, found: \(SystemError("access \(directory)"))")
+    }
+  }
+
+  /// Writes `model.ntb`, `metrics.json`, `predictions.csv`, `test.csv` and `split.csv`, and with a report `report.json`,
+  /// `report.html` and `model-card.md`.
+  ///
+  /// - Parameters:
+  ///   - bundle: bytes of the bundle, from ``TrainedModel/encode(version:signing:)``.
+  ///   - metrics: figures of the run, from ``TrainedModel/metrics(version:bundleBytes:)``.
+  ///   - report: what ``TrainedModel/report(metrics:more:observer:)`` says; nil: none.
+  /// - Throws: `TrainingError` of kind `output`.
+  public func write(
+    _ trained: TrainedModel, bundle: [UInt8], metrics: Document, report: Document? = nil
+  ) throws(TrainingError) {
+    try prepare()
     try write(bundle, to: "model.ntb")
     try write(Array(metrics.json.utf8), to: "metrics.json")
     try write(Array(trained.predictionsCSV.utf8), to: "predictions.csv")
     try write(Array(trained.testCSV.utf8), to: "test.csv")
     try write(Array(trained.splitCSV.utf8), to: "split.csv")
+    guard let report else { return }
+    try write(Array(report.json.utf8), to: "report.json")
+    try write(Array(ReportPage(report).html.utf8), to: "report.html")
+    try write(Array(ModelCard(report).markdown.utf8), to: "model-card.md")
+  }
+
+  /// The files that are there, by name.
+  public var artifacts: [RunArtifact] {
+    let names = [
+      "metrics.json", "model-card.md", "model.ntb", "predictions.csv", "report.html", "report.json", "split.csv",
+      "test.csv",
+    ]
+    return names.compactMap { name in
+      let path = URL(fileURLWithPath: directory + "/" + name).standardizedFileURL.path
+      guard let bytes = try? FileManager.default.attributesOfItem(atPath: path)[.size] as? Int else { return nil }
+      return RunArtifact(name: name, path: path, bytes: bytes)
+    }
   }
 
   private func write(_ bytes: [UInt8], to name: String) throws(TrainingError) {
@@ -160,7 +193,7 @@ extension TrainedModel {
 }
 
 extension FeatureImportance {
-  fileprivate var document: Document {
+  var document: Document {
     .section([
       .init("feature", .text(name)), .init("gain_share", .number(gainShare)), .init("splits", .integer(splits)),
       .init("permutation", (permutation?.mean).map { .number($0) } ?? .null),

@@ -123,7 +123,7 @@ struct Boosting {
           EpochReport(
             epoch: iteration, epochCount: settings.treesMax, loss: trainingLoss, validationLoss: validation?.loss,
             validationMetric: validation?.metric, metricName: loss.metricName,
-            bestEpoch: best.count, bestMetric: best.metric))
+            bestEpoch: best.count, bestMetric: best.metric, stepName: "round"))
       }
       if stops {
         note = "stopped early after \(iteration) rounds"

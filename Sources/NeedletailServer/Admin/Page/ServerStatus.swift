@@ -1,3 +1,4 @@
+internal import FoundationEssentials
 internal import NeedletailCore
 internal import NeedletailModels
 internal import NeedletailWire
@@ -106,5 +107,23 @@ extension ServerStatusJSON.Rollout {
       Quarantined(
         version: $0.version.number, cause: $0.cause.rawValue, reason: $0.reason, sinceMs: $0.sinceMilliseconds)
     }
+  }
+}
+
+/// A point in time as the page shows it, in UTC.
+struct PageTime {
+  /// `2026-11-21T11:30:00Z`.
+  let timestamp: String
+
+  init(milliseconds: UInt64) {
+    timestamp = Date(timeIntervalSince1970: Double(milliseconds) / 1000).formatted(.iso8601)
+  }
+
+  /// `11:30:00`.
+  var clock: String { String(timestamp.dropLast().suffix(8)) }
+
+  /// Writes a text whose tooltip is the whole time.
+  func write(_ text: String, _ html: inout HTMLWriter) {
+    html.element("time", ["datetime": timestamp, "title": timestamp], text)
   }
 }

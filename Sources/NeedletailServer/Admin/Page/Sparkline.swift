@@ -1,3 +1,5 @@
+internal import NeedletailCore
+
 /// A small curve of the last minute, drawn as SVG. Figures stand beside it as text; the curve only shows how they changed.
 struct Sparkline {
   /// Oldest first; nil where there is nothing to draw.

@@ -1,13 +1,13 @@
-internal import FoundationEssentials
-
 /// Builds HTML from our own tags and foreign text: text and attribute values are always escaped.
-struct HTMLWriter {
-  typealias Attributes = KeyValuePairs<StaticString, String>
+public struct HTMLWriter: Sendable {
+  public typealias Attributes = KeyValuePairs<StaticString, String>
 
-  private(set) var html = ""
+  public private(set) var html = ""
+
+  public init() {}
 
   /// An element with content.
-  mutating func element(
+  public mutating func element(
     _ tag: StaticString, _ attributes: Attributes = [:], _ content: (inout HTMLWriter) -> Void
   ) {
     open(tag, attributes)
@@ -16,14 +16,17 @@ struct HTMLWriter {
   }
 
   /// An element that holds text.
-  mutating func element(_ tag: StaticString, _ attributes: Attributes = [:], _ text: String) {
+  public mutating func element(_ tag: StaticString, _ attributes: Attributes = [:], _ text: String) {
     element(tag, attributes) { $0.text(text) }
   }
 
   /// An element without content: `<meta …>`.
-  mutating func void(_ tag: StaticString, _ attributes: Attributes = [:]) { open(tag, attributes) }
+  public mutating func void(_ tag: StaticString, _ attributes: Attributes = [:]) { open(tag, attributes) }
 
-  mutating func text(_ text: String) { html += Self.escaped(text) }
+  public mutating func text(_ text: String) { html += Self.escaped(text) }
+
+  /// Markup or a style sheet of our own, which goes in as it is.
+  public mutating func trusted(_ markup: String) { html += markup }
 
   private mutating func open(_ tag: StaticString, _ attributes: Attributes) {
     html += "<\(tag)"
@@ -33,7 +36,7 @@ struct HTMLWriter {
 
   /// Text that is safe between tags and between double quotes. Characters that would change the order or the look of the
   /// text around them, controls and bidirectional overrides, are shown as U+FFFD.
-  static func escaped(_ text: String) -> String {
+  public static func escaped(_ text: String) -> String {
     var result = ""
     result.reserveCapacity(text.utf8.count)
     for scalar in text.unicodeScalars {
@@ -51,23 +54,5 @@ struct HTMLWriter {
       }
     }
     return result
-  }
-}
-
-/// A point in time as the page shows it, in UTC.
-struct PageTime {
-  /// `2026-11-21T11:30:00Z`.
-  let timestamp: String
-
-  init(milliseconds: UInt64) {
-    timestamp = Date(timeIntervalSince1970: Double(milliseconds) / 1000).formatted(.iso8601)
-  }
-
-  /// `11:30:00`.
-  var clock: String { String(timestamp.dropLast().suffix(8)) }
-
-  /// Writes a text whose tooltip is the whole time.
-  func write(_ text: String, _ html: inout HTMLWriter) {
-    html.element("time", ["datetime": timestamp, "title": timestamp], text)
   }
 }

@@ -1,0 +1,348 @@
+internal import Glibc
+internal import NeedletailCore
+internal import NeedletailEngine
+
+/// Epochs over mini-batches. The validation rows decide which weights are kept, and when to stop.
+struct TrainingLoop {
+  private let network: Network
+  private let context: FitContext<Matrix>
+  private let epochs: Int
+  private let batchRows: Int
+  private var schedule: LearningRate
+  private let clip: Double
+  private let patience: Int
+  private let dropout: Float
+  private var optimiser: Optimiser
+  private var order: [Int]
+  private var shuffler: RandomSource
+  private var dropper: RandomSource?
+  private var best: Best
+  /// Reports of the epochs so far, which a checkpoint keeps.
+  private var reports: [EpochReport] = []
+  private let trainTargets: [Double]
+  private let validationTargets: [Double]
+  private var batchTargets: [Double]
+
+  /// The epoch with the smallest validation loss so far.
+  private struct Best {
+    let parameters: FloatBuffer
+    var loss = Double.infinity
+    var metric: Double?
+    var epoch = 0
+  }
+
+  init(network: Network, context: FitContext<Matrix>, scale: TargetScale) {
+    let training = context.training
+    self.network = network
+    self.context = context
+    epochs = training["epochs"].integer ?? 100
+    batchRows = min(training["batch_size"].integer ?? 32, context.train.count)
+    schedule = LearningRate(training, epochs: epochs)
+    clip = training["gradient_clip"].number ?? 0
+    patience = training["patience"].integer ?? 0
+    dropout = Float(context.model["dropout"].number ?? 0)
+    optimiser = Optimiser(
+      rule: Optimiser.Rule(rawValue: training["optimiser"].text ?? "") ?? .adamw,
+      momentum: Float(training["momentum"].number ?? 0), weightDecay: Float(training["weight_decay"].number ?? 0),
+      parameterCount: network.parameters.count)
+    order = Array(0..<context.train.count)
+    shuffler = RandomSource(seed: context.seed, purpose: "batches")
+    dropper = RandomSource(seed: context.seed, purpose: "dropout")
+    best = Best(parameters: FloatBuffer(count: network.parameters.count))
+    trainTargets = context.train.targets.map { ($0 - scale.offset) / scale.scale }
+    validationTargets = context.validation.targets.map { ($0 - scale.offset) / scale.scale }
+    batchTargets = [Double](repeating: 0, count: max(batchRows, network.batchRowsMax))
+  }
+
+  /// Trains the network, which then holds the weights with the smallest validation loss.
+  ///
+  /// - Returns: what happened, for people.
+  /// - Throws: `TrainingError` where the loss or a gradient is not finite, or the user stops the training.
+  mutating func run() throws(TrainingError) -> String {
+    if let state = context.checkpoints?.resumed { try resume(state) }
+    let first = reports.count + 1
+    for report in reports { context.progress(report) }
+    if first <= epochs {
+      for epoch in first...epochs {
+        try run(epoch)
+        if patience > 0, epoch - best.epoch >= patience {
+          network.parameters.copy(from: best.parameters)
+          return "stopped early at epoch \(epoch), best was \(best.epoch)"
+        }
+        try keep(epoch)
+      }
+    }
+    if best.epoch > 0 { network.parameters.copy(from: best.parameters) }
+    return best.epoch > 0 ? "\(epochs) epochs, best was \(best.epoch)" : "\(epochs) epochs"
+  }
+
+  private mutating func run(_ epoch: Int) throws(TrainingError) {
+    let loss = try runEpoch(epoch)
+    let validation = validate()
+    if let validation {
+      guard validation.loss.isFinite else { throw diverged("the validation loss", validation.loss, epoch) }
+      schedule.observe(validation.loss)
+      if validation.loss < best.loss {
+        best.loss = validation.loss
+        best.metric = validation.metric
+        best.epoch = epoch
+        best.parameters.copy(from: network.parameters)
+      }
+    }
+    var report = EpochReport(
+      epoch: epoch, epochCount: epochs, loss: loss, validationLoss: validation?.loss,
+      validationMetric: validation?.metric, metricName: network.isRegression ? "R²" : "accuracy",
+      bestEpoch: best.epoch, bestMetric: best.metric)
+    report.firstLayerShare = firstLayerShare
+    reports.append(report)
+    context.progress(report)
+  }
+
+  /// Size of the first layer's gradients of the last batch beside those of the last layer: the root of their mean square.
+  private var firstLayerShare: Double? {
+    guard let first = network.layers.first, let last = network.layers.last, network.layers.count > 1 else { return nil }
+    func size(_ layer: Network.Layer) -> Double {
+      let count = layer.inputs * layer.outputs
+      let squares = (0..<count).reduce(0.0) { sum, index in
+        let gradient = Double(network.gradient.start[layer.weights + index])
+        return sum + gradient * gradient
+      }
+      return (squares / Double(count)).squareRoot()
+    }
+    let divisor = size(last)
+    // Nothing can be said of a loss that is as good as 0.
+    return divisor > 1e-12 ? size(first) / divisor : nil
+  }
+
+  private mutating func runEpoch(_ epoch: Int) throws(TrainingError) -> Double {
+    shuffler.shuffle(&order)
+    let batches = (order.count + batchRows - 1) / batchRows
+    var total = 0.0
+    var start = 0
+    var batch = 0
+    while start < order.count {
+      let rows = min(batchRows, order.count - start)
+      batch += 1
+      gather(context.train.inputs, trainTargets, order[start..<(start + rows)])
+      network.forward(rows: rows, dropout: dropout, random: &dropper)
+      let loss = network.loss(targets: batchTargets, rows: rows).sum
+      guard loss.isFinite else { throw diverged("the loss", loss, epoch, batch: batch) }
+      network.backward(rows: rows, dropout: dropout)
+      try clipGradient(epoch, batch)
+      let rate = schedule.rate(epoch: epoch, part: Double(batch) / Double(batches))
+      optimiser.update(network, learningRate: Float(rate))
+      total += loss
+      start += rows
+    }
+    return total / Double(order.count)
+  }
+
+  /// Copies rows into the network's batch.
+  private mutating func gather(_ inputs: Matrix, _ targets: [Double], _ rows: ArraySlice<Int>) {
+    let columns = inputs.columns
+    let destination = network.input
+    inputs.elements.withUnsafeBufferPointer { source in
+      guard let base = source.baseAddress else { return }
+      for (position, row) in rows.enumerated() {
+        (destination + position * columns).update(from: base + row * columns, count: columns)
+      }
+    }
+    for (position, row) in rows.enumerated() { batchTargets[position] = targets[row] }
+  }
+
+  /// Scales the gradient down to the largest norm allowed.
+  private func clipGradient(_ epoch: Int, _ batch: Int) throws(TrainingError) {
+    let gradient = network.gradient
+    var squares = 0.0
+    for i in 0..<gradient.count { squares += Double(gradient.start[i] * gradient.start[i]) }
+    let norm = squares.squareRoot()
+    guard norm.isFinite else { throw diverged("the gradient", norm, epoch, batch: batch) }
+    guard clip > 0, norm > clip else { return }
+    let factor = Float(clip / norm)
+    for i in 0..<gradient.count { gradient.start[i] *= factor }
+  }
+
+  /// Loss and accuracy (or R²) on the validation rows; nil without validation rows.
+  private mutating func validate() -> (loss: Double, metric: Double)? {
+    let count = validationTargets.count
+    guard count > 0 else { return nil }
+    var sum = 0.0
+    var correct = 0
+    var none: RandomSource?
+    var start = 0
+    let all = Array(0..<count)
+    while start < count {
+      let rows = min(network.batchRowsMax, count - start)
+      gather(context.validation.inputs, validationTargets, all[start..<(start + rows)])
+      network.forward(rows: rows, random: &none)
+      let part = network.loss(targets: batchTargets, rows: rows)
+      sum += part.sum
+      correct += part.correct
+      start += rows
+    }
+    let loss = sum / Double(count)
+    guard network.isRegression else { return (loss, Double(correct) / Double(count)) }
+    let mean = validationTargets.reduce(0, +) / Double(count)
+    let spread = validationTargets.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(count)
+    return (loss, spread > 0 ? 1 - loss / spread : 0)
+  }
+
+  private func diverged(_ what: String, _ value: Double, _ epoch: Int, batch: Int? = nil) -> TrainingError {
+    let place = batch.map { ", batch \($0)" } ?? ""
+    return .fit(
+      "epoch \(epoch)\(place): expected \(what) to be finite, found \(value); "
+        + "lower training.learning_rate (now \(Figures.short(schedule.highest))) or set training.gradient_clip")
+  }
+
+  // MARK: - checkpoints
+
+  /// Saves the state where it is time to, and stops where the user asks for it.
+  private func keep(_ epoch: Int) throws(TrainingError) {
+    guard let checkpoints = context.checkpoints, checkpoints.isDue, epoch < epochs else { return }
+    try checkpoints.save(state)
+    if checkpoints.isStopping { throw .interrupted("stopped after epoch \(epoch) of \(epochs)") }
+  }
+
+  private var state: [UInt8] {
+    var writer = ByteWriter()
+    writer.add(network.parameters)
+    writer.add(best.parameters)
+    writer.add(best.loss)
+    writer.add(best.metric ?? .nan)
+    writer.add(UInt64(best.epoch))
+    optimiser.write(&writer)
+    schedule.write(&writer)
+    for word in shuffler.words + (dropper?.words ?? []) { writer.add(word) }
+    for row in order { writer.add(UInt64(row)) }
+    writer.add(UInt64(reports.count))
+    for report in reports {
+      for number in [
+        report.loss, report.validationLoss ?? .nan, report.validationMetric ?? .nan, Double(report.bestEpoch),
+        report.bestMetric ?? .nan,
+      ] { writer.add(number) }
+    }
+    return writer.bytes
+  }
+
+  private mutating func resume(_ state: [UInt8]) throws(TrainingError) {
+    var reader = ByteReader(state[...])
+    guard read(&reader), reader.isAtEnd else {
+      throw .fit("checkpoint: expected the state of a network of this shape, found another")
+    }
+  }
+
+  private mutating func read(_ reader: inout ByteReader) -> Bool {
+    guard reader.fill(network.parameters), reader.fill(best.parameters), let loss = reader.double(),
+      let metric = reader.double(), let epoch = reader.count(), optimiser.read(&reader), schedule.read(&reader)
+    else { return false }
+    best.loss = loss
+    best.metric = metric.isNaN ? nil : metric
+    best.epoch = epoch
+    let words = (0..<8).compactMap { _ in reader.number() }
+    guard words.count == 8 else { return false }
+    shuffler = RandomSource(words: Array(words[..<4]))
+    dropper = RandomSource(words: Array(words[4...]))
+    var isSeen = [Bool](repeating: false, count: order.count)
+    for place in order.indices {
+      guard let row = reader.count(), order.indices.contains(row), !isSeen[row] else { return false }
+      isSeen[row] = true
+      order[place] = row
+    }
+    guard let count = reader.count(), count <= epochs else { return false }
+    for epoch in 1...max(count, 1) where count > 0 {
+      let numbers = (0..<5).compactMap { _ in reader.double() }
+      guard numbers.count == 5, let bestEpoch = Int(exactly: numbers[3]) else { return false }
+      func optional(_ number: Double) -> Double? { number.isNaN ? nil : number }
+      reports.append(
+        EpochReport(
+          epoch: epoch, epochCount: epochs, loss: numbers[0], validationLoss: optional(numbers[1]),
+          validationMetric: optional(numbers[2]), metricName: network.isRegression ? "R²" : "accuracy",
+          bestEpoch: bestEpoch, bestMetric: optional(numbers[4])))
+    }
+    return best.epoch <= count
+  }
+}
+
+/// The learning rate of each step.
+struct LearningRate {
+  private enum Schedule {
+    case constant
+    /// Half a cosine, down to a hundredth: small last steps let the weights converge.
+    case cosine
+    /// Lowered by a factor after so many epochs whose validation loss is not better by a ten-thousandth, as PyTorch's
+    /// `ReduceLROnPlateau` does it.
+    case plateau(patience: Int, factor: Double)
+  }
+
+  /// The rate of the run file.
+  let highest: Double
+  private let epochs: Int
+  private let warmupEpochs: Int
+  private let schedule: Schedule
+  // State of a plateau.
+  private var factor = 1.0
+  private var bestLoss = Double.infinity
+  private var badEpochs = 0
+
+  /// Least part of an improvement that counts.
+  private static let threshold = 1e-4
+
+  /// - Parameter training: the section of the run file.
+  init(_ training: Document, epochs: Int) {
+    highest = training["learning_rate"].number ?? 0.001
+    self.epochs = epochs
+    warmupEpochs = min(training["warmup_epochs"].integer ?? 0, epochs)
+    schedule =
+      switch training["schedule"].text {
+      case "cosine": .cosine
+      case "plateau":
+        .plateau(
+          patience: training["plateau_patience"].integer ?? 5, factor: training["plateau_factor"].number ?? 0.5)
+      default: .constant
+      }
+  }
+
+  /// - Parameters:
+  ///   - epoch: its number, from 1.
+  ///   - part: part of the epoch's steps that are done with this one, up to 1.
+  func rate(epoch: Int, part: Double) -> Double {
+    if epoch <= warmupEpochs { return highest * (Double(epoch - 1) + part) / Double(warmupEpochs) }
+    switch schedule {
+    case .constant: return highest
+    case .plateau: return highest * factor
+    case .cosine:
+      let count = epochs - warmupEpochs
+      guard count > 1 else { return highest }
+      let progress = Double(epoch - warmupEpochs - 1) / Double(count - 1)
+      return highest * (0.01 + 0.99 * 0.5 * (1 + cos(Double.pi * progress)))
+    }
+  }
+
+  /// Takes the validation loss of an epoch.
+  mutating func observe(_ loss: Double) {
+    guard case .plateau(let patience, let step) = schedule else { return }
+    if loss < bestLoss * (1 - Self.threshold) {
+      bestLoss = loss
+      badEpochs = 0
+      return
+    }
+    badEpochs += 1
+    guard badEpochs > patience else { return }
+    factor *= step
+    badEpochs = 0
+  }
+
+  func write(_ writer: inout ByteWriter) {
+    writer.add(factor)
+    writer.add(bestLoss)
+    writer.add(UInt64(badEpochs))
+  }
+
+  mutating func read(_ reader: inout ByteReader) -> Bool {
+    guard let factor = reader.double(), let bestLoss = reader.double(), let badEpochs = reader.count() else {
+      return false
+    }
+    (self.factor, self.bestLoss, self.badEpochs) = (factor, bestLoss, badEpochs)
+    return true
+  }
+}

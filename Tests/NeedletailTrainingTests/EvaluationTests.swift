@@ -1,0 +1,214 @@
+import Foundation
+import NeedletailBundle
+import NeedletailCore
+import NeedletailEngine
+import NeedletailTestSupport
+import Testing
+
+@testable import NeedletailTraining
+
+/// Expected values: scikit-learn 1.9.1 on the same rows.
+@Suite struct EvaluationTests {
+  private let truth = [false, false, true, true, false, true, true, false, true, false]
+  private let scores: [Float] = [0.1, 0.4, 0.35, 0.8, 0.35, 0.9, 0.65, 0.2, 0.4, 0.7]
+  private var ranked: RankedScores { RankedScores(zip(scores, truth).map { ($0, $1) }) }
+
+  @Test func figuresOfClassesAgreeWithScikitLearn() {
+    let figures = ClassFigures(
+      predicted: [0, 1, 1, 2, 0, 0, 2, 2], truth: [0, 1, 2, 2, 1, 0, 0, 2], classCount: 4)
+    #expect(figures.confusion == [[2, 0, 1, 0], [1, 1, 0, 0], [0, 1, 2, 0], [0, 0, 0, 0]])
+    let expectations: [(Double, Double)] = [(2.0 / 3, 3.0), (0.5, 2.0), (2.0 / 3, 3.0), (0, 0)]
+    for (scores, expected) in zip(figures.classes, expectations) {
+      #expect(abs(scores.precision - expected.0) < 1e-12)
+      #expect(abs(scores.recall - expected.0) < 1e-12)
+      #expect(abs(scores.f1 - expected.0) < 1e-12)
+      #expect(scores.support == expected.1)
+    }
+    #expect(abs(figures.weighted.f1 - 0.625) < 1e-12)
+    // The class that neither truth nor answers have does not count.
+    #expect(abs(figures.macro.f1 - 11.0 / 18) < 1e-12)
+    #expect(abs(figures.balancedAccuracy - 11.0 / 18) < 1e-12)
+    #expect(abs(figures.matthews - 3.0 / 7) < 1e-12)
+  }
+
+  @Test func theRocCurveLeavesOutPointsOnALine() {
+    let points = ranked.rocPoints.map { [$0.x, $0.y] }
+    #expect(points == [[0, 0], [0, 0.2], [0, 0.4], [0.2, 0.4], [0.2, 0.6], [0.6, 1], [1, 1]])
+    #expect(abs((ranked.rocArea ?? 0) - 0.8) < 1e-12)
+  }
+
+  @Test func averagePrecisionAndItsCurveAgreeWithScikitLearn() {
+    #expect(abs((ranked.averagePrecision ?? 0) - 0.8083333333333333) < 1e-12)
+    let points = ranked.precisionRecallPoints
+    #expect(points.map(\.x) == [0, 0.2, 0.4, 0.4, 0.6, 0.8, 1, 1, 1])
+    let precisions = [1, 1, 1, 2.0 / 3, 0.75, 2.0 / 3, 0.625, 5.0 / 9, 0.5]
+    for (point, precision) in zip(points, precisions) { #expect(abs(point.y - precision) < 1e-12) }
+  }
+
+  @Test func curvesOfOneKindOfRowsAreNotDefined() {
+    let ranked = RankedScores([(0.5, true), (0.7, true)])
+    #expect(ranked.rocArea == nil)
+    #expect(ranked.rocPoints.isEmpty)
+    #expect(ChosenThreshold(.f1, ranked) == nil)
+  }
+
+  /// The best values of `f1_score`, `balanced_accuracy_score` and `matthews_corrcoef` over all thresholds.
+  @Test func theThresholdIsTheBestOfAll() throws {
+    let f1 = try #require(ChosenThreshold(.f1, ranked))
+    #expect(abs(f1.value - 0.769230769231) < 1e-9)
+    // Between 0.35, which counts, and 0.2, which does not.
+    #expect(abs(f1.threshold - 0.275) < 1e-6)
+    // Accuracy is 0.7 at four thresholds; that between 0.65 and 0.4 is the nearest to a half.
+    let accuracy = try #require(ChosenThreshold(.accuracy, ranked))
+    #expect(abs(accuracy.value - 0.7) < 1e-12)
+    #expect(abs(accuracy.threshold - 0.525) < 1e-6)
+    #expect(abs(try #require(ChosenThreshold(.balancedAccuracy, ranked)).value - 0.7) < 1e-12)
+    #expect(abs(try #require(ChosenThreshold(.matthews, ranked)).value - 0.5) < 1e-12)
+  }
+
+  @Test func calibrationAgreesWithScikitLearn() {
+    let found = Calibration(zip(scores, truth).map { (Double($0), $1) })
+    let filled = found.bins.filter { $0.count > 0 }
+    // 0.1 and 0.2 as Float lie a little above the bounds of their bins.
+    #expect(filled.map(\.count) == [1, 1, 2, 2, 2, 2])
+    for (bin, share) in zip(filled, [0, 0, 0.5, 0.5, 0.5, 1]) { #expect(abs(bin.share - share) < 1e-12) }
+    for (bin, mean) in zip(filled, [0.1, 0.2, 0.35, 0.4, 0.675, 0.85]) {
+      #expect(abs(bin.meanProbability - mean) < 1e-6)
+    }
+    #expect(abs(found.expectedError - 0.145) < 1e-6)
+  }
+
+  @Test func groupsOfNumbersAreQuartersAndOfTextsTheMostFrequent() {
+    let numbers = (1...8).map { Cell.number(Double($0)) } + [.missing]
+    let quarters = EvaluationDocument.groups(numbers)
+    #expect(quarters.map(\.name) == ["≤ 2.75", "2.75 – 4.5", "4.5 – 6.25", "> 6.25", "missing"])
+    #expect(quarters.map(\.rows) == [[0, 1], [2, 3], [4, 5], [6, 7], [8]])
+    let texts = EvaluationDocument.groups((0..<20).map { Cell.text("t\($0)") } + [.text("t3")])
+    #expect(texts.count == EvaluationDocument.groupsMax)
+    #expect(texts[0].name == "t3")
+    #expect(texts.last?.name == "9 others")
+    #expect(texts.flatMap(\.rows).sorted() == Array(0..<21))
+  }
+
+  @Test func longCurvesKeepTheirEnds() {
+    let points = (0...10_000).map { (x: Double($0), y: 1.0) }
+    let kept = EvaluationDocument.points(points).elements
+    #expect(kept.count == EvaluationDocument.pointsMax)
+    #expect(kept.first?.elements.first?.number == 0)
+    #expect(kept.last?.elements.first?.number == 10_000)
+  }
+}
+
+@Suite struct RunReportTests {
+  private let directory: TemporaryDirectory
+
+  init() throws { directory = try TemporaryDirectory() }
+
+  private func train(_ yaml: String, csv: String, sets: [String] = []) throws -> TrainedModel {
+    try directory.write(csv, to: "data.csv")
+    let run = try RunConfiguration(yaml: yaml, file: "run.yaml", directory: directory.path, sets: sets)
+    return try TrainingRun(run).run()
+  }
+
+  private func report(_ trained: TrainedModel) throws -> Document {
+    try trained.report(metrics: trained.metrics(version: .first, bundleBytes: 1))
+  }
+
+  @Test func aReportOfClassesHasEverySection() throws {
+    let trained = try train(
+      Synthetic.classesRun, csv: Synthetic.classesCSV(rows: 300, seed: 1),
+      sets: ["evaluation.threshold_for=f1", "evaluation.subgroups=[colour, y]"])
+    let report = try report(trained)
+    let threshold = try #require(report["threshold"]["threshold"].number)
+    #expect(trained.contents.metrics["threshold.f1"] == threshold)
+    #expect(report["classes"].elements.map { $0["label"].text } == ["left", "right"])
+    #expect(report["subgroups"].elements.map { $0["column"].text } == ["colour", "y"])
+    let colours = report["subgroups"].elements[0]["groups"].elements
+    #expect(colours.compactMap { $0["rows"].integer }.reduce(0, +) == report["rows"]["test"].integer)
+    #expect(report["learning"].elements.count == trained.history.count)
+    #expect(report["importance"].elements.first { $0["feature"].text == "x" }?["permutation"].number ?? 0 > 0.1)
+    let dependence = report["partial_dependence"].elements
+    // The feature that decides comes first, and the probability of "right" rises with it.
+    #expect(dependence[0]["feature"].text == "x")
+    let values = dependence[0]["series"].elements[0]["values"].elements.compactMap(\.number)
+    #expect(values.count == ModelProbe.gridPoints && values[0] < 0.2 && values[values.count - 1] > 0.8)
+    let noise = report["robustness"].elements.filter { $0["kind"].text == "noise" }
+    #expect(noise.map { $0["level"].number } == [0] + ModelProbe.noiseLevels)
+    #expect(noise[0]["figures"]["accuracy"] == report["test"]["accuracy"])
+    #expect(report["latency"].elements.map { $0["batch"].integer } == ModelProbe.batches)
+    for section in ["classes", "curves", "threshold", "importance", "robustness", "speed", "data", "settings"] {
+      #expect(ReportPage(report).html.contains("<section id=\"\(section)\">"), "section \(section)")
+    }
+  }
+
+  @Test func aReportOfNumbersShowsResiduals() throws {
+    var random = RandomSource(seed: 1)
+    let rows = (0..<200).map { _ in (random.normal(), random.normal()) }
+    let csv = "a,b,y\n" + rows.map { "\($0.0),\($0.1),\(3 * $0.0 - $0.1 + 10)\n" }.joined()
+    let trained = try train(
+      "data: { files: data.csv }\ntarget: { column: y }\nmodel: { family: linear_regression }\n", csv: csv)
+    let report = try report(trained)
+    #expect(abs(report["residuals"]["mean"].number ?? 1) < 1e-5)
+    #expect(
+      report["residuals"]["histogram"].elements.compactMap(\.integer).reduce(0, +) == report["rows"]["test"].integer)
+    // A line of slope 3.
+    let part = try #require(report["partial_dependence"].elements.first { $0["feature"].text == "a" })
+    let grid = part["grid"].elements.compactMap(\.number)
+    let values = part["series"].elements[0]["values"].elements.compactMap(\.number)
+    #expect(abs((values[5] - values[0]) / (grid[5] - grid[0]) - 3) < 1e-3)
+    #expect(ReportPage(report).html.contains("<section id=\"residuals\">"))
+  }
+
+  @Test func aReportReadsBackAsItWasWritten() throws {
+    let trained = try train(Synthetic.classesRun, csv: Synthetic.classesCSV(rows: 200, seed: 2))
+    let report = try report(trained)
+    let read = try Document(json: Array(report.json.utf8), name: "report.json")
+    #expect(read.json == report.json)
+    #expect(ReportPage(read).html == ReportPage(report).html)
+  }
+
+  @Test func foreignTextBecomesNoMarkup() throws {
+    let evil = "<img src=x onerror=alert(1)>"
+    let csv = Synthetic.classesCSV(rows: 200, seed: 2)
+      .replacingOccurrences(of: "left", with: evil).replacingOccurrences(of: "colour", with: evil + "c")
+    let html = ReportPage(try report(try train(Synthetic.classesRun, csv: csv))).html
+    #expect(!html.contains("<img"))
+    #expect(html.contains("&lt;img src=x onerror=alert(1)&gt;"))
+    #expect(!html.contains("<script") && !html.contains("http://") && !html.contains("https://"))
+  }
+
+  @Test(arguments: [
+    (["evaluation.subgroups=[color]"], "found \"color\", did you mean \"colour\"?"),
+    (
+      ["evaluation.threshold_for=f1", "target.column=x", "features.columns={}", "data.drop=[y]"],
+      "expected two classes in \"x\", found numbers"
+    ),
+    (["evaluation.threshold_for=f2"], "expected none | f1 | accuracy | balanced_accuracy | mcc"),
+  ])
+  func refusesSettingsThatDoNotFitTheDataBeforeItTrains(sets: [String], message: String) throws {
+    let error = #expect(throws: TrainingError.self) {
+      try train(Synthetic.classesRun, csv: Synthetic.classesCSV(rows: 200, seed: 2), sets: sets)
+    }
+    #expect(error?.message.contains(message) == true, "\(error?.message ?? "")")
+  }
+
+  @Test(arguments: [
+    ("", "a value"), ("{\"a\": 1", "a comma or the end of the object"), ("{\"a\": 1, \"a\": 2}", "each key once"),
+    ("[1, 2", "a comma or the end of the list"), ("\"\\ud800\"", "the second half of a character"),
+    ("\"a\nb\"", "text without control characters"), ("1 2", "the end of the file"), ("+1", "a value"),
+    (String(repeating: "[", count: 5000), "levels of lists"), ("\"\\u00+1\"", "four hexadecimal digits"),
+  ])
+  func refusesWhatIsNoJSON(text: String, expected: String) {
+    let error = #expect(throws: TrainingError.self) { try Document(json: Array(text.utf8), name: "report.json") }
+    #expect(error?.message.contains("report.json:") == true)
+    #expect(error?.message.contains(expected) == true, "\(error?.message ?? "")")
+  }
+
+  @Test func readsEveryKindOfJSON() throws {
+    let text = #"{"b": [1, -2.5, 1e3, true, null], "a": {"π": "\u00e9\n\ud83d\ude00\/"}}"#
+    let document = try Document(json: Array(text.utf8), name: "x")
+    #expect(document.entries.map(\.key) == ["b", "a"])
+    #expect(document["b"].elements == [.integer(1), .number(-2.5), .number(1000), .flag(true), .null])
+    #expect(document["a"]["π"].text == "é\n😀/")
+  }
+}
