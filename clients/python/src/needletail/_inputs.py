@@ -63,6 +63,12 @@ class Table:
         """Rows."""
         return int(self._rows.shape[0] if self._rows is not None else self._columns[0][1].shape[0])
 
+    def named_columns(self) -> list[tuple[str, Array]]:
+        """The columns; those of rows without names are ``x0``, ``x1`` and so on."""
+        if self._rows is None:
+            return list(self._columns)
+        return [(f"x{index}", self._rows[:, index]) for index in range(self._rows.shape[1])]
+
     def __getitem__(self, rows: slice) -> Table:
         return Table(
             [(name, array[rows]) for name, array in self._columns], None if self._rows is None else self._rows[rows]
