@@ -271,7 +271,8 @@ class Classifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
 
     def predict(self, X: Any) -> Array:
         """The most likely class of each row, as in ``y``."""
-        found: Array = self.classes_[self._answers(X, "class").class_index]
+        places = self._answers(X, "class").class_index
+        found: Array = self.classes_[places]
         return found
 
     def predict_proba(self, X: Any) -> npt.NDArray[np.float32]:
