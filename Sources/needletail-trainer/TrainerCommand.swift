@@ -104,13 +104,19 @@ struct TrainCommand: ParsableCommand {
     let console = Console(isSilent: !bundleOptions.showsProgress)
     var observer = console.observer
     let recorder = try RunRecorder(configuration, files: files, warning: observer.warning)
-    let showEpoch = observer.epoch
+    let interruption = Interruption(atOnce: recorder.interruption)
+    let (showStage, showEpoch) = (observer.stage, observer.epoch)
+    observer.stage = { text in
+      // Before the first epoch and behind the last one there is no state to save.
+      interruption.canSave(false)
+      showStage(text)
+    }
     observer.epoch = { report in
+      interruption.canSave(configuration.family.usesCheckpoints)
       recorder.add(report)
       showEpoch(report)
     }
     let checkpoint = files.directory + "/" + Checkpoints.fileName
-    let interruption = Interruption(savesState: configuration.family.usesCheckpoints, atOnce: recorder.interruption)
     let trained: TrainedModel
     let bundle: [UInt8]
     var metrics: Document
@@ -172,19 +178,23 @@ extension TrainCommand {
 /// second one, and the first one of other families, ends the program at once with exit code 130.
 final class Interruption: Sendable {
   private let asked = Atomic<Bool>(false)
+  private let saving = Atomic<Bool>(false)
   /// Runs on a thread of its own, so that a family that never looks up can be ended too.
   private nonisolated(unsafe) let source: any DispatchSourceSignal
 
   var isAsked: Bool { asked.load(ordering: .relaxed) }
 
+  /// Says whether the training at hand can save its state.
+  func canSave(_ can: Bool) { saving.store(can, ordering: .relaxed) }
+
   /// - Parameter atOnce: writes down that the run was ended, from another thread than the one that trains.
-  init(savesState: Bool, atOnce: @escaping @Sendable () -> Void) {
+  init(atOnce: @escaping @Sendable () -> Void) {
     // The signal must not end the program before the source hears of it.
     signal(SIGINT, SIG_IGN)
     source = DispatchSource.makeSignalSource(signal: SIGINT, queue: .global())
     source.setEventHandler { [weak self] in
       let isFirst = self?.asked.exchange(true, ordering: .relaxed) == false
-      if savesState, isFirst {
+      if isFirst, self?.saving.load(ordering: .relaxed) == true {
         FileHandle.standardError.write(
           Data("\nsaving the state at the end of the epoch; Ctrl-C again ends at once\n".utf8))
         return

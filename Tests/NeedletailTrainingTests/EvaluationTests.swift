@@ -159,6 +159,19 @@ import Testing
     #expect(ReportPage(report).html.contains("<section id=\"residuals\">"))
   }
 
+  @Test func theModelCardHasTheFiguresOfTheReport() throws {
+    let report = try report(
+      try train(
+        Synthetic.classesRun, csv: Synthetic.classesCSV(rows: 300, seed: 1), sets: ["evaluation.subgroups=[colour]"]))
+    let card = ModelCard(report).markdown
+    let accuracy = try #require(report["test"]["accuracy"].number)
+    #expect(card.contains("| accuracy | \(ReportPage.figure(accuracy)) |"))
+    for title in ["# kinds 1", "## Data", "## Figures", "## Classes", "## Subgroups", "## Limits", "## Serving"] {
+      #expect(card.contains("\(title)\n"), "\(title)")
+    }
+    #expect(card.contains("    model:\n      family: mlp\n"))
+  }
+
   @Test func aReportReadsBackAsItWasWritten() throws {
     let trained = try train(Synthetic.classesRun, csv: Synthetic.classesCSV(rows: 200, seed: 2))
     let report = try report(trained)
@@ -174,6 +187,8 @@ import Testing
     let html = ReportPage(try report(try train(Synthetic.classesRun, csv: csv))).html
     #expect(!html.contains("<img"))
     #expect(html.contains("&lt;img src=x onerror=alert(1)&gt;"))
+    let card = ModelCard(try report(try train(Synthetic.classesRun, csv: csv))).markdown
+    #expect(card.contains("\\<img src=x onerror=alert(1)\\>") && !card.contains("| <img"))
     #expect(!html.contains("<script") && !html.contains("http://") && !html.contains("https://"))
   }
 

@@ -184,4 +184,23 @@ import Testing
     #expect(reports.count > 1 && reports.map(\.epoch) == Array(1...reports.count))
     #expect(reports.allSatisfy { $0.stepName == step && $0.epochCount == trees })
   }
+
+  @Test func iterationsOfUnknownNumberAreShownWithoutABar() throws {
+    try directory.write(Synthetic.classesCSV(rows: 200, seed: 1), to: "data.csv")
+    var reports: [EpochReport] = []
+    let run = try RunConfiguration(
+      yaml:
+        "data: { files: [data.csv], drop: [y] }\ntarget: { column: kind }\nmodel: { family: logistic_regression }\n",
+      file: "run.yaml", directory: directory.path)
+    _ = try TrainingRun(run, observer: RunObserver(epoch: { reports.append($0) })).run()
+    #expect(reports.count > 1 && reports.map(\.epoch) == Array(1...reports.count))
+    // The objective is convex and every step goes down.
+    #expect(zip(reports, reports.dropFirst()).allSatisfy { $0.loss >= $1.loss })
+    let terminal = Terminal(isInteractive: true, hasColour: false, width: 80)
+    var display = ProgressDisplay(terminal: terminal, start: Instant(nanoseconds: 0))
+    let text = display.show(
+      EpochReport(epoch: 7, epochCount: 0, loss: 0.25, metricName: "", bestEpoch: 0, stepName: "iteration"),
+      now: Instant(nanoseconds: 5_000_000_000))
+    #expect(text == "\r\u{1B}[2Kiteration 7  loss 0.2500")
+  }
 }

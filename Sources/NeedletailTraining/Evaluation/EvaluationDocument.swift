@@ -169,7 +169,8 @@ struct EvaluationDocument {
     let found = Calibration(rows)
     var brier = 0.0
     for (row, target) in judged.truth.enumerated() {
-      for index in 0..<width {
+      // The second of two classes alone counts, as in scikit-learn.
+      for index in (width == 2 ? 1 : 0)..<width {
         let miss = Double(evaluation.numbers[row * width + index]) - (index == target ? 1 : 0)
         brier += miss * miss
       }
@@ -177,8 +178,7 @@ struct EvaluationDocument {
     return .section([
       .init("of", .text(width == 2 ? judged.labels[1] : "the class that was chosen")),
       .init("expected_calibration_error", .number(found.expectedError)),
-      // For two classes each miss is counted twice, as scikit-learn halves it.
-      .init("brier", .number(brier / Double(rows.count) / (width == 2 ? 2 : 1))),
+      .init("brier", .number(brier / Double(rows.count))),
       .init(
         "bins",
         .list(

@@ -24,6 +24,11 @@ struct LogisticRegression: ModelFamily {
     var solver = LBFGS()
     solver.iterationsMax = context.training["iterations_max"].integer ?? 10_000
     solver.gradientTolerance = context.training["tolerance"].number ?? 1e-8
+    solver.observe = { iteration, value in
+      context.progress(
+        EpochReport(
+          epoch: iteration, epochCount: 0, loss: value, metricName: "", bestEpoch: 0, stepName: "iteration"))
+    }
     let start = [Double](repeating: 0, count: loss.parameterCount)
     let result = solver.minimise(from: start) { point, gradient in loss.evaluate(point, gradient: &gradient) }
     guard result.value.isFinite, result.point.allSatisfy(\.isFinite) else {
@@ -166,6 +171,8 @@ struct LBFGS {
   var iterationsMax = 10_000
   /// The search stops when no component of the gradient is larger.
   var gradientTolerance = 1e-8
+  /// Closure that hears the value after each iteration.
+  var observe: (_ iteration: Int, _ value: Double) -> Void = { _, _ in }
 
   struct Result {
     var point: [Double]
@@ -216,6 +223,7 @@ struct LBFGS {
       x = found.point
       gradient = found.gradient
       value = found.value
+      observe(iteration, value)
     }
     let gradientMax = Self.largest(gradient)
     return Result(

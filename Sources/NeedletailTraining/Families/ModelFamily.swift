@@ -124,6 +124,7 @@ public struct FitContext<Input: TrainingInput> {
 public struct EpochReport: Sendable {
   /// Number of the epoch, from 1.
   public var epoch: Int
+  /// Number of epochs at most; 0 where nobody knows.
   public var epochCount: Int
   /// Mean over the epoch's training rows; NaN for families that do not measure it.
   public var loss: Double

@@ -113,7 +113,8 @@ public struct ProgressDisplay {
     let seconds = Double(now.microseconds(since: start)) / 1e6
     // The first step often warms up what the others find warm, and says nothing of them yet.
     let left =
-      report.epoch > 1 ? seconds / Double(report.epoch) * Double(max(report.epochCount - report.epoch, 0)) : .nan
+      report.epoch > 1 && report.epochCount > 0
+      ? seconds / Double(report.epoch) * Double(max(report.epochCount - report.epoch, 0)) : .nan
     guard terminal.isInteractive else { return Self.facts(report, left: left) + "\n" }
     isLineOpen = true
     return "\r\u{1B}[2K" + barLine(report, left: left)
@@ -126,10 +127,10 @@ public struct ProgressDisplay {
   }
 
   private static func facts(_ report: EpochReport, left: Double) -> String {
-    let digits = String(report.epochCount).count
+    let digits = report.epochCount > 0 ? String(report.epochCount).count : 0
     let epoch = String(report.epoch)
     var text = "\(report.stepName) " + String(repeating: " ", count: max(0, digits - epoch.count)) + epoch
-    text += "/\(report.epochCount)"
+    if report.epochCount > 0 { text += "/\(report.epochCount)" }
     if !report.loss.isNaN { text += "  loss \(Figures.fixed(report.loss, 4))" }
     if let metric = report.validationMetric {
       text += "  \(report.metricName) \(Figures.fixed(metric, 4))"
@@ -143,7 +144,7 @@ public struct ProgressDisplay {
   private func barLine(_ report: EpochReport, left: Double) -> String {
     let facts = Self.facts(report, left: left)
     let room = min(30, terminal.width - facts.count - 6)
-    guard room >= 8 else { return String(facts.prefix(max(terminal.width - 1, 1))) }
+    guard room >= 8, report.epochCount > 0 else { return String(facts.prefix(max(terminal.width - 1, 1))) }
     let share = Double(report.epoch) / Double(report.epochCount)
     return "  " + terminal.cyan(Self.bar(share, width: room)) + "  " + facts
   }

@@ -132,7 +132,13 @@ public struct MLflowExport {
       }
     }
     if let id = found["experiment"]["experiment_id"].text { return id }
-    let made = try call("POST", "experiments/create", [.init("name", .text(name))])
+    // MLflow 3 then shows the pages of models rather than those of language models.
+    let made = try call(
+      "POST", "experiments/create",
+      [
+        .init("name", .text(name)),
+        .init("tags", .list([Self.pair("mlflow.experimentKind", "custom_model_development")])),
+      ])
     guard let id = made["experiment_id"].text else {
       throw .output("MLflow at \(server.address): expected an experiment with an id, found none")
     }

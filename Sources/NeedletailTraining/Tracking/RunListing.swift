@@ -11,11 +11,20 @@ public struct RunListing {
   public struct Answer {
     public var document: Document
     let rows: [(title: String, table: [[String]])]
+    /// Titles of tables that hold words, which stand to the left.
+    var wordy: Set<String> = []
 
     public func text(_ terminal: Terminal) -> String {
       var lines: [String] = []
       for part in rows where !part.table.isEmpty {
         if !part.title.isEmpty { lines += ["", terminal.bold(part.title)] }
+        if wordy.contains(part.title) {
+          let width = part.table.map { $0[0].count }.max() ?? 0
+          lines += part.table.map { row in
+            terminal.dim(row[0] + String(repeating: " ", count: width - row[0].count)) + "   " + row[1]
+          }
+          continue
+        }
         lines += ResultsTable.aligned(part.table).enumerated().map { index, line in
           index == 0 && part.title.isEmpty ? terminal.bold(line) : line
         }
@@ -88,7 +97,7 @@ public struct RunListing {
           curves.map { [$0.key, "\($0.value.count) steps", "last \(Self.value($0.value.last?.value ?? .nan))"] }
         ),
         ("files", artifacts.map { [$0.name, Figures.bytes($0.bytes)] }),
-      ])
+      ], wordy: ["", "parameters"])
   }
 
   public func comparison(of ids: [Int]) throws(TrainingError) -> Answer {
@@ -148,7 +157,7 @@ public struct RunListing {
   }
 
   private static func value(_ value: Double) -> String {
-    abs(value) >= 100 ? Figures.fixed(value, 2) : Figures.fixed(value, 4)
+    abs(value) >= 100 ? Figures.fixed(value, 2) : ReportPage.figure(value)
   }
 
   private static func time(_ milliseconds: UInt64) -> String {

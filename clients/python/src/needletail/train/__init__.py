@@ -164,6 +164,9 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
             "model": {"family": self.family, **(self.model or {})},
             "training": {"seed": self.seed, **(self.training or {})},
             "publish": {"model": self.name},
+            # A fit is one of many in a search or a cross-validation, and its files are gone at its end.
+            "evaluation": {"report": False},
+            "tracking": {"record": False},
         }
         run["target"].update({role: names[role] for role in ("weight", "group") if role in names})
         for key in ("preprocessing", "quantisation"):
