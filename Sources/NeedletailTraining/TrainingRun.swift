@@ -58,19 +58,22 @@ public struct TrainingRun {
     checkpoints?.remove()
     let fitSeconds = Double(Instant.now().microseconds(since: start)) / 1e6
 
-    var builder = data.preprocessing.emptyGraph()
-    let input = try data.preprocessing.export(into: &builder)
-    let head = try fitted.export(into: &builder, input: input)
-    let graph = try builder.finish(head, classCount: data.labels.count)
+    var trained = try finish(data, fitted, fitSeconds: fitSeconds)
+    trained.history = history
+    return trained
+  }
 
+  /// Compiles and measures a fitted model, and records what its bundle says.
+  func finish(
+    _ data: PreparedData, _ fitted: any FittedModel, fitSeconds: Double
+  ) throws(TrainingError) -> TrainedModel {
+    let graph = try data.graph(of: fitted)
     observer.stage("measuring on the serving engine")
     let evaluator = Evaluator(data, configuration)
     let fp32 = try evaluator.evaluate(graph)
     let (decision, chosen) = try evaluator.quantise(graph, fp32)
     observer.stage("recording golden samples and the drift baseline")
-    var trained = try assemble(data, evaluator, fitted, decision, fp32: fp32, chosen: chosen, fitSeconds: fitSeconds)
-    trained.history = history
-    return trained
+    return try assemble(data, evaluator, fitted, decision, fp32: fp32, chosen: chosen, fitSeconds: fitSeconds)
   }
 
   private func checkpoints(_ data: PreparedData) throws(TrainingError) -> Checkpoints? {
@@ -181,14 +184,9 @@ extension ModelFamily {
   /// Brings the rows into the family's form and fits it.
   func fit(
     _ data: PreparedData, _ configuration: RunConfiguration, checkpoints: Checkpoints? = nil,
-    progress: @escaping (EpochReport) -> Void
+    progress: @escaping (EpochReport) throws(TrainingError) -> Void
   ) throws(TrainingError) -> any FittedModel {
-    try fit(
-      FitContext(
-        task: data.task, classCount: data.labels.count, train: data.samples(data.split.train),
-        validation: data.samples(usesValidationRows ? data.split.validation : []),
-        model: configuration.document["model"], training: configuration.document["training"],
-        seed: configuration.seed, checkpoints: checkpoints, progress: progress))
+    try prepare(data)(configuration, checkpoints, progress)
   }
 }
 
@@ -249,6 +247,11 @@ public struct TrainingError: Error, Equatable, Sendable, CustomStringConvertible
     let place = column.map { " column \($0.quotedForMessage):" } ?? ""
     return TrainingError(.data, "\(file):\(line):\(place) \(message)")
   }
+
+  /// The user, or the end of the time, stopped a training.
+  static let stopped = TrainingError(.fit, "stopped")
+  /// A search stopped a trial that fell behind.
+  static let pruned = TrainingError(.fit, "behind the median of the other trials")
 
   static func fit(_ message: String) -> TrainingError { TrainingError(.fit, message) }
   static func output(_ message: String) -> TrainingError { TrainingError(.output, message) }

@@ -24,7 +24,7 @@ struct TrainerCommand: ParsableCommand {
       """,
     version: needletailVersion,
     subcommands: [
-      InitCommand.self, TrainCommand.self, EvaluateCommand.self, ReportCommand.self, RunsCommand.self,
+      InitCommand.self, TrainCommand.self, TuneCommand.self, EvaluateCommand.self, ReportCommand.self, RunsCommand.self,
       ImportCommand.self,
       PublishCommand.self,
     ])

@@ -47,7 +47,7 @@ public struct RunConfiguration: Sendable {
   public let request: TableRequest
   /// Families that could have been chosen.
   public let families: [any ModelFamily]
-  public let family: any ModelFamily
+  public private(set) var family: any ModelFamily
   public let model: ModelID
   public let scaling: Scaling
   public let quantisation: Quantisation
@@ -58,7 +58,7 @@ public struct RunConfiguration: Sendable {
   public let seed: UInt64
   public let expiresDays: Int?
   /// All settings, defaults merged in.
-  public let document: Document
+  public private(set) var document: Document
   private let locations: [String: String]
   private let file: String
   private let directory: String
@@ -70,15 +70,18 @@ public struct RunConfiguration: Sendable {
   ///   - sets: assignments `a.b=c`, the last one wins.
   /// - Throws: `TrainingError` that says the first thing that is wrong, with its line.
   public static func load(path: String, sets: [String] = []) throws(TrainingError) -> RunConfiguration {
-    let text: String
+    try RunFileText(path: path, sets: sets).configuration()
+  }
+
+  static func readText(path: String) throws(TrainingError) -> String {
     do {
-      text = try String(contentsOfFile: path, encoding: .utf8)
+      return try String(contentsOfFile: path, encoding: .utf8)
     } catch {
       throw TrainingError(.configuration, "\(path): expected a readable run file in UTF-8, found none")
     }
-    let directory = URL(fileURLWithPath: path).deletingLastPathComponent().path
-    return try RunConfiguration(yaml: text, file: path, directory: directory, sets: sets)
   }
+
+  static func directory(of path: String) -> String { URL(fileURLWithPath: path).deletingLastPathComponent().path }
 
   /// - Parameters:
   ///   - yaml: text of the run file.
@@ -140,6 +143,29 @@ public struct RunConfiguration: Sendable {
 
   /// Path of a file that the run file names: relative ones start from its directory.
   public func path(of name: String) -> String { name.hasPrefix("/") ? name : directory + "/" + name }
+
+  /// True where the run file or a `--set` holds the setting.
+  func isSet(_ setting: String) -> Bool { locations[setting] != nil }
+
+  /// The same run of another family, with other settings to be told to people.
+  func replacing(family: any ModelFamily, document: Document) -> RunConfiguration {
+    var configuration = self
+    configuration.family = family
+    configuration.document = document
+    return configuration
+  }
+
+  /// All settings, in a form that another directory understands: files have their whole paths.
+  var portableDocument: Document {
+    let files = Document.list(
+      request.files.map { .text(URL(fileURLWithPath: $0.path).standardizedFileURL.path) })
+    return .section(
+      document.entries.map { section in
+        guard section.key == "data" else { return section }
+        return .init(
+          "data", .section(section.value.entries.map { $0.key == "files" ? .init("files", files) : $0 }))
+      })
+  }
 
   /// Place where the user set this, or of the nearest section around it: `run.yaml:12`.
   public func location(of setting: String) -> String { Self.location(of: setting, in: locations, file: file) }
@@ -255,6 +281,7 @@ enum RunSettings {
         "Becomes part of the model: the server runs the same."),
       Setting("model", .section([familySetting] + family.modelSettings), "The model family and its shape."),
       Setting("training", .section([seed] + family.trainingSettings), "How it learns."),
+      Setting("tuning", .section(tuning(families)), "What needletail-trainer tune searches; train takes no notice."),
       Setting("evaluation", .section(evaluation), "What the report says beside its usual figures."),
       Setting("tracking", .section(tracking), "Where the run is remembered."),
       Setting("quantisation", .section(quantisation), "Smaller and faster weights, if the metric allows."),

@@ -11,20 +11,30 @@ struct PreparedData {
   /// Class index or value of every row.
   let targets: [Double]
   /// Rows of each part, without validation and test rows that the schema refuses.
-  let split: Split
+  private(set) var split: Split
   let preprocessing: Preprocessing
   /// Sentences for people about rows that are treated in a way they may not expect.
   let warnings: [String]
 
+  /// - Parameters:
+  ///   - known: rows that were read before; nil reads them.
+  ///   - own: parts that the rows go into; nil: as the configuration says.
   /// - Throws: `TrainingError` that says what is wrong with the data, or with a setting for it.
-  init(_ configuration: RunConfiguration) throws(TrainingError) {
-    dataset = try TableReader(configuration.request).read()
+  init(
+    _ configuration: RunConfiguration, dataset known: Dataset? = nil, split own: Split? = nil
+  ) throws(TrainingError) {
+    if let known { dataset = known } else { dataset = try TableReader(configuration.request).read() }
     (task, labels, targets) = Self.target(dataset.target)
     try Self.check(configuration, dataset, task: task, labels: labels)
     let isStratified = task == .classification && configuration.isStratified
-    let made = try Split.make(
-      rowCount: dataset.rowCount, strata: isStratified ? targets.map { Int($0) } : [], groups: dataset.groups,
-      fractions: configuration.splitFractions, seed: configuration.splitSeed)
+    let made: Split
+    if let own {
+      made = own
+    } else {
+      made = try Split.make(
+        rowCount: dataset.rowCount, strata: isStratified ? targets.map { Int($0) } : [], groups: dataset.groups,
+        fractions: configuration.splitFractions, seed: configuration.splitSeed)
+    }
     try Self.checkClasses(made.train, targets: targets, labels: labels)
     let preprocessing = try Preprocessing(
       features: dataset.features, rows: made.train, target: configuration.request.target,
@@ -55,6 +65,15 @@ struct PreparedData {
           + "data.duplicates: drop leaves them out")
     }
     self.warnings = warnings + preprocessing.warnings
+  }
+
+  /// The same rows and preprocessing with other parts, of which rows that the schema refuses are left out.
+  func replacing(_ split: Split) -> PreparedData {
+    func accepted(_ rows: [Int]) -> [Int] { rows.filter { preprocessing.accepts(dataset.features, row: $0) } }
+    var data = self
+    data.split = Split(
+      train: accepted(split.train), validation: accepted(split.validation), test: accepted(split.test))
+    return data
   }
 
   /// Rows in the form that a family learns from.

@@ -68,6 +68,29 @@ struct GBDT: ModelFamily {
     Setting("threads", .integer(0...64), .integer(0), "Threads that learn; 0: one for each processor."),
   ]
 
+  func searchSettings(_ table: SearchTable) -> [SearchSetting] {
+    let columns = Double(max(table.columns, 1))
+    let rowsMin = max(2, min(200, table.rows / 20))
+    let smoothing = SearchSetting.logarithmic("training.category_smoothing", 1.0...100, first: 10)
+    return [
+      .logarithmic("training.learning_rate", 0.02...0.3, first: 0.1),
+      .logarithmic("model.leaves", 4...256, first: 31),
+      .logarithmic("training.rows_min", 1...rowsMin, first: min(20, rowsMin)),
+      .logarithmic("training.l2", 1e-3...100, first: 1),
+      .number("training.row_sample", 0.4...1, first: 1),
+      .number("training.column_sample", 0.2...1, first: min(1, max(0.5, 4 / columns))),
+    ] + (table.hasCategories ? [smoothing] : [])
+  }
+
+  func tunedSettings(_ table: SearchTable) -> [(path: String, value: Document)] {
+    [("model.trees", .integer(min(2000, Limits.treesMax / max(table.classes, 1))))]
+  }
+
+  /// Rounds times their learning rate: a slow trial is compared with what a fast one had learned by then.
+  func tuningStep(of report: EpochReport, settings: Document) -> Int {
+    Int((Double(report.epoch) * (settings["training"]["learning_rate"].number ?? 0.1) * 10).rounded(.up))
+  }
+
   /// Bytes of the histograms of one tree's open leaves. Deep trees on thousands of columns would take all memory.
   static let histogramBytesMax = 2 << 30
 

@@ -98,6 +98,26 @@ public struct GraphBuilder: Sendable {
     return last
   }
 
+  /// Adds what turns a family's last value into probabilities, where it stands for some.
+  ///
+  /// - Returns: the value of the probabilities, or of the predicted number.
+  /// - Throws: `TrainingError` for scores, which stand for neither.
+  mutating func addAnswers(of head: OutputHead, name: String) throws(TrainingError) -> Int {
+    switch head {
+    case .number(let value), .probabilities(let value): return value
+    case .logits(let value): return try add(Softmax(), name: name, from: value)
+    case .logOdds(let value): return try add(Softmax(), name: name, from: addLogits(ofOdds: value))
+    case .scores: throw .fit("\(name): expected a model that tells probabilities, found one that tells scores")
+    }
+  }
+
+  /// Logits of two classes: softmax(0, z) is the logistic function of z.
+  private mutating func addLogits(ofOdds value: Int) -> Int {
+    addDense(
+      name: "logits", from: value, weights: Matrix(rows: 2, columns: 1, elements: [0, 1]), bias: [0, 0],
+      activation: .identity)
+  }
+
   /// Ends the graph: names what it answers.
   ///
   /// - Parameters:
@@ -116,11 +136,7 @@ public struct GraphBuilder: Sendable {
       return finish(numbers: value, raw: raw)
     case .logOdds(let value):
       precondition(classCount == 2 && columns(of: value) == 1, "log-odds are one column for two classes")
-      // softmax(0, z) is the logistic function of z.
-      let logits = addDense(
-        name: "logits", from: value, weights: Matrix(rows: 2, columns: 1, elements: [0, 1]), bias: [0, 0],
-        activation: .identity)
-      return try finish(.logits(logits), classCount: classCount, raw: raw)
+      return try finish(.logits(addLogits(ofOdds: value)), classCount: classCount, raw: raw)
     case .logits(let value):
       let probabilities = try add(Softmax(), name: AnswerNames.probabilities, from: value)
       return try finish(.probabilities(probabilities), classCount: classCount, raw: raw)

@@ -13,6 +13,10 @@ struct LinearRegression: ModelFamily {
       "Penalty on the squared weights, as alpha of scikit-learn's Ridge; the intercept is free.")
   ]
 
+  func searchSettings(_ table: SearchTable) -> [SearchSetting] {
+    [.logarithmic("model.l2", 1e-4...1e5, first: 1e-2)]
+  }
+
   func fit(_ context: FitContext<IndicatorRows>) throws(TrainingError) -> any FittedModel {
     let inputs = context.train.inputs
     let problem = CentredProblem(inputs.others, context.train.targets, l2: context.model["l2"].number ?? 0)

@@ -19,18 +19,36 @@ struct LogisticRegression: ModelFamily {
     Setting("tolerance", .number(1e-14...1), .number(1e-8), "Stop when the gradient is below."),
   ]
 
+  func searchSettings(_ table: SearchTable) -> [SearchSetting] {
+    [.logarithmic("model.c", 1e-4...1e4, first: 1)]
+  }
+
+  func tunedSettings(_ table: SearchTable) -> [(path: String, value: Document)] {
+    // Figures of held-out rows no longer change.
+    [("training.tolerance", .number(1e-5))]
+  }
+
   func fit(_ context: FitContext<Matrix>) throws(TrainingError) -> any FittedModel {
     var loss = LogisticLoss(samples: context.train, classCount: context.classCount, c: context.model["c"].number ?? 1)
     var solver = LBFGS()
     solver.iterationsMax = context.training["iterations_max"].integer ?? 10_000
     solver.gradientTolerance = context.training["tolerance"].number ?? 1e-8
+    var stop: TrainingError?
     solver.observe = { iteration, value in
-      context.progress(
-        EpochReport(
-          epoch: iteration, epochCount: 0, loss: value, metricName: "", bestEpoch: 0, stepName: "iteration"))
+      do throws(TrainingError) {
+        try context.progress(
+          EpochReport(
+            epoch: iteration, epochCount: 0, loss: value, metricName: "", bestEpoch: 0, stepName: "iteration"))
+      } catch {
+        stop = error
+      }
     }
     let start = [Double](repeating: 0, count: loss.parameterCount)
-    let result = solver.minimise(from: start) { point, gradient in loss.evaluate(point, gradient: &gradient) }
+    let result = solver.minimise(from: start) { point, gradient in
+      // A value that is no number ends the search.
+      stop == nil ? loss.evaluate(point, gradient: &gradient) : .nan
+    }
+    if let stop { throw stop }
     guard result.value.isFinite, result.point.allSatisfy(\.isFinite) else {
       throw .fit("logistic_regression: expected a finite loss, found \(result.value); standardise the features")
     }

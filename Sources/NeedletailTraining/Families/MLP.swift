@@ -44,6 +44,23 @@ struct MLP: ModelFamily {
       "Epochs without a better validation loss before it stops; the best weights are kept. 0: never."),
   ]
 
+  func searchSettings(_ table: SearchTable) -> [SearchSetting] {
+    func sizes(_ units: Int...) -> Document { .list(units.map { .integer($0) }) }
+    return [
+      .choice(
+        "model.hidden", [sizes(128, 64), sizes(64), sizes(256), sizes(64, 64), sizes(256, 128), sizes(128, 64, 32)]),
+      .choice("model.activation", [.text("relu"), .text("gelu"), .text("tanh")]),
+      .number("model.dropout", 0...0.5, first: 0),
+      .logarithmic("training.learning_rate", 3e-4...0.02, first: 0.001),
+      .logarithmic("training.weight_decay", 1e-5...0.3, first: 0.01),
+      .choice("training.batch_size", (table.rows < 5000 ? [32, 16, 64, 128] : [128, 64, 256]).map { .integer($0) }),
+    ]
+  }
+
+  func tunedSettings(_ table: SearchTable) -> [(path: String, value: Document)] {
+    [("training.epochs", .integer(60)), ("training.patience", .integer(10))]
+  }
+
   func fit(_ context: FitContext<Matrix>) throws(TrainingError) -> any FittedModel {
     let training = context.training
     let patience = training["patience"].integer ?? 0

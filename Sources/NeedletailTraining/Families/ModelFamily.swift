@@ -33,6 +33,13 @@ public protocol ModelFamily<Input>: Sendable {
   /// Keys under `training` with their defaults and bounds. Default: none.
   var trainingSettings: [Setting] { get }
 
+  /// Settings that tuning varies. Default: none, and the family has one trial.
+  func searchSettings(_ table: SearchTable) -> [SearchSetting]
+  /// Settings that all trials have, by their path, unless the run file has its own. Default: none.
+  func tunedSettings(_ table: SearchTable) -> [(path: String, value: Document)]
+  /// Number of a step that stands for the same amount of learning in every trial. Default: that of the epoch.
+  func tuningStep(of report: EpochReport, settings: Document) -> Int
+
   /// Learns from the training rows.
   ///
   /// - Throws: `TrainingError` of kind `fit` that says what made learning impossible, with advice.
@@ -47,6 +54,10 @@ extension ModelFamily {
   public var gainsFromInt8: Bool { false }
   public var modelSettings: [Setting] { [] }
   public var trainingSettings: [Setting] { [] }
+
+  public func searchSettings(_ table: SearchTable) -> [SearchSetting] { [] }
+  public func tunedSettings(_ table: SearchTable) -> [(path: String, value: Document)] { [] }
+  public func tuningStep(of report: EpochReport, settings: Document) -> Int { report.epoch }
 }
 
 /// Result of a fit: what a family learned, ready to become part of a graph.
@@ -98,15 +109,15 @@ public struct FitContext<Input: TrainingInput> {
   public var training: Document
   /// Seed for whatever is random.
   public var seed: UInt64
-  /// Closure that is called after every epoch, on the thread that trains.
-  public var progress: (EpochReport) -> Void
+  /// Closure that is called after every epoch, on the thread that trains. An error that it throws ends the training.
+  public var progress: (EpochReport) throws(TrainingError) -> Void
   /// Place where the state is kept; nil: the training is neither saved nor stopped.
   public var checkpoints: Checkpoints?
 
   public init(
     task: ModelGraph.Task, classCount: Int, train: Samples<Input>, validation: Samples<Input>, model: Document,
     training: Document, seed: UInt64, checkpoints: Checkpoints? = nil,
-    progress: @escaping (EpochReport) -> Void = { _ in }
+    progress: @escaping (EpochReport) throws(TrainingError) -> Void = { _ in }
   ) {
     self.task = task
     self.classCount = classCount

@@ -40,6 +40,18 @@ struct RandomForest: ModelFamily {
     Setting("threads", .integer(0...64), .integer(0), "Threads that learn; 0: one for each processor."),
   ]
 
+  func searchSettings(_ table: SearchTable) -> [SearchSetting] {
+    let columns = Double(max(table.columns, 1))
+    let isOfClasses = table.task == .classification
+    return [
+      .number("training.node_column_sample", 0.05...1, first: isOfClasses ? 1 / columns.squareRoot() : 0.5),
+      .logarithmic("training.rows_min", 1...50, first: isOfClasses ? 1 : 5),
+      .number("training.row_sample", 0.4...1, first: 1),
+    ]
+  }
+
+  func tunedSettings(_ table: SearchTable) -> [(path: String, value: Document)] { [("model.trees", .integer(200))] }
+
   func fit(_ context: FitContext<FeatureColumns>) throws(TrainingError) -> any FittedModel {
     let rules = rules(context)
     try TreeLimits.check(context)
@@ -47,7 +59,7 @@ struct RandomForest: ModelFamily {
       from: context.train.inputs, binsMax: context.model["bins"].integer ?? 255,
       rowsMin: context.model["bin_rows_min"].integer ?? 1, seed: context.seed, threads: rules.threads)
     var forest = Forest(context, rules, columns: columns)
-    let trees = forest.grow(context.model["trees"].integer ?? 1)
+    let trees = try forest.grow(context.model["trees"].integer ?? 1)
     return FittedTrees(
       forest: trees, bias: forest.bias, columns: columns, inputs: context.train.inputs, classCount: context.classCount)
   }
@@ -159,7 +171,7 @@ private struct Forest {
     bias = context.task == .classification ? [] : [total > 0 ? Float(sum / total) : 0]
   }
 
-  mutating func grow(_ treeCount: Int) -> [GrownTree] {
+  mutating func grow(_ treeCount: Int) throws(TrainingError) -> [GrownTree] {
     let count = context.train.count
     let draws = max(1, Int(((context.training["row_sample"].number ?? 1) * Double(count)).rounded()))
     let replaces = context.training["bootstrap"].flag ?? true
@@ -182,7 +194,7 @@ private struct Forest {
         shares: bias.isEmpty ? (context.train.targets, weights, context.classCount) : nil)
       trees.append(grower.grow(target, &random))
       if number % reportEvery == 0 || number == treeCount {
-        context.progress(
+        try context.progress(
           EpochReport(
             epoch: number, epochCount: treeCount, loss: .nan, metricName: "", bestEpoch: 0, stepName: "tree"))
       }

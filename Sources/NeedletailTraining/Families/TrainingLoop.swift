@@ -61,7 +61,7 @@ struct TrainingLoop {
   mutating func run() throws(TrainingError) -> String {
     if let state = context.checkpoints?.resumed { try resume(state) }
     let first = reports.count + 1
-    for report in reports { context.progress(report) }
+    for report in reports { try context.progress(report) }
     if first <= epochs {
       for epoch in first...epochs {
         try run(epoch)
@@ -95,7 +95,7 @@ struct TrainingLoop {
       bestEpoch: best.epoch, bestMetric: best.metric)
     report.firstLayerShare = firstLayerShare
     reports.append(report)
-    context.progress(report)
+    try context.progress(report)
   }
 
   /// Size of the first layer's gradients of the last batch beside those of the last layer: the root of their mean square.

@@ -44,7 +44,7 @@ struct QuantisationGate {
     if settings.precision == .fp32 { return fp32("fp32 as configured") }
     if layers.isEmpty { return fp32("fp32: no layer to quantise") }
     if settings.precision == .automatic {
-      if !familyGains { return fp32("fp32: int8 has nothing to gain in a linear model") }
+      if !familyGains { return fp32("fp32: int8 has nothing to gain in this kind of model") }
       if weightCount < Self.weightsMinForAutomatic {
         return fp32(
           "fp32: int8 has nothing to gain below \(Figures.count(Self.weightsMinForAutomatic)) weights, found \(weightCount)"

@@ -66,7 +66,7 @@ public struct RunFiles {
     }
   }
 
-  private func write(_ bytes: [UInt8], to name: String) throws(TrainingError) {
+  func write(_ bytes: [UInt8], to name: String) throws(TrainingError) {
     do throws(SystemError) {
       try AtomicFile.write(bytes, to: directory + "/" + name, existing: .replaced)
     } catch {

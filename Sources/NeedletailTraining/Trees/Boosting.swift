@@ -119,7 +119,7 @@ struct Boosting {
       if iteration % reportEvery == 0 || iteration == 1 || stops || iteration == settings.treesMax {
         let trainingLoss = training.judge(threads: settings.rules.threads).loss
         guard trainingLoss.isFinite else { throw diverged("the loss", trainingLoss, iteration) }
-        context.progress(
+        try context.progress(
           EpochReport(
             epoch: iteration, epochCount: settings.treesMax, loss: trainingLoss, validationLoss: validation?.loss,
             validationMetric: validation?.metric, metricName: loss.metricName,

@@ -1,0 +1,157 @@
+internal import NeedletailCore
+internal import NeedletailEngine
+internal import NeedletailSystem
+
+/// Outcome of a trial.
+struct TrialResult: Sendable {
+  var loss: Double
+  /// Time of all fits.
+  var fitSeconds: Double
+  /// Median time of one row alone on the serving engine.
+  var microsecondsPerRow: Double
+  /// Answers for the judging rows, fold after fold: probabilities, rows × classes, or one number a row.
+  var answers: [Float]
+  /// Judging rows, fold after fold.
+  var rows: [Int]
+  /// The fitted model, or one of each fold.
+  var models: [any FittedModel]
+}
+
+/// Fits and judges trials. Any thread may use it; rows are prepared once for each family and fold.
+///
+/// `@unchecked Sendable`: `prepared` is used under the lock.
+final class TrialRunner: @unchecked Sendable {
+  let plan: TuningPlan
+  /// Threads of one trial.
+  let threads: Int
+  private let lock = Monitor()
+  private var prepared: [PreparedKey: PreparedFold] = [:]
+
+  private struct PreparedKey: Hashable {
+    var arm: Int
+    /// Nil: the split of the run.
+    var fold: Int?
+  }
+
+  /// Rows of one fold in the form of one family.
+  struct PreparedFold: Sendable {
+    let data: PreparedData
+    let cells: [[Cell]]
+    let fit: FamilyFit
+  }
+
+  init(_ plan: TuningPlan, threads: Int) {
+    self.plan = plan
+    self.threads = threads
+  }
+
+  /// - Parameter fold: nil for the split of the run.
+  func prepare(arm: Int, fold: Int?) throws(TrainingError) -> PreparedFold {
+    let key = PreparedKey(arm: arm, fold: fold == nil || plan.folds.count == 1 ? nil : fold)
+    lock.lock()
+    defer { lock.unlock() }
+    if let found = prepared[key] { return found }
+    let family = plan.arms[arm].family
+    let whole: PreparedData
+    if let known = prepared[PreparedKey(arm: arm, fold: nil)] {
+      whole = known.data
+    } else {
+      whole = try PreparedData(plan.arms[arm].configuration, dataset: plan.dataset, split: plan.split)
+    }
+    // All folds share one preprocessing, so that their models can answer together.
+    let data = key.fold.map { whole.replacing(plan.folds[$0]) } ?? whole
+    let found = PreparedFold(data: data, cells: data.cells(data.split.validation), fit: try family.prepare(data))
+    prepared[key] = found
+    return found
+  }
+
+  /// Fits and judges one trial.
+  ///
+  /// - Parameter report: hears the loss of a step, and throws to end the trial.
+  func run(
+    _ trial: Study.Trial, report: @escaping (_ step: Int, _ loss: Double) throws(TrainingError) -> Void
+  ) throws(TrainingError) -> TrialResult {
+    let arm = plan.arms[trial.arm]
+    let configuration = try arm.configuration(of: trial.point, threads: threads)
+    let isCrossValidated = plan.folds.count > 1
+    var result = TrialResult(loss: 0, fitSeconds: 0, microsecondsPerRow: 0, answers: [], rows: [], models: [])
+    var truth: [Double] = []
+    for fold in plan.folds.indices {
+      let prepared = try prepare(arm: trial.arm, fold: fold)
+      let start = Instant.now()
+      let fitted = try prepared.fit(configuration, nil) { (epoch: EpochReport) throws(TrainingError) in
+        guard !isCrossValidated, let loss = epoch.validationLoss else { return try report(-1, .nan) }
+        try report(arm.family.tuningStep(of: epoch, settings: configuration.document), loss)
+      }
+      result.fitSeconds += Double(Instant.now().microseconds(since: start)) / 1e6
+      let model = try Self.compile(prepared.data, fitted)
+      let answers = try Self.answers(model, prepared.cells)
+      result.answers += answers
+      result.rows += prepared.data.split.validation
+      let foldTruth = prepared.data.targets(prepared.data.split.validation)
+      truth += foldTruth
+      if fold == 0, !prepared.cells.isEmpty {
+        result.microsecondsPerRow = try RowRunner(model).microsecondsPerRow(prepared.cells, repetitions: 300)
+      }
+      if isCrossValidated {
+        try report(fold, plan.metric.loss(result.answers, truth, classes: plan.labels.count))
+      }
+      result.models.append(fitted)
+    }
+    result.loss = plan.metric.loss(result.answers, truth, classes: plan.labels.count)
+    return result
+  }
+
+  static func compile(_ data: PreparedData, _ fitted: any FittedModel) throws(TrainingError) -> CompiledModel {
+    let graph = try data.graph(of: fitted)
+    do throws(PlanError) {
+      return try CompiledModel(ModelDefinition(schema: data.preprocessing.schema, graph: graph, labels: data.labels))
+    } catch {
+      throw TrainingError(error)
+    }
+  }
+
+  /// Probabilities or numbers of raw rows.
+  ///
+  /// - Throws: `TrainingError` for a model that tells no probabilities.
+  static func answers(_ model: CompiledModel, _ cells: [[Cell]]) throws(TrainingError) -> [Float] {
+    let layout = AnswerLayout(model)
+    guard layout.classIndex == nil || layout.areProbabilities else {
+      throw .fit("expected a model that tells probabilities, found one that tells scores")
+    }
+    return try RowRunner(model).run(count: cells.count) { cells[$0] }[layout.numbers]
+  }
+}
+
+/// Fits a family with other settings to rows that are prepared already.
+typealias FamilyFit =
+  @Sendable (
+    _ configuration: RunConfiguration, _ checkpoints: Checkpoints?,
+    _ progress: @escaping (EpochReport) throws(TrainingError) -> Void
+  ) throws(TrainingError) -> any FittedModel
+
+extension ModelFamily {
+  /// Brings rows into the family's form, for any number of fits.
+  func prepare(_ data: PreparedData) throws(TrainingError) -> FamilyFit {
+    let train: Samples<Input> = try data.samples(data.split.train)
+    let validation: Samples<Input> = try data.samples(usesValidationRows ? data.split.validation : [])
+    let (task, classCount) = (data.task, data.labels.count)
+    return { (configuration, checkpoints, progress) throws(TrainingError) in
+      try self.fit(
+        FitContext(
+          task: task, classCount: classCount, train: train, validation: validation,
+          model: configuration.document["model"], training: configuration.document["training"],
+          seed: configuration.seed, checkpoints: checkpoints, progress: progress))
+    }
+  }
+}
+
+extension PreparedData {
+  /// The graph from a raw row to a fitted model's answers.
+  func graph(of fitted: any FittedModel) throws(TrainingError) -> ModelGraph {
+    var builder = preprocessing.emptyGraph()
+    let input = try preprocessing.export(into: &builder)
+    let head = try fitted.export(into: &builder, input: input)
+    return try builder.finish(head, classCount: labels.count)
+  }
+}

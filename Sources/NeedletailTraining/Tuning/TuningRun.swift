@@ -1,0 +1,395 @@
+internal import NeedletailCore
+internal import NeedletailEngine
+internal import NeedletailSystem
+internal import Synchronization
+
+/// A search for the best settings: trials on several threads, a study that outlives them, and the best model at the end.
+///
+/// `@unchecked Sendable`: everything that changes is used under the lock.
+public final class TuningRun: @unchecked Sendable {
+  let plan: TuningPlan
+  let own: RunConfiguration
+  let observer: TuningObserver
+  private let store: StudyStore
+  private let runner: TrialRunner
+  private let threadCount: Int
+  private let isInterrupted: @Sendable () -> Bool
+  private let lock = Monitor()
+  private var study: Study
+  private var records: [StudyStore.Record] = []
+  private var results: [Int: TrialResult] = [:]
+  private var running: Set<Int> = []
+  private var activeThreads = 0
+  private var failure: TrainingError?
+  private var best: Double = .infinity
+  private var finishedHere = 0
+  private let start = Instant.now()
+
+  /// Results whose answers are kept in memory, for a mixture.
+  private static let resultsKept = 30
+  /// Heartbeats in the time after which a silent process counts as lost: a few may be late.
+  private static let beatsPerLoss = 6.0
+  private static let drawMicroseconds: UInt64 = 200_000
+
+  /// Reads the data, and opens the study or makes one.
+  ///
+  /// - Parameters:
+  ///   - seconds: time to search, instead of the run file's.
+  ///   - isInterrupted: asked often; true ends the search.
+  /// - Throws: `TrainingError` that says what is wrong with the run file, the data or the study.
+  public init(
+    _ source: RunFileText, place: Place, seconds: Double? = nil, preset: String? = nil,
+    observer: TuningObserver = TuningObserver(), isInterrupted: @escaping @Sendable () -> Bool = { false }
+  ) throws(TrainingError) {
+    BLAS.useOneThread()
+    own = try source.configuration()
+    let settings = TuningSettings(own, seconds: seconds, preset: preset.flatMap(TuningPreset.init(rawValue:)))
+    plan = try TuningPlan(source, own, settings)
+    let processors = TreeLimits.threads(0)
+    threadCount = settings.parallel > 0 ? settings.parallel : processors
+    runner = TrialRunner(plan, threads: max(1, processors / threadCount))
+    self.observer = observer
+    self.isInterrupted = isInterrupted
+    let path = if case .file(let path) = place { path } else { ":memory:" }
+    store = StudyStore(try SQLiteStudy(path: path), worker: Self.workerName(), lostSeconds: settings.lostSeconds)
+    try store.open(fingerprint: plan.fingerprint, place: path)
+    study = Study(
+      arms: plan.arms.map(\.arm), seed: settings.seed, sampler: settings.sampler,
+      pruner: settings.prunes ? MedianPruner() : nil)
+  }
+
+  /// Trials that this process has ended and that count.
+  public var trialsDone: Int {
+    lock.lock()
+    defer { lock.unlock() }
+    return finishedHere
+  }
+
+  /// Sentences about the data that the user should know.
+  public var warnings: [String] { plan.warnings }
+
+  private static func workerName() -> String {
+    var random = SystemRandomNumberGenerator()
+    return String(random.next() as UInt64, radix: 16)
+  }
+
+  // MARK: - the search
+
+  /// Tries until the time is over, the trials are done, or the user interrupts.
+  ///
+  /// - Throws: `TrainingError` where the study cannot be written, or every trial of a family failed.
+  public func search() throws(TrainingError) {
+    let names = plan.arms.map(\.family.name).joined(separator: ", ")
+    let judges =
+      plan.folds.count > 1
+      ? "\(plan.folds.count) folds" : "\(Figures.count(plan.split.validation.count)) validation rows"
+    observer.stage(
+      "searching \(names) for \(Figures.duration(plan.settings.seconds)), judged by \(plan.metric.rawValue) on \(judges)"
+    )
+    lock.lock()
+    activeThreads = threadCount
+    lock.unlock()
+    for index in 0..<threadCount {
+      NativeThread.start(name: "trial-\(index)") { [self] in work() }
+    }
+    var lastBeat = Instant.now()
+    lock.lock()
+    while activeThreads > 0 {
+      lock.wait(until: Instant.now().advanced(byMicroseconds: Self.drawMicroseconds))
+      observer.progress(progress())
+      if Double(Instant.now().microseconds(since: lastBeat)) / 1e6 >= plan.settings.lostSeconds / Self.beatsPerLoss {
+        lastBeat = Instant.now()
+        do throws(TrainingError) { try store.beat(now: Self.clock()) } catch { failure = failure ?? error }
+      }
+    }
+    let failure = failure
+    do throws(TrainingError) { try store.release() } catch { if failure == nil { self.failure = error } }
+    records = (try? store.records(arms: study.arms)) ?? records
+    lock.unlock()
+    if let failure { throw failure }
+    let isDone = records.contains { $0.trial.state == .complete }
+    guard isDone || isInterrupted() else {
+      let note = records.lazy.compactMap(\.note).first ?? "no trial ended in time; raise tuning.seconds"
+      throw .fit("tuning: expected a trial that succeeds, found none: \(note)")
+    }
+  }
+
+  private var secondsSpent: Double { Double(Instant.now().microseconds(since: start)) / 1e6 }
+
+  /// Seconds since 1970, which processes of one machine share.
+  private static func clock() -> Double { Double(UnixTime.nowMilliseconds()) / 1000 }
+
+  /// True once no further trial begins. The first trials may take longer than the search has.
+  private func isOver() -> Bool {
+    isInterrupted() || failure != nil
+      || (secondsSpent >= plan.settings.seconds && records.contains { $0.trial.state == .complete })
+  }
+
+  private func work() {
+    tries: while true {
+      let trial: Study.Trial
+      switch claim() {
+      case .trial(let claimed): trial = claimed
+      case .later:
+        lock.lock()
+        lock.wait(until: Instant.now().advanced(byMicroseconds: Self.drawMicroseconds))
+        lock.unlock()
+        continue
+      case .none: break tries
+      }
+      let outcome: Result<TrialResult, TrainingError>
+      do throws(TrainingError) {
+        outcome = .success(
+          try runner.run(trial) { [self] (step, loss) throws(TrainingError) in try report(trial.number, step, loss) })
+      } catch {
+        outcome = .failure(error)
+      }
+      finish(trial, outcome)
+    }
+    lock.lock()
+    activeThreads -= 1
+    lock.signalAll()
+    lock.unlock()
+  }
+
+  private enum Claim {
+    case trial(Study.Trial)
+    /// All trials have begun. Those that run may still come back from a lost process.
+    case later
+    case none
+  }
+
+  private func claim() -> Claim {
+    lock.lock()
+    defer { lock.unlock() }
+    guard !isOver() else { return .none }
+    do throws(TrainingError) {
+      let claimed = try store.claim(
+        arms: study.arms, now: Self.clock(), trialsMax: plan.settings.trialsMax
+      ) { all in
+        take(all)
+        return study.ask()
+      }
+      take(claimed.all)
+      guard let trial = claimed.trial else {
+        return claimed.all.contains { $0.trial.state == .running } ? .later : .none
+      }
+      study.take(trial)
+      if trial.number == records.count { records.append(.init(trial: trial)) }
+      running.insert(trial.number)
+      return .trial(trial)
+    } catch {
+      failure = error
+      return .none
+    }
+  }
+
+  /// Brings the study up to what the database holds. Steps of our own running trials are known here only.
+  private func take(_ all: [StudyStore.Record]) {
+    records = all
+    for record in all where !running.contains(record.trial.number) { study.take(record.trial) }
+  }
+
+  private func report(_ number: Int, _ step: Int, _ loss: Double) throws(TrainingError) {
+    lock.lock()
+    defer { lock.unlock() }
+    guard !isOver() else { throw .stopped }
+    guard step >= 0, study.trials[number].state == .running else { return }
+    if study.report(number, step: step, loss: loss) { throw .pruned }
+  }
+
+  private func finish(_ trial: Study.Trial, _ outcome: Result<TrialResult, TrainingError>) {
+    lock.lock()
+    defer { lock.unlock() }
+    running.remove(trial.number)
+    var record = StudyStore.Record(trial: trial)
+    switch outcome {
+    case .success(let result):
+      let limit = plan.settings.latencyMicrosecondsMax ?? .infinity
+      // A model that is too slow is no candidate, whatever its loss.
+      let loss = result.microsecondsPerRow <= limit ? result.loss : .infinity
+      study.tell(trial.number, .complete, loss: loss)
+      record.fitSeconds = result.fitSeconds
+      record.microsecondsPerRow = result.microsecondsPerRow
+      if loss == .infinity { record.note = "slower than tuning.latency_us_max" }
+      keep(result, of: trial.number, loss: loss)
+      if loss < best {
+        best = loss
+        observer.improved(leader(trial, result, loss))
+      }
+    case .failure(.stopped):
+      // Left running in the database: whoever goes on with the study tries it again.
+      return
+    case .failure(.pruned): study.tell(trial.number, .pruned)
+    case .failure(let error):
+      study.tell(trial.number, .failed)
+      record.note = error.message
+    }
+    record.trial = study.trials[trial.number]
+    do throws(TrainingError) {
+      guard try store.finish(record) else { return }
+      finishedHere += 1
+      if records.indices.contains(trial.number) { records[trial.number] = record }
+    } catch {
+      failure = error
+    }
+  }
+
+  private func keep(_ result: TrialResult, of number: Int, loss: Double) {
+    guard loss.isFinite else { return }
+    results[number] = result
+    guard results.count > Self.resultsKept else { return }
+    let worst = results.max { ($0.value.loss, $0.key) < ($1.value.loss, $1.key) }
+    if let worst { results[worst.key] = nil }
+  }
+
+  // MARK: - what is shown
+
+  private func progress() -> TuningProgress {
+    TuningProgress(
+      seconds: secondsSpent, secondsMax: plan.settings.seconds, trialsMax: plan.settings.trialsMax,
+      complete: records.count { $0.trial.state == .complete }, pruned: records.count { $0.trial.state == .pruned },
+      failed: records.count { $0.trial.state == .failed }, running: running.count,
+      metric: plan.metric.rawValue, best: best.isFinite ? plan.metric.figure(best) : nil)
+  }
+
+  private func leader(_ trial: Study.Trial, _ result: TrialResult, _ loss: Double) -> TuningLeader {
+    let arm = plan.arms[trial.arm]
+    return TuningLeader(
+      name: "\(arm.family.name) #\(trial.number + 1)", metric: plan.metric.rawValue, figure: plan.metric.figure(loss),
+      fitSeconds: result.fitSeconds, microsecondsPerRow: result.microsecondsPerRow,
+      settings: arm.values(trial.point).map { "\($0.path)=\($0.value.shortText)" })
+  }
+
+  /// Models so far, the best first.
+  public var leaderboard: [TuningLeader] {
+    records.filter { $0.trial.state == .complete && ($0.trial.loss ?? .infinity).isFinite }
+      .sorted { ($0.trial.loss ?? 0, $0.trial.number) < ($1.trial.loss ?? 0, $1.trial.number) }
+      .map { record in
+        let result = TrialResult(
+          loss: 0, fitSeconds: record.fitSeconds ?? 0, microsecondsPerRow: record.microsecondsPerRow ?? 0, answers: [],
+          rows: [], models: [])
+        return leader(record.trial, result, record.trial.loss ?? .infinity)
+      }
+  }
+
+  // MARK: - the end
+
+  /// The best model, or mixture of models, trained and judged as `train` does it.
+  ///
+  /// - Throws: `TrainingError` where no model keeps to the latency, or the best cannot be trained again.
+  public func finish() throws(TrainingError) -> TunedModel {
+    var candidates = try self.candidates()
+    guard let first = candidates.first else { throw .fit("tuning: expected a complete trial, found none") }
+    candidates.removeAll { $0.result.rows != first.result.rows }
+    let truth = first.result.rows.map { plan.targets[$0] }
+    let classes = plan.labels.count
+    let membersMax = min(plan.settings.mixture, candidates.count)
+    var mixture = Mixture(members: [.init(candidate: 0, weight: 1)], loss: first.result.loss)
+    if membersMax > 1 {
+      observer.stage("mixing the best \(candidates.count) models")
+      let found = Mixture.choose(candidates.map(\.result.answers), membersMax: membersMax) { answers in
+        plan.metric.loss(answers, truth, classes: classes)
+      }
+      if found.loss < mixture.loss { mixture = found }
+    }
+    var order = Array(candidates.indices)
+    while true {
+      let trained = try train(mixture, candidates)
+      let limit = plan.settings.latencyMicrosecondsMax ?? .infinity
+      if trained.model.chosen.microsecondsPerRow <= limit { return trained }
+      observer.stage(
+        "\(Figures.microseconds(trained.model.chosen.microsecondsPerRow)) a row is more than tuning.latency_us_max, "
+          + "\(Figures.microseconds(limit)): trying less")
+      if mixture.members.count > 1 {
+        mixture = mixture.withoutLightest()
+      } else {
+        // Alone and undisturbed the model is slower than it was during the search: the next one.
+        order.removeAll { $0 == mixture.members[0].candidate }
+        guard let next = order.first else {
+          throw .fit("tuning.latency_us_max: expected a model within \(Figures.microseconds(limit)), found none")
+        }
+        mixture = Mixture(members: [.init(candidate: next, weight: 1)], loss: candidates[next].result.loss)
+      }
+    }
+  }
+
+  private struct Candidate {
+    var trial: Study.Trial
+    var result: TrialResult
+  }
+
+  /// Models that a mixture is made of, the best first. Those of an earlier process are fitted again.
+  private func candidates() throws(TrainingError) -> [Candidate] {
+    let ranked = records.filter { $0.trial.state == .complete && ($0.trial.loss ?? .infinity).isFinite }
+      .sorted { ($0.trial.loss ?? 0, $0.trial.number) < ($1.trial.loss ?? 0, $1.trial.number) }
+    var candidates: [Candidate] = []
+    for record in ranked.prefix(plan.settings.mixture > 1 ? Self.resultsKept : 1) {
+      if let result = results[record.trial.number] {
+        candidates.append(Candidate(trial: record.trial, result: result))
+      } else if candidates.count < plan.settings.mixture {
+        observer.stage("fitting trial \(record.trial.number + 1) again")
+        candidates.append(
+          Candidate(trial: record.trial, result: try runner.run(record.trial) { (_, _) throws(TrainingError) in }))
+      }
+    }
+    return candidates
+  }
+
+  /// Puts the models together, and measures the whole.
+  ///
+  /// The models of all folds answer together, so that no row is lost to judging; where one model is wanted, it is fitted
+  /// on the run's own training rows.
+  private func train(_ mixture: Mixture, _ candidates: [Candidate]) throws(TrainingError) -> TunedModel {
+    var members: [MixedModel.Member] = []
+    var configurations: [RunConfiguration] = []
+    for member in mixture.members {
+      let (trial, result) = (candidates[member.candidate].trial, candidates[member.candidate].result)
+      let arm = plan.arms[trial.arm]
+      let prepared = try runner.prepare(arm: trial.arm, fold: nil)
+      let configuration = try arm.configuration(of: trial.point)
+      configurations.append(configuration)
+      var models = result.models
+      if models.count > 1, plan.settings.mixture == 1 {
+        observer.stage("fitting \(arm.family.name) #\(trial.number + 1)")
+        models = [try prepared.fit(configuration, nil) { (_: EpochReport) throws(TrainingError) in }]
+      }
+      for model in models {
+        members.append(
+          .init(
+            model: model, weight: member.weight / Double(models.count), preprocessing: prepared.data.preprocessing,
+            takesFloat32: arm.family.preprocessing.element == .float32, arm: trial.arm,
+            name: "\(arm.family.name) #\(trial.number + 1)"))
+      }
+    }
+    let observer = RunObserver(stage: self.observer.stage)
+    let best = try plan.arms[candidates[0].trial.arm].configuration(of: candidates[0].trial.point)
+    // Only a graph bound in f64 has the digits for every member.
+    let base = members.first { $0.preprocessing.element == .float64 } ?? members[0]
+    let data = try runner.prepare(arm: base.arm, fold: nil).data
+    var configuration = configurations[0]
+    var model = members[0].model
+    if members.count > 1 {
+      model = MixedModel(members: members, arm: base.arm, classCount: plan.labels.count)
+      let document = Self.document(own, mixture.members.map(\.weight), configurations)
+      configuration = configuration.replacing(family: MixtureFamily(), document: document)
+    }
+    let trained = try TrainingRun(configuration, observer: observer).finish(data, model, fitSeconds: secondsSpent)
+    return TunedModel(model: trained, configuration: best.portableDocument, leaderboard: leaderboard)
+  }
+
+  /// Settings of a mixture: those of the run, and what each member has of its own.
+  private static func document(
+    _ own: RunConfiguration, _ weights: [Double], _ configurations: [RunConfiguration]
+  ) -> Document {
+    let shared = own.document.entries.filter { !["model", "training", "preprocessing"].contains($0.key) }
+    let parts = zip(weights, configurations).map { weight, configuration in
+      Document.section([
+        .init("weight", .number(weight)), .init("model", configuration.document["model"]),
+        .init("training", configuration.document["training"]),
+        .init("preprocessing", configuration.document["preprocessing"]),
+      ])
+    }
+    return .section(shared + [.init("mixture", .list(parts))])
+  }
+}

@@ -1,0 +1,284 @@
+import Foundation
+import NeedletailCore
+import NeedletailEngine
+import NeedletailTestSupport
+import Testing
+
+@testable import NeedletailTraining
+
+@Suite struct TuningTests {
+  static let run = """
+    data: { files: [data.csv] }
+    features: { missing: median, unknown: zeros }
+    target: { column: kind }
+    model: { family: logistic_regression }
+    """
+
+  func source(
+    _ directory: TemporaryDirectory, rows: Int = 240, yaml: String = run, _ sets: String...
+  ) throws -> RunFileText {
+    try directory.write(Synthetic.classesCSV(rows: rows, seed: 3), to: "data.csv")
+    return RunFileText(text: yaml, file: "run.yaml", directory: directory.path, sets: sets)
+  }
+
+  func search(
+    _ source: RunFileText, place: TuningRun.Place = .memory, isInterrupted: @escaping @Sendable () -> Bool = { false }
+  ) throws -> TuningRun {
+    let tuning = try TuningRun(source, place: place, isInterrupted: isInterrupted)
+    try tuning.search()
+    return tuning
+  }
+
+  @Test func theBestOfSeveralFamiliesBecomesABundleThatAnswersAsMeasured() throws {
+    let directory = try TemporaryDirectory()
+    let tuning = try search(
+      source(
+        directory, "tuning.trials=9", "tuning.families=[gbdt, logistic_regression]", "tuning.folds=3",
+        "tuning.pruner=none"))
+    let leaders = tuning.leaderboard
+    #expect(leaders.count == 9 && leaders.map(\.figure) == leaders.map(\.figure).sorted())
+    #expect(Set(leaders.map { $0.name.split(separator: " ")[0] }) == ["gbdt", "logistic_regression"])
+    let tuned = try tuning.finish()
+    let accuracy = tuned.model.testFigures.first { $0.name == "accuracy" }?.value
+    #expect((accuracy ?? 0) > 0.95)
+    #expect(try !tuned.model.encode(version: #require(ModelVersion(1)), signing: []).isEmpty)
+    let version = try #require(ModelVersion(1))
+    let report = try tuned.model.report(metrics: tuned.metrics(version: version, bundleBytes: 1))
+    #expect(report["tuning"]["trials"] == .integer(9))
+    // The settings of the best train the same model again.
+    let again = try RunConfiguration(yaml: tuned.configuration.yaml, file: "best.yaml", directory: "/")
+    #expect(leaders[0].name.hasPrefix(again.family.name))
+  }
+
+  @Test func whatTheRunFileSetsStaysAsItIs() throws {
+    let directory = try TemporaryDirectory()
+    let own = Self.run.replacingOccurrences(of: "logistic_regression", with: "gbdt, leaves: 7")
+    let source = try source(directory, yaml: own)
+    let configuration = try source.configuration()
+    let plan = try TuningPlan(source, configuration, TuningSettings(configuration))
+    let gbdt = try #require(plan.arms.first { $0.family.name == "gbdt" })
+    #expect(!gbdt.settings.contains { $0.path == "model.leaves" })
+    #expect(try gbdt.configuration(of: gbdt.arm.start ?? []).document["model"]["leaves"] == .integer(7))
+    #expect(plan.arms.count == 4)
+  }
+
+  @Test func anInterruptedSearchGoesOnAsIfNothingHadHappened() throws {
+    let directory = try TemporaryDirectory()
+    let sets = ["tuning.parallel=1", "tuning.families=[gbdt]", "tuning.folds=0", "tuning.mixture=1"]
+    func source(_ trials: Int) throws -> RunFileText {
+      let base = try self.source(directory)
+      return RunFileText(
+        text: base.text, file: base.file, directory: base.directory, sets: sets + ["tuning.trials=\(trials)"])
+    }
+    let whole = try search(source(14)).leaderboard
+    let place = TuningRun.Place.file(directory.path + "/study.sqlite")
+    _ = try search(source(5), place: place)
+    let resumed = try search(source(14), place: place)
+    #expect(resumed.leaderboard.map(\.settings) == whole.map(\.settings))
+    #expect(resumed.leaderboard.map(\.figure) == whole.map(\.figure))
+    #expect(try resumed.finish().model.testFigures.count > 0, "the best trial is fitted again")
+  }
+
+  @Test func aStudyOfOtherDataIsRefused() throws {
+    let directory = try TemporaryDirectory()
+    let place = TuningRun.Place.file(directory.path + "/study.sqlite")
+    _ = try search(source(directory, "tuning.trials=2", "tuning.families=[gbdt]"), place: place)
+    #expect {
+      _ = try TuningRun(source(directory, rows: 250, "tuning.trials=2", "tuning.families=[gbdt]"), place: place)
+    } throws: { error in
+      "\(error)".contains("expected that of this run file and data (data ") && "\(error)".contains("--restart")
+    }
+  }
+
+  @Test func anInterruptionEndsTheSearchBeforeItsFirstTrial() throws {
+    let directory = try TemporaryDirectory()
+    let tuning = try search(source(directory, "tuning.families=[gbdt]"), isInterrupted: { true })
+    #expect(tuning.leaderboard.isEmpty)
+  }
+
+  @Test func noModelIsChosenThatIsTooSlow() throws {
+    let directory = try TemporaryDirectory()
+    let tuning = try search(
+      source(directory, "tuning.trials=2", "tuning.families=[gbdt]", "tuning.latency_us_max=0.001"))
+    #expect(tuning.leaderboard.isEmpty)
+    #expect { _ = try tuning.finish() } throws: { "\($0)".contains("expected a complete trial") }
+  }
+
+  @Test(arguments: [
+    ("tuning.metric=rmse", "tuning.metric: expected auto | log_loss | accuracy | auc | f1_macro"),
+    ("tuning.families=[linear_regression]", "tuning.families: expected families for classification"),
+    ("tuning.folds=1", "tuning.folds: expected 0, or at least 2"),
+    ("tuning.preset=fast", "tuning.preset: expected quick | good | best"),
+  ]) func aSettingThatDoesNotFitIsRefusedBeforeTheSearch(set: String, message: String) throws {
+    let directory = try TemporaryDirectory()
+    #expect { _ = try TuningRun(source(directory, set), place: .memory) } throws: { "\($0)".contains(message) }
+  }
+
+  @Test func theRunFileOfTheHandbookIsTuned() throws {
+    let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+      .deletingLastPathComponent()
+    let page = try String(
+      contentsOf: root.appending(path: "Sources/Handbook/Handbook.docc/Tuning.md"), encoding: .utf8)
+    let block = try #require(page.split(separator: "```yaml\n").dropFirst().first?.split(separator: "```").first)
+    let directory = try TemporaryDirectory()
+    let tuning = try search(source(directory, yaml: String(block)))
+    #expect(tuning.leaderboard.count <= 12 && !tuning.leaderboard.isEmpty)
+    #expect(try tuning.finish().model.testFigures.count > 0)
+    for preset in TuningPreset.allCases {
+      let row = page.split(separator: "\n").first {
+        $0.hasPrefix("| `\(preset.rawValue)` | \(Int(preset.seconds) / 60) min")
+      }
+      #expect(row?.hasSuffix("| \(preset.mixture) |") == true, "\(preset)")
+    }
+  }
+
+  // MARK: - mixtures
+
+  @Test func aMixtureTakesWhatImprovesItAndWeighsItByHowOften() {
+    let truth: [Float] = [0, 0, 0, 0]
+    let answers: [[Float]] = [[1, 1, 1, 1], [-2, -2, -2, -2], [9, 9, 9, 9]]
+    func loss(_ mixed: [Float]) -> Double { zip(mixed, truth).reduce(0) { $0 + Double(abs($1.0 - $1.1)) } }
+    let mixture = Mixture.choose(answers, membersMax: 3, loss: loss)
+    #expect(mixture.members.map(\.candidate) == [0, 1])
+    #expect(abs(mixture.members[0].weight - 2.0 / 3) < 1e-9 && mixture.loss < 1e-6)
+    #expect(Mixture.choose(answers, membersMax: 1, loss: loss).members == [.init(candidate: 0, weight: 1)])
+    #expect(mixture.withoutLightest().members == [.init(candidate: 0, weight: 1)])
+  }
+
+  @Test func aMixtureOfTreesAndALinearModelAnswersTheirWeightedMean() throws {
+    let directory = try TemporaryDirectory()
+    let source = try source(directory)
+    let own = try source.configuration()
+    let table = SearchTable(task: .classification, classes: 2, rows: 168, columns: 3, hasCategories: true)
+    let arms = try ["gbdt", "logistic_regression"].map { name in
+      try TuningArm(FamilyRegistry.all.named(name)!, source, own: own, table: table)
+    }
+    let datas = try arms.map { try PreparedData($0.configuration) }
+    let models = try zip(arms, datas).map { arm, data in
+      try arm.family.fit(data, try arm.configuration(of: arm.arm.start!)) { _ in }
+    }
+    let cells = datas[0].cells(datas[0].split.test)
+    let alone = try zip(datas, models).map { try TrialRunner.answers(TrialRunner.compile($0, $1), cells) }
+    let mixed = MixedModel(
+      members: zip(arms, zip(datas, models)).enumerated().map { index, part in
+        .init(
+          model: part.1.1, weight: [0.25, 0.75][index], preprocessing: part.1.0.preprocessing,
+          takesFloat32: part.0.family.preprocessing.element == .float32, arm: index, name: part.0.family.name)
+      }, arm: 0, classCount: 2)
+    let found = try TrialRunner.answers(TrialRunner.compile(datas[0], mixed), cells)
+    let expected = zip(alone[0], alone[1]).map { 0.25 * $0 + 0.75 * $1 }
+    #expect(zip(found, expected).allSatisfy { abs($0 - $1) < 1e-6 })
+    #expect(found.count == 2 * cells.count)
+  }
+
+  // MARK: - figures
+
+  @Test func lossesAreThoseOfTheFigures() {
+    let answers: [Float] = [0.9, 0.1, 0.4, 0.6, 0.7, 0.3]
+    let truth: [Double] = [0, 1, 1]
+    func loss(_ metric: TuningMetric) -> Double { metric.loss(answers, truth, classes: 2) }
+    #expect(abs(loss(.logLoss) - -(log(0.9) + log(0.6) + log(0.3)) / 3) < 1e-6)
+    #expect(abs(loss(.accuracy) - 1.0 / 3) < 1e-9)
+    #expect(abs(loss(.auc)) < 1e-9)
+    #expect(abs(TuningMetric.auc.figure(0.25) - 0.75) < 1e-9)
+    let numbers: [Float] = [1, 2, 5]
+    #expect(abs(TuningMetric.rmse.loss(numbers, [1, 2, 2], classes: 0) - 3.0.squareRoot()) < 1e-6)
+    #expect(abs(TuningMetric.mae.loss(numbers, [1, 2, 2], classes: 0) - 1) < 1e-6)
+    #expect(abs(TuningMetric.r2.loss([2, 2, 2], [1, 2, 3], classes: 0) - 1) < 1e-6)
+  }
+
+  @Test func theLineOfASearchFitsEightyColumns() {
+    let terminal = Terminal(isInteractive: true, hasColour: false, width: 80)
+    var display = TuningDisplay(terminal: terminal)
+    let progress = TuningProgress(
+      seconds: 4000, secondsMax: 86_400, trialsMax: 10_000, complete: 1234, pruned: 5678, failed: 12, running: 2,
+      metric: "log_loss", best: 0.123456)
+    #expect(display.line(progress).count < 80)
+    let leader = TuningLeader(
+      name: "logistic_regression #1234", metric: "log_loss", figure: 0.12345, fitSeconds: 123, microsecondsPerRow: 1234,
+      settings: [])
+    #expect(display.show(leader).dropLast().count < 80)
+  }
+}
+
+@Suite struct StudyStoreTests {
+  static let arms = [Study.Arm(name: "only", space: StudyTests.space)]
+
+  func store(_ directory: TemporaryDirectory, _ worker: String) throws -> StudyStore {
+    let store = StudyStore(try SQLiteStudy(path: directory.path + "/study.sqlite"), worker: worker, lostSeconds: 60)
+    try store.open(fingerprint: "same", place: "study.sqlite")
+    return store
+  }
+
+  func claim(_ store: StudyStore, now: Double, trialsMax: Int = 0) throws -> Study.Trial? {
+    try store.claim(arms: Self.arms, now: now, trialsMax: trialsMax) { all in
+      var study = Study(arms: Self.arms, seed: 1)
+      for record in all { study.take(record.trial) }
+      return study.ask()
+    }.trial
+  }
+
+  func finish(_ store: StudyStore, _ trial: Study.Trial, loss: Double) throws -> Bool {
+    var trial = trial
+    trial.state = .complete
+    trial.loss = loss
+    trial.steps = [0: 3, 1: 3, 2: 1.5]
+    return try store.finish(.init(trial: trial, fitSeconds: 1, microsecondsPerRow: 2, note: nil))
+  }
+
+  @Test func aTrialIsReadAsItWasWritten() throws {
+    let directory = try TemporaryDirectory()
+    let store = try store(directory, "a")
+    let trial = try #require(try claim(store, now: 100))
+    #expect(try finish(store, trial, loss: 0.1))
+    let found = try store.records(arms: Self.arms)[0]
+    #expect(found.trial.point == trial.point && found.trial.loss == 0.1 && found.trial.state == .complete)
+    #expect(found.trial.steps == [0: 3, 1: 3, 2: 1.5] && found.fitSeconds == 1 && found.microsecondsPerRow == 2)
+  }
+
+  @Test func theTrialOfALostWorkerComesBackAndIsNotDoneTwice() throws {
+    let directory = try TemporaryDirectory()
+    let (lost, other) = (try store(directory, "lost"), try store(directory, "other"))
+    let trial = try #require(try claim(lost, now: 100))
+    #expect(try claim(other, now: 130)?.number == 1, "a worker that was silent for 30 s is not lost")
+    #expect(try claim(other, now: 161)?.number == 0)
+    #expect(try !finish(lost, trial, loss: 1), "its trial is another's now")
+    #expect(try finish(other, trial, loss: 2))
+    #expect(try !finish(other, trial, loss: 3), "a trial ends once")
+    #expect(try store(directory, "third").records(arms: Self.arms)[0].trial.loss == 2)
+  }
+
+  @Test func aWorkerThatBeatsKeepsItsTrialAndOneThatStopsGivesItBack() throws {
+    let directory = try TemporaryDirectory()
+    let (first, second) = (try store(directory, "first"), try store(directory, "second"))
+    _ = try claim(first, now: 100)
+    try first.beat(now: 150)
+    #expect(try claim(second, now: 170)?.number == 1)
+    try first.release()
+    #expect(try claim(second, now: 171)?.number == 0)
+  }
+
+  @Test func workersAtOnceClaimEveryTrialOnce() async throws {
+    let directory = try TemporaryDirectory()
+    _ = try store(directory, "maker")
+    let path = directory.path
+    let numbers = try await withThrowingTaskGroup(of: [Int].self) { group in
+      for worker in 0..<4 {
+        group.addTask {
+          let store = StudyStore(try SQLiteStudy(path: path + "/study.sqlite"), worker: "\(worker)")
+          var numbers: [Int] = []
+          while let trial = try StudyStoreTests().claim(store, now: 100, trialsMax: 40) { numbers.append(trial.number) }
+          return numbers
+        }
+      }
+      return try await group.reduce(into: []) { $0 += $1 }
+    }
+    #expect(numbers.sorted() == Array(0..<40))
+  }
+
+  @Test(arguments: [":", "1-2:x", "2-1:1", "1:1", "0-99999999:1", "-1-2:3"]) func stepsThatAreNoneAreRefused(
+    text: String
+  ) {
+    #expect(StudyStore.steps(text) == nil)
+  }
+}
