@@ -108,7 +108,7 @@ typedef struct layer {
   void (*f32_gemm)(const nt_f32_gemm_args *args);
   const nt_s8_gemm_args *s8;
   const nt_f32_gemm_args *f32;
-  size_t items, columns, depth, panels, unit, parts;
+  size_t items, columns, panels, unit, parts;
   /// Null, or where all parts of the layer gather the magnitudes of its items.
   uint32_t *magnitudes;
 } layer;
@@ -156,12 +156,11 @@ static void run_part(const void *context, size_t part) {
 }
 
 /// - shares: whether this run may take the helpers of the pool.
-static void run_layer(layer *layer, bool shares) {
-  size_t multiply_adds = layer->items * layer->depth * layer->columns;
+static void run_layer(layer *layer, const nt_dense_time *time, bool shares) {
   layer->panels = nt_panel_count(layer->columns);
   if (layer->magnitudes) memset(layer->magnitudes, 0, layer->items * sizeof *layer->magnitudes);
-  if (shares && multiply_adds >= NT_SHARE_MULTIPLY_ADDS_MIN) {
-    size_t wanted = multiply_adds / NT_THREAD_MULTIPLY_ADDS_MIN;
+  size_t wanted = shares ? nt_dense_threads(time, layer->items) : 1;
+  if (wanted > 1) {
     size_t threads = nt_pool_acquire(wanted < layer->panels ? wanted : layer->panels);
     if (threads > 1) {
       layer->unit = layer->panels >= 2 * tile_panels * threads ? tile_panels : 1;
@@ -208,10 +207,9 @@ void nt_dense_s8_step(const void *parameters, const nt_call *call) {
       .s8 = &args,
       .items = call->items,
       .columns = p->columns,
-      .depth = p->depth,
       .magnitudes = p->gathers_magnitudes ? nt_buffer(call, 3) : NULL,
   };
-  run_layer(&layer, call->shares);
+  run_layer(&layer, &p->time, call->shares);
 }
 
 void nt_dense_f32_step(const void *parameters, const nt_call *call) {
@@ -237,8 +235,7 @@ void nt_dense_f32_step(const void *parameters, const nt_call *call) {
       .f32 = &args,
       .items = call->items,
       .columns = p->columns,
-      .depth = p->depth,
       .magnitudes = p->gathers_magnitudes ? nt_buffer(call, 2) : NULL,
   };
-  run_layer(&layer, call->shares);
+  run_layer(&layer, &p->time, call->shares);
 }

@@ -21,7 +21,8 @@ enum SharedPool {
     var random = SplitMix64(seed: 7)
     let rowsMax = 40
     let plan = try Plan(
-      ModelFixtures.mlp(widths: widths, precision: precision, activation: .gelu, seed: 3), rowsMax: rowsMax)
+      ModelFixtures.mlp(widths: widths, precision: precision, activation: .gelu, seed: 3), rowsMax: rowsMax,
+      sharedPart: 1000)
     let rows = randomRows(200, columns: widths[0], seed: 8)
     let alone = rows.map { plan.outputs(of: [$0])[0] }
     let columns = plan.outputs[0].columns
@@ -46,7 +47,7 @@ enum SharedPool {
       let definition = ModelFixtures.mlp(
         widths: [130, 517, 1003, 33, 2], precision: precision, activation: activation, seed: 5)
       for isa in InstructionSet.supported {
-        let plan = try Plan(definition, isa: isa)
+        let plan = try Plan(definition, isa: isa, sharedPart: 1)
         let rows = randomRows(20, columns: 130, seed: 9)
         let alone = rows.flatMap { plan.outputs(of: [$0])[0] }
         #expect(bits(plan.outputs(of: rows)[0]) == bits(alone), "\(isa), \(precision)")
@@ -56,7 +57,7 @@ enum SharedPool {
 
   @Test func callersOfOnePlanDoNotAffectEachOther() throws {
     SharedPool.start()
-    let plan = try Plan(ModelFixtures.mlp(widths: [64, 512, 512, 10], precision: .int8))
+    let plan = try Plan(ModelFixtures.mlp(widths: [64, 512, 512, 10], precision: .int8), sharedPart: 1000)
     let rows = randomRows(16, columns: 64, seed: 10)
     let expected = bits(plan.outputs(of: rows)[0])
     let differing = Counter()

@@ -1,3 +1,5 @@
+import CNeedletailKernels
+import Foundation
 import NeedletailCore
 import NeedletailTestSupport
 import Testing
@@ -84,6 +86,101 @@ import Testing
   }
 }
 
+@Suite struct PlanSlabTests {
+  private func storage(_ most: Int, certain: Int) -> PlanStorage {
+    let storage = PlanStorage()
+    storage.reserve(most: most, certain: certain)
+    return storage
+  }
+
+  @Test func blocksOfOnePlanLieOneBehindTheOtherOnABoundaryOfALargePage() throws {
+    let storage = storage(10 << 20, certain: 6 << 20)
+    let first = try storage.allocate(bytes: 3 << 20, for: nil)
+    let second = try storage.allocate(bytes: 100, for: nil)
+    let third = try storage.allocate(bytes: 5 << 20, for: nil)
+    #expect(Int(bitPattern: first) % (2 << 20) == 0)
+    #expect(second == first + (3 << 20) && third == second + 128)
+    #expect(storage.bytes == (8 << 20) + 128)
+    for block in [first, second, third] { #expect(storage.isInSlab(block)) }
+    #expect((0..<5 << 20).allSatisfy { third.load(fromByteOffset: $0, as: UInt8.self) == 0 })
+    third.storeBytes(of: 7, toByteOffset: (5 << 20) - 1, as: UInt8.self)
+    storage.seal()
+    #expect(third.load(fromByteOffset: (5 << 20) - 1, as: UInt8.self) == 7)
+  }
+
+  @Test func whatDoesNotFitTheSlabIsABlockOfItsOwn() throws {
+    let storage = storage(1 << 20, certain: 0)
+    let inside = try storage.allocate(bytes: 1 << 19, for: nil)
+    let outside = try storage.allocate(bytes: 1 << 20, for: nil)
+    #expect(storage.isInSlab(inside) && !storage.isInSlab(outside))
+    #expect(storage.bytes == (1 << 20) + (1 << 19))
+    storage.seal()
+    let later = try storage.allocate(bytes: 1 << 16, for: nil)
+    #expect(!storage.isInSlab(later))
+  }
+
+  @Test func aSmallPlanTakesNoSlab() throws {
+    let storage = storage(1000, certain: 0)
+    #expect(!storage.isInSlab(try storage.allocate(bytes: 64, for: nil)))
+  }
+
+  /// Whether the system gives large pages depends on what memory it has at the time, so that only the wish is tested.
+  @Test(.enabled(if: FileManager.default.fileExists(atPath: "/sys/kernel/mm/transparent_hugepage/enabled")))
+  func theWeightsOfALargePlanAskForLargePages() throws {
+    let plan = try Plan(ModelFixtures.mlp(widths: [1024, 2048, 2048, 10], precision: .float32))
+    let start = UInt(bitPattern: try #require(plan.storage.slabStart))
+    let found = try flags(ofMappingAt: start) ?? []
+    // The plan holds the slab.
+    withExtendedLifetime(plan) { #expect(found.contains("hg"), "\(found)") }
+  }
+
+  /// Flags of the mapping that an address lies in, as proc(5) names them.
+  private func flags(ofMappingAt address: UInt) throws -> [Substring]? {
+    var isInside = false
+    for line in try String(contentsOfFile: "/proc/self/smaps", encoding: .utf8).split(separator: "\n") {
+      let bounds = line.prefix { $0 != " " }.split(separator: "-").compactMap { UInt($0, radix: 16) }
+      if bounds.count == 2 { isInside = (bounds[0]..<bounds[1]).contains(address) }
+      if isInside, line.hasPrefix("VmFlags:") { return line.split(separator: " ") }
+    }
+    return nil
+  }
+}
+
+@Suite struct LayerSharingTests {
+  @Test(
+    arguments: [
+      (0, 0, 0, nil), (10, 1, 0, nil), (200, 10, 100, 1), (190, 10, 100, 2), (100, 9, 100, 13), (10, 0, 100, nil),
+      (1, 0.001, 100, nil),
+    ] as [(Float, Float, Float, Int?)])
+  func aLayerIsSharedFromTwoPartsOn(first: Float, next: Float, part: Float, from: Int?) {
+    var time = nt_dense_time(first: first, next: next, part_min: part)
+    #expect(LayerTiming.sharedFromItems(time) == from)
+    if let from {
+      #expect(nt_dense_threads(&time, from) >= 2)
+      if from > 1 { #expect(nt_dense_threads(&time, from - 1) == 1) }
+    }
+  }
+
+  @Test func aFasterLayerIsSharedFromMoreRowsOn() throws {
+    SharedPool.start()
+    let definition = ModelFixtures.mlp(widths: [256, 512, 512, 10], precision: .float32)
+    func from(_ part: Int) throws -> Int? {
+      try Plan(definition, rowsMax: 256, sharedPart: part).steps.first { $0.inputColumns == 512 }?.sharedFromRows
+    }
+    let few = try #require(try from(1000))
+    let many = try #require(try from(100_000))
+    #expect(few < many)
+    #expect(try from(1 << 40) == nil)
+  }
+
+  @Test func aProcessWithoutHelpersTimesNoLayer() throws {
+    var options = PlanOptions()
+    #expect(LayerTiming.partNanosecondsMin(options) == 0 || EnginePool.threads > 1)
+    options.sharedPartNanosecondsMin = 7
+    #expect(LayerTiming.partNanosecondsMin(options) == 7)
+  }
+}
+
 @Suite struct MemoryPlannerTests {
   @Test func valuesThatLiveTogetherNeverShareBytes() {
     var random = SplitMix64(seed: 1)
@@ -139,7 +236,7 @@ import Testing
   @Test(arguments: [ModelFixtures.Precision.float32, .int8])
   func aSharedRunAllocatesNothingOnAnyThread(precision: ModelFixtures.Precision) throws {
     SharedPool.start()
-    let plan = try Plan(ModelFixtures.mlp(widths: [128, 512, 512, 10], precision: precision))
+    let plan = try Plan(ModelFixtures.mlp(widths: [128, 512, 512, 10], precision: precision), sharedPart: 1000)
     let workspace = try Workspace(plan)
     plan.run(workspace, rows: 64)
     let before = EnginePool.sharedLayers

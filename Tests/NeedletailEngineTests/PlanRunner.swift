@@ -18,10 +18,14 @@ extension Plan {
     }
   }
 
-  convenience init(_ definition: ModelDefinition, isa: InstructionSet? = nil, rowsMax: Int = 64) throws {
+  /// - Parameter sharedPart: see ``PlanOptions/sharedPartNanosecondsMin``; a small one shares layers on any machine.
+  convenience init(
+    _ definition: ModelDefinition, isa: InstructionSet? = nil, rowsMax: Int = 64, sharedPart: Int? = nil
+  ) throws {
     var options = PlanOptions()
     options.isa = isa
     options.rowsMax = rowsMax
+    options.sharedPartNanosecondsMin = sharedPart
     try self.init(definition.graph, options: options)
   }
 }

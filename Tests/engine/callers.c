@@ -91,8 +91,6 @@ static model *make(const uint32_t *widths, size_t layers) {
         .run = nt_quantise_step, .parameters = &m->layers[i].quantise, .offsets = m->layers[i].quantise_offsets};
     m->steps[2 * i + 1] =
         (nt_step){.run = nt_dense_s8_step, .parameters = &m->layers[i].dense, .offsets = m->layers[i].dense_offsets};
-    size_t products = (size_t)columns * depth, worthwhile = (NT_SHARE_MULTIPLY_ADDS_MIN + products - 1) / products;
-    if (worthwhile < m->plan.share_rows_min) m->plan.share_rows_min = worthwhile;
   }
   return m;
 }
@@ -111,6 +109,19 @@ static double seconds_of_run(const model *m, uint8_t *arena, size_t rows, double
     runs++;
   } while ((now = now_seconds()) < end);
   return (now - start) / (double)runs;
+}
+
+/// Lets the pool share the layers, by the time that a run of `rows_max` rows took on one thread: each layer's part of
+/// it is its part of the multiply-adds.
+static void share_layers(model *m, double seconds) {
+  size_t layers = m->plan.step_count / 2, all = 0;
+  for (size_t i = 0; i < layers; i++) all += (size_t)m->layers[i].dense.columns * m->layers[i].dense.depth;
+  for (size_t i = 0; i < layers; i++) {
+    nt_dense_s8 *dense = &m->layers[i].dense;
+    float each = (float)(1e9 * seconds * dense->columns * dense->depth / ((double)all * rows_max));
+    dense->time = (nt_dense_time){.first = each, .next = each, .part_min = (float)nt_pool_wake_nanoseconds()};
+  }
+  m->plan.share_rows_min = 1;
 }
 
 // MARK: - what a call costs
@@ -233,6 +244,7 @@ int main(int count, char **arguments) {
   double alone[rounds], shared[rounds], few[rounds], many[rounds];
   for (int round = 0; round < rounds; round++) alone[round] = seconds_of_run(m, arena, rows_max, 0.3);
   size_t threads = nt_pool_start(processors);
+  share_layers(m, median(alone, rounds));
   for (int round = 0; round < rounds; round++) {
     shared[round] = seconds_of_run(m, arena, rows_max, 0.3);
     few[round] = throughput(m, processors, 0.5);

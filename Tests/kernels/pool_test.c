@@ -155,12 +155,13 @@ static void expect_a_child_to_work_alone(void) {
 }
 
 int main(void) {
-  EXPECT(nt_pool_threads() == 1);
+  EXPECT(nt_pool_threads() == 1 && nt_pool_wake_nanoseconds() == 0);
   nt_pool_enter();
   EXPECT(nt_pool_acquire(threads) == 1);
   nt_pool_leave();
   EXPECT(nt_pool_start(threads) == threads);
   EXPECT(nt_pool_start(2) == threads);  // the first call decides
+  EXPECT(nt_pool_wake_nanoseconds() > 0 && nt_pool_jobs() == 0);
   expect_every_part_once();
   expect_helpers_help();
   expect_alone_among_many();

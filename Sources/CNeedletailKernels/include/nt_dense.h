@@ -7,10 +7,20 @@
 extern "C" {
 #endif
 
-/// A layer of fewer multiply-adds stays on its core: it takes less time than waking a helper.
-#define NT_SHARE_MULTIPLY_ADDS_MIN ((size_t)2 << 20)
-/// Smallest part of a shared layer that is worth a thread.
-#define NT_THREAD_MULTIPLY_ADDS_MIN ((size_t)1 << 20)
+/// How long a layer takes on one thread, as measured when it was packed, and what a part of it must take to be worth a
+/// thread. All 0: the layer always runs alone.
+typedef struct nt_dense_time {
+  /// Nanoseconds of one item, most of which may be reading the weights, and of each further one.
+  float first, next;
+  /// Nanoseconds of the smallest part that is worth a thread. A layer is shared from two of them on.
+  float part_min;
+} nt_dense_time;
+
+/// Threads that are worth it for `items` items: 1 below two parts.
+static inline size_t nt_dense_threads(const nt_dense_time *time, size_t items) {
+  float all = time->first + time->next * (float)(items - 1);
+  return time->part_min > 0 && all >= 2 * time->part_min ? (size_t)(all / time->part_min) : 1;
+}
 
 /// Buffers: fp32 items; int8 items; their fp32 scales; where `has_magnitudes`, what a layer gathered.
 typedef struct nt_quantise {
@@ -32,6 +42,7 @@ typedef struct nt_dense_s8 {
   /// No element of the input is below 0.
   bool input_is_nonnegative;
   bool gathers_magnitudes;
+  nt_dense_time time;
 } nt_dense_s8;
 
 void nt_dense_s8_step(const void *parameters, const nt_call *call);
@@ -47,6 +58,7 @@ typedef struct nt_dense_f32 {
   uint32_t columns, depth;
   nt_activation activation;
   bool gathers_magnitudes;
+  nt_dense_time time;
   /// Null, or a library's product that takes over from `sgemm_items_min` items on; it reads the weights and the
   /// bias in their canonical order. The bias may be null.
   nt_sgemm sgemm;

@@ -32,6 +32,9 @@ typedef void (*nt_pool_task)(const void *context, size_t part);
 size_t nt_pool_start(size_t threads);
 /// Number that nt_pool_start returned; 1 before.
 size_t nt_pool_threads(void);
+/// Nanoseconds from a job's publication until a helper that slept begins a part of it, as nt_pool_start measured it in
+/// some 3 ms; 0 where there are no helpers. It is what a part must take at the least to be worth a thread.
+uint64_t nt_pool_wake_nanoseconds(void);
 /// Jobs shared so far.
 uint64_t nt_pool_jobs(void);
 

@@ -88,7 +88,7 @@ public struct PlanBuilder {
   }
 
   mutating func compile() throws(PlanError) {
-    try checkWeightBytes()
+    try reserveMemory()
     buffers.append(buffer(for: 0, firstStep: -1))
     bufferOfValue[0] = 0
     for index in graph.nodes.indices where !isDone[index] {
@@ -101,13 +101,20 @@ public struct PlanBuilder {
     }
   }
 
+  /// Bytes that a node's steps, their parameters and offsets take at most, and as many for the plan itself.
+  private static let stepBytesMax = 4 << 10
+
   /// Packed weights and tables are bounded before the first is allocated: many layers may name one tensor, and a
   /// column alone is packed as sixteen.
-  private func checkWeightBytes() throws(PlanError) {
+  private func reserveMemory() throws(PlanError) {
     var total = 0
+    var weights = 0
     for (index, node) in graph.nodes.enumerated() where !isDone[index] {
       // At most 4,096 nodes of less than 2⁴³ bytes each: the sum fits.
-      total += node.operation.packedBytes(graph.context(of: index))
+      let context = graph.context(of: index)
+      let bytes = node.operation.packedBytes(context)
+      total += bytes
+      if node.operation.product(context) != nil { weights += bytes }
       guard total <= Limits.planBytesMax else {
         throw PlanError(
           node: node.name,
@@ -115,6 +122,7 @@ public struct PlanBuilder {
         )
       }
     }
+    storage.reserve(most: total + Self.stepBytesMax * (graph.nodes.count + 1), certain: weights)
   }
 
   // MARK: - for operations: what surrounds a node

@@ -10,7 +10,7 @@ internal import NeedletailSystem
 /// was freed. Event loops neither allocate nor free any of it: the loader does.
 enum AlignedMemory {
   /// From here on a block is a mapping: its last page wastes less than a sixteenth.
-  private static let mappedBytesMin = 64 << 10
+  static let mappedBytesMin = 64 << 10
 
   /// Every page of the result is present.
   /// - Returns: nil if there is no memory.
@@ -36,15 +36,40 @@ enum AlignedMemory {
   }
 }
 
-/// Owns what a plan's steps point to: packed weights, tables, the steps themselves.
+/// Owns what a plan's steps point to: packed weights, tables, the steps themselves. What is known beforehand to be large
+/// lies in one slab, from which the system is asked to make large pages.
 ///
 /// Unchecked: written only while the plan is compiled, on one thread; read-only from then on, and
 /// freed with the plan, its only owner.
 final class PlanStorage: @unchecked Sendable {
+  private var slab: PageSlab?
+  /// What was asked for without a slab, or did not fit it.
   private var blocks: [(start: UnsafeMutableRawPointer, bytes: Int)] = []
   private(set) var bytes = 0
 
   deinit { for block in blocks { AlignedMemory.free(block.start, bytes: block.bytes) } }
+
+  /// Reserves addresses for what will be allocated, where that may be large. Without them each block is one of its own.
+  ///
+  /// - Parameters:
+  ///   - most: bytes that may be allocated at most.
+  ///   - certain: bytes of packed weights, which will be allocated for certain.
+  func reserve(most: Int, certain: Int) {
+    guard slab == nil, most >= AlignedMemory.mappedBytesMin else { return }
+    slab = PageSlab.reserve(bytes: most, certainBytes: certain)
+  }
+
+  /// Gives back what was reserved and is not needed.
+  func seal() { slab?.seal() }
+
+  /// First byte of the slab, for tests.
+  var slabStart: UnsafeMutableRawPointer? { slab?.start }
+
+  /// Whether a block lies in the slab, for tests.
+  func isInSlab(_ block: UnsafeMutableRawPointer) -> Bool {
+    guard let start = slab?.start, let used = slab?.usedBytes else { return false }
+    return block >= start && block < start + used
+  }
 
   /// Zeroed memory, aligned for every kernel.
   func allocate(bytes count: Int, for node: String?) throws(PlanError) -> UnsafeMutableRawPointer {
@@ -52,6 +77,10 @@ final class PlanStorage: @unchecked Sendable {
     guard size <= Limits.planBytesMax - bytes else {
       throw PlanError(
         node: node, "packed weights and tables: expected at most \(Limits.planBytesMax) bytes, found more")
+    }
+    if let block = slab?.allocate(bytes: size) {
+      bytes += size
+      return block
     }
     guard let block = AlignedMemory.allocate(bytes: size) else {
       throw PlanError(

@@ -29,6 +29,9 @@ public struct PlanOptions: Sendable {
   public var relaxed: Bool = false
   /// The kernels to use; nil takes ``InstructionSet/selected``.
   public var isa: InstructionSet?
+  /// Nanoseconds that a part of a layer must take to be worth a thread of the pool; nil: as long as waking a helper took
+  /// when the pool was started.
+  public var sharedPartNanosecondsMin: Int?
 
   public init() {}
 
@@ -103,7 +106,7 @@ public final class Plan: Sendable {
   /// In bytes, into the workspace.
   let inputOffset: Int
   let outputOffsets: [Int]
-  private let storage: PlanStorage
+  let storage: PlanStorage
   /// Lies in `storage`, written before the plan was.
   private nonisolated(unsafe) let kernelPlan: UnsafePointer<nt_plan>
 
@@ -166,6 +169,7 @@ public final class Plan: Sendable {
     outputOffsets = graph.outputs.map { offset(ofValue: $0.value) }
     workspaceBytes = layout.bytes
     kernelPlan = try Self.kernelPlan(builder, layout, in: storage)
+    storage.seal()
     residentBytes = storage.bytes
     self.storage = storage
   }

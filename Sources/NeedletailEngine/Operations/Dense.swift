@@ -170,10 +170,12 @@ extension Dense {
     let source = try Quantised.rows(of: input, for: node, kernels, in: &plan)
     let magnitudes = gatherMagnitudes(of: output, in: &plan)
     layer.gathers_magnitudes = magnitudes != nil
+    layer.time = try LayerTiming.int8(layer, plan.options)
     var step = try plan.step(
       node, nt_dense_s8_step, layer, reading: [], writing: [output], words: "dense \(activation) int8",
       kernel: "s8_gemm")
     step.buffers = [source.rows, source.scales] + step.buffers + (magnitudes.map { [$0] } ?? [])
+    step.sharedFromItems = LayerTiming.sharedFromItems(layer.time)
     plan.add(finished(step, columns: columns, depth: depth, weightBytes: bytes))
     plan.countProduct(isInt8: true)
   }
@@ -211,10 +213,12 @@ extension Dense {
       magnitudes = gatherMagnitudes(of: output, in: &plan)  // OpenBLAS would not
     }
     layer.gathers_magnitudes = magnitudes != nil
+    layer.time = try LayerTiming.float32(layer, plan.options)
     var step = try plan.step(
       node, nt_dense_f32_step, layer, reading: [input], writing: [output], words: "dense \(activation) fp32",
       kernel: "f32_gemm")
     step.buffers += magnitudes.map { [$0] } ?? []
+    step.sharedFromItems = LayerTiming.sharedFromItems(layer.time)
     plan.add(finished(step, columns: columns, depth: depth, weightBytes: bytes))
     plan.countProduct(isInt8: false)
   }
@@ -230,10 +234,6 @@ extension Dense {
     step.weightBytes = weightBytes
     step.multiplyAddsPerItem = columns * depth
     step.inputColumns = depth
-    if columns > Int(NT_PANEL_COLUMNS) {
-      let shared = Int(NT_SHARE_MULTIPLY_ADDS_MIN)
-      step.sharedFromItems = (shared + columns * depth - 1) / (columns * depth)
-    }
     return step
   }
 
