@@ -23,9 +23,10 @@ NT_INLINE void bias_activate(float *x, const float *bias, size_t rows, size_t co
     bias_activate(x, bias, rows, columns, activation);                                              \
   }
 
-#define NT_S8_KERNELS(isa, packing, rows)                                      \
+#define NT_S8_KERNELS(isa, packing, rows, ...)                                 \
   static const nt_s8_kernels s8__##isa = {.pack = nt_s8_pack__##packing,       \
                                           .gemm = nt_s8_gemm__##isa,           \
+                                          .ways = {__VA_ARGS__},               \
                                           .quantise = nt_f32_quantise__##rows, \
                                           .quantise_known = nt_f32_quantise_known__##rows};
 #define NT_F32_KERNELS(isa, rows) \
@@ -33,7 +34,7 @@ NT_INLINE void bias_activate(float *x, const float *bias, size_t rows, size_t co
 
 NT_DECLARE_KERNELS(scalar)
 NT_BIAS_ACTIVATE(scalar, )
-NT_S8_KERNELS(scalar, scalar, scalar)
+NT_S8_KERNELS(scalar, scalar, scalar, NULL)
 NT_F32_KERNELS(scalar, scalar)
 #if defined(NT_X86)
 NT_DECLARE_KERNELS(avx2)
@@ -41,16 +42,16 @@ NT_DECLARE_KERNELS(avx512vnni)
 NT_DECLARE_KERNELS(amx)
 NT_BIAS_ACTIVATE(avx2, NT_TARGET_AVX2)
 NT_BIAS_ACTIVATE(avx512vnni, NT_TARGET_AVX512VNNI)
-NT_S8_KERNELS(avx2, scalar, avx2)
-NT_S8_KERNELS(avx512vnni, avx512vnni, avx512vnni)
-NT_S8_KERNELS(amx, avx512vnni, avx512vnni)
+NT_S8_KERNELS(avx2, scalar, avx2, NULL)
+NT_S8_KERNELS(avx512vnni, avx512vnni, avx512vnni, nt_s8_gemm_near__avx512vnni, nt_s8_gemm_far__avx512vnni)
+NT_S8_KERNELS(amx, avx512vnni, avx512vnni, nt_s8_gemm__amx, nt_s8_gemm_near__avx512vnni, nt_s8_gemm_far__avx512vnni)
 NT_F32_KERNELS(avx2, avx2)
 NT_F32_KERNELS(avx512vnni, avx512vnni)
 #elif defined(NT_ARM64)
 NT_DECLARE_KERNELS(neon)
 NT_DECLARE_KERNELS(neon_i8mm)
-NT_S8_KERNELS(neon, scalar, neon)
-NT_S8_KERNELS(neon_i8mm, neon_i8mm, neon)
+NT_S8_KERNELS(neon, scalar, neon, NULL)
+NT_S8_KERNELS(neon_i8mm, neon_i8mm, neon, NULL)
 NT_F32_KERNELS(neon, scalar)
 #endif
 
@@ -104,7 +105,7 @@ enum { tile_panels = 4, parts_per_thread = 4 };
 
 /// One layer, whole or to be shared: the product of one of the two types, less its panels.
 typedef struct layer {
-  void (*s8_gemm)(const nt_s8_gemm_args *args);
+  nt_s8_gemm s8_gemm;
   void (*f32_gemm)(const nt_f32_gemm_args *args);
   const nt_s8_gemm_args *s8;
   const nt_f32_gemm_args *f32;
@@ -188,6 +189,11 @@ void nt_quantise_step(const void *parameters, const nt_call *call) {
   }
 }
 
+void nt_dense_choose(nt_dense_s8 *layer, size_t bucket, nt_s8_gemm gemm) {
+  assert(bucket < NT_DENSE_BUCKETS);
+  __atomic_store_n(&layer->gemms[bucket], gemm, __ATOMIC_RELAXED);
+}
+
 void nt_dense_s8_step(const void *parameters, const nt_call *call) {
   const nt_dense_s8 *p = parameters;
   nt_s8_gemm_args args = {
@@ -202,8 +208,9 @@ void nt_dense_s8_step(const void *parameters, const nt_call *call) {
       .activation = p->activation,
       .a_is_nonnegative = p->input_is_nonnegative,
   };
+  nt_s8_gemm chosen = __atomic_load_n(&p->gemms[nt_dense_bucket(call->items)], __ATOMIC_RELAXED);
   layer layer = {
-      .s8_gemm = p->kernels->gemm,
+      .s8_gemm = chosen ? chosen : p->kernels->gemm,
       .s8 = &args,
       .items = call->items,
       .columns = p->columns,

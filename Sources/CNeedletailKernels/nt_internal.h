@@ -69,6 +69,12 @@ NT_INLINE nt_isa nt_isa_of_vectors(nt_isa isa) { return isa == NT_ISA_AMX ? NT_I
                                     int8_t *q, size_t q_stride, float *row_scales);                              \
   void nt_f32_bias_activate__##isa(float *x, const float *bias, size_t rows, size_t columns, nt_activation activation);
 
+#if defined(NT_X86)
+/// The product of AVX-512 VNNI with tiles of up to six rows × four panels, and of up to eight × three.
+void nt_s8_gemm_near__avx512vnni(const nt_s8_gemm_args *args);
+void nt_s8_gemm_far__avx512vnni(const nt_s8_gemm_args *args);
+#endif
+
 /// Groups of NT_K_GROUP in the padded depth: an even number.
 NT_INLINE size_t nt_k_groups(size_t depth) {
   return (depth + NT_K_PADDING - 1) / NT_K_PADDING * (NT_K_PADDING / NT_K_GROUP);

@@ -121,14 +121,31 @@ NT_TARGET_AVX512VNNI NT_INLINE void tile(const nt_s8_gemm_args *args, size_t row
 
 NT_ROWS_OF_2_TO_8(NT_TARGET_AVX512VNNI, nt_s8_gemm_args)
 
-NT_TARGET_AVX512VNNI void nt_s8_gemm__avx512vnni(const nt_s8_gemm_args *args) {
+// Six rows × four panels are fastest where weights come from L1 and L2. From further away every pass over them costs
+// more than that gains, so eight rows share one.
+NT_TARGET_AVX512VNNI void nt_s8_gemm_near__avx512vnni(const nt_s8_gemm_args *args) {
   if (args->rows == 1) {
     lone_row(args);
-    return;
+  } else {
+    NT_WALK_ROWS(args, 6);
   }
-  // Six rows × four panels are fastest where weights come from L1 and L2. From further away every pass over them costs
-  // more than that gains, so eight rows share one.
+}
+
+NT_TARGET_AVX512VNNI void nt_s8_gemm_far__avx512vnni(const nt_s8_gemm_args *args) {
+  if (args->rows == 1) {
+    lone_row(args);
+  } else {
+    NT_WALK_ROWS(args, 8);
+  }
+}
+
+/// Where nobody has timed both.
+NT_TARGET_AVX512VNNI void nt_s8_gemm__avx512vnni(const nt_s8_gemm_args *args) {
   bool is_far = nt_panel_count(args->columns) * nt_s8_panel_bytes(args->depth) > far_weights_bytes;
-  NT_WALK_ROWS(args, is_far ? 8 : 6);
+  if (is_far) {
+    nt_s8_gemm_far__avx512vnni(args);
+  } else {
+    nt_s8_gemm_near__avx512vnni(args);
+  }
 }
 #endif

@@ -123,27 +123,6 @@ import Testing
     let storage = storage(1000, certain: 0)
     #expect(!storage.isInSlab(try storage.allocate(bytes: 64, for: nil)))
   }
-
-  /// Whether the system gives large pages depends on what memory it has at the time, so that only the wish is tested.
-  @Test(.enabled(if: FileManager.default.fileExists(atPath: "/sys/kernel/mm/transparent_hugepage/enabled")))
-  func theWeightsOfALargePlanAskForLargePages() throws {
-    let plan = try Plan(ModelFixtures.mlp(widths: [1024, 2048, 2048, 10], precision: .float32))
-    let start = UInt(bitPattern: try #require(plan.storage.slabStart))
-    let found = try flags(ofMappingAt: start) ?? []
-    // The plan holds the slab.
-    withExtendedLifetime(plan) { #expect(found.contains("hg"), "\(found)") }
-  }
-
-  /// Flags of the mapping that an address lies in, as proc(5) names them.
-  private func flags(ofMappingAt address: UInt) throws -> [Substring]? {
-    var isInside = false
-    for line in try String(contentsOfFile: "/proc/self/smaps", encoding: .utf8).split(separator: "\n") {
-      let bounds = line.prefix { $0 != " " }.split(separator: "-").compactMap { UInt($0, radix: 16) }
-      if bounds.count == 2 { isInside = (bounds[0]..<bounds[1]).contains(address) }
-      if isInside, line.hasPrefix("VmFlags:") { return line.split(separator: " ") }
-    }
-    return nil
-  }
 }
 
 @Suite struct LayerSharingTests {

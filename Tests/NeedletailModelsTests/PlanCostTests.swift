@@ -1,5 +1,7 @@
-import NeedletailModels
+import NeedletailCore
 import Testing
+
+@testable import NeedletailModels
 
 @Suite("Plan cost")
 struct PlanCostTests {
@@ -80,5 +82,45 @@ struct PlanCostTests {
   @Test func theCostOfAPlanOfOneRowDoesNotTrap() {
     let cost = PlanCost([.init(rows: 1, nanoseconds: 500)])
     #expect(cost.nanoseconds(rows: 3) == 1500)
+  }
+}
+
+/// A clock that stands until it is moved.
+@Suite("When kernels are timed again")
+struct ChoiceWatchTests {
+  private func second(_ seconds: Double) -> Instant { Instant(nanoseconds: UInt64(seconds * 1e9)) }
+
+  /// Which of some looks, in turn, find that it is time.
+  private func looks(from start: Double, _ looks: [(ratio: Double, at: Double)]) -> [Bool] {
+    var watch = ChoiceWatch(now: second(start))
+    return looks.map { watch.isDue(ratio: $0.ratio, now: second($0.at)) }
+  }
+
+  @Test func runsThatTakeMoreThanTwiceOrLessThanHalfTheTimeContradictTheChoice() {
+    for (ratio, isDue) in [
+      (1.0, false), (1.9, false), (0.55, false), (2.1, true), (0.45, true), (30, true), (0, false),
+    ] {
+      #expect(looks(from: 100, [(ratio, 111)]) == [isDue], "\(ratio)")
+    }
+  }
+
+  @Test func aContradictionIsActedOnOnce() {
+    // 5.9 is not twice the 3 that were known by then.
+    #expect(looks(from: 0, [(3, 20), (3, 5000), (5.9, 6000), (6.1, 7000)]) == [true, false, false, true])
+  }
+
+  @Test func theFirstSecondsOfAVersionSayLittle() {
+    #expect(looks(from: 50, [(3, 59), (3, 61)]) == [false, true])
+  }
+
+  @Test func aMachineThatChangesItsSpeedAllTheTimeIsTimedLessAndLess() {
+    var watch = ChoiceWatch(now: second(0))
+    var times: [Int] = []
+    for now in 0..<100_000 where watch.isDue(ratio: times.count % 2 == 0 ? 3 : 1, now: second(Double(now))) {
+      times.append(now)
+    }
+    #expect(times.prefix(6) == [10, 20, 40, 80, 160, 320])
+    #expect(zip(times, times.dropFirst()).allSatisfy { $1 - $0 <= 3600 })
+    #expect(times.count < 45)
   }
 }

@@ -180,6 +180,11 @@ static void check_s8_table(const kernels *table, nt_s8_gemm_args args, const int
   table->s8->gemm(&args);
   CHECK(!memcmp(out, out_scalar, m * n * 4), "s8 %s out, m %zu n %zu k %zu, activation %d", table->name, m, n, k,
         (int)args.activation);
+  for (size_t way = 0; way < NT_S8_WAYS_MAX && table->s8->ways[way]; way++) {
+    memset(out, 0xa5, m * n * 4);
+    table->s8->ways[way](&args);
+    CHECK(!memcmp(out, out_scalar, m * n * 4), "s8 %s way %zu, m %zu n %zu k %zu", table->name, way, m, n, k);
+  }
   // Two shards, the second first, with magnitudes.
   uint32_t *magnitudes = exact(m * 4);
   memset(out, 0xa5, m * n * 4), memset(magnitudes, 0, m * 4);

@@ -31,6 +31,15 @@ typedef struct nt_quantise {
 
 void nt_quantise_step(const void *parameters, const nt_call *call);
 
+/// Numbers of items by which a layer chooses among products: 1, 2 to 3, 4 to 7 and so on, the last 128 and more.
+#define NT_DENSE_BUCKETS 8
+
+static inline size_t nt_dense_bucket(size_t items) {
+  size_t bucket = 0;
+  while (bucket + 1 < NT_DENSE_BUCKETS && items >> (bucket + 1) != 0) bucket++;
+  return bucket;
+}
+
 /// Buffers: int8 items; their scales; fp32 output; where `gathers_magnitudes`, one word an item, in which the
 /// quantise behind it finds the largest |output|, so that it reads each item once instead of twice.
 typedef struct nt_dense_s8 {
@@ -43,7 +52,12 @@ typedef struct nt_dense_s8 {
   bool input_is_nonnegative;
   bool gathers_magnitudes;
   nt_dense_time time;
+  /// For each number of items: null, or one of the kernels' ways in place of their `gemm`.
+  nt_s8_gemm gemms[NT_DENSE_BUCKETS];
 } nt_dense_s8;
+
+/// Has a layer, which threads may be running, compute some number of items by another way of its kernels.
+void nt_dense_choose(nt_dense_s8 *layer, size_t bucket, nt_s8_gemm gemm);
 
 void nt_dense_s8_step(const void *parameters, const nt_call *call);
 

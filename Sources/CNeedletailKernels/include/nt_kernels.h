@@ -100,13 +100,21 @@ typedef struct nt_f32_gemm_args {
 
 // MARK: - kernels
 
-/// Kernels of int8 products for one instruction set. The four belong together: each reads the form of rows
+typedef void (*nt_s8_gemm)(const nt_s8_gemm_args *args);
+
+/// Products that a layer may choose from, at most.
+#define NT_S8_WAYS_MAX 3
+
+/// Kernels of int8 products for one instruction set. They belong together: each reads the form of rows
 /// and weights that another of the same table wrote.
 typedef struct nt_s8_kernels {
   /// Writes all panels, in the order and with the offset that `gemm` of this table wants. w: columns × depth, −127 …
   /// 127; bias may be null. `packed` is aligned to NT_ALIGNMENT.
   void (*pack)(const int8_t *w, const float *scales, const float *bias, size_t columns, size_t depth, void *packed);
-  void (*gemm)(const nt_s8_gemm_args *args);
+  nt_s8_gemm gemm;
+  /// Products that read the same operands and give the same bits as `gemm`, null behind the last: which is fastest
+  /// depends on the layer, the rows and the machine. None where there is nothing to choose.
+  nt_s8_gemm ways[NT_S8_WAYS_MAX];
   /// Symmetric int8 per row: q = round-half-even(x · 127 / max|x|), row_scale = max|x| / 127.
   /// A row below 1e-30 is all zeros with scale 0; a row with a NaN or infinity gets scale NaN, so
   /// that the fault stays visible in the answer. Rows stand `q_stride` ≥ nt_s8_row_stride(columns)

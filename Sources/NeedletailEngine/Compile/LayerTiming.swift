@@ -9,9 +9,10 @@ enum LayerTiming {
   /// Weights of the slice that is timed: beyond most caches of one core, so that a large layer is timed as it runs, from
   /// the cache that all share.
   private static let sliceBytes = 4 << 20
+  private static let sliceColumnsMax = 32 << 10
   /// Rows of the second measurement: the difference to one row is what each further row takes.
   private static let rowsMany = 8
-  private static let budget: Duration = .microseconds(50)
+  fileprivate static let budget: Duration = .microseconds(20)
 
   /// Bounds of what a part must take to be worth a thread, in nanoseconds. A machine that was busy when the pool was
   /// started says little about the time that it takes to wake a helper.
@@ -26,42 +27,31 @@ enum LayerTiming {
   }
 
   static func int8(_ layer: nt_dense_s8, _ options: PlanOptions) throws(PlanError) -> nt_dense_time {
-    let (columns, depth) = (Int(layer.columns), Int(layer.depth))
-    let (stride, memory) = (nt_s8_row_stride(depth), PlanStorage())
-    let rows = try memory.allocate(bytes: rowsMany * stride, for: nil)
-    let scales = try memory.allocate(bytes: 4 * rowsMany, for: nil)
-    var args = nt_s8_gemm_args()
-    args.a = UnsafePointer(rows.bindMemory(to: Int8.self, capacity: rowsMany * stride))
-    args.a_stride = stride
-    args.row_scales = UnsafePointer(scales.bindMemory(to: Float.self, capacity: rowsMany))
-    args.weights = layer.weights
-    (args.columns, args.depth) = (columns, depth)
-    args.out = try output(columns, in: memory)
-    args.activation = layer.activation
-    args.a_is_nonnegative = layer.input_is_nonnegative
-    let gemm = layer.kernels.pointee.gemm
-    defer { withExtendedLifetime(memory) {} }
-    return time(columns, weightBytes: nt_s8_packed_bytes(columns, depth), options) { count, panels in
-      (args.rows, args.panel_end) = (count, panels)
-      gemm?(&args)
+    guard let gemm = layer.kernels.pointee.gemm else { return nt_dense_time() }
+    var slice: Int8Slice?
+    return try time(Int(layer.columns), options) { rows throws(PlanError) in
+      if slice == nil { slice = try Int8Slice(layer, rowsMax: rowsMany) }
+      return slice?.microseconds(gemm, rows: rows) ?? 0
     }
   }
 
   static func float32(_ layer: nt_dense_f32, _ options: PlanOptions) throws(PlanError) -> nt_dense_time {
+    guard let gemm = layer.kernels.pointee.gemm else { return nt_dense_time() }
     let (columns, depth) = (Int(layer.columns), Int(layer.depth))
+    let (timed, scale) = slice(columns, weightBytes: nt_f32_packed_bytes(columns, depth))
     let memory = PlanStorage()
-    let rows = try memory.allocate(bytes: 4 * rowsMany * depth, for: nil)
-    var args = nt_f32_gemm_args()
-    args.a = UnsafePointer(rows.bindMemory(to: Float.self, capacity: rowsMany * depth))
-    args.weights = layer.weights
-    (args.columns, args.depth) = (columns, depth)
-    args.out = try output(columns, in: memory)
-    args.activation = layer.activation
-    let gemm = layer.kernels.pointee.gemm
     defer { withExtendedLifetime(memory) {} }
-    return time(columns, weightBytes: nt_f32_packed_bytes(columns, depth), options) { count, panels in
-      (args.rows, args.panel_end) = (count, panels)
-      gemm?(&args)
+    var args = nt_f32_gemm_args()
+    args.weights = layer.weights
+    (args.columns, args.depth, args.panel_end) = (timed, depth, nt_panel_count(timed))
+    args.activation = layer.activation
+    return try time(columns, options) { rows throws(PlanError) in
+      if args.a == nil {
+        args.a = UnsafePointer(try floats(rowsMany * depth, in: memory))
+        args.out = try floats(rowsMany * timed, in: memory)
+      }
+      args.rows = rows
+      return scale * Stopwatch.best(within: budget) { gemm(&args) }
     }
   }
 
@@ -78,25 +68,58 @@ enum LayerTiming {
     return [Int(items), Int(items) + 1].first { nt_dense_threads(&time, $0) > 1 }
   }
 
-  private static func output(_ columns: Int, in memory: PlanStorage) throws(PlanError) -> UnsafeMutablePointer<Float> {
-    let count = rowsMany * columns
-    return try memory.allocate(bytes: 4 * count, for: nil).bindMemory(to: Float.self, capacity: count)
+  /// The columns of a layer that are timed, and how many times as long the whole layer takes.
+  fileprivate static func slice(_ columns: Int, weightBytes: Int) -> (columns: Int, scale: Double) {
+    let panels = nt_panel_count(columns)
+    let timed = max(1, min(panels, sliceBytes / (weightBytes / panels), sliceColumnsMax / Int(NT_PANEL_COLUMNS)))
+    return (min(columns, timed * Int(NT_PANEL_COLUMNS)), Double(panels) / Double(timed))
   }
 
-  /// - Parameter run: computes so many rows of so many panels.
+  fileprivate static func floats(
+    _ count: Int, in memory: PlanStorage
+  ) throws(PlanError) -> UnsafeMutablePointer<Float> {
+    try memory.allocate(bytes: 4 * count, for: nil).bindMemory(to: Float.self, capacity: count)
+  }
+
+  /// - Parameter microseconds: of so many rows.
   private static func time(
-    _ columns: Int, weightBytes: Int, _ options: PlanOptions, _ run: (_ rows: Int, _ panels: Int) -> Void
-  ) -> nt_dense_time {
+    _ columns: Int, _ options: PlanOptions, _ microseconds: (_ rows: Int) throws(PlanError) -> Double
+  ) throws(PlanError) -> nt_dense_time {
     let part = partNanosecondsMin(options)
-    let panels = nt_panel_count(columns)
-    guard part > 0, panels > 1 else { return nt_dense_time() }
-    let slice = max(1, min(panels, sliceBytes / (weightBytes / panels)))
-    let scale = Float(1000) * Float(panels) / Float(slice)
-    func nanoseconds(_ rows: Int) -> Float { scale * Float(Stopwatch.best(within: budget) { run(rows, slice) }) }
-    let first = nanoseconds(1)
+    guard part > 0, nt_panel_count(columns) > 1 else { return nt_dense_time() }
+    let first = Float(1000 * (try microseconds(1)))
     // No number of rows takes more than each of them alone.
     guard first * Float(options.extentMax.units) >= 2 * part else { return nt_dense_time() }
-    let next = max(0, (nanoseconds(rowsMany) - first) / Float(rowsMany - 1))
+    let next = max(0, (Float(1000 * (try microseconds(rowsMany))) - first) / Float(rowsMany - 1))
     return nt_dense_time(first: first, next: next, part_min: part)
+  }
+}
+
+/// The first columns of a packed int8 layer, and made-up rows to run them on: speed does not depend on what is in them.
+struct Int8Slice {
+  private let memory = PlanStorage()
+  private let scale: Double
+  private var args = nt_s8_gemm_args()
+
+  init(_ layer: nt_dense_s8, rowsMax: Int) throws(PlanError) {
+    let (columns, depth) = (Int(layer.columns), Int(layer.depth))
+    let (timed, scale) = LayerTiming.slice(columns, weightBytes: nt_s8_packed_bytes(columns, depth))
+    self.scale = scale
+    args.a_stride = nt_s8_row_stride(depth)
+    let bytes = rowsMax * args.a_stride
+    args.a = UnsafePointer(try memory.allocate(bytes: bytes, for: nil).bindMemory(to: Int8.self, capacity: bytes))
+    args.row_scales = UnsafePointer(try LayerTiming.floats(rowsMax, in: memory))
+    args.weights = layer.weights
+    (args.columns, args.depth, args.panel_end) = (timed, depth, nt_panel_count(timed))
+    args.out = try LayerTiming.floats(rowsMax * timed, in: memory)
+    args.activation = layer.activation
+    args.a_is_nonnegative = layer.input_is_nonnegative
+  }
+
+  /// Microseconds of the whole layer by one product.
+  mutating func microseconds(_ gemm: nt_s8_gemm, rows: Int) -> Double {
+    defer { withExtendedLifetime(memory) {} }
+    args.rows = rows
+    return scale * Stopwatch.best(within: LayerTiming.budget) { gemm(&args) }
   }
 }

@@ -107,6 +107,8 @@ public final class Plan: Sendable {
   let inputOffset: Int
   let outputOffsets: [Int]
   let storage: PlanStorage
+  /// Products of the int8 layers, by layer and number of rows.
+  let kernelChoice: KernelChoice
   /// Lies in `storage`, written before the plan was.
   private nonisolated(unsafe) let kernelPlan: UnsafePointer<nt_plan>
 
@@ -169,10 +171,30 @@ public final class Plan: Sendable {
     outputOffsets = graph.outputs.map { offset(ofValue: $0.value) }
     workspaceBytes = layout.bytes
     kernelPlan = try Self.kernelPlan(builder, layout, in: storage)
+    kernelChoice = KernelChoice(builder.int8Layers)
     storage.seal()
     residentBytes = storage.bytes
     self.storage = storage
+    try chooseKernels()
   }
+
+  /// Times the products that an int8 layer may be computed by, and takes the fastest for each layer and number of rows;
+  /// they give the same bits. Other threads may run the plan meanwhile. One thread at a time may call this, and no event
+  /// loop: it takes some 10 ms for a large plan.
+  ///
+  /// - Returns: how many choices are others than before.
+  /// - Throws: if there is no memory for rows to time with.
+  @discardableResult
+  public func chooseKernels() throws(PlanError) -> Int {
+    let rowsMax = min(extentMax.units, KernelChoice.rowsMax)
+    return try kernelChoice.decide(rowsMax: extentMax.units) { layer, way, rows throws(PlanError) in
+      var slice = try Int8Slice(layer, rowsMax: rowsMax)
+      return slice.microseconds(way, rows: rows)
+    }
+  }
+
+  /// Whether ``chooseKernels()`` has anything to choose from on this machine.
+  public var hasKernelChoices: Bool { !kernelChoice.isEmpty }
 
   /// The plan as the kernels see it.
   private static func kernelPlan(

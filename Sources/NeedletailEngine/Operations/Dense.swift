@@ -174,6 +174,7 @@ extension Dense {
     var step = try plan.step(
       node, nt_dense_s8_step, layer, reading: [], writing: [output], words: "dense \(activation) int8",
       kernel: "s8_gemm")
+    plan.int8Layers.append(UnsafeMutableRawPointer(mutating: step.parameters).assumingMemoryBound(to: nt_dense_s8.self))
     step.buffers = [source.rows, source.scales] + step.buffers + (magnitudes.map { [$0] } ?? [])
     step.sharedFromItems = LayerTiming.sharedFromItems(layer.time)
     plan.add(finished(step, columns: columns, depth: depth, weightBytes: bytes))

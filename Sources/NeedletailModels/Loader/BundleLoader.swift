@@ -93,6 +93,15 @@ actor BundleLoader {
     }
   }
 
+  /// Times the kernels of a live version again, beside the runs that answer calls.
+  ///
+  /// - Returns: how many layers are computed in another way from now on; nil: there was no memory to time them.
+  func chooseKernels(of model: LiveModel) -> Int? {
+    background.begin()
+    defer { background.end() }
+    return background.run { try? model.compiled.plan.chooseKernels() }
+  }
+
   /// Verifies a bundle without loading it.
   func inspect(_ request: Reconciler.LoadRequest, trust: TrustPolicy) -> Reconciler.InspectOutcome {
     background.begin()

@@ -1,5 +1,6 @@
 internal import NeedletailBundle
 public import NeedletailCore
+internal import NeedletailEngine
 internal import Synchronization
 
 /// Drives the reconciler: takes one message after the other and performs what follows from it. Belongs to
@@ -21,6 +22,10 @@ struct ControlLoop {
     case writeState
     /// It is time to look at the counters of guarded versions.
     case watch
+    /// It is time to compare what the runs of live versions take with what warming measured.
+    case review
+    /// The kernels of a version were timed again, and so many choices changed.
+    case reviewed(VersionKey, ratio: Double, changed: Int)
   }
 
   private var reconciler: Reconciler
@@ -32,6 +37,9 @@ struct ControlLoop {
   private var lastRequest: UInt64 = 0
   private var isReclaiming = false
   private var isWatching = false
+  private var isReviewing = false
+  /// By version in `live`.
+  private var choices: [VersionKey: ChoiceWatch] = [:]
   private var isRetryingState = false
   /// Events and replies of the present message: told once the status that they are about is posted.
   private var events: [LifecycleEvent] = []
@@ -48,6 +56,8 @@ struct ControlLoop {
 
   /// A lease lasts one batch: a table that is still held is looked at again this much later.
   private static let reclaimInterval: Duration = .milliseconds(2)
+  /// Time between two looks at what runs take. A misled choice lasts that much longer.
+  private static let reviewInterval: Duration = .seconds(5)
 
   init(
     reconciler: Reconciler, trust: TrustPolicy, rollouts: RolloutCoordinator, reporter: StatusReporter,
@@ -98,6 +108,11 @@ struct ControlLoop {
     case .watch:
       isWatching = false
       watch(now: now)
+    case .review:
+      isReviewing = false
+      review(now: now)
+    case .reviewed(let key, let ratio, let changed):
+      reporter.tell(timedAgain: key, ratio: ratio, changed: changed)
     }
     finish()
   }
@@ -107,6 +122,10 @@ struct ControlLoop {
     if !isWatching && !reconciler.guardedModels.isEmpty {
       isWatching = true
       send(after: .milliseconds(Limits.guardIntervalMilliseconds)) { [inbox] in inbox.yield(.watch) }
+    }
+    if !isReviewing && !choices.isEmpty {
+      isReviewing = true
+      send(after: Self.reviewInterval) { [inbox] in inbox.yield(.review) }
     }
     if !isRetryingState, let delay = rollouts.retryDelay {
       isRetryingState = true
@@ -138,6 +157,7 @@ struct ControlLoop {
       case .tell(let notice): tell(notice)
       case .release(let key):
         live[key] = nil
+        choices[key] = nil
         manifests[key] = nil
         reclaim()
       case .load(let request): load(request)
@@ -210,6 +230,7 @@ struct ControlLoop {
       if let rejection = refusal(manifest) { return .rejected(rejection) }
       live[key] = model
       manifests[key] = manifest
+      if model.compiled.plan.hasKernelChoices { choices[key] = ChoiceWatch(now: .now()) }
       return .live(
         Reconciler.Identity(digest: model.digest, signer: model.signer), residentBytes: model.residentBytes)
     case .rejected(let rejection): return .rejected(rejection)
@@ -233,6 +254,20 @@ struct ControlLoop {
       replies.append((reply, .success(())))
     } catch {
       replies.append((reply, .failure(error)))
+    }
+  }
+
+  /// Has the kernels of a version timed again whose runs contradict its warming.
+  private mutating func review(now: Moment) {
+    for key in choices.keys {
+      guard let model = live[key], choices[key]?.isDue(ratio: model.costScale.ratio, now: now.instant) == true else {
+        continue
+      }
+      let ratio = model.costScale.ratio
+      Task { [loader, inbox] in
+        guard let changed = await loader.chooseKernels(of: model) else { return }
+        inbox.yield(.reviewed(key, ratio: ratio, changed: changed))
+      }
     }
   }
 

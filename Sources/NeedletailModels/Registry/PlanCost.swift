@@ -1,3 +1,4 @@
+internal import NeedletailCore
 internal import Synchronization
 
 /// Estimated run time of a plan, from the runs that were measured while its version was warmed.
@@ -76,6 +77,9 @@ public final class CostScale: Sendable {
 
   public var sixtyFourths: UInt32 { scale.load(ordering: .relaxed) }
 
+  /// Time of the runs to the estimate; 1 where nothing was corrected.
+  var ratio: Double { Double(sixtyFourths) / Double(Self.unity) }
+
   /// Takes over what one thread measured, unless it is within a quarter of what is known: decisions should not flap.
   fileprivate func set(_ found: UInt64) {
     let known = UInt64(sixtyFourths)
@@ -130,5 +134,37 @@ public final class CostScale: Sendable {
         unexpected = Fastest()
       }
     }
+  }
+}
+
+/// When the kernels of a version are timed again: its runs contradict what warming measured by more than twice. The
+/// machine was another one then, and what was chosen by its times may be wrong. Pure: readings and times go in.
+struct ChoiceWatch: Sendable, Equatable {
+  /// Factor by which later runs may differ before the choice is made again.
+  static let factor = 2.0
+  /// Least time between two choices: a machine whose speed goes up and down by more than the factor is not timed all the
+  /// time. It doubles with each choice, up to the longest.
+  static let pauseShortestMicroseconds: UInt64 = 10_000_000
+  static let pauseLongestMicroseconds: UInt64 = 3_600_000_000
+
+  /// Ratio of runs to the estimate at the last choice.
+  private var ratio = 1.0
+  private var pauseMicroseconds = ChoiceWatch.pauseShortestMicroseconds
+  private var notBefore: Instant
+
+  /// - Parameter now: when the version was warmed.
+  init(now: Instant) { notBefore = now.advanced(byMicroseconds: Self.pauseShortestMicroseconds) }
+
+  /// Whether to choose again, now. If so, the caller does.
+  ///
+  /// - Parameter ratio: time of the version's runs to the estimate of warming, 1 where they agree.
+  mutating func isDue(ratio: Double, now: Instant) -> Bool {
+    guard ratio > 0, ratio > Self.factor * self.ratio || self.ratio > Self.factor * ratio, now >= notBefore else {
+      return false
+    }
+    self.ratio = ratio
+    notBefore = now.advanced(byMicroseconds: pauseMicroseconds)
+    pauseMicroseconds = min(2 * pauseMicroseconds, Self.pauseLongestMicroseconds)
+    return true
   }
 }

@@ -98,6 +98,16 @@ struct StatusReporter {
       [.init("previous", old?.description ?? "none")])
   }
 
+  /// Tells that a version's kernels were timed again, because its runs took so many times what warming measured.
+  func tell(timedAgain key: VersionKey, ratio: Double, changed: Int) {
+    eventLog.emit(
+      .version, .notice, "kernels timed again", model: key.model, version: key.version,
+      [
+        .init("reason", "runs take \((100 * ratio).rounded() / 100) times what warming measured"),
+        .init("changed", changed),
+      ])
+  }
+
   private func count(_ rejection: Rejection, of key: VersionKey) {
     metrics.counter(
       "needletail_bundles_rejected_total", help: "Bundles refused, by reason.",
