@@ -115,7 +115,7 @@ class Peer:
         table = pd.read_csv(data)
         split = pd.read_csv(directory / "split.csv")
         for name in table.columns:
-            if table[name].dtype == object and name != target:
+            if name != target and not pd.api.types.is_numeric_dtype(table[name]):
                 dates = pd.to_datetime(table[name], errors="coerce", format="%Y-%m-%d")
                 if dates.notna().mean() > 0.9:
                     table[name + "_year"], table[name + "_day"] = dates.dt.year, dates.dt.dayofyear
