@@ -45,6 +45,7 @@ let package = Package(
   targets: [
     // C: kernels and generated messages; system libraries.
     .target(name: "CNeedletailAllocations", cSettings: cSettings),
+    .target(name: "CNeedletailCSV", cSettings: cSettings),
     .target(name: "CNeedletailKernels", cSettings: cSettings),
     .target(name: "CNeedletailSockets", cSettings: cSettings),
     .target(name: "CNeedletailSystem"),
@@ -53,6 +54,7 @@ let package = Package(
     .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
     .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
     .systemLibrary(name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
+    .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
     .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
 
     // Nouns without I/O.
@@ -69,7 +71,9 @@ let package = Package(
     .target(name: "NeedletailCrypto", dependencies: ["COpenSSL"], swiftSettings: swiftSettings),
 
     // Text to values that know their line.
-    .target(name: "NeedletailCSV", dependencies: ["NeedletailCore"], swiftSettings: swiftSettings),
+    .target(
+      name: "NeedletailCSV", dependencies: ["CNeedletailCSV", "CZlib", "CZstd", "NeedletailCore"],
+      swiftSettings: dataPlaneSettings),
     .target(
       name: "NeedletailYAML",
       dependencies: ["NeedletailCore", .product(name: "Yams", package: "Yams")],

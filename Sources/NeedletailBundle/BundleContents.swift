@@ -71,6 +71,11 @@ struct SectionReader {
         "header: required features: expected bit 1 for value rules beside categories that may be unknown, found it unset"
       )
     }
+    guard requiredFeatures & BundleFormat.thousandsPoint != 0 || schema.rules?.numbers.thousands != .point else {
+      throw BundleError(
+        .malformed,
+        "header: required features: expected bit 2 for numbers with a point between thousands, found it unset")
+    }
     let labels = try optional(.labels, LabelsSection.decode) ?? []
     let contents = BundleContents(
       definition: ModelDefinition(schema: schema, graph: graph, labels: labels),

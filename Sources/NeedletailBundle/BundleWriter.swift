@@ -59,6 +59,7 @@ public struct BundleWriter: Sendable {
     var requiredFeatures: UInt64 = 0
     if GraphSection.needsOpenGraph(definition.graph) { requiredFeatures |= BundleFormat.openGraph }
     if definition.schema.rulesChangeAnswers { requiredFeatures |= BundleFormat.valueRules }
+    if definition.schema.rules?.numbers.thousands == .point { requiredFeatures |= BundleFormat.thousandsPoint }
     return BundleAssembly(
       model: model.name, version: version.number, createdMilliseconds: createdMilliseconds,
       notAfterMilliseconds: notAfterMilliseconds, requiredFeatures: requiredFeatures,
@@ -67,6 +68,10 @@ public struct BundleWriter: Sendable {
 
   /// The lowest minor version whose readers know the contents and these bits.
   private func minor(_ requiredFeatures: UInt64) -> UInt16 {
+    let schema = contents.definition.schema
+    if schema.rules.map({ !$0.numbers.isPlain }) ?? false || schema.features.contains(where: { $0.kind.isDatetime }) {
+      return 4
+    }
     let hasCovers = contents.definition.graph.nodes.contains {
       ($0.operation as? TreeEnsemble).map { !$0.covers.isEmpty } ?? false
     }

@@ -1,3 +1,4 @@
+internal import CNeedletailCSV
 public import NeedletailCore
 
 /// Parses CSV (RFC 4180) as a state machine without I/O: bytes in chunks of any size go in, records come out.
@@ -6,6 +7,8 @@ public import NeedletailCore
 /// mark is skipped, and so are blank lines. Records are those that Python's `csv` module reads. Text that is not CSV is
 /// refused with its line, and so is a quote inside an unquoted field, which Python accepts. Memory is bounded by one
 /// record.
+///
+/// A record without quotes that lies in one chunk is lent as it lies there; only what is quoted or cut in two is copied.
 ///
 /// ```swift
 /// var position = 0
@@ -20,13 +23,20 @@ public struct CSVParser {
     case quoteInQuoted
   }
 
+  /// Room for the ends of the widest record, and for those of a block of 64 bytes beyond.
+  private static let endsMax = Limits.featuresMax + 128
   private static let byteOrderMark: [UInt8] = [0xEF, 0xBB, 0xBF]
 
   private let delimiter: UInt8
+  private let quote: UInt8
   private let recordBytesMax: Int
   private var state = State.fieldStart
   private var bytes: [UInt8] = []
-  private var ends: [Int] = []
+  private var ends: [UInt32] = []
+  /// Record that lies whole in the chunk, with its ends in `directEnds`; nil: it was copied.
+  private var direct: UnsafeBufferPointer<UInt8>?
+  private var directEnds = [UInt32](repeating: 0, count: 256)
+  private var directCount = 0
   private var quoted: [Bool] = []
   private var isQuoted = false
   private var hasHighBytes = false
@@ -39,20 +49,74 @@ public struct CSVParser {
   /// Number of bytes of a byte order mark read so far; nil after the first other byte.
   private var markBytes: Int? = 0
 
-  /// - Parameter recordBytesMax: Bound on the bytes of all fields of one record.
-  public init(delimiter: UInt8 = UInt8(ascii: ","), recordBytesMax: Int = Limits.csvRecordBytesMax) {
+  /// - Parameters:
+  ///   - quote: byte around a field that may hold delimiters and line ends; nil: none is quoted.
+  ///   - recordBytesMax: Bound on the bytes of all fields of one record.
+  public init(
+    delimiter: UInt8 = UInt8(ascii: ","), quote: UInt8? = UInt8(ascii: "\""),
+    recordBytesMax: Int = Limits.csvRecordBytesMax
+  ) {
     self.delimiter = delimiter
-    self.recordBytesMax = recordBytesMax
+    // A NUL byte is refused before it could be taken for a quote.
+    self.quote = quote ?? 0
+    self.recordBytesMax = min(recordBytesMax, Int(UInt32.max))
   }
 
   /// Continues in a chunk, up to the end of a record or of the chunk.
-  /// - Returns: True if a record is complete, see ``withRecord(_:)``; false if the next chunk or ``finish()`` is due.
+  /// - Returns: True if a record is complete, see ``withRecord(_:)``, which lends bytes of the chunk; false if the next
+  ///   chunk or ``finish()`` is due.
   public mutating func next(
     in chunk: UnsafeBufferPointer<UInt8>, from position: inout Int
   ) throws(CSVError) -> Bool {
     clearCompleteRecord()
     while markBytes != nil, position < chunk.count { try skipMark(chunk, &position) }
+    if state == .fieldStart, ends.isEmpty {
+      while position < chunk.count, let isRecord = try splitDirectly(chunk, &position) {
+        if isRecord { return true }
+      }
+    }
     return try scan(chunk, &position)
+  }
+
+  /// Takes one line of the chunk that has no quotes and ends in it.
+  ///
+  /// - Returns: true for a record, false for a blank line; nil: the state machine has to read it.
+  private mutating func splitDirectly(
+    _ chunk: UnsafeBufferPointer<UInt8>, _ position: inout Int
+  ) throws(CSVError) -> Bool? {
+    if lastWasCR {
+      lastWasCR = false
+      if chunk[position] == UInt8(ascii: "\n") {
+        position += 1
+        return false
+      }
+    }
+    guard let start = chunk.baseAddress?.advanced(by: position) else { return nil }
+    let (left, delimiter, quote) = (chunk.count - position, delimiter, quote)
+    var found: nt_csv_scan
+    while true {
+      found = directEnds.withUnsafeMutableBufferPointer {
+        nt_csv_split(start, left, delimiter, quote, $0.baseAddress, $0.count)
+      }
+      guard found.stop == NT_CSV_FULL, directEnds.count < Self.endsMax else { break }
+      directEnds = [UInt32](repeating: 0, count: min(directEnds.count * 4, Self.endsMax))
+    }
+    guard found.stop == NT_CSV_LINE, found.fields <= Limits.featuresMax, found.length <= recordBytesMax else {
+      return nil
+    }
+    position += found.length + 1
+    recordLine = line
+    line += 1
+    lastWasCR = start[found.length] == UInt8(ascii: "\r")
+    guard found.length > 0 else {
+      recordLine = line
+      return false
+    }
+    direct = UnsafeBufferPointer(start: start, count: found.length)
+    directCount = Int(found.fields)
+    hasHighBytes = found.has_high_bytes
+    isComplete = true
+    return true
   }
 
   /// Ends the file. The last record needs no line end.
@@ -72,10 +136,20 @@ public struct CSVParser {
   public func withRecord<Result, Failure: Error>(
     _ body: (CSVRecord) throws(Failure) -> Result
   ) throws(Failure) -> Result {
-    try bytes.withUnsafeBufferPointer { (bytes) throws(Failure) in
+    if let direct {
+      return try directEnds.withUnsafeBufferPointer { (ends) throws(Failure) in
+        try body(
+          CSVRecord(
+            bytes: direct, ends: UnsafeBufferPointer(rebasing: ends[..<directCount]), gap: 1, quoted: nil,
+            line: recordLine, hasHighBytes: hasHighBytes))
+      }
+    }
+    return try bytes.withUnsafeBufferPointer { (bytes) throws(Failure) in
       try ends.withUnsafeBufferPointer { (ends) throws(Failure) in
         try quoted.withUnsafeBufferPointer { (quoted) throws(Failure) in
-          try body(CSVRecord(bytes: bytes, ends: ends, quoted: quoted, line: recordLine, hasHighBytes: hasHighBytes))
+          try body(
+            CSVRecord(
+              bytes: bytes, ends: ends, gap: 0, quoted: quoted, line: recordLine, hasHighBytes: hasHighBytes))
         }
       }
     }
@@ -105,7 +179,7 @@ public struct CSVParser {
   private mutating func scan(
     _ chunk: UnsafeBufferPointer<UInt8>, _ position: inout Int
   ) throws(CSVError) -> Bool {
-    let quote = UInt8(ascii: "\"")
+    let quote = quote
     let lf = UInt8(ascii: "\n")
     let cr = UInt8(ascii: "\r")
     let delimiter = delimiter
@@ -114,7 +188,7 @@ public struct CSVParser {
     while index < chunk.count {
       let byte = chunk[index]
       switch state {
-      case .fieldStart where byte == quote:
+      case .fieldStart where byte == quote && quote != 0:
         state = .quoted
         isQuoted = true
         quoteLine = line
@@ -135,14 +209,14 @@ public struct CSVParser {
           lastWasCR = byte == cr
           index += 1
           if try endRecord() { return true }
-        } else if byte == quote {
+        } else if byte == quote, quote != 0 {
           throw CSVError(
             line: line,
             "field \(ends.count + 1): expected a quote only around the whole field, found one inside it")
         } else {
           lastWasCR = false
           state = .unquoted
-          index = try takeRun(chunk, from: index) { $0 == delimiter || $0 == lf || $0 == cr || $0 == quote }
+          index = try takeRun(chunk, from: index, until: delimiter, lf, cr)
         }
       case .quoted:
         if byte == quote {
@@ -151,7 +225,7 @@ public struct CSVParser {
           index += 1
         } else {
           let start = bytes.count
-          index = try takeRun(chunk, from: index) { $0 == quote }
+          index = try takeRun(chunk, from: index, until: quote, quote, quote)
           for copied in start..<bytes.count {
             // CRLF is one line end inside quotes too.
             if bytes[copied] == cr || (bytes[copied] == lf && !lastWasCR) { line += 1 }
@@ -177,26 +251,19 @@ public struct CSVParser {
     return false
   }
 
-  /// Copies bytes up to the first that has a meaning.
+  /// Copies bytes up to the first that is a quote or one of these.
   private mutating func takeRun(
-    _ chunk: UnsafeBufferPointer<UInt8>, from start: Int, until stops: (UInt8) -> Bool
+    _ chunk: UnsafeBufferPointer<UInt8>, from start: Int, until a: UInt8, _ b: UInt8, _ c: UInt8
   ) throws(CSVError) -> Int {
-    var end = start
-    var high: UInt8 = 0
-    var hasZero = false
-    while end < chunk.count, !stops(chunk[end]) {
-      high |= chunk[end]
-      hasZero = hasZero || chunk[end] == 0
-      end += 1
-    }
-    if hasZero {
+    let run = UnsafeBufferPointer(rebasing: chunk[start...])
+    let count = nt_csv_find(run.baseAddress, run.count, a, b, c, quote, &hasHighBytes)
+    if count < run.count, run[count] == 0 {
       throw CSVError(
         line: line, "expected text in UTF-8, found a NUL byte (is this UTF-16, or no text at all?)")
     }
-    try checkRoom(for: end - start)
-    if high >= 0x80 { hasHighBytes = true }
-    bytes.append(contentsOf: UnsafeBufferPointer(rebasing: chunk[start..<end]))
-    return end
+    try checkRoom(for: count)
+    bytes.append(contentsOf: run[..<count])
+    return start + count
   }
 
   private func checkRoom(for count: Int) throws(CSVError) {
@@ -211,7 +278,7 @@ public struct CSVParser {
     guard ends.count < Limits.featuresMax else {
       throw CSVError(line: recordLine, "expected at most \(Limits.featuresMax) columns, found more")
     }
-    ends.append(bytes.count)
+    ends.append(UInt32(bytes.count))
     quoted.append(isQuoted)
     isQuoted = false
     state = .fieldStart
@@ -231,112 +298,16 @@ public struct CSVParser {
   private mutating func clearCompleteRecord() {
     guard isComplete else { return }
     isComplete = false
+    if direct != nil {
+      direct = nil
+      hasHighBytes = false
+      recordLine = line
+      return
+    }
     bytes.removeAll(keepingCapacity: true)
     ends.removeAll(keepingCapacity: true)
     quoted.removeAll(keepingCapacity: true)
     hasHighBytes = false
     recordLine = line
-  }
-}
-
-/// One record of a CSV file: borrowed bytes, valid inside ``CSVParser/withRecord(_:)``.
-public struct CSVRecord {
-  /// Bytes of all fields, one after the other, without quotes.
-  let bytes: UnsafeBufferPointer<UInt8>
-  /// End of each field in `bytes`.
-  let ends: UnsafeBufferPointer<Int>
-  let quoted: UnsafeBufferPointer<Bool>
-  /// Line on which the record begins, from 1.
-  public let line: Int
-  /// Whether some byte is not ASCII.
-  public let hasHighBytes: Bool
-
-  public var count: Int { ends.count }
-
-  public func field(_ index: Int) -> UnsafeBufferPointer<UInt8> {
-    UnsafeBufferPointer(rebasing: bytes[(index == 0 ? 0 : ends[index - 1])..<ends[index]])
-  }
-
-  /// Whether the field was quoted, so that it is text even where it is a word for a missing value.
-  public func isQuoted(_ index: Int) -> Bool { quoted[index] }
-
-  /// - Returns: Text of the field; nil: the field is not UTF-8.
-  public func text(_ index: Int) -> String? { String(validating: field(index), as: UTF8.self) }
-
-  /// Column names of a header, normalised as `proto/README.md` says: [V2]. A column may have no name, as the index of a
-  /// data frame has none.
-  public func columnNames() throws(CSVError) -> [String] {
-    var names: [String] = []
-    var seen: [[UInt8]: Int] = [:]
-    for index in 0..<count {
-      guard let name = ValueText.normalised(field(index)) else {
-        throw CSVError(line: line, "header field \(index + 1): expected UTF-8, found bytes that are not")
-      }
-      guard name.utf8.count <= Limits.featureNameBytesMax else {
-        throw CSVError(
-          line: line,
-          "header field \(index + 1): expected a name of at most \(Limits.featureNameBytesMax) bytes, found \(name.utf8.count)"
-        )
-      }
-      if !name.isEmpty, let first = seen.updateValue(index + 1, forKey: Array(name.utf8)) {
-        throw CSVError(
-          line: line, column: name, "expected every column name once, found it as fields \(first) and \(index + 1)")
-      }
-      names.append(name)
-    }
-    return names
-  }
-
-  /// Refuses a record with more or fewer fields than its header, or with bytes that are not UTF-8.
-  public func check(against header: [String]) throws(CSVError) {
-    guard count == header.count else {
-      throw CSVError(
-        line: line, column: count < header.count ? header[count] : nil,
-        "expected \(header.count) fields as in the header, found \(count)")
-    }
-    guard hasHighBytes else { return }
-    for index in 0..<count where text(index) == nil {
-      throw CSVError(line: line, column: header[index], "expected UTF-8, found bytes that are not")
-    }
-  }
-}
-
-/// Character between the fields of a file.
-public enum CSVDelimiter: String, CaseIterable, Sendable {
-  case comma, semicolon, tab, pipe
-
-  public var byte: UInt8 {
-    switch self {
-    case .comma: UInt8(ascii: ",")
-    case .semicolon: UInt8(ascii: ";")
-    case .tab: 0x09
-    case .pipe: UInt8(ascii: "|")
-    }
-  }
-
-  /// Delimiter that a header was probably written with, where this one leaves it in one piece.
-  public func likelier(for names: [String]) -> CSVDelimiter? {
-    guard names.count == 1 else { return nil }
-    return Self.allCases.first { $0 != self && names[0].utf8.contains($0.byte) }
-  }
-}
-
-/// A fault of a CSV file and its place.
-public struct CSVError: Error, Equatable, Sendable, CustomStringConvertible {
-  /// Line of the fault, from 1.
-  public let line: Int
-  /// Name in the header of the faulty column; nil: the whole record is at fault.
-  public let column: String?
-  /// One sentence without the place: what was expected, what was found.
-  public let problem: String
-
-  public init(line: Int, column: String? = nil, _ problem: String) {
-    self.line = line
-    self.column = column
-    self.problem = problem
-  }
-
-  public var description: String {
-    "line \(line): \(column.map { "column \($0.quotedForMessage): " } ?? "")\(problem)"
   }
 }

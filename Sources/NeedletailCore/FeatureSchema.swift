@@ -68,6 +68,10 @@ public struct Feature: Equatable, Sendable {
     case numeric
     /// A category is bound as its index in `categories`.
     case categorical(categories: [String], unknown: UnknownPolicy)
+    /// A date, a time, or both: seconds since 1970-01-01 00:00 UTC, in a row of f64. Text is read by ``DateText``.
+    case datetime(order: DateOrder)
+
+    public var isDatetime: Bool { if case .datetime = self { true } else { false } }
   }
 
   /// Fate of an unseen category.
@@ -112,6 +116,7 @@ extension FeatureSchema {
     guard rules.missing.count <= Limits.missingWordsMax else {
       return "missing words: expected at most \(Limits.missingWordsMax), found \(rules.missing.count)"
     }
+    if let fault = rules.numbers.fault { return "numbers: \(fault)" }
     for word in rules.missing where word.isEmpty || !Self.isNormalised(word) {
       return
         "missing word \(word.quotedForMessage): expected text in the form NFC without spaces around it, found other"

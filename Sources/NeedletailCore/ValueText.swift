@@ -6,9 +6,12 @@
 public struct ValueRules: Equatable, Sendable {
   /// Texts that mean a missing value beside empty ones, each as ``ValueText/normalised(_:)`` gives it.
   public var missing: [String]
+  /// Marks beside digits and a point that numbers as text may have.
+  public var numbers: NumberStyle
 
-  public init(missing: [String] = Self.missingDefault) {
+  public init(missing: [String] = Self.missingDefault, numbers: NumberStyle = .plain) {
     self.missing = missing
+    self.numbers = numbers
   }
 
   /// The words that spreadsheets, databases, R and Python write for a missing value.
@@ -25,7 +28,7 @@ public struct ValueRules: Equatable, Sendable {
   public func number(_ text: String) -> ValueText.Number {
     var text = text
     return text.withUTF8 { bytes in
-      ValueText.number(UnsafeRawBufferPointer(bytes)) { word in
+      ValueText.number(UnsafeRawBufferPointer(bytes), style: numbers) { word in
         missing.contains { $0.utf8.elementsEqual(word) }
       }
     }
@@ -42,6 +45,14 @@ public enum ValueText {
     /// A number beyond fp32.
     case tooLarge
     case notANumber
+  }
+
+  /// Reading of a text for a feature of dates.
+  public enum Moment: Equatable, Sendable {
+    /// Seconds since 1970-01-01 00:00 UTC.
+    case seconds(Double)
+    case missing
+    case notADate
   }
 
   /// The text without spaces around it, in Unicode's form NFC: [V2].
@@ -82,15 +93,25 @@ public enum ValueText {
   ///
   /// - Parameter isMissingWord: whether a normalised text that is not empty means a missing value.
   public static func number(
-    _ text: UnsafeRawBufferPointer, isMissingWord: (UnsafeRawBufferPointer) -> Bool
+    _ text: UnsafeRawBufferPointer, style: NumberStyle = .plain, isMissingWord: (UnsafeRawBufferPointer) -> Bool
   ) -> Number {
     // Before numbers, for the word may be one: -999.
     if withNormalised(of: text, { $0.isEmpty || isMissingWord($0) }) == true { return .missing }
-    if let number = NumberText.parse(text) {
+    if let number = text.withMemoryRebound(to: UInt8.self, { style.parse($0) }) {
       return Float(number).isFinite ? .number(number) : .tooLarge
     }
     let truth = text.withMemoryRebound(to: UInt8.self) { NumberText.parseBool($0) }
     return truth.map { .number($0 ? 1 : 0) } ?? .notANumber
+  }
+
+  /// Reads a text for a feature of dates: [V16] to [V19].
+  ///
+  /// - Parameter isMissingWord: whether a normalised text that is not empty means a missing value.
+  public static func moment(
+    _ text: UnsafeRawBufferPointer, order: DateOrder, isMissingWord: (UnsafeRawBufferPointer) -> Bool
+  ) -> Moment {
+    if withNormalised(of: text, { $0.isEmpty || isMissingWord($0) }) == true { return .missing }
+    return DateText.parse(text, order: order).map { .seconds($0) } ?? .notADate
   }
 
   // MARK: - forms

@@ -122,7 +122,8 @@ public struct TrainingRun {
     let threshold = EvaluationSettings(configuration.document).threshold(
       chosen.validation, targets: data.targets(data.split.validation))
     if let threshold { metrics["threshold.\(threshold.metric.rawValue)"] = threshold.threshold }
-    var importance = fitted.importance
+    var importance = data.preprocessing.sources.importance(
+      of: data.preprocessing.schema.features, from: fitted.importance)
     if !importance.isEmpty {
       observer.stage("measuring the importance of \(Figures.count(importance.count)) features")
       importance = try evaluator.measureUse(importance, chosen)

@@ -24,7 +24,8 @@ struct TrainerCommand: ParsableCommand {
       """,
     version: needletailVersion,
     subcommands: [
-      InitCommand.self, TrainCommand.self, TuneCommand.self, EvaluateCommand.self, ReportCommand.self, RunsCommand.self,
+      ProfileCommand.self, InitCommand.self, TrainCommand.self, TuneCommand.self, EvaluateCommand.self,
+      ReportCommand.self, RunsCommand.self,
       ImportCommand.self,
       PublishCommand.self,
     ])
@@ -254,10 +255,14 @@ final class Console {
 struct InitCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "init",
-    abstract: "Writes a commented run file for a CSV file.",
-    discussion: "Infers column types and missing values, and shows every setting with its default.")
+    abstract: "Writes a commented run file for a table.",
+    discussion: """
+      Reads the whole file, CSV or JSON Lines, plain or packed with gzip or zstd. Finds separators, encoding, types, \
+      dates, marks in numbers and words for missing values; leaves out columns that no model learns from, and says \
+      why; shows every other setting with its default.
+      """)
 
-  @Argument(help: "A CSV file with a header.")
+  @Argument(help: "A file with rows.")
   var data: String
 
   @Option(help: ArgumentHelp("The column to predict; else the last one.", valueName: "column"))
@@ -268,8 +273,8 @@ struct InitCommand: ParsableCommand {
       "\(FamilyRegistry.all.names.joined(separator: ", ")); else chosen by the target.", valueName: "name"))
   var family: String?
 
-  @Option(help: ArgumentHelp("Between the fields of the file.", valueName: "name"))
-  var delimiter = CSVDelimiter.comma
+  @Option(help: ArgumentHelp("Between the fields of the file; else as the file tells.", valueName: "name"))
+  var delimiter: CSVDelimiter?
 
   @Option(name: .shortAndLong, help: ArgumentHelp("Where to write; else to the terminal.", valueName: "file"))
   var output: String?
@@ -291,7 +296,7 @@ struct InitCommand: ParsableCommand {
     } catch {
       throw UserError(error)
     }
-    for warning in starter.warnings { FileHandle.standardError.write(Data("warning: \(warning)\n".utf8)) }
+    for warning in starter.warnings { FileHandle.standardError.write(Data("note: \(warning)\n".utf8)) }
     guard let output else {
       print(starter.yaml, terminator: "")
       return

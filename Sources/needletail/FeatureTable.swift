@@ -108,10 +108,11 @@ extension FeatureTable {
       var own: [Cell] = []
       for (feature, position) in zip(schema.features, positions) {
         let cell = rows[row][position]
-        if case .categorical = feature.kind {
+        switch feature.kind {
+        case .categorical, .datetime:
           let text = cell.category(schema.rules)
           own.append(text.isEmpty ? .missing : .text(text))
-        } else {
+        case .numeric:
           own.append(try number(cell, feature.name, schema.rules, row: row).map { .number($0) } ?? .missing)
         }
       }
@@ -149,7 +150,11 @@ extension TextCell {
     return form != .quoted && rules.isMissing(text) ? "" : text
   }
 
-  fileprivate func number(_ rules: ValueRules?) -> ValueText.Number { rules?.number(text) ?? olderNumber }
+  /// A number of JSON has a point and no other marks, however those of the training files were written.
+  fileprivate func number(_ rules: ValueRules?) -> ValueText.Number {
+    guard let rules else { return olderNumber }
+    return form == .jsonNumber ? ValueRules(missing: rules.missing).number(text) : rules.number(text)
+  }
 
   /// Reading for a model without rules: text stays as it is, and numbers are written as doubles.
   private var olderCategory: String {

@@ -201,6 +201,7 @@ struct DescriptionPrinter {
         model.residentBytes > 0 ? "\(model.residentBytes / 1024 + (model.residentBytes % 1024 > 0 ? 1 : 0)) KiB" : ""
       ),
       ("labels", Self.list(model.labels)), ("missing words", Self.list(model.valueRules?.missing ?? [])),
+      ("numbers", (model.valueRules?.numbers.words).map { $0.isEmpty ? "" : "may have \($0)" } ?? ""),
     ]
   }
 

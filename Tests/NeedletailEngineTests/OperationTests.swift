@@ -5,7 +5,7 @@ import NeedletailTestSupport
 import Testing
 
 /// A graph of one node between its inputs and one output, each input reached through a selection of the row's columns.
-private struct OneNode {
+struct OneNode {
   var plan: Plan
   var graph: ModelGraph
 

@@ -55,7 +55,7 @@ struct ResealedTrafficTests {
     return numbers.map { number in
       schema.features.map { feature in
         switch feature.kind {
-        case .numeric: .number(number)
+        case .numeric, .datetime: .number(number)
         case .categorical(let categories, _): .text(categories.last ?? "")
         }
       }

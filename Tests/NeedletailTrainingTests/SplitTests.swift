@@ -1,3 +1,4 @@
+import NeedletailTestSupport
 import Testing
 
 @testable import NeedletailTraining
@@ -36,6 +37,48 @@ import Testing
     }
     #expect(try split(1) == split(1))
     #expect(try split(1) != split(2))
+  }
+
+  @Test func aSplitByTimeTestsOnTheLatestRowsAndKeepsOneTimeTogether() throws {
+    let times = (0..<100).map { Double((99 - $0) / 3) }
+    let split = try Split.make(times: times, fractions: (0.7, 0.15, 0.15))
+    let (train, validation, test) = (
+      split.train.map { times[$0] }, split.validation.map { times[$0] }, split.test.map { times[$0] }
+    )
+    #expect(train.max()! < validation.min()! && validation.max()! < test.min()!)
+    #expect(abs(train.count - 70) <= 1 && abs(test.count - 15) <= 1)
+    #expect((split.train + split.validation + split.test).sorted() == Array(0..<100))
+    let error = #expect(throws: TrainingError.self) {
+      try Split.make(times: [1, 1, 1, 1], fractions: (0.5, 0, 0.5))
+    }
+    #expect(error?.kind == .data)
+  }
+
+  @Test func aSplitMayStandInTheTableAndTimeMayBeAFeature() throws {
+    let directory = try TemporaryDirectory()
+    let rows = (0..<60).map { "2024-01-\($0 % 28 + 1),\(["Train", "test", "val"][$0 % 3]),\($0)\n" }
+    try directory.write("day,part,y\n" + rows.joined(), to: "data.csv")
+    func data(_ split: String) throws -> PreparedData {
+      try PreparedData(
+        RunConfiguration(
+          yaml: "data: { files: [data.csv] }\ntarget: { column: y, task: regression }\n"
+            + "model: { family: linear_regression }\nsplit: { \(split) }\nfeatures: { unknown: zeros }",
+          file: "run.yaml", directory: directory.path))
+    }
+    let own = try data("column: part")
+    #expect(own.split.train == stride(from: 0, to: 60, by: 3).map { $0 })
+    #expect(own.split.test == stride(from: 1, to: 60, by: 3).map { $0 })
+    #expect(own.dataset.features.columns.map(\.name) == ["day"])
+    let byTime = try data("time: day")
+    #expect(byTime.dataset.features.columns.map(\.name) == ["day", "part"])
+    #expect(byTime.split.test.allSatisfy { $0 % 28 + 1 > 20 })
+    let both = #expect(throws: TrainingError.self) { try data("time: day, column: part") }
+    #expect(both?.message.hasSuffix("split.column: expected no split.time beside it, found one") == true)
+    let words = #expect(throws: TrainingError.self) { try data("time: part") }
+    #expect(words?.message.contains("split.time: expected a column of dates or numbers, found categories") == true)
+    let other = #expect(throws: TrainingError.self) { try data("column: day") }
+    #expect(
+      other?.message == "split.column: expected train, validation or test, found \"2024-01-1\" in row 1")
   }
 
   @Test func refusesAPartWithoutRows() throws {

@@ -176,7 +176,10 @@ import Testing
     let error = #expect(throws: TrainingError.self) {
       try TableReader(TableRequest(files: [("data.csv", path)], target: "t")).read()
     }
-    #expect(error?.message == "data.csv:3: column \"name\": expected UTF-8, found bytes that are not")
+    #expect(
+      error?.message
+        == "data.csv:3: column \"name\": expected UTF-8, found bytes that are not; data.encoding: windows-1252 reads "
+        + "files of older programs")
   }
 
   @Test func refusesFilesWhoseColumnsDiffer() throws {

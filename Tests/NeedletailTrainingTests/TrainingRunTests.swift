@@ -211,7 +211,8 @@ import Testing
       let run = try RunConfiguration(
         yaml: yaml, file: "run.yaml", directory: directory.path, sets: ["split.train=0.7"])
       #expect(run.family.name == family ?? "logistic_regression")
-      #expect(run.policy(for: "y").missing == .median)
+      let keepsGaps = run.family.preprocessing.missing == .kept
+      #expect(run.policy(for: "y").missing == (keepsGaps ? .keep : .median))
       _ = try TrainingRun(run).run()
       // Every commented default is the default: without the hash signs the file says the same.
       let uncommented = yaml.split(separator: "\n", omittingEmptySubsequences: false).map { line -> Substring in

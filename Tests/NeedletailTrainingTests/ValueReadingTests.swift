@@ -173,7 +173,8 @@ import Testing
     #expect(starter.yaml.contains("\n  delimiter: semicolon\n"))
     #expect(starter.yaml.contains("flag: { type: bool }"))
     let error = #expect(throws: TrainingError.self) {
-      try StarterConfiguration(name: "data.csv", path: directory.file("data.csv"), target: nil, family: nil)
+      try StarterConfiguration(
+        name: "data.csv", path: directory.file("data.csv"), delimiter: .comma, target: nil, family: nil)
     }
     #expect(
       error?.message

@@ -8,15 +8,18 @@ enum BundleFormat {
   static let magic: [UInt8] = [0x89, 0x4E, 0x54, 0x42, 0x0D, 0x0A, 0x1A, 0x0A]
   static let major: UInt16 = 1
   /// The newest format that is written, and then only where a bundle needs it: see ``openGraph``.
-  static let minor: UInt16 = 3
+  static let minor: UInt16 = 4
   /// Required feature: nodes of several inputs or outputs; values of other types, shapes and domains than fp32
   /// columns per row; fp32 tensors stored by halves. A reader of format 1.0 would take them for something else.
   static let openGraph: UInt64 = 1 << 0
   /// Required feature: rules for text in a schema that accepts unknown categories. A reader of format 1.1 would take
   /// for unknown, and answer, what the rules read as a category or as missing.
   static let valueRules: UInt64 = 1 << 1
+  /// Required feature: numbers as text in which a point stands between thousands. A reader of format 1.3 would take
+  /// 1.234 for a number just above 1.
+  static let thousandsPoint: UInt64 = 1 << 2
   /// Bits of the features that this reader knows.
-  static let knownRequiredFeatures = openGraph | valueRules
+  static let knownRequiredFeatures = openGraph | valueRules | thousandsPoint
   static let headerBytes = 64
   /// Offset of the checksum, the header's last field.
   static let checksumOffset = 56

@@ -194,7 +194,12 @@ enum FeaturesSection {
     var rules: ValueRules?
     if let message = message.value_rules?.pointee {
       try Bounds.check(message.n_missing, 0...Limits.missingWordsMax, "value rules: missing words")
-      rules = ValueRules(missing: MessageValues.texts(message.missing, message.n_missing))
+      rules = ValueRules(
+        missing: MessageValues.texts(message.missing, message.n_missing),
+        numbers: NumberStyle(
+          thousands: try MessageValues.enumeration(
+            message.thousands.rawValue, as: NumberStyle.Thousands.self, "value rules: thousands"),
+          hasDecimalComma: message.decimal_comma != 0, allowsUnits: message.units != 0))
     }
     return FeatureSchema(features: features, target: MessageValues.text(message.target), rules: rules)
   }
@@ -204,6 +209,11 @@ enum FeaturesSection {
     let field = "feature \(name.quotedForMessage)"
     let unknown = try MessageValues.enumeration(
       message.unknown.rawValue, as: Feature.UnknownPolicy.self, "\(field): unknown policy")
+    let order = try MessageValues.enumeration(
+      message.date_order.rawValue, as: DateOrder.self, "\(field): date order")
+    guard order == .yearFirst || message.kind == NEEDLETAIL__V1__FEATURE_KIND__DATETIME else {
+      throw BundleError(.invalidGraph, "\(field): expected an order of day and month on a date only, found one")
+    }
     let kind: Feature.Kind
     switch message.kind {
     case NEEDLETAIL__V1__FEATURE_KIND__NUMERIC:
@@ -215,8 +225,13 @@ enum FeaturesSection {
       try Bounds.check(message.n_categories, 0...Limits.categoriesMax, "\(field): categories")
       kind = .categorical(
         categories: MessageValues.texts(message.categories, message.n_categories), unknown: unknown)
+    case NEEDLETAIL__V1__FEATURE_KIND__DATETIME:
+      guard message.n_categories == 0, unknown == .refuse else {
+        throw BundleError(.invalidGraph, "\(field): expected no categories on a date, found some")
+      }
+      kind = .datetime(order: order)
     default:
-      throw BundleError(.unsupported, "\(field): kind: expected 0 or 1, found \(message.kind.rawValue)")
+      throw BundleError(.unsupported, "\(field): kind: expected 0 to 2, found \(message.kind.rawValue)")
     }
     return Feature(
       name: name, kind: kind,
@@ -232,6 +247,10 @@ enum FeaturesSection {
         $0.name = memory.text(feature.name)
         $0.missing = Needletail__V1__MissingPolicy(UInt32(feature.missing.rawValue))
         $0.description = memory.text(feature.summary)
+        if case .datetime(let order) = feature.kind {
+          $0.kind = NEEDLETAIL__V1__FEATURE_KIND__DATETIME
+          $0.date_order = Needletail__V1__DateOrder(UInt32(order.rawValue))
+        }
         guard case .categorical(let categories, let unknown) = feature.kind else { return }
         $0.kind = NEEDLETAIL__V1__FEATURE_KIND__CATEGORICAL
         $0.n_categories = categories.count
@@ -248,6 +267,9 @@ enum FeaturesSection {
         $0.value_rules = memory.build(needletail__v1__value_rules__init) {
           $0.n_missing = rules.missing.count
           $0.missing = memory.array(rules.missing.map { memory.text($0) })
+          $0.thousands = Needletail__V1__ThousandsMark(UInt32(rules.numbers.thousands.rawValue))
+          $0.decimal_comma = rules.numbers.hasDecimalComma ? 1 : 0
+          $0.units = rules.numbers.allowsUnits ? 1 : 0
         }
       })
   }

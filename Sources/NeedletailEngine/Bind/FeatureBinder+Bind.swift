@@ -95,7 +95,7 @@ extension FeatureBinder {
       for feature in 0..<count {
         let element = row * count + feature
         let value = tensor.data.loadUnaligned(fromByteOffset: 4 * element, as: Float.self)
-        if value.isFinite, !columns[feature].isCategorical {
+        if value.isFinite, columns[feature].isNumeric {
           to[feature] = Number(value)
         } else {
           to[feature] = try bound(tensor, element: element, columns[feature], feature, row: row)
@@ -218,11 +218,18 @@ extension FeatureBinder {
       return .invalidArgument(
         "\(place): expected a number within ±\(Float.greatestFiniteMagnitude), found \(found)")
     case .notANumber: return .invalidArgument("\(place): expected a number, found \(found)")
+    case .notADate:
+      return .invalidArgument(
+        "\(place): expected \(Self.dateWords(feature)), of the years 1 to 9999, found \(found)")
     case .notABool:
       return .invalidArgument("\(place): expected a BOOL byte of 0 or 1, found \(found.prefix { $0 != "." })")
     case .invalidUTF8: return .invalidArgument("\(place): expected UTF-8 text, found \(found)")
     case .unknownCategory: return .invalidArgument("\(place): \(unknownCategory(cell, of: feature, found: found))")
     }
+  }
+
+  private static func dateWords(_ feature: Feature) -> String {
+    if case .datetime(let order) = feature.kind { order.words } else { "a date" }
   }
 
   private func unknownCategory(_ cell: Cell, of feature: Feature, found: String) -> String {

@@ -31,6 +31,11 @@ public final class FeatureBinder: Sendable {
     guard element == .float32 || element == .float64 else {
       throw PlanError("bound rows: expected f32 or f64, found \(element)")
     }
+    // fp32 rounds the seconds of this century to minutes.
+    if element == .float32, let date = schema.features.first(where: { $0.kind.isDatetime }) {
+      throw PlanError(
+        node: date.name, "feature \(date.name.quotedForMessage): expected bound rows of f64 for a date, found f32")
+    }
     self.schema = schema
     self.element = element
     names = ByteTable(schema.features.map(\.name))
@@ -39,7 +44,7 @@ public final class FeatureBinder: Sendable {
     for (index, feature) in schema.features.enumerated() {
       (columns + index).initialize(to: FeatureColumn(feature, rules: schema.rules))
     }
-    isNumeric = (0..<schema.features.count).allSatisfy { [columns] in !columns[$0].isCategorical }
+    isNumeric = (0..<schema.features.count).allSatisfy { [columns] in columns[$0].isNumeric }
     acceptsDense = !schema.features.contains { $0.name == Self.denseName }
   }
 

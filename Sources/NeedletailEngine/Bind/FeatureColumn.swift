@@ -7,6 +7,7 @@ enum CellFault: Error {
   /// Finite, but beyond fp32.
   case tooLarge
   case notANumber
+  case notADate
   case notABool
   case invalidUTF8
   case unknownCategory
@@ -16,6 +17,10 @@ enum CellFault: Error {
 /// built it.
 struct FeatureColumn: BitwiseCopyable {
   let isCategorical: Bool
+  /// Order of day and month in dates; nil for features of other kinds.
+  private let dateOrder: DateOrder?
+  /// Marks that numbers as text may have.
+  private let numberStyle: NumberStyle
   let acceptsMissing: Bool
   /// Number that an unseen category becomes; NaN refuses it.
   private let unknownCode: Float
@@ -27,10 +32,16 @@ struct FeatureColumn: BitwiseCopyable {
 
   init(_ feature: Feature, rules: ValueRules?) {
     acceptsMissing = feature.missing == .impute
+    numberStyle = rules?.numbers ?? .plain
     switch feature.kind {
     case .numeric:
+      dateOrder = nil
+      (isCategorical, unknownCode, categoryCount, categories) = (false, .nan, 0, ByteTable([[UInt8]]()))
+    case .datetime(let order):
+      dateOrder = order
       (isCategorical, unknownCode, categoryCount, categories) = (false, .nan, 0, ByteTable([[UInt8]]()))
     case .categorical(let categories, let unknown):
+      dateOrder = nil
       let spellings = categories.map { Array($0.utf8) }
       let keys = rules == nil ? [] : categories.map(ValueText.categoryKey)
       (isCategorical, categoryCount, self.categories) = (true, categories.count, ByteTable(spellings + keys))
@@ -43,6 +54,9 @@ struct FeatureColumn: BitwiseCopyable {
     }
   }
 
+  /// True where every finite number is taken as it is.
+  var isNumeric: Bool { !isCategorical && dateOrder == nil }
+
   /// A number: itself, or for a categorical feature the code of a category. NaN is missing.
   ///
   /// `Number` is the element type of the bound row. A row of f64 keeps more digits, not a wider range: the layers
@@ -54,7 +68,10 @@ struct FeatureColumn: BitwiseCopyable {
       return .failure(number.isInfinite ? .infinite : .tooLarge)
     }
     let value = Number(number)
-    guard isCategorical else { return .success(value) }
+    guard isCategorical else {
+      if dateOrder != nil, !DateText.range.contains(number) { return .failure(.notADate) }
+      return .success(value)
+    }
     guard number >= 0, number < Double(categoryCount), number == number.rounded(.towardZero) else {
       return unknown()
     }
@@ -68,7 +85,10 @@ struct FeatureColumn: BitwiseCopyable {
     text: UnsafeRawBufferPointer, missingWords: ByteTable?
   ) -> Result<Number, CellFault> {
     if text.isEmpty { return missing() }
-    guard isCategorical else { return bind(numberText: text, missingWords: missingWords) }
+    guard isCategorical else {
+      if let dateOrder { return bind(dateText: text, dateOrder, missingWords: missingWords) }
+      return bind(numberText: text, missingWords: missingWords)
+    }
     if let code = code(of: text) { return .success(Number(code)) }
     guard let missingWords else {
       // Categories are valid UTF-8, so only what matches none needs the check.
@@ -89,11 +109,21 @@ struct FeatureColumn: BitwiseCopyable {
       guard let number = NumberText.parse(text) else { return .failure(.notANumber) }
       return number.isInfinite ? .failure(.tooLarge) : bind(number: number)
     }
-    switch ValueText.number(text, isMissingWord: { missingWords.index(of: $0) != nil }) {
+    switch ValueText.number(text, style: numberStyle, isMissingWord: { missingWords.index(of: $0) != nil }) {
     case .number(let number): return bind(number: number)
     case .missing: return missing()
     case .tooLarge: return .failure(.tooLarge)
     case .notANumber: return .failure(.notANumber)
+    }
+  }
+
+  private func bind<Number: BinaryFloatingPoint>(
+    dateText text: UnsafeRawBufferPointer, _ order: DateOrder, missingWords: ByteTable?
+  ) -> Result<Number, CellFault> {
+    switch ValueText.moment(text, order: order, isMissingWord: { missingWords?.index(of: $0) != nil }) {
+    case .seconds(let seconds): return .success(Number(seconds))
+    case .missing: return missing()
+    case .notADate: return .failure(.notADate)
     }
   }
 

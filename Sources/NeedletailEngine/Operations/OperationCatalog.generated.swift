@@ -19,5 +19,6 @@ extension OperationCatalog {
     Entry(20, "softplus", Softplus.self),
     Entry(21, "signed_square", SignedSquare.self),
     Entry(22, "linear_trees", LinearTrees.self),
+    Entry(23, "date_parts", DateParts.self),
   ]
 }

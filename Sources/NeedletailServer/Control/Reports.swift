@@ -183,13 +183,19 @@ extension TensorSpecReport {
   init(_ feature: Feature) {
     var type = DataType.float32
     var categories: [String] = []
-    if case .categorical(let names, _) = feature.kind {
+    var summary = feature.summary
+    switch feature.kind {
+    case .numeric: break
+    case .categorical(let names, _):
       type = .string
       categories = names
+    case .datetime(let order):
+      type = .string
+      if summary.isEmpty { summary = order.words }
     }
     self.init(
       name: feature.name, type: type, shape: [0], categories: categories, optional: feature.missing == .impute,
-      summary: feature.summary)
+      summary: summary)
   }
 
   init(_ output: PlanOutput) {

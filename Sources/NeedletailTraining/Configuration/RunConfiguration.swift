@@ -1,6 +1,7 @@
 internal import Foundation
 internal import NeedletailCSV
 public import NeedletailCore
+public import NeedletailEngine
 internal import NeedletailYAML
 
 /// Settings of one run, checked and with every default in place.
@@ -28,6 +29,8 @@ public struct RunConfiguration: Sendable {
     /// Text to fill in where `missing` is `constant`.
     public var constant: String?
     public var summary: String
+    /// Parts of a date that the model gets; empty: chosen by the training rows.
+    public var parts: [DatePart]
   }
 
   public enum Precision: String, Sendable, CaseIterable {
@@ -120,6 +123,9 @@ public struct RunConfiguration: Sendable {
     let split = document["split"]
     splitFractions = (split["train"].number ?? 0, split["validation"].number ?? 0, split["test"].number ?? 0)
     let sum = splitFractions.train + splitFractions.validation + splitFractions.test
+    if request.time != nil, request.part != nil {
+      throw .configuration(place("split.column"), "split.column: expected no split.time beside it, found one")
+    }
     guard abs(sum - 1) < 1e-6 else {
       throw .configuration(place("split"), "split: expected fractions that add up to 1, found \(Figures.short(sum))")
     }
@@ -137,6 +143,9 @@ public struct RunConfiguration: Sendable {
       throw .configuration(
         place("data.missing"),
         "data.missing: expected at most \(Limits.missingWordsMax) words, found \(request.rules.missing.count)")
+    }
+    if let fault = request.rules.numbers.fault {
+      throw .configuration(place("data.thousands"), "data.thousands: \(fault) for both; set data.decimal as well")
     }
     try checkConstants()
   }
@@ -186,7 +195,8 @@ public struct RunConfiguration: Sendable {
     return FeaturePolicy(
       missing: MissingPolicy(rawValue: own["missing"].text ?? features["missing"].text ?? "") ?? .refuse,
       unknown: Self.unknownPolicy(own["unknown"].text ?? features["unknown"].text),
-      constant: own["constant"].text, summary: own["summary"].text ?? "")
+      constant: own["constant"].text, summary: own["summary"].text ?? "",
+      parts: own["parts"].elements.compactMap { part in DatePart.allCases.first { $0.name == part.text } })
   }
 
   private static func unknownPolicy(_ text: String?) -> Feature.UnknownPolicy {
@@ -230,13 +240,18 @@ public struct RunConfiguration: Sendable {
   }
 
   /// Missing words in their normal form; an empty one says what holds anyway.
-  private static func rules(_ missing: Document) -> ValueRules {
+  private static func rules(_ data: Document) -> ValueRules {
     var words: [String] = []
-    for word in missing.elements.compactMap(\.text).map({ ValueText.normalised($0) })
+    for word in data["missing"].elements.compactMap(\.text).map({ ValueText.normalised($0) })
     where !word.isEmpty && !words.contains(word) {
       words.append(word)
     }
-    return ValueRules(missing: words)
+    return ValueRules(
+      missing: words,
+      numbers: NumberStyle(
+        thousands: NumberStyle.Thousands.allCases.first { $0.name == data["thousands"].text }
+          ?? NumberStyle.Thousands.none,
+        hasDecimalComma: data["decimal"].text == "comma", allowsUnits: data["units"].text == "ignore"))
   }
 
   private static func request(
@@ -251,131 +266,21 @@ public struct RunConfiguration: Sendable {
         (name, name.hasPrefix("/") ? name : directory + "/" + name)
       },
       target: document["target"]["column"].text ?? "",
-      delimiter: CSVDelimiter(rawValue: data["delimiter"].text ?? "") ?? .comma,
+      format: DataFormat(
+        kind: DataFormat.Kind(rawValue: data["format"].text ?? ""),
+        delimiter: CSVDelimiter(rawValue: data["delimiter"].text ?? ""),
+        quote: CSVQuote(rawValue: data["quote"].text ?? ""),
+        encoding: TextEncoding(rawValue: data["encoding"].text ?? "")),
       columns: data["columns"] == .null ? nil : data["columns"].elements.compactMap(\.text),
       drop: data["drop"].elements.compactMap(\.text), types: types,
+      dateOrders: Dictionary(
+        document["features"]["columns"].entries.compactMap { entry in
+          DateOrder.allCases.first { $0.name == entry.value["order"].text }.map { (entry.key, $0) }
+        }, uniquingKeysWith: { first, _ in first }),
       targetUse: TableRequest.TargetUse(rawValue: document["target"]["task"].text ?? "") ?? .automatic,
       weight: document["target"]["weight"].text, group: document["target"]["group"].text,
-      rules: rules(data["missing"]),
+      time: document["split"]["time"].text, part: document["split"]["column"].text,
+      rules: rules(data),
       dropsDuplicates: data["duplicates"].text == "drop", location: location)
   }
-}
-
-/// Every key that a run file may have.
-enum RunSettings {
-  /// - Parameters:
-  ///   - family: declares the keys of `model` and `training`, and narrows those of `features` and `preprocessing`.
-  ///   - families: all that may be chosen.
-  static func all(family: any ModelFamily, among families: [any ModelFamily]) -> [Setting] {
-    let familySetting = Setting(
-      "family", .choice(families.names), isRequired: true,
-      families.map { "\($0.name): \($0.summary)" }.joined(separator: " "))
-    return [
-      Setting("data", .section(data), "Where the rows come from; paths are relative to this file."),
-      Setting(
-        "features", .section(features(family.preprocessing)), "What the model gets to see, and what it does with gaps."),
-      Setting("target", .section(target), "What it predicts."),
-      Setting("split", .section(split), "Rows for training, for steering it, and for the final judgement."),
-      Setting(
-        "preprocessing", .section(preprocessing(family.preprocessing)),
-        "Becomes part of the model: the server runs the same."),
-      Setting("model", .section([familySetting] + family.modelSettings), "The model family and its shape."),
-      Setting("training", .section([seed] + family.trainingSettings), "How it learns."),
-      Setting("tuning", .section(tuning(families)), "What needletail-trainer tune searches; train takes no notice."),
-      Setting("evaluation", .section(evaluation), "What the report says beside its usual figures."),
-      Setting("tracking", .section(tracking), "Where the run is remembered."),
-      Setting("quantisation", .section(quantisation), "Smaller and faster weights, if the metric allows."),
-      Setting("publish", .section(publish), "The name it is served under."),
-    ]
-  }
-
-  static let seed = Setting(
-    "seed", .integer(0...Int(Int32.max)), .integer(1), "The same seed gives the same model.")
-
-  static let data: [Setting] = [
-    Setting("files", .list(.text), isRequired: true, "CSV files with a header; several are read one after the other."),
-    Setting("columns", .list(.text), "Feature columns; left out: all but the target and the dropped."),
-    Setting("drop", .list(.text), .list([]), "Columns to leave out, such as identifiers."),
-    Setting(
-      "missing", .list(.text), .list(ValueRules.missingDefault.map { .text($0) }),
-      "What stands for a missing value beside an empty cell; the model keeps it."),
-    Setting(
-      "duplicates", .choice(["keep", "drop"]), .text("keep"),
-      "Rows that repeat an earlier one in every column of the files."),
-    Setting("delimiter", .choice(CSVDelimiter.allCases.map(\.rawValue)), .text("comma"), "Between fields."),
-  ]
-
-  static let unknownPolicy = Setting.Kind.choice(["refuse", "zeros", "other"])
-
-  static func features(_ request: PreprocessingRequest) -> [Setting] {
-    let keep = request.missing == .kept ? ["keep"] : []
-    let missingPolicy = Setting.Kind.choice(keep + ["refuse", "mean", "median", "most_frequent", "constant"])
-    let known = keep.isEmpty ? "refuse it" : "keep it, which the model understands, refuse it"
-    return [
-      Setting(
-        "missing", missingPolicy, .text(request.missing == .kept ? "keep" : "refuse"),
-        "A missing value: \(known), or fill it in (mean and median mean most_frequent for categories)."),
-      Setting(
-        "unknown", unknownPolicy, .text("refuse"),
-        "A category never seen in training: refuse it, encode it as zeros, or as one more category."),
-      Setting(
-        "columns",
-        .sectionPerColumn([
-          Setting(
-            "type", .choice(TableRequest.ColumnType.allCases.map(\.rawValue)), .text("auto"),
-            "What the column holds."),
-          Setting("missing", missingPolicy, "As above, for this column."),
-          Setting("unknown", unknownPolicy, "As above, for this column."),
-          Setting("constant", .text, "What to fill in with missing: constant."),
-          Setting("summary", .text, "One sentence for people who call the model."),
-        ]), "Columns that differ."),
-    ]
-  }
-
-  static let target: [Setting] = [
-    Setting("column", .text, isRequired: true, "The column to predict."),
-    Setting(
-      "task", .choice(TableRequest.TargetUse.allCases.map(\.rawValue)), .text("auto"),
-      "Classification for text and for at most 20 different whole numbers, else regression."),
-    Setting("weight", .text, "Column of the rows' weights in the loss; no feature. For families that take weights."),
-    Setting(
-      "group", .text,
-      "Column that says which rows belong together: all of a group are in the same part; no feature."),
-  ]
-
-  static let split: [Setting] = [
-    Setting("train", .number(0.01...1), .number(0.7), "Fractions; they add up to 1."),
-    Setting("validation", .number(0...0.9), .number(0.15), "Decides when to stop and whether int8 is good enough."),
-    Setting("test", .number(0.01...0.9), .number(0.15), "Never seen before the final figures."),
-    Setting("seed", .integer(0...Int(Int32.max)), .integer(1), "Which rows go where."),
-    Setting("stratified", .flag, .flag(true), "Every class in the same proportion in every part."),
-  ]
-
-  static func preprocessing(_ request: PreprocessingRequest) -> [Setting] {
-    switch request.numbers {
-    case .scaled:
-      [
-        Setting(
-          "scale", .choice(["standardise", "min_max", "none"]), .text("standardise"),
-          "Mean 0 and deviation 1, or the range 0 to 1; fitted on the training rows only.")
-      ]
-    case .unscaled: [Setting("scale", .choice(["none"]), .text("none"), "This family takes numbers as they are.")]
-    }
-  }
-
-  static let quantisation: [Setting] = [
-    Setting(
-      "precision", .choice(["auto", "int8", "fp32"]), .text("auto"),
-      "With auto, int8 where there is something to gain and the metric allows it."),
-    Setting(
-      "max_loss_points", .number(0...100), .number(0.5),
-      "Accuracy, or R² times 100, that int8 may cost on validation or test rows."),
-    Setting("calibration_rows", .integer(1...1_000_000), .integer(512), "Training rows that int8 is measured on."),
-  ]
-
-  static let publish: [Setting] = [
-    Setting("model", .text, "The model's name in a store; left out: the name of this file."),
-    Setting(
-      "expires_days", .integer(1...36_500), "A server refuses the version after so many days; left out: never."),
-  ]
 }

@@ -164,7 +164,13 @@ extension YAMLNode {
   /// - Parameter assignment: `a.b=c`. A key that contains a dot stands in double quotes.
   /// - Throws: `YAMLError` where it is no assignment.
   mutating func set(_ assignment: String) throws(YAMLError) {
-    guard let equals = assignment.firstIndex(of: "=") else {
+    // A name in quotes may hold the sign itself.
+    var isQuoted = false
+    let equals = assignment.indices.first { index in
+      if assignment[index] == "\"" { isQuoted.toggle() }
+      return assignment[index] == "=" && !isQuoted
+    }
+    guard let equals else {
       throw YAMLError(YAMLPlace("--set \(assignment)"), expected: "key.key=value", found: "no \"=\"")
     }
     let pathText = String(assignment[..<equals])

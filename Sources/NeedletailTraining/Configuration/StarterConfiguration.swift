@@ -1,50 +1,70 @@
 public import NeedletailCSV
 internal import NeedletailCore
 
-/// A commented run file for a CSV file that has none yet.
+/// A commented run file for a table that has none yet. It always trains, as far as settings can see to it: columns that
+/// no model could learn from are left out, with the reason.
 public struct StarterConfiguration {
   private let fileName: String
-  private let delimiter: CSVDelimiter
-  private let dataset: Dataset
+  private let target: String
+  private let proposal: TableProposal
   private let family: any ModelFamily
+  /// True where the target is a quantity.
+  private let isNumber: Bool
 
   /// - Parameters:
-  ///   - name: the CSV file's name in the run file.
+  ///   - name: the file's name in the run file.
   ///   - path: its path now.
-  ///   - delimiter: between the fields of the file.
+  ///   - delimiter: between the fields of the file; nil: as the file tells.
   ///   - target: column to predict; nil chooses the last one.
   ///   - family: name of a family; nil chooses a linear model for numbers, a logistic one for classes.
   /// - Throws: `TrainingError` that says what is wrong with the file, the target or the family.
   public init(
-    name: String, path: String, delimiter: CSVDelimiter = .comma, target: String?, family: String?
+    name: String, path: String, delimiter: CSVDelimiter? = nil, target: String?, family: String?
   ) throws(TrainingError) {
-    let header = try CSVFile(name: name, path: path, delimiter: delimiter).readHeader()
-    let request = TableRequest(
-      files: [(name, path)], target: target ?? header[header.count - 1], delimiter: delimiter,
-      location: { $0 == "target.column" ? "--target" : "init" })
-    dataset = try TableReader(request).read()
+    let (findings, file) = try TableProposal.findings(name: name, path: path, delimiter: delimiter)
+    let names = findings.map(\.name)
+    let wanted = target.map { ValueText.normalised($0) } ?? names.last { !$0.isEmpty } ?? ""
+    guard let column = findings.first(where: { $0.name == wanted && !wanted.isEmpty }) else {
+      throw .configuration(
+        "--target",
+        "target.column: expected a column of \(name), found \(wanted.quotedForMessage)"
+          + Suggestion.clause(for: wanted, among: names))
+    }
+    guard names.count(where: { !$0.isEmpty }) > 1 else {
+      throw .configuration("init", "data: expected at least one feature column beside the target, found none")
+    }
+    guard column.present > 0 else {
+      throw TrainingError(
+        .data, "column \(wanted.quotedForMessage): expected target values, found only missing ones")
+    }
+    self.target = wanted
+    proposal = TableProposal(findings, file: file, target: wanted)
     fileName = name
-    self.delimiter = delimiter
-    let isNumber = if case .numbers = dataset.target.values { true } else { false }
-    let wanted = family ?? (isNumber ? "linear_regression" : "logistic_regression")
-    let names = FamilyRegistry.all.names
-    guard let found = FamilyRegistry.all.named(wanted) else {
+    isNumber = proposal.column(wanted)?.reading.type == .numeric && !column.looksLikeClasses
+    let chosen = family ?? (isNumber ? "linear_regression" : "logistic_regression")
+    let families = FamilyRegistry.all.names
+    guard let found = FamilyRegistry.all.named(chosen) else {
       throw .configuration(
         "--family",
-        "expected \(names.joined(separator: " | ")), found \(wanted.quotedForMessage)"
-          + Suggestion.clause(for: wanted, among: names))
+        "expected \(families.joined(separator: " | ")), found \(chosen.quotedForMessage)"
+          + Suggestion.clause(for: chosen, among: families))
     }
     self.family = found
   }
 
-  /// Sentences about values of the file that were read in a way that the user may not expect.
-  public var warnings: [String] { dataset.warnings }
+  /// Sentences about values of the file that are read in a way that the user may not expect.
+  public var warnings: [String] { proposal.warnings + dropped.map { "left out: \($0.name): \($0.dropReason ?? "")" } }
+
+  private var dropped: [TableProposal.Column] { proposal.columns.filter { $0.dropReason != nil } }
+  private var features: [TableProposal.Column] {
+    proposal.columns.filter { $0.dropReason == nil && $0.name != target }
+  }
 
   /// Text of the run file: required keys, columns as they were found, and every other key as a comment with its
   /// default.
   public var yaml: String {
     var text = "# A training run for Needletail: needletail-trainer train THIS_FILE\n"
-    text += "# \(Figures.count(dataset.rowsRead)) rows; a line that starts with # shows a default.\n"
+    text += "# \(Figures.count(proposal.rows)) rows; a line that starts with # shows a default.\n"
     for section in RunSettings.all(family: family, among: FamilyRegistry.all) {
       guard case .section(let settings) = section.kind else { continue }
       text += "\n# \(section.summary)\n\(section.key):\n"
@@ -54,36 +74,81 @@ public struct StarterConfiguration {
   }
 
   private func lines(_ setting: Setting, in section: String) -> String {
-    let path = "\(section).\(setting.key)"
     let comment = "  # \(setting.summary)\n"
-    switch path {
-    case "data.files": return comment + "  files: " + Document.list([.text(fileName)]).inlineYAML + "\n"
-    case "data.delimiter" where delimiter != .comma: return comment + "  delimiter: \(delimiter.rawValue)\n"
-    case "target.column": return comment + "  column: " + Document.text(dataset.target.name).inlineYAML + "\n"
+    if let value = value("\(section).\(setting.key)") { return comment + "  \(setting.key): \(value)\n" }
+    switch "\(section).\(setting.key)" {
+    case "data.drop" where !dropped.isEmpty: return comment + drops
     case "model.family":
       return "  # \(FamilyRegistry.all.names.joined(separator: " | "))\n  family: \(family.name)\n"
     case "features.columns": return comment + columns
-    case "features.missing" where hasMissing: return comment + "  missing: median\n"
     default: return comment + "  # \(setting.key): \(setting.fallback == .null ? "" : setting.fallback.inlineYAML)\n"
     }
   }
 
-  private var hasMissing: Bool {
-    dataset.features.columns.contains { column in (0..<column.count).contains { column.isMissing($0) } }
+  /// Value of a setting that the table asks for; nil: its default will do.
+  private func value(_ path: String) -> String? {
+    let format = proposal.file.format
+    switch path {
+    case "data.files": return Document.list([.text(fileName)]).inlineYAML
+    case "data.format": return format.kind == .jsonLines ? DataFormat.Kind.jsonLines.rawValue : nil
+    case "data.delimiter":
+      guard format.kind == .csv, let delimiter = format.delimiter, delimiter != .comma else { return nil }
+      return delimiter.rawValue
+    case "data.quote":
+      guard format.kind == .csv, let quote = format.quote, quote != .double else { return nil }
+      return quote.rawValue
+    case "data.encoding": return format.encoding.flatMap { $0 == .utf8 ? nil : $0.rawValue }
+    case "data.missing":
+      guard proposal.missingWords != ValueRules.missingDefault else { return nil }
+      return Document.list(proposal.missingWords.map { .text($0) }).inlineYAML
+    case "data.thousands": return proposal.style.thousands == .none ? nil : proposal.style.thousands.name
+    case "data.decimal": return proposal.style.hasDecimalComma ? "comma" : nil
+    case "data.units": return proposal.style.allowsUnits ? "ignore" : nil
+    case "target.column": return Document.text(target).inlineYAML
+    case "target.task":
+      // Whether few whole numbers are classes is decided here, and not again by other rows.
+      guard proposal.column(target)?.reading.type == .numeric else { return nil }
+      return isNumber ? "regression" : "classification"
+    case "features.missing" where family.preprocessing.missing == .refused:
+      return features.contains { $0.missing > 0 } ? "median" : nil
+    case "features.unknown": return features.contains { $0.reading.type == .categorical } ? "zeros" : nil
+    case "publish.model": return modelName
+    default: return nil
+    }
+  }
+
+  /// The file's name as one of a model: `2023 sales.csv.gz` becomes `2023-sales`.
+  private var modelName: String? {
+    let stem = fileName.split(separator: "/").last.map(String.init) ?? ""
+    let plain = stem.prefix { $0 != "." }.map { character -> Character in
+      character.isASCII && (character.isLetter || character.isNumber || "_-".contains(character)) ? character : "-"
+    }
+    let name = String(plain).drop { "-_".contains($0) }
+    return name.isEmpty ? nil : Document.text(String(name)).inlineYAML
+  }
+
+  private var drops: String {
+    "  drop:\n"
+      + dropped.map { "    - \(Document.text($0.name).inlineYAML)  # \($0.dropReason ?? "")\n" }.joined()
   }
 
   private var columns: String {
     var text = "  columns:\n"
-    for (column, type) in zip(dataset.features.columns, dataset.types) {
-      let missing = (0..<column.count).count { column.isMissing($0) }
-      var note = ""
-      if case .categories(_, let categories) = column.values { note = "\(categories.count) categories" }
-      if missing > 0 { note += (note.isEmpty ? "" : ", ") + "\(Figures.count(missing)) missing" }
-      text += "    " + Document.text(column.name).inlineYAML + ": { type: \(type.rawValue) }"
-      text += note.isEmpty ? "\n" : "  # \(note)\n"
+    for column in features {
+      var settings = "type: \(column.reading.type.rawValue)"
+      if column.reading.type == .datetime, column.reading.dateOrder != .yearFirst {
+        settings += ", order: \(column.reading.dateOrder.name)"
+      }
+      text += "    " + Document.text(column.name).inlineYAML + ": { \(settings) }"
+      text += column.note.isEmpty ? "\n" : "  # \(column.note)\n"
     }
     return text
   }
+}
+
+extension ColumnFindings {
+  /// True where the values of a target read like class labels rather than quantities, as ``ColumnSurvey`` decides.
+  var looksLikeClasses: Bool { numbers == present && isWhole && distinct <= ColumnSurvey.classesMax }
 }
 
 extension Document {

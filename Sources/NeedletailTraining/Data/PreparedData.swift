@@ -30,6 +30,10 @@ struct PreparedData {
     let made: Split
     if let own {
       made = own
+    } else if !dataset.parts.isEmpty {
+      made = try Split.make(parts: dataset.parts)
+    } else if !dataset.times.isEmpty {
+      made = try Split.make(times: dataset.times, fractions: configuration.splitFractions)
     } else {
       made = try Split.make(
         rowCount: dataset.rowCount, strata: isStratified ? targets.map { Int($0) } : [], groups: dataset.groups,
@@ -46,6 +50,8 @@ struct PreparedData {
     split.validation.removeAll { !preprocessing.accepts(features, row: $0) }
     split.test.removeAll { !preprocessing.accepts(features, row: $0) }
     let refused = made.validation.count + made.test.count - split.validation.count - split.test.count
+    try Self.checkJudged(
+      refused: refused, of: made.validation + made.test, features, preprocessing, configuration)
     guard !split.test.isEmpty else {
       throw TrainingError(
         .data,
@@ -130,100 +136,41 @@ struct PreparedData {
     }
   }
 
+  /// Share of the validation and test rows that may hold a category which no training row has.
+  static let unjudgedShareMax = 0.1
+
+  /// Refuses figures that would rest on the rows which happen to hold known categories.
+  private static func checkJudged(
+    refused: Int, of rows: [Int], _ features: Table, _ preprocessing: Preprocessing, _ configuration: RunConfiguration
+  ) throws(TrainingError) {
+    guard Double(refused) > unjudgedShareMax * Double(rows.count) else { return }
+    let counts = zip(preprocessing.columnFits, features.columns).map { fit, column in
+      rows.count { !fit.accepts(column, row: $0) }
+    }
+    let worst = counts.indices.max { counts[$0] < counts[$1] } ?? 0
+    throw .configuration(
+      configuration.location(of: "features.columns.\(features.columns[worst].name).unknown"),
+      "\(Figures.count(refused)) of \(Figures.count(rows.count)) validation and test rows hold a category that no "
+        + "training row has (\(Figures.count(counts[worst])) in column \(features.columns[worst].name.quotedForMessage)), "
+        + "and no figure should rest on the others; set features.unknown: zeros to accept them, or add an identifier to "
+        + "data.drop")
+  }
+
   private static func checkClasses(_ train: [Int], targets: [Double], labels: [String]) throws(TrainingError) {
     guard !labels.isEmpty else { return }
     var seen = [Bool](repeating: false, count: labels.count)
     for row in train { seen[Int(targets[row])] = true }
     if let absent = seen.firstIndex(of: false) {
+      if labels.count * 2 > targets.count {
+        throw TrainingError(
+          .data,
+          "target.column: expected classes of several rows each, found \(Figures.count(labels.count)) classes in "
+            + "\(Figures.count(targets.count)) rows; choose another column, or set target.task: regression for numbers")
+      }
       throw .fit(
         "class \(labels[absent].quotedForMessage): expected rows in the training split, found none; set split.stratified: true"
       )
     }
-  }
-}
-
-/// Rows that train, rows that steer the training, and rows that only judge it.
-public struct Split: Equatable, Sendable {
-  // Row indices, ascending.
-  public var train: [Int]
-  public var validation: [Int]
-  public var test: [Int]
-
-  /// Shuffles with a seed and cuts by fraction.
-  ///
-  /// - Parameters:
-  ///   - strata: a class per row; every class is then cut by the same fractions, and a class of one row trains.
-  ///     An empty list cuts all rows as one class.
-  ///   - groups: a group per row, whose rows stay together; strata then do not matter. Empty: each row is one.
-  ///   - fractions: they add up to 1.
-  /// - Throws: `TrainingError` where a part that was asked for gets no row.
-  public static func make(
-    rowCount: Int, strata: [Int], groups: [Int] = [], fractions: (train: Double, validation: Double, test: Double),
-    seed: UInt64
-  ) throws(TrainingError) -> Split {
-    precondition(strata.isEmpty || strata.count == rowCount)
-    var random = RandomSource(seed: seed, purpose: "split")
-    if !groups.isEmpty { return try make(groups: groups, fractions, &random) }
-    var groups: [[Int]] = strata.isEmpty ? [Array(0..<rowCount)] : []
-    if !strata.isEmpty {
-      groups = [[Int]](repeating: [], count: (strata.max() ?? 0) + 1)
-      for (row, stratum) in strata.enumerated() { groups[stratum].append(row) }
-    }
-    var split = Split(train: [], validation: [], test: [])
-    // Rows that rounding took from a part in one class are given back in the next, so that totals keep their fractions.
-    var debtValidation = 0.0
-    var debtTest = 0.0
-    for group in groups where !group.isEmpty {
-      var rows = group
-      random.shuffle(&rows)
-      let wantedTest = Double(rows.count) * fractions.test + debtTest
-      let wantedValidation = Double(rows.count) * fractions.validation + debtValidation
-      // At least one row of every class trains.
-      let test = min(max(Int(wantedTest.rounded()), 0), rows.count - 1)
-      let validation = min(max(Int(wantedValidation.rounded()), 0), rows.count - 1 - test)
-      debtTest = wantedTest - Double(test)
-      debtValidation = wantedValidation - Double(validation)
-      split.test += rows[0..<test]
-      split.validation += rows[test..<(test + validation)]
-      split.train += rows[(test + validation)...]
-    }
-    return try split.checked(fractions, of: rowCount)
-  }
-
-  /// Cuts whole groups, in random order, where the share of the rows so far passes a fraction.
-  private static func make(
-    groups: [Int], _ fractions: (train: Double, validation: Double, test: Double), _ random: inout RandomSource
-  ) throws(TrainingError) -> Split {
-    var rowsOfGroup = [[Int]](repeating: [], count: (groups.max() ?? 0) + 1)
-    for (row, group) in groups.enumerated() { rowsOfGroup[group].append(row) }
-    random.shuffle(&rowsOfGroup)
-    var split = Split(train: [], validation: [], test: [])
-    let count = Double(groups.count)
-    for rows in rowsOfGroup {
-      if Double(split.test.count) + Double(rows.count) / 2 <= fractions.test * count {
-        split.test += rows
-      } else if Double(split.validation.count) + Double(rows.count) / 2 <= fractions.validation * count {
-        split.validation += rows
-      } else {
-        split.train += rows
-      }
-    }
-    return try split.checked(fractions, of: groups.count)
-  }
-
-  /// The same with ascending rows.
-  private func checked(
-    _ fractions: (train: Double, validation: Double, test: Double), of rowCount: Int
-  ) throws(TrainingError) -> Split {
-    let split = Split(train: train.sorted(), validation: validation.sorted(), test: test.sorted())
-    for (name, rows, fraction) in [
-      ("train", split.train, fractions.train), ("validation", split.validation, fractions.validation),
-      ("test", split.test, fractions.test),
-    ] where rows.isEmpty && fraction > 0 {
-      throw TrainingError(
-        .data, "split.\(name): expected at least one row, found none of \(rowCount); more data, or a larger fraction")
-    }
-    return split
   }
 }
 

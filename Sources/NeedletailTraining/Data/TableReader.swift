@@ -1,82 +1,6 @@
-public import NeedletailCSV
+internal import NeedletailCSV
 public import NeedletailCore
 internal import NeedletailCrypto
-
-/// Files and columns to read, and how.
-public struct TableRequest: Sendable {
-  /// Reading of a column's text.
-  public enum ColumnType: String, Sendable, CaseIterable {
-    /// Inferred: numbers if all values are numbers, true/false if all are, else categories.
-    case automatic = "auto"
-    case numeric
-    case categorical
-    /// `true` and `false`, or 1 and 0: numbers to the model.
-    case bool
-  }
-
-  /// Use of the target column.
-  public enum TargetUse: String, Sendable, CaseIterable {
-    /// Inferred: classification for text and for at most 20 different whole numbers, else regression.
-    case automatic = "auto"
-    case classification
-    case regression
-  }
-
-  /// Files by their name in messages and their path.
-  public var files: [(name: String, path: String)]
-  public var delimiter: CSVDelimiter
-  /// Feature columns; nil: every column that is neither the target nor dropped.
-  public var columns: [String]?
-  public var drop: [String]
-  public var types: [(column: String, type: ColumnType)]
-  public var target: String
-  public var targetUse: TargetUse
-  /// Column of the rows' weights, which is no feature.
-  public var weight: String?
-  /// Column that says which rows belong together, which is no feature.
-  public var group: String?
-  /// Reading of text: the cells that mean a missing value.
-  public var rules: ValueRules
-  /// True where rows are left out that repeat an earlier one.
-  public var dropsDuplicates: Bool
-  /// Place of a setting in the run file, for messages: `run.yaml:12`.
-  public var location: @Sendable (_ setting: String) -> String
-
-  public init(
-    files: [(name: String, path: String)], target: String, delimiter: CSVDelimiter = .comma,
-    columns: [String]? = nil, drop: [String] = [], types: [(column: String, type: ColumnType)] = [],
-    targetUse: TargetUse = .automatic, weight: String? = nil, group: String? = nil,
-    rules: ValueRules = ValueRules(), dropsDuplicates: Bool = false,
-    location: @escaping @Sendable (_ setting: String) -> String = { _ in "run" }
-  ) {
-    self.files = files
-    self.target = ValueText.normalised(target)
-    self.delimiter = delimiter
-    self.columns = columns?.map { ValueText.normalised($0) }
-    self.drop = drop.map { ValueText.normalised($0) }
-    self.types = types.map { (ValueText.normalised($0.column), $0.type) }
-    self.targetUse = targetUse
-    self.weight = weight.map { ValueText.normalised($0) }
-    self.group = group.map { ValueText.normalised($0) }
-    self.rules = rules
-    self.dropsDuplicates = dropsDuplicates
-    self.location = location
-  }
-
-  /// Columns that are no features, the target last, with the settings that name them.
-  var roles: [(column: String, setting: String, type: ColumnType)] {
-    let targetType: ColumnType =
-      switch targetUse {
-      case .automatic: .automatic
-      case .classification: .categorical
-      case .regression: .numeric
-      }
-    return [
-      group.map { ($0, "target.group", .categorical) }, weight.map { ($0, "target.weight", .numeric) },
-      (target, "target.column", targetType),
-    ].compactMap { $0 }
-  }
-}
 
 /// Rows that a run works on, and counts of those that it does not.
 public struct Dataset: Sendable {
@@ -87,6 +11,10 @@ public struct Dataset: Sendable {
   public var weights: [Float]
   /// Number of the group of each row; empty without groups.
   public var groups: [Int]
+  /// Time of each row by which they are split; empty where they are split otherwise.
+  public var times: [Double]
+  /// Part of each row, 0 to train, 1 to validate, 2 to test; empty where the table does not say.
+  public var parts: [Int]
   public var rowsRead: Int
   /// Rows read whose text equals that of an earlier row in every column of the files, used or not.
   public var duplicates: Int
@@ -124,14 +52,16 @@ public struct TableReader {
     guard let first = request.files.first else {
       throw .configuration(request.location("data.files"), "data.files: expected at least one file, found none")
     }
-    let header = try file(first).readHeader()
+    let firstFile = try file(first)
+    let header = try firstFile.readHeader()
     let names = try chosenColumns(header, file: first.name) + request.roles.map(\.column)
-    let types = try survey(names, header: header)
-    return try load(names, types, header: header)
+    let (readings, warnings) = try survey(names, header: header)
+    let found = firstFile.findings.isEmpty ? [] : ["\(first.name): \(firstFile.findings.joined(separator: ", "))"]
+    return try load(names, readings, header: header, warnings: found + warnings)
   }
 
-  private func file(_ entry: (name: String, path: String)) -> CSVFile {
-    CSVFile(name: entry.name, path: entry.path, delimiter: request.delimiter)
+  private func file(_ entry: (name: String, path: String)) throws(TrainingError) -> DataFile {
+    try DataFile(name: entry.name, path: entry.path, format: request.format)
   }
 
   // MARK: - columns
@@ -151,20 +81,27 @@ public struct TableReader {
     try check(request.drop, "data.drop")
     try check(request.columns ?? [], "data.columns")
     try check(request.types.map(\.column), "features.columns")
-    for role in roles.reversed() {
+    for role in roles.reversed() where role.setting != TableRequest.timeSetting {
       let word = role.setting == "target.column" ? "the target" : role.setting
       if let columns = request.columns, columns.contains(role.column) {
         throw .configuration(
           request.location("data.columns"),
           "data.columns: expected features only, found \(word) \(role.column.quotedForMessage)")
       }
-      if roles.count(where: { $0.column == role.column }) > 1 {
+      if roles.count(where: { $0.column == role.column && $0.setting != TableRequest.timeSetting }) > 1 {
         throw .configuration(
           request.location(role.setting),
           "\(role.setting): expected a column of its own, found \(role.column.quotedForMessage) twice")
       }
     }
-    let dropped = Set(request.drop + roles.map(\.column))
+    let exclusive = roles.filter { $0.setting != TableRequest.timeSetting }
+    for role in exclusive where request.drop.contains(role.column) {
+      throw .configuration(
+        request.location("data.drop"),
+        "data.drop: expected columns that nothing else needs, found \(role.column.quotedForMessage), which is "
+          + role.setting)
+    }
+    let dropped = Set(request.drop + exclusive.map(\.column))
     // The header's spelling of a name is the one that clients send; a run file may compose its accents otherwise.
     let chosen = (request.columns ?? header).filter { !$0.isEmpty && !dropped.contains($0) }.compactMap { name in
       header.first { $0 == name }
@@ -198,44 +135,68 @@ public struct TableReader {
 
   // MARK: - passes
 
-  /// Type of every column, the target last.
-  private func survey(_ names: [String], header: [String]) throws(TrainingError) -> [TableRequest.ColumnType] {
-    var types = names.map { name in request.types.first { $0.column == name }?.type ?? .automatic }
+  /// Reading of every column, the target last.
+  private func survey(
+    _ names: [String], header: [String]
+  ) throws(TrainingError) -> (readings: [ColumnReading], warnings: [String]) {
+    var readings = names.map { name in
+      ColumnReading(
+        type: request.types.first { $0.column == name }?.type ?? .automatic,
+        dateOrder: request.dateOrders[name] ?? .yearFirst)
+    }
     let targetIndex = names.count - 1
     let roles = request.roles
-    for (index, role) in roles.enumerated() { types[names.count - roles.count + index] = role.type }
-    let unknown = types.indices.filter { types[$0] == .automatic }
-    guard !unknown.isEmpty else { return types }
+    for (index, role) in roles.enumerated() { readings[names.count - roles.count + index].type = role.type }
+    let unknown = readings.indices.filter { index in
+      switch readings[index].type {
+      case .automatic: true
+      case .datetime: request.dateOrders[names[index]] == nil
+      case .numeric, .categorical, .bool: false
+      }
+    }
+    guard !unknown.isEmpty else { return (readings, []) }
 
-    var surveys = unknown.map { ColumnSurvey(name: names[$0]) }
-    var hash = SHA256()
+    var surveys = unknown.map { ColumnSurvey(name: names[$0], style: request.rules.numbers) }
     for entry in request.files {
       var places: [Int] = []
-      try file(entry).read(hash: &hash) { (found) throws(TrainingError) in
-        places = try positions(names, in: found, first: header, file: entry.name)
-      } record: { (record) throws(TrainingError) in
-        for (position, index) in unknown.enumerated() {
-          let place = places[index]
-          surveys[position].add(
-            record.field(place), isQuoted: record.isQuoted(place), words, file: entry.name, line: record.line)
-        }
-      }
+      try file(entry).read(
+        header: { (found) throws(TrainingError) in
+          places = try positions(names, in: found, first: header, file: entry.name)
+        },
+        record: { record in
+          for (position, index) in unknown.enumerated() {
+            let place = places[index]
+            surveys[position].add(
+              record.field(place), isQuoted: record.isQuoted(place), words, file: entry.name, line: record.line)
+          }
+        })
     }
+    var warnings: [String] = []
     for (position, index) in unknown.enumerated() {
-      if index == targetIndex && surveys[position].looksLikeClasses {
-        types[index] = .categorical
+      let survey = surveys[position]
+      let declared = request.dateOrders[names[index]]
+      if readings[index].type == .datetime {
+        readings[index].dateOrder = survey.dateOrder
+      } else if index == targetIndex && survey.looksLikeClasses {
+        readings[index] = ColumnReading(type: .categorical)
       } else {
-        types[index] = try surveys[position].inferredType()
+        readings[index] = try survey.inferredReading()
+        if let declared { readings[index].dateOrder = declared }
+      }
+      if readings[index].type == .datetime, declared == nil,
+        let warning = survey.orderWarning(readings[index].dateOrder)
+      {
+        warnings.append(warning)
       }
     }
-    return types
+    return (readings, warnings)
   }
 
   private func load(
-    _ names: [String], _ types: [TableRequest.ColumnType], header: [String]
+    _ names: [String], _ readings: [ColumnReading], header: [String], warnings surveyWarnings: [String]
   ) throws(TrainingError) -> Dataset {
     let featureCount = names.count - request.roles.count
-    var builders = zip(names, types).enumerated().map { index, column in
+    var builders = zip(names, readings).enumerated().map { index, column in
       let categoriesMax =
         switch index {
         case names.count - 1: Limits.labelsMax
@@ -243,7 +204,8 @@ public struct TableReader {
         // Groups may be as many as rows.
         default: Limits.trainingRowsMax
         }
-      return ColumnBuilder(name: column.0, type: column.1, words: words, categoriesMax: categoriesMax)
+      return ColumnBuilder(
+        name: column.0, reading: column.1, words: words, style: request.rules.numbers, categoriesMax: categoriesMax)
     }
     var hash = SHA256()
     var rowsRead = 0
@@ -251,7 +213,9 @@ public struct TableReader {
     for entry in request.files {
       var places: [Int] = []
       var allPlaces: [Int] = []
-      try file(entry).read(hash: &hash) { (found) throws(TrainingError) in
+      try file(entry).read {
+        hash.update(UnsafeRawBufferPointer($0))
+      } header: { (found) throws(TrainingError) in
         places = try positions(names, in: found, first: header, file: entry.name)
         allPlaces = try positions(header, in: found, first: header, file: entry.name)
       } record: { (record) throws(TrainingError) in
@@ -269,7 +233,7 @@ public struct TableReader {
       }
     }
     let unnamed = header.count { $0.isEmpty }
-    var warnings = builders.flatMap(\.warnings)
+    var warnings = surveyWarnings + builders.flatMap(\.warnings)
     if unnamed > 0 {
       warnings.insert(
         "\(unnamed == 1 ? "a column without a name is" : "\(unnamed) columns without a name are") left out", at: 0)
@@ -280,15 +244,16 @@ public struct TableReader {
       Table(columns: columns, rowNumbers: Array(1...rowsRead)), duplicates: duplicates.rows)
     return Dataset(
       features: kept.features, target: kept.target, weights: try weights(kept.roles), groups: try groups(kept.roles),
+      times: try times(kept.roles), parts: try parts(kept.roles),
       rowsRead: rowsRead, duplicates: duplicates.rows.count,
       duplicatesDropped: request.dropsDuplicates ? duplicates.rows.count : 0, unlabelledDropped: unlabelled,
-      rules: request.rules, types: types[..<featureCount] + types.suffix(1), warnings: warnings,
+      rules: request.rules, types: (readings[..<featureCount] + readings.suffix(1)).map(\.type), warnings: warnings,
       sha256: Hex.text(hash.finalize()))
   }
 
   /// - Parameter roles: the columns of the request's roles but the target, rows numbered as in the files.
   private func weights(_ roles: Table) throws(TrainingError) -> [Float] {
-    guard request.weight != nil, case .numbers(let numbers)? = roles.columns.last?.values else { return [] }
+    guard case .numbers(let numbers)? = role("target.weight", roles)?.values else { return [] }
     for (row, weight) in numbers.enumerated() where !(weight >= 0) {
       throw TrainingError(
         .data,
@@ -299,12 +264,49 @@ public struct TableReader {
   }
 
   private func groups(_ roles: Table) throws(TrainingError) -> [Int] {
-    guard request.group != nil, case .categories(let codes, _)? = roles.columns.first?.values else { return [] }
+    guard case .categories(let codes, _)? = role("target.group", roles)?.values else { return [] }
     if let row = codes.firstIndex(where: { $0 < 0 }) {
       throw TrainingError(
         .data, "target.group: expected the name of a group, found nothing in row \(roles.rowNumbers[row])")
     }
     return codes.map { Int($0) }
+  }
+
+  private func times(_ roles: Table) throws(TrainingError) -> [Double] {
+    guard let column = role(TableRequest.timeSetting, roles) else { return [] }
+    guard case .numbers(let times) = column.values else {
+      throw .configuration(
+        request.location(TableRequest.timeSetting),
+        "split.time: expected a column of dates or numbers, found categories in \(column.name.quotedForMessage)")
+    }
+    if let row = times.firstIndex(where: \.isNaN) {
+      throw TrainingError(
+        .data, "split.time: expected a time in every row, found nothing in row \(roles.rowNumbers[row])")
+    }
+    return times
+  }
+
+  /// Names of parts, in lower case.
+  private static let partNames = [["train", "training"], ["validation", "valid", "val", "dev"], ["test", "testing"]]
+
+  private func parts(_ roles: Table) throws(TrainingError) -> [Int] {
+    guard case .categories(let codes, let names)? = role("split.column", roles)?.values else { return [] }
+    let partOfCode = names.map { name in Self.partNames.firstIndex { $0.contains(name.lowercased()) } }
+    var parts: [Int] = []
+    for (row, code) in codes.enumerated() {
+      guard code >= 0, let part = partOfCode[Int(code)] else {
+        throw TrainingError(
+          .data,
+          "split.column: expected train, validation or test, found "
+            + "\(code < 0 ? "nothing" : names[Int(code)].quotedForMessage) in row \(roles.rowNumbers[row])")
+      }
+      parts.append(part)
+    }
+    return parts
+  }
+
+  private func role(_ setting: String, _ roles: Table) -> Table.Column? {
+    request.roles.firstIndex { $0.setting == setting }.map { roles.columns[$0] }
   }
 
   /// Leaves out rows without a target, which it counts, and duplicates if the run asks for it.

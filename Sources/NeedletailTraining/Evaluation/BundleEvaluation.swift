@@ -157,7 +157,10 @@ struct LabelledTable {
     var columns = [[Cell]](repeating: [], count: names.count)
     var unlabelled = 0
     var hash = SHA256()
-    try CSVFile(name: path, path: path, delimiter: delimiter).read(hash: &hash) { (header) throws(TrainingError) in
+    let format = DataFormat(kind: .csv, delimiter: delimiter, quote: .double)
+    try DataFile(name: path, path: path, format: format).read {
+      hash.update(UnsafeRawBufferPointer($0))
+    } header: { (header) throws(TrainingError) in
       let header = header.map { ValueText.normalised($0) }
       func place(_ name: String) throws(TrainingError) -> Int {
         guard let place = header.firstIndex(of: name) else {

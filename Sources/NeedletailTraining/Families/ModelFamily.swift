@@ -242,16 +242,17 @@ public struct FeatureColumns: TrainingInput, Equatable {
 
   public static let preprocessing = PreprocessingRequest.columns
 
-  /// One a feature, in schema order.
+  /// One a feature in schema order, or one a part for dates.
   public let columns: [Column]
   public let rowCount: Int
 
   public init(_ preprocessing: Preprocessing, _ features: Table, rows: [Int]) throws(TrainingError) {
     rowCount = rows.count
     let isDouble = preprocessing.element == .float64
-    columns = zip(preprocessing.columnFits, features.columns).map { fit, column in
-      let values = rows.map { fit.bound(column, row: $0) }
-      return Column(feature: fit.feature, values: isDouble ? values : values.map { Double(Float($0)) })
+    columns = preprocessing.sources.map { source in
+      let column = features.columns[source.feature]
+      let values = rows.map { source.value(column, row: $0) }
+      return Column(feature: source.asFeature, values: isDouble ? values : values.map { Double(Float($0)) })
     }
   }
 }

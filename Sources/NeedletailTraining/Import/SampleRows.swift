@@ -38,8 +38,10 @@ package struct SampleRows {
     var hash = SHA256()
     let rules = definition.schema.rules ?? ValueRules()
     let words = MissingWords(rules)
-    let file = CSVFile(name: path, path: path, delimiter: .comma)
-    try file.read(hash: &hash) { (header) throws(TrainingError) in
+    let file = try DataFile(name: path, path: path, format: DataFormat(kind: .csv, delimiter: .comma, quote: .double))
+    try file.read {
+      hash.update(UnsafeRawBufferPointer($0))
+    } header: { (header) throws(TrainingError) in
       let names = header.map { ValueText.normalised($0) }
       for feature in definition.schema.features {
         guard let position = names.firstIndex(of: feature.name) else {
@@ -71,7 +73,7 @@ package struct SampleRows {
     _ text: String?, _ feature: Feature, _ rules: ValueRules
   ) throws(TrainingError) -> Cell {
     guard let text else { throw .importing("expected text in UTF-8, found other bytes") }
-    if case .categorical = feature.kind { return .text(text) }
+    guard feature.kind == .numeric else { return .text(text) }
     switch rules.number(text) {
     case .number(let number): return .number(number)
     case .missing: return .missing
@@ -90,11 +92,10 @@ package struct SampleRows {
   func compare(with path: String, _ model: CompiledModel) throws(TrainingError) -> Agreement {
     var expected: [[String]] = []
     var columns: [Column] = []
-    var hash = SHA256()
-    let file = CSVFile(name: path, path: path, delimiter: .comma)
-    try file.read(hash: &hash) { (names) throws(TrainingError) in
+    let file = try DataFile(name: path, path: path, format: DataFormat(kind: .csv, delimiter: .comma, quote: .double))
+    try file.read(header: { (names) throws(TrainingError) in
       for name in names { columns.append(try Self.column(name, model, file: path)) }
-    } record: { (record) throws(TrainingError) in
+    }) { (record) throws(TrainingError) in
       guard expected.count < rows.count else {
         throw .data(file: path, line: record.line, "expected \(rows.count) rows, as the data has, found more")
       }

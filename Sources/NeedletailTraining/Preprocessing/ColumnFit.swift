@@ -39,8 +39,9 @@ struct ColumnFit {
     let missingPolicy: Feature.MissingPolicy = policy.missing == .refuse ? .refuse : .impute
     switch column.values {
     case .numbers(let numbers):
-      feature = Feature(name: column.name, kind: .numeric, missing: missingPolicy, summary: policy.summary)
-      fill = Float(try Self.fill(present.map { numbers[$0] }, column.name, policy, configuration))
+      let kind = column.dateOrder.map { Feature.Kind.datetime(order: $0) } ?? .numeric
+      feature = Feature(name: column.name, kind: kind, missing: missingPolicy, summary: policy.summary)
+      fill = Float(try Self.fill(present.map { numbers[$0] }, column, policy, configuration))
       recoding = []
     case .categories(let codes, let categories):
       var counts = [Int](repeating: 0, count: categories.count)
@@ -73,7 +74,8 @@ struct ColumnFit {
 
   /// Value that stands in for missing ones.
   private static func fill(
-    _ values: [Double], _ name: String, _ policy: RunConfiguration.FeaturePolicy, _ configuration: RunConfiguration
+    _ values: [Double], _ column: Table.Column, _ policy: RunConfiguration.FeaturePolicy,
+    _ configuration: RunConfiguration
   ) throws(TrainingError) -> Double {
     switch policy.missing {
     case .refuse, .keep: return 0
@@ -86,10 +88,17 @@ struct ColumnFit {
       return counts.max { ($0.value, -$0.key) < ($1.value, -$1.key) }?.key ?? 0
     case .constant:
       let text = policy.constant ?? ""
+      let path = "features.columns.\(column.name).constant"
+      if let order = column.dateOrder {
+        guard let seconds = DateText.parse(text, order: order) else {
+          throw .configuration(
+            configuration.location(of: path), "\(path): expected \(order.words), found \(text.quotedForMessage)")
+        }
+        return seconds
+      }
       guard case .number(let value) = configuration.request.rules.number(text) else {
         throw .configuration(
-          configuration.location(of: "features.columns.\(name).constant"),
-          "features.columns.\(name).constant: expected a number, found \(text.quotedForMessage)")
+          configuration.location(of: path), "\(path): expected a number, found \(text.quotedForMessage)")
       }
       return value
     }

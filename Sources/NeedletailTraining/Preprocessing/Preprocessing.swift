@@ -65,7 +65,9 @@ public struct Preprocessing: Sendable {
   let affine: Affine?
   /// Sentences for people about columns that are treated in a way they may not expect.
   let warnings: [String]
-  /// Indicator columns of each feature, 0 for one that passes through.
+  /// What each column holds before categories become indicators, in order.
+  let sources: [ColumnSource]
+  /// Indicator columns of each source, 0 for one that passes through.
   private let widths: [Int]
 
   /// - Parameters:
@@ -92,25 +94,29 @@ public struct Preprocessing: Sendable {
     let request = configuration.family.preprocessing
     let isOneHot = request.categories == .oneHot
     columnFits = fits
-    widths = fits.map { isOneHot ? $0.indicatorCount : 0 }
+    let sources = ColumnSource.all(features, rows: rows, fits: fits, configuration)
+    self.sources = sources
+    let hasDates = sources.contains { $0.part != nil }
+    widths = sources.map { isOneHot ? $0.fit.indicatorCount : 0 }
     schema = FeatureSchema(features: fits.map(\.feature), target: target, rules: configuration.request.rules)
     columns = widths.reduce(0) { $0 + max($1, 1) }
     guard columns <= Limits.columnsMax else {
       throw TrainingError(
         .data, "features: expected at most \(Limits.columnsMax) columns after one-hot encoding, found \(columns)")
     }
-    guard configuration.scaling != .none, fits.contains(where: { $0.feature.kind == .numeric }) else {
-      element = request.element
-      affine = nil
-      warnings = request.element == .float64 ? [] : Self.mergedNumbers(features, rows: rows, fits: fits)
+    guard configuration.scaling != .none, sources.contains(where: \.isNumber) else {
+      element = hasDates ? .float64 : request.element
+      // Dates come in f64, and a family of f32 gets them rounded.
+      affine = element == request.element ? nil : .identity(columns: columns)
+      warnings = request.element == .float64 ? [] : Self.mergedNumbers(features, rows: rows, sources)
       return
     }
-    let losesDigits = zip(fits, features.columns).contains { fit, column in
-      fit.feature.kind == .numeric && ColumnSpread.losesDigits(Self.numbers(fit, column, rows))
+    let losesDigits = sources.contains { source in
+      source.isNumber && ColumnSpread.losesDigits(source.numbers(features, rows))
     }
-    element = losesDigits ? .float64 : request.element
+    element = hasDates || losesDigits ? .float64 : request.element
     (affine, warnings) = Self.fitAffine(
-      features, rows: rows, fits: fits, widths: widths, element: element,
+      features, rows: rows, sources: sources, widths: widths, element: element,
       scaling: configuration.scaling == .minMax ? .minMax : .standardise)
   }
 
@@ -125,32 +131,28 @@ public struct Preprocessing: Sendable {
 
   // MARK: - fitting
 
-  /// Numbers of a column in f64: gaps filled, kept gaps left out.
-  private static func numbers(_ fit: ColumnFit, _ column: Table.Column, _ rows: [Int]) -> [Double] {
-    rows.map { fit.bound(column, row: $0) }.filter { !$0.isNaN }
-  }
-
   private static func fitAffine(
-    _ table: Table, rows: [Int], fits: [ColumnFit], widths: [Int], element: ValueType.Element, scaling: Affine.Scaling
+    _ table: Table, rows: [Int], sources: [ColumnSource], widths: [Int], element: ValueType.Element,
+    scaling: Affine.Scaling
   ) -> (affine: Affine, warnings: [String]) {
     var affine = Affine(scaling: scaling, offset: [], scale: [])
     var warnings: [String] = []
-    for (index, column) in table.columns.enumerated() {
-      guard case .numbers = column.values else {
+    for (index, source) in sources.enumerated() {
+      guard source.isNumber else {
         // Indicators are 0 and 1 already, and codes are names.
         let width = max(widths[index], 1)
         affine.offset += [Float](repeating: 0, count: width)
         affine.scale += [Float](repeating: 1, count: width)
         continue
       }
-      let values = numbers(fits[index], column, rows)
+      let values = source.numbers(table, rows)
       // The numbers as the engine will see them, in its element type.
       let spread = ColumnSpread(element == .float64 ? values : values.map { Double(Float($0)) }, scaling)
       affine.offset.append(spread.offset)
       affine.scale.append(spread.factor)
       if ColumnSpread(values, scaling).isBelowF32 {
         warnings.append(
-          "column \(column.name.quotedForMessage): expected numbers that differ by more than 3e-39, the least that "
+          "column \(source.name.quotedForMessage): expected numbers that differ by more than 3e-39, the least that "
             + "fp32 can scale, found less: the column counts as constant; use logarithms, or a larger unit")
       }
     }
@@ -158,14 +160,14 @@ public struct Preprocessing: Sendable {
   }
 
   /// Warnings for columns that reach an fp32 layer as they are, and in which numbers that differ become one.
-  private static func mergedNumbers(_ table: Table, rows: [Int], fits: [ColumnFit]) -> [String] {
-    zip(fits, table.columns).compactMap { fit, column in
-      guard fit.feature.kind == .numeric else { return nil }
-      let distinct = Set(numbers(fit, column, rows))
+  private static func mergedNumbers(_ table: Table, rows: [Int], _ sources: [ColumnSource]) -> [String] {
+    sources.compactMap { source in
+      guard source.isNumber else { return nil }
+      let distinct = Set(source.numbers(table, rows))
       let merged = distinct.count - Set(distinct.map { Float($0) }).count
       guard merged > 0 else { return nil }
       return
-        "column \(column.name.quotedForMessage): \(Figures.count(merged)) of \(Figures.count(distinct.count)) different "
+        "column \(source.name.quotedForMessage): \(Figures.count(merged)) of \(Figures.count(distinct.count)) different "
         + "numbers become another one in fp32; set preprocessing.scale: standardise, which is done in fp64"
     }
   }
@@ -185,6 +187,11 @@ public struct Preprocessing: Sendable {
       value = try graph.add(
         Impute(fill: columnFits.map(\.fill)), name: "impute", from: value)
     }
+    if sources.contains(where: { $0.part != nil }) {
+      var parts = [[DatePart]](repeating: [], count: columnFits.count)
+      for source in sources { if let part = source.part { parts[source.feature].append(part) } }
+      value = try graph.add(DateParts(parts: parts), name: "date_parts", from: value)
+    }
     if widths.contains(where: { $0 > 0 }) {
       value = try graph.add(OneHot(widths: widths), name: "one_hot", from: value)
     }
@@ -196,11 +203,14 @@ public struct Preprocessing: Sendable {
   }
 
   /// A row as a client would send it.
-  func cells(of table: Table, row: Int) -> [Cell] {
+  ///
+  /// - Parameter datesAreText: false gives dates as seconds since 1970, which takes less time.
+  func cells(of table: Table, row: Int, datesAreText: Bool = true) -> [Cell] {
     table.columns.map { column in
       if column.isMissing(row) { return .missing }
       switch column.values {
-      case .numbers(let numbers): return .number(numbers[row])
+      case .numbers(let numbers):
+        return datesAreText && column.dateOrder != nil ? .text(DateText.text(numbers[row])) : .number(numbers[row])
       case .categories(let codes, let categories): return .text(categories[Int(codes[row])])
       }
     }
@@ -233,7 +243,7 @@ public struct Preprocessing: Sendable {
     } catch {
       throw TrainingError(error)
     }
-    let outputs = try runner.run(count: rows.count) { cells(of: table, row: rows[$0]) }
+    let outputs = try runner.run(count: rows.count) { cells(of: table, row: rows[$0], datesAreText: false) }
     return Matrix(rows: rows.count, columns: columns, elements: outputs[0])
   }
 }

@@ -171,6 +171,12 @@ struct GoldenRecorder {
           if case .number(let number) = row[index] { number } else { nil }
         }
         return .number((largest ? numbers.max() : numbers.min()) ?? 0)
+      case .datetime:
+        // As text, which stands in the order of time.
+        let texts = training.compactMap { row -> String? in
+          if case .text(let text) = row[index] { text } else { nil }
+        }
+        return (largest ? texts.max() : texts.min()).map { .text($0) } ?? .missing
       case .categorical(let categories, _):
         return (largest ? categories.last : categories.first).map { .text($0) } ?? .missing
       }

@@ -317,6 +317,12 @@ extension ValueRules: WireMessage {
 
   mutating func visit<Visitor: FieldVisitor>(_ fields: inout Visitor) throws(Visitor.Failure) {
     fields.texts(1, &missing)
+    // No mark is 0, which is not sent.
+    var thousands = numbers.thousands == .none ? nil : numbers.thousands as NumberStyle.Thousands?
+    fields.choice(2, &thousands)
+    numbers.thousands = thousands ?? NumberStyle.Thousands.none
+    fields.flag(3, &numbers.hasDecimalComma)
+    fields.flag(4, &numbers.allowsUnits)
   }
 }
 

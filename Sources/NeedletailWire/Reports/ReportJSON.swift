@@ -60,6 +60,7 @@ extension ModelDescription {
       "signer": signer, "created_ms": createdMilliseconds, "metrics": metrics, "lineage": lineage,
       "precision": precision, "isa": isa, "resident_bytes": residentBytes, "plan": plan,
       "plan_choice": planChoice, "status": status?.json, "missing_words": valueRules?.missing,
+      "number_marks": valueRules?.numbers.words,
     ]
   }
 }

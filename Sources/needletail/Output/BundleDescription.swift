@@ -107,6 +107,10 @@ extension BundleDescription.Feature {
       kind = "numeric"
       categories = nil
       unknown = nil
+    case .datetime:
+      kind = "datetime"
+      categories = nil
+      unknown = nil
     case .categorical(let names, let policy):
       kind = "categorical"
       categories = names

@@ -1042,6 +1042,51 @@ void   needletail__v1__linear_trees__free_unpacked
   assert(message->base.descriptor == &needletail__v1__linear_trees__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   needletail__v1__date_parts__init
+                     (Needletail__V1__DateParts         *message)
+{
+  static const Needletail__V1__DateParts init_value = NEEDLETAIL__V1__DATE_PARTS__INIT;
+  *message = init_value;
+}
+size_t needletail__v1__date_parts__get_packed_size
+                     (const Needletail__V1__DateParts *message)
+{
+  assert(message->base.descriptor == &needletail__v1__date_parts__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t needletail__v1__date_parts__pack
+                     (const Needletail__V1__DateParts *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &needletail__v1__date_parts__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t needletail__v1__date_parts__pack_to_buffer
+                     (const Needletail__V1__DateParts *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &needletail__v1__date_parts__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Needletail__V1__DateParts *
+       needletail__v1__date_parts__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Needletail__V1__DateParts *)
+     protobuf_c_message_unpack (&needletail__v1__date_parts__descriptor,
+                                allocator, len, data);
+}
+void   needletail__v1__date_parts__free_unpacked
+                     (Needletail__V1__DateParts *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &needletail__v1__date_parts__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 void   needletail__v1__reshape__init
                      (Needletail__V1__Reshape         *message)
 {
@@ -2224,7 +2269,7 @@ const ProtobufCMessageDescriptor needletail__v1__value__descriptor =
   (ProtobufCMessageInit) needletail__v1__value__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor needletail__v1__node__field_descriptors[22] =
+static const ProtobufCFieldDescriptor needletail__v1__node__field_descriptors[23] =
 {
   {
     "name",
@@ -2490,6 +2535,18 @@ static const ProtobufCFieldDescriptor needletail__v1__node__field_descriptors[22
     0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "date_parts",
+    23,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Needletail__V1__Node, operation_case),
+    offsetof(Needletail__V1__Node, date_parts),
+    &needletail__v1__date_parts__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned needletail__v1__node__field_indices_by_name[] = {
   12,   /* field[12] = add */
@@ -2497,6 +2554,7 @@ static const unsigned needletail__v1__node__field_indices_by_name[] = {
   9,   /* field[9] = arg_max */
   16,   /* field[16] = clip */
   13,   /* field[13] = concat */
+  22,   /* field[22] = date_parts */
   6,   /* field[6] = dense */
   18,   /* field[18] = exp */
   3,   /* field[3] = impute */
@@ -2518,7 +2576,7 @@ static const unsigned needletail__v1__node__field_indices_by_name[] = {
 static const ProtobufCIntRange needletail__v1__node__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 22 }
+  { 0, 23 }
 };
 const ProtobufCMessageDescriptor needletail__v1__node__descriptor =
 {
@@ -2528,7 +2586,7 @@ const ProtobufCMessageDescriptor needletail__v1__node__descriptor =
   "Needletail__V1__Node",
   "needletail.v1",
   sizeof(Needletail__V1__Node),
-  22,
+  23,
   needletail__v1__node__field_descriptors,
   needletail__v1__node__field_indices_by_name,
   1,  needletail__v1__node__number_ranges,
@@ -3308,6 +3366,57 @@ const ProtobufCMessageDescriptor needletail__v1__linear_trees__descriptor =
   (ProtobufCMessageInit) needletail__v1__linear_trees__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
+static const ProtobufCFieldDescriptor needletail__v1__date_parts__field_descriptors[2] =
+{
+  {
+    "count",
+    1,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(Needletail__V1__DateParts, n_count),
+    offsetof(Needletail__V1__DateParts, count),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "part",
+    2,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_ENUM,
+    offsetof(Needletail__V1__DateParts, n_part),
+    offsetof(Needletail__V1__DateParts, part),
+    &needletail__v1__date_part__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned needletail__v1__date_parts__field_indices_by_name[] = {
+  0,   /* field[0] = count */
+  1,   /* field[1] = part */
+};
+static const ProtobufCIntRange needletail__v1__date_parts__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor needletail__v1__date_parts__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "needletail.v1.DateParts",
+  "DateParts",
+  "Needletail__V1__DateParts",
+  "needletail.v1",
+  sizeof(Needletail__V1__DateParts),
+  2,
+  needletail__v1__date_parts__field_descriptors,
+  needletail__v1__date_parts__field_indices_by_name,
+  1,  needletail__v1__date_parts__number_ranges,
+  (ProtobufCMessageInit) needletail__v1__date_parts__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
 static const ProtobufCFieldDescriptor needletail__v1__reshape__field_descriptors[1] =
 {
   {
@@ -3513,7 +3622,7 @@ const ProtobufCMessageDescriptor needletail__v1__weight_tensor__descriptor =
   (ProtobufCMessageInit) needletail__v1__weight_tensor__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor needletail__v1__feature__field_descriptors[6] =
+static const ProtobufCFieldDescriptor needletail__v1__feature__field_descriptors[7] =
 {
   {
     "name",
@@ -3587,9 +3696,22 @@ static const ProtobufCFieldDescriptor needletail__v1__feature__field_descriptors
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "date_order",
+    7,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_ENUM,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__Feature, date_order),
+    &needletail__v1__date_order__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned needletail__v1__feature__field_indices_by_name[] = {
   2,   /* field[2] = categories */
+  6,   /* field[6] = date_order */
   5,   /* field[5] = description */
   1,   /* field[1] = kind */
   4,   /* field[4] = missing */
@@ -3599,7 +3721,7 @@ static const unsigned needletail__v1__feature__field_indices_by_name[] = {
 static const ProtobufCIntRange needletail__v1__feature__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 6 }
+  { 0, 7 }
 };
 const ProtobufCMessageDescriptor needletail__v1__feature__descriptor =
 {
@@ -3609,7 +3731,7 @@ const ProtobufCMessageDescriptor needletail__v1__feature__descriptor =
   "Needletail__V1__Feature",
   "needletail.v1",
   sizeof(Needletail__V1__Feature),
-  6,
+  7,
   needletail__v1__feature__field_descriptors,
   needletail__v1__feature__field_indices_by_name,
   1,  needletail__v1__feature__number_ranges,
@@ -4638,6 +4760,60 @@ const ProtobufCEnumDescriptor needletail__v1__tree_missing__descriptor =
   needletail__v1__tree_missing__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
+static const ProtobufCEnumValue needletail__v1__date_part__enum_values_by_number[15] =
+{
+  { "ELAPSED", "NEEDLETAIL__V1__DATE_PART__ELAPSED", 0 },
+  { "YEAR", "NEEDLETAIL__V1__DATE_PART__YEAR", 1 },
+  { "MONTH", "NEEDLETAIL__V1__DATE_PART__MONTH", 2 },
+  { "DAY", "NEEDLETAIL__V1__DATE_PART__DAY", 3 },
+  { "WEEKDAY", "NEEDLETAIL__V1__DATE_PART__WEEKDAY", 4 },
+  { "DAY_OF_YEAR", "NEEDLETAIL__V1__DATE_PART__DAY_OF_YEAR", 5 },
+  { "HOUR", "NEEDLETAIL__V1__DATE_PART__HOUR", 6 },
+  { "MINUTE", "NEEDLETAIL__V1__DATE_PART__MINUTE", 7 },
+  { "SECOND", "NEEDLETAIL__V1__DATE_PART__SECOND", 8 },
+  { "YEAR_SIN", "NEEDLETAIL__V1__DATE_PART__YEAR_SIN", 9 },
+  { "YEAR_COS", "NEEDLETAIL__V1__DATE_PART__YEAR_COS", 10 },
+  { "WEEK_SIN", "NEEDLETAIL__V1__DATE_PART__WEEK_SIN", 11 },
+  { "WEEK_COS", "NEEDLETAIL__V1__DATE_PART__WEEK_COS", 12 },
+  { "DAY_SIN", "NEEDLETAIL__V1__DATE_PART__DAY_SIN", 13 },
+  { "DAY_COS", "NEEDLETAIL__V1__DATE_PART__DAY_COS", 14 },
+};
+static const ProtobufCIntRange needletail__v1__date_part__value_ranges[] = {
+{0, 0},{0, 15}
+};
+static const ProtobufCEnumValueIndex needletail__v1__date_part__enum_values_by_name[15] =
+{
+  { "DAY", 3 },
+  { "DAY_COS", 14 },
+  { "DAY_OF_YEAR", 5 },
+  { "DAY_SIN", 13 },
+  { "ELAPSED", 0 },
+  { "HOUR", 6 },
+  { "MINUTE", 7 },
+  { "MONTH", 2 },
+  { "SECOND", 8 },
+  { "WEEKDAY", 4 },
+  { "WEEK_COS", 12 },
+  { "WEEK_SIN", 11 },
+  { "YEAR", 1 },
+  { "YEAR_COS", 10 },
+  { "YEAR_SIN", 9 },
+};
+const ProtobufCEnumDescriptor needletail__v1__date_part__descriptor =
+{
+  PROTOBUF_C__ENUM_DESCRIPTOR_MAGIC,
+  "needletail.v1.DatePart",
+  "DatePart",
+  "Needletail__V1__DatePart",
+  "needletail.v1",
+  15,
+  needletail__v1__date_part__enum_values_by_number,
+  15,
+  needletail__v1__date_part__enum_values_by_name,
+  1,
+  needletail__v1__date_part__value_ranges,
+  NULL,NULL,NULL,NULL   /* reserved[1234] */
+};
 static const ProtobufCEnumValue needletail__v1__output_kind__enum_values_by_number[3] =
 {
   { "NUMBER", "NEEDLETAIL__V1__OUTPUT_KIND__NUMBER", 0 },
@@ -4668,17 +4844,19 @@ const ProtobufCEnumDescriptor needletail__v1__output_kind__descriptor =
   needletail__v1__output_kind__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
-static const ProtobufCEnumValue needletail__v1__feature_kind__enum_values_by_number[2] =
+static const ProtobufCEnumValue needletail__v1__feature_kind__enum_values_by_number[3] =
 {
   { "NUMERIC", "NEEDLETAIL__V1__FEATURE_KIND__NUMERIC", 0 },
   { "CATEGORICAL", "NEEDLETAIL__V1__FEATURE_KIND__CATEGORICAL", 1 },
+  { "DATETIME", "NEEDLETAIL__V1__FEATURE_KIND__DATETIME", 2 },
 };
 static const ProtobufCIntRange needletail__v1__feature_kind__value_ranges[] = {
-{0, 0},{0, 2}
+{0, 0},{0, 3}
 };
-static const ProtobufCEnumValueIndex needletail__v1__feature_kind__enum_values_by_name[2] =
+static const ProtobufCEnumValueIndex needletail__v1__feature_kind__enum_values_by_name[3] =
 {
   { "CATEGORICAL", 1 },
+  { "DATETIME", 2 },
   { "NUMERIC", 0 },
 };
 const ProtobufCEnumDescriptor needletail__v1__feature_kind__descriptor =
@@ -4688,12 +4866,42 @@ const ProtobufCEnumDescriptor needletail__v1__feature_kind__descriptor =
   "FeatureKind",
   "Needletail__V1__FeatureKind",
   "needletail.v1",
-  2,
+  3,
   needletail__v1__feature_kind__enum_values_by_number,
-  2,
+  3,
   needletail__v1__feature_kind__enum_values_by_name,
   1,
   needletail__v1__feature_kind__value_ranges,
+  NULL,NULL,NULL,NULL   /* reserved[1234] */
+};
+static const ProtobufCEnumValue needletail__v1__date_order__enum_values_by_number[3] =
+{
+  { "YEAR_FIRST", "NEEDLETAIL__V1__DATE_ORDER__YEAR_FIRST", 0 },
+  { "DAY_FIRST", "NEEDLETAIL__V1__DATE_ORDER__DAY_FIRST", 1 },
+  { "MONTH_FIRST", "NEEDLETAIL__V1__DATE_ORDER__MONTH_FIRST", 2 },
+};
+static const ProtobufCIntRange needletail__v1__date_order__value_ranges[] = {
+{0, 0},{0, 3}
+};
+static const ProtobufCEnumValueIndex needletail__v1__date_order__enum_values_by_name[3] =
+{
+  { "DAY_FIRST", 1 },
+  { "MONTH_FIRST", 2 },
+  { "YEAR_FIRST", 0 },
+};
+const ProtobufCEnumDescriptor needletail__v1__date_order__descriptor =
+{
+  PROTOBUF_C__ENUM_DESCRIPTOR_MAGIC,
+  "needletail.v1.DateOrder",
+  "DateOrder",
+  "Needletail__V1__DateOrder",
+  "needletail.v1",
+  3,
+  needletail__v1__date_order__enum_values_by_number,
+  3,
+  needletail__v1__date_order__enum_values_by_name,
+  1,
+  needletail__v1__date_order__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
 static const ProtobufCEnumValue needletail__v1__unknown_policy__enum_values_by_number[3] =

@@ -3094,7 +3094,7 @@ const ProtobufCMessageDescriptor needletail__v1__tensor_spec__descriptor =
   (ProtobufCMessageInit) needletail__v1__tensor_spec__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor needletail__v1__value_rules__field_descriptors[1] =
+static const ProtobufCFieldDescriptor needletail__v1__value_rules__field_descriptors[4] =
 {
   {
     "missing",
@@ -3108,14 +3108,53 @@ static const ProtobufCFieldDescriptor needletail__v1__value_rules__field_descrip
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "thousands",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_ENUM,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__ValueRules, thousands),
+    &needletail__v1__thousands_mark__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "decimal_comma",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__ValueRules, decimal_comma),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "units",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__ValueRules, units),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned needletail__v1__value_rules__field_indices_by_name[] = {
+  2,   /* field[2] = decimal_comma */
   0,   /* field[0] = missing */
+  1,   /* field[1] = thousands */
+  3,   /* field[3] = units */
 };
 static const ProtobufCIntRange needletail__v1__value_rules__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 1 }
+  { 0, 4 }
 };
 const ProtobufCMessageDescriptor needletail__v1__value_rules__descriptor =
 {
@@ -3125,7 +3164,7 @@ const ProtobufCMessageDescriptor needletail__v1__value_rules__descriptor =
   "Needletail__V1__ValueRules",
   "needletail.v1",
   sizeof(Needletail__V1__ValueRules),
-  1,
+  4,
   needletail__v1__value_rules__field_descriptors,
   needletail__v1__value_rules__field_indices_by_name,
   1,  needletail__v1__value_rules__number_ranges,
@@ -4705,6 +4744,40 @@ const ProtobufCEnumDescriptor needletail__v1__version_state__descriptor =
   needletail__v1__version_state__enum_values_by_name,
   1,
   needletail__v1__version_state__value_ranges,
+  NULL,NULL,NULL,NULL   /* reserved[1234] */
+};
+static const ProtobufCEnumValue needletail__v1__thousands_mark__enum_values_by_number[5] =
+{
+  { "NO_MARK", "NEEDLETAIL__V1__THOUSANDS_MARK__NO_MARK", 0 },
+  { "COMMA", "NEEDLETAIL__V1__THOUSANDS_MARK__COMMA", 1 },
+  { "POINT", "NEEDLETAIL__V1__THOUSANDS_MARK__POINT", 2 },
+  { "SPACE", "NEEDLETAIL__V1__THOUSANDS_MARK__SPACE", 3 },
+  { "APOSTROPHE", "NEEDLETAIL__V1__THOUSANDS_MARK__APOSTROPHE", 4 },
+};
+static const ProtobufCIntRange needletail__v1__thousands_mark__value_ranges[] = {
+{0, 0},{0, 5}
+};
+static const ProtobufCEnumValueIndex needletail__v1__thousands_mark__enum_values_by_name[5] =
+{
+  { "APOSTROPHE", 4 },
+  { "COMMA", 1 },
+  { "NO_MARK", 0 },
+  { "POINT", 2 },
+  { "SPACE", 3 },
+};
+const ProtobufCEnumDescriptor needletail__v1__thousands_mark__descriptor =
+{
+  PROTOBUF_C__ENUM_DESCRIPTOR_MAGIC,
+  "needletail.v1.ThousandsMark",
+  "ThousandsMark",
+  "Needletail__V1__ThousandsMark",
+  "needletail.v1",
+  5,
+  needletail__v1__thousands_mark__enum_values_by_number,
+  5,
+  needletail__v1__thousands_mark__enum_values_by_name,
+  1,
+  needletail__v1__thousands_mark__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
 static const ProtobufCEnumValue needletail__v1__rollout_action__enum_values_by_number[2] =

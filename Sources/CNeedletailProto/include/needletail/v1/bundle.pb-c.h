@@ -39,6 +39,7 @@ typedef struct Needletail__V1__SelectColumns Needletail__V1__SelectColumns;
 typedef struct Needletail__V1__Clip Needletail__V1__Clip;
 typedef struct Needletail__V1__TreeEnsemble Needletail__V1__TreeEnsemble;
 typedef struct Needletail__V1__LinearTrees Needletail__V1__LinearTrees;
+typedef struct Needletail__V1__DateParts Needletail__V1__DateParts;
 typedef struct Needletail__V1__Reshape Needletail__V1__Reshape;
 typedef struct Needletail__V1__Output Needletail__V1__Output;
 typedef struct Needletail__V1__WeightTensor Needletail__V1__WeightTensor;
@@ -137,6 +138,55 @@ typedef enum _Needletail__V1__TreeMissing {
   NEEDLETAIL__V1__TREE_MISSING__MISSING_OR_ZERO_RIGHT = 4
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(NEEDLETAIL__V1__TREE_MISSING)
 } Needletail__V1__TreeMissing;
+/*
+ * Number that tells one thing of a moment, in UTC. Parts with SIN and COS say how far a cycle has gone, as a point on a
+ * circle: sin(2π f) and cos(2π f) for the fraction f of the cycle that has passed.
+ */
+typedef enum _Needletail__V1__DatePart {
+  /*
+   * Seconds since 1970-01-01 00:00.
+   */
+  NEEDLETAIL__V1__DATE_PART__ELAPSED = 0,
+  NEEDLETAIL__V1__DATE_PART__YEAR = 1,
+  /*
+   * 1 to 12.
+   */
+  NEEDLETAIL__V1__DATE_PART__MONTH = 2,
+  /*
+   * Day of the month, from 1.
+   */
+  NEEDLETAIL__V1__DATE_PART__DAY = 3,
+  /*
+   * 0 is Monday.
+   */
+  NEEDLETAIL__V1__DATE_PART__WEEKDAY = 4,
+  /*
+   * From 1.
+   */
+  NEEDLETAIL__V1__DATE_PART__DAY_OF_YEAR = 5,
+  NEEDLETAIL__V1__DATE_PART__HOUR = 6,
+  NEEDLETAIL__V1__DATE_PART__MINUTE = 7,
+  /*
+   * 0 to 60, with its fraction.
+   */
+  NEEDLETAIL__V1__DATE_PART__SECOND = 8,
+  /*
+   * The year from January to January.
+   */
+  NEEDLETAIL__V1__DATE_PART__YEAR_SIN = 9,
+  NEEDLETAIL__V1__DATE_PART__YEAR_COS = 10,
+  /*
+   * The week from Monday to Monday.
+   */
+  NEEDLETAIL__V1__DATE_PART__WEEK_SIN = 11,
+  NEEDLETAIL__V1__DATE_PART__WEEK_COS = 12,
+  /*
+   * The day from midnight to midnight.
+   */
+  NEEDLETAIL__V1__DATE_PART__DAY_SIN = 13,
+  NEEDLETAIL__V1__DATE_PART__DAY_COS = 14
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(NEEDLETAIL__V1__DATE_PART)
+} Needletail__V1__DatePart;
 typedef enum _Needletail__V1__OutputKind {
   /*
    * fp32, shape [rows, columns], or [rows] if the value has one column.
@@ -154,9 +204,22 @@ typedef enum _Needletail__V1__OutputKind {
 } Needletail__V1__OutputKind;
 typedef enum _Needletail__V1__FeatureKind {
   NEEDLETAIL__V1__FEATURE_KIND__NUMERIC = 0,
-  NEEDLETAIL__V1__FEATURE_KIND__CATEGORICAL = 1
+  NEEDLETAIL__V1__FEATURE_KIND__CATEGORICAL = 1,
+  /*
+   * Seconds since 1970-01-01 00:00 UTC, in a bound row of FLOAT64. Text is read as a date: README.md, Values.
+   */
+  NEEDLETAIL__V1__FEATURE_KIND__DATETIME = 2
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(NEEDLETAIL__V1__FEATURE_KIND)
 } Needletail__V1__FeatureKind;
+/*
+ * Order of day and month in a date as text that does not begin with the year.
+ */
+typedef enum _Needletail__V1__DateOrder {
+  NEEDLETAIL__V1__DATE_ORDER__YEAR_FIRST = 0,
+  NEEDLETAIL__V1__DATE_ORDER__DAY_FIRST = 1,
+  NEEDLETAIL__V1__DATE_ORDER__MONTH_FIRST = 2
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(NEEDLETAIL__V1__DATE_ORDER)
+} Needletail__V1__DateOrder;
 typedef enum _Needletail__V1__UnknownPolicy {
   /*
    * An unseen category is INVALID_ARGUMENT.
@@ -334,7 +397,8 @@ typedef enum {
   NEEDLETAIL__V1__NODE__OPERATION_EXP = 19,
   NEEDLETAIL__V1__NODE__OPERATION_SOFTPLUS = 20,
   NEEDLETAIL__V1__NODE__OPERATION_SIGNED_SQUARE = 21,
-  NEEDLETAIL__V1__NODE__OPERATION_LINEAR_TREES = 22
+  NEEDLETAIL__V1__NODE__OPERATION_LINEAR_TREES = 22,
+  NEEDLETAIL__V1__NODE__OPERATION_DATE_PARTS = 23
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(NEEDLETAIL__V1__NODE__OPERATION__CASE)
 } Needletail__V1__Node__OperationCase;
 
@@ -371,6 +435,7 @@ struct  Needletail__V1__Node
     Needletail__V1__Softplus *softplus;
     Needletail__V1__SignedSquare *signed_square;
     Needletail__V1__LinearTrees *linear_trees;
+    Needletail__V1__DateParts *date_parts;
   };
 };
 #define NEEDLETAIL__V1__NODE__INIT \
@@ -679,6 +744,26 @@ struct  Needletail__V1__LinearTrees
 
 
 /*
+ * Per fp64 input column: count 0 passes it through; count n takes it for seconds since 1970-01-01 00:00 UTC and writes
+ * n parts of it, NaN for NaN. Moments outside the years 1 to 9999 count as the nearest inside.
+ */
+struct  Needletail__V1__DateParts
+{
+  ProtobufCMessage base;
+  size_t n_count;
+  uint32_t *count;
+  /*
+   * The parts of all columns, one after the other.
+   */
+  size_t n_part;
+  Needletail__V1__DatePart *part;
+};
+#define NEEDLETAIL__V1__DATE_PARTS__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__date_parts__descriptor) \
+    , 0,NULL, 0,NULL }
+
+
+/*
  * The same elements as an item of another shape.
  */
 struct  Needletail__V1__Reshape
@@ -740,10 +825,14 @@ struct  Needletail__V1__Feature
   Needletail__V1__UnknownPolicy unknown;
   Needletail__V1__MissingPolicy missing;
   char *description;
+  /*
+   * Of a DATETIME feature only.
+   */
+  Needletail__V1__DateOrder date_order;
 };
 #define NEEDLETAIL__V1__FEATURE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__feature__descriptor) \
-    , (char *)protobuf_c_empty_string, NEEDLETAIL__V1__FEATURE_KIND__NUMERIC, 0,NULL, NEEDLETAIL__V1__UNKNOWN_POLICY__REFUSE_UNKNOWN, NEEDLETAIL__V1__MISSING_POLICY__REFUSE_MISSING, (char *)protobuf_c_empty_string }
+    , (char *)protobuf_c_empty_string, NEEDLETAIL__V1__FEATURE_KIND__NUMERIC, 0,NULL, NEEDLETAIL__V1__UNKNOWN_POLICY__REFUSE_UNKNOWN, NEEDLETAIL__V1__MISSING_POLICY__REFUSE_MISSING, (char *)protobuf_c_empty_string, NEEDLETAIL__V1__DATE_ORDER__YEAR_FIRST }
 
 
 struct  Needletail__V1__FeatureSchema
@@ -1389,6 +1478,25 @@ Needletail__V1__LinearTrees *
 void   needletail__v1__linear_trees__free_unpacked
                      (Needletail__V1__LinearTrees *message,
                       ProtobufCAllocator *allocator);
+/* Needletail__V1__DateParts methods */
+void   needletail__v1__date_parts__init
+                     (Needletail__V1__DateParts         *message);
+size_t needletail__v1__date_parts__get_packed_size
+                     (const Needletail__V1__DateParts   *message);
+size_t needletail__v1__date_parts__pack
+                     (const Needletail__V1__DateParts   *message,
+                      uint8_t             *out);
+size_t needletail__v1__date_parts__pack_to_buffer
+                     (const Needletail__V1__DateParts   *message,
+                      ProtobufCBuffer     *buffer);
+Needletail__V1__DateParts *
+       needletail__v1__date_parts__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   needletail__v1__date_parts__free_unpacked
+                     (Needletail__V1__DateParts *message,
+                      ProtobufCAllocator *allocator);
 /* Needletail__V1__Reshape methods */
 void   needletail__v1__reshape__init
                      (Needletail__V1__Reshape         *message);
@@ -1748,6 +1856,9 @@ typedef void (*Needletail__V1__TreeEnsemble_Closure)
 typedef void (*Needletail__V1__LinearTrees_Closure)
                  (const Needletail__V1__LinearTrees *message,
                   void *closure_data);
+typedef void (*Needletail__V1__DateParts_Closure)
+                 (const Needletail__V1__DateParts *message,
+                  void *closure_data);
 typedef void (*Needletail__V1__Reshape_Closure)
                  (const Needletail__V1__Reshape *message,
                   void *closure_data);
@@ -1809,8 +1920,10 @@ extern const ProtobufCEnumDescriptor    needletail__v1__scaling__descriptor;
 extern const ProtobufCEnumDescriptor    needletail__v1__activation__descriptor;
 extern const ProtobufCEnumDescriptor    needletail__v1__tree_comparison__descriptor;
 extern const ProtobufCEnumDescriptor    needletail__v1__tree_missing__descriptor;
+extern const ProtobufCEnumDescriptor    needletail__v1__date_part__descriptor;
 extern const ProtobufCEnumDescriptor    needletail__v1__output_kind__descriptor;
 extern const ProtobufCEnumDescriptor    needletail__v1__feature_kind__descriptor;
+extern const ProtobufCEnumDescriptor    needletail__v1__date_order__descriptor;
 extern const ProtobufCEnumDescriptor    needletail__v1__unknown_policy__descriptor;
 extern const ProtobufCEnumDescriptor    needletail__v1__missing_policy__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__section__descriptor;
@@ -1836,6 +1949,7 @@ extern const ProtobufCMessageDescriptor needletail__v1__select_columns__descript
 extern const ProtobufCMessageDescriptor needletail__v1__clip__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__tree_ensemble__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__linear_trees__descriptor;
+extern const ProtobufCMessageDescriptor needletail__v1__date_parts__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__reshape__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__output__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__weight_tensor__descriptor;

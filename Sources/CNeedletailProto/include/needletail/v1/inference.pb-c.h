@@ -141,6 +141,17 @@ typedef enum _Needletail__V1__VersionState {
   NEEDLETAIL__V1__VERSION_STATE__REJECTED = 9
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(NEEDLETAIL__V1__VERSION_STATE)
 } Needletail__V1__VersionState;
+/*
+ * Mark between groups of three digits.
+ */
+typedef enum _Needletail__V1__ThousandsMark {
+  NEEDLETAIL__V1__THOUSANDS_MARK__NO_MARK = 0,
+  NEEDLETAIL__V1__THOUSANDS_MARK__COMMA = 1,
+  NEEDLETAIL__V1__THOUSANDS_MARK__POINT = 2,
+  NEEDLETAIL__V1__THOUSANDS_MARK__SPACE = 3,
+  NEEDLETAIL__V1__THOUSANDS_MARK__APOSTROPHE = 4
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(NEEDLETAIL__V1__THOUSANDS_MARK)
+} Needletail__V1__ThousandsMark;
 typedef enum _Needletail__V1__RolloutAction {
   /*
    * Only tell.
@@ -597,10 +608,22 @@ struct  Needletail__V1__ValueRules
    */
   size_t n_missing;
   char **missing;
+  /*
+   * Marks that numbers as text may have beside digits and a point.
+   */
+  Needletail__V1__ThousandsMark thousands;
+  /*
+   * The comma stands before decimals.
+   */
+  protobuf_c_boolean decimal_comma;
+  /*
+   * A sign of a currency or per cent may stand beside a number, and does not count.
+   */
+  protobuf_c_boolean units;
 };
 #define NEEDLETAIL__V1__VALUE_RULES__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__value_rules__descriptor) \
-    , 0,NULL }
+    , 0,NULL, NEEDLETAIL__V1__THOUSANDS_MARK__NO_MARK, 0, 0 }
 
 
 struct  Needletail__V1__DescribeModelResponse__MetricsEntry
@@ -1749,6 +1772,7 @@ extern const ProtobufCEnumDescriptor    needletail__v1__status_code__descriptor;
 extern const ProtobufCEnumDescriptor    needletail__v1__data_type__descriptor;
 extern const ProtobufCEnumDescriptor    needletail__v1__priority__descriptor;
 extern const ProtobufCEnumDescriptor    needletail__v1__version_state__descriptor;
+extern const ProtobufCEnumDescriptor    needletail__v1__thousands_mark__descriptor;
 extern const ProtobufCEnumDescriptor    needletail__v1__rollout_action__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__request__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__response__descriptor;

@@ -1,0 +1,168 @@
+internal import NeedletailCore
+
+/// Type of a column, and what else its reading takes.
+struct ColumnReading: Equatable {
+  var type: TableRequest.ColumnType
+  /// Order of day and month; of dates only.
+  var dateOrder = DateOrder.yearFirst
+}
+
+/// Texts of a column that are dates, with the day first, the month first, or the year.
+struct DateTally {
+  /// By the raw value of an order.
+  private var counts = [0, 0, 0]
+  /// Text in which either the day or the month may stand first, which are not the same.
+  private var firstAmbiguous: String?
+
+  /// - Returns: false for text that is no date in any order.
+  mutating func add(_ text: UnsafeRawBufferPointer) -> Bool {
+    if DateText.parse(text, order: .yearFirst) != nil {
+      for order in counts.indices { counts[order] += 1 }
+      return true
+    }
+    let dayFirst = DateText.parse(text, order: .dayFirst)
+    let monthFirst = DateText.parse(text, order: .monthFirst)
+    if dayFirst != nil { counts[1] += 1 }
+    if monthFirst != nil { counts[2] += 1 }
+    if let dayFirst, let monthFirst, dayFirst != monthFirst, firstAmbiguous == nil {
+      firstAmbiguous = String(decoding: text, as: UTF8.self)
+    }
+    return dayFirst != nil || monthFirst != nil
+  }
+
+  /// Dates in the order that fits most texts.
+  var most: Int { counts.max() ?? 0 }
+
+  /// Order in which most texts are dates. Where two orders fit all of them, a point or a hyphen puts the day first, as
+  /// in Europe, and a slash the month, as in America.
+  var order: DateOrder {
+    let best = DateOrder.allCases.filter { counts[Int($0.rawValue)] == most }
+    if best.contains(.yearFirst) || best.count == 1 { return best[0] }
+    return firstAmbiguous?.contains("/") ?? false ? .monthFirst : .dayFirst
+  }
+
+  /// A text that two orders read as two dates, where no text says which is meant.
+  var ambiguous: String? { counts[1] == counts[2] ? firstAmbiguous : nil }
+}
+
+/// Findings of the first pass over the files in one column.
+struct ColumnSurvey {
+  let name: String
+  private let style: NumberStyle
+  private(set) var numbers = 0
+  private(set) var bools = 0
+  private(set) var texts = 0
+  private(set) var missing = 0
+  /// Words for a missing value in quotes: text in a column of text, missing in one of numbers.
+  private var quotedWords = 0
+  /// True while every number is 0 or 1, which beside truth values are truth values too.
+  private var hasOnlyBits = true
+  private var firstText: Place?
+  private var dates = DateTally()
+  private var firstNotDate: Place?
+  /// Distinct whole numbers, counted until there are too many to be classes.
+  private var wholeNumbers: Set<Int> = []
+  private(set) var isWhole = true
+
+  private struct Place {
+    var file: String
+    var line: Int
+    var text: String
+  }
+
+  /// Most distinct whole numbers that are taken for classes.
+  static let classesMax = 20
+
+  /// - Parameter style: marks that numbers may have.
+  init(name: String, style: NumberStyle = .plain) {
+    self.name = name
+    self.style = style
+  }
+
+  /// Values that are there.
+  var count: Int { numbers + bools + texts }
+
+  mutating func add(
+    _ field: UnsafeBufferPointer<UInt8>, isQuoted: Bool, _ words: MissingWords, file: String, line: Int
+  ) {
+    if words.isMissing(field, isQuoted: isQuoted) {
+      missing += 1
+    } else if let number = style.parse(field) {
+      numbers += 1
+      hasOnlyBits = hasOnlyBits && (number == 0 || number == 1)
+      guard isWhole else { return }
+      if number == number.rounded(), abs(number) < 1e9 {
+        if wholeNumbers.count <= Self.classesMax { wholeNumbers.insert(Int(number)) }
+      } else {
+        isWhole = false
+      }
+    } else if NumberText.parseBool(field) != nil {
+      bools += 1
+    } else if isQuoted, words.isMissing(field, isQuoted: false) {
+      quotedWords += 1
+    } else {
+      texts += 1
+      let place = { Place(file: file, line: line, text: String(decoding: field, as: UTF8.self)) }
+      if firstText == nil { firstText = place() }
+      if !dates.add(UnsafeRawBufferPointer(field)), firstNotDate == nil { firstNotDate = place() }
+    }
+  }
+
+  var dateOrder: DateOrder { dates.order }
+
+  /// - Throws: `TrainingError` where the column is neither clearly numbers, dates nor text, or has no value at all.
+  func inferredReading() throws(TrainingError) -> ColumnReading {
+    guard count > 0 else {
+      if quotedWords > 0 { return ColumnReading(type: .categorical) }
+      throw TrainingError(
+        .data,
+        "column \(name.quotedForMessage): expected at least one value, found only missing ones; add it to data.drop")
+    }
+    if numbers == count { return ColumnReading(type: .numeric) }
+    if bools > 0, texts == 0, hasOnlyBits { return ColumnReading(type: .bool) }
+    if let firstText, numbers * 10 >= count * 9 {
+      throw mixed("a number", numbers, firstText)
+    }
+    let dates = dates.most
+    if dates == count { return ColumnReading(type: .datetime, dateOrder: dateOrder) }
+    if dates * 10 >= count * 9, let place = firstNotDate { throw mixed("a date", dates, place) }
+    return ColumnReading(type: .categorical)
+  }
+
+  private func mixed(_ what: String, _ fitting: Int, _ place: Place) -> TrainingError {
+    .data(
+      file: place.file, line: place.line, column: name,
+      "expected \(what) as in \(fitting) of \(count) values, found \(place.text.quotedForMessage); "
+        + "correct it, add it to data.missing, or declare the column categorical")
+  }
+
+  /// A sentence about dates that read two ways; nil where there is nothing to say.
+  func orderWarning(_ order: DateOrder) -> String? {
+    guard let ambiguous = dates.ambiguous else { return nil }
+    let (chosen, other) = order == .dayFirst ? ("day", "month_first") : ("month", "day_first")
+    return
+      "column \(name.quotedForMessage): every date reads with the day first and with the month first, such as "
+      + "\(ambiguous.quotedForMessage); the \(chosen) is taken first, and order: \(other) says otherwise"
+  }
+
+  /// True where the values read like class labels rather than quantities.
+  var looksLikeClasses: Bool {
+    numbers == 0 || texts > 0 || bools > 0 || (isWhole && wholeNumbers.count <= Self.classesMax)
+  }
+}
+
+extension NumberStyle.Thousands {
+  /// Word in run files.
+  var name: String { "\(self)" }
+}
+
+extension DateOrder {
+  /// Word in run files.
+  var name: String {
+    switch self {
+    case .yearFirst: "year_first"
+    case .dayFirst: "day_first"
+    case .monthFirst: "month_first"
+    }
+  }
+}
