@@ -171,6 +171,19 @@ import Testing
     #expect(found.count == 2 * cells.count)
   }
 
+  @Test func whatTheRunFileRefusesNoFamilyTakes() throws {
+    let directory = try TemporaryDirectory()
+    let source = try source(
+      directory, yaml: Self.run.replacingOccurrences(of: "missing: median", with: "missing: refuse"))
+    let own = try source.configuration()
+    let table = SearchTable(task: .classification, classes: 2, rows: 168, columns: 3, hasCategories: true)
+    for name in ["gbdt", "logistic_regression", "mlp", "random_forest"] {
+      let family = try #require(FamilyRegistry.all.named(name))
+      let arm = try TuningArm(family, source, own: own, table: table)
+      #expect(arm.configuration.document["features"]["missing"] == .text("refuse"), "\(name)")
+    }
+  }
+
   // MARK: - figures
 
   @Test func lossesAreThoseOfTheFigures() {

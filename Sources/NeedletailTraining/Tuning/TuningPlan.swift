@@ -69,10 +69,12 @@ struct TuningArm: Sendable {
     let policy = own.document["features"]["missing"].text
     let columns = own.document["features"]["columns"].entries.compactMap { $0.value["missing"].text }
     if family.preprocessing.missing == .kept {
+      // What the run file refuses no model takes, for those of a mixture have one schema.
+      if policy == "refuse" { return "refuse" }
       // One column that is filled in forbids to keep gaps in another.
       return columns.allSatisfy { $0 == "keep" || $0 == "refuse" } ? "keep" : nil
     }
-    return policy == "keep" || policy == "refuse" ? "median" : nil
+    return policy == "keep" ? "median" : nil
   }
 
   var arm: Study.Arm {
