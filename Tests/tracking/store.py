@@ -160,7 +160,7 @@ def stopped_runs_go_on():
         "by its number it goes on too, and not with other settings",
     )
     known = len(runs())
-    process = start_long(model="family: gbdt, trees: 60000")
+    process = start_long(model="family: gbdt, trees: 6000")
     run_begins(known)
     process.send_signal(signal.SIGINT)
     expect(process.wait() == 130, "Ctrl-C ends families without checkpoints at once")

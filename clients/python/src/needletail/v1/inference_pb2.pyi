@@ -4,9 +4,11 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
 
+APOSTROPHE: ThousandsMark
 BOOL: DataType
 BULK: Priority
 CHECKING: VersionState
+COMMA: ThousandsMark
 DATA_TYPE_UNSPECIFIED: DataType
 DEADLINE_EXCEEDED: StatusCode
 DESCRIPTOR: _descriptor.FileDescriptor
@@ -23,14 +25,17 @@ INVALID_ARGUMENT: StatusCode
 LIVE: VersionState
 LOADING: VersionState
 NOT_FOUND: StatusCode
+NO_MARK: ThousandsMark
 OK: StatusCode
 OVERLOADED: StatusCode
 PERMISSION_DENIED: StatusCode
+POINT: ThousandsMark
 REJECTED: VersionState
 RETIRED: VersionState
 RETIRING: VersionState
 ROLLOUT_SHOW: RolloutAction
 ROLLOUT_UNDO: RolloutAction
+SPACE: ThousandsMark
 STRING: DataType
 UINT8: DataType
 UNAUTHENTICATED: StatusCode
@@ -459,10 +464,16 @@ class Timing(_message.Message):
     def __init__(self, queue_us: _Optional[int] = ..., compute_us: _Optional[int] = ..., batch_rows: _Optional[int] = ...) -> None: ...
 
 class ValueRules(_message.Message):
-    __slots__ = ["missing"]
+    __slots__ = ["decimal_comma", "missing", "thousands", "units"]
+    DECIMAL_COMMA_FIELD_NUMBER: _ClassVar[int]
     MISSING_FIELD_NUMBER: _ClassVar[int]
+    THOUSANDS_FIELD_NUMBER: _ClassVar[int]
+    UNITS_FIELD_NUMBER: _ClassVar[int]
+    decimal_comma: bool
     missing: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, missing: _Optional[_Iterable[str]] = ...) -> None: ...
+    thousands: ThousandsMark
+    units: bool
+    def __init__(self, missing: _Optional[_Iterable[str]] = ..., thousands: _Optional[_Union[ThousandsMark, str]] = ..., decimal_comma: bool = ..., units: bool = ...) -> None: ...
 
 class VersionStatus(_message.Message):
     __slots__ = ["digest", "reason", "resident_bytes", "signer", "since_ms", "state", "traffic", "version"]
@@ -518,6 +529,9 @@ class Priority(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = []
 
 class VersionState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = []
+
+class ThousandsMark(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = []
 
 class RolloutAction(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
