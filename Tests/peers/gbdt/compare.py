@@ -13,7 +13,6 @@ import csv
 import json
 import math
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -120,7 +119,8 @@ def peer(name: str, work: Path) -> None:
         ).train(columns | {"y": y})  # fmt: skip
         predict = lambda rows: model.predict({f"x{i}": rows[:, i] for i in range(rows.shape[1])})  # noqa: E731
     seconds = time.monotonic() - started
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # Not ru_maxrss, which begins with the peak of the process that started this one.
+    memory = peak_memory(os.getpid())
     print(json.dumps({"seconds": seconds, "memory": memory, "loss": log_loss(held_y, np.asarray(predict(held)))}))
 
 
