@@ -53,7 +53,7 @@ static lanes_header lanes_layout(const nt_forest *forest, size_t *bytes) {
 
 /// Columns of categories that a row's places are kept for.
 enum { code_columns_max = 1 << 16 };
-/// Questions that packing may ask of sets: a tenth of a second.
+/// Questions that packing may ask of sets. A model with more would keep a load waiting, and takes another layout.
 static const uint64_t pack_questions_max = 1 << 26;
 
 static size_t lanes_bytes(const nt_forest *forest) {
