@@ -1,0 +1,1 @@
+../../../../Sources/CNeedletailProto/needletail/v1/inference.pb-c.c

@@ -1,0 +1,1 @@
+../../../../Sources/CNeedletailProto/include/needletail/v1/inference.pb-c.h
