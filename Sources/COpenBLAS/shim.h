@@ -33,4 +33,13 @@ extern void dormqr_(const char *side, const char *transpose, const blasint *m, c
                     const blasint *reflectors, const double *a, const blasint *lda, const double *tau, double *c,
                     const blasint *ldc, double *work, const blasint *work_size, blasint *info);
 
+/// Cholesky factorisation of a symmetric matrix, of which the named triangle is read and replaced.
+/// https://netlib.org/lapack/explore-html/ (dpotrf)
+extern void dpotrf_(const char *triangle, const blasint *order, double *a, const blasint *lda, blasint *info);
+
+/// Solves a system with the factor of dpotrf; the right-hand sides become the solutions.
+/// https://netlib.org/lapack/explore-html/ (dpotrs)
+extern void dpotrs_(const char *triangle, const blasint *order, const blasint *right_hand_sides, const double *a,
+                    const blasint *lda, double *b, const blasint *ldb, blasint *info);
+
 #endif

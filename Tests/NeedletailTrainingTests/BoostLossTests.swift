@@ -242,12 +242,12 @@ import Testing
   @Test func weightsAndGroupsThatAreNoneAreRefused() throws {
     let directory = try TemporaryDirectory()
     try directory.write("a,w,q,y\n1,1,g,2\n2,-1,g,3\n3,1,,4\n", to: "data.csv")
-    func message(_ target: String, family: String = "gbdt", drop: String = "") -> String? {
+    func message(_ target: String, family: String = "gbdt", task: String = "regression") -> String? {
       #expect(throws: TrainingError.self) {
         let run = try RunConfiguration(
           yaml: """
-            data: { files: data.csv\(drop) }
-            target: { column: y, task: regression, \(target) }
+            data: { files: data.csv }
+            target: { column: y, task: \(task), \(target) }
             model: { family: \(family) }
             """, file: "run.yaml", directory: directory.path)
         _ = try TrainingRun(run).run()
@@ -259,8 +259,9 @@ import Testing
     #expect(message("weight: y")?.contains("expected a column of its own, found \"y\" twice") == true)
     try directory.write("a,w,y\n1,1,2\n2,1,3\n3,1,4\n", to: "data.csv")
     #expect(
-      message("weight: w", family: "linear_regression")?.contains(
-        "target.weight: expected a family that takes weights, such as gbdt or random_forest, found linear_regression")
+      message("weight: w", family: "nearest_centroid", task: "classification")?.contains(
+        "target.weight: expected a family that takes weights, such as gbdt or linear_regression or "
+          + "logistic_regression or mlp or random_forest, found nearest_centroid")
         == true)
   }
 }

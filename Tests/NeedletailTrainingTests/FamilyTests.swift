@@ -175,69 +175,164 @@ import Testing
     #expect(graph.outputs == [.init(name: "prediction", value: 1, kind: .number)])
     #expect(graph.tensors[0].shape == [1, 3])
   }
-}
-
-@Suite struct LogisticRegressionTests {
-  private let family = LogisticRegression()
 
   private func fit(
-    _ samples: Samples<Matrix>, classes: Int, c: Double = 1
-  ) throws -> (point: [Double], loss: LogisticLoss, notes: [String]) {
-    let context = FitContext(
-      family, task: .classification, classCount: classes, train: samples, model: ["c": .number(c)])
-    let fitted = try #require(try family.fit(context) as? LogisticRegression.Fitted)
-    return (fitted.point, LogisticLoss(samples: samples, classCount: classes, c: c), fitted.notes)
+    _ inputs: IndicatorRows, _ targets: [Double], weights: [Float] = [], _ model: [String: Document],
+    progress: @escaping (EpochReport) throws(TrainingError) -> Void = { _ in }
+  ) throws -> LinearRegression.Fitted {
+    var context = FitContext(
+      family, task: .regression, train: Samples(inputs: inputs, targets: targets, weights: weights), model: model,
+      training: ["tolerance": .number(1e-11)])
+    context.progress = progress
+    return try #require(try family.fit(context) as? LinearRegression.Fitted)
   }
 
-  private func noisy(rows: Int, classes: Int) -> Samples<Matrix> {
-    let inputs = Synthetic.inputs(rows: rows, columns: 4, seed: 7)
-    var random = RandomSource(seed: 8)
-    let targets = (0..<rows).map { row in
-      let score = Double(inputs[row, 0]) + 0.5 * Double(inputs[row, 1]) + random.normal()
-      return Double(max(0, min(classes - 1, Int((score + 1.5) / 3 * Double(classes)))))
+  /// Mean slope of a loss by the score of each row, times each column and 1.
+  private func slopes(
+    _ inputs: Matrix, _ targets: [Double], _ weights: [Float], _ fitted: LinearRegression.Fitted,
+    _ slope: (_ score: Double, _ target: Double) -> Double
+  ) -> [Double] {
+    var sums = [Double](repeating: 0, count: inputs.columns + 1)
+    let total = weights.isEmpty ? Double(targets.count) : weights.reduce(0) { $0 + Double($1) }
+    for row in targets.indices {
+      var score = fitted.intercept
+      for column in 0..<inputs.columns { score += fitted.weights[column] * Double(inputs[row, column]) }
+      let part = slope(score, targets[row]) * (weights.isEmpty ? 1 : Double(weights[row])) / total
+      for column in 0..<inputs.columns { sums[column] += part * Double(inputs[row, column]) }
+      sums[inputs.columns] += part
     }
-    return Samples(inputs: inputs, targets: targets)
+    return sums
   }
 
-  @Test(arguments: [2, 3, 5])
-  func theGradientAtTheSolutionIsZero(classes: Int) throws {
-    var (point, loss, notes) = try fit(noisy(rows: 300, classes: classes), classes: classes)
-    var gradient = [Double](repeating: 0, count: point.count)
-    _ = loss.evaluate(point, gradient: &gradient)
-    #expect(gradient.allSatisfy { abs($0) <= 1e-8 })
-    #expect(notes[0].hasPrefix("converged after"))
-  }
-
-  @Test(arguments: [2, 4])
-  func theGradientIsTheDerivativeOfTheLoss(classes: Int) {
-    var loss = LogisticLoss(samples: noisy(rows: 40, classes: classes), classCount: classes, c: 0.3)
-    var random = RandomSource(seed: 1)
-    let point = (0..<loss.parameterCount).map { _ in random.normal() }
-    var gradient = [Double](repeating: 0, count: point.count)
-    var ignored = gradient
-    _ = loss.evaluate(point, gradient: &gradient)
-    for index in point.indices {
-      var ahead = point
-      var behind = point
-      ahead[index] += 1e-5
-      behind[index] -= 1e-5
-      let slope = (loss.evaluate(ahead, gradient: &ignored) - loss.evaluate(behind, gradient: &ignored)) / 2e-5
-      #expect(abs(slope - gradient[index]) < 1e-8)
+  @Test(arguments: ["squared", "poisson"], [false, true])
+  func penaltiesHoldTheSlopesOfTheMeanLossInBalance(loss: String, isWeighted: Bool) throws {
+    let (indicators, plain, _) = grouped(rows: 400, levels: 12, others: 5, seed: 31, hasRowsWithoutLevel: true)
+    var random = RandomSource(seed: 5)
+    let targets = (0..<400).map { row in
+      (exp(0.3 * Double(plain[row, 0])) + Double(random.index(below: 3))).rounded()
+    }
+    let weights = isWeighted ? (0..<400).map { Float($0 % 3) } : []
+    for (penalty, ratio) in [(0.05, 1.0), (0.05, 0.4), (0.02, 0)] {
+      let model: [String: Document] = [
+        "loss": .text(loss), "penalty": .number(penalty), "l1_ratio": .number(ratio),
+      ]
+      for inputs in [indicators, IndicatorRows(plain)] {
+        let fitted = try fit(inputs, targets, weights: weights, model)
+        #expect(fitted.isExponential == (loss == "poisson"))
+        let slopes = slopes(plain, targets, weights, fitted) { score, target in
+          (loss == "poisson" ? exp(score) : score) - target
+        }
+        for (column, slope) in slopes.enumerated() {
+          guard column < fitted.weights.count else {
+            #expect(abs(slope) < 1e-7, "the intercept is free")
+            continue
+          }
+          let weight = fitted.weights[column]
+          let pull = slope + penalty * (1 - ratio) * weight
+          if weight == 0 {
+            #expect(abs(pull) <= penalty * ratio + 1e-7)
+          } else {
+            #expect(abs(pull + penalty * ratio * (weight > 0 ? 1 : -1)) < 1e-7)
+          }
+        }
+        #expect(fitted.weights.contains(0) == (ratio == 1) || ratio < 1)
+      }
     }
   }
 
-  @Test func withoutInformativeColumnsTheInterceptIsTheLogOdds() throws {
-    let inputs = Matrix(rows: 8, columns: 1)
-    let (point, _, _) = try fit(Samples(inputs: inputs, targets: [0, 0, 1, 1, 1, 1, 1, 1]), classes: 2)
-    #expect(abs(point[1] - log(3)) < 1e-6)
-    #expect(point[0] == 0)
+  @Test(arguments: [0.1, 0.5, 0.85])
+  func aQuantileLeavesItsShareOfTheWeightBelow(share: Double) throws {
+    let inputs = Synthetic.inputs(rows: 301, columns: 3, seed: 8)
+    var random = RandomSource(seed: 9)
+    let targets = (0..<301).map { 5 + 2 * Double(inputs[$0, 0]) + random.normal() * (1 + abs(Double(inputs[$0, 1]))) }
+    let weights = (0..<301).map { Float(1 + $0 % 2) }
+    for penalty in [0, 0.05] {
+      let fitted = try fit(
+        IndicatorRows(inputs), targets, weights: weights,
+        ["loss": .text("quantile"), "quantile": .number(share), "penalty": .number(penalty), "l1_ratio": .number(1)])
+      // At the optimum 0 is a subgradient: rows on the plane, one for each weight that is not 0, fill the gap.
+      let total = weights.reduce(0) { $0 + Double($1) }
+      var onPlane = 0
+      var gradient = [Double](repeating: 0, count: 4)
+      for row in 0..<301 {
+        let score = (0..<3).reduce(fitted.intercept) { $0 + fitted.weights[$1] * Double(inputs[row, $1]) }
+        let residual = targets[row] - score
+        guard abs(residual) > 1e-6 else {
+          onPlane += 1
+          continue
+        }
+        let slope = Double(weights[row]) / total * (residual > 0 ? -share : 1 - share)
+        for column in 0..<3 { gradient[column] += slope * Double(inputs[row, column]) }
+        gradient[3] += slope
+      }
+      #expect(onPlane == 1 + fitted.weights.count { $0 != 0 })
+      #expect(abs(gradient[3]) <= Double(onPlane) * 2 / total)
+      for column in 0..<3 where fitted.weights[column] == 0 {
+        #expect(abs(gradient[column]) <= penalty + Double(onPlane) * 6 / total)
+      }
+      if penalty == 0 { #expect(!fitted.weights.contains(0)) } else { #expect(fitted.weights.contains(0)) }
+    }
   }
 
-  @Test func separableDataStillHasAFiniteOptimum() throws {
-    let inputs = Matrix(rows: 4, columns: 1, elements: [-2, -1, 1, 2])
-    let (point, _, notes) = try fit(Samples(inputs: inputs, targets: [0, 0, 1, 1]), classes: 2, c: 1e6)
-    #expect(point.allSatisfy(\.isFinite) && point[0] > 1)
-    #expect(notes[0].hasPrefix("converged"))
+  @Test(arguments: [0.0, 2], [false, true])
+  func weightsOfRowsCountLikeRepeatedRows(l2: Double, hasRowsWithoutLevel: Bool) throws {
+    let (indicators, plain, targets) = grouped(
+      rows: 200, levels: 12, others: 4, seed: 41, hasRowsWithoutLevel: hasRowsWithoutLevel)
+    let weights = (0..<200).map { Float($0 < 12 ? 1 : $0 % 4) }
+    var (elements, repeated): ([Float], [Double]) = ([], [])
+    for row in 0..<200 {
+      for _ in 0..<Int(weights[row]) {
+        elements += (0..<plain.columns).map { plain[row, $0] }
+        repeated.append(targets[row])
+      }
+    }
+    let rows = IndicatorRows(Matrix(rows: repeated.count, columns: plain.columns, elements: elements))
+    let expected = try fit(rows, repeated, ["l2": .number(l2)])
+    for inputs in [indicators, IndicatorRows(plain)] {
+      let found = try fit(inputs, targets, weights: weights, ["l2": .number(l2)])
+      for (x, y) in zip(found.weights + [found.intercept], expected.weights + [expected.intercept]) {
+        #expect(abs(x - y) < 1e-8 * max(1, abs(y)))
+      }
+    }
+  }
+
+  @Test func aPoissonModelExportsTheExponential() throws {
+    let inputs = Synthetic.inputs(rows: 100, columns: 2, seed: 3)
+    let fitted = try fit(IndicatorRows(inputs), (0..<100).map { Double($0 % 5) }, ["loss": .text("poisson")])
+    var builder = GraphBuilder(inputColumns: 2)
+    let head = try fitted.export(into: &builder, input: 0)
+    let graph = try builder.finish(head, classCount: 0)
+    #expect(graph.nodes.last?.operation is Exp)
+  }
+
+  @Test func targetsThatAreNoCountsAreRefused() throws {
+    let inputs = IndicatorRows(Synthetic.inputs(rows: 4, columns: 1, seed: 3))
+    func message(_ targets: [Double], weights: [Float] = []) -> String? {
+      #expect(throws: TrainingError.self) {
+        _ = try fit(inputs, targets, weights: weights, ["loss": .text("poisson")])
+      }?.message
+    }
+    #expect(message([0, 1, -2, 3]) == "model.loss: expected targets from 0 for poisson, found -2.0")
+    #expect(message([0, 0, 0, 0]) == "model.loss: expected a target above 0 for poisson, found only zeros")
+    #expect(
+      message([0, 1, 2, 0], weights: [1, 0, 0, 1])
+        == "model.loss: expected a target above 0 for poisson, found only zeros")
+  }
+
+  @Test(arguments: ["squared", "poisson", "quantile"])
+  func iterationsAreReportedAndCanBeStopped(loss: String) throws {
+    let inputs = IndicatorRows(Synthetic.inputs(rows: 100, columns: 3, seed: 3))
+    let targets = (0..<100).map { Double($0 % 7) }
+    var steps: [Int] = []
+    let model: [String: Document] = [
+      "loss": .text(loss), "penalty": .number(0.01), "l1_ratio": .number(1), "quantile": .number(0.3),
+    ]
+    _ = try fit(inputs, targets, model) { steps.append($0.epoch) }
+    #expect(steps.count > 1 && steps == Array(1...steps.count))
+    let error = #expect(throws: TrainingError.self) {
+      _ = try fit(inputs, targets, model) { (_) throws(TrainingError) in throw .stopped }
+    }
+    #expect(error == .stopped)
   }
 }
 

@@ -56,10 +56,11 @@ import Testing
       network.initialise(&random)
       for index in 0..<24 { network.input[index] = Float(random.normal()) }
       let targets = (0..<8).map { Double($0 % 3) }
+      let weights = (0..<8).map { Float($0 % 4) / 2 }
       var none: RandomSource?
       func loss() -> Double {
         network.forward(rows: 8, random: &none)
-        return network.loss(targets: targets, rows: 8).sum / 8
+        return network.loss(targets: targets, weights: weights, rows: 8).sum / 8
       }
       _ = loss()
       network.backward(rows: 8, dropout: 0)
@@ -75,6 +76,25 @@ import Testing
         #expect(abs((ahead - behind) / 2e-2 - Double(gradient[index])) < 2e-2)
       }
     }
+  }
+
+  @Test func rowsWithoutWeightTeachNothing() throws {
+    // Half of the rows have the wrong class, and no weight.
+    var train = circle(rows: 400, seed: 1)
+    train.weights = (0..<400).map { Float($0 % 2) * 3 }
+    for row in stride(from: 0, to: 400, by: 2) { train.targets[row] = 1 - train.targets[row] }
+    var best = 0.0
+    _ = try family.fit(
+      context(
+        train: train, validation: circle(rows: 200, seed: 2), training: ["learning_rate": .number(0.03)],
+        progress: { best = max(best, $0.validationMetric ?? 0) }))
+    #expect(best > 0.9)
+    let samples = Samples(
+      inputs: Synthetic.inputs(rows: 300, columns: 2, seed: 4),
+      targets: (0..<300).map { $0 % 2 == 0 ? -1e6 : Double($0) }, weights: (0..<300).map { Float($0 % 2) })
+    let fitted = try family.fit(
+      context(task: .regression, train: samples, validation: samples, training: ["epochs": .integer(1)]))
+    #expect(try #require((fitted as? FittedMLP)?.layers.last?.bias[0]) > 0)
   }
 
   @Test func aNumberIsLearnedInItsOwnUnits() throws {

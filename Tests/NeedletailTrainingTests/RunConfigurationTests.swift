@@ -1,4 +1,5 @@
 import NeedletailCore
+import NeedletailTestSupport
 import Testing
 
 @testable import NeedletailTraining
@@ -104,6 +105,50 @@ import Testing
   func refuses(addition: String, message: String) {
     let error = #expect(throws: TrainingError.self) { try load(Self.minimal + "\n" + addition) }
     #expect(error?.message == message)
+  }
+
+  @Test func weightsOfClassesAreAWordOrANumberForEachClass() throws {
+    func run(_ value: String) throws -> Document {
+      let run = try load(Self.minimal + "\ntraining:\n  class_weights: \(value)\n")
+      #expect(try load(run.document.yaml).document == run.document)
+      return run.document["training"]["class_weights"]
+    }
+    #expect(try run("balanced") == .text("balanced"))
+    #expect(try run("{ no: 1, \"yes\": 2.5 }") == .section([.init("no", .number(1)), .init("yes", .number(2.5))]))
+    let set = try load(Self.minimal, sets: ["training.class_weights.yes=3"])
+    #expect(set.document["training"]["class_weights"]["yes"] == .number(3))
+    func message(_ value: String) -> String? { #expect(throws: TrainingError.self) { try run(value) }?.message }
+    #expect(
+      message("balanecd")
+        == "run.yaml:8: training.class_weights: expected none | balanced, found \"balanecd\", did you mean \"balanced\"?"
+    )
+    #expect(
+      message("{ no: 0 }")
+        == "run.yaml:8: training.class_weights.no: expected a number from 0.001 to 10000, found \"0\"")
+  }
+
+  @Test func weightsOfClassesThatAreNoneAreRefused() throws {
+    let directory = try TemporaryDirectory()
+    try directory.write("a,y\n1,no\n2,yes\n3,no\n4,yes\n", to: "data.csv")
+    func message(_ target: String, _ weights: String) -> String? {
+      #expect(throws: TrainingError.self) {
+        let run = try RunConfiguration(
+          yaml: """
+            data: { files: data.csv }
+            target: { column: \(target) }
+            model: { family: mlp }
+            training:
+              class_weights: \(weights)
+            """, file: "run.yaml", directory: directory.path)
+        _ = try PreparedData(run)
+      }?.message
+    }
+    #expect(
+      message("y", "{ yse: 2 }")
+        == "run.yaml:5: training.class_weights: expected a class, found \"yse\", did you mean \"yes\"?")
+    #expect(
+      message("a, task: regression", "balanced")
+        == "run.yaml:5: training.class_weights: expected none for a target of numbers, found some")
   }
 
   @Test(arguments: [

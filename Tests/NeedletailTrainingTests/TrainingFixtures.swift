@@ -60,11 +60,11 @@ enum Synthetic {
   }
 }
 
-extension FitContext<Matrix> {
+extension FitContext where Input: TestInput {
   /// The family's defaults with some settings of one's own.
   init(
-    _ family: some ModelFamily<Matrix>, task: ModelGraph.Task, classCount: Int = 0, train: Samples<Matrix>,
-    validation: Samples<Matrix>? = nil, model: [String: Document] = [:], training: [String: Document] = [:],
+    _ family: some ModelFamily<Input>, task: ModelGraph.Task, classCount: Int = 0, train: Samples<Input>,
+    validation: Samples<Input>? = nil, model: [String: Document] = [:], training: [String: Document] = [:],
     seed: UInt64 = 1,
     progress: @escaping (EpochReport) -> Void = { _ in }
   ) {
@@ -73,8 +73,22 @@ extension FitContext<Matrix> {
     }
     self.init(
       task: task, classCount: classCount, train: train,
-      validation: validation ?? Samples(inputs: Matrix(rows: 0, columns: train.inputs.columns), targets: []),
+      validation: validation ?? Samples(inputs: .empty(columns: train.inputs.columns), targets: []),
       model: merged(family.modelSettings, model), training: merged(family.trainingSettings, training), seed: seed,
       progress: progress)
   }
+}
+
+/// A form of rows that tests make by hand.
+protocol TestInput: TrainingInput {
+  var columns: Int { get }
+  static func empty(columns: Int) -> Self
+}
+
+extension Matrix: TestInput {
+  static func empty(columns: Int) -> Matrix { Matrix(rows: 0, columns: columns) }
+}
+
+extension IndicatorRows: TestInput {
+  static func empty(columns: Int) -> IndicatorRows { IndicatorRows(Matrix(rows: 0, columns: columns)) }
 }

@@ -12,6 +12,8 @@ public struct Setting: Sendable {
     case flag
     case text
     case choice([String])
+    /// One of the words, or a section of numbers whose keys the data decides.
+    case wordOrNumbers([String], ClosedRange<Double>)
     /// A list whose elements are scalars of this kind, or lists of scalars.
     case list(Kind)
     /// Keys of their own.
@@ -56,6 +58,8 @@ extension Setting.Kind {
     case .flag: "true or false"
     case .text: "text"
     case .choice(let words): words.joined(separator: " | ")
+    case .wordOrNumbers(let words, let range):
+      words.joined(separator: " | ") + " | keys with \(Self.number(range).expectation) each"
     case .list(let element): "a list, each \(element.expectation)"
     case .section, .sectionPerColumn: "a section of keys"
     }
@@ -112,6 +116,15 @@ struct SettingsCheck {
           .init(column.word, try merge(column.value, under: settings, path: inner, place: column.key.place)))
       }
       return .section(entries)
+    case .wordOrNumbers(let words, let range):
+      guard let node, !node.isNull else { return setting.fallback }
+      guard case .mapping = node.content else { return try scalar(node, .choice(words)) }
+      var entries: [Document.Entry] = []
+      for entry in try node.entries() {
+        places[entry.value.path] = entry.key.place
+        entries.append(.init(entry.word, try scalar(entry.value, .number(range))))
+      }
+      return .section(entries)
     case .list(let element):
       guard let node, !node.isNull else { return setting.fallback }
       // A single value may stand for a list of one: `files: wine.csv`.
@@ -144,7 +157,7 @@ struct SettingsCheck {
       throw node.wrong(expected: kind.expectation, hint: Suggestion.clause(for: text, among: words))
     case .text:
       return .text(text)
-    case .list, .section, .sectionPerColumn:
+    case .wordOrNumbers, .list, .section, .sectionPerColumn:
       break
     }
     throw node.wrong(expected: kind.expectation)

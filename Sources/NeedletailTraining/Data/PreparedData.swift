@@ -128,6 +128,7 @@ struct PreparedData {
         configuration.location(of: "target.weight"),
         "target.weight: expected a family that takes weights, such as \(others), found \(family.name)")
     }
+    try RowWeights.check(configuration, labels: labels)
     if task == .classification, labels.count < 2 {
       throw TrainingError(
         .data,

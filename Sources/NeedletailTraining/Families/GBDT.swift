@@ -62,9 +62,7 @@ struct GBDT: ModelFamily {
       "Categories with fewer rows in a node go right, and it is added to a category's hessians where they are ordered."),
     Setting("category_l2", .number(0...1e9), .number(10), "Added to l2 for splits by categories."),
     Setting("categories_max", .integer(1...254), .integer(32), "Categories on the smaller side of a split."),
-    Setting(
-      "class_weights", .choice(["none", "balanced"]), .text("none"),
-      "With balanced, each class counts as much as any other, however few its rows."),
+    RowWeights.setting,
     Setting("threads", .integer(0...64), .integer(0), "Threads that learn; 0: one for each processor."),
   ]
 
@@ -121,7 +119,7 @@ struct GBDT: ModelFamily {
           + "model.bins")
     }
     var boosting = Boosting(
-      context, settings, loss: loss, columns: columns, classWeights: TreeLimits.classWeights(context),
+      context, settings, loss: loss, columns: columns, classWeights: RowWeights.ofClasses(context),
       directions: directions)
     return FittedTrees(
       try boosting.run(), columns: columns, inputs: context.train.inputs, task: context.task,

@@ -75,7 +75,7 @@ struct GroupedProblem {
   private let problem: CentredProblem
   private let inputs: IndicatorRows
   private let levels: Int
-  /// Rows of each level.
+  /// Weight of each level's rows: their number where all count alike.
   private let counts: [Double]
   /// Means of each level's rows, levels × columns, and of their centred targets.
   private let means: [Double]
@@ -87,18 +87,18 @@ struct GroupedProblem {
     self.problem = problem
     self.inputs = inputs
     levels = inputs.indicators.count
-    interceptScale = 1 / Double(inputs.rowCount).squareRoot()
+    interceptScale = 1 / problem.total.squareRoot()
     let columns = problem.columns
     var counts = [Double](repeating: 0, count: levels)
     var means = [Double](repeating: 0, count: levels * columns)
     var targetMeans = counts
     var equation = [Double](repeating: 0, count: columns)
     for (row, level) in inputs.levels.enumerated() where level >= 0 {
-      let level = Int(level)
+      let (level, weight) = (Int(level), problem.weights[row])
       problem.write(row: row, to: &equation)
-      counts[level] += 1
-      for column in 0..<columns { means[level * columns + column] += equation[column] }
-      targetMeans[level] += problem.targets[row] - problem.targetMean
+      counts[level] += weight
+      for column in 0..<columns { means[level * columns + column] += weight * equation[column] }
+      targetMeans[level] += weight * (problem.targets[row] - problem.targetMean)
     }
     for level in 0..<levels where counts[level] > 0 {
       for column in 0..<columns { means[level * columns + column] /= counts[level] }
@@ -140,15 +140,15 @@ struct GroupedProblem {
   private func addRows(to rest: inout LeastSquares) {
     let columns = problem.columns
     var equation = [Double](repeating: 0, count: columns)
-    for (row, level) in inputs.levels.enumerated() {
+    for (row, level) in inputs.levels.enumerated() where problem.weights[row] > 0 {
       problem.write(row: row, to: &equation)
-      let target = problem.targets[row] - problem.targetMean
-      guard level >= 0 else {
-        rest.add(equation + [interceptScale], equals: target)
-        continue
+      let root = problem.weights[row].squareRoot()
+      var target = problem.targets[row] - problem.targetMean
+      if level >= 0 {
+        for column in 0..<columns { equation[column] -= means[Int(level) * columns + column] }
+        target -= targetMeans[Int(level)]
       }
-      for column in 0..<columns { equation[column] -= means[Int(level) * columns + column] }
-      rest.add(equation + [0], equals: target - targetMeans[Int(level)])
+      rest.add(equation.map { $0 * root } + [level >= 0 ? 0 : interceptScale * root], equals: target * root)
     }
     guard problem.l2 > 0 else { return }
     // A penalised effect does not take up all of its level's mean: what it leaves is one more equation.
@@ -171,9 +171,8 @@ struct GroupedProblem {
   private func shorten(
     _ effects: inout [Double], _ others: inout [Double], _ freedom: [[Double]]
   ) throws(TrainingError) {
-    let rows = Double(inputs.rowCount)
     let norms = counts.map { count in
-      let norm = (count * (1 - count / rows)).squareRoot()
+      let norm = max(count * (1 - count / problem.total), 0).squareRoot()
       return norm > 0 ? norm : 1
     }
     let zeros = [Double](repeating: 0, count: levels)

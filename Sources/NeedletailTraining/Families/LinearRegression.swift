@@ -1,49 +1,130 @@
-internal import COpenBLAS
 internal import NeedletailCore
 internal import NeedletailEngine
 
-/// Ordinary least squares, or ridge regression. Both are solved exactly; nothing is iterated.
+/// Linear models of a mean, a count or a quantile.
+///
+/// Least squares and ridge regression are solved exactly. Elastic net, Poisson and quantile regression are iterated to
+/// the last digits.
 struct LinearRegression: ModelFamily {
+  enum Loss: Equatable, Sendable {
+    case squared
+    case poisson
+    case quantile(Double)
+  }
+
   let name = "linear_regression"
-  let summary = "least squares, solved exactly, optionally with an L2 penalty."
+  let summary = "linear model of a mean, a count or a quantile, with L1 and L2 penalties."
   let tasks: Set<ModelGraph.Task> = [.regression]
+  let usesWeights = true
   let modelSettings = [
     Setting(
+      "loss", .choice(["squared", "poisson", "quantile"]), .text("squared"),
+      "squared: the mean; poisson: the mean of counts, as e to the power of a sum; quantile: see the next key."),
+    Setting(
+      "quantile", .number(0.001...0.999), .number(0.5), "With loss: quantile, the share of rows below the answer."),
+    Setting(
+      "penalty", .number(0...1e12), .number(0),
+      "Penalty beside the mean loss, as alpha of scikit-learn's ElasticNet, PoissonRegressor and QuantileRegressor; the "
+        + "intercept is free."),
+    Setting(
+      "l1_ratio", .number(0...1), .number(0.5),
+      "Share of that penalty that is on magnitudes, which makes weights 0; the rest is on half the squares."),
+    Setting(
       "l2", .number(0...1e12), .number(0),
-      "Penalty on the squared weights, as alpha of scikit-learn's Ridge; the intercept is free.")
+      "Penalty on the squared weights, as alpha of scikit-learn's Ridge: penalty with l1_ratio: 0, times the rows."),
+  ]
+  let trainingSettings = [
+    Setting("iterations_max", .integer(1...1_000_000), .integer(10_000), "Iterations at most, where there are any."),
+    Setting("tolerance", .number(1e-14...1), .number(1e-8), "Iterations stop when the gradient is below."),
   ]
 
   func searchSettings(_ table: SearchTable) -> [SearchSetting] {
-    [.logarithmic("model.l2", 1e-4...1e5, first: 1e-2)]
+    [
+      .logarithmic("model.penalty", 1e-7...10, first: 1e-5),
+      .choice("model.l1_ratio", [.number(0), .number(0.5), .number(1)]),
+    ]
+  }
+
+  func tunedSettings(_ table: SearchTable) -> [(path: String, value: Document)] {
+    // Figures of held-out rows no longer change.
+    [("training.tolerance", .number(1e-6))]
   }
 
   func fit(_ context: FitContext<IndicatorRows>) throws(TrainingError) -> any FittedModel {
+    let loss = try loss(context)
+    let shares = try RowWeights.shares(context)
+    let total =
+      context.train.weights.isEmpty
+      ? Double(context.train.count) : context.train.weights.reduce(0) { $0 + Double($1) }
+    let penalty = context.model["penalty"].number ?? 0
+    let ratio = context.model["l1_ratio"].number ?? 0.5
+    let l1 = penalty * ratio
+    let l2 = penalty * (1 - ratio) + (context.model["l2"].number ?? 0) / total
+    guard loss != .squared || l1 > 0 else { return try solveExactly(context, l2: l2 * total) }
+    var regression = PenalisedRegression(
+      loss, context.train.inputs, context.train.targets, shares: shares, l1: l1, l2: l2)
+    regression.iterationsMax = context.training["iterations_max"].integer ?? regression.iterationsMax
+    regression.tolerance = context.training["tolerance"].number ?? regression.tolerance
+    let (solution, notes) = try regression.solve(IterationProgress(context.progress))
+    return try fitted(solution, isExponential: loss == .poisson, notes)
+  }
+
+  private func loss(_ context: FitContext<IndicatorRows>) throws(TrainingError) -> Loss {
+    switch context.model["loss"].text {
+    case "quantile": return .quantile(context.model["quantile"].number ?? 0.5)
+    case "poisson":
+      if let negative = context.train.targets.first(where: { $0 < 0 }) {
+        throw .fit("model.loss: expected targets from 0 for poisson, found \(negative)")
+      }
+      let weights = context.train.weights
+      guard
+        context.train.targets.indices.contains(where: { row in
+          context.train.targets[row] > 0 && (weights.isEmpty || weights[row] > 0)
+        })
+      else { throw .fit("model.loss: expected a target above 0 for poisson, found only zeros") }
+      return .poisson
+    default: return .squared
+    }
+  }
+
+  private func solveExactly(
+    _ context: FitContext<IndicatorRows>, l2: Double
+  ) throws(TrainingError) -> any FittedModel {
     let inputs = context.train.inputs
-    let problem = CentredProblem(inputs.others, context.train.targets, l2: context.model["l2"].number ?? 0)
+    let problem = CentredProblem(inputs.others, context.train.targets, weights: context.train.weights, l2: l2)
     let solution =
       inputs.indicators.isEmpty
       ? try problem.solve() : try GroupedProblem(problem, inputs).solve()
-    guard (solution.weights + [solution.intercept]).allSatisfy({ Float($0).isFinite }) else {
-      throw .fit("linear_regression: expected weights within ±3.4e38, found an overflow; standardise the features")
-    }
     var notes = ["solved exactly"]
     if solution.dependentColumns > 0 {
       notes.append(
         "\(solution.dependentColumns) of \(inputs.columns) columns depend on others: solution of least norm")
     }
-    return Fitted(weights: solution.weights, intercept: solution.intercept, notes: notes)
+    return try fitted(solution, isExponential: false, notes)
+  }
+
+  private func fitted(
+    _ solution: LinearSolution, isExponential: Bool, _ notes: [String]
+  ) throws(TrainingError) -> Fitted {
+    guard (solution.weights + [solution.intercept]).allSatisfy({ Float($0).isFinite }) else {
+      throw .fit("linear_regression: expected weights within ±3.4e38, found an overflow; standardise the features")
+    }
+    return Fitted(
+      weights: solution.weights, intercept: solution.intercept, isExponential: isExponential, notes: notes)
   }
 
   struct Fitted: FittedModel {
     let weights: [Double]
     let intercept: Double
+    /// True where the answer is e to the power of the sum.
+    let isExponential: Bool
     let notes: [String]
 
-    func export(into graph: inout GraphBuilder, input: Int) -> OutputHead {
+    func export(into graph: inout GraphBuilder, input: Int) throws(TrainingError) -> OutputHead {
       let weights = Matrix(rows: 1, columns: weights.count, elements: weights.map { Float($0) })
-      return .number(
-        graph.addDense(
-          name: "linear", from: input, weights: weights, bias: [Float(intercept)], activation: .identity))
+      let sum = graph.addDense(
+        name: "linear", from: input, weights: weights, bias: [Float(intercept)], activation: .identity)
+      return .number(isExponential ? try graph.add(Exp(), name: "exp", from: sum) : sum)
     }
   }
 }
@@ -63,6 +144,10 @@ struct LinearSolution {
 struct CentredProblem {
   let inputs: Matrix
   let targets: [Double]
+  /// Weights of the rows.
+  let weights: [Double]
+  /// Sum of the weights.
+  let total: Double
   let l2: Double
   let means: [Double]
   /// 1 for a column that never changes.
@@ -73,26 +158,31 @@ struct CentredProblem {
   /// for independent it would get a weight of millions against theirs.
   static let tolerance = Double(Float.ulpOfOne)
 
-  init(_ inputs: Matrix, _ targets: [Double], l2: Double) {
+  /// - Parameter weights: one a row; none: all count alike.
+  init(_ inputs: Matrix, _ targets: [Double], weights: [Float], l2: Double) {
     self.inputs = inputs
     self.targets = targets
     self.l2 = l2
-    let (columns, rows) = (inputs.columns, Double(inputs.rows))
+    let weights = weights.isEmpty ? [Double](repeating: 1, count: targets.count) : weights.map { Double($0) }
+    let total = weights.reduce(0, +)
+    let columns = inputs.columns
     var means = [Double](repeating: 0, count: columns)
     for row in 0..<inputs.rows {
-      for column in 0..<columns { means[column] += Double(inputs[row, column]) }
+      for column in 0..<columns { means[column] += weights[row] * Double(inputs[row, column]) }
     }
-    for column in 0..<columns { means[column] /= rows }
+    for column in 0..<columns { means[column] /= total }
     var norms = [Double](repeating: 0, count: columns)
     for row in 0..<inputs.rows {
       for column in 0..<columns {
         let difference = Double(inputs[row, column]) - means[column]
-        norms[column] += difference * difference
+        norms[column] += weights[row] * difference * difference
       }
     }
+    self.weights = weights
+    self.total = total
     self.means = means
     self.norms = norms.map { $0 > 0 ? $0.squareRoot() : 1 }
-    targetMean = targets.reduce(0, +) / rows
+    targetMean = zip(targets, weights).reduce(0) { $0 + $1.0 * $1.1 } / total
   }
 
   var columns: Int { inputs.columns }
@@ -115,9 +205,11 @@ struct CentredProblem {
   func solve() throws(TrainingError) -> LinearSolution {
     var problem = try LeastSquares(columns: columns)
     var equation = [Double](repeating: 0, count: columns)
-    for row in 0..<inputs.rows {
+    for row in 0..<inputs.rows where weights[row] > 0 {
       write(row: row, to: &equation)
-      problem.add(equation, equals: targets[row] - targetMean)
+      let root = weights[row].squareRoot()
+      if root != 1 { for column in equation.indices { equation[column] *= root } }
+      problem.add(equation, equals: (targets[row] - targetMean) * root)
     }
     addPenalties(to: &problem, width: columns)
     let (scaled, rank) = try problem.solve(tolerance: Self.tolerance)
@@ -125,184 +217,5 @@ struct CentredProblem {
     return LinearSolution(
       weights: weights, intercept: targetMean - zip(weights, means).reduce(0) { $0 + $1.0 * $1.1 },
       dependentColumns: columns - rank)
-  }
-}
-
-/// Linear least squares by orthogonal factorisation in Double, through the LAPACK inside OpenBLAS.
-///
-/// Equations come one by one. Blocks of them are folded into one triangle as they come (`dtplqt`; the method is
-/// TSQR: Demmel et al., 2012), so that memory grows with the square of the columns and not with the rows. The
-/// triangle is then solved by `dgelsd`, the routine behind `numpy.linalg.lstsq` and scikit-learn's
-/// `LinearRegression`. Nothing is squared, so nearly dependent columns keep their digits. A rank-deficient problem,
-/// as every one-hot encoding beside an intercept is, gets the solution of least norm.
-struct LeastSquares {
-  /// Number of unknowns.
-  let columns: Int
-  /// Number of equations added so far.
-  private(set) var rows = 0
-  /// Columns of a row with its right-hand side behind it.
-  private let width: Int
-  /// Triangle of [X | y], `width²` elements: upper and row-major, which is LAPACK's lower and column-major.
-  private var triangle: [Double]
-  /// Equations that wait to be folded into the triangle, row-major.
-  private var block: [Double] = []
-  private var reflectors: [Double]
-  private var work: [Double]
-
-  /// Equations folded in at once: enough for matrix products, and 32 MB at the most columns allowed.
-  private static let blockRowsMax = 512
-  /// Reflections applied together, as LAPACK's own default for orthogonal factorisations.
-  private static let reflectorsMax = 32
-
-  /// - Parameter columns: number of unknowns, from 1.
-  /// - Throws: `TrainingError` of kind `fit` beyond ``Limits/leastSquaresColumnsMax``.
-  init(columns: Int) throws(TrainingError) {
-    precondition(columns > 0, "a least squares problem needs an unknown")
-    guard columns <= Limits.leastSquaresColumnsMax else {
-      throw .fit(
-        "least squares: expected at most \(Figures.count(Limits.leastSquaresColumnsMax)) columns after one-hot "
-          + "encoding, found \(Figures.count(columns)); drop the columns with the most categories (data.drop)")
-    }
-    self.columns = columns
-    width = columns + 1
-    triangle = [Double](repeating: 0, count: width * width)
-    reflectors = [Double](repeating: 0, count: Self.reflectorsMax * width)
-    work = reflectors
-    block.reserveCapacity(Self.blockRowsMax * width)
-  }
-
-  /// Adds one equation: coefficients · x = value.
-  ///
-  /// - Parameters:
-  ///   - coefficients: one finite number a column.
-  ///   - value: the finite right-hand side.
-  mutating func add(_ coefficients: some Collection<Double>, equals value: Double) {
-    precondition(coefficients.count == columns)
-    block.append(contentsOf: coefficients)
-    block.append(value)
-    rows += 1
-    if block.count == Self.blockRowsMax * width { foldBlock() }
-  }
-
-  /// Triangle of the equations so far and of those in the block.
-  private mutating func foldBlock() {
-    guard !block.isEmpty else { return }
-    // LAPACK reads the row-major block as its transpose, so that its LQ is the QR of what is meant.
-    var order = blasint(width)
-    var count = blasint(block.count / width)
-    var trapezoid: blasint = 0
-    var reflectorCount = blasint(min(Self.reflectorsMax, width))
-    var info: blasint = 0
-    var (orderOfTriangle, orderOfBlock, orderOfReflectors) = (order, order, reflectorCount)
-    dtplqt_(
-      &order, &count, &trapezoid, &reflectorCount, &triangle, &orderOfTriangle, &block, &orderOfBlock, &reflectors,
-      &orderOfReflectors, &work, &info)
-    precondition(info == 0, "dtplqt: argument \(-info) is wrong")
-    block.removeAll(keepingCapacity: true)
-  }
-
-  /// Triangle of the coefficients, column-major, and its right-hand side.
-  private mutating func system() -> (matrix: [Double], right: [Double]) {
-    foldBlock()
-    var matrix = [Double](repeating: 0, count: columns * columns)
-    var right = [Double](repeating: 0, count: columns)
-    for row in 0..<columns {
-      for column in row..<columns { matrix[column * columns + row] = triangle[row * width + column] }
-      right[row] = triangle[row * width + columns]
-    }
-    return (matrix, right)
-  }
-
-  /// Solves the equations added so far, and says which changes of the solution solve them as well.
-  ///
-  /// - Parameter tolerance: a column counts as dependent where what the others leave of it is no longer than this.
-  /// - Returns: a solution, not the one of least norm, and a basis of the vectors that may be added to it.
-  /// - Complexity: O(columns³).
-  mutating func solveWithFreedom(tolerance: Double) -> (solution: [Double], freedom: [[Double]]) {
-    var (matrix, right) = system()
-    var (order, one, info) = (blasint(columns), blasint(1), blasint(0))
-    var (orderOfMatrix, orderOfRight, reflectorCount) = (order, order, order)
-    var pivots = [blasint](repeating: 0, count: columns)
-    var scales = [Double](repeating: 0, count: columns)
-    var (work, workSize) = ([0.0], blasint(-1))
-    var columnCount = order
-    for _ in ["ask for the workspace", "factorise"] {
-      dgeqp3_(&order, &columnCount, &matrix, &orderOfMatrix, &pivots, &scales, &work, &workSize, &info)
-      precondition(info == 0, "dgeqp3: argument \(-info) is wrong")
-      if workSize == -1 {
-        workSize = blasint(work[0])
-        work = [Double](repeating: 0, count: Int(workSize))
-      }
-    }
-    (work, workSize) = ([0.0], -1)
-    for _ in ["ask for the workspace", "multiply"] {
-      dormqr_(
-        "L", "T", &order, &one, &reflectorCount, &matrix, &orderOfMatrix, &scales, &right, &orderOfRight, &work,
-        &workSize, &info)
-      precondition(info == 0, "dormqr: argument \(-info) is wrong")
-      if workSize == -1 {
-        workSize = blasint(work[0])
-        work = [Double](repeating: 0, count: Int(workSize))
-      }
-    }
-    let rank = (0..<columns).first { abs(matrix[$0 * columns + $0]) <= tolerance } ?? columns
-    // Behind the rank every column of R is a combination of those before it.
-    func combination(_ right: [Double]) -> [Double] {
-      var solution = Array(right[..<rank])
-      for row in stride(from: rank - 1, through: 0, by: -1) {
-        solution[row] /= matrix[row * columns + row]
-        for above in 0..<row { solution[above] -= matrix[row * columns + above] * solution[row] }
-      }
-      return solution
-    }
-    func placed(_ values: [Double]) -> [Double] {
-      var result = [Double](repeating: 0, count: columns)
-      for (position, value) in values.enumerated() { result[Int(pivots[position]) - 1] = value }
-      return result
-    }
-    let freedom = (rank..<columns).map { column in
-      let dependence = combination(Array(matrix[(column * columns)..<((column + 1) * columns)]))
-      var vector = placed(dependence.map { -$0 })
-      vector[Int(pivots[column]) - 1] = 1
-      return vector
-    }
-    return (placed(combination(right)), freedom)
-  }
-
-  /// Solves the equations added so far.
-  ///
-  /// - Parameter tolerance: singular values up to the largest times this count as zero. It is never less than
-  ///   ε · max(rows, columns), NumPy's rule; more says how exact the coefficients are.
-  /// - Returns: the solution of least norm, and how many columns are linearly independent.
-  /// - Throws: `TrainingError` of kind `fit` where the singular value decomposition does not converge, which
-  ///   numbers that are not finite cause.
-  /// - Complexity: O(columns³).
-  mutating func solve(tolerance: Double = 0) throws(TrainingError) -> (solution: [Double], rank: Int) {
-    var (matrix, right) = system()
-    var singularValues = right
-    var (order, orderOfMatrix, orderOfRight) = (blasint(columns), blasint(columns), blasint(columns))
-    var (unknowns, rightHandSides) = (order, blasint(1))
-    var threshold = max(tolerance, Double.ulpOfOne * Double(max(rows, columns)))
-    var rank: blasint = 0
-    var info: blasint = 0
-    var work = [0.0]
-    var integerWork: [blasint] = [0]
-    var workSize: blasint = -1
-    for _ in ["ask for the workspace", "solve"] {
-      dgelsd_(
-        &order, &unknowns, &rightHandSides, &matrix, &orderOfMatrix, &right, &orderOfRight, &singularValues, &threshold,
-        &rank, &work, &workSize, &integerWork, &info)
-      precondition(info >= 0, "dgelsd: argument \(-info) is wrong")
-      if workSize == -1 {
-        workSize = blasint(work[0])
-        work = [Double](repeating: 0, count: Int(workSize))
-        integerWork = [blasint](repeating: 0, count: Int(max(integerWork[0], 1)))
-      }
-    }
-    guard info == 0 else {
-      throw .fit(
-        "least squares: expected singular values that converge, found \(info) that do not; standardise the features")
-    }
-    return (right, Int(rank))
   }
 }

@@ -10,6 +10,7 @@ struct MLP: ModelFamily {
   let summary = "neural network of fully connected layers, for classes and numbers."
   let tasks: Set<ModelGraph.Task> = [.classification, .regression]
   let usesValidationRows = true
+  let usesWeights = true
   let usesCheckpoints = true
   let gainsFromInt8 = true
   let modelSettings = [
@@ -36,6 +37,7 @@ struct MLP: ModelFamily {
       "plateau_factor", .number(0.001...0.999), .number(0.5), "Factor by which it then lowers the learning rate."),
     Setting("momentum", .number(0...0.9999), .number(0.9), "Share of the last step that sgd repeats."),
     Setting("weight_decay", .number(0...100), .number(0.01), "Pulls weights (not biases) towards zero."),
+    RowWeights.setting,
     Setting("gradient_clip", .number(0...1e9), .number(5), "Largest norm of a step's gradient; 0: any."),
     Setting(
       "checkpoint_seconds", .integer(1...86_400), .integer(30), "Time between two saves of the state, for --resume."),
@@ -72,7 +74,8 @@ struct MLP: ModelFamily {
       throw .fit("training.schedule: expected validation rows for plateau, found none; set split.validation")
     }
     let isRegression = context.task == .regression
-    let scale = isRegression ? TargetScale(context.train.targets) : TargetScale(offset: 0, scale: 1)
+    let shares = try RowWeights.shares(context)
+    let scale = isRegression ? TargetScale(context.train.targets, shares: shares) : TargetScale(offset: 0, scale: 1)
     let hidden = context.model["hidden"].elements.compactMap(\.integer)
     let sizes = [context.train.inputs.columns] + hidden + [isRegression ? 1 : context.classCount]
     let activation = Self.activation(context.model["activation"].text)
@@ -110,9 +113,10 @@ struct TargetScale {
     self.scale = scale
   }
 
-  init(_ targets: [Double]) {
-    let mean = targets.reduce(0, +) / Double(targets.count)
-    let variance = targets.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(targets.count)
+  /// - Parameter shares: weights of the targets, adding up to 1.
+  init(_ targets: [Double], shares: [Double]) {
+    let mean = zip(targets, shares).reduce(0) { $0 + $1.0 * $1.1 }
+    let variance = zip(targets, shares).reduce(0) { $0 + $1.1 * ($1.0 - mean) * ($1.0 - mean) }
     self.init(offset: mean, scale: variance > 0 ? variance.squareRoot() : 1)
   }
 }

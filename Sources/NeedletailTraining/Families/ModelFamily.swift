@@ -100,6 +100,8 @@ public struct FitContext<Input: TrainingInput> {
   public var task: ModelGraph.Task
   /// Number of classes; 0 for regression.
   public var classCount: Int
+  /// Names of the classes, in the order of their indices; empty where nobody names them.
+  public var labels: [String]
   public var train: Samples<Input>
   /// Rows to steer by; empty unless the family uses them, and perhaps even then.
   public var validation: Samples<Input>
@@ -115,12 +117,14 @@ public struct FitContext<Input: TrainingInput> {
   public var checkpoints: Checkpoints?
 
   public init(
-    task: ModelGraph.Task, classCount: Int, train: Samples<Input>, validation: Samples<Input>, model: Document,
+    task: ModelGraph.Task, classCount: Int, labels: [String] = [], train: Samples<Input>, validation: Samples<Input>,
+    model: Document,
     training: Document, seed: UInt64, checkpoints: Checkpoints? = nil,
     progress: @escaping (EpochReport) throws(TrainingError) -> Void = { _ in }
   ) {
     self.task = task
     self.classCount = classCount
+    self.labels = labels
     self.train = train
     self.validation = validation
     self.model = model

@@ -120,22 +120,27 @@ final class Network {
   }
 
   /// Loss of the rows just run: cross-entropy of softmax for classes, squared error for a number. The derivative of
-  /// its mean by the outputs is kept for ``backward(rows:dropout:)``.
+  /// the sum divided by the rows, by the outputs, is kept for ``backward(rows:dropout:)``.
   ///
-  /// - Parameter targets: class indices, or numbers; one a row.
+  /// - Parameters:
+  ///   - targets: class indices, or numbers; one a row.
+  ///   - weights: one a row, by which it counts in the loss.
   /// - Returns: the sum over the rows, and how many classes were right.
-  func loss(targets: UnsafePointer<Double>, rows: Int) -> (sum: Double, correct: Int) {
+  func loss(
+    targets: UnsafePointer<Double>, weights: UnsafePointer<Float>, rows: Int
+  ) -> (sum: Double, correct: Int) {
     let columns = outputColumns
     let delta = deltas[layers.count].start
-    let share = 1 / Float(rows)
     var sum = 0.0
     var correct = 0
     for row in 0..<rows {
       let z = output + row * columns
       let d = delta + row * columns
+      let weight = weights[row]
+      let share = weight / Float(rows)
       if isRegression {
         let error = Double(z[0]) - targets[row]
-        sum += error * error
+        sum += Double(weight) * error * error
         d[0] = Float(2 * error) * share
         continue
       }
@@ -149,7 +154,7 @@ final class Network {
       }
       for column in 0..<columns { d[column] *= share / total }
       d[truth] -= share
-      sum += Double(logf(total) + z[best] - z[truth])
+      sum += Double(weight * (logf(total) + z[best] - z[truth]))
       if best == truth { correct += 1 }
     }
     return (sum, correct)

@@ -34,9 +34,7 @@ struct RandomForest: ModelFamily {
       "category_smoothing", .number(0...1e9), .number(1),
       "Categories with fewer rows in a node go right, and it is added to a category's weight where they are ordered."),
     Setting("categories_max", .integer(1...254), .integer(254), "Categories on the smaller side of a split."),
-    Setting(
-      "class_weights", .choice(["none", "balanced"]), .text("none"),
-      "With balanced, each class counts as much as any other, however few its rows."),
+    RowWeights.setting,
     Setting("threads", .integer(0...64), .integer(0), "Threads that learn; 0: one for each processor."),
   ]
 
@@ -88,22 +86,14 @@ struct RandomForest: ModelFamily {
   }
 }
 
-/// What the families of trees share: bounds of rows, their weights, and threads.
+/// What the families of trees share: bounds of rows, and threads.
 enum TreeLimits {
   static func check(_ context: FitContext<FeatureColumns>) throws(TrainingError) {
     let (rowsMax, samples) = (Int(NT_BOOST_ROWS_MAX), context.train)
     guard samples.count <= rowsMax else {
       throw .fit("training rows: expected at most \(Figures.count(rowsMax)), found \(Figures.count(samples.count))")
     }
-    guard !samples.weights.isEmpty else { return }
-    var sums = [Double](repeating: 0, count: max(context.classCount, 1))
-    for (row, weight) in samples.weights.enumerated() {
-      sums[context.classCount > 0 ? Int(samples.targets[row]) : 0] += Double(weight)
-    }
-    guard sums.allSatisfy({ $0 > 0 }) else {
-      let place = context.classCount > 0 ? "in each class of the training rows" : "among the training rows"
-      throw .fit("target.weight: expected numbers above 0 \(place), found only zeros")
-    }
+    try RowWeights.check(context)
   }
 
   /// Threads that learn, all of which the process then has.
@@ -114,22 +104,6 @@ enum TreeLimits {
     let threads = wanted == 0 ? processors : wanted
     EnginePool.start(threads: max(threads, processors))
     return threads
-  }
-
-  /// Weights by which all classes count alike, the mean weight of a row being 1; none where the run asks for none.
-  static func classWeights(_ context: FitContext<FeatureColumns>) -> [Float] {
-    guard context.training["class_weights"].text == "balanced", context.classCount > 0 else { return [] }
-    var counts = [Int](repeating: 0, count: context.classCount)
-    for target in context.train.targets { counts[Int(target)] += 1 }
-    return counts.map { Float(Double(context.train.count) / Double(context.classCount * max($0, 1))) }
-  }
-
-  /// Weight of each row, that of its class included; none where all are 1.
-  static func weights(_ samples: Samples<FeatureColumns>, _ classWeights: [Float]) -> [Float] {
-    guard !classWeights.isEmpty else { return samples.weights }
-    return samples.targets.enumerated().map { row, target in
-      classWeights[Int(target)] * (samples.weights.isEmpty ? 1 : samples.weights[row])
-    }
   }
 }
 
@@ -154,7 +128,7 @@ private struct Forest {
     self.context = context
     self.rules = rules
     let count = context.train.count
-    weights = TreeLimits.weights(context.train, TreeLimits.classWeights(context))
+    weights = RowWeights.of(context.train, RowWeights.ofClasses(context))
     table = BinnedTable(context.train.inputs, bins: columns, sharesColumns: true, threads: rules.threads)
     grower = TreeGrower(table, rules)
     gradients = AlignedBuffer(count: count)

@@ -19,9 +19,26 @@ struct TrainingLoop {
   private var best: Best
   /// Reports of the epochs so far, which a checkpoint keeps.
   private var reports: [EpochReport] = []
-  private let trainTargets: [Double]
-  private let validationTargets: [Double]
+  private let train: Targets
+  private let validation: Targets
   private var batchTargets: [Double]
+  private var batchWeights: [Float]
+
+  /// Scaled targets and the weights of their rows.
+  private struct Targets {
+    let values: [Double]
+    let weights: [Float]
+    /// Sum of the weights.
+    let total: Double
+
+    /// - Parameter unit: weight of a row that counts as 1.
+    init(_ values: [Double], _ weights: [Float], unit: Double) {
+      self.values = values
+      self.weights =
+        weights.isEmpty ? [Float](repeating: 1, count: values.count) : weights.map { Float(Double($0) / unit) }
+      total = self.weights.reduce(0) { $0 + Double($1) }
+    }
+  }
 
   /// The epoch with the smallest validation loss so far.
   private struct Best {
@@ -49,9 +66,16 @@ struct TrainingLoop {
     shuffler = RandomSource(seed: context.seed, purpose: "batches")
     dropper = RandomSource(seed: context.seed, purpose: "dropout")
     best = Best(parameters: FloatBuffer(count: network.parameters.count))
-    trainTargets = context.train.targets.map { ($0 - scale.offset) / scale.scale }
-    validationTargets = context.validation.targets.map { ($0 - scale.offset) / scale.scale }
+    let classWeights = RowWeights.ofClasses(context)
+    let weights = RowWeights.of(context.train, classWeights)
+    // The mean weight of a training row is 1, so that a learning rate fits all weights.
+    let unit = weights.isEmpty ? 1 : weights.reduce(0) { $0 + Double($1) } / Double(weights.count)
+    train = Targets(context.train.targets.map { ($0 - scale.offset) / scale.scale }, weights, unit: unit)
+    validation = Targets(
+      context.validation.targets.map { ($0 - scale.offset) / scale.scale },
+      RowWeights.of(context.validation, classWeights), unit: unit)
     batchTargets = [Double](repeating: 0, count: max(batchRows, network.batchRowsMax))
+    batchWeights = [Float](repeating: 1, count: batchTargets.count)
   }
 
   /// Trains the network, which then holds the weights with the smallest validation loss.
@@ -123,9 +147,9 @@ struct TrainingLoop {
     while start < order.count {
       let rows = min(batchRows, order.count - start)
       batch += 1
-      gather(context.train.inputs, trainTargets, order[start..<(start + rows)])
+      gather(context.train.inputs, train, order[start..<(start + rows)])
       network.forward(rows: rows, dropout: dropout, random: &dropper)
-      let loss = network.loss(targets: batchTargets, rows: rows).sum
+      let loss = network.loss(targets: batchTargets, weights: batchWeights, rows: rows).sum
       guard loss.isFinite else { throw diverged("the loss", loss, epoch, batch: batch) }
       network.backward(rows: rows, dropout: dropout)
       try clipGradient(epoch, batch)
@@ -134,11 +158,11 @@ struct TrainingLoop {
       total += loss
       start += rows
     }
-    return total / Double(order.count)
+    return total / train.total
   }
 
   /// Copies rows into the network's batch.
-  private mutating func gather(_ inputs: Matrix, _ targets: [Double], _ rows: ArraySlice<Int>) {
+  private mutating func gather(_ inputs: Matrix, _ targets: Targets, _ rows: ArraySlice<Int>) {
     let columns = inputs.columns
     let destination = network.input
     inputs.elements.withUnsafeBufferPointer { source in
@@ -147,7 +171,10 @@ struct TrainingLoop {
         (destination + position * columns).update(from: base + row * columns, count: columns)
       }
     }
-    for (position, row) in rows.enumerated() { batchTargets[position] = targets[row] }
+    for (position, row) in rows.enumerated() {
+      batchTargets[position] = targets.values[row]
+      batchWeights[position] = targets.weights[row]
+    }
   }
 
   /// Scales the gradient down to the largest norm allowed.
@@ -164,8 +191,8 @@ struct TrainingLoop {
 
   /// Loss and accuracy (or R²) on the validation rows; nil without validation rows.
   private mutating func validate() -> (loss: Double, metric: Double)? {
-    let count = validationTargets.count
-    guard count > 0 else { return nil }
+    let count = validation.values.count
+    guard count > 0, validation.total > 0 else { return nil }
     var sum = 0.0
     var correct = 0
     var none: RandomSource?
@@ -173,17 +200,18 @@ struct TrainingLoop {
     let all = Array(0..<count)
     while start < count {
       let rows = min(network.batchRowsMax, count - start)
-      gather(context.validation.inputs, validationTargets, all[start..<(start + rows)])
+      gather(context.validation.inputs, validation, all[start..<(start + rows)])
       network.forward(rows: rows, random: &none)
-      let part = network.loss(targets: batchTargets, rows: rows)
+      let part = network.loss(targets: batchTargets, weights: batchWeights, rows: rows)
       sum += part.sum
       correct += part.correct
       start += rows
     }
-    let loss = sum / Double(count)
+    let loss = sum / validation.total
     guard network.isRegression else { return (loss, Double(correct) / Double(count)) }
-    let mean = validationTargets.reduce(0, +) / Double(count)
-    let spread = validationTargets.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(count)
+    let pairs = zip(validation.values, validation.weights)
+    let mean = pairs.reduce(0) { $0 + $1.0 * Double($1.1) } / validation.total
+    let spread = pairs.reduce(0) { $0 + Double($1.1) * ($1.0 - mean) * ($1.0 - mean) } / validation.total
     return (loss, spread > 0 ? 1 - loss / spread : 0)
   }
 

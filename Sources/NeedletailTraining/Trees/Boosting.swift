@@ -58,11 +58,11 @@ struct Boosting {
     let rowCount = context.train.count
     table = BinnedTable(
       context.train.inputs, bins: columns, directions: directions, sharesColumns: true, threads: threads)
-    let bias = loss.bias(context.train.targets, TreeLimits.weights(context.train, classWeights))
+    let bias = loss.bias(context.train.targets, RowWeights.of(context.train, classWeights))
     self.bias = bias
     func rows(_ samples: Samples<FeatureColumns>, table: BinnedTable? = nil) -> ScoredRows {
       ScoredRows(
-        targets: samples.targets, groups: samples.groups, loss, weights: TreeLimits.weights(samples, classWeights),
+        targets: samples.targets, groups: samples.groups, loss, weights: RowWeights.of(samples, classWeights),
         bias: bias, places: settings.places, table: table)
     }
     training = rows(context.train)

@@ -135,11 +135,11 @@ extension ModelFamily {
   func prepare(_ data: PreparedData) throws(TrainingError) -> FamilyFit {
     let train: Samples<Input> = try data.samples(data.split.train)
     let validation: Samples<Input> = try data.samples(usesValidationRows ? data.split.validation : [])
-    let (task, classCount) = (data.task, data.labels.count)
+    let (task, labels) = (data.task, data.labels)
     return { (configuration, checkpoints, progress) throws(TrainingError) in
       try self.fit(
         FitContext(
-          task: task, classCount: classCount, train: train, validation: validation,
+          task: task, classCount: labels.count, labels: labels, train: train, validation: validation,
           model: configuration.document["model"], training: configuration.document["training"],
           seed: configuration.seed, checkpoints: checkpoints, progress: progress))
     }
