@@ -277,7 +277,13 @@ let testedModules: [(name: String, extra: [Target.Dependency])] = [
       .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),
     ]
   ),
-  ("NeedletailTraining", ["CNeedletailTraining", "NeedletailBundle", "NeedletailCSV", "NeedletailEngine"]),
+  (
+    "NeedletailTraining",
+    [
+      "CNeedletailTraining", "NeedletailBundle", "NeedletailCSV", "NeedletailEngine", "NeedletailModels",
+      "NeedletailYAML",
+    ]
+  ),
 ]
 
 /// Modules whose tests are built: `NEEDLETAIL_TESTS` names some, separated by spaces, or `none`; without it, all.

@@ -7,6 +7,7 @@ public struct TrainingRun {
   public let configuration: RunConfiguration
   private let observer: RunObserver
   private let checkpointing: Checkpointing?
+  private let incumbent: Incumbent?
 
   /// Where and when a run saves the state of its training, for families that can.
   public struct Checkpointing {
@@ -24,13 +25,17 @@ public struct TrainingRun {
     }
   }
 
-  /// - Parameter checkpointing: nil saves nothing.
+  /// - Parameters:
+  ///   - checkpointing: nil saves nothing.
+  ///   - incumbent: version that the model will be compared with, which the data has to allow; nil: none.
   public init(
-    _ configuration: RunConfiguration, observer: RunObserver = RunObserver(), checkpointing: Checkpointing? = nil
+    _ configuration: RunConfiguration, observer: RunObserver = RunObserver(), checkpointing: Checkpointing? = nil,
+    incumbent: Incumbent? = nil
   ) {
     self.configuration = configuration
     self.observer = observer
     self.checkpointing = checkpointing
+    self.incumbent = incumbent
   }
 
   /// Trains. Nothing is written.
@@ -44,6 +49,7 @@ public struct TrainingRun {
     let data = try PreparedData(configuration)
     for warning in data.warnings { observer.warning(warning) }
     try EvaluationSettings(configuration.document).check(data, configuration)
+    try incumbent?.check(data)
     observer.stage(
       "fitting \(configuration.family.name) on \(Figures.count(data.split.train.count)) rows × \(data.preprocessing.columns) columns"
     )
@@ -224,6 +230,8 @@ public struct TrainingError: Error, Equatable, Sendable, CustomStringConvertible
     case output
     /// The user stopped it.
     case interrupted
+    /// The model is there, and is not good enough to be published.
+    case refused
   }
 
   public let kind: Kind

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Foundation
 import NeedletailBundle
 import NeedletailCore
 import NeedletailTraining
@@ -27,16 +28,104 @@ struct BundleOptions: ParsableArguments {
     if version == 0 { throw ValidationError("--version: expected a number from 1, found 0") }
   }
 
-  /// Reads the keys and finds the version, before anything that takes long.
-  func resolve(for model: ModelID) throws(TrainingError) -> (keys: [SigningKey], version: ModelVersion) {
-    (try Publishing.keys(key), try Publishing.version(version, of: model, store: publish))
+  /// Reads the keys and looks at the store, before anything that takes long.
+  func target(for model: ModelID) throws(TrainingError) -> PublishTarget {
+    try PublishTarget(model: model, store: publish, key: key, version: version)
+  }
+}
+
+/// Options of commands that publish only what is better than the version that serves.
+struct ConditionOptions: ParsableArguments {
+  @Option(
+    help: ArgumentHelp(
+      "Publishes only if this figure (accuracy, f1_macro, log_loss, auc, r2, rmse, mae …) is better than that of the version which serves, on the same rows; else exit status 3.",
+      valueName: "metric"))
+  var ifBetter: String?
+
+  @Option(help: ArgumentHelp("Least difference that counts as better.", valueName: "x"))
+  var minGain: Double?
+
+  func validate() throws {
+    if minGain != nil, ifBetter == nil {
+      throw ValidationError("--min-gain: expected --if-better with the figure, found none")
+    }
   }
 
-  /// Publishes a bundle if a store was named.
+  func condition() throws(TrainingError) -> PublishCondition? {
+    try ifBetter.map { (metric) throws(TrainingError) in try PublishCondition(metric: metric, gainMin: minGain ?? 0) }
+  }
+
+  /// The version that serves from the store; nil where nothing has to be better, or nothing serves.
+  func incumbent(of model: ModelID, store: String?) throws(TrainingError) -> Incumbent? {
+    guard let condition = try condition() else { return nil }
+    guard let store else {
+      throw TrainingError(.output, "--if-better: expected --publish with the store, found none")
+    }
+    return try Incumbent(of: model, store: store, condition)
+  }
+}
+
+/// What train and tune do with a model: files, record, publication, and a word to the user.
+struct Delivery {
+  let files: RunFiles
+  let recorder: RunRecorder
+  let target: PublishTarget
+  let incumbent: Incumbent?
+  let options: BundleOptions
+  let trained: TrainedModel
+  /// Figures of a bundle of so many bytes.
+  let metrics: (ModelVersion, Int) -> Document
+  let observer: RunObserver
+  /// Lines above the table of figures.
+  var heading = ""
+  /// Files to name beside the bundle.
+  var paths: [(label: String, path: String)] = []
+
+  /// Writes the run's files.
   ///
-  /// - Returns: its path there.
-  func publish(_ bytes: [UInt8], model: ModelID, version: ModelVersion) throws(TrainingError) -> String? {
-    guard let publish else { return nil }
-    return try Publishing.publish(bytes, model: model, version: version, store: publish)
+  /// - Returns: the bundle.
+  func write(_ version: ModelVersion) throws(TrainingError) -> [UInt8] {
+    let bundle = try trained.encode(version: version, signing: target.keys)
+    let metrics = metrics(version, bundle.count)
+    let wantsReport = trained.configuration.document["evaluation"]["report"].flag ?? true
+    let report = wantsReport ? try trained.report(metrics: metrics, observer: observer) : nil
+    try files.write(trained, bundle: bundle, metrics: metrics, report: report)
+    return bundle
+  }
+
+  /// Records the run, publishes its bundle, and tells the user.
+  ///
+  /// - Throws: `TrainingError` of kind `refused` where the model is not better than the one that serves.
+  func finish(_ bundle: [UInt8], version: ModelVersion) throws(TrainingError) {
+    recorder.finish(trained, files: files, version: version, bundleBytes: bundle.count)
+    let comparison = try incumbent.map { (incumbent) throws(TrainingError) in try incumbent.compare(with: trained) }
+    var (version, bytes) = (version, bundle.count)
+    var published: String?
+    if comparison?.isBetter ?? true {
+      (version, published) = try target.publish(bundle, version: version) { (version) throws(TrainingError) in
+        let bundle = try write(version)
+        bytes = bundle.count
+        return bundle
+      }
+    }
+    if target.store != nil { recorder.publish(version: version, path: published, comparison: comparison) }
+    let page = recorder.export()
+
+    var paths = [(label: "bundle", path: files.bundlePath + (target.keys.isEmpty ? " (unsigned)" : ""))] + self.paths
+    if let run = recorder.run { paths.append((label: "run", path: "\(run)")) }
+    if let page { paths.append((label: "MLflow", path: page)) }
+    if let comparison, comparison.isBetter { paths.append((label: "better", path: comparison.sentence)) }
+    if let published { paths.append((label: "published", path: published)) }
+    if options.json {
+      var document = metrics(version, bytes).adding("bundle", .text(files.bundlePath))
+      if let comparison { document = document.adding("comparison", comparison.document) }
+      if let published { document = document.adding("published", .text(published)) }
+      print(document.json, terminator: "")
+    } else if !options.quiet {
+      let table = ResultsTable(terminal: Terminal(descriptor: 1))
+      if !heading.isEmpty { print(heading) }
+      print(table.render(trained, version: version, bundleBytes: bytes, paths: paths), terminator: "")
+    }
+    try comparison?.check()
   }
 }

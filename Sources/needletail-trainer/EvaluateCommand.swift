@@ -45,6 +45,7 @@ struct EvaluateCommand: ParsableCommand {
   func run() throws { try perform(runTyped) }
 
   private func runTyped() throws(TrainingError) {
+    if let report { try OutputPath.checkFile(report) }
     let console = Console(isSilent: quiet || json)
     let document = try BundleEvaluation(
       bundle: bundle, data: data, delimiter: delimiter, target: target, subgroups: subgroups

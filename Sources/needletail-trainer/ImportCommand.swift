@@ -63,25 +63,31 @@ struct ImportCommand: ParsableCommand {
 
   private func runTyped() throws(TrainingError) {
     let settings = try settings()
-    let (keys, version) = try bundleOptions.resolve(for: settings.model)
+    let target = try bundleOptions.target(for: settings.model)
+    let path = output ?? "\(settings.model.name).ntb"
+    try OutputPath.checkFile(path)
     let observer = RunObserver(stage: { text in
       if bundleOptions.showsProgress { FileHandle.standardError.write(Data((text + "\n").utf8)) }
     })
     let imported = try ModelImport(path: file, settings: settings, observer: observer).run()
-    let bytes = try imported.encode(version: version, signing: keys)
-    let path = output ?? "\(settings.model.name).ntb"
-    do {
-      try AtomicFile.write(bytes, to: path, existing: .replaced)
-    } catch {
-      throw TrainingError(.output, "\(path): expected to write it, found: \(error)")
+    func write(_ version: ModelVersion) throws(TrainingError) -> [UInt8] {
+      let bytes = try imported.encode(version: version, signing: target.keys)
+      do {
+        try AtomicFile.write(bytes, to: path, existing: .replaced)
+      } catch {
+        throw TrainingError(.output, "\(path): expected to write it, found: \(error)")
+      }
+      return bytes
     }
-    let published = try bundleOptions.publish(bytes, model: settings.model, version: version)
+    let first = try target.version()
+    let bytes = try write(first)
+    let (version, published) = try target.publish(bytes, version: first, remake: write)
     if bundleOptions.json {
       var report = imported.report(version: version, bundleBytes: bytes.count).adding("bundle", .text(path))
       if let published { report = report.adding("published", .text(published)) }
       print(report.json, terminator: "")
     } else if !bundleOptions.quiet {
-      var paths = [(label: "bundle", path: path + (keys.isEmpty ? " (unsigned)" : ""))]
+      var paths = [(label: "bundle", path: path + (target.keys.isEmpty ? " (unsigned)" : ""))]
       if let published { paths.append((label: "published", path: published)) }
       let table = ResultsTable(terminal: Terminal(descriptor: 1))
       print(table.render(imported, version: version, bundleBytes: bytes.count, paths: paths), terminator: "")

@@ -50,10 +50,16 @@ extension ParsableCommand {
     do {
       try work()
     } catch {
-      guard error.kind == .interrupted else { throw UserError(error) }
-      FileHandle.standardError.write(Data((error.message + "\n").utf8))
+      let status: Int32
+      switch error.kind {
       // What a shell says of a program that Ctrl-C ended.
-      throw ExitCode(130)
+      case .interrupted: status = 130
+      // So that a scheduler tells a model that is no better from a fault.
+      case .refused: status = 3
+      case .configuration, .data, .fit, .output: throw UserError(error)
+      }
+      FileHandle.standardError.write(Data((error.message + "\n").utf8))
+      throw ExitCode(status)
     }
   }
 }
@@ -78,6 +84,7 @@ struct TrainCommand: ParsableCommand {
   var output: String?
 
   @OptionGroup var bundleOptions: BundleOptions
+  @OptionGroup var conditionOptions: ConditionOptions
 
   @Option(
     help: ArgumentHelp(
@@ -97,9 +104,9 @@ struct TrainCommand: ParsableCommand {
       print(bundleOptions.json ? document.json : document.yaml, terminator: "")
       return
     }
-    // A key or version that is wrong should show before an hour of training, not after.
-    let (keys, version) = try bundleOptions.resolve(for: configuration.model)
-
+    // What can be wrong with keys, store, version, output and record shows before an hour of training, not after.
+    let target = try bundleOptions.target(for: configuration.model)
+    let incumbent = try conditionOptions.incumbent(of: configuration.model, store: bundleOptions.publish)
     let files = RunFiles(directory: try directory(configuration))
     try files.prepare()
     let console = Console(isSilent: !bundleOptions.showsProgress)
@@ -118,21 +125,22 @@ struct TrainCommand: ParsableCommand {
       showEpoch(report)
     }
     let checkpoint = files.directory + "/" + Checkpoints.fileName
-    let trained: TrainedModel
+    let delivery: Delivery
     let bundle: [UInt8]
-    var metrics: Document
+    let version: ModelVersion
     do throws(TrainingError) {
-      trained = try TrainingRun(
+      let trained = try TrainingRun(
         configuration, observer: observer,
         checkpointing: .init(
-          path: checkpoint, isResuming: resume != nil, isStopping: { interruption.isAsked })
+          path: checkpoint, isResuming: resume != nil, isStopping: { interruption.isAsked }),
+        incumbent: incumbent
       ).run()
-      bundle = try trained.encode(version: version, signing: keys)
-      metrics = trained.metrics(version: version, bundleBytes: bundle.count)
-      let wantsReport = configuration.document["evaluation"]["report"].flag ?? true
-      let report = wantsReport ? try trained.report(metrics: metrics, observer: observer) : nil
+      delivery = Delivery(
+        files: files, recorder: recorder, target: target, incumbent: incumbent, options: bundleOptions,
+        trained: trained, metrics: { trained.metrics(version: $0, bundleBytes: $1) }, observer: observer)
+      version = try target.version()
+      bundle = try delivery.write(version)
       console.finish()
-      try files.write(trained, bundle: bundle, metrics: metrics, report: report)
     } catch {
       console.finish()
       recorder.finish(error.kind == .interrupted ? .interrupted : .failed, error.message)
@@ -140,21 +148,7 @@ struct TrainCommand: ParsableCommand {
       throw TrainingError(
         .interrupted, "\(error.message); to go on: needletail-trainer train \(file) --resume \(files.directory)")
     }
-    recorder.finish(trained, files: files, version: version, bundleBytes: bundle.count)
-
-    var paths = [(label: "bundle", path: files.bundlePath + (keys.isEmpty ? " (unsigned)" : ""))]
-    if let run = recorder.run { paths.append((label: "run", path: "\(run)")) }
-    if let page = recorder.export() { paths.append((label: "MLflow", path: page)) }
-    if let path = try bundleOptions.publish(bundle, model: configuration.model, version: version) {
-      paths.append((label: "published", path: path))
-      metrics = metrics.adding("published", .text(path))
-    }
-    if bundleOptions.json {
-      print(metrics.adding("bundle", .text(files.bundlePath)).json, terminator: "")
-    } else if !bundleOptions.quiet {
-      let table = ResultsTable(terminal: Terminal(descriptor: 1))
-      print(table.render(trained, version: version, bundleBytes: bundle.count, paths: paths), terminator: "")
-    }
+    try delivery.finish(bundle, version: version)
   }
 }
 
@@ -310,50 +304,6 @@ struct InitCommand: ParsableCommand {
       throw UserError("\(output): expected to write it, found: \(error)")
     }
     FileHandle.standardError.write(Data("wrote \(output); next: needletail-trainer train \(output)\n".utf8))
-  }
-}
-
-struct PublishCommand: ParsableCommand {
-  static let configuration = CommandConfiguration(
-    commandName: "publish",
-    abstract: "Puts a trained bundle into a store, under the next version unless told otherwise.",
-    discussion: "Signs it with the key given; an unsigned bundle is served only with --allow-unsigned.")
-
-  @Argument(help: ArgumentHelp("A bundle, such as the model.ntb of a run.", valueName: "model.ntb"))
-  var bundle: String
-
-  @Option(help: ArgumentHelp("The store's directory.", valueName: "dir"))
-  var store: String
-
-  @Option(help: ArgumentHelp("Signs the bundle; see: needletail bundle keygen.", valueName: "file"))
-  var key: String?
-
-  @Option(help: ArgumentHelp("The version; else the next free one.", valueName: "n"))
-  var version: UInt64?
-
-  @Flag(help: "Prints model, version and path as JSON.")
-  var json = false
-
-  func validate() throws {
-    if version == 0 { throw ValidationError("--version: expected a number from 1, found 0") }
-  }
-
-  func run() throws {
-    do {
-      let published = try Publishing.republish(path: bundle, store: store, key: key, version: version)
-      if json {
-        let document = Document.section([
-          .init("model", .text(published.model.name)),
-          .init("version", .integer(Int(clamping: published.version.number))),
-          .init("path", .text(published.path)),
-        ])
-        print(document.json, terminator: "")
-      } else {
-        print("published \(published.model) \(published.version): \(published.path)")
-      }
-    } catch {
-      throw UserError(error)
-    }
   }
 }
 

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import NeedletailBundle
 import NeedletailCore
 import NeedletailTraining
 import Synchronization
@@ -47,6 +48,7 @@ struct TuneCommand: ParsableCommand {
   var restart = false
 
   @OptionGroup var bundleOptions: BundleOptions
+  @OptionGroup var conditionOptions: ConditionOptions
 
   func validate() throws {
     if worker, study == nil {
@@ -77,7 +79,8 @@ struct TuneCommand: ParsableCommand {
   private func runTyped() throws(TrainingError) {
     let source = try RunFileText(path: file, sets: sets)
     let configuration = try RunConfiguration.load(path: file, sets: sets)
-    let (keys, version) = try bundleOptions.resolve(for: configuration.model)
+    let target = try bundleOptions.target(for: configuration.model)
+    let incumbent = try conditionOptions.incumbent(of: configuration.model, store: bundleOptions.publish)
     let files = RunFiles(directory: output ?? "\(configuration.model).out")
     if !worker { try files.prepare() }
     let study = self.study ?? files.directory + "/study.sqlite"
@@ -86,57 +89,52 @@ struct TuneCommand: ParsableCommand {
 
     SearchInterruption.watch()
     let console = TuningConsole(isSilent: !bundleOptions.showsProgress)
-    let tuning = try TuningRun(
-      source, place: .file(study), seconds: time.flatMap(Self.seconds), preset: preset, observer: console.observer,
-      isInterrupted: { SearchInterruption.isWanted })
-    for warning in tuning.warnings { console.line("warning: \(warning)") }
     if worker {
+      let tuning = try search(source, study, incumbent, console)
       try tuning.search()
       console.finish()
       console.line("\(tuning.trialsDone) trials done here")
       return
     }
     let recorder = try RunRecorder(configuration, files: files) { console.line("warning: \($0)") }
-    let tuned: TunedModel
+    let delivery: Delivery
     let bundle: [UInt8]
-    var metrics: Document
+    let version: ModelVersion
     do throws(TrainingError) {
+      let tuning = try search(source, study, incumbent, console)
       try tuning.search()
       console.finish()
       guard !tuning.leaderboard.isEmpty else {
         throw TrainingError(.interrupted, "interrupted before the first trial ended; --resume goes on")
       }
       SearchInterruption.endSecond()
-      tuned = try tuning.finish()
-      bundle = try tuned.model.encode(version: version, signing: keys)
-      metrics = tuned.metrics(version: version, bundleBytes: bundle.count)
-      let wantsReport = configuration.document["evaluation"]["report"].flag ?? true
-      let report =
-        wantsReport ? try tuned.model.report(metrics: metrics, observer: RunObserver(stage: console.stage)) : nil
-      try files.write(tuned.model, bundle: bundle, metrics: metrics, report: report)
+      let tuned = try tuning.finish()
+      delivery = Delivery(
+        files: files, recorder: recorder, target: target, incumbent: incumbent, options: bundleOptions,
+        trained: tuned.model, metrics: { tuned.metrics(version: $0, bundleBytes: $1) },
+        observer: RunObserver(stage: console.stage),
+        heading: ResultsTable(terminal: Terminal(descriptor: 1)).render(tuned.leaderboard),
+        paths: [(label: "settings", path: files.directory + "/best.yaml")])
+      version = try target.version()
+      bundle = try delivery.write(version)
       try files.write(tuned)
     } catch {
       console.finish()
       recorder.finish(error.kind == .interrupted ? .interrupted : .failed, error.message)
       throw error
     }
-    recorder.finish(tuned.model, files: files, version: version, bundleBytes: bundle.count)
+    try delivery.finish(bundle, version: version)
+  }
 
-    var paths = [(label: "bundle", path: files.bundlePath + (keys.isEmpty ? " (unsigned)" : ""))]
-    paths.append((label: "settings", path: files.directory + "/best.yaml"))
-    if let run = recorder.run { paths.append((label: "run", path: "\(run)")) }
-    if let page = recorder.export() { paths.append((label: "MLflow", path: page)) }
-    if let path = try bundleOptions.publish(bundle, model: configuration.model, version: version) {
-      paths.append((label: "published", path: path))
-      metrics = metrics.adding("published", .text(path))
-    }
-    if bundleOptions.json {
-      print(metrics.adding("bundle", .text(files.bundlePath)).json, terminator: "")
-    } else if !bundleOptions.quiet {
-      let table = ResultsTable(terminal: Terminal(descriptor: 1))
-      print(table.render(tuned.leaderboard), terminator: "\n")
-      print(table.render(tuned.model, version: version, bundleBytes: bundle.count, paths: paths), terminator: "")
-    }
+  /// Reads the data and opens the study.
+  private func search(
+    _ source: RunFileText, _ study: String, _ incumbent: Incumbent?, _ console: TuningConsole
+  ) throws(TrainingError) -> TuningRun {
+    let tuning = try TuningRun(
+      source, place: .file(study), seconds: time.flatMap(Self.seconds), preset: preset, incumbent: incumbent,
+      observer: console.observer, isInterrupted: { SearchInterruption.isWanted })
+    for warning in tuning.warnings { console.line("warning: \(warning)") }
+    return tuning
   }
 
   /// Keeps two searches from mixing by mistake.

@@ -323,8 +323,8 @@ extension FeatureTable {
 }
 
 extension ExpectedAnswers {
-  /// Reads `[VERSION=]FILE.csv` with columns `class`, `label` and `p_0 …`, or `prediction`; others are
-  /// ignored.
+  /// Reads `[VERSION=]FILE.csv` with columns `class`, `label` and `p_LABEL …` in the order of the classes, or
+  /// `prediction`; others are ignored.
   /// - Parameters:
   ///   - rows: number of rows that are sent.
   ///   - period: number of rows in the input's file, after which they repeat.
@@ -342,7 +342,7 @@ extension ExpectedAnswers {
     }
     func cells(_ column: Int) -> [String] { (0..<rows).map { table.rows[$0 % period][column].text } }
     let known = table.columns.enumerated().filter {
-      $0.element == "prediction" || ($0.element.hasPrefix("p_") && Int($0.element.dropFirst(2)) != nil)
+      $0.element == "prediction" || $0.element.hasPrefix("p_")
     }.map(\.offset)
     let columns = try known.map { try Self.numbers(cells($0), Float.init, path, table.columns[$0]) }
     let classes = try table.columns.firstIndex(of: "class").map {
@@ -350,7 +350,7 @@ extension ExpectedAnswers {
     }
     let labels = table.columns.firstIndex(of: "label").map(cells)
     guard !columns.isEmpty || classes != nil || labels != nil else {
-      throw Failure("--expect \(path): expected a column class, label, p_0 or prediction, found none")
+      throw Failure("--expect \(path): expected a column class, label, p_LABEL or prediction, found none")
     }
     self.init(
       version: version, rows: rows, numbers: (0..<rows).flatMap { row in columns.map { $0[row] } },

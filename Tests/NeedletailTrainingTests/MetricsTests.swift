@@ -92,6 +92,8 @@ import Testing
     var display = ProgressDisplay(terminal: .plain, start: at(0))
     #expect(display.show(report(1), now: at(10))?.hasPrefix("epoch   1/200  loss 0.5000  accuracy 0.9100") == true)
     #expect(display.show(report(2), now: at(1000)) == nil)
+    var fresh = ProgressDisplay(terminal: .plain, start: at(0))
+    #expect(fresh.show(report(1), now: at(0))?.contains("ETA") == false, "the first epoch says nothing of the others")
     let line = display.show(report(100), now: at(3000))
     #expect(line == "epoch 100/200  loss 0.5000  accuracy 0.9100  best 0.9200 at 7  ETA 3.0s\n")
     #expect(display.show(report(200), now: at(3001)) != nil)

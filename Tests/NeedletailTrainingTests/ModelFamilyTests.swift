@@ -130,7 +130,7 @@ private struct FixedHead: ModelFamily {
       return
     }
     #expect(answers.first?.answer == .numbers([0.5, 0.5]))
-    #expect(trained.predictionsCSV.hasPrefix("row,class,label,p_0,p_1,target\n"))
+    #expect(trained.predictionsCSV.hasPrefix("row,class,label,p_left,p_right,target\n"))
     #expect(trained.contents.drift?.prediction.categories.map(\.category).sorted() == ["left", "right"])
     _ = try trained.encode(version: .first, signing: [])
   }
@@ -201,7 +201,7 @@ private struct FixedHead: ModelFamily {
     #expect(trained.contents.definition.graph.outputs.map(\.name) == ["scores", "class", "label"])
     #expect(try #require(trained.contents.metrics["test.accuracy"]) > 0.95)
     #expect(trained.contents.metrics["test.log_loss"] == nil)
-    #expect(trained.predictionsCSV.hasPrefix("row,class,label,score_0,score_1,target\n"))
+    #expect(trained.predictionsCSV.hasPrefix("row,class,label,score_left,score_right,target\n"))
     _ = try trained.encode(version: .first, signing: [])
   }
 

@@ -93,4 +93,18 @@ import Testing
     #expect(decide(.fp32) { _ in 0 }.asked.isEmpty)
     #expect(decide(.int8, weightCount: 10, gains: false) { _ in 0 }.decision.int8Layers == [3, 4, 5])
   }
+
+  @Test func automaticTakesNoInt8ThatWasMeasuredSlower() {
+    func kept(_ precision: RunConfiguration.Precision, int8: Double, fp32: Double) -> QuantisationGate.Decision {
+      let gate = QuantisationGate(
+        settings: .init(precision: precision, lossPointsMax: 0.5, calibrationRows: 10), familyGains: true)
+      return gate.keep(
+        decide { _ in 0 }.decision, microsecondsPerRow: int8, fp32Microseconds: fp32)
+    }
+    let slower = kept(.automatic, int8: 3.2, fp32: 2.14)
+    #expect(slower.int8Layers.isEmpty && slower.measurement == nil)
+    #expect(slower.reason == "fp32: int8 takes 3.20 µs a row, and fp32 2.14 µs")
+    #expect(kept(.automatic, int8: 2.14, fp32: 2.14).int8Layers == [3, 4, 5])
+    #expect(kept(.int8, int8: 3.2, fp32: 2.14).int8Layers == [3, 4, 5], "int8 was asked for")
+  }
 }

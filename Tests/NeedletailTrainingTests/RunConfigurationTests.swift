@@ -1,3 +1,4 @@
+import Foundation
 import NeedletailCore
 import NeedletailTestSupport
 import Testing
@@ -27,9 +28,19 @@ import Testing
     #expect(run.document["training"]["epochs"] == .integer(7))
     #expect(run.document["training"]["optimiser"] == .text("adamw"))
     #expect(run.request.files[0].path == "/data/a.csv" && run.request.files[0].name == "a.csv")
-    #expect(run.model.name == "run")
+    #expect(run.model.name == "a")
     #expect(run.quantisation.lossPointsMax == 0.5)
     #expect(run.splitFractions == (0.7, 0.15, 0.15))
+  }
+
+  @Test(arguments: [
+    ("run.yaml", "[\"tables/2023 sales.csv.gz\"]", "2023-sales"), ("run.yaml", "[-]", "run"),
+    ("churn.yaml", "[a.csv]", "churn"),
+  ]) func aRunFileCalledRunNamesTheModelByItsTable(file: String, files: String, name: String) throws {
+    let yaml = Self.minimal.replacingOccurrences(of: "[a.csv]", with: files)
+    #expect(try RunConfiguration(yaml: yaml, file: file, directory: "/data").model.name == name)
+    let named = try RunConfiguration(yaml: yaml, file: file, directory: "/data", sets: ["publish.model=other"])
+    #expect(named.model.name == "other")
   }
 
   @Test func theMergedConfigurationReadsBackAsItself() throws {

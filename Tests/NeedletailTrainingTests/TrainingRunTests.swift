@@ -58,7 +58,11 @@ import Testing
 
   @Test func int8IsChosenOnlyWhereTheGateAllows() throws {
     let sets = ["model.hidden=[64, 64]", "training.epochs=10"]
-    let allowed = try train(Synthetic.classesRun, sets: sets)
+    let automatic = try train(Synthetic.classesRun, sets: sets)
+    let isSlower = automatic.quantisation.hasPrefix("fp32: int8 takes")
+    #expect(automatic.precision == (isSlower ? "fp32" : "int8"))
+    if !isSlower { #expect(automatic.microsecondsPerRow <= automatic.fp32.microsecondsPerRow) }
+    let allowed = try train(Synthetic.classesRun, sets: sets + ["quantisation.precision=int8"])
     #expect(allowed.precision == "int8")
     #expect(allowed.contents.lineage?.quantisation.hasPrefix("int8 in all 3 layers") == true)
     #expect(allowed.contents.metrics["fp32.test.accuracy"] != nil)
@@ -70,7 +74,7 @@ import Testing
   @Test func predictionsAreTheModelsOwnAnswersToTheBit() throws {
     let trained = try train(Synthetic.classesRun)
     let lines = trained.predictionsCSV.split(separator: "\n").map { $0.split(separator: ",").map(String.init) }
-    #expect(lines[0] == ["row", "class", "label", "p_0", "p_1", "target"])
+    #expect(lines[0] == ["row", "class", "label", "p_left", "p_right", "target"])
     let test = trained.testCSV.split(separator: "\n", omittingEmptySubsequences: false).dropLast()
     #expect(test[0] == "x,y,colour")
     #expect(test.count == lines.count)
@@ -87,6 +91,26 @@ import Testing
     let parts = Set(trained.splitCSV.split(separator: "\n").dropFirst().map { $0.split(separator: ",")[1] })
     #expect(parts == ["train", "validation", "test"])
     #expect(trained.splitCSV.split(separator: "\n").count == 301)
+  }
+
+  @Test func theLogLossIsThatOfThePredictionsFile() throws {
+    // Labels that contradict the rows, and a model that is sure of itself: some probabilities are far below 1e-7.
+    let rows = (0..<400).map { "\($0 % 2 == 0 ? -9 : 9),\(($0 % 2 == 0) != ($0 % 31 == 0) ? "a" : "b")\n" }
+    let csv = "x,kind\n" + rows.joined()
+    let yaml = """
+      data: { files: [data.csv] }
+      target: { column: kind }
+      model: { family: mlp, hidden: [32] }
+      training: { epochs: 60, learning_rate: 0.05, patience: 0 }
+      """
+    let trained = try train(yaml, csv: csv)
+    var lines = trained.predictionsCSV.split(separator: "\n").map { $0.split(separator: ",").map(String.init) }
+    let header = lines.removeFirst()
+    #expect(header == ["row", "class", "label", "p_a", "p_b", "target"])
+    let losses = try lines.map { -log(Double(try #require(Float($0[$0[5] == "a" ? 3 : 4])))) }
+    let expected = losses.reduce(0, +) / Double(losses.count)
+    let found = try #require(trained.contents.metrics["test.log_loss"])
+    #expect(abs(found - expected) < 1e-9 * max(1, expected))
   }
 
   @Test func aRegressionRunEndsInABundleToo() throws {

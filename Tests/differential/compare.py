@@ -74,7 +74,7 @@ class Run:
         return np.array([float(row[name]) for row in self.predictions])
 
     def probabilities(self) -> np.ndarray:
-        return np.stack([self.column(f"p_{i}") for i in range(len(self.metrics["labels"]))], axis=1)
+        return np.stack([self.column(f"p_{label}") for label in self.metrics["labels"]], axis=1)
 
 
 def relative(found: np.ndarray, expected: np.ndarray) -> float:

@@ -46,7 +46,7 @@ def classes(name, report, rows):
     labels = report["labels"]
     truth = np.array([labels.index(row["target"]) for row in rows])
     predicted = np.array([int(row["class"]) for row in rows])
-    p = np.array([[answer(row[f"p_{k}"]) for k in range(len(labels))] for row in rows])
+    p = np.array([[answer(row[f"p_{label}"]) for label in labels] for row in rows])
     expect(f"{name}: confusion matrix", report["confusion"], metrics.confusion_matrix(truth, predicted))
     each = metrics.precision_recall_fscore_support(truth, predicted)
     for key, values in zip(("precision", "recall", "f1", "support"), each, strict=True):

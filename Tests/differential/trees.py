@@ -187,7 +187,8 @@ class Run:
         if table.is_regression:
             self.answers = np.array([float(row["prediction"]) for row in answers])
         else:
-            self.answers = np.array([[float(row[f"p_{k}"]) for k in range(table.classes)] for row in answers])
+            names = [name for name in answers[0] if name.startswith("p_")]
+            self.answers = np.array([[float(row[name]) for name in names] for row in answers])
 
 
 def write(table: Table, path: Path) -> None:

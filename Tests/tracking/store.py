@@ -69,7 +69,7 @@ def train_and_look():
             "--quiet",
         )
     listed = runs()
-    expect([one["state"] for one in listed] == ["finished"] * 2, "two runs are listed as finished")
+    expect([one["state"] for one in listed] == ["trained"] * 2, "two runs are listed as trained")
     metrics = json.loads((work / "wine/metrics.json").read_text())
     expect(listed[1]["metrics"]["test.accuracy"] == metrics["test"]["accuracy"], "its accuracy is that of metrics.json")
     shown = json.loads(run("runs", "show", "2", "--json").stdout)
@@ -179,7 +179,7 @@ def many_at_once():
     codes = [process.wait() for process in processes]
     new = runs()[known:]
     expect(codes == [0] * 6 and len(new) == 6, "six trainers at once are all recorded")
-    expect(all(one["state"] == "finished" for one in new), "and all finish")
+    expect(all(one["state"] == "trained" for one in new), "and all finish")
 
 
 def full_disk():

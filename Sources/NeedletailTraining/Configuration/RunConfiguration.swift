@@ -134,8 +134,10 @@ public struct RunConfiguration: Sendable {
     seed = UInt64(document["training"]["seed"].integer ?? 1)
     expiresDays = document["publish"]["expires_days"].integer
     let stem = URL(fileURLWithPath: file).deletingPathExtension().lastPathComponent
+    // A file called run.yaml says nothing of what it trains; its table does.
+    let table = stem == "run" ? request.files.first.flatMap { Self.modelName(of: $0.name) } : nil
     do {
-      model = try ModelID(document["publish"]["model"].text ?? stem)
+      model = try ModelID(document["publish"]["model"].text ?? table ?? stem)
     } catch {
       throw .configuration(place("publish.model"), "publish.model: \(error.message)")
     }
@@ -152,6 +154,16 @@ public struct RunConfiguration: Sendable {
 
   /// Path of a file that the run file names: relative ones start from its directory.
   public func path(of name: String) -> String { name.hasPrefix("/") ? name : directory + "/" + name }
+
+  /// A table's name as one of a model: `2023 sales.csv.gz` becomes `2023-sales`; nil where nothing is left of it.
+  static func modelName(of table: String) -> String? {
+    let stem = table.split(separator: "/").last.map(String.init) ?? ""
+    let plain = stem.prefix { $0 != "." }.map { character -> Character in
+      character.isASCII && (character.isLetter || character.isNumber || "_-".contains(character)) ? character : "-"
+    }
+    let name = String(plain).drop { "-_".contains($0) }
+    return name.isEmpty ? nil : String(name)
+  }
 
   /// True where the run file or a `--set` holds the setting.
   func isSet(_ setting: String) -> Bool { locations[setting] != nil }
@@ -170,9 +182,15 @@ public struct RunConfiguration: Sendable {
       request.files.map { .text(URL(fileURLWithPath: $0.path).standardizedFileURL.path) })
     return .section(
       document.entries.map { section in
-        guard section.key == "data" else { return section }
-        return .init(
-          "data", .section(section.value.entries.map { $0.key == "files" ? .init("files", files) : $0 }))
+        let entries = section.value.entries
+        switch section.key {
+        case "data":
+          return .init("data", .section(entries.map { $0.key == "files" ? .init("files", files) : $0 }))
+        // The file's name may have been the model's.
+        case "publish":
+          return .init("publish", .section(entries.map { $0.key == "model" ? .init("model", .text(model.name)) : $0 }))
+        default: return section
+        }
       })
   }
 

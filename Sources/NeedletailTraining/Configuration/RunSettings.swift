@@ -142,7 +142,9 @@ enum RunSettings {
   ]
 
   static let publish: [Setting] = [
-    Setting("model", .text, "The model's name in a store; left out: the name of this file."),
+    Setting(
+      "model", .text,
+      "The model's name in a store; left out: the name of this file, or of the table where this is run.yaml."),
     Setting(
       "expires_days", .integer(1...36_500), "A server refuses the version after so many days; left out: never."),
   ]

@@ -112,19 +112,9 @@ public struct StarterConfiguration {
     case "features.missing" where family.preprocessing.missing == .refused:
       return features.contains { $0.missing > 0 } ? "median" : nil
     case "features.unknown": return features.contains { $0.reading.type == .categorical } ? "zeros" : nil
-    case "publish.model": return modelName
+    case "publish.model": return RunConfiguration.modelName(of: fileName).map { Document.text($0).inlineYAML }
     default: return nil
     }
-  }
-
-  /// The file's name as one of a model: `2023 sales.csv.gz` becomes `2023-sales`.
-  private var modelName: String? {
-    let stem = fileName.split(separator: "/").last.map(String.init) ?? ""
-    let plain = stem.prefix { $0 != "." }.map { character -> Character in
-      character.isASCII && (character.isLetter || character.isNumber || "_-".contains(character)) ? character : "-"
-    }
-    let name = String(plain).drop { "-_".contains($0) }
-    return name.isEmpty ? nil : Document.text(String(name)).inlineYAML
   }
 
   private var drops: String {

@@ -32,13 +32,11 @@ public struct BundleEvaluation {
   /// - Returns: a report in the form of `report.json`.
   /// - Throws: `TrainingError` that names the bundle, or the line and column of the table.
   public func report(observer: RunObserver = RunObserver()) throws(TrainingError) -> Document {
-    let (manifest, contents) = try read()
+    let (manifest, contents) = try BundleContents.read(bundlePath)
     let definition = contents.definition
     let compiled: CompiledModel
     do throws(PlanError) { compiled = try CompiledModel(definition) } catch { throw TrainingError(error) }
-    guard definition.graph.task == .regression || compiled.plan.outputs.contains(where: { $0.kind == .classIndex }),
-      !definition.labels.isEmpty || compiled.plan.outputs.contains(where: { $0.kind == .number && $0.columns == 1 })
-    else {
+    guard Self.isJudged(compiled) else {
       throw .output("\(bundlePath): expected a model that answers with one number or a class, found several numbers")
     }
     observer.stage("reading \(dataPath)")
@@ -97,18 +95,14 @@ public struct BundleEvaluation {
       ] + sections)
   }
 
-  private func read() throws(TrainingError) -> (BundleManifest, BundleContents) {
-    do throws(BundleError) {
-      let bundle = try VerifiedBundle(
-        BundleFile.open(path: bundlePath), trust: .allowingUnsigned, expecting: nil,
-        nowMilliseconds: ExperimentStore.now)
-      return (bundle.manifest, try bundle.decode())
-    } catch {
-      throw .output("\(bundlePath): \(error.message)")
-    }
+  /// False for a model whose answers are several numbers a row.
+  static func isJudged(_ model: CompiledModel) -> Bool {
+    let outputs = model.plan.outputs
+    return (model.definition.graph.task == .regression || outputs.contains { $0.kind == .classIndex })
+      && (!model.definition.labels.isEmpty || outputs.contains { $0.kind == .number && $0.columns == 1 })
   }
 
-  private static func accepts(_ model: CompiledModel, _ cells: [Cell]) -> Bool { refusal(model, cells) == nil }
+  static func accepts(_ model: CompiledModel, _ cells: [Cell]) -> Bool { refusal(model, cells) == nil }
 
   private static func refusal(_ model: CompiledModel, _ cells: [Cell]) -> String? {
     let words = (model.plan.inputItemBytes + 7) / 8
@@ -132,17 +126,24 @@ public struct BundleEvaluation {
   }
 }
 
-/// Rows of a CSV file in the order of a model's features, with their truth.
+/// Rows in the order of a model's features, with their truth.
 struct LabelledTable {
-  private(set) var rows: [[Cell]] = []
+  private(set) var rows: [[Cell]]
   /// Class indices, or values.
-  private(set) var targets: [Double] = []
+  private(set) var targets: [Double]
   /// Values of the other columns that were asked for, one list a column.
-  private(set) var columns: [[Cell]]
+  private(set) var columns: [[Cell]] = []
   /// Rows left out because they have no truth.
   private(set) var unlabelled = 0
   private(set) var sha256 = ""
 
+  init(rows: [[Cell]], targets: [Double]) {
+    self.rows = rows
+    self.targets = targets
+  }
+
+  /// Reads a CSV file.
+  ///
   /// - Throws: `TrainingError` that names the line and the column.
   init(
     path: String, delimiter: CSVDelimiter, _ definition: ModelDefinition, target: String, columns names: [String]

@@ -95,7 +95,10 @@ struct Evaluator {
         Quantiser.quantise(graph, layers: layers), fp32, reference: reference[AnswerLayout(fp32.compiled).numbers])
     }
     guard !decision.int8Layers.isEmpty else { return (decision, fp32) }
-    return (decision, try evaluate(Quantiser.quantise(graph, layers: decision.int8Layers)))
+    let int8 = try evaluate(Quantiser.quantise(graph, layers: decision.int8Layers))
+    let kept = gate.keep(
+      decision, microsecondsPerRow: int8.microsecondsPerRow, fp32Microseconds: fp32.microsecondsPerRow)
+    return (kept, kept.int8Layers.isEmpty ? fp32 : int8)
   }
 
   private func measure(

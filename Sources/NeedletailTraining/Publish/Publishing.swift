@@ -1,31 +1,51 @@
 internal import Foundation
+internal import Glibc
 public import NeedletailBundle
 public import NeedletailCore
 internal import NeedletailEngine
+internal import NeedletailSystem
 
-/// Steps from a bundle's bytes to a version in a store.
-public enum Publishing {
-  /// Keys that sign a bundle.
-  ///
-  /// - Parameter path: a key file; nil leaves the bundle unsigned.
-  /// - Throws: `TrainingError` of kind `output`, as all of these functions.
-  public static func keys(_ path: String?) throws(TrainingError) -> [SigningKey] {
-    guard let path else { return [] }
+/// Where a bundle goes: a store, a version, and the keys that sign it. All that can be wrong with them shows when it is
+/// made, before anything that takes long.
+public struct PublishTarget {
+  public let model: ModelID
+  /// Directory of the store; nil: the bundle is not published.
+  public let store: String?
+  /// Empty: the bundle stays unsigned.
+  public let keys: [SigningKey]
+  /// Version that was asked for; nil: the next free one.
+  private let asked: ModelVersion?
+
+  /// - Parameters:
+  ///   - key: a key file; nil leaves bundles unsigned.
+  ///   - version: nil: the next free one of the store, or 1 without a store.
+  /// - Throws: `TrainingError` of kind `output` for a key that cannot be read, a store that cannot be written, or a
+  ///   version that is there already.
+  public init(model: ModelID, store: String?, key: String?, version: UInt64?) throws(TrainingError) {
+    self.model = model
+    self.store = store
     do throws(BundleError) {
-      return [try SigningKey(file: path)]
+      keys = try key.map { (path) throws(BundleError) in [try SigningKey(file: path)] } ?? []
     } catch {
       throw TrainingError(error)
     }
-  }
-
-  /// Version to publish under: the one asked for, else the next free one of the store, else 1.
-  public static func version(
-    _ number: UInt64?, of model: ModelID, store: String?
-  ) throws(TrainingError) -> ModelVersion {
-    if let number {
+    asked = try version.map { (number) throws(TrainingError) in
       guard let version = ModelVersion(number) else { throw .output("version: expected a number from 1, found 0") }
       return version
     }
+    guard let store else { return }
+    try OutputPath.checkDirectory("\(store)/\(model)", expected: "\(store): expected a store that can be written")
+    if let asked, FileManager.default.fileExists(atPath: "\(store)/\(model)/\(asked).ntb") {
+      throw .output(
+        "\(store)/\(model)/\(asked).ntb: expected no such version, found one; a published version is never changed")
+    }
+    // A store whose versions cannot be counted is found out here, too.
+    _ = try self.version()
+  }
+
+  /// Version that a bundle would get now.
+  public func version() throws(TrainingError) -> ModelVersion {
+    if let asked { return asked }
     guard let store else { return .first }
     do throws(BundleError) {
       return try Publisher.nextVersion(of: model, store: store)
@@ -34,52 +54,149 @@ public enum Publishing {
     }
   }
 
-  /// Writes a bundle into a store.
+  /// Puts a bundle into the store, if there is one. Where others have taken its version meanwhile, and none was asked
+  /// for, it is made again with the next one.
   ///
-  /// - Returns: its path there.
-  public static func publish(
-    _ bytes: [UInt8], model: ModelID, version: ModelVersion, store: String
-  ) throws(TrainingError) -> String {
-    // The first model to be published finds no store yet.
-    try? FileManager.default.createDirectory(atPath: store, withIntermediateDirectories: true)
-    do throws(BundleError) {
-      return try Publisher.publish(bytes, model: model, version: version, store: store)
+  /// - Parameters:
+  ///   - bytes: the bundle of that version.
+  ///   - remake: the bundle of another version.
+  /// - Returns: its version and its path, nil without a store.
+  /// - Throws: `TrainingError` of kind `output`, or what `remake` throws.
+  public func publish(
+    _ bytes: [UInt8], version: ModelVersion, remake: (ModelVersion) throws(TrainingError) -> [UInt8]
+  ) throws(TrainingError) -> (version: ModelVersion, path: String?) {
+    guard let store else { return (version, nil) }
+    do throws(SystemError) {
+      // The first model to be published finds no store yet.
+      try Directory.createAll(store)
     } catch {
-      throw TrainingError(error)
+      throw .output("\(store): expected a store that can be written, found: \(error)")
+    }
+    var (bytes, version) = (bytes, version)
+    while true {
+      do throws(BundleError) {
+        return (version, try Publisher.publish(bytes, model: model, version: version, store: store))
+      } catch {
+        guard error.reason == .exists, asked == nil else { throw TrainingError(error) }
+      }
+      version = try self.version()
+      bytes = try remake(version)
     }
   }
+}
 
+/// Places that something will be written to, looked at beforehand.
+public enum OutputPath {
+  /// - Throws: `TrainingError` of kind `output` where no file can be written there.
+  public static func checkFile(_ path: String) throws(TrainingError) {
+    var status = stat()
+    if stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR {
+      throw .output("\(path): expected a file to write, found a directory")
+    }
+    let directory = Directory.split(path).directory
+    guard access(directory, F_OK) == 0 else {
+      throw .output("\(path): expected a directory to write it into, found: \(SystemError("\(directory)"))")
+    }
+    try checkDirectory(directory, expected: "\(path): expected a directory that can be written")
+  }
+
+  /// Checks a directory that may not be there yet.
+  ///
+  /// - Parameter expected: beginning of the sentence that tells what is wrong.
+  static func checkDirectory(_ path: String, expected: String) throws(TrainingError) {
+    var path = path
+    while access(path, F_OK) != 0 {
+      let code = errno
+      guard code == ENOENT, path != "/", path != "." else {
+        throw .output("\(expected), found: \(SystemError(code: code, path))")
+      }
+      // The nearest one above it is where it will be made.
+      path = Directory.split(path).directory
+    }
+    var status = stat()
+    guard stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else {
+      throw .output("\(expected), found \(path), which is no directory")
+    }
+    guard access(path, W_OK | X_OK) == 0 else {
+      let error = SystemError(path)
+      let isReadOnly = error.code == EROFS || error.code == EACCES
+      throw .output("\(expected), found \(isReadOnly ? "it read-only: " : "")\(error)")
+    }
+  }
+}
+
+extension Directory {
+  /// Makes a directory and those above it.
+  static func createAll(_ path: String) throws(SystemError) {
+    var made = path.hasPrefix("/") ? "/" : ""
+    for part in path.split(separator: "/") {
+      made += part
+      if access(made, F_OK) != 0 { try create(made) }
+      made += "/"
+    }
+  }
+}
+
+/// Steps from a bundle's bytes to a version in a store.
+public enum Publishing {
   /// Takes a bundle that was trained before, gives it a version of the store, signs and publishes it.
+  ///
+  /// - Parameters:
+  ///   - condition: what it has to be better by than the version that serves; nil: nothing.
+  ///   - data: rows that both are judged on.
+  /// - Throws: `TrainingError`, of kind `refused` where it is not better.
   public static func republish(
-    path: String, store: String, key: String?, version number: UInt64?
-  ) throws(TrainingError) -> (model: ModelID, version: ModelVersion, path: String) {
-    let keys = try keys(key)
-    let now = UInt64(Date().timeIntervalSince1970 * 1000)
-    let manifest: BundleManifest
-    let contents: BundleContents
-    do throws(BundleError) {
-      let bundle = try VerifiedBundle(
-        BundleFile.open(path: path), trust: .allowingUnsigned, expecting: nil, nowMilliseconds: now)
-      manifest = bundle.manifest
-      contents = try bundle.decode()
-    } catch {
-      throw .output("\(path): \(error.message)")
+    path: String, store: String, key: String?, version number: UInt64?,
+    condition: PublishCondition? = nil, data: HeldOutRows? = nil
+  ) throws(TrainingError) -> Publication {
+    let (manifest, contents) = try BundleContents.read(path)
+    let target = try PublishTarget(model: manifest.model, store: store, key: key, version: number)
+    func encode(_ version: ModelVersion) throws(TrainingError) -> [UInt8] {
+      do throws(BundleError) {
+        return try BundleWriter(
+          model: manifest.model, version: version, contents: contents,
+          createdMilliseconds: manifest.createdMilliseconds, notAfterMilliseconds: manifest.notAfterMilliseconds
+        ).encode(signing: target.keys)
+      } catch {
+        throw TrainingError(error)
+      }
     }
-    let version = try version(number, of: manifest.model, store: store)
-    let bytes: [UInt8]
-    do throws(BundleError) {
-      bytes = try BundleWriter(
-        model: manifest.model, version: version, contents: contents,
-        createdMilliseconds: manifest.createdMilliseconds, notAfterMilliseconds: manifest.notAfterMilliseconds
-      ).encode(signing: keys)
-    } catch {
-      throw TrainingError(error)
+    var comparison: ServingComparison?
+    if let condition, let data {
+      try condition.check(contents.definition.graph.task, classes: contents.definition.labels.count)
+      let incumbent = try Incumbent(of: manifest.model, store: store, condition)
+      comparison = try incumbent?.compare(with: contents.definition, data)
+      try comparison?.check()
     }
-    return (manifest.model, version, try publish(bytes, model: manifest.model, version: version, store: store))
+    let version = try target.version()
+    let published = try target.publish(encode(version), version: version, remake: encode)
+    return Publication(
+      model: manifest.model, version: published.version, path: published.path ?? "", comparison: comparison)
+  }
+
+  /// A version that was put into a store.
+  public struct Publication {
+    public let model: ModelID
+    public let version: ModelVersion
+    public let path: String
+    /// How much better it is than the version that served; nil where that was not asked, or nothing served.
+    public let comparison: ServingComparison?
   }
 }
 
 extension BundleContents {
+  /// - Throws: `TrainingError` of kind `output` for a file that is no bundle.
+  static func read(_ path: String) throws(TrainingError) -> (BundleManifest, BundleContents) {
+    do throws(BundleError) {
+      let bundle = try VerifiedBundle(
+        BundleFile.open(path: path), trust: .allowingUnsigned, expecting: nil,
+        nowMilliseconds: ExperimentStore.now)
+      return (bundle.manifest, try bundle.decode())
+    } catch {
+      throw .output("\(path): \(error.message)")
+    }
+  }
+
   /// The bundle's file, read back and compared before it is handed out.
   ///
   /// - Parameters:
@@ -112,186 +229,5 @@ extension ModelVersion {
   static var first: ModelVersion {
     guard let version = ModelVersion(1) else { preconditionFailure("1 is a version") }
     return version
-  }
-}
-
-/// Records a compiled model's answers for chosen rows. A server must answer them alike before the version goes live.
-///
-/// The rows are typical ones, extremes, rows with gaps or unseen categories, and rows that must be refused.
-struct GoldenRecorder {
-  let model: CompiledModel
-  private let layout: AnswerLayout
-  /// Largest difference that an engine of other numerics may show, relative to numbers above 1.
-  let tolerance: Double
-
-  static let typicalRowsMax = 8
-  static let unseenCategoriesMax = 8
-
-  init(model: CompiledModel) {
-    self.model = model
-    layout = AnswerLayout(model)
-    // An engine of other numerics may sum in another order. In int8 a last bit can then move an activation by one step
-    // of 1/127.
-    tolerance = model.plan.precision == "fp32" ? 1e-5 : 2e-2
-  }
-
-  private var features: [Feature] { model.definition.schema.features }
-
-  /// - Parameters:
-  ///   - typical: raw rows with their numbers, for instance of the test split.
-  ///   - training: raw rows that the extremes are taken from.
-  /// - Throws: `TrainingError` where the model refuses a row that it should answer, or answers one that it should
-  ///   refuse.
-  func record(
-    typical: [(number: Int, cells: [Cell])], training: [[Cell]]
-  ) throws(TrainingError) -> [GoldenSample] {
-    var samples: [GoldenSample] = []
-    let step = max(1, typical.count / Self.typicalRowsMax)
-    for index in stride(from: 0, to: typical.count, by: step).prefix(Self.typicalRowsMax) {
-      samples.append(try answered("row \(typical[index].number)", typical[index].cells))
-    }
-    guard let base = typical.first?.cells ?? training.first else { return samples }
-    samples.append(try answered("all at their minimum", extremes(training, largest: false)))
-    samples.append(try answered("all at their maximum", extremes(training, largest: true)))
-    samples.append(contentsOf: try gaps(base))
-    samples.append(contentsOf: try unseenCategories(base))
-    if let index = features.firstIndex(where: { $0.kind == .numeric }) {
-      var cells = base
-      cells[index] = .number(.infinity)
-      samples.append(try refused("infinity in \(features[index].name)", cells))
-    }
-    return samples
-  }
-
-  private func extremes(_ training: [[Cell]], largest: Bool) -> [Cell] {
-    features.indices.map { index in
-      switch features[index].kind {
-      case .numeric:
-        let numbers = training.compactMap { row -> Double? in
-          if case .number(let number) = row[index] { number } else { nil }
-        }
-        return .number((largest ? numbers.max() : numbers.min()) ?? 0)
-      case .datetime:
-        // As text, which stands in the order of time.
-        let texts = training.compactMap { row -> String? in
-          if case .text(let text) = row[index] { text } else { nil }
-        }
-        return (largest ? texts.max() : texts.min()).map { .text($0) } ?? .missing
-      case .categorical(let categories, _):
-        return (largest ? categories.last : categories.first).map { .text($0) } ?? .missing
-      }
-    }
-  }
-
-  private func gaps(_ base: [Cell]) throws(TrainingError) -> [GoldenSample] {
-    let missing = [Cell](repeating: .missing, count: features.count)
-    guard let index = features.firstIndex(where: { $0.missing == .refuse }) else {
-      return [try answered("all missing", missing)]
-    }
-    var one = base
-    one[index] = .missing
-    return [try refused("all missing", missing), try refused("missing \(features[index].name)", one)]
-  }
-
-  private func unseenCategories(_ base: [Cell]) throws(TrainingError) -> [GoldenSample] {
-    var samples: [GoldenSample] = []
-    for (index, feature) in features.enumerated() {
-      guard case .categorical(let categories, let unknown) = feature.kind else { continue }
-      guard samples.count < Self.unseenCategoriesMax else { break }
-      var unseen = "unseen"
-      while categories.contains(unseen) { unseen += "_" }
-      var cells = base
-      cells[index] = .text(unseen)
-      let name = "unseen category in \(feature.name)"
-      samples.append(unknown == .refuse ? try refused(name, cells) : try answered(name, cells))
-    }
-    return samples
-  }
-
-  private func answered(_ name: String, _ cells: [Cell]) throws(TrainingError) -> GoldenSample {
-    var answers: [(name: String, answer: GoldenSample.Answer)]
-    do throws(ServingError) {
-      answers = try model.answers(for: [cells])
-    } catch {
-      throw .fit("golden sample \(name.quotedForMessage): expected an answer, found \(error)")
-    }
-    // Where two classes are nearly tied, the tolerance may decide which one wins: only the numbers are promised.
-    let numbers = model.plan.outputs[layout.numbers].name
-    if layout.classIndex != nil,
-      case .numbers(let perClass)? = answers.first(where: { $0.name == numbers })?.answer
-    {
-      let sorted = perClass.sorted(by: >)
-      if sorted[0] - sorted[1] <= 4 * tolerance * max(1, abs(sorted[0])) {
-        answers = answers.filter { $0.name == numbers }
-      }
-    }
-    return GoldenSample(
-      name: name, cells: cells, expectation: .answers(answers), tolerance: tolerance,
-      numerics: Numerics.revision)
-  }
-
-  private func refused(_ name: String, _ cells: [Cell]) throws(TrainingError) -> GoldenSample {
-    do throws(ServingError) {
-      _ = try model.answers(for: [cells])
-    } catch {
-      guard error.code == .invalidArgument else { throw TrainingError(error) }
-      return GoldenSample(
-        name: name, cells: cells, expectation: .refusal(.invalidArgument), tolerance: tolerance,
-        numerics: Numerics.revision)
-    }
-    throw .fit("golden sample \(name.quotedForMessage): expected a refusal, found an answer")
-  }
-}
-
-/// Summarises how training inputs and answers were distributed, for later comparison.
-enum DriftRecorder {
-  /// Bins that numbers are cut into, of about equal counts.
-  static let binCount = 10
-  /// Most frequent categories that are kept.
-  static let categoriesMax = 1000
-
-  /// - Parameters:
-  ///   - features: the table of all rows.
-  ///   - rows: the training split.
-  ///   - prediction: the model's own answers for these rows.
-  static func record(features: Table, rows: [Int], prediction: Table.Column) -> DriftBaseline {
-    DriftBaseline(
-      features: features.columns.map { column($0, rows: rows) },
-      prediction: column(prediction, rows: Array(0..<prediction.count)))
-  }
-
-  /// Distribution of one column over some rows.
-  static func column(_ column: Table.Column, rows: [Int]) -> DriftBaseline.Column {
-    let missing = rows.count { column.isMissing($0) }
-    var baseline = DriftBaseline.Column(
-      name: column.name, rows: rows.count, missingRate: rows.isEmpty ? 0 : Double(missing) / Double(rows.count))
-    switch column.values {
-    case .numbers(let numbers):
-      let sorted = rows.map { numbers[$0] }.filter { !$0.isNaN }.sorted()
-      guard !sorted.isEmpty else { break }
-      for tenth in 0...binCount {
-        let edge = Quantiles.of(sorted, Double(tenth) / Double(binCount))
-        if baseline.quantileEdges.last.map({ edge > $0 }) ?? true { baseline.quantileEdges.append(edge) }
-      }
-      baseline.binCounts = counts(sorted, edges: baseline.quantileEdges)
-    case .categories(let codes, let categories):
-      var counts = [Int](repeating: 0, count: categories.count)
-      for row in rows where codes[row] >= 0 { counts[Int(codes[row])] += 1 }
-      let order = categories.indices.filter { counts[$0] > 0 }.sorted { (counts[$0], $1) > (counts[$1], $0) }
-      baseline.categories = order.prefix(categoriesMax).map { (category: categories[$0], count: counts[$0]) }
-    }
-    return baseline
-  }
-
-  /// Counts per bin. A bin includes its lower edge; the last one includes both.
-  private static func counts(_ sorted: [Double], edges: [Double]) -> [Int] {
-    guard edges.count > 1 else { return [] }
-    var counts = [Int](repeating: 0, count: edges.count - 1)
-    var bin = 0
-    for value in sorted {
-      while bin < counts.count - 1, value >= edges[bin + 1] { bin += 1 }
-      counts[bin] += 1
-    }
-    return counts
   }
 }

@@ -73,6 +73,18 @@ struct QuantisationGate {
       int8Layers: [], measurement: nil, reason: "fp32: int8 \(sentence(whole)), and no choice of layers passed")
   }
 
+  /// Takes int8 back where it was measured to be slower, and the run file leaves the choice.
+  ///
+  /// - Parameters: median times of one row alone; 0 where there was no row to time.
+  func keep(_ decision: Decision, microsecondsPerRow: Double, fp32Microseconds: Double) -> Decision {
+    guard settings.precision == .automatic, !decision.int8Layers.isEmpty, microsecondsPerRow > fp32Microseconds else {
+      return decision
+    }
+    return fp32(
+      "fp32: int8 takes \(Figures.microseconds(microsecondsPerRow)) a row, and fp32 "
+        + Figures.microseconds(fp32Microseconds))
+  }
+
   /// Layers in the order in which they go back to fp32.
   private func fallbackOrder<Failure>(
     _ layers: [Int], _ measure: (Set<Int>) throws(Failure) -> Measurement

@@ -14,20 +14,24 @@ public struct RunFiles {
   public var bundlePath: String { directory + "/model.ntb" }
   public var absolutePath: String { URL(fileURLWithPath: directory).standardizedFileURL.path }
 
+  /// Names of all files that a run may leave.
+  private static let names = [
+    "best.yaml", "leaderboard.json", "metrics.json", "model-card.md", "model.ntb", "predictions.csv", "report.html",
+    "report.json", "split.csv", "test.csv",
+  ]
+
   /// Makes the directory, so that one which cannot be written shows before an hour of training.
   ///
   /// - Throws: `TrainingError` of kind `output`.
   public func prepare() throws(TrainingError) {
-    // Parents are made too. Where that fails, another try tells the kernel's reason.
-    try? FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
+    let expected = "\(directory): expected a directory to write into"
+    try OutputPath.checkDirectory(directory, expected: expected)
     do throws(SystemError) {
-      try Directory.create(directory)
+      try Directory.createAll(directory)
     } catch {
-      throw .output("\(directory): expected a directory to write into, found: \(error)")
+      throw .output("\(expected), found: \(error)")
     }
-    guard access(directory, W_OK | X_OK) == 0 else {
-      throw .output("\(directory): expected a directory to write into, found: \(SystemError("access \(directory)"))")
-    }
+    for name in Self.names { try OutputPath.checkFile(directory + "/" + name) }
   }
 
   /// Writes `model.ntb`, `metrics.json`, `predictions.csv`, `test.csv` and `split.csv`, and with a report `report.json`,
@@ -55,11 +59,7 @@ public struct RunFiles {
 
   /// The files that are there, by name.
   public var artifacts: [RunArtifact] {
-    let names = [
-      "metrics.json", "model-card.md", "model.ntb", "predictions.csv", "report.html", "report.json", "split.csv",
-      "test.csv",
-    ]
-    return names.compactMap { name in
+    Self.names.compactMap { name in
       let path = URL(fileURLWithPath: directory + "/" + name).standardizedFileURL.path
       guard let bytes = try? FileManager.default.attributesOfItem(atPath: path)[.size] as? Int else { return nil }
       return RunArtifact(name: name, path: path, bytes: bytes)
@@ -99,7 +99,7 @@ extension TrainedModel {
       csv.add("class")
       csv.add("label")
       let prefix = chosen.test.areProbabilities ? "p" : "score"
-      for index in labels.indices { csv.add("\(prefix)_\(index)") }
+      for label in labels { csv.add("\(prefix)_\(label)") }
     }
     csv.add("target")
     csv.endRow()

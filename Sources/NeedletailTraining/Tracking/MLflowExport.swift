@@ -89,7 +89,7 @@ public struct MLflowExport {
     let ended = run.endedMilliseconds ?? run.startedMilliseconds
     let status =
       switch run.state {
-      case .finished: "FINISHED"
+      case .finished, .trained, .published: "FINISHED"
       case .failed: "FAILED"
       case .interrupted, .lost, .running: "KILLED"
       }

@@ -105,8 +105,19 @@ public final class RunRecorder {
       ]
     write { (store, run, pending) throws(TrainingError) in
       try store.finish(
-        run, .finished, metrics: pending + figures, artifacts: files.artifacts, directory: files.absolutePath,
+        run, .trained, metrics: pending + figures, artifacts: files.artifacts, directory: files.absolutePath,
         dataSHA256: trained.contents.lineage?.dataSHA256 ?? "", version: Int(clamping: version.number))
+    }
+  }
+
+  /// Notes that the run's model is in a store, or why it is not.
+  ///
+  /// - Parameter path: the bundle there; nil: it was not good enough.
+  public func publish(version: ModelVersion, path: String?, comparison: ServingComparison?) {
+    let metrics = comparison?.metrics ?? []
+    write { (store, run, _) throws(TrainingError) in
+      guard let path else { return try store.add(metrics, to: run) }
+      try store.publish(run, version: Int(clamping: version.number), path: path, metrics: metrics)
     }
   }
 

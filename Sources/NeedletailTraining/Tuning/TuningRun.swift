@@ -35,16 +35,21 @@ public final class TuningRun: @unchecked Sendable {
   ///
   /// - Parameters:
   ///   - seconds: time to search, instead of the run file's.
+  ///   - incumbent: version that the model will be compared with, which the data has to allow; nil: none.
   ///   - isInterrupted: asked often; true ends the search.
   /// - Throws: `TrainingError` that says what is wrong with the run file, the data or the study.
   public init(
     _ source: RunFileText, place: Place, seconds: Double? = nil, preset: String? = nil,
-    observer: TuningObserver = TuningObserver(), isInterrupted: @escaping @Sendable () -> Bool = { false }
+    incumbent: Incumbent? = nil, observer: TuningObserver = TuningObserver(),
+    isInterrupted: @escaping @Sendable () -> Bool = { false }
   ) throws(TrainingError) {
     BLAS.useOneThread()
     own = try source.configuration()
     let settings = TuningSettings(own, seconds: seconds, preset: preset.flatMap(TuningPreset.init(rawValue:)))
     plan = try TuningPlan(source, own, settings)
+    try incumbent?.check(
+      columns: plan.dataset.features.columns.map(\.name), task: plan.labels.isEmpty ? .regression : .classification,
+      labels: plan.labels)
     let processors = TreeLimits.threads(0)
     threadCount = settings.parallel > 0 ? settings.parallel : processors
     runner = TrialRunner(plan, threads: max(1, processors / threadCount))

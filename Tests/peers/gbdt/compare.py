@@ -173,7 +173,7 @@ def prepare(shape: Shape, trainer: str, work: Path) -> dict[str, float]:
     np.save(work / "x.npy", x)
     np.save(work / "y.npy", y)
     with (work / "out" / "predictions.csv").open() as file:
-        answers = np.array([float(row["p_1"]) for row in csv.DictReader(file)])
+        answers = np.array([float(row["p_yes"]) for row in csv.DictReader(file)])
     found["loss"] = log_loss(y[parts == "test"], answers)
     return found
 
