@@ -41,7 +41,7 @@ EXCUSED = {
     ("long-file", "proto/golden/make.py"): "one table of golden vectors",
 }
 
-GENERATED = re.compile(r"\.pb-c\.[ch]$|_pb2\.pyi?$|\.generated\.swift$")
+GENERATED = re.compile(r"\.pb-c\.[ch]$|_pb2\.pyi?$|\.generated\.(?:swift|c)$")
 FRAGMENT = re.compile(r"(?:^|[.:;] )(" + "|".join(FRAGMENTS) + r")\b(?! course\b)")
 PICTURE = re.compile(r"\b(" + IMAGERY + r")\b", re.IGNORECASE)
 COMMENT = {

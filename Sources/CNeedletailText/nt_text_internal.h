@@ -1,0 +1,221 @@
+// Shared by the files of the tokenizers: what a vocabulary and a scratch hold.
+#pragma once
+
+#include <assert.h>
+#include <string.h>
+
+#include "nt_text.h"
+#include "nt_text_unicode.h"
+
+#define NT_TEXT_INLINE static inline __attribute__((always_inline))
+
+/// Normalised bytes that one byte of a text may become: BERT decomposes U+0390 from 2 bytes to 6, and nothing further.
+/// `Tests/text/tables.py` checks that of every character.
+#define NT_TEXT_GROWTH 3u
+/// Bytes behind every buffer that keys of 16 and blocks of 64 are read from.
+#define NT_TEXT_PADDING 64u
+/// Bytes of a word that is looked up whole, and remembered whole.
+#define NT_TEXT_KEY_BYTES 16u
+/// Tokens of a word that is remembered.
+#define NT_TEXT_CACHED_TOKENS 7u
+/// Words that a scratch remembers: 2,048 lines of a cache, which stay in the second level.
+#define NT_TEXT_CACHED_WORDS 2048u
+
+// MARK: - trie
+
+/// One node. Its child by a byte is node `base ^ byte`, if that node's `check` is this node.
+typedef struct nt_text_unit {
+  uint32_t base, check;
+} nt_text_unit;
+
+typedef struct nt_text_trie {
+  const nt_text_unit *units;
+  /// The token that ends at each node, or NT_TEXT_NONE.
+  const uint32_t *values;
+} nt_text_trie;
+
+/// A trie before it lies in a vocabulary.
+typedef struct nt_text_trie_builder {
+  nt_text_unit *units;
+  uint32_t *values;
+  size_t count;
+} nt_text_trie_builder;
+
+NT_TEXT_INLINE uint32_t nt_text_child(const nt_text_unit *units, uint32_t node, uint8_t byte) {
+  uint32_t child = units[node].base ^ byte;
+  return units[child].check == node ? child : NT_TEXT_NONE;
+}
+
+/// A key and its value. Keys are sorted by their bytes and differ.
+typedef struct nt_text_key {
+  const uint8_t *bytes;
+  uint32_t count, value;
+} nt_text_key;
+
+/// Builds a trie with `malloc`. False: no memory, or more nodes than 32 bits number.
+bool nt_text_trie_build(const nt_text_key *keys, size_t count, nt_text_trie_builder *trie);
+
+// MARK: - words
+
+/// Up to 16 bytes of a word, zeros behind.
+typedef struct nt_text_word_key {
+  uint64_t low, high;
+} nt_text_word_key;
+
+/// A token that is a whole word. `count` is 0 where the slot is free.
+typedef struct nt_text_word_slot {
+  nt_text_word_key key;
+  uint32_t count, id;
+  uint64_t unused;
+} nt_text_word_slot;
+
+/// A word of several tokens. `word_bytes` is 0 where the entry is free; no tokens: the word is unknown.
+typedef struct nt_text_cached_word {
+  nt_text_word_key key;
+  uint32_t ids[NT_TEXT_CACHED_TOKENS];
+  uint8_t ends[NT_TEXT_CACHED_TOKENS];
+  uint8_t word_bytes, count;
+  uint8_t unused[11];
+} nt_text_cached_word;
+_Static_assert(sizeof(nt_text_cached_word) == 64, "a remembered word is one line of the cache");
+
+/// Reads up to 16 bytes; 16 are readable.
+NT_TEXT_INLINE nt_text_word_key nt_text_word_key_of(const uint8_t *bytes, size_t count) {
+  static const uint8_t mask[32] = {255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255};
+  nt_text_word_key key, kept;
+  memcpy(&key, bytes, sizeof key);
+  memcpy(&kept, mask + NT_TEXT_KEY_BYTES - count, sizeof kept);
+  return (nt_text_word_key){key.low & kept.low, key.high & kept.high};
+}
+
+/// A number that every bit of a key has a part in: both halves multiplied, as in wyhash.
+NT_TEXT_INLINE uint64_t nt_text_hash(nt_text_word_key key, uint64_t seed) {
+  __uint128_t product = (__uint128_t)(key.low ^ 0x9E3779B97F4A7C15u ^ seed) * (key.high ^ 0xD1B54A32D192ED03u);
+  return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
+// MARK: - added tokens
+
+typedef struct nt_text_added_set {
+  nt_text_trie trie;
+  /// 1 for each byte that an added token begins with.
+  uint8_t first[256];
+  /// How many such bytes there are, and the one where it is one.
+  uint32_t firsts;
+  uint8_t only;
+} nt_text_added_set;
+
+// MARK: - vocabulary and scratch
+
+/// Splits ASCII text into blocks of 64: a bit in `words` for each byte of a word, in `marks` for each punctuation mark,
+/// and a copy in lower case if wanted. False: a byte of the text is not ASCII, or cleaning removes it, and what was
+/// written is of no use.
+typedef bool (*nt_text_split)(const uint8_t *bytes, size_t count, bool lowercase, uint8_t *copy, uint64_t *words,
+                              uint64_t *marks);
+nt_text_split nt_text_split_for(nt_isa isa);
+
+typedef struct nt_text_layout {
+  nt_text_piece pieces[NT_TEXT_TEMPLATE_PIECES_MAX];
+  size_t count;
+  size_t specials;
+} nt_text_layout;
+
+struct nt_text_vocabulary {
+  size_t bytes;
+  nt_text_model model;
+  nt_text_split split;
+  nt_text_trie trie;
+  uint32_t unknown_id;
+
+  /// WordPiece: where tokens that go on inside a word hang, NT_TEXT_NONE without any.
+  uint32_t continuing;
+  uint32_t word_characters_max;
+  const nt_text_word_slot *slots;
+  uint64_t slot_mask, seed;
+  /// The token of each ASCII character that is a word by itself.
+  uint32_t ascii_ids[128];
+
+  bool clean_text, space_ideographs, strip_accents, lowercase;
+  /// What normalising makes of each ASCII character; 0x80 where it is removed.
+  uint8_t ascii[128];
+
+  /// Added tokens, by the index of their properties.
+  nt_text_added_set raw_added, normalised_added;
+  const nt_text_added *added;
+
+  nt_text_layout single, pair;
+  nt_text_truncation truncation;
+  uint32_t tokens_max;
+};
+
+typedef struct nt_text_span {
+  uint32_t start, end;
+} nt_text_span;
+
+struct nt_text_scratch {
+  size_t bytes_max, tokens_max;
+  /// The normalised text, and the bytes of the text that each of its bytes stands for.
+  uint8_t *text;
+  uint32_t *starts, *ends;
+  /// What the splitting into blocks found.
+  uint64_t *words, *marks;
+  /// Characters that wait for their order: combining class, whether it begins what a character decomposes to, itself.
+  uint64_t *pending, *sorted;
+  /// The characters before decomposition that are behind them.
+  nt_text_span *sources;
+  nt_text_cached_word *cache;
+  /// The answer, and tokens of the second text until the length of the first is known.
+  uint32_t *token_ids, *token_starts, *token_ends, *token_words;
+  uint8_t *token_types, *token_sequences;
+  uint32_t *second_ids, *second_starts, *second_ends, *second_words;
+};
+
+/// The tokens of one text while it is encoded.
+typedef struct nt_text_run {
+  const nt_text_vocabulary *vocabulary;
+  nt_text_scratch *scratch;
+  const uint8_t *text;
+  size_t bytes;
+  /// Normalised byte i is byte `base` + i of the text; else the scratch's `starts` and `ends` say.
+  bool identity;
+  uint32_t base;
+  /// Tokens beyond `capacity` are counted, not kept.
+  uint32_t *ids, *starts, *ends, *words;
+  size_t capacity, count;
+  /// The run is done when a word ends with so many tokens.
+  size_t limit;
+  uint32_t word;
+  bool done, unknown;
+} nt_text_run;
+
+/// Keeps a token that covers bytes `start` to `end` of the text.
+NT_TEXT_INLINE void nt_text_keep(nt_text_run *run, uint32_t id, uint32_t start, uint32_t end) {
+  size_t index = run->count++;
+  if (__builtin_expect(index >= run->capacity, 0)) return;
+  run->ids[index] = id;
+  run->starts[index] = start;
+  run->ends[index] = end;
+  run->words[index] = run->word;
+}
+
+/// Keeps a token that covers normalised bytes `start` to `end`.
+NT_TEXT_INLINE void nt_text_keep_normalised(nt_text_run *run, uint32_t id, size_t start, size_t end) {
+  if (run->identity) {
+    nt_text_keep(run, id, run->base + (uint32_t)start, run->base + (uint32_t)end);
+  } else {
+    nt_text_keep(run, id, run->scratch->starts[start], run->scratch->ends[end - 1]);
+  }
+}
+
+/// Ends a word of the model.
+NT_TEXT_INLINE void nt_text_end_word(nt_text_run *run) {
+  run->word++;
+  if (run->count >= run->limit) run->done = true;
+}
+
+/// Normalises bytes `start` to `end` of the text as BERT does, and returns the count of normalised bytes.
+size_t nt_text_normalise_bert(nt_text_run *run, size_t start, size_t end);
+/// Splits normalised bytes into words and finds their tokens.
+void nt_text_wordpiece(nt_text_run *run, size_t start, size_t end);
+/// The same for bytes `start` to `end` of the text where they are ASCII and cleaning removes nothing; false elsewhere.
+bool nt_text_wordpiece_ascii(nt_text_run *run, size_t start, size_t end);

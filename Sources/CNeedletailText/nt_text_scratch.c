@@ -1,0 +1,63 @@
+#include "nt_text_internal.h"
+
+/// Takes memory in order, each part aligned to a line of the cache. Without memory it only counts.
+typedef struct arena {
+  uint8_t *memory;
+  size_t used;
+} arena;
+
+static void *take(arena *arena, size_t count, size_t size) {
+  uint8_t *part = arena->memory == NULL ? NULL : arena->memory + arena->used;
+  arena->used += (count * size + 63) / 64 * 64;
+  return part;
+}
+
+/// Lays the parts of a scratch one after another.
+static size_t lay(nt_text_scratch *scratch, size_t bytes_max, size_t tokens_max, uint8_t *memory) {
+  arena arena = {memory, 0};
+  size_t normalised = bytes_max * NT_TEXT_GROWTH + 2 * NT_TEXT_PADDING, blocks = bytes_max / 64 + 2;
+  size_t tokens = 2 * tokens_max + NT_TEXT_TEMPLATE_PIECES_MAX;
+  take(&arena, 1, sizeof *scratch);
+  *scratch = (nt_text_scratch){.bytes_max = bytes_max, .tokens_max = tokens_max};
+  scratch->text = take(&arena, normalised, 1);
+  scratch->starts = take(&arena, normalised, sizeof(uint32_t));
+  scratch->ends = take(&arena, normalised, sizeof(uint32_t));
+  scratch->words = take(&arena, blocks, sizeof(uint64_t));
+  scratch->marks = take(&arena, blocks, sizeof(uint64_t));
+  scratch->pending = take(&arena, bytes_max, sizeof(uint64_t));
+  scratch->sorted = take(&arena, bytes_max, sizeof(uint64_t));
+  scratch->sources = take(&arena, bytes_max, sizeof(nt_text_span));
+  scratch->cache = take(&arena, NT_TEXT_CACHED_WORDS, sizeof(nt_text_cached_word));
+  scratch->token_ids = take(&arena, tokens, sizeof(uint32_t));
+  scratch->token_starts = take(&arena, tokens, sizeof(uint32_t));
+  scratch->token_ends = take(&arena, tokens, sizeof(uint32_t));
+  scratch->token_words = take(&arena, tokens, sizeof(uint32_t));
+  scratch->token_types = take(&arena, tokens, 1);
+  scratch->token_sequences = take(&arena, tokens, 1);
+  scratch->second_ids = take(&arena, tokens_max, sizeof(uint32_t));
+  scratch->second_starts = take(&arena, tokens_max, sizeof(uint32_t));
+  scratch->second_ends = take(&arena, tokens_max, sizeof(uint32_t));
+  scratch->second_words = take(&arena, tokens_max, sizeof(uint32_t));
+  return arena.used;
+}
+
+/// Tokens of each text that a scratch keeps.
+static size_t tokens_kept(const nt_text_vocabulary *vocabulary, size_t tokens_max) {
+  return vocabulary->truncation == NT_TEXT_KEEP_ALL ? tokens_max : vocabulary->tokens_max;
+}
+
+size_t nt_text_scratch_bytes(const nt_text_vocabulary *vocabulary, size_t bytes_max, size_t tokens_max) {
+  if (bytes_max > NT_TEXT_BYTES_MAX || tokens_max > NT_TEXT_BYTES_MAX) return 0;
+  nt_text_scratch ignored;
+  return lay(&ignored, bytes_max, tokens_kept(vocabulary, tokens_max), NULL);
+}
+
+nt_text_scratch *nt_text_scratch_make(const nt_text_vocabulary *vocabulary, size_t bytes_max, size_t tokens_max,
+                                      void *memory) {
+  nt_text_scratch *scratch = memory;
+  lay(scratch, bytes_max, tokens_kept(vocabulary, tokens_max), memory);
+  // Words are read 16 bytes at a time, behind what is written: those bytes are masked, but have to be there.
+  memset(scratch->text, 0, bytes_max * NT_TEXT_GROWTH + 2 * NT_TEXT_PADDING);
+  memset(scratch->cache, 0, NT_TEXT_CACHED_WORDS * sizeof(nt_text_cached_word));
+  return scratch;
+}
