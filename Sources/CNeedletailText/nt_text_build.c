@@ -136,8 +136,11 @@ typedef struct build {
   const nt_text_spec *spec;
   nt_text_vocabulary draft;
   nt_text_key *tokens, *added;
+  /// Ids of all tokens: 0 up to here.
+  size_t ids;
   nt_text_trie_builder trie, raw_added, normalised_added;
   nt_text_word_slot *slots;
+  nt_text_parts_of_bpe bpe;
 } build;
 
 /// Replaces each added token that is looked for in the normalised text by its own normalised form, in `forms`.
@@ -180,7 +183,9 @@ static nt_text_status build_added(build *build, bool normalised, nt_text_added_s
   }
   uint8_t *forms = malloc(bytes * NT_TEXT_GROWTH + 1);
   nt_text_status status = forms == NULL ? NT_TEXT_NO_MEMORY : NT_TEXT_OK;
-  if (status == NT_TEXT_OK && normalised && count > 0) status = normalise_added(build, keys, count, forms, where);
+  // BPE has no normaliser.
+  if (status == NT_TEXT_OK && normalised && count > 0 && build->draft.model != NT_TEXT_BPE)
+    status = normalise_added(build, keys, count, forms, where);
   for (size_t index = 0; index < count && status == NT_TEXT_OK; index++) {
     set->firsts += !set->first[keys[index].bytes[0]];
     set->first[keys[index].bytes[0]] = 1;
@@ -215,12 +220,16 @@ static nt_text_status lay_block(build *build, nt_text_vocabulary **vocabulary) {
   nt_text_vocabulary *draft = &build->draft;
   size_t slot_bytes = build->slots == NULL ? 0 : (draft->slot_mask + 1) * sizeof *build->slots;
   size_t added_bytes = build->spec->added.count * sizeof(nt_text_added);
-  draft->bytes = up(sizeof *draft) + up(slot_bytes) + up(added_bytes) + trie_bytes(&build->trie) +
-                 trie_bytes(&build->raw_added) + trie_bytes(&build->normalised_added);
+  size_t merge_bytes = build->bpe.merges == NULL ? 0 : (draft->merge_mask + 1) * sizeof *build->bpe.merges;
+  size_t space_bytes = build->bpe.spaces == NULL ? 0 : build->ids * sizeof *build->bpe.spaces;
+  draft->bytes = up(sizeof *draft) + up(slot_bytes) + up(added_bytes) + up(merge_bytes) + up(space_bytes) +
+                 trie_bytes(&build->trie) + trie_bytes(&build->raw_added) + trie_bytes(&build->normalised_added);
   uint8_t *block = aligned_alloc(64, draft->bytes), *at = block;
   if (block == NULL) return NT_TEXT_NO_MEMORY;
   nt_text_vocabulary *made = lay(&at, draft, sizeof *draft);
   made->slots = lay(&at, build->slots, slot_bytes);
+  made->merges = lay(&at, build->bpe.merges, merge_bytes);
+  made->spaces = lay(&at, build->bpe.spaces, space_bytes);
   made->added = lay(&at, build->spec->added_properties, added_bytes);
   lay_trie(&at, &build->trie, &made->trie);
   lay_trie(&at, &build->raw_added, &made->raw_added.trie);
@@ -237,19 +246,40 @@ static nt_text_status check(const nt_text_spec *spec, build *build, size_t *wher
   }
   build->tokens = sorted_keys(&spec->tokens, &status, where);
   if (status == NT_TEXT_OK) build->added = sorted_keys(&spec->added, &status, where);
-  size_t ids = 0;
-  if (status == NT_TEXT_OK) status = check_ids(spec, build->tokens, build->added, &ids, where);
+  if (status == NT_TEXT_OK) status = check_ids(spec, build->tokens, build->added, &build->ids, where);
   if (status != NT_TEXT_OK) return status;
   *where = 0;
-  if (!take_template(&spec->single, false, ids, &build->draft.single) ||
-      !take_template(&spec->pair, true, ids, &build->draft.pair)) {
+  if (!take_template(&spec->single, false, build->ids, &build->draft.single) ||
+      !take_template(&spec->pair, true, build->ids, &build->draft.pair)) {
     return NT_TEXT_BAD_TEMPLATE;
   }
   size_t specials = build->draft.pair.specials > build->draft.single.specials ? build->draft.pair.specials
                                                                               : build->draft.single.specials;
-  if (spec->truncation > NT_TEXT_ONLY_SECOND) return NT_TEXT_UNSUPPORTED;
+  if (spec->truncation > NT_TEXT_ONLY_SECOND || spec->model > NT_TEXT_BPE) return NT_TEXT_UNSUPPORTED;
   if (spec->truncation == NT_TEXT_KEEP_ALL) return NT_TEXT_OK;
   return spec->tokens_max < specials || spec->tokens_max > NT_TEXT_BYTES_MAX ? NT_TEXT_UNSUPPORTED : NT_TEXT_OK;
+}
+
+/// What belongs to the model: its trie, its whole words.
+static nt_text_status build_model(build *build, size_t *where) {
+  const nt_text_spec *spec = build->spec;
+  nt_text_vocabulary *draft = &build->draft;
+  nt_text_key *words = malloc((spec->tokens.count + 1) * sizeof *words);
+  size_t word_count = 0;
+  nt_text_status status = words == NULL ? NT_TEXT_NO_MEMORY : NT_TEXT_OK;
+  if (status == NT_TEXT_OK && spec->model == NT_TEXT_BPE) {
+    status = nt_text_build_bpe(spec, build->tokens, build->ids, draft, &build->bpe, words, &word_count, where);
+    // Only a vocabulary that looks whole words up needs them beyond 16 bytes.
+    size_t count = spec->ignore_merges ? build->bpe.key_count : 0;
+    if (status == NT_TEXT_OK && !nt_text_trie_build(build->bpe.keys, count, &build->trie)) status = NT_TEXT_NO_MEMORY;
+  } else if (status == NT_TEXT_OK) {
+    bool built = nt_text_trie_build(build->tokens, spec->tokens.count, &build->trie);
+    status = built ? nt_text_build_wordpiece(spec, build->tokens, &build->trie, draft, words, &word_count)
+                   : NT_TEXT_NO_MEMORY;
+  }
+  if (status == NT_TEXT_OK) status = nt_text_fill_words(words, word_count, draft, &build->slots);
+  free(words);
+  return status;
 }
 
 static nt_text_status compile(build *build, nt_isa isa, size_t *where) {
@@ -275,13 +305,12 @@ static nt_text_status compile(build *build, nt_isa isa, size_t *where) {
   for (size_t index = 0; index < spec->tokens.count; index++) {
     build->tokens[index].value = spec->ids[build->tokens[index].value];
   }
-  if (!nt_text_trie_build(build->tokens, spec->tokens.count, &build->trie)) return NT_TEXT_NO_MEMORY;
-  nt_text_status status = build_added(build, false, &draft->raw_added, &build->raw_added, where);
+  nt_text_status status = build_model(build, where);
+  if (status == NT_TEXT_OK) status = build_added(build, false, &draft->raw_added, &build->raw_added, where);
   if (status == NT_TEXT_OK) {
     status = build_added(build, true, &draft->normalised_added, &build->normalised_added, where);
   }
-  if (status != NT_TEXT_OK) return status;
-  return nt_text_build_wordpiece(spec, build->tokens, &build->trie, draft, &build->slots);
+  return status;
 }
 
 nt_text_status nt_text_build(const nt_text_spec *spec, nt_isa isa, nt_text_vocabulary **vocabulary, size_t *where) {
@@ -296,6 +325,10 @@ nt_text_status nt_text_build(const nt_text_spec *spec, nt_isa isa, nt_text_vocab
   free(build.tokens);
   free(build.added);
   free(build.slots);
+  free(build.bpe.merges);
+  free(build.bpe.spaces);
+  free(build.bpe.keys);
+  free(build.bpe.bytes);
   nt_text_trie_builder *tries[] = {&build.trie, &build.raw_added, &build.normalised_added};
   for (size_t index = 0; index < sizeof tries / sizeof *tries; index++) {
     free(tries[index]->units);

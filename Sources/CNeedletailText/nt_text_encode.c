@@ -75,7 +75,11 @@ static void split_added(nt_text_run *run, const nt_text_added_set *set, const ui
 }
 
 static void keep_raw(nt_text_run *run, uint32_t id, size_t start, size_t end) {
-  nt_text_keep(run, id, (uint32_t)start, (uint32_t)end);
+  if (run->vocabulary->trim_offsets) {
+    nt_text_keep_added_trimmed(run, id, start, end);
+  } else {
+    nt_text_keep(run, id, (uint32_t)start, (uint32_t)end);
+  }
   run->word++;
 }
 
@@ -87,11 +91,14 @@ static void keep_normalised(nt_text_run *run, uint32_t id, size_t start, size_t 
 /// A part of the text between added tokens that are looked for before normalising.
 static void take_part(nt_text_run *run, size_t start, size_t end) {
   const nt_text_vocabulary *vocabulary = run->vocabulary;
-  if (vocabulary->clean_text && vocabulary->normalised_added.firsts == 0 && nt_text_wordpiece_ascii(run, start, end)) {
+  const nt_text_added_set *added = &vocabulary->normalised_added;
+  if (vocabulary->model == NT_TEXT_BPE) {
+    split_added(run, added, run->text, start, end, nt_text_bpe, keep_raw);
     return;
   }
+  if (vocabulary->clean_text && added->firsts == 0 && nt_text_wordpiece_ascii(run, start, end)) return;
   size_t count = nt_text_normalise_bert(run, start, end);
-  split_added(run, &vocabulary->normalised_added, run->scratch->text, 0, count, nt_text_wordpiece, keep_normalised);
+  split_added(run, added, run->scratch->text, 0, count, nt_text_wordpiece, keep_normalised);
 }
 
 static nt_text_status take_text(nt_text_run *run, nt_text text, size_t *where) {

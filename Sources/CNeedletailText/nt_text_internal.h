@@ -94,6 +94,23 @@ NT_TEXT_INLINE uint64_t nt_text_hash(nt_text_word_key key, uint64_t seed) {
   return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
+// MARK: - merges
+
+/// A pair of ids, the rank of its merge and what it becomes. `rank` is NT_TEXT_NONE where the slot is free.
+typedef struct nt_text_merge {
+  uint32_t left, right, rank, id;
+} nt_text_merge;
+
+/// A part of a word that is being merged. `bytes` is 0 once it is part of another.
+typedef struct nt_text_symbol {
+  uint32_t id, previous, next, bytes;
+} nt_text_symbol;
+
+/// A merge that may be done, at the place of its left symbol.
+typedef struct nt_text_candidate {
+  uint32_t rank, place, id;
+} nt_text_candidate;
+
 // MARK: - added tokens
 
 typedef struct nt_text_added_set {
@@ -135,6 +152,14 @@ struct nt_text_vocabulary {
   /// The token of each ASCII character that is a word by itself.
   uint32_t ascii_ids[128];
 
+  /// BPE: the token of each byte, and merges by their pairs.
+  uint32_t byte_ids[256];
+  const nt_text_merge *merges;
+  uint64_t merge_mask, merge_seed;
+  bool ignore_merges, add_prefix_space, trim_offsets, trim_prefix_space;
+  /// Spaces that a token begins and ends with, by its id.
+  const uint16_t (*spaces)[2];
+
   bool clean_text, space_ideographs, strip_accents, lowercase;
   /// What normalising makes of each ASCII character; 0x80 where it is removed.
   uint8_t ascii[128];
@@ -163,6 +188,9 @@ struct nt_text_scratch {
   uint64_t *pending, *sorted;
   /// The characters before decomposition that are behind them.
   nt_text_span *sources;
+  /// BPE: a word of many symbols, and the heap of its merges.
+  nt_text_symbol *symbols;
+  nt_text_candidate *candidates;
   nt_text_cached_word *cache;
   /// The answer, and tokens of the second text until the length of the first is known.
   uint32_t *token_ids, *token_starts, *token_ends, *token_words;
@@ -179,6 +207,8 @@ typedef struct nt_text_run {
   /// Normalised byte i is byte `base` + i of the text; else the scratch's `starts` and `ends` say.
   bool identity;
   uint32_t base;
+  /// BPE: 1 where a space was put in front of the part of the text that begins at `base`.
+  uint32_t prefix;
   /// Tokens beyond `capacity` are counted, not kept.
   uint32_t *ids, *starts, *ends, *words;
   size_t capacity, count;
@@ -213,9 +243,52 @@ NT_TEXT_INLINE void nt_text_end_word(nt_text_run *run) {
   if (run->count >= run->limit) run->done = true;
 }
 
+/// The token that is a whole word of up to 16 bytes, NT_TEXT_NONE without one.
+NT_TEXT_INLINE uint32_t nt_text_whole_word(const nt_text_vocabulary *vocabulary, nt_text_word_key key, size_t bytes,
+                                           uint64_t hash) {
+  for (uint64_t index = hash & vocabulary->slot_mask;; index = (index + 1) & vocabulary->slot_mask) {
+    const nt_text_word_slot *slot = &vocabulary->slots[index];
+    if (slot->key.low == key.low && slot->key.high == key.high && slot->count == bytes) return slot->id;
+    if (slot->count == 0) return NT_TEXT_NONE;
+  }
+}
+
+/// Where a word is remembered, if it is.
+NT_TEXT_INLINE nt_text_cached_word *nt_text_cached(nt_text_scratch *scratch, uint64_t hash) {
+  return &scratch->cache[hash >> 32 & (NT_TEXT_CACHED_WORDS - 1)];
+}
+
+NT_TEXT_INLINE bool nt_text_is_cached(const nt_text_cached_word *entry, nt_text_word_key key, size_t bytes) {
+  return entry->key.low == key.low && entry->key.high == key.high && entry->word_bytes == bytes;
+}
+
+/// Remembers the tokens of a word, if they are few.
+void nt_text_remember(nt_text_cached_word *entry, nt_text_word_key key, size_t bytes, const uint32_t *ids,
+                      const uint16_t *ends, size_t count);
+
+/// The merge of a pair, NULL without one.
+NT_TEXT_INLINE const nt_text_merge *nt_text_merge_of(const nt_text_merge *merges, uint64_t mask, uint64_t seed,
+                                                     uint32_t left, uint32_t right) {
+  nt_text_word_key key = {left, right};
+  for (uint64_t index = nt_text_hash(key, seed) & mask;; index = (index + 1) & mask) {
+    const nt_text_merge *merge = &merges[index];
+    if (merge->rank == NT_TEXT_NONE) return NULL;
+    if (merge->left == left && merge->right == right) return merge;
+  }
+}
+
 /// Normalises bytes `start` to `end` of the text as BERT does, and returns the count of normalised bytes.
 size_t nt_text_normalise_bert(nt_text_run *run, size_t start, size_t end);
 /// Splits normalised bytes into words and finds their tokens.
 void nt_text_wordpiece(nt_text_run *run, size_t start, size_t end);
 /// The same for bytes `start` to `end` of the text where they are ASCII and cleaning removes nothing; false elsewhere.
 bool nt_text_wordpiece_ascii(nt_text_run *run, size_t start, size_t end);
+
+/// Merges the bytes of one word, and returns its tokens with the place in the word where each ends: at most `bytes`.
+/// `symbols` has room for that many, `candidates` for twice as many; both are only used for words above 32 bytes.
+size_t nt_text_merge_word(const nt_text_vocabulary *vocabulary, nt_text_symbol *symbols, nt_text_candidate *candidates,
+                          const uint8_t *word, size_t bytes, uint32_t *ids, uint32_t *ends);
+/// Splits a part of the text between added tokens into words as GPT-2 does, and finds their tokens.
+void nt_text_bpe(nt_text_run *run, size_t start, size_t end);
+/// Keeps an added token of a vocabulary that trims offsets.
+void nt_text_keep_added_trimmed(nt_text_run *run, uint32_t id, size_t start, size_t end);

@@ -13,7 +13,7 @@ static void *take(arena *arena, size_t count, size_t size) {
 }
 
 /// Lays the parts of a scratch one after another.
-static size_t lay(nt_text_scratch *scratch, size_t bytes_max, size_t tokens_max, uint8_t *memory) {
+static size_t lay(nt_text_scratch *scratch, nt_text_model model, size_t bytes_max, size_t tokens_max, uint8_t *memory) {
   arena arena = {memory, 0};
   size_t normalised = bytes_max * NT_TEXT_GROWTH + 2 * NT_TEXT_PADDING, blocks = bytes_max / 64 + 2;
   size_t tokens = 2 * tokens_max + NT_TEXT_TEMPLATE_PIECES_MAX;
@@ -24,9 +24,13 @@ static size_t lay(nt_text_scratch *scratch, size_t bytes_max, size_t tokens_max,
   scratch->ends = take(&arena, normalised, sizeof(uint32_t));
   scratch->words = take(&arena, blocks, sizeof(uint64_t));
   scratch->marks = take(&arena, blocks, sizeof(uint64_t));
-  scratch->pending = take(&arena, bytes_max, sizeof(uint64_t));
-  scratch->sorted = take(&arena, bytes_max, sizeof(uint64_t));
-  scratch->sources = take(&arena, bytes_max, sizeof(nt_text_span));
+  // Marks wait in WordPiece's normaliser only, and only BPE merges. A space may be put in front.
+  size_t marks = model == NT_TEXT_WORDPIECE ? bytes_max : 0, symbols = model == NT_TEXT_BPE ? bytes_max + 1 : 0;
+  scratch->pending = take(&arena, marks, sizeof(uint64_t));
+  scratch->sorted = take(&arena, marks, sizeof(uint64_t));
+  scratch->sources = take(&arena, marks, sizeof(nt_text_span));
+  scratch->symbols = take(&arena, symbols, sizeof(nt_text_symbol));
+  scratch->candidates = take(&arena, 2 * symbols, sizeof(nt_text_candidate));
   scratch->cache = take(&arena, NT_TEXT_CACHED_WORDS, sizeof(nt_text_cached_word));
   scratch->token_ids = take(&arena, tokens, sizeof(uint32_t));
   scratch->token_starts = take(&arena, tokens, sizeof(uint32_t));
@@ -49,13 +53,13 @@ static size_t tokens_kept(const nt_text_vocabulary *vocabulary, size_t tokens_ma
 size_t nt_text_scratch_bytes(const nt_text_vocabulary *vocabulary, size_t bytes_max, size_t tokens_max) {
   if (bytes_max > NT_TEXT_BYTES_MAX || tokens_max > NT_TEXT_BYTES_MAX) return 0;
   nt_text_scratch ignored;
-  return lay(&ignored, bytes_max, tokens_kept(vocabulary, tokens_max), NULL);
+  return lay(&ignored, vocabulary->model, bytes_max, tokens_kept(vocabulary, tokens_max), NULL);
 }
 
 nt_text_scratch *nt_text_scratch_make(const nt_text_vocabulary *vocabulary, size_t bytes_max, size_t tokens_max,
                                       void *memory) {
   nt_text_scratch *scratch = memory;
-  lay(scratch, bytes_max, tokens_kept(vocabulary, tokens_max), memory);
+  lay(scratch, vocabulary->model, bytes_max, tokens_kept(vocabulary, tokens_max), memory);
   // Words are read 16 bytes at a time, behind what is written: those bytes are masked, but have to be there.
   memset(scratch->text, 0, bytes_max * NT_TEXT_GROWTH + 2 * NT_TEXT_PADDING);
   memset(scratch->cache, 0, NT_TEXT_CACHED_WORDS * sizeof(nt_text_cached_word));

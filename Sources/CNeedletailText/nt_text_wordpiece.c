@@ -59,14 +59,7 @@ static __attribute__((noinline)) void take_pieces(nt_text_run *run, size_t start
     nt_text_keep_normalised(run, found.ids[index], from, start + found.ends[index]);
     from = start + found.ends[index];
   }
-  if (entry == NULL || found.count > NT_TEXT_CACHED_TOKENS) return;
-  entry->key = key;
-  entry->word_bytes = (uint8_t)(end - start);
-  entry->count = (uint8_t)found.count;
-  for (uint32_t index = 0; index < found.count; index++) {
-    entry->ids[index] = found.ids[index];
-    entry->ends[index] = (uint8_t)found.ends[index];
-  }
+  if (entry != NULL) nt_text_remember(entry, key, end - start, found.ids, found.ends, found.count);
 }
 
 /// Keeps the tokens of the word in normalised bytes `start` to `end`.
@@ -79,16 +72,13 @@ NT_TEXT_INLINE void take_word(nt_text_run *run, size_t start, size_t end) {
   }
   nt_text_word_key key = nt_text_word_key_of(run->scratch->text + start, bytes);
   uint64_t hash = nt_text_hash(key, vocabulary->seed);
-  for (uint64_t index = hash & vocabulary->slot_mask;; index = (index + 1) & vocabulary->slot_mask) {
-    const nt_text_word_slot *slot = &vocabulary->slots[index];
-    if (slot->key.low == key.low && slot->key.high == key.high && slot->count == bytes) {
-      nt_text_keep_normalised(run, slot->id, start, end);
-      return nt_text_end_word(run);
-    }
-    if (slot->count == 0) break;
+  uint32_t whole = nt_text_whole_word(vocabulary, key, bytes, hash);
+  if (whole != NT_TEXT_NONE) {
+    nt_text_keep_normalised(run, whole, start, end);
+    return nt_text_end_word(run);
   }
-  nt_text_cached_word *entry = &run->scratch->cache[hash >> 32 & (NT_TEXT_CACHED_WORDS - 1)];
-  if (entry->key.low == key.low && entry->key.high == key.high && entry->word_bytes == bytes) {
+  nt_text_cached_word *entry = nt_text_cached(run->scratch, hash);
+  if (nt_text_is_cached(entry, key, bytes)) {
     if (entry->count == 0) keep_unknown(run, start, end);
     size_t from = start;
     for (uint32_t index = 0; index < entry->count; index++) {

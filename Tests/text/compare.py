@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Compares ids, offsets, words and token types with Hugging Face's tokenizers on real and adversarial lines.
 
-    compare.py LIBRARY DESCRIPTIONS MINILM [--lines N] [--seed N] [--isa NAME]
+    compare.py LIBRARY DESCRIPTIONS MINILM GPT2_MERGES [--lines N] [--seed N] [--isa NAME]
 
-DESCRIPTIONS has lines of real text in many languages, MINILM is a folder with the tokenizer.json of MiniLM. N lines
-are shared among all kinds of tokenizers. Prints the first differences and exits 1 if there is one.
+DESCRIPTIONS has lines of real text in many languages, MINILM is a folder with the tokenizer.json of MiniLM,
+GPT2_MERGES the vocab.bpe of GPT-2. N lines are shared among all kinds of tokenizers. Prints the first differences and
+exits 1 if there is one.
 """
 
 import argparse
@@ -95,6 +96,7 @@ def main():
     parser.add_argument("library")
     parser.add_argument("descriptions", type=Path)
     parser.add_argument("minilm", type=Path)
+    parser.add_argument("gpt2_merges", type=Path)
     parser.add_argument("--lines", type=int, default=50_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--isa", default="scalar")
@@ -107,7 +109,9 @@ def main():
     words = sorted(
         set(itertools.chain.from_iterable(line.split() for line in random.Random(0).sample(descriptions, 3000)))
     )
-    made = [one for one in variants.all_of(options.minilm, descriptions) if options.only in one.name]
+    made = [
+        one for one in variants.all_of(options.minilm, options.gpt2_merges, descriptions) if options.only in one.name
+    ]
     total = differ = 0
     step = 1 if options.all_characters else 16
     for index, variant in enumerate(made):

@@ -33,6 +33,12 @@ class Spec(Structure):
         ("continuing_prefix", c_char_p),
         ("continuing_prefix_bytes", c_size_t),
         ("word_characters_max", c_uint32),
+        ("merges", c_void_p),
+        ("merge_count", c_size_t),
+        ("ignore_merges", c_bool),
+        ("add_prefix_space", c_bool),
+        ("trim_offsets", c_bool),
+        ("trim_prefix_space", c_bool),
         ("clean_text", c_bool),
         ("space_ideographs", c_bool),
         ("strip_accents", c_bool),
@@ -95,31 +101,34 @@ def template_of(pieces, special_ids):
     return Template((Piece * len(made))(*made), len(made))
 
 
-def templates_of(processor):
-    """Both templates of a post-processor: of one text and of two."""
-    if processor is None:
-        return Template(None, 0), Template(None, 0)
-    if processor["type"] == "TemplateProcessing":
+def around(cls, middle, sep, second_type):
+    """The templates of BertProcessing and RobertaProcessing."""
+    single = [Piece(0, cls, 0), Piece(1, 0, 0), Piece(0, sep, 0)]
+    pair = [*single, *[Piece(0, sep, 0)] * middle, Piece(2, 0, second_type), Piece(0, sep, second_type)]
+    return tuple(Template((Piece * len(pieces))(*pieces), len(pieces)) for pieces in (single, pair))
+
+
+def set_processor(spec, processor):
+    """Both templates of a post-processor, and how it trims offsets."""
+    kind = None if processor is None else processor["type"]
+    if kind == "Sequence":
+        for one in processor["processors"]:
+            set_processor(spec, one)
+    elif kind == "TemplateProcessing":
         ids = {name: token["ids"] for name, token in processor["special_tokens"].items()}
-        return template_of(processor["single"], ids), template_of(processor["pair"], ids)
-    if processor["type"] == "BertProcessing":
-        cls, sep = processor["cls"][1], processor["sep"][1]
-        single = [Piece(0, cls, 0), Piece(1, 0, 0), Piece(0, sep, 0)]
-        pair = [*single, Piece(2, 0, 1), Piece(0, sep, 1)]
-        return tuple(Template((Piece * len(pieces))(*pieces), len(pieces)) for pieces in (single, pair))
-    raise ValueError(f"post_processor: expected a kind that is known, found {processor['type']}")
+        spec.single, spec.pair = template_of(processor["single"], ids), template_of(processor["pair"], ids)
+    elif kind == "BertProcessing":
+        spec.single, spec.pair = around(processor["cls"][1], 0, processor["sep"][1], 1)
+    elif kind == "RobertaProcessing":
+        spec.single, spec.pair = around(processor["cls"][1], 1, processor["sep"][1], 0)
+    elif kind not in (None, "ByteLevel"):
+        raise ValueError(f"post_processor: expected a kind that is known, found {kind}")
+    if kind in ("RobertaProcessing", "ByteLevel"):
+        spec.trim_offsets, spec.trim_prefix_space = processor["trim_offsets"], processor["add_prefix_space"]
 
 
-def spec_of(description):
-    """The specification of a tokenizer.json, with what it points to."""
+def set_wordpiece(spec, description):
     model, normalizer = description["model"], description["normalizer"]
-    if model["type"] != "WordPiece":
-        raise ValueError(f"model: expected WordPiece, found {model['type']}")
-    spec = Spec(model=0)
-    vocabulary = sorted(model["vocab"].items(), key=lambda entry: entry[1])
-    spec.tokens = strings([token.encode() for token, _ in vocabulary])
-    spec.ids = (c_uint32 * len(vocabulary))(*[id_ for _, id_ in vocabulary])
-    spec.unknown_id = model["vocab"].get(model["unk_token"], NONE)
     prefix = model["continuing_subword_prefix"].encode()
     spec.continuing_prefix, spec.continuing_prefix_bytes = prefix, len(prefix)
     spec.word_characters_max = model["max_input_chars_per_word"]
@@ -127,13 +136,37 @@ def spec_of(description):
     spec.lowercase = normalizer["lowercase"]
     accents = normalizer["strip_accents"]
     spec.strip_accents = normalizer["lowercase"] if accents is None else accents
+
+
+def set_bpe(spec, description):
+    model, pre_tokenizer = description["model"], description["pre_tokenizer"]
+    if pre_tokenizer["type"] != "ByteLevel" or not pre_tokenizer["use_regex"] or description["normalizer"]:
+        raise ValueError("BPE: expected a byte-level pre-tokenizer with its regular expression and no normalizer")
+    merges = [merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"]]
+    ids = [model["vocab"][token] for merge in merges for token in merge]
+    spec.merges = ctypes.cast((c_uint32 * len(ids))(*ids), c_void_p)
+    spec.merge_count = len(merges)
+    spec.ignore_merges = model["ignore_merges"]
+    spec.add_prefix_space = pre_tokenizer["add_prefix_space"]
+
+
+def spec_of(description):
+    """The specification of a tokenizer.json, with what it points to."""
+    model = description["model"]
+    kinds = {"WordPiece": set_wordpiece, "BPE": set_bpe}
+    spec = Spec(model=list(kinds).index(model["type"]))
+    vocabulary = sorted(model["vocab"].items(), key=lambda entry: entry[1])
+    spec.tokens = strings([token.encode() for token, _ in vocabulary])
+    spec.ids = (c_uint32 * len(vocabulary))(*[id_ for _, id_ in vocabulary])
+    spec.unknown_id = model["vocab"].get(model["unk_token"], NONE)
+    kinds[model["type"]](spec, description)
     names = ("single_word", "lstrip", "rstrip", "normalized")
     added = description["added_tokens"]
     spec.added = strings([token["content"].encode() for token in added])
     spec.added_properties = (Added * len(added))(
         *[Added(token["id"], sum(token[name] << bit for bit, name in enumerate(names))) for token in added]
     )
-    spec.single, spec.pair = templates_of(description["post_processor"])
+    set_processor(spec, description["post_processor"])
     truncation = description["truncation"]
     if truncation is not None:
         spec.truncation = 1 + ("LongestFirst", "OnlyFirst", "OnlySecond").index(truncation["strategy"])

@@ -3,9 +3,11 @@
 import copy
 import itertools
 import json
+import random
 from typing import NamedTuple
 
 import texts
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 
 class Variant(NamedTuple):
@@ -27,6 +29,17 @@ def added(content, id_, **properties):
     return {"id": id_, "content": content, "special": False} | {name: properties.get(name, False) for name in names}
 
 
+def extend(description, *tokens):
+    """Adds tokens, with the model's id where it has them, else with new ones."""
+    vocabulary = description["model"]["vocab"]
+    new = itertools.count(max([len(vocabulary) - 1, *(token["id"] for token in description["added_tokens"])]) + 1)
+    made = [
+        token | {"id": vocabulary[token["content"]] if token["content"] in vocabulary else next(new)}
+        for token in tokens
+    ]
+    return description | {"added_tokens": description["added_tokens"] + made}
+
+
 def truncated(description, tokens, strategy):
     return description | {"truncation": {"direction": "Right", "max_length": tokens, "strategy": strategy, "stride": 0}}
 
@@ -39,19 +52,18 @@ def normalised(description, **settings):
 
 def wordpieces(folder):
     minilm = json.loads((folder / "tokenizer.json").read_text()) | {"padding": None, "truncation": None}
-    size = len(minilm["model"]["vocab"])
-    more = [
-        added("Debian", size, single_word=True),
-        added("naïve", size + 1, normalized=True),
-        added("the é", size + 2, normalized=True, rstrip=True),
-        added("<mask>", size + 3, lstrip=True),
-        added("了", size + 4, rstrip=True, lstrip=True),
-        added("lib", size + 5, single_word=True, normalized=True),
-        added("  ", size + 6),
-        added("</s></s>", size + 7),
-        added("</s>", size + 8, rstrip=True),
-    ]
-    extended = minilm | {"added_tokens": minilm["added_tokens"] + more}
+    extended = extend(
+        minilm,
+        added("Debian", 0, single_word=True),
+        added("naïve", 0, normalized=True),
+        added("the é", 0, normalized=True, rstrip=True),
+        added("<mask>", 0, lstrip=True),
+        added("了", 0, rstrip=True, lstrip=True),
+        added("lib", 0, single_word=True, normalized=True),
+        added("  ", 0),
+        added("</s></s>", 0),
+        added("</s>", 0, rstrip=True),
+    )
     short = copy.deepcopy(minilm)
     short["model"]["max_input_chars_per_word"] = 7
     bert = {"type": "BertProcessing", "cls": ["[CLS]", 101], "sep": ["[SEP]", 102]}
@@ -75,7 +87,82 @@ def wordpieces(folder):
     yield Variant("WordPiece, ideographs joined", normalised(minilm, handle_chinese_chars=False))
 
 
-def all_of(folder, descriptions):
-    """Every tokenizer, made from the folder of MiniLM and from lines of real text."""
-    del descriptions
-    yield from wordpieces(folder)
+def alphabet():
+    """The characters of GPT-2's alphabet by the bytes that they stand for, in the order of GPT-2's ids."""
+    visible = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in visible]
+    return [chr(byte) for byte in visible] + [chr(0x100 + index) for index in range(len(others))]
+
+
+def bpe(merges, special, **settings):
+    """A byte-level tokenizer.json from merges in the order of their ranks."""
+    tokens = [*special, *alphabet(), *dict.fromkeys(left + right for left, right in merges)]
+    model = {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None}
+    model |= {"end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False, "ignore_merges": False}
+    model |= {"vocab": {token: id_ for id_, token in enumerate(tokens)}, "merges": [list(merge) for merge in merges]}
+    byte_level = {"type": "ByteLevel", "trim_offsets": True, "use_regex": True}
+    description = {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [added(token, id_, lstrip=token == "<mask>") for id_, token in enumerate(special)],
+        "normalizer": None,
+        "pre_tokenizer": byte_level | {"add_prefix_space": False},
+        "post_processor": byte_level | {"add_prefix_space": True, "trim_offsets": False},
+        "decoder": None,
+        "model": model,
+    }
+    return description | settings
+
+
+def trained_merges(descriptions, size):
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    trainer = trainers.BpeTrainer(
+        vocab_size=size, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
+    tokenizer.train_from_iterator(random.Random(1).sample(descriptions, 40_000), trainer)
+    merges = json.loads(tokenizer.to_str())["model"]["merges"]
+    return [merge.split(" ") if isinstance(merge, str) else merge for merge in merges]
+
+
+def byte_levels(gpt2_merges, descriptions):
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    gpt2 = bpe([line.split() for line in gpt2_merges.read_text().splitlines()[1:] if line], ["<|endoftext|>"])
+    trained = bpe(trained_merges(descriptions, 8000), special)
+    byte_level = trained["pre_tokenizer"]
+    roberta = {"type": "RobertaProcessing", "cls": ["<s>", 0], "sep": ["</s>", 2]}
+    roberta |= {"trim_offsets": True, "add_prefix_space": False}
+    like_roberta = trained | {"post_processor": roberta}
+    prefixed = like_roberta | {
+        "pre_tokenizer": byte_level | {"add_prefix_space": True},
+        "post_processor": roberta | {"add_prefix_space": True},
+    }
+    extended = extend(
+        prefixed,
+        added(" zwei", 0, normalized=True),
+        added("the", 0, single_word=True, lstrip=True, rstrip=True),
+        added("  ", 0, normalized=True),
+        added("package", 0, normalized=True, lstrip=True),
+    )
+    ignoring = copy.deepcopy(trained)
+    ignoring["model"]["ignore_merges"] = True
+    # Without the merges of its first half, many tokens of the other half are out of reach.
+    ignoring["model"]["merges"] = [m for i, m in enumerate(trained["model"]["merges"]) if i % 3]
+    untrimmed = roberta | {"trim_offsets": False}
+    yield Variant("BPE, GPT-2", gpt2, pairs=True, characters=True)
+    yield Variant("BPE, GPT-2, trimmed", gpt2 | {"post_processor": byte_level | {"add_prefix_space": False}})
+    yield Variant("BPE, RoBERTa", like_roberta, pairs=True, characters=True)
+    yield Variant("BPE, RoBERTa, prefix space", prefixed, pairs=True, characters=True)
+    yield Variant("BPE, RoBERTa, to 15", truncated(prefixed, 15, "LongestFirst"), pairs=True)
+    yield Variant("BPE, RoBERTa, to 16, no special", truncated(prefixed, 16, "LongestFirst"), special=False, pairs=True)
+    yield Variant("BPE, RoBERTa, untrimmed", prefixed | {"post_processor": untrimmed})
+    yield Variant("BPE, RoBERTa, other prefix spaces", prefixed | {"post_processor": roberta})
+    yield Variant("BPE, added tokens", extended, pairs=True)
+    yield Variant("BPE, merges ignored", ignoring)
+
+
+def all_of(minilm, gpt2_merges, descriptions):
+    """Every tokenizer, made from the folder of MiniLM, the merges of GPT-2 and lines of real text."""
+    yield from wordpieces(minilm)
+    yield from byte_levels(gpt2_merges, descriptions)

@@ -24,6 +24,8 @@ extern "C" {
 #define NT_TEXT_VOCABULARY_BYTES_MAX (1u << 24)
 /// Tokens of a vocabulary, added ones included. The largest public vocabularies have 262,144.
 #define NT_TEXT_TOKENS_MAX (1u << 21)
+/// Merges of a vocabulary. GPT-2 has 50,000.
+#define NT_TEXT_MERGES_MAX (1u << 21)
 /// Bytes of one added token. Each place of a text is compared with that many bytes at most.
 #define NT_TEXT_ADDED_BYTES_MAX 512u
 /// Characters of a word that is not unknown for its length. BERT has 100.
@@ -62,8 +64,10 @@ typedef enum nt_text_status {
   NT_TEXT_ID_GAP,
   /// An added token has other bytes or another id than the model's token; `where` is its index among those added.
   NT_TEXT_BAD_ADDED_TOKEN,
-  /// A merge names ids without a token, or its result is not the two in a row; `where` is its index.
+  /// A merge names ids without a token, comes twice, or there is no token of the two in a row; `where` is its index.
   NT_TEXT_BAD_MERGE,
+  /// A byte has no token; `where` is that byte.
+  NT_TEXT_NO_BYTE_TOKEN,
   /// A score is not finite; `where` is its index.
   NT_TEXT_BAD_SCORE,
   /// The character map is cut off or leads outside itself; `where` is the offset at fault.
@@ -77,6 +81,8 @@ typedef enum nt_text_status {
 typedef enum nt_text_model {
   /// The longest token that begins a word, again and again: BERT.
   NT_TEXT_WORDPIECE = 0,
+  /// Bytes merged in pairs, by the rank of the pair: GPT-2 and RoBERTa.
+  NT_TEXT_BPE,
 } nt_text_model;
 
 typedef enum nt_text_truncation {
@@ -139,7 +145,19 @@ typedef struct nt_text_spec {
   size_t continuing_prefix_bytes;
   uint32_t word_characters_max;
 
-  /// Normaliser and pre-tokenizer of BERT.
+  /// BPE: pairs of ids, in the order in which they are merged. Tokens are written in the alphabet of GPT-2, which has a
+  /// character for each byte, and every byte has a token. The text is split as by GPT-2's regular expression.
+  const uint32_t (*merges)[2];
+  size_t merge_count;
+  /// A word that is a token is not merged from its bytes.
+  bool ignore_merges;
+  /// A space is put in front of a text, and behind an added token, where there is none.
+  bool add_prefix_space;
+  /// Spaces at the ends of a token are not part of what it covers. `trim_prefix_space` is the post-processor's
+  /// `add_prefix_space`: the first token keeps a space that was put in front.
+  bool trim_offsets, trim_prefix_space;
+
+  /// WordPiece: normaliser and pre-tokenizer of BERT.
   bool clean_text, space_ideographs, strip_accents, lowercase;
 
   nt_text_strings added;
