@@ -878,7 +878,7 @@ static bool send_over(needletail_call *call, struct connection *connection) {
     if (connection->is_dead)
       call->error = connection->error;
     else
-      fail(&call->error, NEEDLETAIL_UNAVAILABLE, NEEDLETAIL_CONNECTION_LOST, "the server is stopping");
+      fail(&call->error, NEEDLETAIL_UNAVAILABLE, NEEDLETAIL_FROM_SERVER, "the server is stopping");
   } else if (!flight) {
     fail_for_memory(&call->error);
   } else {

@@ -136,7 +136,7 @@ func (c *connection) begin(ctx context.Context, call *attempt, body []byte) *Err
 		return c.err
 	}
 	if c.drains {
-		return fail(Unavailable, ConnectionLost, "the server is stopping")
+		return fail(Unavailable, FromServer, "the server is stopping")
 	}
 	call.id = c.nextID
 	c.nextID++
@@ -320,7 +320,7 @@ func (c *connection) take(response *pb.Response) *Error {
 // endIfDrained closes a connection that takes no call and owes no answer.
 func (c *connection) endIfDrained() *Error {
 	if c.drains && c.waiting == 0 {
-		return fail(Unavailable, ConnectionLost, "the server is stopping")
+		return fail(Unavailable, FromServer, "the server is stopping")
 	}
 	return nil
 }

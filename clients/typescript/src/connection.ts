@@ -86,7 +86,7 @@ export class Connection {
   call(body: Uint8Array, limits: Limits): Promise<Response> {
     return new Promise((resolve, reject) => {
       if (this.failure || this.drains) {
-        reject(this.failure ?? new NeedletailError("UNAVAILABLE", "lost", "the server is stopping"));
+        reject(this.failure ?? stopping());
         return;
       }
       if (limits.signal?.aborted) {
@@ -188,7 +188,7 @@ export class Connection {
   }
 
   private closeIfDrained(): void {
-    if (this.drains && this.waiting === 0) this.close("the server is stopping");
+    if (this.drains && this.waiting === 0) this.die(stopping());
   }
 
   private receive(data: Uint8Array): void {
@@ -273,6 +273,10 @@ export class Connection {
     }
     this.closeIfDrained();
   }
+}
+
+function stopping(): NeedletailError {
+  return new NeedletailError("UNAVAILABLE", "status", "the server is stopping");
 }
 
 function lost(error: Error&{code?: string}): NeedletailError {
