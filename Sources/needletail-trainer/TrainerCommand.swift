@@ -1,8 +1,5 @@
 public import ArgumentParser
-import Dispatch
 import Foundation
-import Synchronization
-import Glibc
 public import NeedletailCSV
 import NeedletailBundle
 import NeedletailCore
@@ -27,7 +24,7 @@ struct TrainerCommand: ParsableCommand {
       ProfileCommand.self, InitCommand.self, TrainCommand.self, TuneCommand.self, EvaluateCommand.self,
       ReportCommand.self, RunsCommand.self,
       ImportCommand.self,
-      PublishCommand.self,
+      PublishCommand.self, SelectCommand.self,
     ])
 }
 
@@ -112,15 +109,16 @@ struct TrainCommand: ParsableCommand {
     let console = Console(isSilent: !bundleOptions.showsProgress)
     var observer = console.observer
     let recorder = try RunRecorder(configuration, files: files, warning: observer.warning)
-    let interruption = Interruption(atOnce: recorder.interruption)
+    let interruption = Interruption(
+      notice: "saving the state at the end of the epoch", atOnce: recorder.interruption)
     let (showStage, showEpoch) = (observer.stage, observer.epoch)
     observer.stage = { text in
       // Before the first epoch and behind the last one there is no state to save.
-      interruption.canSave(false)
+      interruption.canWait(false)
       showStage(text)
     }
     observer.epoch = { report in
-      interruption.canSave(configuration.family.usesCheckpoints)
+      interruption.canWait(configuration.family.usesCheckpoints)
       recorder.add(report)
       showEpoch(report)
     }
@@ -166,83 +164,6 @@ extension TrainCommand {
         .output, "--output: expected none beside --resume, which writes where it goes on, found \(output ?? "")")
     }
     return directory
-  }
-}
-
-/// What Ctrl-C does to a training. The first one lets a family that saves its state do so at the end of the epoch; the
-/// second one, and the first one of other families, ends the program at once with exit code 130.
-final class Interruption: Sendable {
-  private let asked = Atomic<Bool>(false)
-  private let saving = Atomic<Bool>(false)
-  /// Runs on a thread of its own, so that a family that never looks up can be ended too.
-  private nonisolated(unsafe) let source: any DispatchSourceSignal
-
-  var isAsked: Bool { asked.load(ordering: .relaxed) }
-
-  /// Says whether the training at hand can save its state.
-  func canSave(_ can: Bool) { saving.store(can, ordering: .relaxed) }
-
-  /// - Parameter atOnce: writes down that the run was ended, from another thread than the one that trains.
-  init(atOnce: @escaping @Sendable () -> Void) {
-    // The signal must not end the program before the source hears of it.
-    signal(SIGINT, SIG_IGN)
-    source = DispatchSource.makeSignalSource(signal: SIGINT, queue: .global())
-    source.setEventHandler { [weak self] in
-      let isFirst = self?.asked.exchange(true, ordering: .relaxed) == false
-      if isFirst, self?.saving.load(ordering: .relaxed) == true {
-        FileHandle.standardError.write(
-          Data("\nsaving the state at the end of the epoch; Ctrl-C again ends at once\n".utf8))
-        return
-      }
-      atOnce()
-      // Exit handlers are for a program whose other threads are at rest.
-      _exit(130)
-    }
-    source.resume()
-  }
-
-  deinit {
-    source.cancel()
-    signal(SIGINT, SIG_DFL)
-  }
-}
-
-/// Shows a run's progress on stderr, so that stdout holds nothing but its result. Only the main thread uses it.
-final class Console {
-  private let isSilent: Bool
-  private let terminal = Terminal(descriptor: 2)
-  private var progress: ProgressDisplay?
-
-  init(isSilent: Bool) { self.isSilent = isSilent }
-
-  var observer: RunObserver {
-    guard !isSilent else { return RunObserver() }
-    return RunObserver(
-      stage: { self.line($0) },
-      epoch: { self.show($0) },
-      warning: { self.line("warning: \($0)") })
-  }
-
-  func finish() {
-    write(progress?.finish() ?? "")
-    progress = nil
-  }
-
-  private func line(_ text: String) {
-    finish()
-    write(text + "\n")
-  }
-
-  private func show(_ report: EpochReport) {
-    let now = Instant.now()
-    var display = progress ?? ProgressDisplay(terminal: terminal, start: now)
-    if let text = display.show(report, now: now) { write(text) }
-    progress = display
-  }
-
-  private func write(_ text: String) {
-    guard !text.isEmpty else { return }
-    FileHandle.standardError.write(Data(text.utf8))
   }
 }
 

@@ -1,9 +1,9 @@
 import ArgumentParser
 import Foundation
+import Glibc
 import NeedletailBundle
 import NeedletailCore
 import NeedletailTraining
-import Synchronization
 
 struct TuneCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -17,6 +17,7 @@ struct TuneCommand: ParsableCommand {
         needletail-trainer tune run.yaml --time 5m --output out
         needletail-trainer tune run.yaml --preset best --set tuning.latency_us_max=50
         needletail-trainer tune run.yaml --study shared.sqlite --worker   # beside: tune run.yaml --study shared.sqlite
+        NEEDLETAIL_STUDY=postgresql://tuner@db/studies needletail-trainer tune run.yaml --worker   # on any machine
       """)
 
   @Argument(help: ArgumentHelp("The run file, YAML.", valueName: "run.yaml"))
@@ -35,8 +36,13 @@ struct TuneCommand: ParsableCommand {
   var output: String?
 
   @Option(
-    help: ArgumentHelp("File of the study, which several processes may share; else in the output.", valueName: "file"))
+    help: ArgumentHelp(
+      "The study, which several processes may share: a file of SQLite, or postgresql://USER@HOST/DATABASE; else $NEEDLETAIL_STUDY, else a file in the output.",
+      valueName: "place"))
   var study: String?
+
+  @Option(help: ArgumentHelp("Name of the study in PostgreSQL; else that of the model.", valueName: "name"))
+  var studyName: String?
 
   @Flag(help: "Only tries, together with others that share --study, and writes no model.")
   var worker = false
@@ -51,8 +57,13 @@ struct TuneCommand: ParsableCommand {
   @OptionGroup var conditionOptions: ConditionOptions
 
   func validate() throws {
-    if worker, study == nil {
-      throw ValidationError("--worker: expected --study with the file that is shared, found none")
+    if worker, sharedStudy == nil {
+      throw ValidationError("--worker: expected --study or NEEDLETAIL_STUDY with the study that is shared, found none")
+    }
+    if let studyName, !Self.isName(studyName) {
+      throw ValidationError(
+        "--study-name: expected up to \(TuningRun.Place.nameBytesMax) letters, digits, '.', '_', '-', found \(studyName)"
+      )
     }
     if worker, restart { throw ValidationError("--worker: expected no --restart beside it, found both") }
     if resume, restart { throw ValidationError("--resume: expected no --restart beside it, found both") }
@@ -74,6 +85,28 @@ struct TuneCommand: ParsableCommand {
     return number * (unit ?? 1)
   }
 
+  /// Place that was named, by an option or, so that a password shows in no list of processes, by the environment.
+  private var sharedStudy: String? {
+    study ?? ProcessInfo.processInfo.environment["NEEDLETAIL_STUDY"].flatMap { $0.isEmpty ? nil : $0 }
+  }
+
+  private static func isName(_ text: String) -> Bool {
+    (1...TuningRun.Place.nameBytesMax).contains(text.utf8.count)
+      && text.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "._-".contains($0)) }
+  }
+
+  private func place(_ configuration: RunConfiguration, _ files: RunFiles) throws(TrainingError) -> TuningRun.Place {
+    let name = studyName ?? configuration.model.name
+    let place = TuningRun.Place(sharedStudy ?? files.directory + "/study.sqlite", name: name)
+    if case .postgreSQL = place, !Self.isName(name) {
+      throw TrainingError(
+        .output,
+        "--study-name: expected a name of up to \(TuningRun.Place.nameBytesMax) bytes, for the model's is longer, found none"
+      )
+    }
+    return place
+  }
+
   func run() throws { try perform(runTyped) }
 
   private func runTyped() throws(TrainingError) {
@@ -83,36 +116,40 @@ struct TuneCommand: ParsableCommand {
     let incumbent = try conditionOptions.incumbent(of: configuration.model, store: bundleOptions.publish)
     let files = RunFiles(directory: output ?? "\(configuration.model).out")
     if !worker { try files.prepare() }
-    let study = self.study ?? files.directory + "/study.sqlite"
+    let place = try self.place(configuration, files)
     // A shared study is there before some who share it, and after others.
-    if self.study == nil || restart || resume { try prepare(study) }
+    if sharedStudy == nil || restart || resume { try prepare(place, configuration) }
 
-    SearchInterruption.watch()
-    let console = TuningConsole(isSilent: !bundleOptions.showsProgress)
+    let console = Console(isSilent: !bundleOptions.showsProgress)
     if worker {
-      let tuning = try search(source, study, incumbent, console)
+      let interruption = Interruption(notice: "ending the search", atOnce: {})
+      let tuning = try search(source, place, incumbent, console, interruption)
       try tuning.search()
       console.finish()
       console.line("\(tuning.trialsDone) trials done here")
+      // No success: whoever started it should start another.
+      if interruption.isTerminated { Foundation.exit(128 + SIGTERM) }
       return
     }
     let recorder = try RunRecorder(configuration, files: files) { console.line("warning: \($0)") }
+    let interruption = Interruption(
+      notice: "ending the search, and writing the best model so far", atOnce: recorder.interruption)
     let delivery: Delivery
     let bundle: [UInt8]
     let version: ModelVersion
     do throws(TrainingError) {
-      let tuning = try search(source, study, incumbent, console)
+      let tuning = try search(source, place, incumbent, console, interruption)
       try tuning.search()
+      interruption.canWait(false)
       console.finish()
       guard !tuning.leaderboard.isEmpty else {
         throw TrainingError(.interrupted, "interrupted before the first trial ended; --resume goes on")
       }
-      SearchInterruption.endSecond()
       let tuned = try tuning.finish()
       delivery = Delivery(
         files: files, recorder: recorder, target: target, incumbent: incumbent, options: bundleOptions,
         trained: tuned.model, metrics: { tuned.metrics(version: $0, bundleBytes: $1) },
-        observer: RunObserver(stage: console.stage),
+        observer: console.observer,
         heading: ResultsTable(terminal: Terminal(descriptor: 1)).render(tuned.leaderboard),
         paths: [(label: "settings", path: files.directory + "/best.yaml")])
       version = try target.version()
@@ -128,17 +165,23 @@ struct TuneCommand: ParsableCommand {
 
   /// Reads the data and opens the study.
   private func search(
-    _ source: RunFileText, _ study: String, _ incumbent: Incumbent?, _ console: TuningConsole
+    _ source: RunFileText, _ place: TuningRun.Place, _ incumbent: Incumbent?, _ console: Console,
+    _ interruption: Interruption
   ) throws(TrainingError) -> TuningRun {
+    interruption.canWait(true)
     let tuning = try TuningRun(
-      source, place: .file(study), seconds: time.flatMap(Self.seconds), preset: preset, incumbent: incumbent,
-      observer: console.observer, isInterrupted: { SearchInterruption.isWanted })
+      source, place: place, seconds: time.flatMap(Self.seconds), preset: preset, incumbent: incumbent,
+      observer: console.tuningObserver, isInterrupted: { interruption.isAsked })
     for warning in tuning.warnings { console.line("warning: \(warning)") }
     return tuning
   }
 
   /// Keeps two searches from mixing by mistake.
-  private func prepare(_ study: String) throws(TrainingError) {
+  private func prepare(_ place: TuningRun.Place, _ configuration: RunConfiguration) throws(TrainingError) {
+    guard case .file(let study) = place else {
+      if restart { try place.forget(configuration) }
+      return
+    }
     guard FileManager.default.fileExists(atPath: study) else {
       if resume { throw TrainingError(.output, "\(study): expected the study of an earlier search, found none") }
       return
@@ -149,59 +192,5 @@ struct TuneCommand: ParsableCommand {
       throw TrainingError(
         .output, "\(study): expected no study there, found one; --resume goes on with it, --restart begins anew")
     }
-  }
-}
-
-/// Ctrl-C: the first ends the search, and the best model so far is written; a second ends the process.
-enum SearchInterruption {
-  private static let count = Atomic(0)
-
-  static var isWanted: Bool { count.load(ordering: .relaxed) > 0 }
-
-  static func watch() {
-    let handler: @convention(c) (Int32) -> Void = { number in
-      if SearchInterruption.count.wrappingAdd(1, ordering: .relaxed).newValue > 1 { signal(number, SIG_DFL) }
-    }
-    signal(SIGINT, handler)
-    signal(SIGTERM, handler)
-  }
-
-  /// From here on there is nothing to end early, and one Ctrl-C ends the process.
-  static func endSecond() {
-    signal(SIGINT, SIG_DFL)
-    signal(SIGTERM, SIG_DFL)
-  }
-}
-
-/// Shows a search on stderr. Closures of a search come one at a time.
-final class TuningConsole: Sendable {
-  private let isSilent: Bool
-  private let display: Mutex<TuningDisplay>
-
-  init(isSilent: Bool) {
-    self.isSilent = isSilent
-    display = Mutex(TuningDisplay(terminal: Terminal(descriptor: 2)))
-  }
-
-  var observer: TuningObserver {
-    guard !isSilent else { return TuningObserver() }
-    return TuningObserver(
-      stage: { self.line($0) },
-      progress: { progress in self.write { $0.show(progress, now: .now()) } },
-      improved: { leader in self.write { $0.show(leader) } })
-  }
-
-  func line(_ text: String) {
-    if !isSilent { write { $0.finish() + text + "\n" } }
-  }
-
-  /// A stage begins.
-  var stage: @Sendable (String) -> Void { observer.stage }
-
-  func finish() { write { $0.finish() } }
-
-  private func write(_ text: (inout TuningDisplay) -> String) {
-    let text = display.withLock { text(&$0) }
-    if !text.isEmpty { FileHandle.standardError.write(Data(text.utf8)) }
   }
 }

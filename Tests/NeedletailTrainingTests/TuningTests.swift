@@ -289,6 +289,74 @@ import Testing
     #expect(numbers.sorted() == Array(0..<40))
   }
 
+  @Test func theSameEndWrittenTwiceIsOneEnd() throws {
+    let directory = try TemporaryDirectory()
+    let store = try store(directory, "a")
+    let trial = try #require(try claim(store, now: 100))
+    #expect(try finish(store, trial, loss: 0.5))
+    #expect(try finish(store, trial, loss: 0.5), "its answer may have been lost")
+    #expect(try !finish(store, trial, loss: 0.6))
+  }
+
+  @Test func aClaimWhoseAnswerWasLostIsClaimedAgain() throws {
+    let directory = try TemporaryDirectory()
+    let store = try store(directory, "a")
+    func claimed(_ holding: Set<Int>) throws -> Int? {
+      try store.claim(arms: Self.arms, now: 100, holding: holding, trialsMax: 0) { all in
+        var study = Study(arms: Self.arms, seed: 1)
+        for record in all { study.take(record.trial) }
+        return study.ask()
+      }.trial?.number
+    }
+    #expect(try claimed([]) == 0)
+    #expect(try claimed([0]) == 1)
+    #expect(try claimed([0]) == 1, "the process does not know of trial 1")
+    #expect(try claimed([0, 1]) == 2)
+  }
+
+  @Test func aTrialThatWasAskedForTwiceIsOne() {
+    var study = Study(arms: Self.arms, seed: 1)
+    let first = study.ask()
+    study.forget(from: 0)
+    let again = study.ask()
+    #expect(again == first && study.trials.count == 1)
+  }
+
+  @Test func studiesOfSeveralNamesShareADatabase() throws {
+    let directory = try TemporaryDirectory()
+    let database = try SQLiteStudy(path: directory.path + "/study.sqlite")
+    let stores = ["", "one", "two.x-1"].map { StudyStore(database, worker: "w", name: $0) }
+    for (index, store) in stores.enumerated() { try store.open(fingerprint: "study \(index)", place: "here") }
+    #expect(try claim(stores[1], now: 1)?.number == 0 && claim(stores[1], now: 1)?.number == 1)
+    #expect(try claim(stores[2], now: 1)?.number == 0)
+    try stores[1].drop()
+    try stores[1].open(fingerprint: "another", place: "here")
+    #expect(try claim(stores[1], now: 1)?.number == 0 && stores[2].records(arms: Self.arms).count == 1)
+  }
+
+  // MARK: - PostgreSQL, without a server; Tests/reliability/tune-workers has one
+
+  @Test func placesAreToldApart() {
+    #expect(TuningRun.Place("postgres://u@h/d", name: "n") == .postgreSQL(url: "postgres://u@h/d", name: "n"))
+    #expect(TuningRun.Place("out/postgresql.sqlite", name: "n") == .file("out/postgresql.sqlite"))
+    #expect(TuningRun.Place("postgresql://u:secret@h/d", name: "n").description == "n in PostgreSQL")
+  }
+
+  @Test func placeholdersAreNumbered() {
+    #expect(PostgreSQLStudy.numbered("a = ? AND b = ?") == "a = $1 AND b = $2")
+    #expect(PostgreSQLStudy.numbered("SELECT 1") == "SELECT 1" && PostgreSQLStudy.numbered("?") == "$1")
+  }
+
+  @Test func aMachineWithoutTheClientLibraryIsToldWhatToInstall() {
+    #expect {
+      _ = try LibPQ(library: "libpq-none.so.5")
+    } throws: { error in
+      "\(error)".hasPrefix(
+        "study in PostgreSQL: expected its client library libpq-none.so.5 (Debian and Ubuntu: package libpq5), found: ")
+    }
+    #expect { _ = try LibPQ(library: "libc.so.6") } throws: { "\($0)".hasSuffix("found: no PQconnectdbParams in it") }
+  }
+
   @Test(arguments: [":", "1-2:x", "2-1:1", "1:1", "0-99999999:1", "-1-2:3"]) func stepsThatAreNoneAreRefused(
     text: String
   ) {

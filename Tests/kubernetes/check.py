@@ -42,6 +42,8 @@ def until(what, probe, seconds=30):
 
 
 documents = list(yaml.safe_load_all(MANIFEST.read_text()))
+JOB = MANIFEST.parent / "tune-job.yaml"
+job = yaml.safe_load(JOB.read_text())
 autoscaler = yaml.safe_load((MANIFEST.parent / "autoscaler.yaml").read_text())
 kinds = {(each["kind"], each["metadata"]["name"]): each for each in documents}
 config_map = kinds["ConfigMap", "needletail"]
@@ -56,7 +58,7 @@ mounts = {each["mountPath"]: each for each in container["volumeMounts"]}
 def check_schemas():
     for release in RELEASES:
         faults = []
-        for document in [*documents, autoscaler]:
+        for document in [*documents, autoscaler, job]:
             try:
                 kubernetes_validate.validate(document, release, strict=True)
             except kubernetes_validate.ValidationError as error:
@@ -133,8 +135,50 @@ def check_image():
     [debian] = re.findall(r"^debian=\((.*)\)$", (ROOT / "deploy/release").read_text(), re.MULTILINE)
     [installed] = re.findall(r"--no-install-recommends \\\n\s+(.*) \\$", containerfile, re.MULTILINE)
     expect(installed.split() == debian.split(), "the image has the packages of the release", installed)
+    expect("ARG PACKAGES=\n" in containerfile and "    ${PACKAGES} \\\n" in containerfile, "and takes more of them")
     user = pod["spec"]["securityContext"]["runAsUser"]
     expect(f"USER {user}:" in containerfile, "the image's user is that of the pod", user)
+
+
+def check_job(work):
+    """The Job of workers: what it mounts and reads, and its command with the program itself."""
+    spec = job["spec"]
+    [worker] = spec["template"]["spec"]["containers"]
+    volumes = {each["name"]: each for each in spec["template"]["spec"]["volumes"]}
+    expect({each["name"] for each in worker["volumeMounts"]} == set(volumes), "the job mounts its volumes", volumes)
+    head = JOB.read_text().split("apiVersion", 1)[0]
+    [variable] = worker["env"]
+    reference = variable["valueFrom"]["secretKeyRef"]
+    made = re.search(r"create secret generic (\S+) --from-literal (\w+)=", head)
+    expect(made.groups() == (reference["name"], reference["key"]), "the command makes the job's secret", reference)
+    made = re.search(r"create configmap (\S+) --from-file (\S+)", head)
+    path = worker["command"][-1]
+    [mount] = [each["mountPath"] for each in worker["volumeMounts"] if each["name"] == "run"]
+    expect(volumes["run"]["configMap"]["name"] == made[1], "and its run file", volumes)
+    expect(path == f"{mount}/{made[2]}", "which it names", path)
+    expect(spec["parallelism"] == spec["completions"], "all workers run at once", spec["parallelism"])
+    ignored = spec["podFailurePolicy"]["rules"][0]
+    expect(
+        ignored["action"] == "Ignore" and spec["template"]["spec"]["restartPolicy"] == "Never", "evictions are ignored"
+    )
+    tag = worker["image"].rsplit(":", 1)[1]
+    expect(container["image"].endswith(f":{tag}"), "the image is of the server's version", worker["image"])
+    (work / "job").mkdir()
+    (work / "job/data.csv").write_text("a,b\n" + "".join(f"{k},{k % 3}\n" for k in range(60)))
+    text = "data: { files: [data.csv] }\ntarget: { column: b }\nmodel: { family: gbdt }\n"
+    (work / "job/run.yaml").write_text(text)
+    command = [PROGRAMS / "needletail-trainer", *worker["command"][1:-1], work / "job/run.yaml", *worker["args"]]
+    nowhere = {variable["name"]: "postgresql://tuner:secret@127.0.0.1:1/studies", "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(command, capture_output=True, text=True, env=nowhere)
+    expect(
+        done.returncode == 1 and "study postgresql://tuner@127.0.0.1:1/studies" in done.stderr,
+        "the worker takes its options and looks for the study of the secret",
+        (done.returncode, done.stderr),
+    )
+    expect("secret" not in done.stderr, "and its log has no password", done.stderr)
+    [code] = spec["podFailurePolicy"]["rules"][1]["onExitCodes"]["values"]
+    done = subprocess.run([*command, "--workers"], capture_output=True, text=True, env=nowhere)
+    expect(done.returncode == code, "a wrong option has the exit status that fails the job", done.returncode)
 
 
 class Pod:
@@ -253,6 +297,7 @@ def main():
         check()
     work = Path(tempfile.mkdtemp(prefix="needletail-kubernetes."))
     try:
+        check_job(work)
         check_server(work)
     finally:
         shutil.rmtree(work)

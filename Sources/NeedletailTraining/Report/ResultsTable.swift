@@ -89,7 +89,7 @@ enum Figures {
 /// Turns epoch reports into text: one line that is redrawn on a terminal, a line now and then elsewhere.
 ///
 /// It writes nothing itself: reports and times go in, text to write comes out.
-public struct ProgressDisplay {
+public struct ProgressDisplay: Sendable {
   let terminal: Terminal
   private let start: Instant
   private var lastShown: Instant?

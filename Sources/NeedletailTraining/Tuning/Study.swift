@@ -75,6 +75,11 @@ struct Study: Sendable {
     }
   }
 
+  /// Forgets trials from a number on, which were asked for and are nobody's.
+  mutating func forget(from number: Int) {
+    if number < trials.count { trials.removeSubrange(number...) }
+  }
+
   /// Notes the loss of a step.
   ///
   /// - Parameter step: steps since the last one get the same loss.

@@ -4,8 +4,13 @@ internal import NeedletailCore
 protocol StudyDatabase: AnyObject {
   /// Runs one statement, in which `?` stands for the values in their order.
   func rows(_ sql: String, _ values: [SQLiteValue]) throws(TrainingError) -> [[SQLiteValue]]
-  /// Runs statements of which all take effect or none, and which no other process sees half.
+  /// Runs statements of which all take effect or none, and which no other process sees half. Where the connection is
+  /// lost, the body runs again.
   func exclusively<Result>(_ body: () throws(TrainingError) -> Result) throws(TrainingError) -> Result
+  /// Seconds since 1970, by a clock that all who share the study read.
+  func now() throws(TrainingError) -> Double
+  /// Whether a row that another transaction holds can be passed over.
+  var skipsLocked: Bool { get }
 }
 
 /// A study in a database: every trial is there before it begins and when it has ended, so that a search goes on where it
@@ -29,12 +34,27 @@ final class StudyStore {
   /// Silence after which a process counts as lost.
   let lostSeconds: Double
 
+  /// Names of the two tables.
+  private let studies: String
+  private let trials: String
+
   static let lostSecondsDefault = 60.0
 
-  init(_ database: any StudyDatabase, worker: String, lostSeconds: Double = lostSecondsDefault) {
+  /// - Parameter name: tells the study from others in the same database; empty: there are none.
+  init(_ database: any StudyDatabase, worker: String, lostSeconds: Double = lostSecondsDefault, name: String = "") {
     self.database = database
     self.worker = worker
     self.lostSeconds = lostSeconds
+    let suffix = name.isEmpty ? "" : "_" + name
+    studies = "\"needletail_study\(suffix)\""
+    trials = "\"needletail_trial\(suffix)\""
+  }
+
+  /// Forgets all trials, and what the study is about.
+  func drop() throws(TrainingError) {
+    try database.exclusively { () throws(TrainingError) -> Void in
+      for table in [trials, studies] { _ = try database.rows("DROP TABLE IF EXISTS \(table)", []) }
+    }
   }
 
   /// Makes the tables, and notes what the study is about.
@@ -45,16 +65,16 @@ final class StudyStore {
   /// - Throws: `TrainingError` where the database holds another study.
   func open(fingerprint: String, place: String) throws(TrainingError) {
     try database.exclusively { () throws(TrainingError) -> Void in
-      _ = try database.rows("CREATE TABLE IF NOT EXISTS needletail_study (fingerprint TEXT NOT NULL)", [])
+      _ = try database.rows("CREATE TABLE IF NOT EXISTS \(studies) (fingerprint TEXT NOT NULL)", [])
       _ = try database.rows(
         """
-        CREATE TABLE IF NOT EXISTS needletail_trial (
+        CREATE TABLE IF NOT EXISTS \(trials) (
           number BIGINT PRIMARY KEY, arm BIGINT NOT NULL, point TEXT NOT NULL, state TEXT NOT NULL,
           loss DOUBLE PRECISION, steps TEXT NOT NULL, fit_seconds DOUBLE PRECISION, row_us DOUBLE PRECISION, note TEXT,
           worker TEXT NOT NULL, beat DOUBLE PRECISION NOT NULL)
         """, [])
-      guard let found = try database.rows("SELECT fingerprint FROM needletail_study", []).first?.first?.text else {
-        _ = try database.rows("INSERT INTO needletail_study VALUES (?)", [.text(fingerprint)])
+      guard let found = try database.rows("SELECT fingerprint FROM \(studies)", []).first?.first?.text else {
+        _ = try database.rows("INSERT INTO \(studies) VALUES (?)", [.text(fingerprint)])
         return
       }
       guard found != fingerprint else { return }
@@ -71,7 +91,7 @@ final class StudyStore {
   /// All trials, in order.
   func records(arms: [Study.Arm]) throws(TrainingError) -> [Record] {
     let rows = try database.rows(
-      "SELECT number, arm, point, state, loss, steps, fit_seconds, row_us, note FROM needletail_trial ORDER BY number",
+      "SELECT number, arm, point, state, loss, steps, fit_seconds, row_us, note FROM \(trials) ORDER BY number",
       [])
     var records: [Record] = []
     for (place, row) in rows.enumerated() {
@@ -90,28 +110,41 @@ final class StudyStore {
   /// Claims a trial for this process: one whose process is lost, or a new one.
   ///
   /// - Parameters:
-  ///   - now: seconds of a clock that all processes share.
+  ///   - now: nil: the time of the database.
+  ///   - holding: trials that this process works on. Another one that the database has under its name was claimed when
+  ///     the connection was lost, and is claimed again. Nil: that is not looked for.
   ///   - trialsMax: no new trial beyond so many; 0: any number.
   ///   - next: the new trial that follows those so far.
   /// - Returns: the trial, or nil where there is nothing more to try, and all trials before it.
   func claim(
-    arms: [Study.Arm], now: Double, trialsMax: Int, next: ([Record]) -> Study.Trial
+    arms: [Study.Arm], now: Double? = nil, holding: Set<Int>? = nil, trialsMax: Int,
+    next: ([Record]) -> Study.Trial
   ) throws(TrainingError) -> (trial: Study.Trial?, all: [Record]) {
     try database.exclusively { () throws(TrainingError) -> (trial: Study.Trial?, all: [Record]) in
+      let now = try time(now)
       let all = try records(arms: arms)
+      if let holding {
+        let own = try database.rows(
+          "SELECT number FROM \(trials) WHERE state = 'running' AND worker = ? ORDER BY number", [.text(worker)])
+        if let number = own.lazy.compactMap({ $0.first?.integer }).first(where: { !holding.contains($0) }) {
+          return (all[number].trial, all)
+        }
+      }
+      // A row that is locked is about to be ended by the process that seemed lost.
+      let passing = database.skipsLocked ? " FOR UPDATE SKIP LOCKED" : ""
       let lost = try database.rows(
-        "SELECT number FROM needletail_trial WHERE state = 'running' AND beat < ? ORDER BY number LIMIT 1",
+        "SELECT number FROM \(trials) WHERE state = 'running' AND beat < ? ORDER BY number LIMIT 1\(passing)",
         [.real(now - lostSeconds)])
       if let number = lost.first?.first?.integer {
         _ = try database.rows(
-          "UPDATE needletail_trial SET worker = ?, beat = ? WHERE number = ?",
+          "UPDATE \(trials) SET worker = ?, beat = ? WHERE number = ?",
           [.text(worker), .real(now), .integer(number)])
         return (all[number].trial, all)
       }
       guard trialsMax == 0 || all.count < trialsMax else { return (nil, all) }
       let trial = next(all)
       _ = try database.rows(
-        "INSERT INTO needletail_trial (number, arm, point, state, steps, worker, beat) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO \(trials) (number, arm, point, state, steps, worker, beat) VALUES (?, ?, ?, ?, ?, ?, ?)",
         [
           .integer(trial.number), .integer(trial.arm), .text(Self.text(trial.point)), .text("running"), .text(""),
           .text(worker), .real(now),
@@ -120,26 +153,36 @@ final class StudyStore {
     }
   }
 
-  /// Says that this process still works on its trials.
-  func beat(now: Double) throws(TrainingError) {
-    _ = try database.rows(
-      "UPDATE needletail_trial SET beat = ? WHERE worker = ? AND state = 'running'", [.real(now), .text(worker)])
+  private func time(_ now: Double?) throws(TrainingError) -> Double {
+    if let now { return now }
+    return try database.now()
   }
 
-  /// Writes the end of a trial.
+  /// Says that this process still works on its trials.
+  ///
+  /// - Parameter now: nil: the time of the database.
+  func beat(now: Double? = nil) throws(TrainingError) {
+    let now = try time(now)
+    _ = try database.rows(
+      "UPDATE \(trials) SET beat = ? WHERE worker = ? AND state = 'running'", [.real(now), .text(worker)])
+  }
+
+  /// Writes the end of a trial. To write the same once more, after a connection was lost, changes nothing.
   ///
   /// - Returns: false where another process has claimed or ended it meanwhile; then nothing is written.
   func finish(_ record: Record) throws(TrainingError) -> Bool {
     let trial = record.trial
     let written = try database.rows(
       """
-      UPDATE needletail_trial SET state = ?, loss = ?, steps = ?, fit_seconds = ?, row_us = ?, note = ?
-      WHERE number = ? AND worker = ? AND state = 'running' RETURNING number
+      UPDATE \(trials) SET state = ?, loss = ?, steps = ?, fit_seconds = ?, row_us = ?, note = ?
+      WHERE number = ? AND worker = ?
+        AND (state = 'running' OR (state = ? AND steps = ? AND loss IS NOT DISTINCT FROM ?)) RETURNING number
       """,
       [
         .text(trial.state.rawValue), Self.value(trial.loss), .text(Self.text(trial.steps)),
         Self.value(record.fitSeconds), Self.value(record.microsecondsPerRow), record.note.map { .text($0) } ?? .null,
-        .integer(trial.number), .text(worker),
+        .integer(trial.number), .text(worker), .text(trial.state.rawValue), .text(Self.text(trial.steps)),
+        Self.value(trial.loss),
       ])
     return !written.isEmpty
   }
@@ -147,7 +190,7 @@ final class StudyStore {
   /// Gives unfinished trials of this process back, for the next that asks.
   func release() throws(TrainingError) {
     _ = try database.rows(
-      "UPDATE needletail_trial SET beat = 0 WHERE worker = ? AND state = 'running'", [.text(worker)])
+      "UPDATE \(trials) SET beat = 0 WHERE worker = ? AND state = 'running'", [.text(worker)])
   }
 
   // MARK: - values
@@ -204,13 +247,16 @@ final class StudyStore {
 
 extension SQLiteValue {
   /// A number, whole ones included.
-  fileprivate var number: Double? { real ?? integer.map { Double($0) } }
+  var number: Double? { real ?? integer.map { Double($0) } }
 }
 
 /// A study in a file of SQLite.
 final class SQLiteStudy: StudyDatabase {
   private let database: SQLiteDatabase
   private let path: String
+
+  /// A transaction locks the whole file.
+  let skipsLocked = false
 
   /// Longest wait for other processes: a transaction here takes milliseconds.
   private static let busyMilliseconds: Int32 = 30_000
@@ -231,6 +277,9 @@ final class SQLiteStudy: StudyDatabase {
       throw .output("study \(path.quotedForMessage): expected to read and write it, found: \(error)")
     }
   }
+
+  /// Processes of one machine share its clock.
+  func now() -> Double { Double(UnixTime.nowMilliseconds()) / 1000 }
 
   func exclusively<Result>(_ body: () throws(TrainingError) -> Result) throws(TrainingError) -> Result {
     _ = try rows("BEGIN IMMEDIATE", [])

@@ -1,10 +1,58 @@
 extension TuningRun {
   /// Where the study is.
-  public enum Place: Sendable, Equatable {
-    /// A file of SQLite.
+  public enum Place: Sendable, Equatable, CustomStringConvertible {
+    /// A file of SQLite, for processes of one machine.
     case file(String)
     /// Memory: the study ends with the process.
     case memory
+    /// A database of PostgreSQL, for processes of any machine.
+    ///
+    /// - Parameters:
+    ///   - url: a connection string of libpq.
+    ///   - name: tells the study from others there.
+    case postgreSQL(url: String, name: String)
+
+    /// - Parameters:
+    ///   - text: a path, or an address that begins with `postgresql://` or `postgres://`.
+    ///   - name: name of a study in PostgreSQL.
+    public init(_ text: String, name: String) {
+      let isAddress = text.hasPrefix("postgresql://") || text.hasPrefix("postgres://")
+      self = isAddress ? .postgreSQL(url: text, name: name) : .file(text)
+    }
+
+    /// Place of the study in messages, without a password.
+    public var description: String {
+      switch self {
+      case .file(let path): path
+      case .memory: "memory"
+      case .postgreSQL(_, let name): "\(name) in PostgreSQL"
+      }
+    }
+
+    /// Longest name of a study: PostgreSQL cuts names of tables after 63 bytes.
+    public static let nameBytesMax = 40
+
+    /// Forgets a study in a database.
+    ///
+    /// - Throws: `TrainingError` of kind `output` where it cannot be reached.
+    public func forget(_ configuration: RunConfiguration) throws(TrainingError) {
+      try open(TuningSettings(configuration), worker: "", isInterrupted: { false }).drop()
+    }
+
+    func open(
+      _ settings: TuningSettings, worker: String, isInterrupted: @escaping @Sendable () -> Bool
+    ) throws(TrainingError) -> StudyStore {
+      switch self {
+      case .file(let path):
+        return StudyStore(try SQLiteStudy(path: path), worker: worker, lostSeconds: settings.lostSeconds)
+      case .memory:
+        return StudyStore(try SQLiteStudy(path: ":memory:"), worker: worker, lostSeconds: settings.lostSeconds)
+      case .postgreSQL(let url, let name):
+        let database = try PostgreSQLStudy(
+          url: url, reconnectSeconds: settings.reconnectSeconds, isInterrupted: isInterrupted)
+        return StudyStore(database, worker: worker, lostSeconds: settings.lostSeconds, name: name)
+      }
+    }
   }
 }
 

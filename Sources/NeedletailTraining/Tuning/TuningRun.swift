@@ -55,9 +55,8 @@ public final class TuningRun: @unchecked Sendable {
     runner = TrialRunner(plan, threads: max(1, processors / threadCount))
     self.observer = observer
     self.isInterrupted = isInterrupted
-    let path = if case .file(let path) = place { path } else { ":memory:" }
-    store = StudyStore(try SQLiteStudy(path: path), worker: Self.workerName(), lostSeconds: settings.lostSeconds)
-    try store.open(fingerprint: plan.fingerprint, place: path)
+    store = try place.open(settings, worker: Self.workerName(), isInterrupted: isInterrupted)
+    try store.open(fingerprint: plan.fingerprint, place: place.description)
     study = Study(
       arms: plan.arms.map(\.arm), seed: settings.seed, sampler: settings.sampler,
       pruner: settings.prunes ? MedianPruner() : nil)
@@ -104,7 +103,7 @@ public final class TuningRun: @unchecked Sendable {
       observer.progress(progress())
       if Double(Instant.now().microseconds(since: lastBeat)) / 1e6 >= plan.settings.lostSeconds / Self.beatsPerLoss {
         lastBeat = Instant.now()
-        do throws(TrainingError) { try store.beat(now: Self.clock()) } catch { failure = failure ?? error }
+        do throws(TrainingError) { try store.beat() } catch { failure = failure ?? error }
       }
     }
     let failure = failure
@@ -120,9 +119,6 @@ public final class TuningRun: @unchecked Sendable {
   }
 
   private var secondsSpent: Double { Double(Instant.now().microseconds(since: start)) / 1e6 }
-
-  /// Seconds since 1970, which processes of one machine share.
-  private static func clock() -> Double { Double(UnixTime.nowMilliseconds()) / 1000 }
 
   /// True once no further trial begins. The first trials may take longer than the search has.
   private func isOver() -> Bool {
@@ -170,8 +166,10 @@ public final class TuningRun: @unchecked Sendable {
     guard !isOver() else { return .none }
     do throws(TrainingError) {
       let claimed = try store.claim(
-        arms: study.arms, now: Self.clock(), trialsMax: plan.settings.trialsMax
+        arms: study.arms, holding: running, trialsMax: plan.settings.trialsMax
       ) { all in
+        // Asked for once more, where the connection was lost.
+        study.forget(from: all.count)
         take(all)
         return study.ask()
       }

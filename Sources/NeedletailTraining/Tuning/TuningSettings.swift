@@ -29,6 +29,9 @@ extension RunSettings {
       Setting(
         "lost_seconds", .number(0.5...86_400), .number(StudyStore.lostSecondsDefault),
         "Silence after which a process that shares the study counts as lost, and its trials go to others."),
+      Setting(
+        "reconnect_seconds", .number(0...86_400), .number(TuningSettings.reconnectSecondsDefault),
+        "Time after which a study in PostgreSQL that cannot be reached is given up."),
       Setting("parallel", .integer(0...64), .integer(0), "Trials at a time; 0: one for each processor."),
     ]
   }
@@ -93,6 +96,10 @@ struct TuningSettings: Sendable {
   let seed: UInt64
   let parallel: Int
   let lostSeconds: Double
+  let reconnectSeconds: Double
+
+  /// A database that restarts or fails over is back within a minute or two.
+  static let reconnectSecondsDefault = 300.0
 
   init(_ configuration: RunConfiguration, seconds: Double? = nil, preset wanted: TuningPreset? = nil) {
     let tuning = configuration.document["tuning"]
@@ -110,6 +117,7 @@ struct TuningSettings: Sendable {
     seed = UInt64(tuning["seed"].integer ?? 1)
     parallel = tuning["parallel"].integer ?? 0
     lostSeconds = tuning["lost_seconds"].number ?? StudyStore.lostSecondsDefault
+    reconnectSeconds = tuning["reconnect_seconds"].number ?? Self.reconnectSecondsDefault
   }
 }
 
