@@ -98,7 +98,8 @@ def publishing():
     expect(found["model"] == "flights", "run.yaml names the model by its table", found["model"])
     expect(found["published"] == f"{store}/flights/1.ntb", "the path of the version is printed", found["published"])
     untrained("a version that is taken", train("--publish", store, "--version", "1"), "expected no such version")
-    expect(state(work / "out") == ["published"], "its run is published, and mistakes made none", state(work / "out"))
+    found = state(work / "out")
+    expect(found == ["trained", "published"], "its run is published, and mistakes made none", found)
     with (work / "out/predictions.csv").open() as file:
         header = next(csv.reader(file))
     expect(header == ["row", "class", "label", "p_no", "p_yes", "target"], "columns are named by their class", header)
@@ -150,7 +151,16 @@ def better():
     expect(shown["state"] == "published" and "serving.accuracy" in shown["metrics"], "its run remembers both", shown)
 
 
+def standard_input():
+    rows = (work / "flights.csv").read_text()
+    done = train("--set", "data.files=[-]", "--set", "publish.model=piped", "--json", text=rows)
+    expect(done.returncode == 0 and json.loads(done.stdout)["rows"]["read"] == 400, "rows come by a pipe", done.stderr)
+    done = run("profile", "-", "--target", "late", "--json", text=rows)
+    expect(done.returncode == 0 and json.loads(done.stdout), "and to profile", done.stderr)
+
+
 early_checks()
+standard_input()
 publishing()
 better()
 sys.exit(1 if failures else 0)
