@@ -250,14 +250,51 @@ static void arena_free(void *data, void *pointer) {
   free(pointer);
 }
 
-static Response *decode(const uint8_t *bytes, size_t count) {
-  struct arena arena = {count * DECODE_FACTOR + READ_BYTES};
-  ProtobufCAllocator allocator = {arena_alloc, arena_free, &arena};
-  return needletail__v1__response__unpack(&allocator, count, bytes);
+static bool has_utf8(const ProtobufCMessage *message);
+
+static bool is_utf8_field(const ProtobufCFieldDescriptor *field, const void *value) {
+  if (!value) return true;
+  if (field->type == PROTOBUF_C_TYPE_MESSAGE) return has_utf8(value);
+  return is_utf8(value, strlen(value));
+}
+
+/* Whether all text of a message is UTF-8, which protobuf-c does not look at. The schema is not recursive. */
+static bool has_utf8(const ProtobufCMessage *message) {
+  const ProtobufCMessageDescriptor *descriptor = message->descriptor;
+  for (unsigned i = 0; i < descriptor->n_fields; i++) {
+    const ProtobufCFieldDescriptor *field = &descriptor->fields[i];
+    if (field->type != PROTOBUF_C_TYPE_MESSAGE && field->type != PROTOBUF_C_TYPE_STRING) continue;
+    const uint8_t *base = (const uint8_t *)message;
+    const void *value;
+    memcpy(&value, base + field->offset, sizeof value);
+    if (field->label == PROTOBUF_C_LABEL_REPEATED) {
+      size_t count;
+      memcpy(&count, base + field->quantifier_offset, sizeof count);
+      for (size_t j = 0; j < count; j++)
+        if (!is_utf8_field(field, ((const void *const *)value)[j])) return false;
+      continue;
+    }
+    if (field->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) {
+      uint32_t which;
+      memcpy(&which, base + field->quantifier_offset, sizeof which);
+      if (which != field->id) continue; /* the place holds another field */
+    }
+    if (!is_utf8_field(field, value)) return false;
+  }
+  return true;
 }
 
 static void free_response(Response *response) {
   if (response) needletail__v1__response__free_unpacked(response, NULL);
+}
+
+static Response *decode(const uint8_t *bytes, size_t count) {
+  struct arena arena = {count * DECODE_FACTOR + READ_BYTES};
+  ProtobufCAllocator allocator = {arena_alloc, arena_free, &arena};
+  Response *response = needletail__v1__response__unpack(&allocator, count, bytes);
+  if (!response || has_utf8(&response->base)) return response;
+  free_response(response);
+  return NULL;
 }
 
 /* ---------------------------------------------------------------- calls in flight (under the connection's lock) */

@@ -9,6 +9,7 @@ import struct
 import threading
 import time
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from google.protobuf import json_format
@@ -40,14 +41,17 @@ class Peer:
     {"status": CODE, …}        the same with a status, "message" and "retry_after_us"
     {"go_away": N}             GoAway; the N-th request was the last, or none for null
     {"bytes": HEX}             sends bytes
+    {"mutated": [NAME, …]}     sends the golden response to the last request's call with some bytes changed at random,
+                               others for each connection and the same in each run
     "serve"                    answers all that comes with the prediction 1
     "wait", "close", "reset"   until the client closes; closes; closes with a reset
 
     What is sent is cut after "bytes_max" bytes, or sent byte by byte with "trickle".
     """
 
-    def __init__(self, server: FakeServer, accepted: socket.socket) -> None:
+    def __init__(self, server: FakeServer, accepted: socket.socket, number: int) -> None:
         self._server = server
+        self._number = number
         self._socket = accepted
         self._requests: list[pb.Request] = []
 
@@ -71,6 +75,8 @@ class Peer:
             last = action["go_away"]
             last_id = 0 if last is None else self._requests[last].id
             self._send(pb.Response(go_away=pb.GoAway(last_id=last_id)), action)
+        elif "mutated" in action:
+            self._send_mutated(action["mutated"])
         elif "bytes" in action:
             self._socket.sendall(bytes.fromhex(action["bytes"]))
         elif "serve" in action:
@@ -84,6 +90,26 @@ class Peer:
             self._socket.close()
         elif "close" not in action:
             raise ValueError(f"no such action: {action}")
+
+    def _send_mutated(self, names: list[str]) -> None:
+        """Sends what a broken or hostile server might: the length is right, or almost."""
+        request = self._requests[-1]
+        found = next(r for r in map(golden_response, names) if r.WhichOneof("result") == request.WhichOneof("call"))
+        found.id = request.id
+        body = bytearray(found.SerializeToString())
+        random = Random(self._number)
+        for _ in range(random.randint(1, 4)):
+            place = random.randrange(len(body))
+            kind = random.randrange(4)
+            if kind == 0:
+                body[place] = random.randrange(256)
+            elif kind == 1:
+                body[place] ^= 1 << random.randrange(8)
+            elif kind == 2:
+                del body[place : place + random.randint(1, 8)]
+            else:
+                body[place:place] = random.randbytes(random.randint(1, 8))
+        self._socket.sendall(struct.pack(">I", len(body) + (random.randrange(20) == 0)) + body)
 
     def _answer(self, response: pb.Response, action: dict[str, Any]) -> None:
         """Sends a response under a request's id, where the response is to have one."""
@@ -189,11 +215,11 @@ class FakeServer:
             with self.changed:
                 self.connections += 1
                 self.changed.notify_all()
-            threading.Thread(target=self._serve, args=(accepted, script), daemon=True).start()
+            threading.Thread(target=self._serve, args=(accepted, script, self.connections), daemon=True).start()
 
-    def _serve(self, accepted: socket.socket, script: list[Any]) -> None:
+    def _serve(self, accepted: socket.socket, script: list[Any], number: int) -> None:
         try:
-            Peer(self, accepted).run(script)
+            Peer(self, accepted, number).run(script)
         except (OSError, _Ended):
             pass
         except Exception as error:

@@ -205,7 +205,7 @@ class Case:
         try:
             opening = {"do": "open", "client": "a", "address": address, **self._case.get("options", {})}
             self._driver.ask(self._named(opening))
-            for number, step in enumerate(self._case["steps"]):
+            for number, step in enumerate(self._case["steps"] * self._case.get("repeat", 1)):
                 problems += [f"step {number + 1}: {text}" for text in self._step(step)]
         except (AssertionError, ValueError, KeyError) as error:
             self._driver.kill()
