@@ -141,6 +141,10 @@ typedef struct build {
   nt_text_trie_builder trie, raw_added, normalised_added;
   nt_text_word_slot *slots;
   nt_text_parts_of_bpe bpe;
+  double *scores;
+  uint32_t *map_units;
+  uint8_t *map_values;
+  size_t map_value_bytes;
 } build;
 
 /// Replaces each added token that is looked for in the normalised text by its own normalised form, in `forms`.
@@ -153,11 +157,13 @@ static nt_text_status normalise_added(build *build, nt_text_key *keys, size_t co
   for (size_t index = 0; index < count && status == NT_TEXT_OK; index++) {
     nt_text_run run = {.vocabulary = draft, .scratch = scratch, .text = keys[index].bytes, .bytes = keys[index].count};
     keys[index].bytes = forms;
-    keys[index].count = (uint32_t)nt_text_normalise_bert(&run, 0, keys[index].count);
+    size_t count = draft->model == NT_TEXT_UNIGRAM ? nt_text_normalise_charsmap(&run, 0, run.bytes)
+                                                   : nt_text_normalise_bert(&run, 0, run.bytes);
+    keys[index].count = (uint32_t)count;
     memcpy(forms, scratch->text, keys[index].count);
     forms += keys[index].count;
     *where = keys[index].value;
-    if (keys[index].count == 0) status = NT_TEXT_BAD_ADDED_TOKEN;
+    if (keys[index].count == 0 || run.overflow) status = NT_TEXT_BAD_ADDED_TOKEN;
   }
   free(memory);
   if (status != NT_TEXT_OK) return status;
@@ -181,7 +187,7 @@ static nt_text_status build_added(build *build, bool normalised, nt_text_added_s
     bytes += build->added[index].count;
     keys[count++] = build->added[index];
   }
-  uint8_t *forms = malloc(bytes * NT_TEXT_GROWTH + 1);
+  uint8_t *forms = malloc(bytes * NT_TEXT_UNIGRAM_GROWTH + 64 * count + 1);
   nt_text_status status = forms == NULL ? NT_TEXT_NO_MEMORY : NT_TEXT_OK;
   // BPE has no normaliser.
   if (status == NT_TEXT_OK && normalised && count > 0 && build->draft.model != NT_TEXT_BPE)
@@ -222,14 +228,20 @@ static nt_text_status lay_block(build *build, nt_text_vocabulary **vocabulary) {
   size_t added_bytes = build->spec->added.count * sizeof(nt_text_added);
   size_t merge_bytes = build->bpe.merges == NULL ? 0 : (draft->merge_mask + 1) * sizeof *build->bpe.merges;
   size_t space_bytes = build->bpe.spaces == NULL ? 0 : build->ids * sizeof *build->bpe.spaces;
-  draft->bytes = up(sizeof *draft) + up(slot_bytes) + up(added_bytes) + up(merge_bytes) + up(space_bytes) +
-                 trie_bytes(&build->trie) + trie_bytes(&build->raw_added) + trie_bytes(&build->normalised_added);
+  size_t score_bytes = build->scores == NULL ? 0 : build->ids * sizeof *build->scores;
+  size_t unit_bytes = draft->charsmap.unit_count * sizeof *build->map_units;
+  draft->bytes = up(score_bytes) + up(unit_bytes) + up(build->map_value_bytes) + up(sizeof *draft) + up(slot_bytes) +
+                 up(added_bytes) + up(merge_bytes) + up(space_bytes) + trie_bytes(&build->trie) +
+                 trie_bytes(&build->raw_added) + trie_bytes(&build->normalised_added);
   uint8_t *block = aligned_alloc(64, draft->bytes), *at = block;
   if (block == NULL) return NT_TEXT_NO_MEMORY;
   nt_text_vocabulary *made = lay(&at, draft, sizeof *draft);
   made->slots = lay(&at, build->slots, slot_bytes);
   made->merges = lay(&at, build->bpe.merges, merge_bytes);
   made->spaces = lay(&at, build->bpe.spaces, space_bytes);
+  made->scores = lay(&at, build->scores, score_bytes);
+  made->charsmap.units = lay(&at, build->map_units, unit_bytes);
+  made->charsmap.values = lay(&at, build->map_values, build->map_value_bytes);
   made->added = lay(&at, build->spec->added_properties, added_bytes);
   lay_trie(&at, &build->trie, &made->trie);
   lay_trie(&at, &build->raw_added, &made->raw_added.trie);
@@ -255,7 +267,7 @@ static nt_text_status check(const nt_text_spec *spec, build *build, size_t *wher
   }
   size_t specials = build->draft.pair.specials > build->draft.single.specials ? build->draft.pair.specials
                                                                               : build->draft.single.specials;
-  if (spec->truncation > NT_TEXT_ONLY_SECOND || spec->model > NT_TEXT_BPE) return NT_TEXT_UNSUPPORTED;
+  if (spec->truncation > NT_TEXT_ONLY_SECOND || spec->model > NT_TEXT_UNIGRAM) return NT_TEXT_UNSUPPORTED;
   if (spec->truncation == NT_TEXT_KEEP_ALL) return NT_TEXT_OK;
   return spec->tokens_max < specials || spec->tokens_max > NT_TEXT_BYTES_MAX ? NT_TEXT_UNSUPPORTED : NT_TEXT_OK;
 }
@@ -272,6 +284,16 @@ static nt_text_status build_model(build *build, size_t *where) {
     // Only a vocabulary that looks whole words up needs them beyond 16 bytes.
     size_t count = spec->ignore_merges ? build->bpe.key_count : 0;
     if (status == NT_TEXT_OK && !nt_text_trie_build(build->bpe.keys, count, &build->trie)) status = NT_TEXT_NO_MEMORY;
+  } else if (status == NT_TEXT_OK && spec->model == NT_TEXT_UNIGRAM) {
+    status = nt_text_read_charsmap(spec, &draft->charsmap, &build->map_units, &build->map_values,
+                                   &build->map_value_bytes, where);
+    if (status == NT_TEXT_OK) {
+      status = nt_text_build_unigram(spec, build->tokens, build->ids, draft, &build->scores, where);
+    }
+    if (status == NT_TEXT_OK && !nt_text_trie_build(build->tokens, spec->tokens.count, &build->trie)) {
+      status = NT_TEXT_NO_MEMORY;
+    }
+    if (status == NT_TEXT_OK) nt_text_set_ascii(draft);
   } else if (status == NT_TEXT_OK) {
     bool built = nt_text_trie_build(build->tokens, spec->tokens.count, &build->trie);
     status = built ? nt_text_build_wordpiece(spec, build->tokens, &build->trie, draft, words, &word_count)
@@ -294,6 +316,12 @@ static nt_text_status compile(build *build, nt_isa isa, size_t *where) {
   draft->space_ideographs = spec->space_ideographs;
   draft->strip_accents = spec->strip_accents;
   draft->lowercase = spec->lowercase;
+  draft->strip_left = spec->strip_left;
+  draft->strip_right = spec->strip_right;
+  draft->collapse_spaces = spec->collapse_spaces;
+  draft->splits_spaces = spec->splits_spaces;
+  draft->splits_marks = spec->splits_marks;
+  draft->prepend = spec->prepend;
   for (uint32_t byte = 0; byte < 128; byte++) {
     const nt_text_character *character = nt_text_character_of(byte);
     draft->ascii[byte] = (uint8_t)(spec->lowercase ? (int32_t)byte + character->lower : (int32_t)byte);
@@ -325,6 +353,9 @@ nt_text_status nt_text_build(const nt_text_spec *spec, nt_isa isa, nt_text_vocab
   free(build.tokens);
   free(build.added);
   free(build.slots);
+  free(build.scores);
+  free(build.map_units);
+  free(build.map_values);
   free(build.bpe.merges);
   free(build.bpe.spaces);
   free(build.bpe.keys);

@@ -33,3 +33,12 @@ nt_text_status nt_text_build_wordpiece(const nt_text_spec *spec, const nt_text_k
 nt_text_status nt_text_build_bpe(const nt_text_spec *spec, const nt_text_key *tokens, size_t ids,
                                  nt_text_vocabulary *draft, nt_text_parts_of_bpe *parts, nt_text_key *words,
                                  size_t *word_count, size_t *where);
+
+/// Reads a character map into memory from `malloc`, and checks that all of it lies inside.
+nt_text_status nt_text_read_charsmap(const nt_text_spec *spec, nt_text_charsmap *map, uint32_t **units,
+                                     uint8_t **values, size_t *value_bytes, size_t *where);
+/// Fills in what Unigram needs, with scores by id from `malloc`.
+nt_text_status nt_text_build_unigram(const nt_text_spec *spec, const nt_text_key *tokens, size_t ids,
+                                     nt_text_vocabulary *draft, double **scores, size_t *where);
+/// Fills in what the character map makes of each ASCII character that stands alone.
+void nt_text_set_ascii(nt_text_vocabulary *draft);

@@ -96,6 +96,11 @@ static void take_part(nt_text_run *run, size_t start, size_t end) {
     split_added(run, added, run->text, start, end, nt_text_bpe, keep_raw);
     return;
   }
+  if (vocabulary->model == NT_TEXT_UNIGRAM) {
+    size_t count = nt_text_normalise_charsmap(run, start, end);
+    split_added(run, added, run->scratch->text, 0, count, nt_text_unigram, keep_normalised);
+    return;
+  }
   if (vocabulary->clean_text && added->firsts == 0 && nt_text_wordpiece_ascii(run, start, end)) return;
   size_t count = nt_text_normalise_bert(run, start, end);
   split_added(run, added, run->scratch->text, 0, count, nt_text_wordpiece, keep_normalised);
@@ -112,8 +117,10 @@ static nt_text_status take_text(nt_text_run *run, nt_text text, size_t *where) {
   run->bytes = text.count;
   run->count = 0;
   run->word = 0;
-  run->done = run->unknown = false;
+  run->done = run->unknown = run->overflow = false;
   split_added(run, &run->vocabulary->raw_added, text.bytes, 0, text.count, take_part, keep_raw);
+  *where = run->scratch->bytes_max;
+  if (run->overflow) return NT_TEXT_TOO_LONG;
   return run->unknown ? NT_TEXT_NO_UNKNOWN_TOKEN : NT_TEXT_OK;
 }
 

@@ -12,6 +12,8 @@
 /// Normalised bytes that one byte of a text may become: BERT decomposes U+0390 from 2 bytes to 6, and nothing further.
 /// `Tests/text/tables.py` checks that of every character.
 #define NT_TEXT_GROWTH 3u
+/// For Unigram, whose map may hold anything. A text that grows further is refused.
+#define NT_TEXT_UNIGRAM_GROWTH 4u
 /// Bytes behind every buffer that keys of 16 and blocks of 64 are read from.
 #define NT_TEXT_PADDING 64u
 /// Bytes of a word that is looked up whole, and remembered whole.
@@ -111,6 +113,27 @@ typedef struct nt_text_candidate {
   uint32_t rank, place, id;
 } nt_text_candidate;
 
+// MARK: - paths
+
+/// The best way to a place of a word: its score, where its last token begins, that token. `start` is NT_TEXT_NONE where
+/// none is known. `next` is the next place on the way to the end.
+typedef struct nt_text_path {
+  double score;
+  uint32_t start, id, next;
+} nt_text_path;
+
+/// A character map: a double array of darts-clone, and values that end with a zero.
+typedef struct nt_text_charsmap {
+  const uint32_t *units;
+  size_t unit_count;
+  const uint8_t *values;
+} nt_text_charsmap;
+
+#define NT_TEXT_DARTS_HAS_LEAF(unit) (((unit) >> 8 & 1) != 0)
+#define NT_TEXT_DARTS_VALUE(unit) ((unit) & 0x7FFFFFFFu)
+#define NT_TEXT_DARTS_LABEL(unit) ((unit) & 0x800000FFu)
+#define NT_TEXT_DARTS_OFFSET(unit) ((unit) >> 10 << (((unit) & 0x200u) >> 6))
+
 // MARK: - added tokens
 
 typedef struct nt_text_added_set {
@@ -160,8 +183,16 @@ struct nt_text_vocabulary {
   /// Spaces that a token begins and ends with, by its id.
   const uint16_t (*spaces)[2];
 
+  /// Unigram: scores by id, and that of an unknown character.
+  const double *scores;
+  double unknown_score;
+  bool byte_fallback;
+  nt_text_charsmap charsmap;
+  bool strip_left, strip_right, collapse_spaces, splits_spaces, splits_marks;
+  nt_text_prepend prepend;
+
   bool clean_text, space_ideographs, strip_accents, lowercase;
-  /// What normalising makes of each ASCII character; 0x80 where it is removed.
+  /// What normalising makes of each ASCII character; 0x80 where it is removed, or anything else than one character.
   uint8_t ascii[128];
 
   /// Added tokens, by the index of their properties.
@@ -178,7 +209,7 @@ typedef struct nt_text_span {
 } nt_text_span;
 
 struct nt_text_scratch {
-  size_t bytes_max, tokens_max;
+  size_t bytes_max, tokens_max, normalised_max;
   /// The normalised text, and the bytes of the text that each of its bytes stands for.
   uint8_t *text;
   uint32_t *starts, *ends;
@@ -191,6 +222,10 @@ struct nt_text_scratch {
   /// BPE: a word of many symbols, and the heap of its merges.
   nt_text_symbol *symbols;
   nt_text_candidate *candidates;
+  /// Unigram: a word with its marks, what its bytes stand for, and its paths.
+  uint8_t *word;
+  uint32_t *word_starts, *word_ends;
+  nt_text_path *paths;
   nt_text_cached_word *cache;
   /// The answer, and tokens of the second text until the length of the first is known.
   uint32_t *token_ids, *token_starts, *token_ends, *token_words;
@@ -215,7 +250,8 @@ typedef struct nt_text_run {
   /// The run is done when a word ends with so many tokens.
   size_t limit;
   uint32_t word;
-  bool done, unknown;
+  /// `unknown`: text without a token; `overflow`: text that grew beyond the scratch.
+  bool done, unknown, overflow;
 } nt_text_run;
 
 /// Keeps a token that covers bytes `start` to `end` of the text.
@@ -292,3 +328,8 @@ size_t nt_text_merge_word(const nt_text_vocabulary *vocabulary, nt_text_symbol *
 void nt_text_bpe(nt_text_run *run, size_t start, size_t end);
 /// Keeps an added token of a vocabulary that trims offsets.
 void nt_text_keep_added_trimmed(nt_text_run *run, uint32_t id, size_t start, size_t end);
+
+/// Normalises bytes `start` to `end` of the text as SentencePiece does, and returns the count of normalised bytes.
+size_t nt_text_normalise_charsmap(nt_text_run *run, size_t start, size_t end);
+/// Splits normalised bytes into words, puts marks in front and finds their tokens.
+void nt_text_unigram(nt_text_run *run, size_t start, size_t end);

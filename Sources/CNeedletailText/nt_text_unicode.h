@@ -19,6 +19,26 @@ enum {
   NT_TEXT_IS_IDEOGRAPH = 128,
 };
 
+/// Classes of Unicode's grapheme clusters, without those of conjuncts.
+enum {
+  NT_TEXT_CLUSTER_OTHER = 0,
+  NT_TEXT_CLUSTER_CR,
+  NT_TEXT_CLUSTER_LF,
+  NT_TEXT_CLUSTER_CONTROL,
+  NT_TEXT_CLUSTER_EXTEND,
+  NT_TEXT_CLUSTER_ZWJ,
+  NT_TEXT_CLUSTER_REGIONAL,
+  NT_TEXT_CLUSTER_PREPEND,
+  NT_TEXT_CLUSTER_SPACING,
+  NT_TEXT_CLUSTER_L,
+  NT_TEXT_CLUSTER_V,
+  NT_TEXT_CLUSTER_T,
+  NT_TEXT_CLUSTER_LV,
+  NT_TEXT_CLUSTER_LVT,
+  NT_TEXT_CLUSTER_PICTOGRAPHIC,
+};
+enum { NT_TEXT_CONJUNCT_CONSONANT = 1 << 4, NT_TEXT_CONJUNCT_LINKER = 2 << 4, NT_TEXT_CONJUNCT_EXTEND = 3 << 4 };
+
 /// The distance to the lower case of U+0130, which is two characters: "i" and U+0307.
 #define NT_TEXT_TWO_CHARACTERS INT32_MAX
 
@@ -31,6 +51,8 @@ typedef struct nt_text_character {
   uint8_t flags;
   /// The canonical combining class.
   uint8_t combining;
+  /// The class in grapheme clusters, an `nt_text_cluster`, and that in Indic conjuncts above it.
+  uint8_t cluster;
 } nt_text_character;
 
 extern const nt_text_character nt_text_characters[];
@@ -102,3 +124,6 @@ static inline uint32_t nt_text_put(uint8_t *bytes, uint32_t code) {
 /// The offset of the first byte that is not UTF-8: no surrogates, nothing above U+10FFFF, no longer form than needed.
 /// `count` where there is none.
 size_t nt_text_invalid(const uint8_t *bytes, size_t count);
+
+/// The end of the extended grapheme cluster of Unicode 17 that begins at `start`.
+size_t nt_text_cluster_end(const uint8_t *bytes, size_t start, size_t end);

@@ -1,8 +1,9 @@
 """The tokenizers of Sources/CNeedletailText through ctypes, made from the JSON of a Hugging Face tokenizer."""
 
+import base64
 import ctypes
 import json
-from ctypes import POINTER, Structure, byref, c_bool, c_char_p, c_size_t, c_uint8, c_uint32, c_void_p
+from ctypes import POINTER, Structure, byref, c_bool, c_char_p, c_double, c_size_t, c_uint8, c_uint32, c_void_p
 
 NONE = 0xFFFFFFFF
 ISAS = {"scalar": 0, "avx2": 1, "avx512vnni": 2, "neon": 3}
@@ -39,6 +40,16 @@ class Spec(Structure):
         ("add_prefix_space", c_bool),
         ("trim_offsets", c_bool),
         ("trim_prefix_space", c_bool),
+        ("scores", POINTER(c_double)),
+        ("byte_fallback", c_bool),
+        ("charsmap", c_char_p),
+        ("charsmap_bytes", c_size_t),
+        ("strip_left", c_bool),
+        ("strip_right", c_bool),
+        ("collapse_spaces", c_bool),
+        ("splits_spaces", c_bool),
+        ("splits_marks", c_bool),
+        ("prepend", c_uint32),
         ("clean_text", c_bool),
         ("space_ideographs", c_bool),
         ("strip_accents", c_bool),
@@ -150,15 +161,45 @@ def set_bpe(spec, description):
     spec.add_prefix_space = pre_tokenizer["add_prefix_space"]
 
 
+def set_unigram(spec, description):
+    """Normalizers and pre-tokenizers in the one order that there is, each at most once."""
+    model, normalizer, pre_tokenizer = (description[name] for name in ("model", "normalizer", "pre_tokenizer"))
+    spec.scores = (c_double * len(model["vocab"]))(*[score for _, score in model["vocab"]])
+    spec.byte_fallback = model["byte_fallback"]
+    steps = [] if normalizer is None else normalizer.get("normalizers", [normalizer])
+    for step in steps:
+        if step["type"] == "Precompiled":
+            spec.charsmap = base64.b64decode(step["precompiled_charsmap"])
+            spec.charsmap_bytes = len(base64.b64decode(step["precompiled_charsmap"]))
+        elif step["type"] == "Strip":
+            spec.strip_left, spec.strip_right = step["strip_left"], step["strip_right"]
+        elif step["type"] == "Replace" and step["pattern"] == {"Regex": " {2,}"} and step["content"] in (" ", "▁"):
+            spec.collapse_spaces = True
+        else:
+            raise ValueError(f"normalizer: expected one that is known, found {step}")
+    for step in pre_tokenizer.get("pretokenizers", [pre_tokenizer]):
+        if step["type"] == "WhitespaceSplit":
+            spec.splits_spaces = True
+        elif step["type"] == "Metaspace" and step["replacement"] == "▁":
+            spec.splits_marks = step["split"]
+            spec.prepend = ("never", "first", "always").index(step["prepend_scheme"])
+        else:
+            raise ValueError(f"pre_tokenizer: expected one that is known, found {step}")
+
+
 def spec_of(description):
     """The specification of a tokenizer.json, with what it points to."""
     model = description["model"]
-    kinds = {"WordPiece": set_wordpiece, "BPE": set_bpe}
+    kinds = {"WordPiece": set_wordpiece, "BPE": set_bpe, "Unigram": set_unigram}
     spec = Spec(model=list(kinds).index(model["type"]))
-    vocabulary = sorted(model["vocab"].items(), key=lambda entry: entry[1])
+    if model["type"] == "Unigram":
+        vocabulary = [(token, id_) for id_, (token, _) in enumerate(model["vocab"])]
+        spec.unknown_id = NONE if model["unk_id"] is None else model["unk_id"]
+    else:
+        vocabulary = sorted(model["vocab"].items(), key=lambda entry: entry[1])
+        spec.unknown_id = model["vocab"].get(model["unk_token"], NONE)
     spec.tokens = strings([token.encode() for token, _ in vocabulary])
     spec.ids = (c_uint32 * len(vocabulary))(*[id_ for _, id_ in vocabulary])
-    spec.unknown_id = model["vocab"].get(model["unk_token"], NONE)
     kinds[model["type"]](spec, description)
     names = ("single_word", "lstrip", "rstrip", "normalized")
     added = description["added_tokens"]

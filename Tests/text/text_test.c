@@ -80,23 +80,6 @@ static void finds_the_first_byte_that_is_not_utf8(void) {
 
 // MARK: - vocabularies
 
-/// Strings and ends from words.
-typedef struct words {
-  uint8_t bytes[4096];
-  uint32_t ends[64];
-  nt_text_strings strings;
-} words;
-
-static void set_words(words *to, const char *const *from, size_t count) {
-  uint32_t end = 0;
-  for (size_t index = 0; index < count; index++) {
-    memcpy(to->bytes + end, from[index], strlen(from[index]));
-    end += (uint32_t)strlen(from[index]);
-    to->ends[index] = end;
-  }
-  to->strings = (nt_text_strings){to->bytes, to->ends, count};
-}
-
 enum { tokens_count = 12, cls = 9, sep = 10, mask = 11 };
 static const char *const token_words[tokens_count] = {"[UNK]", "un", "##aff", "##able", "the",   "cafe",
                                                       "中",    ",",  "##x",   "[CLS]",  "[SEP]", "[MASK]"};

@@ -23,6 +23,23 @@ static inline uint32_t chance(uint32_t below) {
   return (uint32_t)(seed >> 33) % below;
 }
 
+/// Strings and ends from words.
+typedef struct words {
+  uint8_t bytes[4096];
+  uint32_t ends[64];
+  nt_text_strings strings;
+} words;
+
+static inline void set_words(words *to, const char *const *from, size_t count) {
+  uint32_t end = 0;
+  for (size_t index = 0; index < count; index++) {
+    memcpy(to->bytes + end, from[index], strlen(from[index]));
+    end += (uint32_t)strlen(from[index]);
+    to->ends[index] = end;
+  }
+  to->strings = (nt_text_strings){to->bytes, to->ends, count};
+}
+
 static inline void expect_refusal(const nt_text_spec *spec, nt_text_status expected, size_t expected_where) {
   nt_text_vocabulary *vocabulary;
   size_t where;

@@ -1,11 +1,13 @@
 """The tokenizers that are compared: a real vocabulary with every setting, and vocabularies trained on the spot."""
 
+import base64
 import copy
 import itertools
 import json
 import random
 from typing import NamedTuple
 
+import sentencepieces
 import texts
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
@@ -32,6 +34,8 @@ def added(content, id_, **properties):
 def extend(description, *tokens):
     """Adds tokens, with the model's id where it has them, else with new ones."""
     vocabulary = description["model"]["vocab"]
+    if isinstance(vocabulary, list):
+        vocabulary = {token: id_ for id_, (token, _) in enumerate(vocabulary)}
     new = itertools.count(max([len(vocabulary) - 1, *(token["id"] for token in description["added_tokens"])]) + 1)
     made = [
         token | {"id": vocabulary[token["content"]] if token["content"] in vocabulary else next(new)}
@@ -162,7 +166,76 @@ def byte_levels(gpt2_merges, descriptions):
     yield Variant("BPE, merges ignored", ignoring)
 
 
+def unigram(pieces, charsmap, **model):
+    """A tokenizer.json like that of XLM-RoBERTa."""
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    vocabulary = [[token, 0.0] for token in special] + [[p, score] for p, score in pieces if p not in special]
+    template = [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]
+    template += [{"SpecialToken": {"id": "</s>", "type_id": 0}}]
+    second = [template[2], {"Sequence": {"id": "B", "type_id": 0}}, template[2]]
+    ids = {token: {"id": token, "ids": [special.index(token)], "tokens": [token]} for token in ("<s>", "</s>")}
+    metaspace = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True}
+    return {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [added(token, id_, lstrip=token == "<mask>") for id_, token in enumerate(special)],
+        "normalizer": {"type": "Precompiled", "precompiled_charsmap": base64.b64encode(charsmap).decode()},
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, metaspace]},
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": template,
+            "pair": template + second,
+            "special_tokens": ids,
+        },
+        "decoder": None,
+        "model": {"type": "Unigram", "unk_id": 3, "vocab": vocabulary, "byte_fallback": False} | model,
+    }
+
+
+def unigrams(descriptions):
+    lines = random.Random(2).sample(descriptions, 20_000)
+    xlm = unigram(*sentencepieces.trained(lines, 8000))
+    metaspace = xlm["pre_tokenizer"]["pretokenizers"][1]
+    charsmap = xlm["normalizer"]
+    strip = {"type": "Strip", "strip_left": False, "strip_right": True}
+    collapse = {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": "▁"}
+    # As SentencePiece models are converted today.
+    converted = xlm | {
+        "normalizer": {"type": "Sequence", "normalizers": [charsmap, strip, collapse]},
+        "pre_tokenizer": metaspace,
+    }
+    stripped = strip | {"strip_left": True}
+    both = {"type": "Sequence", "normalizers": [charsmap, stripped, collapse | {"content": " "}]}
+    first = metaspace | {"prepend_scheme": "first"}
+    whole = converted | {"pre_tokenizer": metaspace | {"split": False}}
+    extended = extend(
+        xlm,
+        added("Debian", 0, single_word=True),
+        added("Ⅷ a", 0, normalized=True),
+        added("package", 0, normalized=True, lstrip=True, rstrip=True),
+    )
+    bytes_ = [(f"<0x{byte:02X}>", -20.0) for byte in range(256)]
+    falling = unigram(*sentencepieces.trained(lines, 3000), byte_fallback=True)
+    falling["model"]["vocab"] += [list(entry) for entry in bytes_]
+    partly = copy.deepcopy(falling)
+    partly["model"]["vocab"] = [entry for entry in falling["model"]["vocab"] if entry[0] != "<0xE4>"]
+    yield Variant("Unigram, XLM-RoBERTa", xlm, pairs=True, characters=True)
+    yield Variant("Unigram, converted", converted, pairs=True, characters=True)
+    yield Variant("Unigram, mark in front of the first", converted | {"pre_tokenizer": first})
+    yield Variant("Unigram, no mark in front", converted | {"pre_tokenizer": metaspace | {"prepend_scheme": "never"}})
+    yield Variant("Unigram, not split", whole, pairs=True)
+    yield Variant("Unigram, stripped", converted | {"normalizer": both})
+    yield Variant("Unigram, first and stripped", converted | {"normalizer": both, "pre_tokenizer": first})
+    yield Variant("Unigram, not normalised", xlm | {"normalizer": None})
+    yield Variant("Unigram, to 14", truncated(xlm, 14, "LongestFirst"), pairs=True)
+    yield Variant("Unigram, added tokens", extended, pairs=True)
+    yield Variant("Unigram, bytes", falling, characters=True)
+    yield Variant("Unigram, all bytes but one", partly)
+
+
 def all_of(minilm, gpt2_merges, descriptions):
     """Every tokenizer, made from the folder of MiniLM, the merges of GPT-2 and lines of real text."""
     yield from wordpieces(minilm)
     yield from byte_levels(gpt2_merges, descriptions)
+    yield from unigrams(descriptions)

@@ -41,7 +41,8 @@ typedef enum nt_text_status {
   NT_TEXT_OK = 0,
   /// The text is not UTF-8; `where` is the byte at fault.
   NT_TEXT_INVALID_UTF8,
-  /// The text has more bytes than the scratch takes; `where` is that bound.
+  /// The text has more bytes than the scratch takes, or grows to more than it takes, which is four times as much and
+  /// happens to real text nowhere; `where` is the bound of the text.
   NT_TEXT_TOO_LONG,
   /// There are more tokens than the scratch takes, and the vocabulary does not truncate; `where` is that bound.
   NT_TEXT_TOO_MANY_TOKENS,
@@ -83,7 +84,17 @@ typedef enum nt_text_model {
   NT_TEXT_WORDPIECE = 0,
   /// Bytes merged in pairs, by the rank of the pair: GPT-2 and RoBERTa.
   NT_TEXT_BPE,
+  /// The tokens of a word whose scores have the largest sum: SentencePiece's models, such as XLM-RoBERTa.
+  NT_TEXT_UNIGRAM,
 } nt_text_model;
+
+/// Where Metaspace puts a mark in front of a text.
+typedef enum nt_text_prepend {
+  NT_TEXT_PREPEND_NEVER = 0,
+  /// Where the text begins, not behind an added token.
+  NT_TEXT_PREPEND_FIRST,
+  NT_TEXT_PREPEND_ALWAYS,
+} nt_text_prepend;
 
 typedef enum nt_text_truncation {
   NT_TEXT_KEEP_ALL = 0,
@@ -156,6 +167,18 @@ typedef struct nt_text_spec {
   /// Spaces at the ends of a token are not part of what it covers. `trim_prefix_space` is the post-processor's
   /// `add_prefix_space`: the first token keeps a space that was put in front.
   bool trim_offsets, trim_prefix_space;
+
+  /// Unigram: the score of each token; text that no token covers becomes tokens of its bytes, where they exist.
+  const double *scores;
+  bool byte_fallback;
+  /// Unigram: SentencePiece's precompiled map, as `tokenizer.json` has it in base64; none with 0 bytes. Then spaces at
+  /// the ends are stripped, and several spaces become one.
+  const uint8_t *charsmap;
+  size_t charsmap_bytes;
+  bool strip_left, strip_right, collapse_spaces;
+  /// Unigram: words are split at white space before Metaspace; and at Metaspace's marks.
+  bool splits_spaces, splits_marks;
+  nt_text_prepend prepend;
 
   /// WordPiece: normaliser and pre-tokenizer of BERT.
   bool clean_text, space_ideographs, strip_accents, lowercase;
