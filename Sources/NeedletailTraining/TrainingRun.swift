@@ -76,10 +76,19 @@ public struct TrainingRun {
     let graph = try data.graph(of: fitted)
     observer.stage("measuring on the serving engine")
     let evaluator = Evaluator(data, configuration)
-    let fp32 = try evaluator.evaluate(graph)
-    let (decision, chosen) = try evaluator.quantise(graph, fp32)
+    var fp32 = try evaluator.evaluate(graph)
+    let (decision, quantised) = try evaluator.quantise(graph, fp32)
+    var chosen = quantised
+    let threshold = EvaluationSettings(configuration.document).threshold(
+      chosen.validation, targets: data.targets(data.split.validation))
+    if let threshold {
+      let isQuantised = !decision.int8Layers.isEmpty
+      chosen = try evaluator.evaluate(chosen.definition.graph.deciding(at: threshold.threshold))
+      fp32 = isQuantised ? try evaluator.evaluate(graph.deciding(at: threshold.threshold)) : chosen
+    }
     observer.stage("recording golden samples and the drift baseline")
-    return try assemble(data, evaluator, fitted, decision, fp32: fp32, chosen: chosen, fitSeconds: fitSeconds)
+    return try assemble(
+      data, evaluator, fitted, decision, threshold, fp32: fp32, chosen: chosen, fitSeconds: fitSeconds)
   }
 
   private func checkpoints(_ data: PreparedData) throws(TrainingError) -> Checkpoints? {
@@ -101,7 +110,7 @@ public struct TrainingRun {
   /// Records what a bundle says beside its graph: golden samples, drift baseline, metrics and lineage.
   private func assemble(
     _ data: PreparedData, _ evaluator: Evaluator, _ fitted: any FittedModel, _ decision: QuantisationGate.Decision,
-    fp32: EvaluationReport, chosen: EvaluationReport, fitSeconds: Double
+    _ threshold: ChosenThreshold?, fp32: EvaluationReport, chosen: EvaluationReport, fitSeconds: Double
   ) throws(TrainingError) -> TrainedModel {
     let typical = data.split.test.map { row in
       (
@@ -125,8 +134,6 @@ public struct TrainingRun {
     if !decision.int8Layers.isEmpty {
       for figure in fp32.test.figures { metrics["fp32.test.\(figure.name)"] = figure.value }
     }
-    let threshold = EvaluationSettings(configuration.document).threshold(
-      chosen.validation, targets: data.targets(data.split.validation))
     if let threshold { metrics["threshold.\(threshold.metric.rawValue)"] = threshold.threshold }
     var importance = data.preprocessing.sources.importance(
       of: data.preprocessing.schema.features, from: fitted.importance)

@@ -66,6 +66,43 @@ import Testing
     #expect(abs(try #require(ChosenThreshold(.matthews, ranked)).value - 0.5) < 1e-12)
   }
 
+  @Test func costsMoveTheThreshold() throws {
+    let youden = try #require(ChosenThreshold(.youden, ranked))
+    #expect(abs(youden.value - 0.4) < 1e-12, "twice the balanced accuracy, less 1")
+    // By hand: at each threshold, missed rows times 5 and false alarms, or the other way round.
+    for (costs, isLow) in [
+      (ChosenThreshold.Costs(falseAlarm: 1, miss: 5), true), (.init(falseAlarm: 5, miss: 1), false),
+    ] {
+      let found = try #require(ChosenThreshold(.cost, ranked, costs: costs))
+      func cost(_ threshold: Double) -> Double {
+        zip(scores, truth).reduce(0) { sum, row in
+          let isSecond = Double(row.0) >= threshold
+          return sum + (isSecond == row.1 ? 0 : isSecond ? costs.falseAlarm : costs.miss)
+        } / Double(scores.count)
+      }
+      let best = try #require((0...100).map { cost(Double($0) / 100) }.min())
+      #expect(abs(cost(found.threshold) - best) < 1e-12 && abs(found.value + best) < 1e-12)
+      #expect((found.threshold < 0.5) == isLow)
+    }
+  }
+
+  @Test func theThresholdItselfBelongsToTheSecondClass() throws {
+    var builder = GraphBuilder(inputColumns: 2)
+    let input = try builder.addIdentity(name: "probabilities", from: 0)
+    let graph = try builder.finish(.probabilities(input), classCount: 2)
+    // The first is no fp32 number: the next above it counts, the one below does not.
+    for threshold in [0.3, 0.25, 1e-12, 0.999_999_99] {
+      let at = Float(threshold)
+      let first = Double(at) >= threshold ? at : at.nextUp
+      let schema = FeatureSchema(
+        features: ["a", "b"].map { Feature(name: $0, kind: .numeric, missing: .refuse) }, target: "y")
+      let model = try CompiledModel(
+        ModelDefinition(schema: schema, graph: graph.deciding(at: threshold), labels: ["no", "yes"]))
+      let rows = [first, first.nextDown].map { p in [Cell.number(Double(1 - p)), .number(Double(p))] }
+      #expect(try Evaluation(model, rows: rows, targets: [1, 0]).classes == [1, 0], "threshold \(threshold)")
+    }
+  }
+
   @Test func calibrationAgreesWithScikitLearn() {
     let found = Calibration(zip(scores, truth).map { (Double($0), $1) })
     let filled = found.bins.filter { $0.count > 0 }
@@ -112,6 +149,33 @@ import Testing
 
   private func report(_ trained: TrainedModel) throws -> Document {
     try trained.report(metrics: trained.metrics(version: .first, bundleBytes: 1))
+  }
+
+  @Test func theServedClassKeepsToTheThreshold() throws {
+    // Every tenth row is of the second class, and nothing tells them well apart.
+    var random = RandomSource(seed: 3)
+    let csv =
+      "x,kind\n"
+      + (0..<600).map { row in
+        "\(random.normal() + (row % 10 == 0 ? 1.2 : 0)),\(row % 10 == 0 ? "yes" : "no")\n"
+      }.joined()
+    for family in ["logistic_regression", "gbdt", "mlp"] {
+      let trained = try train(
+        "data: { files: data.csv }\ntarget: { column: kind }\nmodel: { family: \(family) }\n", csv: csv,
+        sets: ["evaluation.threshold_for=balanced_accuracy"])
+      let threshold = try #require(trained.threshold).threshold
+      #expect(threshold < 0.4, "\(family)")
+      let evaluation = trained.chosen.test
+      #expect(evaluation.areProbabilities)
+      var changed = 0
+      for (row, found) in evaluation.classes.enumerated() {
+        let probability = evaluation.numbers[2 * row + 1]
+        #expect((found == 1) == (Double(probability) >= threshold))
+        if found == 1, probability < 0.5 { changed += 1 }
+      }
+      #expect(changed > 0)
+      _ = try trained.encode(version: .first, signing: [])
+    }
   }
 
   @Test func aReportOfClassesHasEverySection() throws {
@@ -198,7 +262,7 @@ import Testing
       ["evaluation.threshold_for=f1", "target.column=x", "features.columns={}", "data.drop=[y]"],
       "expected two classes in \"x\", found numbers"
     ),
-    (["evaluation.threshold_for=f2"], "expected none | f1 | accuracy | balanced_accuracy | mcc"),
+    (["evaluation.threshold_for=f2"], "expected none | f1 | accuracy | balanced_accuracy | mcc | youden | cost"),
   ])
   func refusesSettingsThatDoNotFitTheDataBeforeItTrains(sets: [String], message: String) throws {
     let error = #expect(throws: TrainingError.self) {

@@ -20,11 +20,15 @@ import Testing
     task: ModelGraph.Task = .classification, train: Samples<Matrix>, validation: Samples<Matrix>,
     model: [String: Document] = [:],
     training: [String: Document] = [:], seed: UInt64 = 1, progress: @escaping (EpochReport) -> Void = { _ in }
-  ) -> FitContext<Matrix> {
+  ) -> FitContext<CodedRows> {
+    func coded(_ samples: Samples<Matrix>) -> Samples<CodedRows> {
+      Samples(inputs: CodedRows(samples.inputs), targets: samples.targets, weights: samples.weights)
+    }
     var settings: [String: Document] = ["epochs": .integer(40), "learning_rate": .number(0.01)]
     settings.merge(training) { $1 }
     return FitContext(
-      family, task: task, classCount: task == .classification ? 2 : 0, train: train, validation: validation,
+      family, task: task, classCount: task == .classification ? 2 : 0, train: coded(train),
+      validation: coded(validation),
       model: ["hidden": .list([.integer(16)])].merging(model) { $1 }, training: settings, seed: seed,
       progress: progress)
   }
@@ -45,37 +49,75 @@ import Testing
     #expect(best > 0.9)
   }
 
-  @Test(arguments: ["relu", "tanh", "gelu", "logistic"])
-  func theNetworksGradientIsTheDerivativeOfItsLoss(activation: String) throws {
-    let kinds: [String: Dense.Activation] = ["relu": .relu, "tanh": .tanh, "gelu": .gelu, "logistic": .logistic]
-    for isRegression in [false, true] {
-      let network = Network(
-        sizes: [3, 5, 4, isRegression ? 1 : 3], activation: try #require(kinds[activation]),
-        isRegression: isRegression, batchRowsMax: 8)
-      var random = RandomSource(seed: 3)
-      network.initialise(&random)
-      for index in 0..<24 { network.input[index] = Float(random.normal()) }
-      let targets = (0..<8).map { Double($0 % 3) }
-      let weights = (0..<8).map { Float($0 % 4) / 2 }
-      var none: RandomSource?
-      func loss() -> Double {
-        network.forward(rows: 8, random: &none)
-        return network.loss(targets: targets, weights: weights, rows: 8).sum / 8
-      }
-      _ = loss()
-      network.backward(rows: 8, dropout: 0)
-      let gradient = (0..<network.gradient.count).map { network.gradient.start[$0] }
-      for index in gradient.indices {
-        let value = network.parameters.start[index]
-        network.parameters.start[index] = value + 1e-2
-        let ahead = loss()
-        network.parameters.start[index] = value - 1e-2
-        let behind = loss()
-        network.parameters.start[index] = value
-        // fp32 and a coarse step, and relu has a kink: a wrong formula is off by far more.
-        #expect(abs((ahead - behind) / 2e-2 - Double(gradient[index])) < 2e-2)
-      }
+  @Test func foldedLayersAnswerAsTheTrainedNetwork() throws {
+    // Numbers, two categories of which one is embedded, batch normalisation: what is exported has none of them.
+    var random = RandomSource(seed: 2)
+    let numbers = Synthetic.inputs(rows: 300, columns: 2, seed: 5)
+    let codes = (0..<300).map { _ in Int32(random.index(below: 9)) - 1 }
+    let few = (0..<300).map { _ in Int32(random.index(below: 3)) }
+    let rows = CodedRows(
+      columns: 14, categories: [.init(columns: 1..<10, codes: codes), .init(columns: 10..<13, codes: few)],
+      numbers: numbers)
+    let targets = (0..<300).map { row in
+      3 + Double(numbers[row, 0]) + Double(codes[row] % 3) - 2 * Double(few[row]) * Double(numbers[row, 1])
     }
+    let samples = Samples(inputs: rows, targets: targets)
+    var metric = 0.0
+    let context = FitContext(
+      family, task: .regression, train: samples, validation: samples,
+      model: ["hidden": .list([.integer(16), .integer(8)]), "batch_norm": .flag(true), "embedding": .integer(4)],
+      training: ["epochs": .integer(120), "learning_rate": .number(0.02), "patience": .integer(0)],
+      progress: { if $0.epoch == $0.bestEpoch { metric = $0.validationMetric ?? 0 } })
+    let fitted = try #require(try family.fit(context) as? FittedMLP)
+    #expect(metric > 0.95)
+    var squares = 0.0
+    for row in 0..<300 {
+      var x = [Double](repeating: 0, count: 14)
+      (x[0], x[13]) = (Double(numbers[row, 0]), Double(numbers[row, 1]))
+      if codes[row] >= 0 { x[1 + Int(codes[row])] = 1 }
+      x[10 + Int(few[row])] = 1
+      for (index, layer) in fitted.layers.enumerated() {
+        x = (0..<layer.weights.rows).map { output in
+          let sum = x.indices.reduce(Double(layer.bias[output])) { $0 + x[$1] * Double(layer.weights[output, $1]) }
+          return index == fitted.layers.count - 1 ? sum : max(sum, 0)
+        }
+      }
+      squares += (x[0] - targets[row]) * (x[0] - targets[row])
+    }
+    let mean = targets.reduce(0, +) / 300
+    let spread = targets.reduce(0) { $0 + ($1 - mean) * ($1 - mean) }
+    #expect(abs(1 - squares / spread - metric) < 1e-4)
+    // Level 8 of the first category has no row: it answers as a row without a category does.
+    let first = fitted.layers[0].weights
+    #expect((0..<first.rows).allSatisfy { first[$0, 9] == 0 } && (0..<first.rows).contains { first[$0, 8] != 0 })
+  }
+
+  @Test func batchesOfOneRowCannotBeNormalised() throws {
+    let samples = circle(rows: 21, seed: 1)
+    let error = #expect(throws: TrainingError.self) {
+      _ = try family.fit(
+        context(
+          train: samples, validation: samples, model: ["batch_norm": .flag(true)],
+          training: ["batch_size": .integer(1)]))
+    }
+    #expect(error?.message == "training.batch_size: expected at least 2 rows for model.batch_norm, found 1")
+    // A last batch of one row is left out.
+    _ = try family.fit(
+      context(
+        train: samples, validation: samples, model: ["batch_norm": .flag(true)],
+        training: ["batch_size": .integer(4), "epochs": .integer(2)]))
+  }
+
+  @Test func threadsDoNotChangeTheWeights() throws {
+    func layers(_ threads: Int) throws -> [Matrix] {
+      let fitted = try family.fit(
+        context(
+          train: circle(rows: 600, seed: 1), validation: circle(rows: 50, seed: 2),
+          model: ["hidden": .list([.integer(128), .integer(128)])],
+          training: ["epochs": .integer(2), "batch_size": .integer(300), "threads": .integer(threads)]))
+      return try #require(fitted as? FittedMLP).layers.map(\.weights)
+    }
+    #expect(try layers(1) == layers(2))
   }
 
   @Test func rowsWithoutWeightTeachNothing() throws {

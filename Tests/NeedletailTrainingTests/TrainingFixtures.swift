@@ -92,3 +92,7 @@ extension Matrix: TestInput {
 extension IndicatorRows: TestInput {
   static func empty(columns: Int) -> IndicatorRows { IndicatorRows(Matrix(rows: 0, columns: columns)) }
 }
+
+extension CodedRows: TestInput {
+  static func empty(columns: Int) -> CodedRows { CodedRows(Matrix(rows: 0, columns: columns)) }
+}

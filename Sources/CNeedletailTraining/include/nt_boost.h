@@ -1,4 +1,5 @@
-/// Hot loops of gradient-boosted trees: binning, gradients, histograms, split search, partition of rows.
+/// Hot loops of gradient-boosted trees: binning, gradients, histograms, split search, partition of rows. nt_net.h has
+/// those of networks.
 ///
 /// A **table** holds one byte, a *bin*, for every row and feature. A tree grows by sums of gradients and hessians over
 /// the rows of a node, one sum for each bin of each feature: its *histogram*.

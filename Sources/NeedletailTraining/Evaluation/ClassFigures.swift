@@ -161,19 +161,33 @@ struct ChosenThreshold: Equatable, Sendable {
     case accuracy
     case balancedAccuracy = "balanced_accuracy"
     case matthews = "mcc"
+    /// Recall plus the recall of the first class, less 1 (Youden, 1950).
+    case youden
+    /// Mean cost of a row, of which less is better: its value here is negative.
+    case cost
 
-    func value(hits: Double, falseAlarms: Double, positives: Double, negatives: Double) -> Double {
+    func value(
+      hits: Double, falseAlarms: Double, positives: Double, negatives: Double, costs: Costs = Costs()
+    ) -> Double {
       let misses = positives - hits
       let rejections = negatives - falseAlarms
       switch self {
       case .f1: return hits > 0 ? 2 * hits / (2 * hits + falseAlarms + misses) : 0
       case .accuracy: return (hits + rejections) / (positives + negatives)
       case .balancedAccuracy: return (hits / positives + rejections / negatives) / 2
+      case .youden: return hits / positives + rejections / negatives - 1
+      case .cost: return -(costs.falseAlarm * falseAlarms + costs.miss * misses) / (positives + negatives)
       case .matthews:
         let product = (hits + falseAlarms) * positives * negatives * (rejections + misses)
         return product > 0 ? (hits * rejections - falseAlarms * misses) / product.squareRoot() : 0
       }
     }
+  }
+
+  /// What a wrong answer costs: the second class where it is not, and the first where the second is.
+  struct Costs: Equatable, Sendable {
+    var falseAlarm = 1.0
+    var miss = 1.0
   }
 
   let metric: Metric
@@ -186,13 +200,19 @@ struct ChosenThreshold: Equatable, Sendable {
   /// to a half. It lies in the middle between the scores that it separates.
   ///
   /// - Returns: nil where one of the classes has no rows.
-  init?(_ metric: Metric, _ scores: RankedScores) {
+  init?(_ metric: Metric, _ scores: RankedScores, costs: Costs = Costs()) {
     guard scores.hasBothKinds else { return nil }
+    // With a threshold of 1 no row is of the second class, which may cost least.
     var best: (threshold: Double, value: Double)?
+    if metric == .cost, let top = scores.steps.first, top.threshold < 1 {
+      let value = metric.value(
+        hits: 0, falseAlarms: 0, positives: scores.positives, negatives: scores.negatives, costs: costs)
+      best = ((1 + top.threshold) / 2, value)
+    }
     for (index, step) in scores.steps.enumerated() {
       let value = metric.value(
         hits: step.truePositives, falseAlarms: step.falsePositives, positives: scores.positives,
-        negatives: scores.negatives)
+        negatives: scores.negatives, costs: costs)
       let next = index + 1 < scores.steps.count ? scores.steps[index + 1].threshold : 0
       let threshold = (step.threshold + next) / 2
       if let best, value < best.value || (value == best.value && abs(threshold - 0.5) >= abs(best.threshold - 0.5)) {

@@ -4,7 +4,14 @@ extension RunSettings {
   static let evaluation: [Setting] = [
     Setting(
       "threshold_for", .choice(["none"] + ChosenThreshold.Metric.allCases.map(\.rawValue)), .text("none"),
-      "Figure that a threshold for the second of two classes is chosen for, on the validation rows."),
+      "Figure that a threshold for the second of two classes is chosen for, on the validation rows; the served class "
+        + "keeps to it."),
+    Setting(
+      "false_alarm_cost", .number(0...1e9), .number(1),
+      "With threshold_for: cost, what the second class costs where the first is true."),
+    Setting(
+      "miss_cost", .number(0...1e9), .number(1),
+      "With threshold_for: cost, what the first class costs where the second is true."),
     Setting("subgroups", .list(.text), .list([]), "Features by whose values the test rows are judged apart."),
     Setting("report", .flag, .flag(true), "Writes report.json and report.html, which take some seconds of measuring."),
   ]
@@ -23,12 +30,15 @@ extension RunSettings {
 /// The section `evaluation` of a run file.
 struct EvaluationSettings {
   let thresholdMetric: ChosenThreshold.Metric?
+  let costs: ChosenThreshold.Costs
   /// Features by whose values rows are judged apart.
   let subgroups: [String]
 
   init(_ document: Document) {
     let evaluation = document["evaluation"]
     thresholdMetric = ChosenThreshold.Metric(rawValue: evaluation["threshold_for"].text ?? "")
+    costs = ChosenThreshold.Costs(
+      falseAlarm: evaluation["false_alarm_cost"].number ?? 1, miss: evaluation["miss_cost"].number ?? 1)
     subgroups = evaluation["subgroups"].elements.compactMap(\.text).map { ValueText.normalised($0) }
   }
 
@@ -64,6 +74,6 @@ struct EvaluationSettings {
     }
     return ChosenThreshold(
       thresholdMetric,
-      RankedScores(targets.indices.map { (validation.numbers[2 * $0 + 1], targets[$0] == 1) }))
+      RankedScores(targets.indices.map { (validation.numbers[2 * $0 + 1], targets[$0] == 1) }), costs: costs)
   }
 }

@@ -1,3 +1,4 @@
+internal import CNeedletailTraining
 internal import Glibc
 
 /// Turns gradients into steps. It keeps one or two numbers for every parameter.
@@ -20,6 +21,7 @@ struct Optimiser {
   private let second: FloatBuffer
   private var step = 0
 
+  /// - Parameter parameterCount: those that learn.
   init(rule: Rule, momentum: Float, weightDecay: Float, parameterCount: Int) {
     self.rule = rule
     self.momentum = momentum
@@ -40,41 +42,27 @@ struct Optimiser {
     return true
   }
 
-  /// Takes one step with all parameters of a network. Biases do not decay.
+  /// Takes one step with all parameters of a network that learn. Biases, and scales and shifts of batch normalisation, do
+  /// not decay.
   mutating func update(_ network: Network, learningRate: Float) {
     step += 1
-    for layer in network.layers {
-      let weightCount = layer.inputs * layer.outputs
-      update(network, at: layer.weights, count: weightCount, learningRate: learningRate, decay: weightDecay)
-      update(network, at: layer.bias, count: layer.outputs, learningRate: learningRate, decay: 0)
-    }
+    update(network, 0..<network.decayingCount, learningRate: learningRate, decay: weightDecay)
+    update(network, network.decayingCount..<network.learningCount, learningRate: learningRate, decay: 0)
   }
 
-  private func update(_ network: Network, at offset: Int, count: Int, learningRate: Float, decay: Float) {
-    let parameters = network.parameters.start + offset
-    let gradient = network.gradient.start + offset
-    let first = first.start + offset
-    switch rule {
-    case .sgd:
-      for i in 0..<count {
-        first[i] = momentum * first[i] + gradient[i] + decay * parameters[i]
-        parameters[i] -= learningRate * first[i]
-      }
-    case .adam, .adamw:
-      let second = second.start + offset
-      let beta1: Float = 0.9
-      let beta2: Float = 0.999
-      let correction1 = Float(1 - pow(0.9, Double(step)))
-      let correction2 = Float((1 - pow(0.999, Double(step))).squareRoot())
-      let rate = learningRate / correction1
-      let coupled = rule == .adam ? decay : 0
-      let shrink = rule == .adamw ? 1 - learningRate * decay : 1
-      for i in 0..<count {
-        let g = gradient[i] + coupled * parameters[i]
-        first[i] = beta1 * first[i] + (1 - beta1) * g
-        second[i] = beta2 * second[i] + (1 - beta2) * g * g
-        parameters[i] = shrink * parameters[i] - rate * first[i] / (second[i].squareRoot() / correction2 + 1e-8)
-      }
+  private func update(_ network: Network, _ range: Range<Int>, learningRate: Float, decay: Float) {
+    var job = nt_net_step(
+      parameters: network.parameters.start + range.lowerBound, gradient: network.gradient.start + range.lowerBound,
+      first: first.start + range.lowerBound, second: nil, count: range.count, rate: learningRate,
+      coupled_decay: rule == .adamw ? 0 : decay, decay: rule == .adamw ? decay : 0, correction1: momentum,
+      correction2: 0)
+    guard rule != .sgd else {
+      network.kernels.pointee.sgd(&job)
+      return
     }
+    job.second = second.start + range.lowerBound
+    job.correction1 = Float(1 - pow(0.9, Double(step)))
+    job.correction2 = Float((1 - pow(0.999, Double(step))).squareRoot())
+    network.kernels.pointee.adam(&job)
   }
 }

@@ -1,3 +1,4 @@
+internal import CNeedletailTraining
 internal import Glibc
 internal import NeedletailCore
 internal import NeedletailEngine
@@ -5,7 +6,7 @@ internal import NeedletailEngine
 /// Epochs over mini-batches. The validation rows decide which weights are kept, and when to stop.
 struct TrainingLoop {
   private let network: Network
-  private let context: FitContext<Matrix>
+  private let context: FitContext<CodedRows>
   private let epochs: Int
   private let batchRows: Int
   private var schedule: LearningRate
@@ -48,7 +49,7 @@ struct TrainingLoop {
     var epoch = 0
   }
 
-  init(network: Network, context: FitContext<Matrix>, scale: TargetScale) {
+  init(network: Network, context: FitContext<CodedRows>, scale: TargetScale) {
     let training = context.training
     self.network = network
     self.context = context
@@ -61,7 +62,7 @@ struct TrainingLoop {
     optimiser = Optimiser(
       rule: Optimiser.Rule(rawValue: training["optimiser"].text ?? "") ?? .adamw,
       momentum: Float(training["momentum"].number ?? 0), weightDecay: Float(training["weight_decay"].number ?? 0),
-      parameterCount: network.parameters.count)
+      parameterCount: network.learningCount)
     order = Array(0..<context.train.count)
     shuffler = RandomSource(seed: context.seed, purpose: "batches")
     dropper = RandomSource(seed: context.seed, purpose: "dropout")
@@ -126,16 +127,14 @@ struct TrainingLoop {
   private var firstLayerShare: Double? {
     guard let first = network.layers.first, let last = network.layers.last, network.layers.count > 1 else { return nil }
     func size(_ layer: Network.Layer) -> Double {
-      let count = layer.inputs * layer.outputs
-      let squares = (0..<count).reduce(0.0) { sum, index in
-        let gradient = Double(network.gradient.start[layer.weights + index])
-        return sum + gradient * gradient
-      }
-      return (squares / Double(count)).squareRoot()
+      // The padding behind the outputs adds nothing.
+      let squares = network.kernels.pointee.square_sum(
+        network.gradient.start + layer.weights, layer.inputs * layer.stride)
+      return (squares / Double(max(layer.inputs * layer.outputs, 1))).squareRoot()
     }
     let divisor = size(last)
     // Nothing can be said of a loss that is as good as 0.
-    return divisor > 1e-12 ? size(first) / divisor : nil
+    return divisor > 1e-12 && first.inputs > 0 ? size(first) / divisor : nil
   }
 
   private mutating func runEpoch(_ epoch: Int) throws(TrainingError) -> Double {
@@ -147,8 +146,10 @@ struct TrainingLoop {
     while start < order.count {
       let rows = min(batchRows, order.count - start)
       batch += 1
+      // One row has no deviation that it could be normalised by.
+      if rows == 1, network.shape.hasNorm { break }
       gather(context.train.inputs, train, order[start..<(start + rows)])
-      network.forward(rows: rows, dropout: dropout, random: &dropper)
+      network.forward(rows: rows, isTraining: true, dropout: dropout, random: &dropper)
       let loss = network.loss(targets: batchTargets, weights: batchWeights, rows: rows).sum
       guard loss.isFinite else { throw diverged("the loss", loss, epoch, batch: batch) }
       network.backward(rows: rows, dropout: dropout)
@@ -162,31 +163,41 @@ struct TrainingLoop {
   }
 
   /// Copies rows into the network's batch.
-  private mutating func gather(_ inputs: Matrix, _ targets: Targets, _ rows: ArraySlice<Int>) {
-    let columns = inputs.columns
+  private mutating func gather(_ inputs: CodedRows, _ targets: Targets, _ rows: ArraySlice<Int>) {
+    let (columns, stride) = (inputs.numbers.columns, network.inputStride)
     let destination = network.input
-    inputs.elements.withUnsafeBufferPointer { source in
+    inputs.numbers.elements.withUnsafeBufferPointer { source in
       guard let base = source.baseAddress else { return }
-      for (position, row) in rows.enumerated() {
-        (destination + position * columns).update(from: base + row * columns, count: columns)
+      var place = destination
+      for row in rows {
+        place.update(from: base + row * columns, count: columns)
+        place += stride
       }
     }
-    for (position, row) in rows.enumerated() {
+    let width = inputs.categories.count
+    for (index, category) in inputs.categories.enumerated() {
+      var place = network.codes + index
+      for row in rows {
+        place.pointee = category.codes[row]
+        place += width
+      }
+    }
+    var position = 0
+    for row in rows {
       batchTargets[position] = targets.values[row]
       batchWeights[position] = targets.weights[row]
+      position += 1
     }
   }
 
   /// Scales the gradient down to the largest norm allowed.
   private func clipGradient(_ epoch: Int, _ batch: Int) throws(TrainingError) {
     let gradient = network.gradient
-    var squares = 0.0
-    for i in 0..<gradient.count { squares += Double(gradient.start[i] * gradient.start[i]) }
-    let norm = squares.squareRoot()
+    let norm = network.kernels.pointee.square_sum(gradient.start, network.learningCount).squareRoot()
     guard norm.isFinite else { throw diverged("the gradient", norm, epoch, batch: batch) }
     guard clip > 0, norm > clip else { return }
     let factor = Float(clip / norm)
-    for i in 0..<gradient.count { gradient.start[i] *= factor }
+    for i in 0..<network.learningCount { gradient.start[i] *= factor }
   }
 
   /// Loss and accuracy (or R²) on the validation rows; nil without validation rows.

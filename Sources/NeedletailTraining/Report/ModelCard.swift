@@ -91,7 +91,7 @@ public struct ModelCard {
       text +=
         "\n\nThe threshold for \(Self.text(threshold["class"])) that is best for "
         + "\(ReportPage.name(of: threshold["for"].text ?? "")) on the validation rows is \(Figures.fixed(value, 4)). "
-        + "The served class has 0.5."
+        + "The served class keeps to it."
     }
     return text
   }

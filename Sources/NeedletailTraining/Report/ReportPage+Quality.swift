@@ -171,8 +171,11 @@ extension ReportPage {
     let steps = report["thresholds"].elements
     guard !steps.isEmpty else { return }
     let label = report["labels"].elements.last?.text ?? ""
+    let served = report["threshold"]["threshold"].number ?? 0.5
     html.element(
-      "p", "Rows whose probability of \(label) is at least the threshold count as \(label). The served class has 0.5.")
+      "p",
+      "Rows whose probability of \(label) is at least the threshold count as \(label). The served class has "
+        + "\(Figures.short(served)).")
     func points(_ key: String) -> [(x: Double, y: Double)] {
       steps.map { ($0["threshold"].number ?? .nan, $0[key].number ?? .nan) }
     }
