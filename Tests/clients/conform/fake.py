@@ -35,7 +35,7 @@ class Peer:
     """One connection of the client's, and the script that it meets. The actions:
 
     "read", {"read": {…}}      reads a request; "golden" names the vector that it must be, "timeout_us" its bounds
-    {"answer": N, "value": X}  answers the N-th request with the prediction X
+    {"answer": N, "value": X}  answers the N-th request with the prediction X, or, with "text_bytes", a long label
     {"golden": NAME}           sends a golden response under the id of the request "to", the last one by default
     {"response": {…}}          the same with a response in protobuf's JSON form
     {"status": CODE, …}        the same with a status, "message" and "retry_after_us"
@@ -63,7 +63,11 @@ class Peer:
         if "read" in action:
             self._check(self._read(), action["read"])
         elif "answer" in action:
-            self._send(prediction(self._requests[action["answer"]], action.get("value", 1)), action)
+            response = prediction(self._requests[action["answer"]], action.get("value", 1))
+            if "text_bytes" in action:
+                text = b"x" * action["text_bytes"]
+                response.predict.outputs.add(name="label", type=pb.STRING, shape=[1], strings=[text])
+            self._send(response, action)
         elif "golden" in action:
             self._answer(golden_response(action["golden"]), action)
         elif "response" in action:

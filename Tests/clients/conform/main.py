@@ -104,10 +104,11 @@ def expand(step: dict[str, Any]) -> dict[str, Any]:
     inputs = []
     for tensor in request.get("inputs", []):
         count = tensor.get("repeat", 1)
-        shape = tensor.get("shape") or [len(tensor["values"])]
+        values = ["x" * tensor["text_bytes"]] if "text_bytes" in tensor else tensor["values"]
+        shape = tensor.get("shape") or [len(values)]
         inputs.append(
             {"name": tensor["name"], "type": tensor["type"], "shape": [shape[0] * count, *shape[1:]],
-             "values": tensor["values"] * count}
+             "values": values * count}
         )  # fmt: skip
     if inputs:
         request["inputs"] = inputs
@@ -161,6 +162,9 @@ def differences(expected: Any, found: Any, path: str = "answer") -> list[str]:
     if isinstance(expected, dict) and "matches" in expected:
         good = isinstance(found, str) and re.search(expected["matches"], found)
         return [] if good else [f"{path}: expected text like {expected['matches']!r}, found {found!r}"]
+    if isinstance(expected, dict) and "length" in expected:
+        good = isinstance(found, str) and len(found) == expected["length"]
+        return [] if good else [f"{path}: expected a text of {expected['length']}, found {str(found)[:80]!r}"]
     if isinstance(expected, dict) and "one_of" in expected:
         good = any(not differences(choice, found, path) for choice in expected["one_of"])
         return [] if good else [f"{path}: expected one of {expected['one_of']}, found {found!r}"]
