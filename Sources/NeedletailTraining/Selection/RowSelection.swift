@@ -2,7 +2,7 @@ internal import Foundation
 internal import Glibc
 internal import NeedletailBundle
 public import NeedletailCSV
-public import NeedletailCore
+internal import NeedletailCore
 internal import NeedletailEngine
 internal import NeedletailSystem
 

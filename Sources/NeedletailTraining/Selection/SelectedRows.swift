@@ -1,7 +1,7 @@
 internal import Foundation
 internal import NeedletailBundle
 internal import NeedletailCSV
-public import NeedletailCore
+internal import NeedletailCore
 internal import NeedletailSystem
 
 /// Rows that were chosen for people to label, and rows that the model labelled itself.
