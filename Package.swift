@@ -49,6 +49,7 @@ let package = Package(
     .target(name: "CNeedletailKernels", cSettings: cSettings),
     .target(name: "CNeedletailSockets", cSettings: cSettings),
     .target(name: "CNeedletailSystem"),
+    .target(name: "CNeedletailText", dependencies: ["CNeedletailKernels"], cSettings: cSettings),
     .target(name: "CNeedletailTraining", dependencies: ["CNeedletailKernels"], cSettings: cSettings),
     .target(name: "CNeedletailProto", linkerSettings: [.linkedLibrary("protobuf-c")]),
     .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
