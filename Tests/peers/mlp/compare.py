@@ -40,10 +40,10 @@ class Shape:
 
 
 SHAPES = [
-    Shape("digits, 64-128-64-10, batch 32", 1500, 64, (128, 64), 10, 32, 40),
-    Shape("numbers, 20-64-1, batch 128", 20_000, 20, (64,), 0, 128, 10),
-    Shape("classes, 30-64-64-2, batch 64", 10_000, 30, (64, 64), 2, 64, 15),
-    Shape("wide, 100-256-128-5, batch 256", 20_000, 100, (256, 128), 5, 256, 10),
+    Shape("digits, 64-128-64-10, batch 32", 6000, 64, (128, 64), 10, 32, 5),
+    Shape("numbers, 20-64-1, batch 128", 20_000, 20, (64,), 0, 128, 8),
+    Shape("classes, 30-64-64-2, batch 64", 10_000, 30, (64, 64), 2, 64, 6),
+    Shape("wide, 100-256-128-5, batch 256", 20_000, 100, (256, 128), 5, 256, 4),
 ]
 RATE, DECAY = 0.002, 0.01
 
@@ -53,7 +53,7 @@ def make(shape: Shape, seed: int) -> tuple[np.ndarray, np.ndarray]:
     random = np.random.default_rng(seed)
     x = random.normal(size=(shape.rows + shape.held, shape.columns)).astype(np.float32)
     outputs = max(shape.classes, 1)
-    hidden = np.tanh(x @ random.normal(size=(shape.columns, 16)) / np.sqrt(shape.columns) * 2)
+    hidden = np.tanh(x @ random.normal(size=(shape.columns, 16)) / np.sqrt(shape.columns))
     score = hidden @ random.normal(size=(16, outputs)) + 0.3 * random.normal(size=(len(x), outputs))
     if shape.classes == 0:
         return x, score[:, 0].astype(np.float32)
