@@ -219,6 +219,9 @@ def main(trainer: str, work: Path) -> int:
     results.append(
         ("digits, MLP absolute", f"accuracy {ours:.4f} in {run.metrics['precision']}, at least 0.96", ours >= 0.96)
     )
+    normalised = Run.example(trainer, work, "digits", "model.batch_norm=true").metrics["test"]["accuracy"]
+    text = f"accuracy {normalised:.4f}, scikit-learn {theirs:.4f}"
+    results.append(("digits, MLP with batch normalisation", text, normalised >= theirs - 0.015))
     loss = (run.metrics["test_fp32"]["accuracy"] - ours) * 100
     results.append(("digits, quantised", f"{loss:.2f} points below fp32, at most 0.2", loss <= 0.2))
 

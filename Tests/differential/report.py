@@ -89,7 +89,7 @@ def classes(name, report, rows):
     if len(labels) == 2:
         chosen, came_true = p[:, 1], truth == 1
         expect(f"{name}: Brier score", calibration["brier"], metrics.brier_score_loss(came_true, chosen))
-        thresholds(name, report, truth, p[:, 1])
+        thresholds(name, report, rows, truth, p[:, 1])
     else:
         chosen, came_true = p[np.arange(len(p)), predicted], truth == predicted
         expect(
@@ -104,7 +104,7 @@ def classes(name, report, rows):
     expect(f"{name}: expected calibration error", calibration["expected_calibration_error"], expected)
 
 
-def thresholds(name, report, truth, p):
+def thresholds(name, report, rows, truth, p):
     for one in report["thresholds"][::10]:
         # Halves in fp32 are halves in fp64; other hundredths are not, but no answer lies between the two.
         predicted = p >= one["threshold"]
@@ -120,6 +120,8 @@ def thresholds(name, report, truth, p):
     chosen = report["threshold"]
     expected = metrics.f1_score(truth, p >= chosen["threshold"])
     expect(f"{name}: F1 of the test rows at the chosen threshold", chosen["test"]["f1"], expected)
+    served = [row["class"] == "1" for row in rows]
+    expect(f"{name}: the served class keeps to the threshold", served, p >= chosen["threshold"])
 
 
 def numbers(report, rows):
