@@ -79,7 +79,7 @@ static bool place(trie_builder *builder, uint32_t parent, const uint8_t *labels,
         block->free[unit >> 6] &= ~((uint64_t)1 << (unit & 63));
         builder->trie->units[*base ^ labels[label]].check = parent;
       }
-      builder->trie->units[parent].base = *base;
+      builder->trie->units[parent].base |= *base;
       return true;
     }
     if (!add_block(builder)) return false;
@@ -103,7 +103,10 @@ bool nt_text_trie_build(const nt_text_key *keys, size_t count, nt_text_trie_buil
     first = (first + 1) % room;
     waiting--;
     uint32_t key = node.begin;
-    if (key < node.end && keys[key].count == node.depth) trie->values[node.unit] = keys[key++].value;
+    if (key < node.end && keys[key].count == node.depth) {
+      trie->units[node.unit].base = NT_TEXT_ENDS_TOKEN;
+      trie->values[node.unit] = keys[key++].value;
+    }
     if (key == node.end) continue;
     uint8_t labels[256];
     uint32_t begins[257], children = 0;

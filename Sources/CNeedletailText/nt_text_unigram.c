@@ -47,8 +47,8 @@ static void find_paths(const nt_text_vocabulary *vocabulary, const uint8_t *word
     for (size_t end = start; end < bytes;) {
       node = nt_text_child(vocabulary->trie.units, node, word[end++]);
       if (node == NT_TEXT_NONE) break;
+      if (!(vocabulary->trie.units[node].base & NT_TEXT_ENDS_TOKEN)) continue;
       uint32_t id = vocabulary->trie.values[node];
-      if (id == NT_TEXT_NONE) continue;
       double score = vocabulary->scores[id] + here;
       if (paths[end].start == NT_TEXT_NONE || score > paths[end].score) {
         paths[end] = (nt_text_path){score, (uint32_t)start, id, 0};

@@ -18,15 +18,15 @@ static void find_pieces(const nt_text_vocabulary *vocabulary, const uint8_t *wor
     size_t longest_end = from;
     for (size_t index = from; index < bytes && node != NT_TEXT_NONE;) {
       node = nt_text_child(vocabulary->trie.units, node, word[index++]);
-      if (node == NT_TEXT_NONE || vocabulary->trie.values[node] == NT_TEXT_NONE) continue;
-      longest = vocabulary->trie.values[node];
+      if (node == NT_TEXT_NONE || !(vocabulary->trie.units[node].base & NT_TEXT_ENDS_TOKEN)) continue;
+      longest = node;
       longest_end = index;
     }
     if (longest == NT_TEXT_NONE) {
       found->count = 0;
       return;
     }
-    found->ids[found->count] = longest;
+    found->ids[found->count] = vocabulary->trie.values[longest];
     found->ends[found->count++] = (uint16_t)longest_end;
     from = longest_end;
     root = vocabulary->continuing;
@@ -62,23 +62,36 @@ static __attribute__((noinline)) void take_pieces(nt_text_run *run, size_t start
   if (entry != NULL) nt_text_remember(entry, key, end - start, found.ids, found.ends, found.count);
 }
 
-/// Keeps the tokens of the word in normalised bytes `start` to `end`.
-NT_TEXT_INLINE void take_word(nt_text_run *run, size_t start, size_t end) {
+/// A word, or a punctuation mark, and what it is looked up by.
+typedef struct found_word {
+  size_t start, end;
+  nt_text_word_key key;
+  uint64_t hash;
+} found_word;
+
+NT_TEXT_INLINE found_word word_at(const nt_text_run *run, size_t start, size_t end) {
+  found_word word = {.start = start, .end = end};
+  if (end - start > NT_TEXT_KEY_BYTES) return word;
+  word.key = nt_text_word_key_of(run->scratch->text + start, end - start);
+  word.hash = nt_text_hash(word.key, run->vocabulary->seed);
+  return word;
+}
+
+/// Keeps the tokens of a word.
+NT_TEXT_INLINE void take_word(nt_text_run *run, const found_word *word) {
   const nt_text_vocabulary *vocabulary = run->vocabulary;
-  size_t bytes = end - start;
+  size_t start = word->start, end = word->end, bytes = end - start;
   if (__builtin_expect(bytes > NT_TEXT_KEY_BYTES, 0)) {
-    take_pieces(run, start, end, NULL, (nt_text_word_key){0, 0});
+    take_pieces(run, start, end, NULL, word->key);
     return nt_text_end_word(run);
   }
-  nt_text_word_key key = nt_text_word_key_of(run->scratch->text + start, bytes);
-  uint64_t hash = nt_text_hash(key, vocabulary->seed);
-  uint32_t whole = nt_text_whole_word(vocabulary, key, bytes, hash);
+  uint32_t whole = nt_text_whole_word(vocabulary, word->key, bytes, word->hash);
   if (whole != NT_TEXT_NONE) {
     nt_text_keep_normalised(run, whole, start, end);
     return nt_text_end_word(run);
   }
-  nt_text_cached_word *entry = nt_text_cached(run->scratch, hash);
-  if (nt_text_is_cached(entry, key, bytes)) {
+  nt_text_cached_word *entry = nt_text_cached(run->scratch, word->hash);
+  if (nt_text_is_cached(entry, word->key, bytes)) {
     if (entry->count == 0) keep_unknown(run, start, end);
     size_t from = start;
     for (uint32_t index = 0; index < entry->count; index++) {
@@ -86,15 +99,23 @@ NT_TEXT_INLINE void take_word(nt_text_run *run, size_t start, size_t end) {
       from = start + entry->ends[index];
     }
   } else {
-    take_pieces(run, start, end, entry, key);
+    take_pieces(run, start, end, entry, word->key);
   }
   nt_text_end_word(run);
+}
+
+/// The end of the word that begins at `from`. The splitting ends with a block without words.
+NT_TEXT_INLINE size_t end_of_word(const uint64_t *words, size_t from) {
+  size_t block = from / 64;
+  uint64_t ends = ~words[block] >> (from % 64);
+  if (ends != 0) return from + (size_t)__builtin_ctzll(ends);
+  for (block++; words[block] == ~(uint64_t)0;) block++;
+  return block * 64 + (size_t)__builtin_ctzll(~words[block]);
 }
 
 bool nt_text_wordpiece_ascii(nt_text_run *run, size_t start, size_t end) {
   const nt_text_vocabulary *vocabulary = run->vocabulary;
   nt_text_scratch *scratch = run->scratch;
-  const uint64_t *words = scratch->words, *marks = scratch->marks;
   if (!vocabulary->split(run->text + start, end - start, vocabulary->lowercase, scratch->text, scratch->words,
                          scratch->marks)) {
     return false;
@@ -103,33 +124,42 @@ bool nt_text_wordpiece_ascii(nt_text_run *run, size_t start, size_t end) {
   run->base = (uint32_t)start;
   uint64_t before = 0;
   for (size_t block = 0; block * 64 < end - start; block++) {
-    uint64_t bits = words[block];
-    uint64_t begins = (bits & ~(bits << 1 | before)) | marks[block];
+    uint64_t bits = scratch->words[block], marks = scratch->marks[block];
+    uint64_t begins = (bits & ~(bits << 1 | before)) | marks;
     before = bits >> 63;
+    // All words of a block are fetched from memory together: the table of a real vocabulary is as large as the second
+    // level of the cache, and one fetch after the other takes most of the time.
+    found_word found[64];
+    size_t count = 0;
     for (; begins != 0; begins &= begins - 1) {
-      if (run->done) return true;
-      uint32_t bit = (uint32_t)__builtin_ctzll(begins);
-      size_t from = block * 64 + bit, to;
-      if (marks[block] >> bit & 1) {
-        uint32_t id = vocabulary->ascii_ids[scratch->text[from]];
-        run->unknown |= id == NT_TEXT_NONE;
-        nt_text_keep_normalised(run, id, from, from + 1);
-        nt_text_end_word(run);
+      size_t from = block * 64 + (size_t)__builtin_ctzll(begins);
+      if (marks >> (from % 64) & 1) {
+        found[count++] = (found_word){.start = from};
         continue;
       }
-      uint64_t ends = ~bits >> bit;
-      if (ends != 0) {
-        to = from + (size_t)__builtin_ctzll(ends);
-      } else {
-        // The splitting ends with a block without words.
-        size_t next = block + 1;
-        while (words[next] == ~(uint64_t)0) next++;
-        to = next * 64 + (size_t)__builtin_ctzll(~words[next]);
-      }
-      take_word(run, from, to);
+      found[count] = word_at(run, from, end_of_word(scratch->words, from));
+      __builtin_prefetch(&vocabulary->slots[found[count++].hash & vocabulary->slot_mask]);
     }
+    for (size_t index = 0; index < count && !run->done; index++) {
+      size_t from = found[index].start;
+      if (found[index].end > 0) {
+        take_word(run, &found[index]);
+        continue;
+      }
+      // Only a punctuation mark has no end.
+      uint32_t id = vocabulary->ascii_ids[scratch->text[from]];
+      run->unknown |= id == NT_TEXT_NONE;
+      nt_text_keep_normalised(run, id, from, from + 1);
+      nt_text_end_word(run);
+    }
+    if (run->done) return true;
   }
   return true;
+}
+
+static void take_range(nt_text_run *run, size_t start, size_t end) {
+  found_word word = word_at(run, start, end);
+  take_word(run, &word);
 }
 
 void nt_text_wordpiece(nt_text_run *run, size_t start, size_t end) {
@@ -142,10 +172,10 @@ void nt_text_wordpiece(nt_text_run *run, size_t start, size_t end) {
       index += bytes;
       continue;
     }
-    if (word < index) take_word(run, word, index);
-    if (flags & NT_TEXT_IS_PUNCTUATION && !run->done) take_word(run, index, index + bytes);
+    if (word < index) take_range(run, word, index);
+    if (flags & NT_TEXT_IS_PUNCTUATION && !run->done) take_range(run, index, index + bytes);
     index += bytes;
     word = index;
   }
-  if (word < end && !run->done) take_word(run, word, end);
+  if (word < end && !run->done) take_range(run, word, end);
 }

@@ -197,6 +197,15 @@ static void finds_tokens_and_their_places(void) {
   free_encoder(&encoder);
 }
 
+static void without_tokens_inside_words_only_whole_ones_are_known(void) {
+  nt_text_spec spec = small_spec();
+  spec.continuing_prefix = (const uint8_t *)"@@";
+  encoder encoder = make_encoder(&spec, NT_ISA_SCALAR, 100, 100);
+  EXPECT(encode(&encoder, "the unaffable thethethethethethe", 32) == NT_TEXT_OK, "three words");
+  expect_tokens(&encoder, (const uint32_t[][3]){{cls, 0, 0}, {4, 0, 3}, {0, 4, 13}, {0, 14, 32}, {sep, 0, 0}}, 5);
+  free_encoder(&encoder);
+}
+
 static void refuses_texts_beyond_bounds(void) {
   nt_text_spec spec = small_spec();
   encoder encoder = make_encoder(&spec, NT_ISA_SCALAR, 50, 3);
@@ -251,6 +260,7 @@ int main(void) {
   finds_the_first_byte_that_is_not_utf8();
   refuses_vocabularies_that_contradict_themselves();
   finds_tokens_and_their_places();
+  without_tokens_inside_words_only_whole_ones_are_known();
   refuses_texts_beyond_bounds();
   hostile_texts_take_linear_time();
   if (failures == 0) printf("every test passed\n");
