@@ -142,7 +142,8 @@ let package = Package(
     .target(
       name: "NeedletailTLS",
       dependencies: [
-        "COpenSSL", "NeedletailCore", "NeedletailCrypto", .product(name: "NIOCore", package: "swift-nio"),
+        "COpenSSL", "CNeedletailSystem", "NeedletailCore", "NeedletailCrypto",
+        .product(name: "NIOCore", package: "swift-nio"),
       ],
       swiftSettings: swiftSettings),
 
@@ -236,7 +237,7 @@ let package = Package(
 /// Tests mirror the sources; `NeedletailTestSupport` holds the fixtures they share.
 let testedModules: [(name: String, extra: [Target.Dependency])] = [
   ("NeedletailCore", []),
-  ("NeedletailSystem", []),
+  ("NeedletailSystem", ["CNeedletailSystem"]),
   ("NeedletailMetrics", []),
   ("NeedletailCrypto", []),
   ("NeedletailCSV", []),

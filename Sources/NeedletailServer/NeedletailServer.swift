@@ -9,6 +9,7 @@ package import NeedletailModels
 internal import NeedletailSecurity
 internal import NeedletailServing
 internal import NeedletailSystem
+internal import NeedletailTLS
 internal import ServiceLifecycle
 internal import Synchronization
 internal import UnixSignals
@@ -210,6 +211,7 @@ public final class NeedletailServer: Sendable {
   // MARK: parts
 
   private static func prepareProcess() throws(ConfigurationError) {
+    TLSMemory.keepFreedBlocks()
     do throws(PlanError) {
       try InstructionSet.validateEnvironment()
     } catch {

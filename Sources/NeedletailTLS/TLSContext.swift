@@ -1,3 +1,4 @@
+internal import CNeedletailSystem
 internal import COpenSSL
 internal import Glibc
 internal import NeedletailCore
@@ -295,5 +296,18 @@ public struct TLSError: Error, Equatable, Sendable, CustomStringConvertible {
     case SSL_AD_REASON_OFFSET...SSL_AD_REASON_OFFSET + 255: return .alert(UInt8(reason - SSL_AD_REASON_OFFSET))
     default: return .other
     }
+  }
+}
+
+/// Memory of OpenSSL.
+public enum TLSMemory {
+  /// Has each thread keep the blocks that OpenSSL frees and hand them out again: a call over TLS asks for seven and gives
+  /// them back at once. A thread keeps at most `NT_BLOCK_CACHE_BYTES_MAX` bytes; keys and secrets are overwritten by
+  /// OpenSSL before it frees them, as ever.
+  ///
+  /// - Returns: false where OpenSSL has allocated already and keeps to the C library. Call it first thing in `main`.
+  @discardableResult
+  public static func keepFreedBlocks() -> Bool {
+    CRYPTO_set_mem_functions(nt_block_cache_malloc, nt_block_cache_realloc, nt_block_cache_free) == 1
   }
 }

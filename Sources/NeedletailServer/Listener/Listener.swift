@@ -43,7 +43,7 @@ final class Listener: Service {
       }
       self.loops = loops
       acceptor = try Acceptor { error, inRow in
-        shared.connectionCounters.acceptFailures.add(shard: 0)
+        shared.connectionCounters.acceptFailures.add()
         guard inRow == 1 else { return }
         shared.logger.warning("cannot accept connections; trying again", metadata: ["error": "\(error)"])
       }
@@ -104,7 +104,7 @@ final class Listener: Service {
     let isTCP = socket.isTCP
     acceptor.listen(socket) { [loops, shared, turn] connection in
       guard shared.gate.enter() else {
-        shared.connectionCounters.refused.add(shard: 0)
+        shared.connectionCounters.refused.add()
         Self.refuse(connection, codec: tls == nil ? codec : nil, connectionsMax: shared.gate.connectionsMax)
         return
       }
