@@ -29,13 +29,16 @@ NT_INLINE void bias_activate(float *x, const float *bias, size_t rows, size_t co
                                           .ways = {__VA_ARGS__},               \
                                           .quantise = nt_f32_quantise__##rows, \
                                           .quantise_known = nt_f32_quantise_known__##rows};
-#define NT_F32_KERNELS(isa, rows) \
-  static const nt_f32_kernels f32__##isa = {.gemm = nt_f32_gemm__##isa, .bias_activate = nt_f32_bias_activate__##rows};
+#define NT_F32_KERNELS(name, isa, rows, ...)                                                \
+  static const nt_f32_kernels f32__##name = {.gemm = nt_f32_gemm__##isa,                    \
+                                             .bf16_gemm = nt_bf16_gemm__##isa,              \
+                                             .bias_activate = nt_f32_bias_activate__##rows, \
+                                             __VA_ARGS__};
 
 NT_DECLARE_KERNELS(scalar)
 NT_BIAS_ACTIVATE(scalar, )
-NT_S8_KERNELS(scalar, scalar, scalar, NULL)
-NT_F32_KERNELS(scalar, scalar)
+NT_S8_KERNELS(scalar, scalar, scalar, )
+NT_F32_KERNELS(scalar, scalar, scalar, .bf16_tiles = NULL)
 #if defined(NT_X86)
 NT_DECLARE_KERNELS(avx2)
 NT_DECLARE_KERNELS(avx512vnni)
@@ -45,14 +48,15 @@ NT_BIAS_ACTIVATE(avx512vnni, NT_TARGET_AVX512VNNI)
 NT_S8_KERNELS(avx2, scalar, avx2, NULL)
 NT_S8_KERNELS(avx512vnni, avx512vnni, avx512vnni, nt_s8_gemm_near__avx512vnni, nt_s8_gemm_far__avx512vnni)
 NT_S8_KERNELS(amx, avx512vnni, avx512vnni, nt_s8_gemm__amx, nt_s8_gemm_near__avx512vnni, nt_s8_gemm_far__avx512vnni)
-NT_F32_KERNELS(avx2, avx2)
-NT_F32_KERNELS(avx512vnni, avx512vnni)
+NT_F32_KERNELS(avx2, avx2, avx2, .bf16_tiles = NULL)
+NT_F32_KERNELS(avx512vnni, avx512vnni, avx512vnni, .bf16_tiles = NULL)
+NT_F32_KERNELS(amx, avx512vnni, avx512vnni, .bf16_tiles = nt_bf16_tiles__amx, .round_rows = nt_bf16_round_rows__amx)
 #elif defined(NT_ARM64)
 NT_DECLARE_KERNELS(neon)
 NT_DECLARE_KERNELS(neon_i8mm)
 NT_S8_KERNELS(neon, scalar, neon, NULL)
 NT_S8_KERNELS(neon_i8mm, neon_i8mm, neon, NULL)
-NT_F32_KERNELS(neon, scalar)
+NT_F32_KERNELS(neon, neon, scalar, .bf16_tiles = NULL)
 #endif
 
 const nt_s8_kernels *nt_s8_kernels_for(nt_isa isa) {
@@ -85,8 +89,9 @@ const nt_f32_kernels *nt_f32_kernels_for(nt_isa isa) {
     case NT_ISA_AVX2:
       return &f32__avx2;
     case NT_ISA_AVX512VNNI:
-    case NT_ISA_AMX:
       return &f32__avx512vnni;
+    case NT_ISA_AMX:
+      return nt_has_bf16_tiles() ? &f32__amx : &f32__avx512vnni;
 #elif defined(NT_ARM64)
     case NT_ISA_NEON:
     case NT_ISA_NEON_I8MM:
@@ -106,7 +111,7 @@ enum { tile_panels = 4, parts_per_thread = 4 };
 /// One layer, whole or to be shared: the product of one of the two types, less its panels.
 typedef struct layer {
   nt_s8_gemm s8_gemm;
-  void (*f32_gemm)(const nt_f32_gemm_args *args);
+  nt_f32_gemm f32_gemm;
   const nt_s8_gemm_args *s8;
   const nt_f32_gemm_args *f32;
   size_t items, columns, panels, unit, parts;
@@ -219,26 +224,39 @@ void nt_dense_s8_step(const void *parameters, const nt_call *call) {
   run_layer(&layer, &p->time, call->shares);
 }
 
+void nt_dense_f32_choose(nt_dense_f32 *layer, size_t bucket, nt_f32_way way) {
+  assert(bucket < NT_DENSE_BUCKETS);
+  __atomic_store_n(&layer->ways[bucket], (uint8_t)way, __ATOMIC_RELAXED);
+}
+
 void nt_dense_f32_step(const void *parameters, const nt_call *call) {
   const nt_dense_f32 *p = parameters;
   const float *x = nt_buffer(call, 0);
   float *y = nt_buffer(call, 1);
-  if (p->sgemm && call->items >= p->sgemm_items_min) {
+  uint8_t way = __atomic_load_n(&p->ways[nt_dense_bucket(call->items)], __ATOMIC_RELAXED);
+  if (way == NT_F32_WAY_LIBRARY) {
     p->sgemm(x, p->plain_weights, y, call->items, p->columns, p->depth);
     p->kernels->bias_activate(y, p->plain_bias, call->items, p->columns, p->activation);
     return;
   }
   nt_f32_gemm_args args = {
       .a = x,
-      .weights = p->weights,
+      .weights = way == NT_F32_WAY_EXACT ? p->weights : p->bf16_weights,
       .rows = call->items,
       .columns = p->columns,
       .depth = p->depth,
       .out = y,
       .activation = p->activation,
   };
+  if (way == NT_F32_WAY_BF16_TILES) {
+    uint16_t *rounded = nt_buffer(call, p->gathers_magnitudes ? 3 : 2);
+    p->kernels->round_rows(x, call->items, p->depth, rounded);
+    args.a_rounded = rounded;
+  }
   layer layer = {
-      .f32_gemm = p->kernels->gemm,
+      .f32_gemm = way == NT_F32_WAY_EXACT  ? p->kernels->gemm
+                  : way == NT_F32_WAY_BF16 ? p->kernels->bf16_gemm
+                                           : p->kernels->bf16_tiles,
       .f32 = &args,
       .items = call->items,
       .columns = p->columns,

@@ -63,6 +63,7 @@ NT_INLINE nt_isa nt_isa_of_vectors(nt_isa isa) { return isa == NT_ISA_AMX ? NT_I
                          void *packed);                                                                          \
   void nt_s8_gemm__##isa(const nt_s8_gemm_args *args);                                                           \
   void nt_f32_gemm__##isa(const nt_f32_gemm_args *args);                                                         \
+  void nt_bf16_gemm__##isa(const nt_f32_gemm_args *args);                                                        \
   void nt_f32_quantise__##isa(const float *x, size_t rows, size_t columns, int8_t *q, size_t q_stride,           \
                               float *row_scales);                                                                \
   void nt_f32_quantise_known__##isa(const float *x, const uint32_t *row_magnitudes, size_t rows, size_t columns, \
@@ -73,6 +74,10 @@ NT_INLINE nt_isa nt_isa_of_vectors(nt_isa isa) { return isa == NT_ISA_AMX ? NT_I
 /// The product of AVX-512 VNNI with tiles of up to six rows × four panels, and of up to eight × three.
 void nt_s8_gemm_near__avx512vnni(const nt_s8_gemm_args *args);
 void nt_s8_gemm_far__avx512vnni(const nt_s8_gemm_args *args);
+/// Whether the tiles of this processor, which nt_isa_supported has found, multiply bf16.
+bool nt_has_bf16_tiles(void);
+void nt_bf16_tiles__amx(const nt_f32_gemm_args *args);
+void nt_bf16_round_rows__amx(const float *x, size_t rows, size_t depth, uint16_t *to);
 #endif
 
 /// Groups of NT_K_GROUP in the padded depth: an even number.
@@ -112,3 +117,35 @@ NT_INLINE nt_s8_row_tail *nt_s8_tail_of_row(const void *row, size_t depth) {
 }
 
 NT_INLINE size_t nt_f32_panel_floats(size_t depth) { return (depth + 1) * NT_PANEL_COLUMNS; }
+
+/// Depth of packed bf16 weights is filled up with zeros to a multiple of this: a tile of AMX.
+enum { nt_bf16_step_depth = 32 };
+
+NT_INLINE size_t nt_bf16_padded_depth(size_t depth) {
+  return (depth + nt_bf16_step_depth - 1) / nt_bf16_step_depth * nt_bf16_step_depth;
+}
+/// Per panel: for every two steps of padded depth 16 pairs, one of each column, then 16 fp32 biases.
+NT_INLINE size_t nt_bf16_panel_bytes(size_t depth) {
+  return nt_bf16_padded_depth(depth) * NT_PANEL_COLUMNS * sizeof(uint16_t) + NT_PANEL_COLUMNS * sizeof(float);
+}
+NT_INLINE const float *nt_bf16_bias(const nt_f32_gemm_args *args, size_t panel) {
+  const char *end = (const char *)args->weights + (panel + 1) * nt_bf16_panel_bytes(args->depth);
+  return (const float *)(const void *)end - NT_PANEL_COLUMNS;
+}
+
+NT_INLINE float nt_bf16_widened(uint16_t x) {
+  uint32_t bits = (uint32_t)x << 16;
+  float widened;
+  memcpy(&widened, &bits, sizeof widened);
+  return widened;
+}
+
+/// To the nearest bf16, halves to even. A number beyond the largest bf16 becomes that one, not infinity; NaN stays NaN.
+NT_INLINE uint16_t nt_bf16_rounded(float x) {
+  uint32_t bits;
+  memcpy(&bits, &x, sizeof bits);
+  uint32_t magnitude = bits & 0x7fffffff;
+  if (magnitude > 0x7f800000) return (uint16_t)(bits >> 16 | 0x40);
+  if (magnitude < 0x7f800000 && magnitude > 0x7f7f0000) magnitude = 0x7f7f0000;
+  return (uint16_t)((bits >> 31 << 15) | (magnitude + 0x7fff + (magnitude >> 16 & 1)) >> 16);
+}

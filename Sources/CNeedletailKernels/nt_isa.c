@@ -45,6 +45,15 @@ static bool x86_supports(nt_isa isa) {
   // 0x60000: configuration and data of tiles.
   return avx512 && tile && int8 && (saved_state() & 0x60000) == 0x60000 && may_use_tiles();
 }
+
+bool nt_has_bf16_tiles(void) {
+#if defined(NT_USE_SIMDE)
+  return true;
+#else
+  uint32_t a, b, c, d;
+  return __get_cpuid_count(7, 0, &a, &b, &c, &d) && d >> 22 & 1;
+#endif
+}
 #elif defined(NT_ARM64)
 static bool arm64_supports(nt_isa isa) {
   const unsigned long hwcap_asimddp = 1ul << 20, hwcap2_i8mm = 1ul << 13;

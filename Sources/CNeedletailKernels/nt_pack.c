@@ -70,3 +70,24 @@ void nt_f32_pack(const float *w, const float *bias, size_t columns, size_t depth
     packed += nt_f32_panel_floats(depth);
   }
 }
+
+size_t nt_bf16_packed_bytes(size_t columns, size_t depth) {
+  return nt_panel_count(columns) * nt_bf16_panel_bytes(depth);
+}
+
+void nt_bf16_pack(const float *w, const float *bias, size_t columns, size_t depth, void *packed) {
+  memset(packed, 0, nt_bf16_packed_bytes(columns, depth));
+  char *panel = packed;
+  for (size_t first = 0; first < columns; first += NT_PANEL_COLUMNS) {
+    uint16_t *to = (uint16_t *)(void *)panel;
+    panel += nt_bf16_panel_bytes(depth);
+    float *biases = (float *)(void *)panel - NT_PANEL_COLUMNS;
+    for (size_t c = 0; c < NT_PANEL_COLUMNS && first + c < columns; c++) {
+      const float *row = w + (first + c) * depth;
+      for (size_t k = 0; k < depth; k++) to[(k / 2 * NT_PANEL_COLUMNS + c) * 2 + k % 2] = nt_bf16_rounded(row[k]);
+      biases[c] = bias ? bias[first + c] : 0.0f;
+    }
+  }
+}
+
+size_t nt_bf16_row_elements(size_t depth) { return nt_bf16_padded_depth(depth); }

@@ -1,7 +1,7 @@
 public import Synchronization
 
-/// A number that only grows. Any thread may add to it; an event loop or a worker names its own shard, and no thread that
-/// of another.
+/// A number that only grows. Any thread may add to it; an event loop or a worker names its own shard, and no thread
+/// that of another.
 public final class Counter: Sendable {
   @usableFromInline let block: CellBlock
 
@@ -47,9 +47,9 @@ public final class Gauge: Sendable {
   }
 }
 
-/// 64-bit cells in `shards` rows and one more, which share no cache line with each other. Each event loop and worker has a
-/// row that nobody else writes, so that adding to it is a plain load and store: a locked addition takes some 20 cycles,
-/// and a call alone makes a dozen. All other threads share the last row and add to it with relaxed atomics.
+/// 64-bit cells in `shards` rows and one more, which share no cache line with each other. Each event loop and worker has
+/// a row that nobody else writes, so that adding to it is a plain load and store: a locked addition takes some 20
+/// cycles, and a call alone makes a dozen. All other threads share the last row and add to it with relaxed atomics.
 ///
 /// A scrape sums the rows. A sum is monotonic, and exact for everything that happened before the scrape began.
 @usableFromInline

@@ -33,7 +33,7 @@ import Testing
       layer.kernels = kernels
       (layer.columns, layer.depth) = (64, 64)
       try withUnsafeMutablePointer(to: &layer) { layer in
-        try body(KernelChoice([layer])) {
+        try body(KernelChoice([.int8(layer)])) {
           let gemms = layer.pointee.gemms
           let all = [gemms.0, gemms.1, gemms.2, gemms.3, gemms.4, gemms.5, gemms.6, gemms.7]
           return all.map { $0 == nil ? 0 : address($0) == address(Self.first) ? 1 : 2 }
@@ -50,9 +50,8 @@ import Testing
     try withLayer { (choice, used) throws in
       // The second way is the faster one, but met other work when it was timed first.
       var isBusy = true
-      func time(_ layer: nt_dense_s8, _ way: nt_s8_gemm, _ rows: Int) -> Double {
-        let each = address(way) == address(Self.first) ? 3.0 : isBusy ? 8.0 : 1.0
-        return each * Double(rows)
+      func time(_ layer: ChoosableLayer, _ way: Int, _ rows: Int) -> Double {
+        (way == 0 ? 3.0 : isBusy ? 8.0 : 1.0) * Double(rows)
       }
       let first = try choice.decide(rowsMax: 256, time)
       #expect(first == 0)
@@ -70,7 +69,7 @@ import Testing
     try withLayer { (choice, used) throws in
       try choice.decide(rowsMax: 20) { _, way, rows in
         #expect(rows <= 20)
-        return (rows == 12) == (address(way) == address(Self.first)) ? 1 : 2
+        return (rows == 12) == (way == 0) ? 1 : 2
       }
       #expect(used() == [0, 0, 0, 1, 2, 0, 0, 0], "no run has 32 rows")
     }
@@ -83,12 +82,8 @@ import Testing
       let inputs = randomRows(rows, columns: 70, seed: 7)
       let alone = inputs.flatMap { plan.outputs(of: [$0])[0] }
       for way in 0..<Int(NT_S8_WAYS_MAX) {
-        var turn = 0
-        try plan.kernelChoice.decide(rowsMax: 64) { layer, _, _ in
-          let ways = layer.kernels.pointee.ways
-          let count = [ways.0, ways.1, ways.2].compactMap { $0 }.count
-          defer { turn = (turn + 1) % count }
-          return turn == min(way, count - 1) ? 1 : 2
+        try plan.kernelChoice.decide(rowsMax: 64) { layer, timed, _ in
+          timed == min(way, layer.wayCount - 1) ? 1 : 2
         }
         #expect(bits(plan.outputs(of: inputs)[0]) == bits(alone), "\(isa), way \(way), \(rows) rows")
       }

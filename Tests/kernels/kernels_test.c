@@ -256,66 +256,145 @@ static void check_s8(size_t m, size_t n, size_t k, fill_kind kind) {
   free(out_scalar);
 }
 
+/// One product of fp32 results against `expected`: whole, in shards with magnitudes, and one row alone.
+static void check_f32_product(const char *name, nt_f32_gemm gemm, nt_f32_gemm_args args, const float *expected) {
+  size_t m = args.rows, n = args.columns, k = args.depth;
+  float *out = exact(m * n * 4), *alone = exact(n * 4);
+  uint32_t *magnitudes = exact(m * 4);
+  memset(out, 0xa5, m * n * 4);
+  args.out = out;
+  gemm(&args);
+  CHECK(!memcmp(out, expected, m * n * 4), "%s, m %zu n %zu k %zu, activation %d", name, m, n, k, (int)args.activation);
+  memset(out, 0xa5, m * n * 4), memset(magnitudes, 0, m * 4);
+  nt_f32_gemm_args shard = args;
+  shard.row_magnitudes = magnitudes;
+  shard.panel_first = next_random() % (args.panel_end + 1);
+  gemm(&shard);
+  shard.panel_end = shard.panel_first;
+  shard.panel_first = 0;
+  gemm(&shard);
+  CHECK(!memcmp(out, expected, m * n * 4), "%s in shards, m %zu n %zu k %zu", name, m, n, k);
+  for (size_t r = 0; r < m; r++) {
+    CHECK(magnitudes[r] == nt_magnitude(out + r * n, n), "%s magnitudes, m %zu n %zu k %zu", name, m, n, k);
+  }
+  size_t row = next_random() % m;
+  nt_f32_gemm_args one = args;
+  one.a = args.a + row * k;
+  if (args.a_rounded) one.a_rounded = args.a_rounded + row * nt_bf16_row_elements(k);
+  one.rows = 1;
+  one.out = alone;
+  gemm(&one);
+  CHECK(!memcmp(alone, out + row * n, n * 4), "%s, row %zu of %zu alone, n %zu k %zu", name, row, m, n, k);
+  free(out), free(alone), free(magnitudes);
+}
+
+/// Largest difference of `out` to sums in double precision.
+static double distance_to_double(const nt_f32_gemm_args *args, const float *a, const float *w, const float *bias,
+                                 const float *out) {
+  double worst = 0;
+  for (size_t r = 0; r < args->rows; r++) {
+    for (size_t c = 0; c < args->columns; c++) {
+      double sum = bias[c];
+      for (size_t i = 0; i < args->depth; i++) sum += (double)a[r * args->depth + i] * w[c * args->depth + i];
+      worst = fmax(worst, fabs(sum - out[r * args->columns + c]));
+    }
+  }
+  return worst;
+}
+
+/// The nearest number of 8 bits, halves to the even one, in double precision.
+static float eight_bits(float x) {
+  if (x == 0 || !isfinite(x)) return x;
+  int exponent;
+  double scaled = ldexp(frexp(x, &exponent), 8);
+  return (float)ldexp(nearbyint(scaled), exponent - 8);
+}
+
 static void check_f32(size_t m, size_t n, size_t k) {
   float *w = exact(n * k * 4), *a = exact(m * k * 4), *bias = exact(n * 4);
   for (size_t i = 0; i < n * k; i++) w[i] = next_float();
   for (size_t i = 0; i < m * k; i++) a[i] = next_float();
   for (size_t i = 0; i < n; i++) bias[i] = next_float();
-  float *packed = aligned(nt_f32_packed_bytes(n, k));
+  float *packed = aligned(nt_f32_packed_bytes(n, k)), *expected = exact(m * n * 4), *tiles = exact(m * n * 4);
+  void *rounded = aligned(nt_bf16_packed_bytes(n, k));
   nt_f32_pack(w, bias, n, k, packed);
+  nt_bf16_pack(w, bias, n, k, rounded);
   nt_activation activation = (nt_activation)(next_random() % 5);
-  float *out_scalar = exact(m * n * 4), *out = exact(m * n * 4), *alone = exact(n * 4);
-  uint32_t *magnitudes = exact(m * 4);
   nt_f32_gemm_args args = {.a = a,
                            .weights = packed,
                            .rows = m,
                            .columns = n,
                            .depth = k,
                            .panel_end = nt_panel_count(n),
-                           .out = out_scalar,
+                           .out = expected,
                            .activation = activation};
+  char name[64];
   scalar_kernels.f32->gemm(&args);
   if (activation == NT_ACTIVATION_IDENTITY) {
-    double worst = 0;
-    for (size_t r = 0; r < m; r++) {
-      for (size_t c = 0; c < n; c++) {
-        double sum = bias[c];
-        for (size_t i = 0; i < k; i++) sum += (double)a[r * k + i] * w[c * k + i];
-        worst = fmax(worst, fabs(sum - out_scalar[r * n + c]));
-      }
-    }
+    double worst = distance_to_double(&args, a, w, bias, expected);
     CHECK(worst < 1e-6 * (double)(k + 4), "f32 scalar, m %zu n %zu k %zu: error %g", m, n, k, worst);
   }
   for (size_t t = 0; t < table_count; t++) {
-    memset(out, 0xa5, m * n * 4);
-    args.out = out;
-    tables[t]->f32->gemm(&args);
-    CHECK(!memcmp(out, out_scalar, m * n * 4), "f32 %s, m %zu n %zu k %zu, activation %d", tables[t]->name, m, n, k,
-          (int)activation);
-    memset(out, 0xa5, m * n * 4), memset(magnitudes, 0, m * 4);
-    nt_f32_gemm_args shard = args;
-    shard.row_magnitudes = magnitudes;
-    shard.panel_first = next_random() % (args.panel_end + 1);
-    tables[t]->f32->gemm(&shard);
-    shard.panel_end = shard.panel_first;
-    shard.panel_first = 0;
-    tables[t]->f32->gemm(&shard);
-    CHECK(!memcmp(out, out_scalar, m * n * 4), "f32 %s in shards, m %zu n %zu k %zu", tables[t]->name, m, n, k);
-    for (size_t r = 0; r < m; r++) {
-      CHECK(magnitudes[r] == nt_magnitude(out + r * n, n), "f32 %s magnitudes, m %zu n %zu k %zu", tables[t]->name, m,
-            n, k);
-    }
-    size_t row = next_random() % m;
-    nt_f32_gemm_args one = args;
-    one.a = a + row * k;
-    one.rows = 1;
-    one.out = alone;
-    tables[t]->f32->gemm(&one);
-    CHECK(!memcmp(alone, out + row * n, n * 4), "f32 %s, row %zu of %zu alone, n %zu k %zu", tables[t]->name, row, m, n,
-          k);
+    snprintf(name, sizeof name, "f32 %s", tables[t]->name);
+    check_f32_product(name, tables[t]->f32->gemm, args, expected);
   }
-  free(w), free(a), free(bias), free(packed), free(out_scalar), free(out), free(alone);
-  free(magnitudes);
+  // Weights of bf16: the bits of the fp32 product of weights that are rounded beforehand.
+  for (size_t i = 0; i < n * k; i++) w[i] = eight_bits(w[i]);
+  nt_f32_pack(w, bias, n, k, packed);
+  scalar_kernels.f32->gemm(&args);
+  args.weights = rounded;
+  check_f32_product("bf16 scalar", scalar_kernels.f32->bf16_gemm, args, expected);
+  for (size_t t = 0; t < table_count; t++) {
+    snprintf(name, sizeof name, "bf16 %s", tables[t]->name);
+    check_f32_product(name, tables[t]->f32->bf16_gemm, args, expected);
+    if (!tables[t]->f32->bf16_tiles) continue;
+    uint16_t *rows = aligned(m * nt_bf16_row_elements(k) * 2);
+    tables[t]->f32->round_rows(a, m, k, rows);
+    args.a_rounded = rows;
+    args.out = tiles;
+    tables[t]->f32->bf16_tiles(&args);
+    if (activation == NT_ACTIVATION_IDENTITY) {
+      float *narrow = exact(m * k * 4);
+      for (size_t i = 0; i < m * k; i++) narrow[i] = eight_bits(a[i]);
+      double worst = distance_to_double(&args, narrow, w, bias, tiles);
+      CHECK(worst < 1e-6 * (double)(k + 4), "bf16 tiles %s, m %zu n %zu k %zu: error %g", tables[t]->name, m, n, k,
+            worst);
+      free(narrow);
+    }
+    snprintf(name, sizeof name, "bf16 tiles %s", tables[t]->name);
+    check_f32_product(name, tables[t]->f32->bf16_tiles, args, tiles);
+    free(rows);
+    args.a_rounded = NULL;
+    args.out = expected;
+  }
+  free(w), free(a), free(bias), free(packed), free(rounded), free(expected), free(tiles);
+}
+
+/// Rounding to bf16 of numbers that are halfway, too large, not numbers, and of all kinds of bits.
+static void check_bf16_rounding(void) {
+  static const struct {
+    float from;
+    uint32_t to;
+  } some[] = {
+      {1.0f, 0x3f800000},     {-1.00390625f, 0xbf800000},  {1.01171875f, 0x3f820000}, {0.0f, 0},
+      {-0.0f, 0x80000000},    {3.4028234e38f, 0x7f7f0000}, {-3.4e38f, 0xff7f0000},    {3.3895314e38f, 0x7f7f0000},
+      {INFINITY, 0x7f800000}, {-INFINITY, 0xff800000},
+  };
+  float bias = 0;
+  uint16_t *packed = aligned(nt_bf16_packed_bytes(1, 1));
+  for (size_t i = 0; i < sizeof some / sizeof *some; i++) {
+    nt_bf16_pack(&some[i].from, &bias, 1, 1, packed);
+    CHECK((uint32_t)packed[0] << 16 == some[i].to, "%g as bf16: %x", (double)some[i].from, packed[0]);
+  }
+  for (int i = 0; i < 20000; i++) {
+    float x = nt_from_bits((uint32_t)next_random());
+    nt_bf16_pack(&x, &bias, 1, 1, packed);
+    float y = nt_from_bits((uint32_t)packed[0] << 16), expected = eight_bits(x);
+    // Below the normal numbers there are fewer than 8 bits.
+    if (fabsf(x) < 1.2e-38f || (isfinite(x) && fabsf(x) > 3.38e38f)) continue;
+    CHECK(isnan(x) ? isnan(y) : y == expected, "%a as bf16: %a, not %a", (double)x, (double)y, (double)expected);
+  }
+  free(packed);
 }
 
 /// Values that a row operation may meet, specials included where `specials`.
@@ -783,6 +862,8 @@ static void check_all(size_t pairs) {
   check_s8(1, 300, 20001, FILL_EXTREME);
   check_s8(3, 17, NT_S8_DEPTH_MAX, FILL_FILLS);
   check_f32(33, 257, 1023);
+  check_f32(70, 50, 65);
+  check_f32(16, 66, 513);
   check_f32(1, 300, 2049);
   for (size_t columns = 1; columns <= 130; columns++) {
     check_rows(1 + columns % 7, columns, false);
@@ -792,6 +873,7 @@ static void check_all(size_t pairs) {
     for (int sides = 0; sides < 4; sides++) check_clip(1 + columns % 6, columns, sides & 1, sides & 2);
   }
   check_quantise_by_hand();
+  check_bf16_rounding();
   check_rows_accuracy();
   // Every float where the whole cube of products is asked for.
   check_curves(pairs >= 130 ? 1 : 4099);

@@ -64,21 +64,45 @@ void nt_dense_s8_step(const void *parameters, const nt_call *call);
 /// C ← A · Bᵀ: a is rows × depth, b columns × depth, c rows × columns, all row-major.
 typedef void (*nt_sgemm)(const float *a, const float *b, float *c, size_t rows, size_t columns, size_t depth);
 
-/// Buffers: fp32 input; fp32 output; where `gathers_magnitudes`, as in nt_dense_s8.
+/// How an fp32 layer computes some number of items. All but the first are for plans that may round: they need operands
+/// of their own, and their answers have other last digits.
+typedef enum nt_f32_way {
+  /// `gemm` of the kernels.
+  NT_F32_WAY_EXACT = 0,
+  /// `bf16_gemm`, which needs `bf16_weights`.
+  NT_F32_WAY_BF16 = 1,
+  /// `bf16_tiles`, which needs them and room for rounded rows.
+  NT_F32_WAY_BF16_TILES = 2,
+  /// `sgemm`, which needs the plain weights.
+  NT_F32_WAY_LIBRARY = 3,
+} nt_f32_way;
+
+/// Buffers: fp32 input; fp32 output; where `gathers_magnitudes`, as in nt_dense_s8; where the kernels have `bf16_tiles`
+/// and there are `bf16_weights`, nt_bf16_row_elements(depth) rounded elements an item.
 typedef struct nt_dense_f32 {
   const nt_f32_kernels *kernels;
   /// Written by nt_f32_pack.
-  const float *weights;
+  const void *weights;
+  /// Null, or written by nt_bf16_pack.
+  const void *bf16_weights;
   uint32_t columns, depth;
   nt_activation activation;
   bool gathers_magnitudes;
   nt_dense_time time;
-  /// Null, or a library's product that takes over from `sgemm_items_min` items on; it reads the weights and the
-  /// bias in their canonical order. The bias may be null.
+  /// For each number of items: an nt_f32_way.
+  uint8_t ways[NT_DENSE_BUCKETS];
+  /// Null, or a library's product; it reads the weights and the bias in their canonical order. The bias may be null.
   nt_sgemm sgemm;
-  size_t sgemm_items_min;
   const float *plain_weights, *plain_bias;
 } nt_dense_f32;
+
+/// nt_dense_choose for an fp32 layer.
+void nt_dense_f32_choose(nt_dense_f32 *layer, size_t bucket, nt_f32_way way);
+
+/// Whether a step of this layer has a buffer of rounded rows.
+static inline bool nt_dense_f32_rounds_rows(const nt_dense_f32 *layer) {
+  return layer->bf16_weights && layer->kernels->bf16_tiles;
+}
 
 void nt_dense_f32_step(const void *parameters, const nt_call *call);
 

@@ -1,7 +1,7 @@
 /// Matrix products of the engine, int8 and fp32, with their packing. The other kernels stand in the header of
 /// their operation; `nt_plan.h` strings all of them together.
 ///
-/// One promise holds for everything here: for the same operands every instruction set gives the same
+/// One promise holds for everything here but bf16_tiles: for the same operands every instruction set gives the same
 /// bits, and a row's answer does not depend on the rows beside it. int32 accumulators are exact;
 /// floating point runs in one fixed order per row, with explicit fused multiply-adds or none
 /// (the files are compiled with -ffp-contract=off).
@@ -87,8 +87,10 @@ typedef struct nt_s8_gemm_args {
 typedef struct nt_f32_gemm_args {
   /// rows × depth.
   const float *a;
-  /// Written by nt_f32_pack: all panels, whichever of them are computed.
-  const float *weights;
+  /// Null, or the same rows by nt_f32_kernels.round_rows, for products that read them so.
+  const uint16_t *a_rounded;
+  /// Written by nt_f32_pack or nt_bf16_pack, as the product wants: all panels, whichever of them are computed.
+  const void *weights;
   size_t rows, columns, depth;
   /// 0 and nt_panel_count(columns) for the whole product.
   size_t panel_first, panel_end;
@@ -125,9 +127,19 @@ typedef struct nt_s8_kernels {
                          size_t q_stride, float *row_scales);
 } nt_s8_kernels;
 
-/// Kernels of fp32 products for one instruction set. All instruction sets read the weights of nt_f32_pack.
+typedef void (*nt_f32_gemm)(const nt_f32_gemm_args *args);
+
+/// Kernels of fp32 products for one instruction set. All instruction sets read the same packed weights.
 typedef struct nt_f32_kernels {
-  void (*gemm)(const nt_f32_gemm_args *args);
+  nt_f32_gemm gemm;
+  /// The same product of weights that nt_bf16_pack has rounded: half the bytes, and the bits of `gemm` for the rounded
+  /// weights.
+  nt_f32_gemm bf16_gemm;
+  /// Null, or a product of bf16 weights and of rows rounded to bf16, by tiles. Its sums have an order of their own: its
+  /// bits are those of no other product, though a row's do not depend on the rows beside it.
+  nt_f32_gemm bf16_tiles;
+  /// Null, or rows for `bf16_tiles`: each element to the nearest bf16, as nt_bf16_pack rounds, then zeros.
+  void (*round_rows)(const float *x, size_t rows, size_t depth, uint16_t *to);
   /// x = activation(x + bias), in place, for products that a library computed; bias may be null.
   void (*bias_activate)(float *x, const float *bias, size_t rows, size_t columns, nt_activation activation);
 } nt_f32_kernels;
@@ -160,6 +172,14 @@ size_t nt_s8_packed_offset(size_t column, size_t depth);
 /// Bytes of packed fp32 weights: per panel, 16 floats for every step of depth, then 16 biases.
 size_t nt_f32_packed_bytes(size_t columns, size_t depth);
 void nt_f32_pack(const float *w, const float *bias, size_t columns, size_t depth, float *packed);
+/// Bytes of packed bf16 weights: per panel, 32 bytes for every step of depth, filled up to a multiple of 32 steps, then
+/// 16 fp32 biases.
+size_t nt_bf16_packed_bytes(size_t columns, size_t depth);
+/// Rounds weights to the nearest bf16, halves to even; what is too large for it becomes the largest. `packed` is
+/// aligned to NT_ALIGNMENT.
+void nt_bf16_pack(const float *w, const float *bias, size_t columns, size_t depth, void *packed);
+/// Elements of a row that nt_f32_kernels.round_rows writes: `depth` filled up to a multiple of 32.
+size_t nt_bf16_row_elements(size_t depth);
 /// Bytes of a quantised row for any instruction set: two planes of `depth` rounded up to NT_ALIGNMENT,
 /// and what the row adds to its sums.
 size_t nt_s8_row_stride(size_t depth);

@@ -123,3 +123,47 @@ struct Int8Slice {
     return scale * Stopwatch.best(within: LayerTiming.budget) { gemm(&args) }
   }
 }
+
+extension ChoosableLayer {
+  /// Microseconds of some rows by one of its ways, without the pool.
+  ///
+  /// - Throws: if there is no memory for rows to time with.
+  func microseconds(way: Int, rows: Int) throws(PlanError) -> Double {
+    switch self {
+    case .int8(let layer):
+      var slice = try Int8Slice(layer.pointee, rowsMax: rows)
+      return slice.microseconds(Self.ways(of: layer.pointee)[way], rows: rows)
+    case .float32(let layer):
+      return try Self.microseconds(layer.pointee, Self.ways(of: layer.pointee)[way], rows: rows)
+    }
+  }
+
+  /// Weights of the slice of an fp32 layer that is timed: 16 MiB, and 8 MiB as bf16, are both beyond what a core has to
+  /// itself, and where weights come from is what the choice is about.
+  private static let sliceWeights = 4 << 20
+
+  /// The step is timed, for rounding rows and the library's packing belong to their ways.
+  private static func microseconds(_ layer: nt_dense_f32, _ way: nt_f32_way, rows: Int) throws(PlanError) -> Double {
+    let memory = PlanStorage()
+    defer { withExtendedLifetime(memory) {} }
+    var layer = layer
+    for bucket in 0..<Int(NT_DENSE_BUCKETS) { nt_dense_f32_choose(&layer, bucket, way) }
+    let (panel, depth) = (Int(NT_PANEL_COLUMNS), Int(layer.depth))
+    let columns = min(Int(layer.columns), max(1, sliceWeights / depth / panel) * panel)
+    let scale = Double(layer.columns) / Double(columns)
+    layer.columns = UInt32(columns)
+    let sizes = [rows * depth, rows * columns, rows, rows * nt_bf16_row_elements(depth)].map {
+      MemoryPlanner.aligned(4 * $0)
+    }
+    let bytes = sizes.reduce(0, +)
+    let arena = try memory.allocate(bytes: bytes, for: nil).bindMemory(to: UInt8.self, capacity: bytes)
+    var offsets = [0]
+    for size in sizes { offsets.append(offsets[offsets.count - 1] + size) }
+    if !layer.gathers_magnitudes { offsets.remove(at: 2) }
+    return offsets.withUnsafeBufferPointer { offsets in
+      var call = nt_call()
+      (call.arena, call.offsets, call.items, call.shares) = (arena, offsets.baseAddress, rows, false)
+      return scale * Stopwatch.best(within: LayerTiming.budget) { nt_dense_f32_step(&layer, &call) }
+    }
+  }
+}

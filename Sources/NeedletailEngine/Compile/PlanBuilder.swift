@@ -53,8 +53,8 @@ public struct PlanBuilder {
   private(set) var int8ProductCount = 0
   private(set) var floatProductCount = 0
   var quantisation = Quantised()
-  /// Parameters of the int8 layers' steps, whose products may be chosen anew as long as the plan lives.
-  var int8Layers: [UnsafeMutablePointer<nt_dense_s8>] = []
+  /// Parameters of the layers' steps whose products may be chosen anew as long as the plan lives.
+  var choosableLayers: [ChoosableLayer] = []
 
   /// Per value: the needed nodes that read it, in order.
   private let readersOfValue: [[Int]]

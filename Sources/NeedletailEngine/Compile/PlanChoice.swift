@@ -238,7 +238,7 @@ final class LayerSlice {
       nt_f32_pack(weights.map { 0.01 * Float($0) }, nil, columns, depth, memory)
       var args = nt_f32_gemm_args()
       args.a = UnsafePointer(input)
-      args.weights = UnsafePointer(memory)
+      args.weights = UnsafeRawPointer(memory)
       (args.rows, args.columns, args.depth) = (rows, columns, depth)
       args.panel_end = nt_panel_count(columns)
       args.out = output

@@ -24,8 +24,8 @@ public struct PlanError: Error, Equatable, Sendable, CustomStringConvertible {
 public struct PlanOptions: Sendable {
   /// Largest extent of one run; scratch grows with it. Rows: 1 … `Limits.batchRowsMaxDefault`.
   public var extentMax = BatchExtent(rows: 256)
-  /// Allows OpenBLAS for fp32 layers at large batches: faster there, but a row's last bits may then
-  /// depend on how many rows ran with it.
+  /// Allows large fp32 layers to be computed with weights rounded to bf16, and by OpenBLAS, where that is faster: a row's
+  /// answer then differs by some 0.2 %, and may depend on how many rows ran with it.
   public var relaxed: Bool = false
   /// The kernels to use; nil takes ``InstructionSet/selected``.
   public var isa: InstructionSet?
@@ -91,8 +91,10 @@ public final class Plan: Sendable {
   /// Largest extent of one run.
   public let extentMax: BatchExtent
   public let isa: InstructionSet
-  /// `int8`, `fp32` or `mixed`: what the dense layers compute in.
+  /// `int8`, `fp32` or `mixed`: what the dense layers compute in; `bf16` for fp32 layers that may be rounded to it.
   public let precision: String
+  /// Whether answers may differ from those that the bundle's trainer saw by what ``PlanOptions/relaxed`` allows.
+  public let mayRound: Bool
   /// Packed weights and tables.
   public let residentBytes: Int
   /// Scratch of one ``Workspace``.
@@ -107,7 +109,7 @@ public final class Plan: Sendable {
   let inputOffset: Int
   let outputOffsets: [Int]
   let storage: PlanStorage
-  /// Products of the int8 layers, by layer and number of rows.
+  /// Products of the layers, by layer and number of rows.
   let kernelChoice: KernelChoice
   /// Lies in `storage`, written before the plan was.
   private nonisolated(unsafe) let kernelPlan: UnsafePointer<nt_plan>
@@ -154,10 +156,11 @@ public final class Plan: Sendable {
     }
     extentMax = extent
     self.isa = isa
+    mayRound = builder.choosableLayers.contains { if case .float32 = $0 { true } else { false } }
     precision =
       switch (builder.int8ProductCount, builder.floatProductCount) {
       case (1..., 0): "int8"
-      case (0, _): "fp32"
+      case (0, _): mayRound ? "bf16" : "fp32"
       default: "mixed"
       }
     steps = builder.steps.map { step in
@@ -171,25 +174,23 @@ public final class Plan: Sendable {
     outputOffsets = graph.outputs.map { offset(ofValue: $0.value) }
     workspaceBytes = layout.bytes
     kernelPlan = try Self.kernelPlan(builder, layout, in: storage)
-    kernelChoice = KernelChoice(builder.int8Layers)
+    kernelChoice = KernelChoice(builder.choosableLayers)
     storage.seal()
     residentBytes = storage.bytes
     self.storage = storage
     try chooseKernels()
   }
 
-  /// Times the products that an int8 layer may be computed by, and takes the fastest for each layer and number of rows;
-  /// they give the same bits. Other threads may run the plan meanwhile. One thread at a time may call this, and no event
-  /// loop: it takes some 10 ms for a large plan.
+  /// Times the products that a layer may be computed by, and takes the fastest for each layer and number of rows. They
+  /// give the same bits, where the plan may not round. Other threads may run it meanwhile. One thread at a time may call
+  /// this, and no event loop: it takes some 10 ms for a large plan.
   ///
   /// - Returns: how many choices are others than before.
   /// - Throws: if there is no memory for rows to time with.
   @discardableResult
   public func chooseKernels() throws(PlanError) -> Int {
-    let rowsMax = min(extentMax.units, KernelChoice.rowsMax)
-    return try kernelChoice.decide(rowsMax: extentMax.units) { layer, way, rows throws(PlanError) in
-      var slice = try Int8Slice(layer, rowsMax: rowsMax)
-      return slice.microseconds(way, rows: rows)
+    try kernelChoice.decide(rowsMax: extentMax.units) { layer, way, rows throws(PlanError) in
+      try layer.microseconds(way: way, rows: rows)
     }
   }
 

@@ -118,9 +118,10 @@ extension Dense.Activation {
 // MARK: - plan
 
 extension Dense {
-  /// Rows from which a relaxed plan hands fp32 layers to OpenBLAS: below, packing B on every call costs more than
-  /// its kernels gain.
-  private static let relaxedItemsMin = 64
+  /// Packed fp32 weights from which a relaxed plan keeps them as bf16 too. Smaller ones come from the cache of one core
+  /// (1 to 2 MiB) as fast as they are multiplied: 512 × 512, 1 MiB, take 0.9 to 1.1 of the time with bf16, and 1,024 ×
+  /// 1,024 take 0.34 to 0.5 for one to four rows.
+  static let relaxedBytesMin = 1 << 20
 
   /// Bias and activation run in the product's epilogue, while the tile is in registers, and so does a sigmoid behind it.
   public func lower(_ node: Int, into plan: inout PlanBuilder) throws(PlanError) {
@@ -174,7 +175,8 @@ extension Dense {
     var step = try plan.step(
       node, nt_dense_s8_step, layer, reading: [], writing: [output], words: "dense \(activation) int8",
       kernel: "s8_gemm")
-    plan.int8Layers.append(UnsafeMutableRawPointer(mutating: step.parameters).assumingMemoryBound(to: nt_dense_s8.self))
+    plan.choosableLayers.append(
+      .int8(UnsafeMutableRawPointer(mutating: step.parameters).assumingMemoryBound(to: nt_dense_s8.self)))
     step.buffers = [source.rows, source.scales] + step.buffers + (magnitudes.map { [$0] } ?? [])
     step.sharedFromItems = LayerTiming.sharedFromItems(layer.time)
     plan.add(finished(step, columns: columns, depth: depth, weightBytes: bytes))
@@ -201,13 +203,18 @@ extension Dense {
     }
     var layer = nt_dense_f32()
     layer.kernels = kernels
-    layer.weights = UnsafePointer(packed)
+    layer.weights = UnsafeRawPointer(packed)
     (layer.columns, layer.depth) = (UInt32(columns), UInt32(depth))
     layer.activation = activation.kernel
-    var magnitudes: Int?
-    if plan.options.relaxed {
+    let isRelaxed = plan.options.relaxed && bytes >= Self.relaxedBytesMin
+    var (magnitudes, rounded): (Int?, Int?)
+    if isRelaxed {
+      layer.bf16_weights = UnsafeRawPointer(try Self.packRounded(elements, bias, columns, depth, for: name, in: plan))
+      if nt_dense_f32_rounds_rows(&layer) {
+        rounded = plan.addBuffer(
+          bytesPerItem: 2 * nt_bf16_row_elements(depth), per: plan.graph.values[input].type.domain)
+      }
       layer.sgemm = BLAS.multiplyByTransposed
-      layer.sgemm_items_min = Self.relaxedItemsMin
       layer.plain_weights = try plan.storage.copy(elements, for: name)
       if let bias { layer.plain_bias = try plan.storage.copy(bias, for: name) }
     } else {
@@ -216,12 +223,33 @@ extension Dense {
     layer.gathers_magnitudes = magnitudes != nil
     layer.time = try LayerTiming.float32(layer, plan.options)
     var step = try plan.step(
-      node, nt_dense_f32_step, layer, reading: [input], writing: [output], words: "dense \(activation) fp32",
-      kernel: "f32_gemm")
-    step.buffers += magnitudes.map { [$0] } ?? []
+      node, nt_dense_f32_step, layer, reading: [input], writing: [output],
+      words: "dense \(activation) \(isRelaxed ? "bf16 or " : "")fp32",
+      kernel: isRelaxed ? "f32_gemm, relaxed" : "f32_gemm")
+    step.buffers += [magnitudes, rounded].compactMap { $0 }
+    if isRelaxed {
+      plan.choosableLayers.append(
+        .float32(UnsafeMutableRawPointer(mutating: step.parameters).assumingMemoryBound(to: nt_dense_f32.self)))
+    }
     step.sharedFromItems = LayerTiming.sharedFromItems(layer.time)
     plan.add(finished(step, columns: columns, depth: depth, weightBytes: bytes))
     plan.countProduct(isInt8: false)
+  }
+
+  private static func packRounded(
+    _ elements: [Float], _ bias: [Float]?, _ columns: Int, _ depth: Int, for name: String, in plan: PlanBuilder
+  ) throws(PlanError) -> UnsafeMutableRawPointer {
+    let packed = try plan.storage.allocate(bytes: nt_bf16_packed_bytes(columns, depth), for: name)
+    packInPieces(columns, depth) { range in
+      elements.withUnsafeBufferPointer { elements in
+        bias.withPointer(at: range.lowerBound) { bias in
+          nt_bf16_pack(
+            elements.baseAddress! + range.lowerBound * depth, bias, range.count, depth,
+            packed + nt_bf16_packed_bytes(range.lowerBound, depth))
+        }
+      }
+    }
+    return packed
   }
 
   /// Packs columns a few panels at a time, because panels do not depend on each other.
