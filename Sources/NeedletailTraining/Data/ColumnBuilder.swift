@@ -31,13 +31,18 @@ struct ColumnBuilder {
   ///   - words: cells that mean a missing value, beside empty ones.
   ///   - style: marks that numbers may have.
   ///   - categoriesMax: more categories than this are refused.
-  init(name: String, reading: ColumnReading, words: MissingWords, style: NumberStyle, categoriesMax: Int) {
+  ///   - rows: how many cells are expected, as far as that is known: an array that grows by doubling may hold twice its
+  ///     values, and leaves what it outgrew behind as holes of the heap.
+  init(
+    name: String, reading: ColumnReading, words: MissingWords, style: NumberStyle, categoriesMax: Int, rows: Int = 0
+  ) {
     self.name = name
     type = reading.type
     dateOrder = reading.dateOrder
     self.words = words
     self.style = style
     self.categoriesMax = categoriesMax
+    if type == .categorical { codes.reserveCapacity(rows) } else { numbers.reserveCapacity(rows) }
   }
 
   /// - Throws: `TrainingError` where the cell does not fit the column's type.
@@ -128,10 +133,11 @@ struct ColumnBuilder {
       "expected \(what), found \(String(decoding: field, as: UTF8.self).quotedForMessage)")
   }
 
-  /// Hands the column over, in no more memory than it needs: an array that grew by doubling may hold twice its values.
+  /// Hands the column over, in hardly more memory than it needs.
   mutating func finish() -> Table.Column {
     func exact<Value>(_ values: inout [Value]) -> [Value] {
       defer { values = [] }
+      guard values.capacity > values.count + values.count / 8 else { return values }
       return [Value](unsafeUninitializedCapacity: values.count) { memory, count in
         count = values.count
         _ = memory.initialize(fromContentsOf: values)

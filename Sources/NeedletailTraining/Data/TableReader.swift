@@ -55,9 +55,9 @@ public struct TableReader {
     let firstFile = try file(first)
     let header = try firstFile.readHeader()
     let names = try chosenColumns(header, file: first.name) + request.roles.map(\.column)
-    let (readings, warnings) = try survey(names, header: header)
+    let (readings, rows, warnings) = try survey(names, header: header)
     let found = firstFile.findings.isEmpty ? [] : ["\(first.name): \(firstFile.findings.joined(separator: ", "))"]
-    return try load(names, readings, header: header, warnings: found + warnings)
+    return try load(names, readings, rows: rows, header: header, warnings: found + warnings)
   }
 
   private func file(_ entry: (name: String, path: String)) throws(TrainingError) -> DataFile {
@@ -135,10 +135,10 @@ public struct TableReader {
 
   // MARK: - passes
 
-  /// Reading of every column, the target last.
+  /// Reading of every column, the target last, and how many rows there are; 0 where no pass was needed.
   private func survey(
     _ names: [String], header: [String]
-  ) throws(TrainingError) -> (readings: [ColumnReading], warnings: [String]) {
+  ) throws(TrainingError) -> (readings: [ColumnReading], rows: Int, warnings: [String]) {
     var readings = names.map { name in
       ColumnReading(
         type: request.types.first { $0.column == name }?.type ?? .automatic,
@@ -154,7 +154,8 @@ public struct TableReader {
       case .numeric, .categorical, .bool: false
       }
     }
-    guard !unknown.isEmpty else { return (readings, []) }
+    guard !unknown.isEmpty else { return (readings, 0, []) }
+    var rows = 0
 
     var surveys = unknown.map { ColumnSurvey(name: names[$0], style: request.rules.numbers) }
     for entry in request.files {
@@ -164,6 +165,7 @@ public struct TableReader {
           places = try positions(names, in: found, first: header, file: entry.name)
         },
         record: { record in
+          rows += 1
           for (position, index) in unknown.enumerated() {
             let place = places[index]
             surveys[position].add(
@@ -189,11 +191,12 @@ public struct TableReader {
         warnings.append(warning)
       }
     }
-    return (readings, warnings)
+    return (readings, rows, warnings)
   }
 
+  /// - Parameter rows: as the first pass counted them.
   private func load(
-    _ names: [String], _ readings: [ColumnReading], header: [String], warnings surveyWarnings: [String]
+    _ names: [String], _ readings: [ColumnReading], rows: Int, header: [String], warnings surveyWarnings: [String]
   ) throws(TrainingError) -> Dataset {
     let featureCount = names.count - request.roles.count
     var builders = zip(names, readings).enumerated().map { index, column in
@@ -205,7 +208,8 @@ public struct TableReader {
         default: Limits.trainingRowsMax
         }
       return ColumnBuilder(
-        name: column.0, reading: column.1, words: words, style: request.rules.numbers, categoriesMax: categoriesMax)
+        name: column.0, reading: column.1, words: words, style: request.rules.numbers, categoriesMax: categoriesMax,
+        rows: min(rows, Limits.trainingRowsMax))
     }
     var hash = SHA256()
     var rowsRead = 0
