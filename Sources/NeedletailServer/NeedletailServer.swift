@@ -139,6 +139,9 @@ public final class NeedletailServer: Sendable {
   /// Address of calls over TCP, with port 0 resolved; nil without TCP.
   public var tcpAddress: ListenAddress? { listener.tcpAddress }
 
+  /// Address of calls by the Open Inference Protocol, with port 0 resolved; nil without it.
+  public var httpAddress: ListenAddress? { listener.httpAddress }
+
   /// Address of admin HTTP, with port 0 resolved, as soon as it is bound; nil without admin HTTP.
   public func adminAddress() async -> ListenAddress? {
     configuration.admin == nil ? nil : await admin.value()
@@ -200,6 +203,7 @@ public final class NeedletailServer: Sendable {
       "store": "\(configuration.store)",
     ]
     if let tcp = listener.tcpAddress { metadata["address"] = "\(tcp)" }
+    if let http = listener.httpAddress { metadata["http"] = "\(http)" }
     if let unix = configuration.unix { metadata["unix"] = "\(unix)" }
     if let tls = configuration.tls { metadata["tls"] = tls.clientCA == nil ? "yes" : "mutual" }
     if let keys { metadata["keys"] = .stringConvertible(keys.ring.grants.count) }

@@ -6,8 +6,8 @@ internal import NeedletailProtobuf
 internal import NeedletailServing
 internal import NeedletailWire
 
-/// The protocol that one connection speaks: bytes become calls, and answers become bytes. A subclass per protocol;
-/// ``BinaryCodec`` is the first. Confined to its connection's loop.
+/// The protocol that one connection speaks: bytes become calls, and answers become bytes. A subclass per protocol:
+/// ``BinaryCodec`` and ``OpenInferenceCodec``. Confined to its connection's loop.
 ///
 /// A protocol whose answers must come in the order of its calls, such as HTTP/1.1, keeps that order here: it numbers
 /// its calls itself and holds back an answer until all earlier ones are written. A codec knows no sockets and no clock.
@@ -18,11 +18,10 @@ internal import NeedletailWire
 /// its tensors and its answer, and everything below these three is specialised. A new protocol is one file with one
 /// subclass, and a port that names it (``Listener/serve(_:codec:)``).
 ///
-/// HTTP/1.1 with keep-alive and pipelining fits like this: `next` reads a request's head and body and numbers it; a
-/// body that is not yet complete is `wait`, `Expect: 100-continue` is answered through `output`, and
-/// `Connection: close` is `end` after the call. A bearer token is yielded as an `authenticate` call before the call
-/// that it came with; its good answer writes no bytes. Answers that are ready early are kept by number; when they would
-/// take too much memory, `next` says `hold`. GoAway becomes `Connection: close` in the next answer.
+/// ``OpenInferenceCodec`` speaks HTTP/1.1 like this: `next` reads a request's head and body and numbers it; a body that
+/// is not yet complete is `wait`, `Expect: 100-continue` is answered through `output`, and `Connection: close` is `end`
+/// after the call. A bearer token is yielded as an `authenticate` call before the call that it came with; its good answer
+/// writes no bytes. While a call is in flight `next` says `hold`. GoAway becomes `Connection: close` in the next answer.
 class ConnectionCodec {
   /// Most bytes of one call. It rises when a peer has authenticated.
   final var callBytesMax: Int
@@ -151,6 +150,9 @@ final class AnswerSchema {
   let labels: [String]
   /// The answer's constant bytes in the binary protocol, encoded beforehand.
   let binary: PredictResponseEncoder
+  /// The same for the Open Inference Protocol, made when the first call of it is answered.
+  private(set) lazy var openInference = InferAnswerEncoder(
+    model: model, version: version, outputs: outputs, labels: labels)
 
   init(_ live: LiveModel) {
     model = live.model.name

@@ -29,6 +29,7 @@ extension ServerConfiguration {
       // A running server's own socket is in use rightly.
       Self.problem { () throws(ConfigurationError) in if let unix { _ = try UnixSocketFile.check(unix) } },
       Self.problem { () throws(ConfigurationError) in try Self.checkHost("--listen", listen) },
+      Self.problem { () throws(ConfigurationError) in try Self.checkHost("--http", http) },
       Self.problem { () throws(ConfigurationError) in try Self.checkHost("--admin", admin) },
     ].compactMap { $0 }
   }

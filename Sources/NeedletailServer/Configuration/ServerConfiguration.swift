@@ -46,6 +46,8 @@ public struct ServerConfiguration: Sendable {
   public var stateDirectory: String?
   /// Address for calls over TCP; nil: none.
   public var listen: ListenAddress? = ListenAddress(host: "127.0.0.1", port: 6470)
+  /// Address of calls by the Open Inference Protocol; nil: there is none.
+  public var http: ListenAddress?
   public var unix: String?
   /// Permissions of the Unix socket; nil: those that the umask leaves.
   public var unixMode: UInt32?
@@ -107,6 +109,7 @@ public struct ServerConfiguration: Sendable {
     self.store = store
     stateDirectory = try values.path(.stateDirectory)
     listen = try values.address(.listen)
+    http = try values.address(.http)
     unix = try values.path(.unix)
     unixMode = try values.permissions(.unixMode)
     admin = try values.address(.admin)
@@ -195,14 +198,16 @@ public struct ServerConfiguration: Sendable {
       warnings.append(
         "--admin \(admin): whoever reaches this address may read metrics and events; --tls-client-ca says who may")
     }
-    guard let listen, !listen.isLoopback else { return warnings }
-    if tls == nil, apiKeys != nil {
-      warnings.append(
-        "--listen \(listen): API keys beyond loopback travel unencrypted, and whoever reads one can use it")
-    }
-    if apiKeys == nil, tls?.clientCA == nil {
-      warnings.append(
-        "--listen \(listen): whoever reaches this address may call; --api-keys or --tls-client-ca says who may")
+    for (flag, address) in [("--listen", listen), ("--http", http)] {
+      guard let address, !address.isLoopback else { continue }
+      if tls == nil, apiKeys != nil {
+        warnings.append(
+          "\(flag) \(address): API keys beyond loopback travel unencrypted, and whoever reads one can use it")
+      }
+      if apiKeys == nil, tls?.clientCA == nil {
+        warnings.append(
+          "\(flag) \(address): whoever reaches this address may call; --api-keys or --tls-client-ca says who may")
+      }
     }
     return warnings
   }
@@ -217,12 +222,14 @@ public struct ServerConfiguration: Sendable {
     if trust != nil && allowUnsigned {
       throw ConfigurationError("--trust and --allow-unsigned contradict each other: expected one of them, found both")
     }
-    if listen == nil && unix == nil {
-      throw ConfigurationError("nowhere to listen: expected --listen HOST:PORT or --unix PATH, found neither")
-    }
-    if let listen, !listen.isLoopback, tls == nil, !plaintext {
+    if listen == nil && unix == nil && http == nil {
       throw ConfigurationError(
-        "--listen \(listen): calls beyond loopback travel unencrypted; expected a loopback address, --tls-certificate or --plaintext"
+        "nowhere to listen: expected --listen HOST:PORT, --http HOST:PORT or --unix PATH, found none")
+    }
+    for (flag, address) in [("--listen", listen), ("--http", http)] {
+      guard let address, !address.isLoopback, tls == nil, !plaintext else { continue }
+      throw ConfigurationError(
+        "\(flag) \(address): calls beyond loopback travel unencrypted; expected a loopback address, --tls-certificate or --plaintext"
       )
     }
     if adminTLS, tls == nil {

@@ -57,7 +57,8 @@ public struct ServerSetting: Sendable {
 extension ServerSetting {
   /// Every setting of the server, in the order in which `--print-config` shows them.
   public static let all: [ServerSetting] = [
-    store, stateDirectory, listen, unix, unixMode, plaintext, admin, adminTLS, tlsCertificate, tlsKey, tlsClientCA,
+    store, stateDirectory, listen, http, unix, unixMode, plaintext, admin, adminTLS, tlsCertificate, tlsKey,
+    tlsClientCA,
     tlsClientCRL, apiKeys, reload, trust, allowUnsigned, threads,
     logLevel, logFormat, grace, stopLimit, rescan, readiness, requiredModels, keep, planRows, relaxed, precision,
     engineThreads, memory,
@@ -83,6 +84,9 @@ extension ServerSetting {
   static let listen = ServerSetting(
     "listen", .address, default: "127.0.0.1:6470", flag: "listen",
     "Address for calls over TCP, or none; port 0 takes a free one")
+  static let http = ServerSetting(
+    "http", .address, default: "none", flag: "http",
+    "Address for calls by the Open Inference Protocol over HTTP, such as 127.0.0.1:8000, or none")
   static let unix = ServerSetting("unix", .path, flag: "unix", "Path of a Unix socket for calls")
   static let unixMode = ServerSetting(
     "unix_mode", .permissions,
@@ -155,7 +159,7 @@ extension ServerSetting {
     "Rows that one run of a plan computes")
   static let relaxed = ServerSetting(
     "models.relaxed", .flag, default: "false",
-    "Allow kernels whose last bits depend on the batch, where they are faster")
+    "Allow large fp32 layers to round to bf16, and answers to depend on the batch, where that is faster")
   static let precision = ServerSetting(
     "models.precision", .choice(PrecisionPolicy.allCases.map(\.rawValue)), default: PrecisionPolicy.stored.rawValue,
     "Compute in what the bundle stores, or, with auto, int8 as fp32 where this CPU is faster that way")

@@ -22,6 +22,8 @@ final class Listener: Service {
   private let isEnded = Atomic(false)
   /// Address of calls over TCP, with port 0 resolved.
   let tcpAddress: ListenAddress?
+  /// Address of calls by the Open Inference Protocol, with port 0 resolved.
+  let httpAddress: ListenAddress?
 
   /// Binds the addresses of the configuration: from here on connections are taken.
   /// - Parameter threads: number of event loops.
@@ -50,31 +52,37 @@ final class Listener: Service {
     } catch {
       throw ConfigurationError("threads: cannot start \(threads) event loops: \(error)")
     }
-    var sockets: [ListeningSocket] = []
-    var tcpAddress: ListenAddress?
+    var sockets: [(socket: ListeningSocket, codec: ConnectionCodec.Type)] = []
+    var addresses: (tcp: ListenAddress?, http: ListenAddress?)
+    func listen(_ flag: String, _ address: ListenAddress) throws(ConfigurationError) -> ListeningSocket {
+      try Self.bind("\(flag) \(address)") { try .makeAddressResolvingHost(address.host, port: address.port) }
+    }
     do throws(ConfigurationError) {
       if let address = configuration.listen {
-        let socket = try Self.bind("--listen \(address)") {
-          try .makeAddressResolvingHost(address.host, port: address.port)
-        }
-        sockets.append(socket)
-        tcpAddress = ListenAddress(host: address.host, port: socket.port ?? address.port)
+        let socket = try listen("--listen", address)
+        sockets.append((socket, BinaryCodec.self))
+        addresses.tcp = ListenAddress(host: address.host, port: socket.port ?? address.port)
+      }
+      if let address = configuration.http {
+        let socket = try listen("--http", address)
+        sockets.append((socket, OpenInferenceCodec.self))
+        addresses.http = ListenAddress(host: address.host, port: socket.port ?? address.port)
       }
       if let path = configuration.unix {
         try UnixSocketFile.prepare(path)
-        sockets.append(
-          try Self.bind("--unix \(path)", mode: configuration.unixMode) {
-            try SocketAddress(unixDomainSocketPath: path)
-          })
+        let socket = try Self.bind("--unix \(path)", mode: configuration.unixMode) {
+          try SocketAddress(unixDomainSocketPath: path)
+        }
+        sockets.append((socket, BinaryCodec.self))
       }
     } catch {
-      for socket in sockets { socket.close() }
+      for entry in sockets { entry.socket.close() }
       throw error
     }
-    self.tcpAddress = tcpAddress
+    (tcpAddress, httpAddress) = addresses
     for loop in loops { loop.start() }
     NativeThread.start(name: "nt-accept", niceness: 0) { [acceptor] in acceptor.run() }
-    for socket in sockets { serve(socket, codec: BinaryCodec.self) }
+    for (socket, codec) in sockets { serve(socket, codec: codec) }
   }
 
   /// Binds a socket.

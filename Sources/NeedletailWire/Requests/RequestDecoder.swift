@@ -75,6 +75,11 @@ public struct PredictBody {
 public struct DescribeView {
   public var model: UnsafeRawBufferPointer
   public var selector: ModelSelector
+
+  public init(model: UnsafeRawBufferPointer, selector: ModelSelector) {
+    self.model = model
+    self.selector = selector
+  }
 }
 
 /// Reads the `Request` of one frame, without copying what it can point to.

@@ -1,0 +1,391 @@
+internal import NIOCore
+internal import NeedletailCore
+internal import NeedletailProtobuf
+internal import NeedletailServing
+internal import NeedletailWire
+
+/// The Open Inference Protocol, version 2, over HTTP/1.1, as KServe and Triton speak it: JSON, and tensors as bytes behind
+/// it (`Inference-Header-Content-Length`). It is a second way into the same batches, not a proxy before them.
+///
+/// HTTP has no ids, so that answers come in the order of requests: a connection has one call in flight, and what it sends
+/// meanwhile waits unread. Clients that want more open more connections, as they all do.
+///
+/// Sources: the KServe repository, docs/predict-api/v2; the Triton server repository, docs/protocol.
+final class OpenInferenceCodec: ConnectionCodec {
+  /// Whether a call was given out and not answered.
+  private var isAnswering = false
+  /// Whether the connection ends with the answer to the call in flight, or with the last answer.
+  private var closes = false
+  private var hasEnded = false
+  /// Whether the request at the front has been told to send its body.
+  private var hasContinued = false
+  /// Bytes of a refused request that are still to come, or lie at the front.
+  private var bytesToSkip = 0
+  private var chunks = ChunkedBody()
+  private var sequence: UInt64 = 0
+
+  // The call in flight.
+  private var route = OpenInferenceRoute.server
+  private var isHead = false
+  private var requestBytes = 0
+  private var request = InferRequest()
+  /// Status of the next error in place of the one that belongs to its code.
+  private var errorStatus: Int?
+
+  // Keys.
+  /// The last token that was shown and not refused.
+  private var token: [UInt8] = []
+  private var isChecking = false
+  private var hasIdentity = false
+
+  /// Body of the answer that is being written; its memory is kept.
+  private var body = ByteBuffer()
+
+  // MARK: from bytes to calls
+
+  override func next(
+    _ input: inout ReceiveBuffer, _ arena: MessageArena, _ output: inout ByteBuffer
+  ) -> CodecEvent {
+    while true {
+      if isAnswering { return .hold }
+      if joined.count > Limits.contiguousAnswerBytesMax { dropJoined() }
+      if hasEnded { return .end }
+      if bytesToSkip > 0 {
+        let count = min(bytesToSkip, input.unread.count)
+        input.consume(count)
+        bytesToSkip -= count
+        if bytesToSkip > 0 { return .wait }
+      }
+      skipEmptyLines(&input)
+      guard !input.unread.isEmpty else { return .wait }
+      do throws(HTTPHead.Fault) {
+        guard let head = try HTTPHead.parse(input.unread) else { return .wait }
+        if let event = try next(head, &input, arena, &output) { return event }
+      } catch {
+        return fail(error)
+      }
+    }
+  }
+
+  /// A line or two before a request are passed over, as RFC 9112, 2.2 asks.
+  private func skipEmptyLines(_ input: inout ReceiveBuffer) {
+    while input.unread.count >= 2, input.unread[0] == UInt8(ascii: "\r"), input.unread[1] == UInt8(ascii: "\n") {
+      input.consume(2)
+    }
+  }
+
+  private func fail(_ fault: HTTPHead.Fault) -> CodecEvent {
+    errorStatus = fault.status
+    closes = true
+    isHead = false
+    return .fail(CodecFailure(reason: fault.status == 413 ? .tooLong : .undecodable, message: fault.message))
+  }
+
+  /// - Returns: nil where the request is answered and the next one may be looked at.
+  private func next(
+    _ head: HTTPHead, _ input: inout ReceiveBuffer, _ arena: MessageArena, _ output: inout ByteBuffer
+  ) throws(HTTPHead.Fault) -> CodecEvent? {
+    // The key comes first: it decides how long the body may be.
+    if let event = check(head) { return event }
+    guard head.bodyBytes <= callBytesMax else {
+      throw HTTPHead.Fault(
+        status: 413, message: "body: expected at most \(callBytesMax) bytes, found \(head.bodyBytes)")
+    }
+    let arrived = UnsafeRawBufferPointer(rebasing: input.unread[head.bytes...])
+    let bodyOnWire: Int
+    if head.isChunked {
+      guard let bytes = try chunks.read(arrived, bytesMax: callBytesMax) else { return wait(head, arrived, &output) }
+      bodyOnWire = bytes
+    } else {
+      guard arrived.count >= head.bodyBytes else { return wait(head, arrived, &output) }
+      bodyOnWire = head.bodyBytes
+    }
+    hasContinued = false
+    closes = head.closes
+    isHead = head.method == .head
+    requestBytes = head.bytes + bodyOnWire
+    defer { chunks.removeAll() }
+    // The bytes stay where they are until more arrive, or the call is put back.
+    input.consume(requestBytes)
+    let plain = UnsafeRawBufferPointer(rebasing: arrived[..<bodyOnWire])
+    guard head.isChunked else { return take(head, plain, arena, &output) }
+    return chunks.bytes.withUnsafeBytes { chunked in
+      // Calls borrow their body, and the chunks are forgotten.
+      take(head, body(of: chunked), arena, &output)
+    }
+  }
+
+  /// Memory of the body of the call in flight, where it came in chunks.
+  private var joined = UnsafeMutableRawBufferPointer(start: nil, count: 0)
+
+  deinit { joined.deallocate() }
+
+  private func dropJoined() {
+    joined.deallocate()
+    joined = UnsafeMutableRawBufferPointer(start: nil, count: 0)
+  }
+
+  private func body(of chunked: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer {
+    if joined.count < chunked.count {
+      joined.deallocate()
+      joined = .allocate(byteCount: chunked.count, alignment: 16)
+    }
+    joined.copyMemory(from: chunked)
+    return UnsafeRawBufferPointer(rebasing: joined[..<chunked.count])
+  }
+
+  private func wait(
+    _ head: HTTPHead, _ arrived: UnsafeRawBufferPointer, _ output: inout ByteBuffer
+  ) -> CodecEvent {
+    if head.expectsContinue, !hasContinued, arrived.isEmpty {
+      hasContinued = true
+      output.writeStaticString("HTTP/1.1 100 Continue\r\n\r\n")
+    }
+    return .wait
+  }
+
+  /// Has the key of a request checked, where it is another than that of the request before. Each request counts by its
+  /// own key: a proxy may send those of several clients over one connection.
+  private func check(_ head: HTTPHead) -> CodecEvent? {
+    guard let shown = head.token else {
+      guard hasIdentity else { return nil }
+      closes = true
+      errorStatus = 401
+      return refuse(
+        head, .unauthenticated("Authorization: expected a bearer token as in the requests before, found none"))
+    }
+    guard !shown.elementsEqual(token) else { return nil }
+    token.removeAll(keepingCapacity: true)
+    token.append(contentsOf: shown)
+    isChecking = true
+    isAnswering = true
+    bytesOfRefused = head.isChunked ? nil : head.bytes + head.bodyBytes
+    return .call(RequestView(id: nextID(), timeoutMicroseconds: 0, call: .authenticate(shown)))
+  }
+
+  /// Bytes of the request whose key is being checked; nil where its end is not known.
+  private var bytesOfRefused: Int?
+
+  private func refuse(_ head: HTTPHead, _ error: ServingError) -> CodecEvent {
+    skip(head.isChunked ? nil : head.bytes + head.bodyBytes)
+    return malformed(error)
+  }
+
+  /// Passes over a request whose end is known; without one the connection ends.
+  private func skip(_ bytes: Int?) {
+    if let bytes, bytes <= callBytesMax { bytesToSkip = bytes } else { closes = true }
+  }
+
+  private func nextID() -> UInt64 {
+    sequence += 1
+    return sequence
+  }
+
+  private func malformed(_ error: ServingError) -> CodecEvent {
+    isAnswering = true
+    return .malformed(id: nextID(), error)
+  }
+
+  override func putBack(_ input: inout ReceiveBuffer) {
+    input.unconsume(requestBytes)
+    isAnswering = false
+  }
+
+  // MARK: calls
+
+  private func take(
+    _ head: HTTPHead, _ body: UnsafeRawBufferPointer, _ arena: MessageArena, _ output: inout ByteBuffer
+  ) -> CodecEvent? {
+    withUnsafeTemporaryAllocation(byteCount: max(1, head.path.count), alignment: 1) { memory in
+      take(head, memory.baseAddress.flatMap { OpenInferenceRoute.match(head.path, memory: $0) }, body, arena, &output)
+    }
+  }
+
+  private func take(
+    _ head: HTTPHead, _ matched: OpenInferenceRoute.Match?, _ body: UnsafeRawBufferPointer, _ arena: MessageArena,
+    _ output: inout ByteBuffer
+  ) -> CodecEvent? {
+    guard let matched else {
+      return malformed(
+        .notFound(
+          "path: expected one of the Open Inference Protocol, such as /v2/models/NAME/infer, found "
+            + String(decoding: head.path.prefix(128), as: UTF8.self).quotedForMessage))
+    }
+    let isRightMethod = head.method == matched.method || (matched.method == .get && head.method == .head)
+    guard isRightMethod else {
+      errorStatus = 405
+      allowed = matched.method
+      return malformed(.unimplemented("method: expected \(matched.method == .get ? "GET" : "POST"), found another"))
+    }
+    if head.isEncoded {
+      errorStatus = 415
+      return malformed(.invalidArgument("Content-Encoding: expected identity, found a compressed body"))
+    }
+    route = matched.route
+    switch matched.route {
+    case .live:
+      write(JSONLiteral.live, to: &output)
+      return nil
+    case .server:
+      write(OpenInferenceReports.server, to: &output)
+      return nil
+    default: break
+    }
+    isAnswering = true
+    do throws(ServingError) {
+      return .call(try call(matched, head, body, arena))
+    } catch {
+      return .malformed(id: nextID(), error)
+    }
+  }
+
+  private enum JSONLiteral {
+    static let live = Array("{\"live\":true}".utf8)
+  }
+
+  private func call(
+    _ matched: OpenInferenceRoute.Match, _ head: HTTPHead, _ body: UnsafeRawBufferPointer, _ arena: MessageArena
+  ) throws(ServingError) -> RequestView {
+    if case .infer = matched.route {
+      try request.read(body, jsonBytes: head.jsonBytes, arena: arena)
+    } else {
+      arena.reset(budgetBytes: MessageArena.budgetBytes(frameBytes: matched.model.count))
+    }
+    guard let names = arena.allocate(bytes: matched.model.count) else {
+      throw .invalidArgument("path: expected a name that fits beside the body, found \(matched.model.count) bytes")
+    }
+    names.copyMemory(from: matched.model.baseAddress ?? UnsafeRawPointer(names), byteCount: matched.model.count)
+    let model = UnsafeRawBufferPointer(start: names, count: matched.model.count)
+    var selector = ModelSelector.serving
+    if let version = matched.version {
+      guard let number = UInt64(String(decoding: version.prefix(24), as: UTF8.self)), number > 0 else {
+        throw .notFound(
+          "version: expected a number from 1, found "
+            + String(decoding: version.prefix(24), as: UTF8.self).quotedForMessage)
+      }
+      selector = .version(number)
+    }
+    switch matched.route {
+    case .infer:
+      let told = request.head
+      if let label = told.label {
+        guard matched.version == nil else { throw .invalidArgument("label: expected a version or a label, found both") }
+        selector = .label(label)
+      }
+      var predict = PredictView(model: model, selector: selector, routingKey: told.routingKey, rows: told.rows)
+      predict.priority = told.priority
+      return RequestView(id: nextID(), timeoutMicroseconds: told.timeoutMicroseconds, call: .predict(predict))
+    case .ready: return RequestView(id: nextID(), timeoutMicroseconds: 0, call: .health)
+    case .statistics, .index: return RequestView(id: nextID(), timeoutMicroseconds: 0, call: .listModels)
+    case .unload:
+      throw .unimplemented(
+        "unload: expected no such call, for models come and go with the store: retire a model with needletail "
+          + "rollout retire, or remove its files")
+    case .model, .load:
+      return RequestView(
+        id: nextID(), timeoutMicroseconds: 0, call: .describeModel(DescribeView(model: model, selector: selector)))
+    case .live, .server: preconditionFailure("these are answered at once")
+    }
+  }
+
+  override func body(
+    _ arena: MessageArena
+  ) throws(ServingError) -> (
+    tensors: UnsafeBufferPointer<TensorView>, outputs: UnsafeBufferPointer<UnsafeRawBufferPointer>
+  ) {
+    try request.tensors(arena: arena)
+  }
+
+  // MARK: from answers to bytes
+
+  override func write(_ answer: PredictAnswer, to output: inout ByteBuffer) {
+    body.clear()
+    let jsonBytes = answer.schema.openInference.append(answer, request, to: &body)
+    writeHead(200, bodyBytes: body.readableBytes, jsonBytes: jsonBytes, to: &output)
+    output.writeImmutableBuffer(body)
+    if body.capacity > Limits.idleOutputBytesMax { body = ByteBuffer() }
+    finish()
+  }
+
+  override func write(_ error: ServingError, id: UInt64, to output: inout ByteBuffer) {
+    if isChecking {
+      isChecking = false
+      // A server that asks for no keys has none to compare with.
+      if error.code == .unimplemented { return finish() }
+      token.removeAll()
+      hasIdentity = true
+      skip(bytesOfRefused)
+    }
+    // Without a call the error is about the connection, and its last word.
+    if id == 0 { closes = true }
+    let status = errorStatus ?? HTTPStatus.of(error.code)
+    let allow = errorStatus == 405 ? allowed : nil
+    errorStatus = nil
+    body.clear()
+    body.writeString("{\"error\":\(JSONText.quoted(error.message)),\"code\":\"\(error.code)\"}")
+    writeHead(
+      status, bodyBytes: body.readableBytes, retryAfterMicroseconds: error.retryAfterMicroseconds, allow: allow,
+      to: &output)
+    if !isHead { output.writeImmutableBuffer(body) }
+    finish()
+  }
+
+  /// Method that a path has, for the answer to another one.
+  private var allowed: HTTPHead.Method?
+
+  override func write(_ answer: ControlAnswer, id: UInt64, to output: inout ByteBuffer) {
+    if case .error(let error) = answer { return write(error, id: id, to: &output) }
+    let report = OpenInferenceReports.answer(answer, to: route)
+    body.clear()
+    body.writeString(report.json)
+    writeHead(report.status, bodyBytes: body.readableBytes, to: &output)
+    if !isHead { output.writeImmutableBuffer(body) }
+    finish()
+  }
+
+  override func writeAuthenticated(id: UInt64, principal: String, to output: inout ByteBuffer) {
+    isChecking = false
+    hasIdentity = true
+    finish()
+  }
+
+  /// There is no word for it between two answers: the next one says that it is the last.
+  override func writeGoAway(lastID: UInt64, to output: inout ByteBuffer) { isLeaving = true }
+
+  private var isLeaving = false
+
+  private func finish() {
+    isAnswering = false
+    if closes, !isChecking { hasEnded = true }
+  }
+
+  private func write(_ json: [UInt8], to output: inout ByteBuffer) {
+    writeHead(200, bodyBytes: json.count, to: &output)
+    if !isHead { output.writeBytes(json) }
+    finish()
+  }
+
+  private func writeHead(
+    _ status: Int, bodyBytes: Int, jsonBytes: Int? = nil, retryAfterMicroseconds: UInt32 = 0,
+    allow: HTTPHead.Method? = nil, to output: inout ByteBuffer
+  ) {
+    if isLeaving { closes = true }
+    output.writeStaticString("HTTP/1.1 ")
+    output.writeStaticString(HTTPStatus.line(status))
+    output.writeStaticString(
+      jsonBytes == nil ? "\r\nContent-Type: application/json" : "\r\nContent-Type: application/octet-stream")
+    if let jsonBytes {
+      output.writeStaticString("\r\nInference-Header-Content-Length: ")
+      output.writeString(String(jsonBytes))
+    }
+    if status == 401 { output.writeStaticString("\r\nWWW-Authenticate: Bearer") }
+    if let allow { output.writeStaticString(allow == .get ? "\r\nAllow: GET, HEAD" : "\r\nAllow: POST") }
+    if retryAfterMicroseconds > 0 {
+      output.writeStaticString("\r\nRetry-After: ")
+      output.writeString(String((retryAfterMicroseconds + 999_999) / 1_000_000))
+    }
+    output.writeStaticString("\r\nContent-Length: ")
+    output.writeString(String(bodyBytes))
+    output.writeStaticString(closes ? "\r\nConnection: close\r\n\r\n" : "\r\n\r\n")
+  }
+}

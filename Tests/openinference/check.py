@@ -1,0 +1,169 @@
+"""check.py BIN WORK-DIRECTORY: Triton's client and curl against a server, compared with the binary protocol."""
+
+import concurrent.futures
+import json
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy
+import tritonclient.http as triton
+from needletail import Client
+
+programs, work = Path(sys.argv[1]), Path(sys.argv[2])
+failures = []
+
+
+def expect(holds, what, found=""):
+    print(f"{'ok     ' if holds else 'FAILED '} {what}" + ("" if holds else f": found {found!r}"))
+    if not holds:
+        failures.append(what)
+
+
+# ---------------------------------------------------------------- models
+
+
+def train(name, header, lines, target, task):
+    (work / f"{name}.csv").write_text(header + "\n" + "".join(line + "\n" for line in lines), encoding="utf-8")
+    run = f"data: {{ files: [{name}.csv] }}\ntarget: {{ column: {target}, task: {task} }}\n"
+    family = "logistic_regression" if task == "classification" else "linear_regression"
+    run += f"model: {{ family: {family} }}\npublish: {{ model: {name} }}\n"
+    (work / f"{name}.yaml").write_text(run, encoding="utf-8")
+    command = [programs / "needletail-trainer", "train", work / f"{name}.yaml", "--output", work / name]
+    subprocess.run([*command, "--publish", work / "store", "--quiet"], check=True)
+
+
+def train_all():
+    chance = random.Random(1)
+    rows = [[chance.uniform(-1, 1) for _ in range(6)] for _ in range(400)]
+    header = ",".join(f"x{i}" for i in range(6))
+    lines = [",".join(f"{v:.5f}" for v in row) + f",{sum(row):.5f}" for row in rows]
+    train("sums", header + ",y", lines, "y", "regression")
+    shops = ["Köln", "東京", "القاهرة", 'a "quoted" one']
+    lines = []
+    for _ in range(400):
+        shop, size = chance.randrange(4), chance.uniform(0, 10)
+        quoted = shops[shop].replace('"', '""')
+        lines.append(f'"{quoted}",{size:.3f},{"big" if size + shop > 6 else "small"}')
+    train("orders", "shop,size,kind", lines, "kind", "classification")
+    return shops
+
+
+# ---------------------------------------------------------------- server
+
+
+def start():
+    log = open(work / "server.log", "wb")
+    command = [programs / "needletail-server", "--store", work / "store", "--allow-unsigned", "--admin", "none"]
+    server = subprocess.Popen([*command, "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"], stdout=log, stderr=log)
+    for _ in range(200):
+        text = (work / "server.log").read_text()
+        if " ready " in text:
+            line = next(line for line in text.splitlines() if " listening " in line)
+            facts = dict(word.split("=", 1) for word in line.split() if "=" in word)
+            return server, facts["address"], facts["http"]
+        time.sleep(0.05)
+    raise SystemExit(f"the server is not ready: {text}")
+
+
+def tensor(name, array, kind, binary):
+    made = triton.InferInput(name, array.shape, kind)
+    made.set_data_from_numpy(array, binary_data=binary)
+    return made
+
+
+def check_triton(address, binary_client, shops):
+    client = triton.InferenceServerClient(address, concurrency=8)
+    expect(client.is_server_live() and client.is_server_ready(), "live and ready")
+    expect(client.is_model_ready("sums") and client.is_model_ready("sums", "1"), "a model is ready")
+    expect(not client.is_model_ready("none"), "a model that does not exist is not ready")
+    server = client.get_server_metadata()
+    expect("binary_tensor_data" in server["extensions"], "the server names its extensions", server)
+    sums, orders = client.get_model_metadata("sums"), client.get_model_metadata("orders")
+    expect(sums["inputs"] == [{"name": "features", "datatype": "FP32", "shape": [-1, 6]}], "numbers: one tensor", sums)
+    expect([i["datatype"] for i in orders["inputs"]] == ["BYTES", "FP32"], "columns of a mixed table", orders)
+    expect(client.get_model_config("sums")["max_batch_size"] >= 1, "a configuration for Triton's tools")
+    expect(
+        {m["name"] for m in client.get_model_repository_index() if m["state"] == "READY"} == {"sums", "orders"},
+        "the index of the repository",
+    )
+    client.load_model("sums")
+
+    rows = numpy.random.default_rng(2).uniform(-1, 1, (300, 6)).astype(numpy.float32)
+    expected = binary_client.predict("sums", rows)["prediction"]
+    for binary_in in (False, True):
+        for binary_out in (False, True):
+            answer = client.infer(
+                "sums",
+                [tensor("features", rows, "FP32", binary_in)],
+                outputs=[triton.InferRequestedOutput("prediction", binary_data=binary_out)],
+                request_id="r1",
+            )
+            same = answer.as_numpy("prediction").astype(numpy.float32).tobytes() == numpy.asarray(expected).tobytes()
+            expect(same, f"the same bits, bytes in {binary_in}, bytes out {binary_out}")
+    expect(answer.get_response()["id"] == "r1" and answer.get_response()["model_version"] == "1", "the id comes back")
+
+    sizes = numpy.linspace(0, 10, 40, dtype=numpy.float32)
+    names = numpy.array([shops[i % 4] for i in range(40)], dtype=object)
+    wanted = binary_client.predict("orders", {"shop": names, "size": sizes})
+    for binary in (False, True):
+        answer = client.infer(
+            "orders", [tensor("shop", names, "BYTES", binary), tensor("size", sizes, "FP32", binary)]
+        )
+        labels = [v.decode() if isinstance(v, bytes) else v for v in answer.as_numpy("label")]
+        expect(labels == list(wanted["label"]), f"text in and labels out, as bytes {binary}", labels[:3])
+        probabilities = answer.as_numpy("probabilities").astype(numpy.float32)
+        same = probabilities.tobytes() == numpy.asarray(wanted["probabilities"]).tobytes()
+        expect(same, f"their probabilities to the bit, as bytes {binary}")
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        def one(index):
+            part = rows[index : index + 1]
+            thread = triton.InferenceServerClient(address)
+            found = [thread.infer("sums", [tensor("features", part, "FP32", True)]) for _ in range(50)]
+            return {a.as_numpy("prediction").tobytes() for a in found}
+        found = list(pool.map(one, range(8)))
+    expect(found == [{numpy.asarray(expected)[i : i + 1].tobytes()} for i in range(8)], "eight clients at once")
+    pending = [client.async_infer("sums", [tensor("features", rows, "FP32", True)]) for _ in range(8)]
+    same = all(p.get_result().as_numpy("prediction").tobytes() == numpy.asarray(expected).tobytes() for p in pending)
+    expect(same, "calls of one client at once")
+
+    for model, array, words in (("sms", rows, "did you mean"), ("sums", rows[:, :5], "expected 6 columns")):
+        try:
+            client.infer(model, [tensor("features", numpy.ascontiguousarray(array), "FP32", True)])
+            expect(False, f"an error that says {words}")
+        except triton.InferenceServerException as error:
+            expect(words in error.message(), f"an error that says {words}", error.message())
+    counts = client.get_inference_statistics("sums")["model_stats"][0]
+    expect(counts["inference_count"] >= 300 * 4 and counts["inference_stats"]["fail"]["count"] >= 1, "statistics", counts)
+
+
+def check_curl(address):
+    def curl(*arguments):
+        command = ["curl", "-sS", "--max-time", "10", *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    body = {"inputs": [{"name": "features", "shape": [1, 6], "datatype": "FP64", "data": [[0, 0, 0, 0, 0, 0]]}]}
+    url = f"http://{address}/v2/models/sums/infer"
+    plain = json.loads(curl("-d", json.dumps(body), url))
+    expect(plain["outputs"][0]["shape"] == [1], "curl", plain)
+    chunked = curl("-H", "Transfer-Encoding: chunked", "-d", json.dumps(body), url)
+    expect(json.loads(chunked) == plain, "curl in chunks", chunked)
+    waiting = curl("-H", "Expect: 100-continue", "-d", json.dumps(body), url)
+    expect(json.loads(waiting) == plain, "curl that waits for leave", waiting)
+    expect("404" in curl("-o", "/dev/null", "-w", "%{http_code}", f"http://{address}/v1/models"), "another version's path")
+
+
+shops = train_all()
+server, address, http = start()
+try:
+    with Client(address) as client:
+        check_triton(http, client, shops)
+    check_curl(http)
+finally:
+    server.terminate()
+    expect(server.wait(timeout=30) == 0, "the server stops", (work / "server.log").read_text()[-500:])
+print(f"{len(failures)} failed" if failures else "foreign clients: all good")
+sys.exit(bool(failures))
