@@ -1,5 +1,6 @@
 public import ArgumentParser
 import Foundation
+import Glibc
 public import NeedletailCSV
 import NeedletailBundle
 import NeedletailCore
@@ -143,8 +144,10 @@ struct TrainCommand: ParsableCommand {
       console.finish()
       recorder.finish(error.kind == .interrupted ? .interrupted : .failed, error.message)
       guard error.kind == .interrupted else { throw error }
-      throw TrainingError(
-        .interrupted, "\(error.message); to go on: needletail-trainer train \(file) --resume \(files.directory)")
+      let advice = "\(error.message); to go on: needletail-trainer train \(file) --resume \(files.directory)"
+      guard interruption.isTerminated else { throw TrainingError(.interrupted, advice) }
+      FileHandle.standardError.write(Data((advice + "\n").utf8))
+      Foundation.exit(128 + SIGTERM)
     }
     try delivery.finish(bundle, version: version)
   }

@@ -161,16 +161,46 @@ import Testing
     }
   }
 
+  @Test(arguments: ["", "loss: quantile, quantile: 0.7", "depth: 3, leaves: 7"])
+  func boostingThatWasStoppedEndsInTheSameTrees(model: String) throws {
+    try directory.write(Synthetic.classesCSV(rows: 400, seed: 4), to: "data.csv")
+    let target = model.contains("quantile") ? "x, task: regression" : "kind"
+    let run = try RunConfiguration(
+      yaml: """
+        data: { files: [data.csv] }
+        target: { column: \(target) }
+        model: { family: gbdt, trees: 60\(model.isEmpty ? "" : ", " + model) }
+        training: { row_sample: 0.7, column_sample: 0.5, rows_min: 5, patience: 0 }
+        """, file: "run.yaml", directory: directory.path)
+    let path = directory.file(Checkpoints.fileName)
+    func train(isResuming: Bool = false, stopAfter: Int? = nil) throws -> TrainedModel {
+      var rounds = 0
+      return try TrainingRun(
+        run, observer: RunObserver(epoch: { rounds = $0.epoch }),
+        checkpointing: .init(path: path, isResuming: isResuming) { stopAfter.map { rounds >= $0 } ?? false }
+      ).run()
+    }
+    let whole = try train()
+    let stopped = #expect(throws: TrainingError.self) { try train(stopAfter: 23) }
+    #expect(stopped?.kind == .interrupted && stopped?.message == "stopped after round 23 of 60")
+    let resumed = try train(isResuming: true)
+    #expect(resumed.contents.definition == whole.contents.definition)
+    #expect(resumed.history.map(\.loss) == whole.history.map(\.loss) && resumed.notes == whole.notes)
+    #expect(!FileManager.default.fileExists(atPath: path))
+  }
+
   @Test func familiesWithoutCheckpointsSaySo() throws {
     try directory.write(Synthetic.classesCSV(rows: 200, seed: 1), to: "data.csv")
     let run = try RunConfiguration(
-      yaml: "data: { files: [data.csv] }\ntarget: { column: kind }\nmodel: { family: gbdt }\n", file: "run.yaml",
+      yaml: "data: { files: [data.csv] }\ntarget: { column: kind }\nmodel: { family: random_forest }\n",
+      file: "run.yaml",
       directory: directory.path)
     let error = #expect(throws: TrainingError.self) {
       try TrainingRun(run, checkpointing: .init(path: "x", isResuming: true, isStopping: { false })).run()
     }
     #expect(
-      error?.message.contains("--resume: expected a family that keeps checkpoints, such as mlp, found gbdt") == true)
+      error?.message.contains("--resume: expected a family that keeps checkpoints, such as ") == true
+        && error?.message.hasSuffix(", found random_forest") == true, "\(error?.message ?? "")")
   }
 
   @Test(arguments: [("gbdt", "round", 20), ("random_forest", "tree", 20)])

@@ -204,13 +204,44 @@ import Testing
     let terminal = Terminal(isInteractive: true, hasColour: false, width: 80)
     var display = TuningDisplay(terminal: terminal)
     let progress = TuningProgress(
-      seconds: 4000, secondsMax: 86_400, trialsMax: 10_000, complete: 1234, pruned: 5678, failed: 12, running: 2,
-      metric: "log_loss", best: 0.123456)
+      seconds: 4000, secondsMax: 86_400, trialsMax: 10_000, complete: 1234, pruned: 5678, failed: 12,
+      running: ["logistic_regression #6925", "random_forest #6926"], metric: "log_loss", best: 0.123456)
     #expect(display.line(progress).count < 80)
     let leader = TuningLeader(
       name: "logistic_regression #1234", metric: "log_loss", figure: 0.12345, fitSeconds: 123, microsecondsPerRow: 1234,
       settings: [])
     #expect(display.show(leader).dropLast().count < 80)
+  }
+
+  private func progress(_ seconds: Double) -> TuningProgress {
+    TuningProgress(
+      seconds: seconds, secondsMax: 300, trialsMax: 0, complete: 7, pruned: 2, failed: 0,
+      running: ["gbdt #10", "mlp #11"], metric: "log_loss", best: 0.25)
+  }
+
+  @Test func theLineOfASearchSaysWhatIsTriedWhereThereIsRoom() {
+    for (width, isNamed) in [(100, true), (60, false)] {
+      for hasColour in [false, true] {
+        let terminal = Terminal(isInteractive: true, hasColour: hasColour, width: width)
+        let line = TuningDisplay(terminal: terminal).line(progress(60))
+        #expect(line.contains("9 trials, 2 pruned  best 0.25  4m 00s left"))
+        #expect(line.contains("gbdt #10, mlp #11") == isNamed)
+        let visible = line.replacing(/\u{1B}\[[0-9]+m/, with: "")
+        #expect(visible.count < width && visible.count > width - 45, "\(visible)")
+      }
+    }
+  }
+
+  @Test func aLogOfASearchGetsALineNowAndThen() {
+    var display = TuningDisplay(terminal: .plain)
+    func lines(_ seconds: ClosedRange<Int>) -> [String] {
+      seconds.map { display.show(progress(Double($0)), now: Instant(nanoseconds: UInt64($0) * 1_000_000_000)) }
+        .filter { !$0.isEmpty }
+    }
+    #expect(lines(1...30).isEmpty)
+    #expect(
+      lines(31...95) == ["4m 29s", "3m 59s", "3m 29s"].map { "  9 trials, 2 pruned  best 0.25  \($0) left\n" })
+    #expect(display.finish().isEmpty)
   }
 }
 

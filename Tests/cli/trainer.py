@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -159,8 +160,32 @@ def standard_input():
     expect(done.returncode == 0 and json.loads(done.stdout), "and to profile", done.stderr)
 
 
+def signals():
+    """Boosted trees that are stopped save their state, and go on to the same model."""
+    settings = ["--set", "model.trees=4000", "--set", "model.leaves=4", "--set", "training.patience=0"]
+    settings += ["--set", "evaluation.report=false", "--set", "publish.model=stopped"]
+    whole = run("train", work / "run.yaml", "--output", work / "whole", "--json", *settings)
+    for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        output = work / f"stopped-{status}"
+        command = [program, "train", work / "run.yaml", "--output", output, *settings]
+        child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+        while not child.stderr.readline().startswith("round"):
+            pass
+        child.send_signal(number)
+        rest = child.communicate()[1]
+        expect(child.returncode == status and "--resume" in rest, f"signal {number} ends a training", rest[-300:])
+        expect(state(output) == ["interrupted"], "its run is interrupted", state(output))
+        done = run("train", work / "run.yaml", "--resume", output, "--json", *settings)
+        expect(
+            done.returncode == 0 and json.loads(done.stdout)["test"] == json.loads(whole.stdout)["test"],
+            "and it goes on to the same figures",
+            done.stderr[-300:],
+        )
+
+
 early_checks()
 standard_input()
+signals()
 publishing()
 better()
 sys.exit(1 if failures else 0)

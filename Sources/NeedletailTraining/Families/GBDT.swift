@@ -13,6 +13,7 @@ struct GBDT: ModelFamily {
   let tasks: Set<ModelGraph.Task> = [.classification, .regression]
   let usesValidationRows = true
   let usesWeights = true
+  let usesCheckpoints = true
   let modelSettings = [
     Setting(
       "loss", .choice(BoostLoss.names), .text("auto"),

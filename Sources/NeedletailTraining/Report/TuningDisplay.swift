@@ -1,12 +1,16 @@
 public import NeedletailCore
 
-/// Turns the course of a search into text: a line for each better model, and below them one that is redrawn.
+/// Turns the course of a search into text: a line for each better model, and below them one that is redrawn. A log gets
+/// a line now and then.
 ///
 /// It writes nothing itself: states and times go in, text to write comes out.
 public struct TuningDisplay: Sendable {
   private let terminal: Terminal
   private var lastShown: Instant?
   private var isLineOpen = false
+
+  /// Time between two lines in a log: a search takes minutes to hours.
+  static let lineMicroseconds: UInt32 = 30_000_000
 
   public init(terminal: Terminal) { self.terminal = terminal }
 
@@ -20,7 +24,14 @@ public struct TuningDisplay: Sendable {
 
   /// - Returns: text to write; empty while nothing is due.
   public mutating func show(_ progress: TuningProgress, now: Instant) -> String {
-    guard terminal.isInteractive else { return "" }
+    guard terminal.isInteractive else {
+      // The first line of a log comes after the first interval.
+      let last = lastShown ?? now
+      if lastShown == nil { lastShown = now }
+      guard now.microseconds(since: last) >= Self.lineMicroseconds else { return "" }
+      lastShown = now
+      return "  " + Self.facts(progress) + "\n"
+    }
     if let lastShown, now.microseconds(since: lastShown) < ProgressDisplay.redrawMicroseconds { return "" }
     lastShown = now
     isLineOpen = true
@@ -33,17 +44,26 @@ public struct TuningDisplay: Sendable {
     return isLineOpen ? "\r\u{1B}[2K" : ""
   }
 
-  func line(_ progress: TuningProgress) -> String {
-    var share = progress.secondsMax > 0 ? progress.seconds / progress.secondsMax : 1
+  private static func facts(_ progress: TuningProgress) -> String {
     let done = progress.complete + progress.pruned + progress.failed
-    if progress.trialsMax > 0 { share = max(share, Double(done) / Double(progress.trialsMax)) }
     var facts = "\(done)" + (progress.trialsMax > 0 ? "/\(progress.trialsMax)" : "") + " trials"
     if progress.pruned > 0 { facts += ", \(progress.pruned) pruned" }
     if progress.failed > 0 { facts += ", \(progress.failed) failed" }
     if let best = progress.best { facts += "  best \(Figures.short(best))" }
     let left = max(progress.secondsMax - progress.seconds, 0)
-    facts += left > 0 ? "  \(Figures.duration(left)) left" : "  ending"
-    let room = min(30, terminal.width - facts.count - 6)
+    return facts + (left > 0 ? "  \(Figures.duration(left)) left" : "  ending")
+  }
+
+  func line(_ progress: TuningProgress) -> String {
+    var share = progress.secondsMax > 0 ? progress.seconds / progress.secondsMax : 1
+    let done = progress.complete + progress.pruned + progress.failed
+    if progress.trialsMax > 0 { share = max(share, Double(done) / Double(progress.trialsMax)) }
+    var facts = Self.facts(progress)
+    // What is being tried, as far as there is room beside a bar of the least width.
+    let now = progress.running.joined(separator: ", ")
+    if !now.isEmpty, facts.count + now.count + 8 + 8 < terminal.width { facts += "  " + terminal.dim(now) }
+    let shown = facts.count - (terminal.hasColour && facts.contains("\u{1B}") ? terminal.dim("").count : 0)
+    let room = min(30, terminal.width - shown - 6)
     guard room >= 8 else { return String(facts.prefix(max(terminal.width - 1, 1))) }
     return "  " + terminal.cyan(ProgressDisplay.bar(share, width: room)) + "  " + facts
   }

@@ -14,22 +14,22 @@ struct Boosting {
     var note: String
   }
 
-  private let context: FitContext<FeatureColumns>
-  private let settings: Settings
-  private let loss: BoostLoss
-  private let table: BinnedTable
+  let context: FitContext<FeatureColumns>
+  let settings: Settings
+  let loss: BoostLoss
+  let table: BinnedTable
   private let grower: TreeGrower
   private let bias: [Float]
-  private let training: ScoredRows
-  private let validation: ScoredRows?
+  let training: ScoredRows
+  let validation: ScoredRows?
   private let gradients: AlignedBuffer<Float>
   private let hessians: AlignedBuffer<Float>
   private let maxima: AlignedBuffer<Float>
   private let words: AlignedBuffer<UInt64>
   private var isUsed: [Bool]
-  private var random: RandomSource
+  var random: RandomSource
 
-  private var outputs: Int { loss.outputs }
+  var outputs: Int { loss.outputs }
 
   /// Settings beside those of a single tree.
   struct Settings {
@@ -99,37 +99,41 @@ struct Boosting {
   ///
   /// - Throws: `TrainingError` where the loss is not finite.
   mutating func run() throws(TrainingError) -> Outcome {
-    var trees: [GrownTree] = []
-    var best = (loss: Double.infinity, count: 0, metric: nil as Double?)
+    var progress = try resumed()
     let reportEvery = max(1, settings.treesMax / 100)
     var note = ""
-    for iteration in 1...settings.treesMax {
+    while progress.iteration < settings.treesMax {
+      let iteration = progress.iteration + 1
       let grown = grow(iteration)
       guard grown.contains(where: { !$0.steps.isEmpty }) || iteration == 1 else {
         note = "no split gains anything after \(iteration - 1) rounds"
         break
       }
-      trees += grown
+      progress.trees += grown
+      progress.iteration = iteration
       let validation = self.validation?.judge(threads: settings.rules.threads)
       if let validation {
         guard validation.loss.isFinite else { throw diverged("the validation loss", validation.loss, iteration) }
-        if validation.loss < best.loss { best = (validation.loss, iteration, validation.metric) }
+        if validation.loss < progress.best.loss { progress.best = (validation.loss, iteration, validation.metric) }
       }
-      let stops = settings.patience > 0 && validation != nil && iteration - best.count >= settings.patience
+      let stops = settings.patience > 0 && validation != nil && iteration - progress.best.count >= settings.patience
       if iteration % reportEvery == 0 || iteration == 1 || stops || iteration == settings.treesMax {
         let trainingLoss = training.judge(threads: settings.rules.threads).loss
         guard trainingLoss.isFinite else { throw diverged("the loss", trainingLoss, iteration) }
-        try context.progress(
-          EpochReport(
-            epoch: iteration, epochCount: settings.treesMax, loss: trainingLoss, validationLoss: validation?.loss,
-            validationMetric: validation?.metric, metricName: loss.metricName,
-            bestEpoch: best.count, bestMetric: best.metric, stepName: "round"))
+        let report = EpochReport(
+          epoch: iteration, epochCount: settings.treesMax, loss: trainingLoss, validationLoss: validation?.loss,
+          validationMetric: validation?.metric, metricName: loss.metricName,
+          bestEpoch: progress.best.count, bestMetric: progress.best.metric, stepName: "round")
+        progress.reports.append(report)
+        try context.progress(report)
       }
       if stops {
         note = "stopped early after \(iteration) rounds"
         break
       }
+      try keep(progress)
     }
+    let (trees, best) = (progress.trees, progress.best)
     let grownRounds = trees.count / outputs
     let rounds = best.count > 0 && settings.patience > 0 ? best.count : grownRounds
     if note.isEmpty { note = "\(grownRounds) rounds" }

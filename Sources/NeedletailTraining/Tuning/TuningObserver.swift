@@ -85,7 +85,8 @@ public struct TuningProgress: Sendable {
   public var complete: Int
   public var pruned: Int
   public var failed: Int
-  public var running: Int
+  /// Trials at work in this process: `gbdt #17`.
+  public var running: [String]
   public var metric: String
   /// Figure of the best trial of this process; nil before the first.
   public var best: Double?

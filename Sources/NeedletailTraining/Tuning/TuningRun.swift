@@ -252,7 +252,8 @@ public final class TuningRun: @unchecked Sendable {
     TuningProgress(
       seconds: secondsSpent, secondsMax: plan.settings.seconds, trialsMax: plan.settings.trialsMax,
       complete: records.count { $0.trial.state == .complete }, pruned: records.count { $0.trial.state == .pruned },
-      failed: records.count { $0.trial.state == .failed }, running: running.count,
+      failed: records.count { $0.trial.state == .failed },
+      running: running.sorted().map { "\(plan.arms[study.trials[$0].arm].family.name) #\($0 + 1)" },
       metric: plan.metric.rawValue, best: best.isFinite ? plan.metric.figure(best) : nil)
   }
 
