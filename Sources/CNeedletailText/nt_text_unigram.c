@@ -101,7 +101,8 @@ static void take_word(nt_text_run *run, size_t bytes) {
     count++;
     from = to;
   }
-  if (entry != NULL) nt_text_remember(entry, key, bytes, ids, ends, count);
+  // A word without a token is refused each time that it comes.
+  if (entry != NULL && !run->unknown) nt_text_remember(entry, key, bytes, ids, ends, count);
   nt_text_end_word(run);
 }
 
