@@ -299,6 +299,9 @@ extension FeatureSchema {
         feature.name.utf8.count, 1...Limits.featureNameBytesMax, "feature \(index): bytes of its name")
       try NameCheck.text(feature.name, "feature \(index): name")
       try NameCheck.text(feature.summary, "feature \(feature.name.quotedForMessage): description")
+      if let fault = feature.bucketFault {
+        throw BundleError(.invalidGraph, "feature \(feature.name.quotedForMessage): \(fault)")
+      }
       guard case .categorical(let categories, _) = feature.kind else { continue }
       categoryCount += categories.count
       try Bounds.check(categoryCount, 0...Limits.categoriesMax, "categories of all features")

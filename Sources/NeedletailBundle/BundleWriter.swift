@@ -69,6 +69,11 @@ public struct BundleWriter: Sendable {
   /// The lowest minor version whose readers know the contents and these bits.
   private func minor(_ requiredFeatures: UInt64) -> UInt16 {
     let schema = contents.definition.schema
+    let operations = contents.definition.graph.nodes.map(\.operation)
+    let hasColumnSteps = operations.contains {
+      $0 is DerivedColumns || $0 is Lookup || $0 is Curves || ($0 as? Affine)?.scaling == .robust
+    }
+    if hasColumnSteps || schema.features.contains(where: \.isHashed) { return 5 }
     if schema.rules.map({ !$0.numbers.isPlain }) ?? false || schema.features.contains(where: { $0.kind.isDatetime }) {
       return 4
     }

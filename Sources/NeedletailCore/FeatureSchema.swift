@@ -82,6 +82,8 @@ public struct Feature: Equatable, Sendable {
     case zeros = 1
     /// The code after the last category.
     case other = 2
+    /// One of ``Feature/buckets`` codes behind the last category, by the hash of its text: `proto/README.md`, [V20].
+    case hash = 3
   }
 
   /// Fate of NaN, or of an empty string.
@@ -97,12 +99,25 @@ public struct Feature: Equatable, Sendable {
   public var missing: MissingPolicy
   /// One sentence for people.
   public var summary: String
+  /// Number of codes for texts that are no categories, where the policy for them is `hash`; else 0.
+  public var buckets: Int
 
-  public init(name: String, kind: Kind, missing: MissingPolicy, summary: String = "") {
+  public init(name: String, kind: Kind, missing: MissingPolicy, summary: String = "", buckets: Int = 0) {
     self.name = name
     self.kind = kind
     self.missing = missing
     self.summary = summary
+    self.buckets = buckets
+  }
+
+  /// True where categories may be texts that the schema does not list.
+  public var isHashed: Bool { if case .categorical(_, .hash) = kind { true } else { false } }
+
+  /// Contradiction between buckets and the policy for unknown categories: what was expected and found; nil: none.
+  public var bucketFault: String? {
+    let expected = isHashed ? 1...Limits.bucketsMax : 0...0
+    guard !expected.contains(buckets) else { return nil }
+    return "expected \(expected.lowerBound) to \(expected.upperBound) buckets, found \(buckets)"
   }
 }
 

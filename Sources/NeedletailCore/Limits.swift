@@ -262,8 +262,9 @@ public enum Limits {
   public static let trainingMetricsMax = 4096
   /// Labels of a model, one for each class.
   public static let labelsMax = 65_536
-  /// Categories of one feature.
+  /// Categories of one feature, and buckets that its texts are hashed into.
   public static let categoriesMax = 1 << 20
+  public static let bucketsMax = 1 << 20
 
   // MARK: graphs
 

@@ -125,6 +125,55 @@ public enum BundleFixtures {
       labels: [])
   }
 
+  /// Model that only format 1.5 can say: a hashed category, a date in parts, flags, products, crosses, tables and curves.
+  public static func columnSteps() -> ModelDefinition {
+    var schema = FeatureSchema(
+      features: [
+        Feature(name: "x", kind: .numeric, missing: .impute),
+        Feature(name: "colour", kind: .categorical(categories: ["red"], unknown: .hash), missing: .impute, buckets: 3),
+        Feature(name: "at", kind: .datetime(order: .yearFirst), missing: .impute),
+      ], target: "y")
+    schema.rules = ValueRules(missing: ["NA"])
+    // x, colour, at, x.missing; x, colour, month, weekday, x.missing; … x * month, colour × weekday.
+    let curves: [Curves.Curve] = [
+      .yeoJohnson(0.5), .none, .none, .logarithm, .quantiles([0, 1, 1, 4], isNormal: true), .none,
+      .quantiles([-1, 0, 7], isNormal: false), .none,
+    ]
+    let ones = [Float](repeating: 1, count: 8)
+    return ModelDefinition(
+      schema: schema,
+      graph: ModelGraph(
+        task: .regression,
+        values: [
+          .init(name: "row", type: ValueType(.float64, [3])), .init(name: "flags", type: ValueType(.float64, [4])),
+          .init(name: "filled", type: ValueType(.float64, [4])), .init(name: "parts", type: ValueType(.float64, [5])),
+          .init(name: "crossed", type: ValueType(.float64, [7])), .init(name: "coded", type: ValueType(.float64, [8])),
+          .init(name: "curved", type: ValueType(.float64, [8])), .init(name: "scaled", columns: 8),
+        ],
+        nodes: [
+          Node(
+            name: "flags", input: 0, output: 1,
+            operation: DerivedColumns(derivations: [.init(.missing, of: [0])])),
+          Node(name: "impute", input: 1, output: 2, operation: Impute(fill: [2, 0, 0, 0])),
+          Node(
+            name: "parts", input: 2, output: 3, operation: DateParts(parts: [[], [], [.month, .weekday], []])),
+          Node(
+            name: "interactions", input: 3, output: 4,
+            operation: DerivedColumns(
+              derivations: [.init(.product, of: [0, 2]), .init(.cross, of: [1, 3], buckets: 5)])),
+          Node(
+            name: "encode", input: 4, output: 5,
+            operation: Lookup(
+              tables: [nil, .init(width: 2, values: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]), nil, nil, nil, nil, nil])),
+          Node(name: "curves", input: 5, output: 6, operation: Curves(curves: curves)),
+          Node(
+            name: "scale", input: 6, output: 7,
+            operation: Affine(scaling: .robust, offset: ones.map { _ in 0 }, scale: ones)),
+        ],
+        outputs: [.init(name: "y", value: 7, kind: .number)], tensors: []),
+      labels: [])
+  }
+
   /// Trees on an f64 row with a category and gaps: three outputs, one of them a tree's each, softmax and a label. Golden
   /// samples were added up by hand.
   public static func trees() -> BundleContents {

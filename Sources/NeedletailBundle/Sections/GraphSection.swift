@@ -237,7 +237,7 @@ enum FeaturesSection {
       name: name, kind: kind,
       missing: try MessageValues.enumeration(
         message.missing.rawValue, as: Feature.MissingPolicy.self, "\(field): missing policy"),
-      summary: MessageValues.text(message.description))
+      summary: MessageValues.text(message.description), buckets: Int(message.buckets))
   }
 
   static func encode(_ schema: FeatureSchema) -> [UInt8] {
@@ -256,6 +256,7 @@ enum FeaturesSection {
         $0.n_categories = categories.count
         $0.categories = memory.array(categories.map { memory.text($0) })
         $0.unknown = Needletail__V1__UnknownPolicy(UInt32(unknown.rawValue))
+        $0.buckets = UInt32(clamping: feature.buckets)
       }
     }
     return memory.pack(

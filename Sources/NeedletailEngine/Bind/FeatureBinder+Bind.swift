@@ -235,7 +235,8 @@ extension FeatureBinder {
   private func unknownCategory(_ cell: Cell, of feature: Feature, found: String) -> String {
     guard case .categorical(let categories, _) = feature.kind else { return "unknown category \(found)" }
     guard case .text(var text) = cell else {
-      return "unknown category code \(found), expected a whole number from 0 to \(categories.count - 1)"
+      let codes = categories.count + feature.buckets
+      return "unknown category code \(found), expected a whole number from 0 to \(codes - 1)"
     }
     let listed = text.withUTF8 { list(categories, suggestingFor: UnsafeRawBufferPointer($0)) }
     return "unknown category \(found), expected \(listed)"

@@ -68,9 +68,11 @@ public final class FeatureBinder: Sendable {
         throw error("expected a name of 1 to \(Limits.featureNameBytesMax) bytes, found \(feature.name.utf8.count)")
       }
       guard names.insert(Array(feature.name.utf8)).inserted else { throw error("named twice") }
+      if let fault = feature.bucketFault { throw error(fault) }
       guard case .categorical(let categories, _) = feature.kind else { continue }
-      guard (1...Limits.categoriesMax).contains(categories.count) else {
-        throw error("expected 1 to \(Limits.categoriesMax) categories, found \(categories.count)")
+      let least = feature.isHashed ? 0 : 1
+      guard (least...Limits.categoriesMax).contains(categories.count) else {
+        throw error("expected \(least) to \(Limits.categoriesMax) categories, found \(categories.count)")
       }
       guard !categories.contains("") else { throw error("an empty category would read as missing") }
       guard Set(categories.map { Array($0.utf8) }).count == categories.count else {

@@ -1,3 +1,4 @@
+internal import CNeedletailKernels
 internal import NeedletailCore
 
 /// Why one raw value cannot be bound.
@@ -24,6 +25,8 @@ struct FeatureColumn: BitwiseCopyable {
   let acceptsMissing: Bool
   /// Number that an unseen category becomes; NaN refuses it.
   private let unknownCode: Float
+  /// Number of codes behind the categories, for texts that are none; 0 without hashing.
+  private let buckets: UInt32
   /// Number of categories; 0 for numeric features.
   private let categoryCount: Int
   /// The categories and, where the model has value rules, their keys behind them: the key of category i is entry
@@ -32,6 +35,7 @@ struct FeatureColumn: BitwiseCopyable {
 
   init(_ feature: Feature, rules: ValueRules?) {
     acceptsMissing = feature.missing == .impute
+    buckets = UInt32(feature.buckets)
     numberStyle = rules?.numbers ?? .plain
     switch feature.kind {
     case .numeric:
@@ -47,7 +51,8 @@ struct FeatureColumn: BitwiseCopyable {
       (isCategorical, categoryCount, self.categories) = (true, categories.count, ByteTable(spellings + keys))
       unknownCode =
         switch unknown {
-        case .refuse: .nan
+        // With buckets every text has a code, and only numbers are refused.
+        case .refuse, .hash: .nan
         case .zeros: -1
         case .other: Float(categories.count)
         }
@@ -72,7 +77,7 @@ struct FeatureColumn: BitwiseCopyable {
       if dateOrder != nil, !DateText.range.contains(number) { return .failure(.notADate) }
       return .success(value)
     }
-    guard number >= 0, number < Double(categoryCount), number == number.rounded(.towardZero) else {
+    guard number >= 0, number < Double(categoryCount + Int(buckets)), number == number.rounded(.towardZero) else {
       return unknown()
     }
     return .success(value)
@@ -92,12 +97,13 @@ struct FeatureColumn: BitwiseCopyable {
     if let code = code(of: text) { return .success(Number(code)) }
     guard let missingWords else {
       // Categories are valid UTF-8, so only what matches none needs the check.
-      return String(validating: text, as: UTF8.self) == nil ? .failure(.invalidUTF8) : unknown()
+      return String(validating: text, as: UTF8.self) == nil ? .failure(.invalidUTF8) : unknown(text)
     }
     let result: Result<Number, CellFault>? = ValueText.withCategoryKey(of: text) { code(of: $0) }.map { code in
       if let code { return .success(Number(code)) }
       let isMissing = ValueText.withNormalised(of: text) { $0.isEmpty || missingWords.index(of: $0) != nil }
-      return isMissing == true ? missing() : unknown()
+      if isMissing == true { return missing() }
+      return ValueText.withCategoryKey(of: text) { unknown($0) } ?? unknown()
     }
     return result ?? .failure(.invalidUTF8)
   }
@@ -135,8 +141,33 @@ struct FeatureColumn: BitwiseCopyable {
     acceptsMissing ? .success(.nan) : .failure(.missing)
   }
 
+  /// A text that is no category.
+  ///
+  /// - Parameter key: bytes by which its category would be found.
+  private func unknown<Number: BinaryFloatingPoint>(_ key: UnsafeRawBufferPointer) -> Result<Number, CellFault> {
+    guard buckets > 0 else { return unknown() }
+    return .success(Number(categoryCount + TextBuckets.bucket(of: key, among: Int(buckets))))
+  }
+
   private func unknown<Number: BinaryFloatingPoint>() -> Result<Number, CellFault> {
     unknownCode.isNaN ? .failure(.unknownCategory) : .success(Number(unknownCode))
+  }
+}
+
+/// Buckets of texts, as `proto/README.md`, [V20], has them: the same as those of scikit-learn's `FeatureHasher`.
+public enum TextBuckets {
+  /// Bucket of the bytes by which a category is found.
+  ///
+  /// - Precondition: there is a bucket.
+  static func bucket(of key: UnsafeRawBufferPointer, among buckets: Int) -> Int {
+    Int(nt_bucket(nt_murmur3(key.baseAddress, key.count), UInt32(buckets)))
+  }
+
+  /// Bucket of a text in a model with value rules.
+  ///
+  /// - Precondition: there is a bucket.
+  public static func bucket(of text: String, among buckets: Int) -> Int {
+    ValueText.categoryKey(text).withUnsafeBytes { bucket(of: $0, among: buckets) }
   }
 }
 

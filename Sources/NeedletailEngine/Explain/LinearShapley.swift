@@ -80,7 +80,12 @@ struct LinearShapley: Sendable {
       for (category, count) in known.categories.map({ ($0.category as String?, $0.count) }) + [(nil, missing)]
       where count > 0 {
         var row = [Double](repeating: 0, count: definition.schema.features.count)
-        row[index] = category.flatMap { categories.firstIndex(of: $0) }.map { Double($0) } ?? .nan
+        row[index] =
+          category.flatMap { category in
+            if let code = categories.firstIndex(of: category) { return Double(code) }
+            guard feature.isHashed else { return nil }
+            return Double(categories.count + TextBuckets.bucket(of: category, among: feature.buckets))
+          } ?? .nan
         let values = graph.reference(row)[input]
         for column in columns { means[column] += values[column] * Double(count) / Double(known.rows) }
       }

@@ -8,6 +8,8 @@ public struct Affine: PreprocessingOperation {
   public enum Scaling: UInt8, Sendable, CaseIterable {
     case standardise = 0
     case minMax = 1
+    /// By quantiles, or by another way for each column: offsets are no means.
+    case robust = 2
   }
 
   public var scaling: Scaling
@@ -61,7 +63,13 @@ public struct Affine: PreprocessingOperation {
   public func packedBytes(_ context: OperationContext) -> Int {
     parameterCount * MemoryLayout<Float>.stride + PreprocessTables.runBytes
   }
-  public var words: String { scaling == .standardise ? "standardise" : "min-max" }
+  public var words: String {
+    switch scaling {
+    case .standardise: "standardise"
+    case .minMax: "min-max"
+    case .robust: "scale"
+    }
+  }
 
   public func origins(of inputs: [[Int]], _ context: OperationContext) -> [Int]? { inputs[0] }
 

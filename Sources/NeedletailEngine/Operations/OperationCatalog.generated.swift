@@ -20,5 +20,8 @@ extension OperationCatalog {
     Entry(21, "signed_square", SignedSquare.self),
     Entry(22, "linear_trees", LinearTrees.self),
     Entry(23, "date_parts", DateParts.self),
+    Entry(24, "derived_columns", DerivedColumns.self),
+    Entry(25, "lookup", Lookup.self),
+    Entry(26, "curves", Curves.self),
   ]
 }

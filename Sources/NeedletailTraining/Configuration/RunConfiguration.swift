@@ -9,7 +9,23 @@ public struct RunConfiguration: Sendable {
   public enum Scaling: String, Sendable, CaseIterable {
     case standardise
     case minMax = "min_max"
+    case robust
+    case quantileUniform = "quantile_uniform"
+    case quantileNormal = "quantile_normal"
+    case power
+    case log
     case none
+  }
+
+  /// What becomes of categories.
+  public enum Encoding: String, Sendable, CaseIterable {
+    /// By the number of categories, and by what the family takes.
+    case automatic = "auto"
+    case oneHot = "one_hot"
+    case ordinal
+    case target
+    case frequency
+    case hash
   }
 
   public enum MissingPolicy: String, Sendable, CaseIterable {
@@ -31,6 +47,11 @@ public struct RunConfiguration: Sendable {
     public var summary: String
     /// Parts of a date that the model gets; empty: chosen by the training rows.
     public var parts: [DatePart]
+    public var encoding: Encoding
+    /// Buckets of hashed categories.
+    public var buckets: Int
+    /// True adds a column that says where values are missing.
+    public var flagsMissing: Bool
   }
 
   public enum Precision: String, Sendable, CaseIterable {
@@ -214,7 +235,23 @@ public struct RunConfiguration: Sendable {
       missing: MissingPolicy(rawValue: own["missing"].text ?? features["missing"].text ?? "") ?? .refuse,
       unknown: Self.unknownPolicy(own["unknown"].text ?? features["unknown"].text),
       constant: own["constant"].text, summary: own["summary"].text ?? "",
-      parts: own["parts"].elements.compactMap { part in DatePart.allCases.first { $0.name == part.text } })
+      parts: own["parts"].elements.compactMap { part in DatePart.allCases.first { $0.name == part.text } },
+      encoding: Encoding(rawValue: own["encoding"].text ?? features["encoding"].text ?? "") ?? .automatic,
+      buckets: own["buckets"].integer ?? buckets,
+      flagsMissing: own["missing_flags"].flag ?? features["missing_flags"].flag ?? false)
+  }
+
+  /// Buckets of hashed categories and of crosses.
+  var buckets: Int { document["features"]["buckets"].integer ?? RunSettings.bucketsDefault }
+
+  /// Columns of each product or cross.
+  var interactions: [[String]] {
+    document["features"]["interactions"].elements.map { $0.elements.compactMap(\.text) }
+  }
+
+  /// Scaling of a feature: its own, else that of all.
+  func scaling(of column: String) -> Scaling {
+    document["features"]["columns"][column]["scale"].text.flatMap(Scaling.init(rawValue:)) ?? scaling
   }
 
   private static func unknownPolicy(_ text: String?) -> Feature.UnknownPolicy {

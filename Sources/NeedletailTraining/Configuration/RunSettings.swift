@@ -64,12 +64,26 @@ enum RunSettings {
       "Of characters; windows-1252 is also called Latin-1."),
   ]
 
+  /// Buckets of hashed categories: of 500 categories two in five then share theirs, and of 100 one in eleven.
+  static let bucketsDefault = 1024
+
+  private static func encoding(_ request: PreprocessingRequest) -> Setting.Kind {
+    .choice(
+      RunConfiguration.Encoding.allCases.filter { $0 != .oneHot || request.categories == .oneHot }.map(\.rawValue))
+  }
+
+  private static func scale(_ request: PreprocessingRequest) -> Setting.Kind {
+    .choice(RunConfiguration.Scaling.allCases.filter { $0 == .none || request.numbers == .scaled }.map(\.rawValue))
+  }
+
   static let unknownPolicy = Setting.Kind.choice(["refuse", "zeros", "other"])
 
   static func features(_ request: PreprocessingRequest) -> [Setting] {
     let keep = request.missing == .kept ? ["keep"] : []
     let missingPolicy = Setting.Kind.choice(keep + ["refuse", "mean", "median", "most_frequent", "constant"])
     let known = keep.isEmpty ? "refuse it" : "keep it, which the model understands, refuse it"
+    let takesCodes = request.categories == .codes
+    let buckets = Setting.Kind.integer(2...Limits.bucketsMax)
     return [
       Setting(
         "missing", missingPolicy, .text(request.missing == .kept ? "keep" : "refuse"),
@@ -78,6 +92,23 @@ enum RunSettings {
         "unknown", unknownPolicy, .text("refuse"),
         "A category never seen in training: refuse it, encode it as zeros, or as one more category."),
       Setting(
+        "missing_flags", .flag, .flag(false),
+        "Adds a column of 0 and 1 beside each that lacks values in training rows: 1 where it does."),
+      Setting(
+        "encoding", encoding(request), .text("auto"),
+        takesCodes
+          ? "What becomes of categories; auto: this family takes them as they are."
+          : "What becomes of categories; auto: a column each up to \(Limits.oneHotLevelsMax), else by their mean target "
+            + "(up to \(Limits.targetClassesMax) classes), else hashed."),
+      Setting(
+        "buckets", buckets, .integer(bucketsDefault), "Columns that hashed categories and crosses of categories share."),
+      Setting(
+        "smoothing", .number(0...1e9),
+        "Rows that the mean of all rows counts as in encoding: target; left out: as the spread asks for."),
+      Setting(
+        "interactions", .list(.list(.text)), .list([]),
+        "Products of numbers and crosses of categories, such as [[width, height], [make, model]]."),
+      Setting(
         "columns",
         .sectionPerColumn([
           Setting(
@@ -85,6 +116,10 @@ enum RunSettings {
             "What the column holds."),
           Setting("missing", missingPolicy, "As above, for this column."),
           Setting("unknown", unknownPolicy, "As above, for this column."),
+          Setting("missing_flags", .flag, "As above, for this column."),
+          Setting("encoding", encoding(request), "As above, for this column."),
+          Setting("buckets", buckets, "As above, for this column."),
+          Setting("scale", scale(request), "As preprocessing.scale, for this column."),
           Setting("constant", .text, "What to fill in with missing: constant."),
           Setting(
             "order", .choice(DateOrder.allCases.map(\.name)),
@@ -124,8 +159,9 @@ enum RunSettings {
     case .scaled:
       [
         Setting(
-          "scale", .choice(["standardise", "min_max", "none"]), .text("standardise"),
-          "Mean 0 and deviation 1, or the range 0 to 1; fitted on the training rows only.")
+          "scale", scale(request), .text("standardise"),
+          "Mean 0 and deviation 1 (also behind power and log), the range 0 to 1, median 0 and quartiles 1 apart, or "
+            + "quantiles; fitted on the training rows only.")
       ]
     case .unscaled: [Setting("scale", .choice(["none"]), .text("none"), "This family takes numbers as they are.")]
     }

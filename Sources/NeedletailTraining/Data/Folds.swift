@@ -42,8 +42,11 @@ public struct Folds: Equatable, Sendable {
   /// - Parameters:
   ///   - strata: class of each row, from 0.
   ///   - seed: shuffles the rows of each class; nil leaves them in their order.
-  /// - Throws: `TrainingError` where no class has as many rows as there are folds.
-  public static func stratified(strata: [Int], count: Int, seed: UInt64?) throws(TrainingError) -> Folds {
+  ///   - minimum: rows that the largest class must have; nil: one for each fold.
+  /// - Throws: `TrainingError` where no class has as many rows.
+  public static func stratified(
+    strata: [Int], count: Int, seed: UInt64?, minimum: Int? = nil
+  ) throws(TrainingError) -> Folds {
     try check(count, strata.count, "rows")
     // Classes by their first row, so that folds do not depend on what the classes are called.
     var numbers: [Int: Int] = [:]
@@ -54,9 +57,10 @@ public struct Folds: Equatable, Sendable {
     }
     var sizes = [Int](repeating: 0, count: numbers.count)
     for number in classes { sizes[number] += 1 }
-    guard let largest = sizes.max(), largest >= count else {
+    let minimum = minimum ?? count
+    guard let largest = sizes.max(), largest >= minimum else {
       throw TrainingError(
-        .data, "folds: expected a class of at least \(count) rows, found at most \(sizes.max() ?? 0) in one")
+        .data, "folds: expected a class of at least \(minimum) rows, found at most \(sizes.max() ?? 0) in one")
     }
     // Dealing the sorted rows out like cards says how many of each class a fold gets.
     var shares = [[Int]](repeating: [Int](repeating: 0, count: count), count: numbers.count)

@@ -12,7 +12,8 @@ struct PreparedData {
   let targets: [Double]
   /// Rows of each part, without validation and test rows that the schema refuses.
   private(set) var split: Split
-  let preprocessing: Preprocessing
+  private(set) var preprocessing: Preprocessing
+  private let configuration: RunConfiguration
   /// Sentences for people about rows that are treated in a way they may not expect.
   let warnings: [String]
 
@@ -42,8 +43,9 @@ struct PreparedData {
     try Self.checkClasses(made.train, targets: targets, labels: labels)
     let preprocessing = try Preprocessing(
       features: dataset.features, rows: made.train, target: configuration.request.target,
-      configuration: configuration)
+      targets: Self.encodingTargets(dataset, targets, labels, configuration), configuration: configuration)
     self.preprocessing = preprocessing
+    self.configuration = configuration
 
     var split = made
     let features = dataset.features
@@ -73,19 +75,35 @@ struct PreparedData {
     self.warnings = warnings + preprocessing.warnings
   }
 
-  /// The same rows and preprocessing with other parts, of which rows that the schema refuses are left out.
-  func replacing(_ split: Split) -> PreparedData {
+  /// The same rows and preprocessing with other parts, of which rows that the schema refuses are left out. Categories
+  /// that are encoded by targets forget those of rows that no longer train.
+  func replacing(_ split: Split) throws(TrainingError) -> PreparedData {
     func accepted(_ rows: [Int]) -> [Int] { rows.filter { preprocessing.accepts(dataset.features, row: $0) } }
     var data = self
     data.split = Split(
       train: accepted(split.train), validation: accepted(split.validation), test: accepted(split.test))
+    data.preprocessing = try preprocessing.encodingAgain(
+      dataset.features, rows: data.split.train, Self.encodingTargets(dataset, targets, labels, configuration),
+      configuration)
     return data
   }
 
+  private static func encodingTargets(
+    _ dataset: Dataset, _ targets: [Double], _ labels: [String], _ configuration: RunConfiguration
+  ) -> EncodingTargets {
+    EncodingTargets(
+      values: targets, classCount: labels.count, groups: dataset.groups, seed: configuration.splitSeed)
+  }
+
   /// Rows in the form that a family learns from.
-  func samples<Input: TrainingInput>(_ rows: [Int]) throws(TrainingError) -> Samples<Input> {
+  ///
+  /// - Parameter isTraining: true for training rows, whose encodings must not hold their own targets.
+  func samples<Input: TrainingInput>(
+    _ rows: [Int], isTraining: Bool = false
+  ) throws(TrainingError) -> Samples<Input> {
     Samples(
-      inputs: try Input(preprocessing, dataset.features, rows: rows), targets: targets(rows),
+      inputs: try Input(isTraining ? preprocessing.forTraining : preprocessing, dataset.features, rows: rows),
+      targets: targets(rows),
       weights: dataset.weights.isEmpty ? [] : rows.map { dataset.weights[$0] },
       groups: dataset.groups.isEmpty ? [] : rows.map { dataset.groups[$0] })
   }

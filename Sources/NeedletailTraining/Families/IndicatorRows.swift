@@ -16,8 +16,6 @@ public struct IndicatorRows: TrainingInput, Equatable {
   /// Below so many levels plain columns are quicker.
   public static let levelsMin = 64
   public static let preprocessing = PreprocessingRequest.dense
-  /// Rows preprocessed at once, which bounds the memory for their columns.
-  private static let chunkRows = 1024
 
   public var rowCount: Int { others.rows }
 
@@ -37,31 +35,30 @@ public struct IndicatorRows: TrainingInput, Equatable {
   }
 
   public init(_ preprocessing: Preprocessing, _ features: Table, rows: [Int]) throws(TrainingError) {
-    let widest = preprocessing.indicatorColumns.max { $0.count < $1.count } ?? 0..<0
-    guard widest.count >= Self.levelsMin else {
+    let sources = preprocessing.sources
+    guard let source = sources.indices.max(by: { sources[$0].indicatorCount < sources[$1].indicatorCount }),
+      sources[source].indicatorCount >= Self.levelsMin
+    else {
       self.init(try preprocessing.transform(features, rows: rows))
       return
     }
-    let columns = preprocessing.columns
+    let width = sources[source].indicatorCount
+    let first = sources[..<source].reduce(0) { $0 + max($1.indicatorCount, 1) }
+    // The code is one column where its indicators would be many.
+    let coded = try preprocessing.transform(features, rows: rows, keepingCodesOf: source)
     var levels: [Int32] = []
     var others: [Float] = []
     levels.reserveCapacity(rows.count)
-    others.reserveCapacity(rows.count * (columns - widest.count))
-    for start in stride(from: 0, to: rows.count, by: Self.chunkRows) {
-      let chunk = try preprocessing.transform(
-        features, rows: Array(rows[start..<min(start + Self.chunkRows, rows.count)]))
-      for row in 0..<chunk.rows {
-        let elements = chunk.elements[(row * columns)..<((row + 1) * columns)]
-        let first = elements.startIndex
-        let own = elements[(first + widest.lowerBound)..<(first + widest.upperBound)]
-        levels.append(own.firstIndex { $0 != 0 }.map { Int32($0 - own.startIndex) } ?? -1)
-        others += elements[..<own.startIndex]
-        others += elements[own.endIndex...]
-      }
+    others.reserveCapacity(rows.count * (coded.columns - 1))
+    for start in stride(from: 0, to: coded.elements.count, by: coded.columns) {
+      let code = coded.elements[start + first]
+      levels.append(code >= 0 && code < Float(width) ? Int32(code) : -1)
+      others += coded.elements[start..<(start + first)]
+      others += coded.elements[(start + first + 1)..<(start + coded.columns)]
     }
     self.init(
-      columns: columns, indicators: widest, levels: levels,
-      others: Matrix(rows: rows.count, columns: columns - widest.count, elements: others))
+      columns: preprocessing.columns, indicators: first..<(first + width), levels: levels,
+      others: Matrix(rows: rows.count, columns: coded.columns - 1, elements: others))
   }
 }
 

@@ -254,9 +254,10 @@ public struct FeatureColumns: TrainingInput, Equatable {
     rowCount = rows.count
     let isDouble = preprocessing.element == .float64
     columns = preprocessing.sources.map { source in
-      let column = features.columns[source.feature]
-      let values = rows.map { source.value(column, row: $0) }
-      return Column(feature: source.asFeature, values: isDouble ? values : values.map { Double(Float($0)) })
+      let values = rows.map {
+        source.value(features, row: $0, isOutOfFold: preprocessing.isOutOfFold, rounds: !isDouble)
+      }
+      return Column(feature: source.asFeature, values: values)
     }
   }
 }

@@ -12,6 +12,12 @@ struct ColumnFit {
   /// Schema code of each category of the table. A category without training rows has none: ``unseenCode``, or
   /// ``missingCode`` for a quoted word that means a missing value. Empty for numbers.
   let recoding: [Int32]
+  /// How a category becomes numbers; `automatic` is decided, and numbers have none.
+  let encoding: RunConfiguration.Encoding
+  /// True where training rows lack the value.
+  let hasGaps: Bool
+  /// Sentence for people where the encoding was chosen for a reason they may not expect.
+  private(set) var note: String?
 
   private static let unseenCode: Int32 = -1
   private static let missingCode: Int32 = -2
@@ -19,9 +25,11 @@ struct ColumnFit {
   /// - Parameters:
   ///   - rows: the training split.
   ///   - configuration: names the place of a setting in messages.
+  ///   - encodesTargets: false where nothing is known of the targets, or they are too many classes for a column each.
   /// - Throws: `TrainingError` where the policy does not fit the column's values.
   init(
-    _ column: Table.Column, rows: [Int], policy: RunConfiguration.FeaturePolicy, _ configuration: RunConfiguration
+    _ column: Table.Column, rows: [Int], policy: RunConfiguration.FeaturePolicy, _ configuration: RunConfiguration,
+    encodesTargets: Bool = false
   ) throws(TrainingError) {
     self.missing = policy.missing
     let missing = (0..<column.count).count { column.isMissing($0) }
@@ -32,6 +40,7 @@ struct ColumnFit {
           + "set missing: median (or mean, most_frequent, constant)")
     }
     let present = rows.filter { !column.isMissing($0) }
+    hasGaps = present.count < rows.count
     guard !present.isEmpty else {
       throw TrainingError(
         .data, "column \(column.name.quotedForMessage): expected values in the training rows, found only missing ones")
@@ -43,9 +52,32 @@ struct ColumnFit {
       feature = Feature(name: column.name, kind: kind, missing: missingPolicy, summary: policy.summary)
       fill = Float(try Self.fill(present.map { numbers[$0] }, column, policy, configuration))
       recoding = []
+      encoding = .automatic
     case .categories(let codes, let categories):
       var counts = [Int](repeating: 0, count: categories.count)
       for row in present { counts[Int(codes[row])] += 1 }
+      let seenCount = counts.count { $0 > 0 }
+      encoding = Self.encoding(policy, seenCount, configuration, encodesTargets: encodesTargets)
+      if policy.encoding == .automatic, encoding == .target || encoding == .hash {
+        note =
+          "column \(column.name.quotedForMessage): \(Figures.count(seenCount)) categories, more than the "
+          + "\(Figures.count(Limits.oneHotLevelsMax)) that become a column each: encoding \(encoding.rawValue)"
+      }
+      if encoding == .hash {
+        feature = Feature(
+          name: column.name, kind: .categorical(categories: [], unknown: .hash), missing: missingPolicy,
+          summary: policy.summary, buckets: policy.buckets)
+        let rules = configuration.request.rules
+        recoding = categories.map { category in
+          rules.isMissing(category)
+            ? Self.missingCode : Int32(TextBuckets.bucket(of: category, among: policy.buckets))
+        }
+        let frequent = counts.indices.max { counts[$0] < counts[$1] } ?? 0
+        fill = Float(
+          policy.missing == .constant
+            ? Int32(TextBuckets.bucket(of: policy.constant ?? "", among: policy.buckets)) : recoding[frequent])
+        return
+      }
       let seen = Self.sorted(categories.indices.filter { counts[$0] > 0 }, categories)
       let rules = configuration.request.rules
       var recoding = categories.map { rules.isMissing($0) ? Self.missingCode : Self.unseenCode }
@@ -107,10 +139,29 @@ struct ColumnFit {
   /// True where the graph replaces missing values.
   var fills: Bool { missing != .refuse && missing != .keep }
 
-  /// Number of indicator columns that a one-hot encoding writes; 0 for numbers.
-  var indicatorCount: Int {
+  /// The encoding that the run file leaves open.
+  private static func encoding(
+    _ policy: RunConfiguration.FeaturePolicy, _ categories: Int, _ configuration: RunConfiguration,
+    encodesTargets: Bool
+  ) -> RunConfiguration.Encoding {
+    guard policy.encoding == .automatic else { return policy.encoding }
+    // Families that look at one column at a time take codes as they are.
+    guard configuration.family.preprocessing.categories == .oneHot else { return .automatic }
+    if categories <= Limits.oneHotLevelsMax { return .oneHot }
+    return encodesTargets ? .target : .hash
+  }
+
+  /// Number of codes that a category may have; 0 for numbers.
+  var codeCount: Int {
     guard case .categorical(let categories, let unknown) = feature.kind else { return 0 }
-    return categories.count + (unknown == .other ? 1 : 0)
+    return categories.count + (unknown == .other ? 1 : 0) + feature.buckets
+  }
+
+  /// True where a value is missing, or a word that means so.
+  func isMissing(_ column: Table.Column, row: Int) -> Bool {
+    if column.isMissing(row) { return true }
+    guard case .categories(let codes, _) = column.values else { return false }
+    return recoding[Int(codes[row])] == Self.missingCode
   }
 
   /// Number that a cell of the table is bound as in f64, missing ones filled in where the graph does so.
@@ -177,10 +228,18 @@ struct ColumnSpread {
   /// Inverse of the deviation, or of the range. It is infinite where that is 0.
   private let inverse: Double
 
-  /// - Parameters:
-  ///   - values: numbers as the engine sees them, none of them NaN; at least one.
-  ///   - scaling: `standardise` for mean and deviation, `minMax` for minimum and range.
-  init(_ values: [Double], _ scaling: Affine.Scaling) {
+  /// What offset and factor are.
+  enum Kind {
+    /// Mean and deviation.
+    case standardise
+    /// Minimum and range.
+    case minMax
+    /// Median and the distance of the quartiles, which outliers do not move.
+    case robust
+  }
+
+  /// - Parameter values: numbers as the engine sees them, none of them NaN; at least one.
+  init(_ values: [Double], _ scaling: Kind) {
     let first = values[0]
     constant = values.allSatisfy { $0 == first } ? first : nil
     switch scaling {
@@ -194,6 +253,13 @@ struct ColumnSpread {
       let low = values.reduce(first, min)
       offset = Float(low)
       inverse = 1 / (values.reduce(first, max) - low)
+    case .robust:
+      let sorted = values.sorted()
+      offset = Float(Quantiles.of(sorted, 0.5))
+      let range = Quantiles.of(sorted, 0.75) - Quantiles.of(sorted, 0.25)
+      // Where more than half of the rows are equal the others keep their distance, as scikit-learn's `RobustScaler`
+      // leaves it.
+      inverse = range > 0 ? 1 / range : constant == nil ? 1 : .infinity
     }
   }
 

@@ -1,57 +1,11 @@
 public import NeedletailCore
-public import NeedletailEngine
-
-/// Treatment of the columns that a model family asks for before it learns from them. It becomes part of the graph.
-public struct PreprocessingRequest: Equatable, Sendable {
-  /// Treatment of numbers.
-  public enum Numbers: Sendable {
-    /// Brought to a common scale, as `preprocessing.scale` says; standardised by default.
-    case scaled
-    /// Left as they are.
-    case unscaled
-  }
-
-  /// Treatment of categories.
-  public enum Categories: Sendable {
-    /// One column of 0 and 1 a category.
-    case oneHot
-    /// One column that holds the category's code.
-    case codes
-  }
-
-  /// Treatment of missing values where the run file does not say how to fill them in.
-  public enum Missing: Sendable {
-    /// Rows with them are refused, in training and in serving.
-    case refused
-    /// The family gets them as NaN, and its nodes cope with NaN.
-    case kept
-  }
-
-  public var numbers: Numbers
-  public var categories: Categories
-  public var missing: Missing
-  /// Element type in which the preprocessed row reaches the family's nodes. An ``Input`` of ``Matrix`` takes f32.
-  public var element: ValueType.Element
-
-  public init(numbers: Numbers, categories: Categories, missing: Missing, element: ValueType.Element) {
-    self.numbers = numbers
-    self.categories = categories
-    self.missing = missing
-    self.element = element
-  }
-
-  /// Request of models that add columns up: linear models and networks.
-  public static let dense = PreprocessingRequest(
-    numbers: .scaled, categories: .oneHot, missing: .refused, element: .float32)
-  /// Request of models that look at one column at a time, such as trees. Their thresholds stay exact in f64.
-  public static let columns = PreprocessingRequest(
-    numbers: .unscaled, categories: .codes, missing: .kept, element: .float64)
-}
+internal import NeedletailEngine
 
 /// Steps from a raw row to the numbers that a family learns from.
 ///
-/// It is fitted on the training rows only and then becomes the first nodes of the model's graph: impute, one-hot,
-/// scale, each only where it has something to do. The trainer runs these nodes on the engine, as the server will.
+/// It is fitted on the training rows only and then becomes the first nodes of the model's graph, each only where it has
+/// something to do: flags of missing values, impute, parts of dates, products and crosses, tables of categories, curves,
+/// one-hot, scale. The trainer runs these nodes on the engine, as the server will.
 public struct Preprocessing: Sendable {
   public let schema: FeatureSchema
   /// Width of the preprocessed row.
@@ -61,102 +15,234 @@ public struct Preprocessing: Sendable {
   /// Element type that features are bound as. It is f64 where the family asks for it, and where a column that is
   /// scaled would lose digits in f32.
   let element: ValueType.Element
-  /// Scaling of the preprocessed row; nil where nothing is scaled.
-  let affine: Affine?
+  /// What each column holds before categories become indicators, in order.
+  private(set) var sources: [ColumnSource]
   /// Sentences for people about columns that are treated in a way they may not expect.
   let warnings: [String]
-  /// What each column holds before categories become indicators, in order.
-  let sources: [ColumnSource]
-  /// Indicator columns of each source, 0 for one that passes through.
-  private let widths: [Int]
+  /// True where training rows are encoded without their own targets: for what a family learns from.
+  private(set) var isOutOfFold = false
+  /// Features, dates in parts, in the order of the graph.
+  let operands: [ColumnSource.Operand]
+  /// True where the last node brings numbers to a scale, or only to f32.
+  let endsInAffine: Bool
 
   /// - Parameters:
   ///   - features: all rows; only `rows` are looked at, except to tell whether values are missing.
   ///   - rows: the training split.
   ///   - target: name of the predicted column.
+  ///   - targets: of all rows; nil where no category may be encoded by them.
   /// - Throws: `TrainingError` where a policy does not fit its column, or there are too many columns.
   public init(
     features: Table, rows: [Int], target: String, configuration: RunConfiguration
   ) throws(TrainingError) {
+    try self.init(features: features, rows: rows, target: target, targets: nil, configuration: configuration)
+  }
+
+  init(
+    features: Table, rows: [Int], target: String, targets: EncodingTargets?, configuration: RunConfiguration
+  ) throws(TrainingError) {
+    let encodesTargets = targets.map { $0.classCount <= Limits.targetClassesMax } ?? false
     var fits: [ColumnFit] = []
     for column in features.columns {
       fits.append(
-        try ColumnFit(column, rows: rows, policy: configuration.policy(for: column.name), configuration))
+        try ColumnFit(
+          column, rows: rows, policy: configuration.policy(for: column.name), configuration,
+          encodesTargets: encodesTargets))
     }
-    if let kept = fits.first(where: { $0.missing == .keep }), let filled = fits.first(where: \.fills) {
-      // One node fills in gaps, and it leaves none.
-      let path = "features.columns.\(filled.feature.name).missing"
-      throw .configuration(
-        configuration.location(of: path),
-        "\(path): expected keep or refuse, because \(kept.feature.name.quotedForMessage) keeps its missing values, "
-          + "found \(filled.missing.rawValue)")
-    }
+    try Self.checkGaps(fits, configuration)
     let request = configuration.family.preprocessing
-    let isOneHot = request.categories == .oneHot
     columnFits = fits
-    let sources = ColumnSource.all(features, rows: rows, fits: fits, configuration)
-    self.sources = sources
-    let hasDates = sources.contains { $0.part != nil }
-    widths = sources.map { isOneHot ? $0.fit.indicatorCount : 0 }
+    operands = ColumnSource.operands(features, rows: rows, fits: fits, configuration)
+    var sources = try Self.sources(operands, features, rows, targets, configuration)
     schema = FeatureSchema(features: fits.map(\.feature), target: target, rules: configuration.request.rules)
-    columns = widths.reduce(0) { $0 + max($1, 1) }
+    columns = sources.reduce(0) { $0 + max($1.indicatorCount, 1) }
     guard columns <= Limits.columnsMax else {
       throw TrainingError(
         .data, "features: expected at most \(Limits.columnsMax) columns after one-hot encoding, found \(columns)")
     }
-    guard configuration.scaling != .none, sources.contains(where: \.isNumber) else {
+    let hasDates = operands.contains { $0.part != nil }
+    let scalings = sources.map { source in
+      request.numbers == .scaled && source.isNumber ? Self.scaling(of: source, configuration) : .none
+    }
+    let notes = fits.compactMap(\.note)
+    guard scalings.contains(where: { $0 != .none }) else {
       element = hasDates ? .float64 : request.element
       // Dates come in f64, and a family of f32 gets them rounded.
-      affine = element == request.element ? nil : .identity(columns: columns)
-      warnings = request.element == .float64 ? [] : Self.mergedNumbers(features, rows: rows, sources)
+      endsInAffine = element != request.element
+      warnings = notes + (request.element == .float64 ? [] : Self.mergedNumbers(features, rows: rows, sources))
+      self.sources = sources
       return
     }
-    let losesDigits = sources.contains { source in
-      source.isNumber && ColumnSpread.losesDigits(source.numbers(features, rows))
+    let numbers = sources.map { $0.isNumber ? $0.numbers(features, rows) : [] }
+    let losesDigits = zip(sources, numbers).contains { source, numbers in
+      source.isNumber && !numbers.isEmpty && ColumnSpread.losesDigits(numbers)
     }
     element = hasDates || losesDigits ? .float64 : request.element
-    (affine, warnings) = Self.fitAffine(
-      features, rows: rows, sources: sources, widths: widths, element: element,
-      scaling: configuration.scaling == .minMax ? .minMax : .standardise)
+    var faults: [String] = []
+    for (index, scaling) in scalings.enumerated() where scaling != .none {
+      let own = numbers[index]
+      // The numbers as the engine will see them, in its element type.
+      let scaled = NumberScaling(own, asSeen: element == .float64 ? own : own.map { Double(Float($0)) }, scaling)
+      sources[index].scaling = scaled
+      if scaled.isBelowF32 {
+        faults.append(
+          "column \(sources[index].name.quotedForMessage): expected numbers that differ by more than 3e-39, the least "
+            + "that fp32 can scale, found less: the column counts as constant; use logarithms, or a larger unit")
+      }
+    }
+    warnings = notes + faults
+    endsInAffine = true
+    self.sources = sources
+    scalingKind = Self.kind(scalings.enumerated().filter { sources[$0.offset].isNumber }.map(\.element))
   }
 
-  /// Columns of the preprocessed row that hold the indicators of a category, for each feature that has some.
+  /// What the offsets and factors are, for people and for explanations.
+  private(set) var scalingKind = Affine.Scaling.standardise
+
+  private static func kind(_ scalings: [RunConfiguration.Scaling]) -> Affine.Scaling {
+    if scalings.allSatisfy({ [.standardise, .power, .log].contains($0) }) { return .standardise }
+    return scalings.allSatisfy { $0 == .minMax } ? .minMax : .robust
+  }
+
+  /// Columns of the preprocessed row that hold the indicators of a category, for each that has some.
   var indicatorColumns: [Range<Int>] {
     var first = 0
-    return widths.compactMap { width in
-      defer { first += max(width, 1) }
-      return width > 0 ? first..<(first + width) : nil
+    return sources.compactMap { source in
+      defer { first += max(source.indicatorCount, 1) }
+      return source.indicatorCount > 0 ? first..<(first + source.indicatorCount) : nil
     }
+  }
+
+  /// Scaling of all columns; nil where nothing is scaled.
+  var affine: Affine? { affine(keepingCodesOf: nil) }
+
+  /// The same for what a family learns from: training rows do not see their own targets.
+  var forTraining: Preprocessing {
+    var copy = self
+    copy.isOutOfFold = true
+    return copy
+  }
+
+  /// True where categories are encoded by the targets.
+  var encodesTargets: Bool {
+    sources.contains { if case .encoded(_, let encoder, _) = $0.kind { !encoder.foldTables.isEmpty } else { false } }
   }
 
   // MARK: - fitting
 
-  private static func fitAffine(
-    _ table: Table, rows: [Int], sources: [ColumnSource], widths: [Int], element: ValueType.Element,
-    scaling: Affine.Scaling
-  ) -> (affine: Affine, warnings: [String]) {
-    var affine = Affine(scaling: scaling, offset: [], scale: [])
-    var warnings: [String] = []
-    for (index, source) in sources.enumerated() {
-      guard source.isNumber else {
-        // Indicators are 0 and 1 already, and codes are names.
-        let width = max(widths[index], 1)
-        affine.offset += [Float](repeating: 0, count: width)
-        affine.scale += [Float](repeating: 1, count: width)
-        continue
-      }
-      let values = source.numbers(table, rows)
-      // The numbers as the engine will see them, in its element type.
-      let spread = ColumnSpread(element == .float64 ? values : values.map { Double(Float($0)) }, scaling)
-      affine.offset.append(spread.offset)
-      affine.scale.append(spread.factor)
-      if ColumnSpread(values, scaling).isBelowF32 {
-        warnings.append(
-          "column \(source.name.quotedForMessage): expected numbers that differ by more than 3e-39, the least that "
-            + "fp32 can scale, found less: the column counts as constant; use logarithms, or a larger unit")
+  /// One node fills in gaps, and it leaves none.
+  private static func checkGaps(_ fits: [ColumnFit], _ configuration: RunConfiguration) throws(TrainingError) {
+    guard let kept = fits.first(where: { $0.missing == .keep }), let filled = fits.first(where: \.fills) else {
+      return
+    }
+    let path = "features.columns.\(filled.feature.name).missing"
+    throw .configuration(
+      configuration.location(of: path),
+      "\(path): expected keep or refuse, because \(kept.feature.name.quotedForMessage) keeps its missing values, "
+        + "found \(filled.missing.rawValue)")
+  }
+
+  private static func sources(
+    _ operands: [ColumnSource.Operand], _ table: Table, _ rows: [Int], _ targets: EncodingTargets?,
+    _ configuration: RunConfiguration
+  ) throws(TrainingError) -> [ColumnSource] {
+    let isOneHot = configuration.family.preprocessing.categories == .oneHot
+    let encoders = try encoders(operands, table, rows, targets, configuration)
+    var sources: [ColumnSource] = []
+    for (operand, encoder) in zip(operands, encoders) {
+      if let encoder {
+        sources += (0..<encoder.width).map {
+          ColumnSource(kind: .encoded(operand, encoder, place: $0), form: .number)
+        }
+      } else if operand.isNumber || operand.fit.encoding == .ordinal {
+        sources.append(ColumnSource(kind: .plain(operand), form: .number))
+      } else {
+        let count = operand.fit.codeCount
+        sources.append(ColumnSource(kind: .plain(operand), form: isOneHot ? .indicators(count) : .code(count)))
       }
     }
-    return (affine, warnings)
+    // One flag a feature, however many parts a date has.
+    var flagged: Set<Int> = []
+    for operand in operands where operand.fit.hasGaps && !flagged.contains(operand.feature) {
+      guard configuration.policy(for: operand.fit.feature.name).flagsMissing else { continue }
+      flagged.insert(operand.feature)
+      sources.append(
+        ColumnSource(kind: .flag(.init(feature: operand.feature, fit: operand.fit, part: nil)), form: .number))
+    }
+    return sources + (try ColumnSource.interactions(operands, configuration))
+  }
+
+  /// Encoder of each operand that has one.
+  private static func encoders(
+    _ operands: [ColumnSource.Operand], _ table: Table, _ rows: [Int], _ targets: EncodingTargets?,
+    _ configuration: RunConfiguration
+  ) throws(TrainingError) -> [CategoryEncoder?] {
+    var foldOfRow: [Int32]?
+    var encoders: [CategoryEncoder?] = []
+    for operand in operands {
+      switch operand.fit.encoding {
+      case .target:
+        guard let targets else {
+          throw .fit("encoding target: expected the targets of the rows, found none")
+        }
+        let folds: [Int32]
+        if let foldOfRow {
+          folds = foldOfRow
+        } else {
+          folds = try CategoryEncoder.foldOfRow(rows, of: table.rowCount, targets)
+        }
+        foldOfRow = folds
+        encoders.append(
+          .target(
+            codes: rows.map { operand.value(table, row: $0) }, rows: rows, categories: operand.fit.codeCount, targets,
+            smoothing: configuration.document["features"]["smoothing"].number, foldOfRow: folds))
+      case .frequency:
+        encoders.append(
+          .frequency(codes: rows.map { operand.value(table, row: $0) }, categories: operand.fit.codeCount))
+      default: encoders.append(nil)
+      }
+    }
+    return encoders
+  }
+
+  /// The same with categories encoded by the targets of other training rows; all else stays as it was fitted, so that
+  /// models of several folds have one schema.
+  func encodingAgain(
+    _ table: Table, rows: [Int], _ targets: EncodingTargets, _ configuration: RunConfiguration
+  ) throws(TrainingError) -> Preprocessing {
+    guard encodesTargets else { return self }
+    let encoders = try Self.encoders(operands, table, rows, targets, configuration)
+    var copy = self
+    copy.sources = sources.map { source in
+      guard case .encoded(let operand, _, let place) = source.kind,
+        let index = operands.firstIndex(where: { $0.feature == operand.feature && $0.part == operand.part }),
+        let encoder = encoders[index]
+      else { return source }
+      return ColumnSource(
+        kind: .encoded(operand, encoder, place: place), form: source.form, scaling: source.scaling)
+    }
+    return copy
+  }
+
+  /// Scaling of a column of numbers; 0 and 1 of a flag are brought to a scale as all numbers are, but need no curve.
+  private static func scaling(
+    of source: ColumnSource, _ configuration: RunConfiguration
+  ) -> RunConfiguration.Scaling {
+    switch source.kind {
+    case .plain(let operand): return configuration.scaling(of: operand.fit.feature.name)
+    case .encoded(let operand, _, _): return simple(configuration.scaling(of: operand.fit.feature.name))
+    case .flag(let operand): return simple(configuration.scaling(of: operand.fit.feature.name))
+    case .product: return configuration.scaling
+    case .cross: return .none
+    }
+  }
+
+  private static func simple(_ scaling: RunConfiguration.Scaling) -> RunConfiguration.Scaling {
+    switch scaling {
+    case .power, .log, .quantileNormal: .standardise
+    case .quantileUniform: .minMax
+    default: scaling
+    }
   }
 
   /// Warnings for columns that reach an fp32 layer as they are, and in which numbers that differ become one.
@@ -170,80 +256,5 @@ public struct Preprocessing: Sendable {
         "column \(source.name.quotedForMessage): \(Figures.count(merged)) of \(Figures.count(distinct.count)) different "
         + "numbers become another one in fp32; set preprocessing.scale: standardise, which is done in fp64"
     }
-  }
-
-  // MARK: - running
-
-  /// A graph that holds nothing but the bound input row.
-  func emptyGraph() -> GraphBuilder { GraphBuilder(inputColumns: schema.features.count, element: element) }
-
-  /// Adds the preprocessing to an empty graph.
-  ///
-  /// - Returns: the value that holds the preprocessed row.
-  /// - Throws: `TrainingError` that names the node and its column where a fitted number is not finite in f32.
-  func export(into graph: inout GraphBuilder) throws(TrainingError) -> Int {
-    var value = 0
-    if columnFits.contains(where: \.fills) {
-      value = try graph.add(
-        Impute(fill: columnFits.map(\.fill)), name: "impute", from: value)
-    }
-    if sources.contains(where: { $0.part != nil }) {
-      var parts = [[DatePart]](repeating: [], count: columnFits.count)
-      for source in sources { if let part = source.part { parts[source.feature].append(part) } }
-      value = try graph.add(DateParts(parts: parts), name: "date_parts", from: value)
-    }
-    if widths.contains(where: { $0 > 0 }) {
-      value = try graph.add(OneHot(widths: widths), name: "one_hot", from: value)
-    }
-    if let affine {
-      value = try graph.add(
-        affine, name: affine.scaling == .minMax ? "min_max" : "standardise", from: value)
-    }
-    return value
-  }
-
-  /// A row as a client would send it.
-  ///
-  /// - Parameter datesAreText: false gives dates as seconds since 1970, which takes less time.
-  func cells(of table: Table, row: Int, datesAreText: Bool = true) -> [Cell] {
-    table.columns.map { column in
-      if column.isMissing(row) { return .missing }
-      switch column.values {
-      case .numbers(let numbers):
-        return datesAreText && column.dateOrder != nil ? .text(DateText.text(numbers[row])) : .number(numbers[row])
-      case .categories(let codes, let categories): return .text(categories[Int(codes[row])])
-      }
-    }
-  }
-
-  /// False where the row holds a category that training never saw and the schema refuses.
-  func accepts(_ table: Table, row: Int) -> Bool {
-    zip(columnFits, table.columns).allSatisfy { fit, column in fit.accepts(column, row: row) }
-  }
-
-  /// Preprocessed rows, computed by the engine.
-  ///
-  /// - Parameter rows: indices into the table; may be empty.
-  /// - Returns: one row each, ``columns`` wide.
-  /// - Throws: `TrainingError` for a row that the schema refuses.
-  func transform(_ table: Table, rows: [Int]) throws(TrainingError) -> Matrix {
-    guard !rows.isEmpty else { return Matrix(rows: 0, columns: columns) }
-    var builder = emptyGraph()
-    var value = try export(into: &builder)
-    // A plan needs a step, and answers in f32.
-    if value == 0 || builder.values[value].type.element != .float32 {
-      value = try builder.addIdentity(name: "identity", from: value)
-    }
-    let graph = ModelGraph(
-      task: .regression, values: builder.values, nodes: builder.nodes,
-      outputs: [.init(name: "features", value: value, kind: .number)], tensors: [])
-    let runner: RowRunner
-    do throws(PlanError) {
-      runner = try RowRunner(CompiledModel(ModelDefinition(schema: schema, graph: graph, labels: [])))
-    } catch {
-      throw TrainingError(error)
-    }
-    let outputs = try runner.run(count: rows.count) { cells(of: table, row: rows[$0], datesAreText: false) }
-    return Matrix(rows: rows.count, columns: columns, elements: outputs[0])
   }
 }

@@ -65,6 +65,7 @@ struct GoldenRecorder {
         }
         return (largest ? texts.max() : texts.min()).map { .text($0) } ?? .missing
       case .categorical(let categories, _):
+        if categories.isEmpty { return .text(largest ? "z" : "a") }
         return (largest ? categories.last : categories.first).map { .text($0) } ?? .missing
       }
     }

@@ -58,8 +58,8 @@ final class TrialRunner: @unchecked Sendable {
     } else {
       whole = try PreparedData(plan.arms[arm].configuration, dataset: plan.dataset, split: plan.split)
     }
-    // All folds share one preprocessing, so that their models can answer together.
-    let data = key.fold.map { whole.replacing(plan.folds[$0]) } ?? whole
+    // All folds share one preprocessing but for encoded targets, so that their models can answer together.
+    let data = try key.fold.map { (fold) throws(TrainingError) in try whole.replacing(plan.folds[fold]) } ?? whole
     let found = PreparedFold(data: data, cells: data.cells(data.split.validation), fit: try family.prepare(data))
     prepared[key] = found
     return found
@@ -133,7 +133,7 @@ typealias FamilyFit =
 extension ModelFamily {
   /// Brings rows into the family's form, for any number of fits.
   func prepare(_ data: PreparedData) throws(TrainingError) -> FamilyFit {
-    let train: Samples<Input> = try data.samples(data.split.train)
+    let train: Samples<Input> = try data.samples(data.split.train, isTraining: true)
     let validation: Samples<Input> = try data.samples(usesValidationRows ? data.split.validation : [])
     let (task, labels) = (data.task, data.labels)
     return { (configuration, checkpoints, progress) throws(TrainingError) in

@@ -54,6 +54,7 @@ struct TuningArm: Sendable {
     if family.name != own.family.name {
       sets = ["model={family: \(family.name)}", "training={seed: \(own.seed)}", "preprocessing={}"]
       if let missing = Self.missing(for: family, own) { sets.append("features.missing=\(missing)") }
+      sets += Self.resets(for: family, own)
     }
     for (path, value) in family.tunedSettings(table) where !own.isOwn(path, of: family) {
       sets.append("\(path)=\(value.inlineYAML)")
@@ -75,6 +76,25 @@ struct TuningArm: Sendable {
       return columns.allSatisfy { $0 == "keep" || $0 == "refuse" } ? "keep" : nil
     }
     return policy == "keep" ? "median" : nil
+  }
+
+  /// Assignments that take back what the family does not know: scalings, where it takes numbers as they are, and columns
+  /// of 0 and 1, where it takes categories as they are.
+  private static func resets(for family: any ModelFamily, _ own: RunConfiguration) -> [String] {
+    let features = own.document["features"]
+    let takesCodes = family.preprocessing.categories == .codes
+    var sets: [String] = []
+    if takesCodes, features["encoding"].text == RunConfiguration.Encoding.oneHot.rawValue {
+      sets.append("features.encoding=auto")
+    }
+    for column in features["columns"].entries {
+      let path = "features.columns.\"\(column.key)\""
+      if takesCodes, column.value["encoding"].text == RunConfiguration.Encoding.oneHot.rawValue {
+        sets.append("\(path).encoding=auto")
+      }
+      if family.preprocessing.numbers == .unscaled, column.value["scale"] != .null { sets.append("\(path).scale=none") }
+    }
+    return sets
   }
 
   var arm: Study.Arm {
@@ -117,6 +137,14 @@ struct TuningPlan: Sendable {
   let targets: [Double]
   /// Rows that train and rows that judge; one pair without cross-validation.
   let folds: [Split]
+  /// Number of the preprocessing of a fold that has encodings of its own; those of the arms come first.
+  func preprocessingNumber(arm: Int, fold: Int) -> Int { arms.count + arm * folds.count + fold }
+
+  /// Arm of a preprocessing's number.
+  func arm(of number: Int) -> Int { number < arms.count ? number : (number - arms.count) / folds.count }
+
+  /// True where folds learn from what comes before the rows that judge. A model of the first ones knows the least.
+  var isInOrderOfTime: Bool { folds.count > 1 && !dataset.times.isEmpty }
   /// Sentences for people about rows, and about families that are left out.
   let warnings: [String]
 
@@ -169,45 +197,36 @@ struct TuningPlan: Sendable {
     self.warnings = warnings
   }
 
-  /// Folds of the training and validation rows, stratified or by group as the split is.
+  /// Folds of the training and validation rows, in the order of time, by group or stratified as the split is.
   private static func folds(
     _ count: Int, _ data: PreparedData, _ configuration: RunConfiguration
   ) throws(TrainingError) -> [Split] {
     let rows = (data.split.train + data.split.validation).sorted()
-    var random = RandomSource(seed: configuration.splitSeed, purpose: "folds")
-    var groups: [[Int]]
-    if !data.dataset.groups.isEmpty {
-      groups = [[Int]](repeating: [], count: (data.dataset.groups.max() ?? 0) + 1)
-      for row in rows { groups[data.dataset.groups[row]].append(row) }
-      groups.removeAll(where: \.isEmpty)
-      random.shuffle(&groups)
-    } else {
-      var shuffled = rows
-      random.shuffle(&shuffled)
-      if data.task == .classification, configuration.isStratified {
-        // Neighbours in the order of the classes go to different folds.
-        shuffled = shuffled.enumerated()
-          .sorted { (data.targets[$0.element], $0.offset) < (data.targets[$1.element], $1.offset) }.map(\.element)
+    let (dataset, seed) = (data.dataset, configuration.splitSeed)
+    let made: Folds
+    do throws(TrainingError) {
+      if !dataset.times.isEmpty {
+        made = try Folds.timeSeries(times: rows.map { dataset.times[$0] }, count: count)
+      } else if !dataset.groups.isEmpty {
+        made = try Folds.grouped(groups: rows.map { dataset.groups[$0] }, count: count)
+      } else if data.task == .classification, configuration.isStratified {
+        made = try Folds.stratified(strata: rows.map { Int(data.targets[$0]) }, count: count, seed: seed)
+      } else {
+        made = try Folds.random(rowCount: rows.count, count: count, seed: seed)
       }
-      groups = shuffled.map { [$0] }
+    } catch {
+      throw .configuration(configuration.location(of: "tuning.folds"), "tuning.\(error.message)")
     }
-    guard groups.count >= count else {
-      throw .configuration(
-        configuration.location(of: "tuning.folds"),
-        "tuning.folds: expected at most \(groups.count), one for each row or group, found \(count)")
-    }
-    return (0..<count).map { fold in
-      let judging = Set(groups.indices.filter { $0 % count == fold }.flatMap { groups[$0] })
-      return Split(
-        train: rows.filter { !judging.contains($0) }, validation: rows.filter { judging.contains($0) },
-        test: data.split.test)
+    return made.folds.map { fold in
+      Split(train: fold.train.map { rows[$0] }, validation: fold.test.map { rows[$0] }, test: data.split.test)
     }
   }
 
   /// What a saved study must agree with to go on, one fact a line.
   var fingerprint: String {
     var lines = [
-      "data \(dataset.sha256)", "metric \(metric.rawValue)", "folds \(folds.count)", "seed \(settings.seed)",
+      "data \(dataset.sha256)", "metric \(metric.rawValue)", "folds \(folds.count) of scikit-learn's kinds",
+      "seed \(settings.seed)",
       "sampler \(settings.sampler.rawValue)", "training rows \(split.train.count)",
     ]
     for arm in arms {

@@ -354,15 +354,19 @@ public final class TuningRun: @unchecked Sendable {
       let configuration = try arm.configuration(of: trial.point)
       configurations.append(configuration)
       var models = result.models
-      if models.count > 1, plan.settings.mixture == 1 {
+      if models.count > 1, plan.settings.mixture == 1 || plan.isInOrderOfTime {
         observer.stage("fitting \(arm.family.name) #\(trial.number + 1)")
         models = [try prepared.fit(configuration, nil) { (_: EpochReport) throws(TrainingError) in }]
       }
-      for model in models {
+      let isEncoded = models.count > 1 && prepared.data.preprocessing.encodesTargets
+      for (fold, model) in models.enumerated() {
+        let preprocessing =
+          isEncoded ? try runner.prepare(arm: trial.arm, fold: fold).data.preprocessing : prepared.data.preprocessing
         members.append(
           .init(
-            model: model, weight: member.weight / Double(models.count), preprocessing: prepared.data.preprocessing,
-            takesFloat32: arm.family.preprocessing.element == .float32, arm: trial.arm,
+            model: model, weight: member.weight / Double(models.count), preprocessing: preprocessing,
+            takesFloat32: arm.family.preprocessing.element == .float32,
+            arm: isEncoded ? plan.preprocessingNumber(arm: trial.arm, fold: fold) : trial.arm,
             name: "\(arm.family.name) #\(trial.number + 1)"))
       }
     }
@@ -370,11 +374,12 @@ public final class TuningRun: @unchecked Sendable {
     let best = try plan.arms[candidates[0].trial.arm].configuration(of: candidates[0].trial.point)
     // Only a graph bound in f64 has the digits for every member.
     let base = members.first { $0.preprocessing.element == .float64 } ?? members[0]
-    let data = try runner.prepare(arm: base.arm, fold: nil).data
+    let baseArm = plan.arm(of: base.arm)
+    let data = try runner.prepare(arm: baseArm, fold: nil).data
     var configuration = configurations[0]
     var model = members[0].model
     if members.count > 1 {
-      model = MixedModel(members: members, arm: base.arm, classCount: plan.labels.count)
+      model = MixedModel(members: members, arm: baseArm, classCount: plan.labels.count)
       let document = Self.document(own, mixture.members.map(\.weight), configurations)
       configuration = configuration.replacing(family: MixtureFamily(), document: document)
     }

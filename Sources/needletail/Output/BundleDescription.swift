@@ -119,6 +119,7 @@ extension BundleDescription.Feature {
         case .refuse: "refuse"
         case .zeros: "zeros"
         case .other: "other"
+        case .hash: "hash"
         }
     }
   }

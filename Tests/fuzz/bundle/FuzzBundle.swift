@@ -7,8 +7,8 @@ internal import NeedletailTestSupport
 ///
 /// The first byte chooses the way in. Raw bytes exercise header, signatures, directory and layout. The
 /// others replace one section of a good bundle, which is sealed again, so that the input gets past
-/// lengths and hashes into the decoders. One of the two good bundles has a graph as format 1.0 knew it, the other one
-/// of format 1.1; together they hold a node of each operation. What decodes is compiled and run, too.
+/// lengths and hashes into the decoders. One of the good bundles has a graph as format 1.0 knew it, one of format 1.1, one
+/// the steps on columns of formats 1.4 and 1.5. What decodes is compiled and run, too.
 @main
 enum FuzzBundle {
   static func main() {
@@ -34,12 +34,12 @@ enum FuzzBundle {
   }
 
   private static func seal(_ input: [UInt8], as place: Int, isFrame: Bool) -> [UInt8]? {
-    var section = place
-    var assembly = Seed.assemblies[0]
-    if section >= assembly.sections.count {
-      section -= assembly.sections.count
-      assembly = Seed.assemblies[1]
+    var (section, index) = (place, 0)
+    while section >= Seed.assemblies[index].sections.count {
+      section -= Seed.assemblies[index].sections.count
+      index += 1
     }
+    var assembly = Seed.assemblies[index]
     assembly.sections[section].stored = input
     assembly.sections[section].codec = isFrame ? .zstd : .raw
     // A frame's own content size is beyond guessing; a byte of the input hits the small ones.
@@ -68,15 +68,18 @@ enum FuzzBundle {
 
   /// Good bundles, their sections raw.
   private enum Seed {
-    static let assemblies = [BundleFixtures.contents(), BundleContents(definition: BundleFixtures.openGraph())]
-      .map { contents in
-        guard let model = try? ModelID("fuzz"), let version = ModelVersion(1),
-          let assembly = try? BundleWriter(
-            model: model, version: version, contents: contents, createdMilliseconds: 1
-          ).assembly(compressing: false)
-        else { preconditionFailure("the fixture does not encode") }
-        return assembly
-      }
+    static let assemblies = [
+      BundleFixtures.contents(), BundleContents(definition: BundleFixtures.openGraph()),
+      BundleContents(definition: BundleFixtures.columnSteps()),
+    ]
+    .map { contents in
+      guard let model = try? ModelID("fuzz"), let version = ModelVersion(1),
+        let assembly = try? BundleWriter(
+          model: model, version: version, contents: contents, createdMilliseconds: 1
+        ).assembly(compressing: false)
+      else { preconditionFailure("the fixture does not encode") }
+      return assembly
+    }
   }
 }
 

@@ -1087,6 +1087,141 @@ void   needletail__v1__date_parts__free_unpacked
   assert(message->base.descriptor == &needletail__v1__date_parts__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   needletail__v1__derived_columns__init
+                     (Needletail__V1__DerivedColumns         *message)
+{
+  static const Needletail__V1__DerivedColumns init_value = NEEDLETAIL__V1__DERIVED_COLUMNS__INIT;
+  *message = init_value;
+}
+size_t needletail__v1__derived_columns__get_packed_size
+                     (const Needletail__V1__DerivedColumns *message)
+{
+  assert(message->base.descriptor == &needletail__v1__derived_columns__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t needletail__v1__derived_columns__pack
+                     (const Needletail__V1__DerivedColumns *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &needletail__v1__derived_columns__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t needletail__v1__derived_columns__pack_to_buffer
+                     (const Needletail__V1__DerivedColumns *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &needletail__v1__derived_columns__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Needletail__V1__DerivedColumns *
+       needletail__v1__derived_columns__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Needletail__V1__DerivedColumns *)
+     protobuf_c_message_unpack (&needletail__v1__derived_columns__descriptor,
+                                allocator, len, data);
+}
+void   needletail__v1__derived_columns__free_unpacked
+                     (Needletail__V1__DerivedColumns *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &needletail__v1__derived_columns__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   needletail__v1__lookup__init
+                     (Needletail__V1__Lookup         *message)
+{
+  static const Needletail__V1__Lookup init_value = NEEDLETAIL__V1__LOOKUP__INIT;
+  *message = init_value;
+}
+size_t needletail__v1__lookup__get_packed_size
+                     (const Needletail__V1__Lookup *message)
+{
+  assert(message->base.descriptor == &needletail__v1__lookup__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t needletail__v1__lookup__pack
+                     (const Needletail__V1__Lookup *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &needletail__v1__lookup__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t needletail__v1__lookup__pack_to_buffer
+                     (const Needletail__V1__Lookup *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &needletail__v1__lookup__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Needletail__V1__Lookup *
+       needletail__v1__lookup__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Needletail__V1__Lookup *)
+     protobuf_c_message_unpack (&needletail__v1__lookup__descriptor,
+                                allocator, len, data);
+}
+void   needletail__v1__lookup__free_unpacked
+                     (Needletail__V1__Lookup *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &needletail__v1__lookup__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   needletail__v1__curves__init
+                     (Needletail__V1__Curves         *message)
+{
+  static const Needletail__V1__Curves init_value = NEEDLETAIL__V1__CURVES__INIT;
+  *message = init_value;
+}
+size_t needletail__v1__curves__get_packed_size
+                     (const Needletail__V1__Curves *message)
+{
+  assert(message->base.descriptor == &needletail__v1__curves__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t needletail__v1__curves__pack
+                     (const Needletail__V1__Curves *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &needletail__v1__curves__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t needletail__v1__curves__pack_to_buffer
+                     (const Needletail__V1__Curves *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &needletail__v1__curves__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Needletail__V1__Curves *
+       needletail__v1__curves__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Needletail__V1__Curves *)
+     protobuf_c_message_unpack (&needletail__v1__curves__descriptor,
+                                allocator, len, data);
+}
+void   needletail__v1__curves__free_unpacked
+                     (Needletail__V1__Curves *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &needletail__v1__curves__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 void   needletail__v1__reshape__init
                      (Needletail__V1__Reshape         *message)
 {
@@ -2269,7 +2404,7 @@ const ProtobufCMessageDescriptor needletail__v1__value__descriptor =
   (ProtobufCMessageInit) needletail__v1__value__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor needletail__v1__node__field_descriptors[23] =
+static const ProtobufCFieldDescriptor needletail__v1__node__field_descriptors[26] =
 {
   {
     "name",
@@ -2547,6 +2682,42 @@ static const ProtobufCFieldDescriptor needletail__v1__node__field_descriptors[23
     0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "derived_columns",
+    24,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Needletail__V1__Node, operation_case),
+    offsetof(Needletail__V1__Node, derived_columns),
+    &needletail__v1__derived_columns__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "lookup",
+    25,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Needletail__V1__Node, operation_case),
+    offsetof(Needletail__V1__Node, lookup),
+    &needletail__v1__lookup__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "curves",
+    26,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Needletail__V1__Node, operation_case),
+    offsetof(Needletail__V1__Node, curves),
+    &needletail__v1__curves__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned needletail__v1__node__field_indices_by_name[] = {
   12,   /* field[12] = add */
@@ -2554,13 +2725,16 @@ static const unsigned needletail__v1__node__field_indices_by_name[] = {
   9,   /* field[9] = arg_max */
   16,   /* field[16] = clip */
   13,   /* field[13] = concat */
+  25,   /* field[25] = curves */
   22,   /* field[22] = date_parts */
   6,   /* field[6] = dense */
+  23,   /* field[23] = derived_columns */
   18,   /* field[18] = exp */
   3,   /* field[3] = impute */
   1,   /* field[1] = input */
   10,   /* field[10] = inputs */
   21,   /* field[21] = linear_trees */
+  24,   /* field[24] = lookup */
   0,   /* field[0] = name */
   5,   /* field[5] = one_hot */
   2,   /* field[2] = output */
@@ -2576,7 +2750,7 @@ static const unsigned needletail__v1__node__field_indices_by_name[] = {
 static const ProtobufCIntRange needletail__v1__node__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 23 }
+  { 0, 26 }
 };
 const ProtobufCMessageDescriptor needletail__v1__node__descriptor =
 {
@@ -2586,7 +2760,7 @@ const ProtobufCMessageDescriptor needletail__v1__node__descriptor =
   "Needletail__V1__Node",
   "needletail.v1",
   sizeof(Needletail__V1__Node),
-  23,
+  26,
   needletail__v1__node__field_descriptors,
   needletail__v1__node__field_indices_by_name,
   1,  needletail__v1__node__number_ranges,
@@ -3417,6 +3591,224 @@ const ProtobufCMessageDescriptor needletail__v1__date_parts__descriptor =
   (ProtobufCMessageInit) needletail__v1__date_parts__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
+static const ProtobufCFieldDescriptor needletail__v1__derived_columns__field_descriptors[4] =
+{
+  {
+    "kind",
+    1,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_ENUM,
+    offsetof(Needletail__V1__DerivedColumns, n_kind),
+    offsetof(Needletail__V1__DerivedColumns, kind),
+    &needletail__v1__derivation__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "count",
+    2,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(Needletail__V1__DerivedColumns, n_count),
+    offsetof(Needletail__V1__DerivedColumns, count),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "column",
+    3,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(Needletail__V1__DerivedColumns, n_column),
+    offsetof(Needletail__V1__DerivedColumns, column),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "buckets",
+    4,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(Needletail__V1__DerivedColumns, n_buckets),
+    offsetof(Needletail__V1__DerivedColumns, buckets),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned needletail__v1__derived_columns__field_indices_by_name[] = {
+  3,   /* field[3] = buckets */
+  2,   /* field[2] = column */
+  1,   /* field[1] = count */
+  0,   /* field[0] = kind */
+};
+static const ProtobufCIntRange needletail__v1__derived_columns__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 4 }
+};
+const ProtobufCMessageDescriptor needletail__v1__derived_columns__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "needletail.v1.DerivedColumns",
+  "DerivedColumns",
+  "Needletail__V1__DerivedColumns",
+  "needletail.v1",
+  sizeof(Needletail__V1__DerivedColumns),
+  4,
+  needletail__v1__derived_columns__field_descriptors,
+  needletail__v1__derived_columns__field_indices_by_name,
+  1,  needletail__v1__derived_columns__number_ranges,
+  (ProtobufCMessageInit) needletail__v1__derived_columns__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor needletail__v1__lookup__field_descriptors[3] =
+{
+  {
+    "width",
+    1,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(Needletail__V1__Lookup, n_width),
+    offsetof(Needletail__V1__Lookup, width),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "entries",
+    2,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(Needletail__V1__Lookup, n_entries),
+    offsetof(Needletail__V1__Lookup, entries),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "value",
+    3,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_FLOAT,
+    offsetof(Needletail__V1__Lookup, n_value),
+    offsetof(Needletail__V1__Lookup, value),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned needletail__v1__lookup__field_indices_by_name[] = {
+  1,   /* field[1] = entries */
+  2,   /* field[2] = value */
+  0,   /* field[0] = width */
+};
+static const ProtobufCIntRange needletail__v1__lookup__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 3 }
+};
+const ProtobufCMessageDescriptor needletail__v1__lookup__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "needletail.v1.Lookup",
+  "Lookup",
+  "Needletail__V1__Lookup",
+  "needletail.v1",
+  sizeof(Needletail__V1__Lookup),
+  3,
+  needletail__v1__lookup__field_descriptors,
+  needletail__v1__lookup__field_indices_by_name,
+  1,  needletail__v1__lookup__number_ranges,
+  (ProtobufCMessageInit) needletail__v1__lookup__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor needletail__v1__curves__field_descriptors[4] =
+{
+  {
+    "curve",
+    1,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_ENUM,
+    offsetof(Needletail__V1__Curves, n_curve),
+    offsetof(Needletail__V1__Curves, curve),
+    &needletail__v1__curve__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "lambda",
+    2,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_DOUBLE,
+    offsetof(Needletail__V1__Curves, n_lambda),
+    offsetof(Needletail__V1__Curves, lambda),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "knots",
+    3,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(Needletail__V1__Curves, n_knots),
+    offsetof(Needletail__V1__Curves, knots),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "knot",
+    4,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_DOUBLE,
+    offsetof(Needletail__V1__Curves, n_knot),
+    offsetof(Needletail__V1__Curves, knot),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned needletail__v1__curves__field_indices_by_name[] = {
+  0,   /* field[0] = curve */
+  3,   /* field[3] = knot */
+  2,   /* field[2] = knots */
+  1,   /* field[1] = lambda */
+};
+static const ProtobufCIntRange needletail__v1__curves__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 4 }
+};
+const ProtobufCMessageDescriptor needletail__v1__curves__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "needletail.v1.Curves",
+  "Curves",
+  "Needletail__V1__Curves",
+  "needletail.v1",
+  sizeof(Needletail__V1__Curves),
+  4,
+  needletail__v1__curves__field_descriptors,
+  needletail__v1__curves__field_indices_by_name,
+  1,  needletail__v1__curves__number_ranges,
+  (ProtobufCMessageInit) needletail__v1__curves__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
 static const ProtobufCFieldDescriptor needletail__v1__reshape__field_descriptors[1] =
 {
   {
@@ -3622,7 +4014,7 @@ const ProtobufCMessageDescriptor needletail__v1__weight_tensor__descriptor =
   (ProtobufCMessageInit) needletail__v1__weight_tensor__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor needletail__v1__feature__field_descriptors[7] =
+static const ProtobufCFieldDescriptor needletail__v1__feature__field_descriptors[8] =
 {
   {
     "name",
@@ -3708,8 +4100,21 @@ static const ProtobufCFieldDescriptor needletail__v1__feature__field_descriptors
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "buckets",
+    8,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__Feature, buckets),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned needletail__v1__feature__field_indices_by_name[] = {
+  7,   /* field[7] = buckets */
   2,   /* field[2] = categories */
   6,   /* field[6] = date_order */
   5,   /* field[5] = description */
@@ -3721,7 +4126,7 @@ static const unsigned needletail__v1__feature__field_indices_by_name[] = {
 static const ProtobufCIntRange needletail__v1__feature__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 7 }
+  { 0, 8 }
 };
 const ProtobufCMessageDescriptor needletail__v1__feature__descriptor =
 {
@@ -3731,7 +4136,7 @@ const ProtobufCMessageDescriptor needletail__v1__feature__descriptor =
   "Needletail__V1__Feature",
   "needletail.v1",
   sizeof(Needletail__V1__Feature),
-  7,
+  8,
   needletail__v1__feature__field_descriptors,
   needletail__v1__feature__field_indices_by_name,
   1,  needletail__v1__feature__number_ranges,
@@ -4636,17 +5041,19 @@ const ProtobufCEnumDescriptor needletail__v1__domain__descriptor =
   needletail__v1__domain__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
-static const ProtobufCEnumValue needletail__v1__scaling__enum_values_by_number[2] =
+static const ProtobufCEnumValue needletail__v1__scaling__enum_values_by_number[3] =
 {
   { "STANDARDISE", "NEEDLETAIL__V1__SCALING__STANDARDISE", 0 },
   { "MIN_MAX", "NEEDLETAIL__V1__SCALING__MIN_MAX", 1 },
+  { "ROBUST", "NEEDLETAIL__V1__SCALING__ROBUST", 2 },
 };
 static const ProtobufCIntRange needletail__v1__scaling__value_ranges[] = {
-{0, 0},{0, 2}
+{0, 0},{0, 3}
 };
-static const ProtobufCEnumValueIndex needletail__v1__scaling__enum_values_by_name[2] =
+static const ProtobufCEnumValueIndex needletail__v1__scaling__enum_values_by_name[3] =
 {
   { "MIN_MAX", 1 },
+  { "ROBUST", 2 },
   { "STANDARDISE", 0 },
 };
 const ProtobufCEnumDescriptor needletail__v1__scaling__descriptor =
@@ -4656,9 +5063,9 @@ const ProtobufCEnumDescriptor needletail__v1__scaling__descriptor =
   "Scaling",
   "Needletail__V1__Scaling",
   "needletail.v1",
-  2,
+  3,
   needletail__v1__scaling__enum_values_by_number,
-  2,
+  3,
   needletail__v1__scaling__enum_values_by_name,
   1,
   needletail__v1__scaling__value_ranges,
@@ -4814,6 +5221,70 @@ const ProtobufCEnumDescriptor needletail__v1__date_part__descriptor =
   needletail__v1__date_part__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
+static const ProtobufCEnumValue needletail__v1__derivation__enum_values_by_number[3] =
+{
+  { "DERIVE_MISSING", "NEEDLETAIL__V1__DERIVATION__DERIVE_MISSING", 0 },
+  { "DERIVE_PRODUCT", "NEEDLETAIL__V1__DERIVATION__DERIVE_PRODUCT", 1 },
+  { "DERIVE_CROSS", "NEEDLETAIL__V1__DERIVATION__DERIVE_CROSS", 2 },
+};
+static const ProtobufCIntRange needletail__v1__derivation__value_ranges[] = {
+{0, 0},{0, 3}
+};
+static const ProtobufCEnumValueIndex needletail__v1__derivation__enum_values_by_name[3] =
+{
+  { "DERIVE_CROSS", 2 },
+  { "DERIVE_MISSING", 0 },
+  { "DERIVE_PRODUCT", 1 },
+};
+const ProtobufCEnumDescriptor needletail__v1__derivation__descriptor =
+{
+  PROTOBUF_C__ENUM_DESCRIPTOR_MAGIC,
+  "needletail.v1.Derivation",
+  "Derivation",
+  "Needletail__V1__Derivation",
+  "needletail.v1",
+  3,
+  needletail__v1__derivation__enum_values_by_number,
+  3,
+  needletail__v1__derivation__enum_values_by_name,
+  1,
+  needletail__v1__derivation__value_ranges,
+  NULL,NULL,NULL,NULL   /* reserved[1234] */
+};
+static const ProtobufCEnumValue needletail__v1__curve__enum_values_by_number[5] =
+{
+  { "CURVE_NONE", "NEEDLETAIL__V1__CURVE__CURVE_NONE", 0 },
+  { "CURVE_LOG", "NEEDLETAIL__V1__CURVE__CURVE_LOG", 1 },
+  { "CURVE_YEO_JOHNSON", "NEEDLETAIL__V1__CURVE__CURVE_YEO_JOHNSON", 2 },
+  { "CURVE_QUANTILE_UNIFORM", "NEEDLETAIL__V1__CURVE__CURVE_QUANTILE_UNIFORM", 3 },
+  { "CURVE_QUANTILE_NORMAL", "NEEDLETAIL__V1__CURVE__CURVE_QUANTILE_NORMAL", 4 },
+};
+static const ProtobufCIntRange needletail__v1__curve__value_ranges[] = {
+{0, 0},{0, 5}
+};
+static const ProtobufCEnumValueIndex needletail__v1__curve__enum_values_by_name[5] =
+{
+  { "CURVE_LOG", 1 },
+  { "CURVE_NONE", 0 },
+  { "CURVE_QUANTILE_NORMAL", 4 },
+  { "CURVE_QUANTILE_UNIFORM", 3 },
+  { "CURVE_YEO_JOHNSON", 2 },
+};
+const ProtobufCEnumDescriptor needletail__v1__curve__descriptor =
+{
+  PROTOBUF_C__ENUM_DESCRIPTOR_MAGIC,
+  "needletail.v1.Curve",
+  "Curve",
+  "Needletail__V1__Curve",
+  "needletail.v1",
+  5,
+  needletail__v1__curve__enum_values_by_number,
+  5,
+  needletail__v1__curve__enum_values_by_name,
+  1,
+  needletail__v1__curve__value_ranges,
+  NULL,NULL,NULL,NULL   /* reserved[1234] */
+};
 static const ProtobufCEnumValue needletail__v1__output_kind__enum_values_by_number[3] =
 {
   { "NUMBER", "NEEDLETAIL__V1__OUTPUT_KIND__NUMBER", 0 },
@@ -4904,17 +5375,19 @@ const ProtobufCEnumDescriptor needletail__v1__date_order__descriptor =
   needletail__v1__date_order__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
-static const ProtobufCEnumValue needletail__v1__unknown_policy__enum_values_by_number[3] =
+static const ProtobufCEnumValue needletail__v1__unknown_policy__enum_values_by_number[4] =
 {
   { "REFUSE_UNKNOWN", "NEEDLETAIL__V1__UNKNOWN_POLICY__REFUSE_UNKNOWN", 0 },
   { "ZEROS", "NEEDLETAIL__V1__UNKNOWN_POLICY__ZEROS", 1 },
   { "OTHER", "NEEDLETAIL__V1__UNKNOWN_POLICY__OTHER", 2 },
+  { "HASH", "NEEDLETAIL__V1__UNKNOWN_POLICY__HASH", 3 },
 };
 static const ProtobufCIntRange needletail__v1__unknown_policy__value_ranges[] = {
-{0, 0},{0, 3}
+{0, 0},{0, 4}
 };
-static const ProtobufCEnumValueIndex needletail__v1__unknown_policy__enum_values_by_name[3] =
+static const ProtobufCEnumValueIndex needletail__v1__unknown_policy__enum_values_by_name[4] =
 {
+  { "HASH", 3 },
   { "OTHER", 2 },
   { "REFUSE_UNKNOWN", 0 },
   { "ZEROS", 1 },
@@ -4926,9 +5399,9 @@ const ProtobufCEnumDescriptor needletail__v1__unknown_policy__descriptor =
   "UnknownPolicy",
   "Needletail__V1__UnknownPolicy",
   "needletail.v1",
-  3,
+  4,
   needletail__v1__unknown_policy__enum_values_by_number,
-  3,
+  4,
   needletail__v1__unknown_policy__enum_values_by_name,
   1,
   needletail__v1__unknown_policy__value_ranges,

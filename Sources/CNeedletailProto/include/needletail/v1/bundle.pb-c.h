@@ -40,6 +40,9 @@ typedef struct Needletail__V1__Clip Needletail__V1__Clip;
 typedef struct Needletail__V1__TreeEnsemble Needletail__V1__TreeEnsemble;
 typedef struct Needletail__V1__LinearTrees Needletail__V1__LinearTrees;
 typedef struct Needletail__V1__DateParts Needletail__V1__DateParts;
+typedef struct Needletail__V1__DerivedColumns Needletail__V1__DerivedColumns;
+typedef struct Needletail__V1__Lookup Needletail__V1__Lookup;
+typedef struct Needletail__V1__Curves Needletail__V1__Curves;
 typedef struct Needletail__V1__Reshape Needletail__V1__Reshape;
 typedef struct Needletail__V1__Output Needletail__V1__Output;
 typedef struct Needletail__V1__WeightTensor Needletail__V1__WeightTensor;
@@ -96,7 +99,11 @@ typedef enum _Needletail__V1__Domain {
 } Needletail__V1__Domain;
 typedef enum _Needletail__V1__Scaling {
   NEEDLETAIL__V1__SCALING__STANDARDISE = 0,
-  NEEDLETAIL__V1__SCALING__MIN_MAX = 1
+  NEEDLETAIL__V1__SCALING__MIN_MAX = 1,
+  /*
+   * By quantiles; or columns scaled in different ways.
+   */
+  NEEDLETAIL__V1__SCALING__ROBUST = 2
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(NEEDLETAIL__V1__SCALING)
 } Needletail__V1__Scaling;
 typedef enum _Needletail__V1__Activation {
@@ -187,6 +194,51 @@ typedef enum _Needletail__V1__DatePart {
   NEEDLETAIL__V1__DATE_PART__DAY_COS = 14
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(NEEDLETAIL__V1__DATE_PART)
 } Needletail__V1__DatePart;
+/*
+ * How a column is made from others.
+ */
+typedef enum _Needletail__V1__Derivation {
+  /*
+   * 1 where the one operand is NaN, else 0.
+   */
+  NEEDLETAIL__V1__DERIVATION__DERIVE_MISSING = 0,
+  /*
+   * The product of the operands.
+   */
+  NEEDLETAIL__V1__DERIVATION__DERIVE_PRODUCT = 1,
+  /*
+   * A bucket of the operands, which are codes: MurmurHash3 (x86, 32 bits, seed 0) of the codes as little-endian int32,
+   * one after the other, -1 for what is no code; then its magnitude as a signed number modulo the number of buckets.
+   */
+  NEEDLETAIL__V1__DERIVATION__DERIVE_CROSS = 2
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(NEEDLETAIL__V1__DERIVATION)
+} Needletail__V1__Derivation;
+/*
+ * A curve through the numbers of a column; NaN stays NaN, and what would be beyond 3.4e38 is that.
+ */
+typedef enum _Needletail__V1__Curve {
+  NEEDLETAIL__V1__CURVE__CURVE_NONE = 0,
+  /*
+   * sign(x) * log(1 + |x|).
+   */
+  NEEDLETAIL__V1__CURVE__CURVE_LOG = 1,
+  /*
+   * Yeo and Johnson (2000): ((1 + x)^lambda - 1) / lambda for x >= 0, else -((1 - x)^(2 - lambda) - 1) / (2 - lambda);
+   * for an exponent of 0 its limit, a logarithm.
+   */
+  NEEDLETAIL__V1__CURVE__CURVE_YEO_JOHNSON = 2,
+  /*
+   * Share of the knots below x, 0 to 1: linear between two knots; the middle of those that equal x, but 0 and 1 at the
+   * first and last one.
+   */
+  NEEDLETAIL__V1__CURVE__CURVE_QUANTILE_UNIFORM = 3,
+  /*
+   * That share as a quantile of the standard normal distribution; it is kept 1e-7 away from 0 and 1, and counts as 0 or
+   * 1 within 1e-7 of the first and last knot.
+   */
+  NEEDLETAIL__V1__CURVE__CURVE_QUANTILE_NORMAL = 4
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(NEEDLETAIL__V1__CURVE)
+} Needletail__V1__Curve;
 typedef enum _Needletail__V1__OutputKind {
   /*
    * fp32, shape [rows, columns], or [rows] if the value has one column.
@@ -232,7 +284,11 @@ typedef enum _Needletail__V1__UnknownPolicy {
   /*
    * It becomes the code after the last category.
    */
-  NEEDLETAIL__V1__UNKNOWN_POLICY__OTHER = 2
+  NEEDLETAIL__V1__UNKNOWN_POLICY__OTHER = 2,
+  /*
+   * It becomes one of the `buckets` codes behind the last category, by its text: proto/README.md, [V20].
+   */
+  NEEDLETAIL__V1__UNKNOWN_POLICY__HASH = 3
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(NEEDLETAIL__V1__UNKNOWN_POLICY)
 } Needletail__V1__UnknownPolicy;
 typedef enum _Needletail__V1__MissingPolicy {
@@ -398,7 +454,10 @@ typedef enum {
   NEEDLETAIL__V1__NODE__OPERATION_SOFTPLUS = 20,
   NEEDLETAIL__V1__NODE__OPERATION_SIGNED_SQUARE = 21,
   NEEDLETAIL__V1__NODE__OPERATION_LINEAR_TREES = 22,
-  NEEDLETAIL__V1__NODE__OPERATION_DATE_PARTS = 23
+  NEEDLETAIL__V1__NODE__OPERATION_DATE_PARTS = 23,
+  NEEDLETAIL__V1__NODE__OPERATION_DERIVED_COLUMNS = 24,
+  NEEDLETAIL__V1__NODE__OPERATION_LOOKUP = 25,
+  NEEDLETAIL__V1__NODE__OPERATION_CURVES = 26
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(NEEDLETAIL__V1__NODE__OPERATION__CASE)
 } Needletail__V1__Node__OperationCase;
 
@@ -436,6 +495,9 @@ struct  Needletail__V1__Node
     Needletail__V1__SignedSquare *signed_square;
     Needletail__V1__LinearTrees *linear_trees;
     Needletail__V1__DateParts *date_parts;
+    Needletail__V1__DerivedColumns *derived_columns;
+    Needletail__V1__Lookup *lookup;
+    Needletail__V1__Curves *curves;
   };
 };
 #define NEEDLETAIL__V1__NODE__INIT \
@@ -764,6 +826,80 @@ struct  Needletail__V1__DateParts
 
 
 /*
+ * The input's columns, fp32 or fp64, and behind them one for each derivation.
+ */
+struct  Needletail__V1__DerivedColumns
+{
+  ProtobufCMessage base;
+  size_t n_kind;
+  Needletail__V1__Derivation *kind;
+  /*
+   * Number of operands of each, at most 8, and the columns of all operands one after the other.
+   */
+  size_t n_count;
+  uint32_t *count;
+  size_t n_column;
+  uint32_t *column;
+  /*
+   * Buckets of each; 0 except for DERIVE_CROSS.
+   */
+  size_t n_buckets;
+  uint32_t *buckets;
+};
+#define NEEDLETAIL__V1__DERIVED_COLUMNS__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__derived_columns__descriptor) \
+    , 0,NULL, 0,NULL, 0,NULL, 0,NULL }
+
+
+/*
+ * Per column, fp32 or fp64: width 0 passes it through; width n takes it for a code from 0 to entries - 1 and writes the
+ * n numbers of its row. Any other number, and NaN, gets the row behind the last.
+ */
+struct  Needletail__V1__Lookup
+{
+  ProtobufCMessage base;
+  size_t n_width;
+  uint32_t *width;
+  size_t n_entries;
+  uint32_t *entries;
+  /*
+   * Rows of all tables one after the other, (entries + 1) * width numbers each.
+   */
+  size_t n_value;
+  float *value;
+};
+#define NEEDLETAIL__V1__LOOKUP__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__lookup__descriptor) \
+    , 0,NULL, 0,NULL, 0,NULL }
+
+
+struct  Needletail__V1__Curves
+{
+  ProtobufCMessage base;
+  /*
+   * One for each column, which is fp32 or fp64.
+   */
+  size_t n_curve;
+  Needletail__V1__Curve *curve;
+  /*
+   * One for each CURVE_YEO_JOHNSON, within +-100.
+   */
+  size_t n_lambda;
+  double *lambda;
+  /*
+   * Number of knots of each curve of quantiles, at least 2, and all knots one after the other, ascending in each curve.
+   */
+  size_t n_knots;
+  uint32_t *knots;
+  size_t n_knot;
+  double *knot;
+};
+#define NEEDLETAIL__V1__CURVES__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__curves__descriptor) \
+    , 0,NULL, 0,NULL, 0,NULL, 0,NULL }
+
+
+/*
  * The same elements as an item of another shape.
  */
 struct  Needletail__V1__Reshape
@@ -829,10 +965,14 @@ struct  Needletail__V1__Feature
    * Of a DATETIME feature only.
    */
   Needletail__V1__DateOrder date_order;
+  /*
+   * Of a CATEGORICAL feature with HASH only, which may then have no categories.
+   */
+  uint32_t buckets;
 };
 #define NEEDLETAIL__V1__FEATURE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__feature__descriptor) \
-    , (char *)protobuf_c_empty_string, NEEDLETAIL__V1__FEATURE_KIND__NUMERIC, 0,NULL, NEEDLETAIL__V1__UNKNOWN_POLICY__REFUSE_UNKNOWN, NEEDLETAIL__V1__MISSING_POLICY__REFUSE_MISSING, (char *)protobuf_c_empty_string, NEEDLETAIL__V1__DATE_ORDER__YEAR_FIRST }
+    , (char *)protobuf_c_empty_string, NEEDLETAIL__V1__FEATURE_KIND__NUMERIC, 0,NULL, NEEDLETAIL__V1__UNKNOWN_POLICY__REFUSE_UNKNOWN, NEEDLETAIL__V1__MISSING_POLICY__REFUSE_MISSING, (char *)protobuf_c_empty_string, NEEDLETAIL__V1__DATE_ORDER__YEAR_FIRST, 0 }
 
 
 struct  Needletail__V1__FeatureSchema
@@ -1497,6 +1637,63 @@ Needletail__V1__DateParts *
 void   needletail__v1__date_parts__free_unpacked
                      (Needletail__V1__DateParts *message,
                       ProtobufCAllocator *allocator);
+/* Needletail__V1__DerivedColumns methods */
+void   needletail__v1__derived_columns__init
+                     (Needletail__V1__DerivedColumns         *message);
+size_t needletail__v1__derived_columns__get_packed_size
+                     (const Needletail__V1__DerivedColumns   *message);
+size_t needletail__v1__derived_columns__pack
+                     (const Needletail__V1__DerivedColumns   *message,
+                      uint8_t             *out);
+size_t needletail__v1__derived_columns__pack_to_buffer
+                     (const Needletail__V1__DerivedColumns   *message,
+                      ProtobufCBuffer     *buffer);
+Needletail__V1__DerivedColumns *
+       needletail__v1__derived_columns__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   needletail__v1__derived_columns__free_unpacked
+                     (Needletail__V1__DerivedColumns *message,
+                      ProtobufCAllocator *allocator);
+/* Needletail__V1__Lookup methods */
+void   needletail__v1__lookup__init
+                     (Needletail__V1__Lookup         *message);
+size_t needletail__v1__lookup__get_packed_size
+                     (const Needletail__V1__Lookup   *message);
+size_t needletail__v1__lookup__pack
+                     (const Needletail__V1__Lookup   *message,
+                      uint8_t             *out);
+size_t needletail__v1__lookup__pack_to_buffer
+                     (const Needletail__V1__Lookup   *message,
+                      ProtobufCBuffer     *buffer);
+Needletail__V1__Lookup *
+       needletail__v1__lookup__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   needletail__v1__lookup__free_unpacked
+                     (Needletail__V1__Lookup *message,
+                      ProtobufCAllocator *allocator);
+/* Needletail__V1__Curves methods */
+void   needletail__v1__curves__init
+                     (Needletail__V1__Curves         *message);
+size_t needletail__v1__curves__get_packed_size
+                     (const Needletail__V1__Curves   *message);
+size_t needletail__v1__curves__pack
+                     (const Needletail__V1__Curves   *message,
+                      uint8_t             *out);
+size_t needletail__v1__curves__pack_to_buffer
+                     (const Needletail__V1__Curves   *message,
+                      ProtobufCBuffer     *buffer);
+Needletail__V1__Curves *
+       needletail__v1__curves__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   needletail__v1__curves__free_unpacked
+                     (Needletail__V1__Curves *message,
+                      ProtobufCAllocator *allocator);
 /* Needletail__V1__Reshape methods */
 void   needletail__v1__reshape__init
                      (Needletail__V1__Reshape         *message);
@@ -1859,6 +2056,15 @@ typedef void (*Needletail__V1__LinearTrees_Closure)
 typedef void (*Needletail__V1__DateParts_Closure)
                  (const Needletail__V1__DateParts *message,
                   void *closure_data);
+typedef void (*Needletail__V1__DerivedColumns_Closure)
+                 (const Needletail__V1__DerivedColumns *message,
+                  void *closure_data);
+typedef void (*Needletail__V1__Lookup_Closure)
+                 (const Needletail__V1__Lookup *message,
+                  void *closure_data);
+typedef void (*Needletail__V1__Curves_Closure)
+                 (const Needletail__V1__Curves *message,
+                  void *closure_data);
 typedef void (*Needletail__V1__Reshape_Closure)
                  (const Needletail__V1__Reshape *message,
                   void *closure_data);
@@ -1921,6 +2127,8 @@ extern const ProtobufCEnumDescriptor    needletail__v1__activation__descriptor;
 extern const ProtobufCEnumDescriptor    needletail__v1__tree_comparison__descriptor;
 extern const ProtobufCEnumDescriptor    needletail__v1__tree_missing__descriptor;
 extern const ProtobufCEnumDescriptor    needletail__v1__date_part__descriptor;
+extern const ProtobufCEnumDescriptor    needletail__v1__derivation__descriptor;
+extern const ProtobufCEnumDescriptor    needletail__v1__curve__descriptor;
 extern const ProtobufCEnumDescriptor    needletail__v1__output_kind__descriptor;
 extern const ProtobufCEnumDescriptor    needletail__v1__feature_kind__descriptor;
 extern const ProtobufCEnumDescriptor    needletail__v1__date_order__descriptor;
@@ -1950,6 +2158,9 @@ extern const ProtobufCMessageDescriptor needletail__v1__clip__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__tree_ensemble__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__linear_trees__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__date_parts__descriptor;
+extern const ProtobufCMessageDescriptor needletail__v1__derived_columns__descriptor;
+extern const ProtobufCMessageDescriptor needletail__v1__lookup__descriptor;
+extern const ProtobufCMessageDescriptor needletail__v1__curves__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__reshape__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__output__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__weight_tensor__descriptor;
