@@ -1,6 +1,6 @@
 #include "nt_preprocess.h"
 
-#include "nt_math.h"
+#include "nt_epilogue.h"
 
 /// One pass for an input of type `In` and an output of type `Out`. Scaling computes in the input's type and rounds
 /// once, to the output's.
@@ -42,3 +42,52 @@ NT_PREPROCESS(nt_preprocess_f64, double, double)
 NT_STEP(nt_preprocess_f32_step, nt_preprocess_f32)
 NT_STEP(nt_preprocess_f64_f32_step, nt_preprocess_f64_f32)
 NT_STEP(nt_preprocess_f64_step, nt_preprocess_f64)
+
+/// One row at a time: first the columns that are not 0 with their numbers, then panel by panel their weights.
+#define NT_INDICATOR_LAYER(name, scaled, In)                                                          \
+  NT_INLINE void name(const nt_indicator_layer *p, const nt_call *call) {                             \
+    const nt_preprocess *columns = &p->columns;                                                       \
+    const In *x = nt_buffer(call, 0);                                                                 \
+    uint32_t *places = nt_buffer(call, 2);                                                            \
+    float *numbers = (float *)(places + columns->in_columns);                                         \
+    const nt_f32_gemm_args args = {.rows = call->items,                                               \
+                                   .columns = p->outputs,                                             \
+                                   .depth = p->depth,                                                 \
+                                   .out = nt_buffer(call, 1),                                         \
+                                   .activation = p->activation};                                      \
+    const size_t panels = nt_panel_count(p->outputs), floats = nt_f32_panel_floats(p->depth);         \
+    for (size_t item = 0; item < call->items; item++, x += columns->in_columns) {                     \
+      size_t count = 0;                                                                               \
+      uint32_t place = 0;                                                                             \
+      for (size_t run = 0; run < columns->run_count; run++) {                                         \
+        const nt_column_run *own = columns->runs + run;                                               \
+        for (uint32_t c = own->first; own->width == 0 && c < own->first + own->count; c++, count++) { \
+          places[count] = place++;                                                                    \
+          numbers[count] = scaled(columns, x[c], c);                                                  \
+        }                                                                                             \
+        if (own->width == 0) continue;                                                                \
+        float code = scaled(columns, x[own->first], own->first);                                      \
+        if (code >= 0 && code < (float)own->width && code == (float)(uint32_t)code) {                 \
+          places[count] = place + (uint32_t)code;                                                     \
+          numbers[count++] = 1;                                                                       \
+        }                                                                                             \
+        place += own->width;                                                                          \
+      }                                                                                               \
+      for (size_t panel = 0; panel < panels; panel++) {                                               \
+        const float *weights = p->weights + panel * floats;                                           \
+        _Alignas(64) float sums[NT_PANEL_COLUMNS] = {0};                                              \
+        for (size_t i = 0; i < count; i++) {                                                          \
+          const float *w = weights + (size_t)places[i] * NT_PANEL_COLUMNS;                            \
+          for (size_t c = 0; c < NT_PANEL_COLUMNS; c++) {                                             \
+            sums[c] = __builtin_fmaf(numbers[i], w[c], sums[c]);                                      \
+          }                                                                                           \
+        }                                                                                             \
+        nt_f32_epilogue(&args, sums, weights + (size_t)p->depth * NT_PANEL_COLUMNS, item, 1, panel);  \
+      }                                                                                               \
+    }                                                                                                 \
+  }
+
+NT_INDICATOR_LAYER(nt_indicator_layer_f32, nt_preprocess_f32_scaled, float)
+NT_INDICATOR_LAYER(nt_indicator_layer_f64, nt_preprocess_f64_f32_scaled, double)
+NT_STEP(nt_indicator_layer_f32_step, nt_indicator_layer_f32)
+NT_STEP(nt_indicator_layer_f64_step, nt_indicator_layer_f64)

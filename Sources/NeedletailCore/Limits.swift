@@ -388,8 +388,8 @@ public enum Limits {
 
   /// Bytes of one record of a CSV file, so that a quote that never closes is found before memory is used up.
   public static let csvRecordBytesMax = 16 << 20
-  /// Categories of one column that the trainer one-hot encodes; a column with more is probably an identifier.
-  public static let trainingCategoriesMax = 4096
+  /// Categories of one column that the trainer reads: a fourth of those that all features of a model may have.
+  public static let trainingCategoriesMax = 1 << 18
   /// Columns of one least squares problem after one-hot encoding: its triangle, and the copy that is solved,
   /// then take 512 MB each, and solving them minutes.
   public static let leastSquaresColumnsMax = 8192

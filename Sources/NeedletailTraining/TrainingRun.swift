@@ -5,7 +5,7 @@ internal import NeedletailEngine
 /// One run from the run file to a bundle's contents: read, split, fit, compile, evaluate, quantise, record.
 public struct TrainingRun {
   public let configuration: RunConfiguration
-  private let observer: RunObserver
+  let observer: RunObserver
   private let checkpointing: Checkpointing?
   private let incumbent: Incumbent?
 
@@ -66,6 +66,7 @@ public struct TrainingRun {
 
     var trained = try finish(data, fitted, fitSeconds: fitSeconds)
     trained.history = history
+    if configuration.document["training"]["refit"].flag ?? false { try refit(&trained) }
     return trained
   }
 
@@ -112,21 +113,7 @@ public struct TrainingRun {
     _ data: PreparedData, _ evaluator: Evaluator, _ fitted: any FittedModel, _ decision: QuantisationGate.Decision,
     _ threshold: ChosenThreshold?, fp32: EvaluationReport, chosen: EvaluationReport, fitSeconds: Double
   ) throws(TrainingError) -> TrainedModel {
-    let typical = data.split.test.map { row in
-      (
-        number: data.dataset.features.rowNumbers[row],
-        cells: data.preprocessing.cells(of: data.dataset.features, row: row)
-      )
-    }
-    let golden = try GoldenRecorder(model: chosen.compiled).record(typical: typical, training: evaluator.trainCells)
-    do {
-      try GoldenCheck.run(golden, on: chosen.compiled)
-    } catch {
-      throw .fit("the trained model disagrees with its own samples: \(error)")
-    }
-    let drift = DriftRecorder.record(
-      features: data.dataset.features, rows: data.split.train,
-      prediction: try evaluator.trainingAnswers(chosen))
+    let (golden, drift) = try recordings(data, evaluator, chosen)
     var metrics: [String: Double] = [:]
     for (part, evaluation) in [("validation", chosen.validation), ("test", chosen.test)] {
       for figure in evaluation.figures { metrics["\(part).\(figure.name)"] = figure.value }
@@ -157,11 +144,11 @@ public struct TrainingRun {
 /// Result of a run: a bundle's contents, and the figures behind it.
 public struct TrainedModel {
   public let configuration: RunConfiguration
-  public let contents: BundleContents
+  public internal(set) var contents: BundleContents
   let data: PreparedData
   /// Report of the graph as it was fitted, in fp32.
   let fp32: EvaluationReport
-  /// Report of the graph that the bundle holds.
+  /// Report of the graph that was judged, which is the one that the bundle holds unless it was fitted again.
   let chosen: EvaluationReport
   let decision: QuantisationGate.Decision
   /// Threshold for the second of two classes, where the run file asks for one.
@@ -169,7 +156,10 @@ public struct TrainedModel {
   /// Progress of the training, in order; empty for families without rounds or epochs.
   public internal(set) var history: [EpochReport] = []
   /// Sentences of the family about its training.
-  public let notes: [String]
+  public internal(set) var notes: [String]
+  /// Answers for the test rows of a model that was fitted again on all rows, which is the one in the bundle; nil: the
+  /// bundle holds the model that was judged.
+  var refitted: Evaluation?
   /// Use that the model makes of each feature; empty for families that do not tell.
   public let importance: [FeatureImportance]
   /// Time from the start of the run to the fitted model, reading included.

@@ -155,4 +155,78 @@ import Testing
       #expect(throws: PlanError.self) { try FeatureBinder(wrong) }
     }
   }
+
+  /// Numbers and two categories through impute, one-hot, scale and a layer.
+  private func wide(_ element: ValueType.Element, widths: [Int], isOpen: Bool, activation: Dense.Activation)
+    -> ModelGraph
+  {
+    var random = SplitMix64(seed: 12)
+    let (columns, depth, outputs) = (widths.count, widths.reduce(0) { $0 + max($1, 1) }, 19)
+    var affine = Affine(scaling: .standardise, offset: [], scale: [])
+    for width in widths {
+      affine.offset += [Float](repeating: width == 0 ? random.nextFloat() : 0, count: max(width, 1))
+      affine.scale += [Float](repeating: width == 0 ? 1.5 : 1, count: max(width, 1))
+    }
+    return ModelGraph(
+      task: .regression,
+      values: [
+        .init(name: "row", type: ValueType(element, [columns])),
+        .init(name: "full", type: ValueType(element, [columns])),
+        .init(name: "wide", type: ValueType(element, [depth])), .init(name: "scaled", columns: depth),
+        .init(name: "y", columns: outputs),
+      ],
+      nodes: [
+        Node(name: "impute", input: 0, output: 1, operation: Impute(fill: widths.map { _ in 1 })),
+        Node(name: "one_hot", input: 1, output: 2, operation: OneHot(widths: widths)),
+        Node(name: "scale", input: 2, output: 3, operation: affine),
+        Node(name: "dense", input: 3, output: 4, operation: Dense(weights: 0, bias: 1, activation: activation)),
+      ],
+      // As an output the columns must be written, so that the layer stays apart.
+      outputs: [.init(name: "y", value: 4, kind: .number)]
+        + (isOpen ? [.init(name: "columns", value: 3, kind: .number)] : []),
+      tensors: [
+        WeightTensor(
+          name: "w", shape: [outputs, depth],
+          storage: .float32((0..<outputs * depth).map { _ in random.nextFloat() - 0.5 })),
+        WeightTensor(name: "b", shape: [outputs], storage: .float32((0..<outputs).map { Float($0) / 8 })),
+      ])
+  }
+
+  @Test(arguments: [ValueType.Element.float32, .float64], [Dense.Activation.identity, .relu, .tanh])
+  func aLookedUpLayerHasTheBitsOfTheLayerWrittenOut(
+    element: ValueType.Element, activation: Dense.Activation
+  ) throws {
+    let widths = [0, 3000, 0, 70, 0]
+    var random = SplitMix64(seed: 3)
+    let rows = (0..<40).map { row -> [Double] in
+      [
+        Double(random.nextFloat() * 9), row % 7 == 0 ? .nan : Double(random.next() % 3100), row % 5 == 0 ? .nan : 2.5,
+        row % 3 == 0 ? -1 : Double(random.next() % 70), 0,
+      ]
+    }
+    for isa in InstructionSet.supported {
+      var options = PlanOptions()
+      (options.isa, options.rowsMax) = (isa, 64)
+      let answers = try [false, true].map { isOpen -> [Float] in
+        let plan = try Plan(
+          wide(element, widths: widths, isOpen: isOpen, activation: activation), options: options)
+        #expect(plan.steps.contains { $0.kernel == "indicators" } == !isOpen)
+        #expect(plan.steps.count == (isOpen ? 2 : 1))
+        let workspace = plan.workspace()
+        for (row, cells) in rows.enumerated() {
+          for (column, cell) in cells.enumerated() {
+            let place = row * widths.count + column
+            if element == .float64 {
+              workspace.input.storeBytes(of: cell, toByteOffset: 8 * place, as: Double.self)
+            } else {
+              workspace.input.storeBytes(of: Float(cell), toByteOffset: 4 * place, as: Float.self)
+            }
+          }
+        }
+        plan.run(workspace, rows: rows.count)
+        return Array(UnsafeBufferPointer(start: workspace.output(0), count: rows.count * plan.outputs[0].columns))
+      }
+      #expect(bits(answers[0]) == bits(answers[1]), "\(isa)")
+    }
+  }
 }

@@ -182,11 +182,16 @@ import Testing
     try train(starter)
   }
 
-  @Test func moreCategoriesThanAModelTakesDoNotStopInit() throws {
+  @Test func manyCategoriesAreNoReasonToLeaveAColumnOut() throws {
     let rows = (0..<12_000).map { "w\($0 / 2),\($0 % 9),\($0 % 2 == 0 ? "a" : "b")\n" }
     let starter = try starter("word,x,t\n" + rows.joined())
-    #expect(starter.yaml.contains("    - word  # 6,000 different values, more than 4096\n"))
-    #expect(try run(starter.yaml).request.drop == ["word"])
+    #expect(starter.yaml.contains("    word: { type: categorical }  # 6,000 categories\n"))
+    let configuration = try run(starter.yaml)
+    #expect(configuration.family.name == "gbdt" && configuration.request.drop.isEmpty)
+    let linear = try StarterConfiguration(
+      name: "data.csv", path: directory.file("data.csv"), target: "t", family: "logistic_regression")
+    let trained = try train(linear)
+    #expect(trained.warnings.contains { $0.contains("encoding target") }, "more than a column each")
   }
 
   @Test func categoriesThatOnlyTestRowsHaveAreJudgedAllTheSame() throws {

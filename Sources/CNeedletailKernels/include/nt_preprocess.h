@@ -1,4 +1,5 @@
-/// The step of preprocessing: impute, scale and one-hot in one pass.
+/// The step of preprocessing: impute, scale and one-hot in one pass; and the same with the layer behind it, which then
+/// reads the weights of the indicators that are 1, and no others.
 #pragma once
 
 #include "nt_plan.h"
@@ -33,6 +34,22 @@ nt_step_function nt_preprocess_f32_step(nt_isa isa);
 nt_step_function nt_preprocess_f64_f32_step(nt_isa isa);
 /// Input and output are fp64: for a chain that does not scale.
 nt_step_function nt_preprocess_f64_step(nt_isa isa);
+
+/// Preprocessing and a layer of fp32 weights. The sums have the bits of the two steps apart: fused multiply-adds in
+/// ascending order of the columns, and one of an indicator that is 0 changes nothing. Buffers: input; fp32 output;
+/// scratch of `columns.in_columns` × 8 bytes.
+typedef struct nt_indicator_layer {
+  nt_preprocess columns;
+  /// Written by nt_f32_pack: `depth` weights for each of `outputs`.
+  const float *weights;
+  uint32_t outputs, depth;
+  nt_activation activation;
+} nt_indicator_layer;
+
+/// Null where `isa` is of another architecture.
+nt_step_function nt_indicator_layer_f32_step(nt_isa isa);
+/// The input is fp64.
+nt_step_function nt_indicator_layer_f64_step(nt_isa isa);
 
 #ifdef __cplusplus
 }

@@ -54,8 +54,23 @@ public struct Affine: PreprocessingOperation {
   }
 
   func join(_ tables: inout PreprocessTables) -> Bool {
-    guard tables.affine == nil, tables.widths == nil else { return false }
-    tables.affine = self
+    guard tables.affine == nil else { return false }
+    guard let widths = tables.widths else {
+      tables.affine = self
+      return true
+    }
+    // Behind indicators that it leaves as they are, scaling is the same in front of them.
+    guard !clamp else { return false }
+    var early = Affine(scaling: scaling, offset: [], scale: [])
+    var column = 0
+    for width in widths {
+      let own = column..<(column + max(width, 1))
+      guard width == 0 || own.allSatisfy({ offset[$0] == 0 && scale[$0] == 1 }) else { return false }
+      early.offset.append(offset[column])
+      early.scale.append(scale[column])
+      column = own.upperBound
+    }
+    tables.affine = early
     return true
   }
 

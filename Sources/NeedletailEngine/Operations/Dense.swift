@@ -112,7 +112,7 @@ extension Dense.Activation {
     }
   }
 
-  fileprivate var kernel: nt_activation { nt_activation(rawValue: UInt32(rawValue)) }
+  var kernel: nt_activation { nt_activation(rawValue: UInt32(rawValue)) }
 }
 
 // MARK: - plan
@@ -253,7 +253,7 @@ extension Dense {
   }
 
   /// Packs columns a few panels at a time, because panels do not depend on each other.
-  private static func packInPieces(_ columns: Int, _ depth: Int, _ pack: (Range<Int>) -> Void) {
+  static func packInPieces(_ columns: Int, _ depth: Int, _ pack: (Range<Int>) -> Void) {
     let panel = Int(NT_PANEL_COLUMNS)
     Pieces.forEach(columns, size: max(1, Pieces.bytes / (panel * depth)) * panel, pack)
   }
@@ -312,7 +312,7 @@ struct Quantised {
 
 extension [Float]? {
   /// Calls `body` with the address of an element, or with nil where there is no array.
-  fileprivate func withPointer(at index: Int, _ body: (UnsafePointer<Float>?) -> Void) {
+  func withPointer(at index: Int, _ body: (UnsafePointer<Float>?) -> Void) {
     guard let array = self else { return body(nil) }
     array.withUnsafeBufferPointer { body($0.baseAddress.map { $0 + index }) }
   }

@@ -23,6 +23,7 @@ extension PreprocessingOperation {
       plan.fuse(next)
       last = next
     }
+    if try lowerWithLayer(node, last, tables, words, into: &plan) { return }
     let output = graph.nodes[last].outputs[0]
     let (from, to) = (graph.values[input].type, graph.values[output].type)
     let isa = plan.isa.kernelSet
@@ -40,7 +41,8 @@ extension PreprocessingOperation {
   }
 }
 
-/// The tables of one fused step: impute, then scale, then one-hot, each at most once.
+/// The tables of one fused step: impute, then scale, then one-hot, each at most once. A scaling that follows the
+/// indicators counts as one before them.
 struct PreprocessTables {
   var fill: [Float]?
   var affine: Affine?

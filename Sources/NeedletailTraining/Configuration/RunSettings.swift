@@ -21,7 +21,7 @@ enum RunSettings {
         "preprocessing", .section(preprocessing(family.preprocessing)),
         "Becomes part of the model: the server runs the same."),
       Setting("model", .section([familySetting] + family.modelSettings), "The model family and its shape."),
-      Setting("training", .section([seed] + family.trainingSettings), "How it learns."),
+      Setting("training", .section([seed, refit] + family.trainingSettings), "How it learns."),
       Setting("tuning", .section(tuning(families)), "What needletail-trainer tune searches; train takes no notice."),
       Setting("evaluation", .section(evaluation), "What the report says beside its usual figures."),
       Setting("tracking", .section(tracking), "Where the run is remembered."),
@@ -32,6 +32,10 @@ enum RunSettings {
 
   static let seed = Setting(
     "seed", .integer(0...Int(Int32.max)), .integer(1), "The same seed gives the same model.")
+
+  static let refit = Setting(
+    "refit", .flag, .flag(false),
+    "Fits the model that is served again on all rows, test rows among them; figures stay those of the split.")
 
   static let data: [Setting] = [
     Setting(

@@ -11,12 +11,17 @@ public struct StarterConfiguration {
   /// True where the target is a quantity.
   private let isNumber: Bool
 
+  /// Rows from which boosted trees are proposed. On twelve public tables they were better than a linear model on all with
+  /// more rows but one, where they lost two hundredths, and worse on the one with fewer.
+  static let treeRowsMin = 1000
+
   /// - Parameters:
   ///   - name: the file's name in the run file.
   ///   - path: its path now.
   ///   - delimiter: between the fields of the file; nil: as the file tells.
   ///   - target: column to predict; nil chooses the last one.
-  ///   - family: name of a family; nil chooses a linear model for numbers, a logistic one for classes.
+  ///   - family: name of a family; nil chooses boosted trees from ``treeRowsMin`` rows on, else a linear model for numbers, a logistic
+  ///     one for classes.
   /// - Throws: `TrainingError` that says what is wrong with the file, the target or the family.
   public init(
     name: String, path: String, delimiter: CSVDelimiter? = nil, target: String?, family: String?
@@ -41,7 +46,8 @@ public struct StarterConfiguration {
     proposal = TableProposal(findings, file: file, target: wanted)
     fileName = name
     isNumber = proposal.column(wanted)?.reading.type == .numeric && !column.looksLikeClasses
-    let chosen = family ?? (isNumber ? "linear_regression" : "logistic_regression")
+    let linear = isNumber ? "linear_regression" : "logistic_regression"
+    let chosen = family ?? (proposal.rows >= Self.treeRowsMin ? "gbdt" : linear)
     let families = FamilyRegistry.all.names
     guard let found = FamilyRegistry.all.named(chosen) else {
       throw .configuration(

@@ -45,7 +45,7 @@ public struct IndicatorRows: TrainingInput, Equatable {
     let width = sources[source].indicatorCount
     let first = sources[..<source].reduce(0) { $0 + max($1.indicatorCount, 1) }
     // The code is one column where its indicators would be many.
-    let coded = try preprocessing.transform(features, rows: rows, keepingCodesOf: source)
+    let coded = try preprocessing.transform(features, rows: rows, keepingCodesOf: [source])
     var levels: [Int32] = []
     var others: [Float] = []
     levels.reserveCapacity(rows.count)

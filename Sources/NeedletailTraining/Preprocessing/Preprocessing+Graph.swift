@@ -11,14 +11,14 @@ extension Preprocessing {
   /// - Returns: the value that holds the preprocessed row.
   /// - Throws: `TrainingError` that names the node and its column where a fitted number is not finite in f32.
   func export(into graph: inout GraphBuilder) throws(TrainingError) -> Int {
-    try export(into: &graph, fold: nil, keepingCodesOf: nil)
+    try export(into: &graph, fold: nil, keepingCodesOf: [])
   }
 
   /// - Parameters:
   ///   - fold: encodes categories as for the training rows of a fold; nil: as for all other rows.
-  ///   - kept: index of a source whose code stays instead of becoming indicators.
+  ///   - kept: indices of sources whose codes stay instead of becoming indicators.
   func export(
-    into graph: inout GraphBuilder, fold: Int?, keepingCodesOf kept: Int?
+    into graph: inout GraphBuilder, fold: Int?, keepingCodesOf kept: Set<Int>
   ) throws(TrainingError) -> Int {
     var value = 0
     let flags = sources.compactMap { source -> Int? in
@@ -54,7 +54,7 @@ extension Preprocessing {
     if sources.contains(where: { $0.scaling.curve != .none }) {
       value = try graph.add(Curves(curves: sources.map(\.scaling.curve)), name: "curves", from: value)
     }
-    let widths = sources.indices.map { $0 == kept ? 0 : sources[$0].indicatorCount }
+    let widths = sources.indices.map { kept.contains($0) ? 0 : sources[$0].indicatorCount }
     if widths.contains(where: { $0 > 0 }) {
       value = try graph.add(OneHot(widths: widths), name: "one_hot", from: value)
     }
@@ -81,12 +81,12 @@ extension Preprocessing {
     return tables
   }
 
-  func affine(keepingCodesOf kept: Int?) -> Affine? {
+  func affine(keepingCodesOf kept: Set<Int>) -> Affine? {
     guard endsInAffine else { return nil }
     var affine = Affine(scaling: scalingKind, offset: [], scale: [])
     for (index, source) in sources.enumerated() {
       // Indicators are 0 and 1 already, and codes are names.
-      let width = index == kept ? 1 : max(source.indicatorCount, 1)
+      let width = kept.contains(index) ? 1 : max(source.indicatorCount, 1)
       affine.offset += [Float](repeating: source.scaling.offset, count: width)
       affine.scale += [Float](repeating: source.scaling.factor, count: width)
     }
@@ -116,11 +116,11 @@ extension Preprocessing {
   ///
   /// - Parameters:
   ///   - rows: indices into the table; may be empty.
-  ///   - kept: index of a source whose code stays instead of becoming indicators.
+  ///   - kept: indices of sources whose codes stay instead of becoming indicators.
   /// - Returns: one row each, ``columns`` wide unless a code is kept.
   /// - Throws: `TrainingError` for a row that the schema refuses.
-  func transform(_ table: Table, rows: [Int], keepingCodesOf kept: Int? = nil) throws(TrainingError) -> Matrix {
-    let width = columns - (kept.map { max(sources[$0].indicatorCount, 1) - 1 } ?? 0)
+  func transform(_ table: Table, rows: [Int], keepingCodesOf kept: Set<Int> = []) throws(TrainingError) -> Matrix {
+    let width = columns - kept.reduce(0) { $0 + max(sources[$1].indicatorCount, 1) - 1 }
     guard !rows.isEmpty else { return Matrix(rows: 0, columns: width) }
     var matrix = Matrix(rows: rows.count, columns: width)
     for (fold, places) in byFold(rows) {
@@ -145,7 +145,7 @@ extension Preprocessing {
   }
 
   private func run(
-    _ table: Table, _ rows: [Int], fold: Int?, keepingCodesOf kept: Int?
+    _ table: Table, _ rows: [Int], fold: Int?, keepingCodesOf kept: Set<Int>
   ) throws(TrainingError) -> [Float] {
     var builder = emptyGraph()
     var value = try export(into: &builder, fold: fold, keepingCodesOf: kept)

@@ -114,7 +114,7 @@ public struct Preprocessing: Sendable {
   }
 
   /// Scaling of all columns; nil where nothing is scaled.
-  var affine: Affine? { affine(keepingCodesOf: nil) }
+  var affine: Affine? { affine(keepingCodesOf: []) }
 
   /// The same for what a family learns from: training rows do not see their own targets.
   var forTraining: Preprocessing {

@@ -148,10 +148,11 @@ enum Quantiser {
   }
 
   /// Indices of the dense nodes that can gain from int8, in their order. A layer with one input column cannot: it has
-  /// no products to add up.
+  /// no products to add up. Nor can one that reads indicators, whose weights are looked up.
   static func denseLayers(of graph: ModelGraph) -> [Int] {
     graph.nodes.indices.filter { index in
       graph.nodes[index].operation is Dense && graph.values[graph.nodes[index].inputs[0]].columns > 1
+        && !graph.readsIndicators(index)
     }
   }
 

@@ -86,6 +86,11 @@ public struct ModelCard {
     }
     var text = "By the definitions of scikit-learn, measured with the engine that serves.\n\n"
     text += Self.table(["figure"] + parts.map { "\($0.1) rows" }, rows)
+    if let all = report["refit_rows"].integer {
+      text +=
+        "\n\nThese are figures of a model that learned from the training rows only. The model that is served was then "
+        + "fitted again on all \(Figures.count(all)) rows, with the same settings."
+    }
     let threshold = report["threshold"]
     if let value = threshold["threshold"].number {
       text +=

@@ -92,13 +92,14 @@ extension TrainedModel {
   public var predictionsCSV: String {
     var csv = CSVWriter()
     let labels = contents.definition.labels
+    let answers = refitted ?? chosen.test
     csv.add("row")
     if labels.isEmpty {
       csv.add("prediction")
     } else {
       csv.add("class")
       csv.add("label")
-      let prefix = chosen.test.areProbabilities ? "p" : "score"
+      let prefix = answers.areProbabilities ? "p" : "score"
       for label in labels { csv.add("\(prefix)_\(label)") }
     }
     csv.add("target")
@@ -106,13 +107,13 @@ extension TrainedModel {
     for (position, row) in data.split.test.enumerated() {
       csv.add(String(data.dataset.features.rowNumbers[row]))
       if labels.isEmpty {
-        csv.add(chosen.test.numbers[position])
+        csv.add(answers.numbers[position])
         csv.add(data.targets[row])
       } else {
-        let index = chosen.test.classes[position]
+        let index = answers.classes[position]
         csv.add(String(index))
         csv.add(labels[index])
-        for column in labels.indices { csv.add(chosen.test.numbers[position * labels.count + column]) }
+        for column in labels.indices { csv.add(answers.numbers[position * labels.count + column]) }
         csv.add(labels[Int(data.targets[row])])
       }
       csv.endRow()
@@ -184,6 +185,7 @@ extension TrainedModel {
       .init("golden_samples", .integer(contents.golden.count)),
       .init("importance", features),
       .init("permutation_metric", importance.isEmpty ? .null : .text(FeatureUse.metric(data.task))),
+      .init("refit_rows", refitted == nil ? .null : .integer(data.dataset.rowCount)),
       .init("notes", .list(notes.map { .text($0) })),
       .init("warnings", .list(warnings.map { .text($0) })),
       .init("seed", .integer(Int(configuration.seed))),

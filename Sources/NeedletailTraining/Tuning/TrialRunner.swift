@@ -65,6 +65,15 @@ final class TrialRunner: @unchecked Sendable {
     return found
   }
 
+  /// Preprocessing of a fitted model, and a number that is the same for models with the same one.
+  ///
+  /// - Parameter fold: of the model; nil for one of the split of the run.
+  func preprocessing(arm: Int, fold: Int?) throws(TrainingError) -> (preprocessing: Preprocessing, number: Int) {
+    let whole = try prepare(arm: arm, fold: nil).data.preprocessing
+    guard let fold, whole.encodesTargets else { return (whole, arm) }
+    return (try prepare(arm: arm, fold: fold).data.preprocessing, plan.preprocessingNumber(arm: arm, fold: fold))
+  }
+
   /// Fits and judges one trial.
   ///
   /// - Parameter report: hears the loss of a step, and throws to end the trial.

@@ -193,6 +193,9 @@ struct TuningPlan: Sendable {
       }
       folds = [split]
     }
+    if own.document["training"]["refit"].flag ?? false {
+      warnings.append("training.refit is for train: train the file that tune writes with it")
+    }
     if settings.latencyMicrosecondsMax != nil, split.test.isEmpty { warnings.append("no test rows to time") }
     self.warnings = warnings
   }

@@ -358,32 +358,28 @@ public final class TuningRun: @unchecked Sendable {
         observer.stage("fitting \(arm.family.name) #\(trial.number + 1)")
         models = [try prepared.fit(configuration, nil) { (_: EpochReport) throws(TrainingError) in }]
       }
-      let isEncoded = models.count > 1 && prepared.data.preprocessing.encodesTargets
       for (fold, model) in models.enumerated() {
-        let preprocessing =
-          isEncoded ? try runner.prepare(arm: trial.arm, fold: fold).data.preprocessing : prepared.data.preprocessing
+        let (own, number) = try runner.preprocessing(arm: trial.arm, fold: models.count > 1 ? fold : nil)
         members.append(
           .init(
-            model: model, weight: member.weight / Double(models.count), preprocessing: preprocessing,
-            takesFloat32: arm.family.preprocessing.element == .float32,
-            arm: isEncoded ? plan.preprocessingNumber(arm: trial.arm, fold: fold) : trial.arm,
+            model: model, weight: member.weight / Double(models.count), preprocessing: own,
+            takesFloat32: arm.family.preprocessing.element == .float32, arm: number,
             name: "\(arm.family.name) #\(trial.number + 1)"))
       }
     }
-    let observer = RunObserver(stage: self.observer.stage)
     let best = try plan.arms[candidates[0].trial.arm].configuration(of: candidates[0].trial.point)
     // Only a graph bound in f64 has the digits for every member.
     let base = members.first { $0.preprocessing.element == .float64 } ?? members[0]
     let baseArm = plan.arm(of: base.arm)
     let data = try runner.prepare(arm: baseArm, fold: nil).data
-    var configuration = configurations[0]
-    var model = members[0].model
+    var (configuration, model) = (configurations[0], members[0].model)
     if members.count > 1 {
       model = MixedModel(members: members, arm: baseArm, classCount: plan.labels.count)
       let document = Self.document(own, mixture.members.map(\.weight), configurations)
       configuration = configuration.replacing(family: MixtureFamily(), document: document)
     }
-    let trained = try TrainingRun(configuration, observer: observer).finish(data, model, fitSeconds: secondsSpent)
+    let run = TrainingRun(configuration, observer: RunObserver(stage: observer.stage))
+    let trained = try run.finish(data, model, fitSeconds: secondsSpent)
     return TunedModel(model: trained, configuration: best.portableDocument, leaderboard: leaderboard)
   }
 

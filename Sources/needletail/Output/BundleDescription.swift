@@ -14,6 +14,8 @@ struct BundleDescription: Encodable {
     let name, kind, missing: String
     let categories: [String]?
     let unknown: String?
+    /// Buckets of unknown categories, where they are hashed.
+    let buckets: Int?
     let description: String
   }
 
@@ -102,6 +104,7 @@ extension BundleDescription.Feature {
     name = feature.name
     missing = feature.missing == .refuse ? "refuse" : "impute"
     description = feature.summary
+    buckets = feature.isHashed ? feature.buckets : nil
     switch feature.kind {
     case .numeric:
       kind = "numeric"
@@ -201,7 +204,8 @@ extension BundleDescription {
       table.rows.append([
         String(index), BundleOutput.plain(feature.name),
         feature.categories.map { "\(BundleOutput.grouped($0.count)) categories" } ?? feature.kind,
-        feature.missing, feature.unknown ?? "", BundleOutput.plain(feature.description),
+        feature.missing, (feature.unknown ?? "") + (feature.buckets.map { " into \($0)" } ?? ""),
+        BundleOutput.plain(feature.description),
       ])
     }
     return ["Features, to predict \(target.quotedForMessage)"] + table.lines() + rest(features.count)

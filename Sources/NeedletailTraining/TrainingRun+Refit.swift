@@ -1,0 +1,94 @@
+internal import NeedletailBundle
+internal import NeedletailCore
+internal import NeedletailEngine
+
+/// A model fitted again on all rows, once the split has said how good it is.
+extension TrainingRun {
+  /// Puts a model of all rows into the bundle. Figures, thresholds and importance stay those of the model that did not
+  /// see the rows which judged it.
+  ///
+  /// - Throws: `TrainingError` where all rows together cannot be fitted.
+  func refit(_ trained: inout TrainedModel) throws(TrainingError) {
+    let configuration = try refitting(trained.history)
+    let dataset = trained.data.dataset
+    let rows = Array(0..<dataset.rowCount)
+    observer.stage("fitting again on all \(Figures.count(rows.count)) rows")
+    let data = try PreparedData(
+      configuration, dataset: dataset, split: Split(train: rows, validation: [], test: trained.data.split.test))
+    let fitted = try configuration.family.fit(data, configuration) { (report) in observer.epoch(report) }
+    let graph = try data.graph(of: fitted)
+    let evaluator = Evaluator(data, configuration)
+    let layers = Self.layers(trained.decision.int8Layers, of: trained.fp32.definition.graph, in: graph)
+    let report = try evaluator.evaluate(Quantiser.quantise(graph, layers: layers))
+    observer.stage("recording golden samples and the drift baseline of the new model")
+    (trained.contents.golden, trained.contents.drift) = try recordings(data, evaluator, report)
+    trained.contents.definition = report.definition
+    trained.contents.lineage?.rows = rows.count
+    trained.refitted = report.test
+    trained.notes.append(
+      "the bundle holds a model that was fitted again on all \(Figures.count(rows.count)) rows; figures are of the one "
+        + "that learned from \(Figures.count(trained.data.split.train.count)) of them")
+  }
+
+  /// Golden samples and the drift baseline of a compiled model.
+  func recordings(
+    _ data: PreparedData, _ evaluator: Evaluator, _ report: EvaluationReport
+  ) throws(TrainingError) -> (golden: [GoldenSample], drift: DriftBaseline) {
+    let typical = data.split.test.map { row in
+      (
+        number: data.dataset.features.rowNumbers[row],
+        cells: data.preprocessing.cells(of: data.dataset.features, row: row)
+      )
+    }
+    let golden = try GoldenRecorder(model: report.compiled).record(typical: typical, training: evaluator.trainCells)
+    do {
+      try GoldenCheck.run(golden, on: report.compiled)
+    } catch {
+      throw .fit("the trained model disagrees with its own samples: \(error)")
+    }
+    let drift = DriftRecorder.record(
+      features: data.dataset.features, rows: data.split.train, prediction: try evaluator.trainingAnswers(report))
+    return (golden, drift)
+  }
+
+  /// Settings without validation rows: as many rounds or epochs as were best, and no early stopping.
+  private func refitting(_ history: [EpochReport]) throws(TrainingError) -> RunConfiguration {
+    let family = configuration.family
+    let keys = family.trainingSettings.map(\.key)
+    guard keys.contains("patience") else { return configuration }
+    let schedule = configuration.document["training"]["schedule"].text
+    guard schedule != "plateau" else {
+      throw .configuration(
+        configuration.location(of: "training.schedule"),
+        "training.schedule: expected constant or cosine beside training.refit, found plateau, which looks at "
+          + "validation rows")
+    }
+    var changes: [(section: String, key: String, value: Document)] = [("training", "patience", .integer(0))]
+    if let best = history.last?.bestEpoch, best > 0 {
+      if family.modelSettings.contains(where: { $0.key == "trees" }) {
+        changes.append(("model", "trees", .integer(best)))
+      } else if keys.contains("epochs") {
+        changes.append(("training", "epochs", .integer(best)))
+      }
+    }
+    let document = Document.section(
+      configuration.document.entries.map { section in
+        let own = changes.filter { $0.section == section.key }
+        guard !own.isEmpty else { return section }
+        return .init(
+          section.key,
+          .section(
+            section.value.entries.map { entry in
+              own.first { $0.key == entry.key }.map { .init(entry.key, $0.value) } ?? entry
+            }))
+      })
+    return configuration.replacing(family: family, document: document)
+  }
+
+  /// Layers that stand where others do in a graph of the same layers.
+  private static func layers(_ chosen: Set<Int>, of graph: ModelGraph, in other: ModelGraph) -> Set<Int> {
+    let (from, to) = (Quantiser.denseLayers(of: graph), Quantiser.denseLayers(of: other))
+    guard from.count == to.count else { return [] }
+    return Set(zip(from, to).filter { chosen.contains($0.0) }.map(\.1))
+  }
+}
