@@ -19,7 +19,9 @@ extension TrainingRun {
     let graph = try data.graph(of: fitted)
     let evaluator = Evaluator(data, configuration)
     let layers = Self.layers(trained.decision.int8Layers, of: trained.fp32.definition.graph, in: graph)
-    let report = try evaluator.evaluate(Quantiser.quantise(graph, layers: layers))
+    var served = Quantiser.quantise(graph, layers: layers)
+    if let threshold = trained.threshold { served = served.deciding(at: threshold.threshold) }
+    let report = try evaluator.evaluate(served)
     observer.stage("recording golden samples and the drift baseline of the new model")
     (trained.contents.golden, trained.contents.drift) = try recordings(data, evaluator, report)
     trained.contents.definition = report.definition

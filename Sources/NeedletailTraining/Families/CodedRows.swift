@@ -19,8 +19,6 @@ public struct CodedRows: TrainingInput, Equatable {
   let places: [Int]
 
   public static let preprocessing = PreprocessingRequest.dense
-  /// Rows preprocessed at once, which bounds the memory for their columns.
-  private static let chunkRows = 1024
 
   public var rowCount: Int { numbers.rows }
 
@@ -41,26 +39,26 @@ public struct CodedRows: TrainingInput, Equatable {
   public init(_ preprocessing: Preprocessing, _ features: Table, rows: [Int]) throws(TrainingError) {
     let indicators = preprocessing.indicatorColumns
     let columns = preprocessing.columns
-    let places = Self.places(columns, indicators)
+    let sources = preprocessing.sources
+    let coded = sources.indices.filter { sources[$0].indicatorCount > 0 }
+    let plain = sources.indices.filter { sources[$0].indicatorCount == 0 }
+    // A code is one column where its indicators would be many, so that each source is one.
+    let matrix = try preprocessing.transform(features, rows: rows, keepingCodesOf: Set(coded))
     var numbers: [Float] = []
-    numbers.reserveCapacity(rows.count * places.count)
-    var codes = indicators.map { _ in [Int32]() }
-    for start in stride(from: 0, to: rows.count, by: Self.chunkRows) {
-      let chunk = try preprocessing.transform(
-        features, rows: Array(rows[start..<min(start + Self.chunkRows, rows.count)]))
-      chunk.elements.withUnsafeBufferPointer { elements in
-        for first in stride(from: 0, to: chunk.rows * columns, by: max(columns, 1)) {
-          for place in places { numbers.append(elements[first + place]) }
-          for (index, range) in indicators.enumerated() {
-            let code = range.firstIndex { elements[first + $0] != 0 }
-            codes[index].append(code.map { Int32($0 - range.lowerBound) } ?? -1)
-          }
+    numbers.reserveCapacity(rows.count * plain.count)
+    var codes = coded.map { _ in [Int32]() }
+    matrix.elements.withUnsafeBufferPointer { elements in
+      for first in stride(from: 0, to: elements.count, by: max(sources.count, 1)) {
+        for place in plain { numbers.append(elements[first + place]) }
+        for (index, place) in coded.enumerated() {
+          let code = elements[first + place]
+          codes[index].append(code >= 0 && code < Float(indicators[index].count) ? Int32(code) : -1)
         }
       }
     }
     self.init(
       columns: columns, categories: zip(indicators, codes).map { Category(columns: $0, codes: $1) },
-      numbers: Matrix(rows: rows.count, columns: places.count, elements: numbers))
+      numbers: Matrix(rows: rows.count, columns: plain.count, elements: numbers))
   }
 
   private static func places(_ columns: Int, _ indicators: [Range<Int>]) -> [Int] {
