@@ -55,9 +55,10 @@ def train_all():
 
 
 def start():
-    log = open(work / "server.log", "wb")
     command = [programs / "needletail-server", "--store", work / "store", "--allow-unsigned", "--admin", "none"]
-    server = subprocess.Popen([*command, "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"], stdout=log, stderr=log)
+    command += ["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"]
+    with open(work / "server.log", "wb") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log)
     for _ in range(200):
         text = (work / "server.log").read_text()
         if " ready " in text:
@@ -109,9 +110,7 @@ def check_triton(address, binary_client, shops):
     names = numpy.array([shops[i % 4] for i in range(40)], dtype=object)
     wanted = binary_client.predict("orders", {"shop": names, "size": sizes})
     for binary in (False, True):
-        answer = client.infer(
-            "orders", [tensor("shop", names, "BYTES", binary), tensor("size", sizes, "FP32", binary)]
-        )
+        answer = client.infer("orders", [tensor("shop", names, "BYTES", binary), tensor("size", sizes, "FP32", binary)])
         labels = [v.decode() if isinstance(v, bytes) else v for v in answer.as_numpy("label")]
         expect(labels == list(wanted["label"]), f"text in and labels out, as bytes {binary}", labels[:3])
         probabilities = answer.as_numpy("probabilities").astype(numpy.float32)
@@ -119,11 +118,13 @@ def check_triton(address, binary_client, shops):
         expect(same, f"their probabilities to the bit, as bytes {binary}")
 
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
+
         def one(index):
             part = rows[index : index + 1]
             thread = triton.InferenceServerClient(address)
             found = [thread.infer("sums", [tensor("features", part, "FP32", True)]) for _ in range(50)]
             return {a.as_numpy("prediction").tobytes() for a in found}
+
         found = list(pool.map(one, range(8)))
     expect(found == [{numpy.asarray(expected)[i : i + 1].tobytes()} for i in range(8)], "eight clients at once")
     pending = [client.async_infer("sums", [tensor("features", rows, "FP32", True)]) for _ in range(8)]
@@ -137,7 +138,9 @@ def check_triton(address, binary_client, shops):
         except triton.InferenceServerException as error:
             expect(words in error.message(), f"an error that says {words}", error.message())
     counts = client.get_inference_statistics("sums")["model_stats"][0]
-    expect(counts["inference_count"] >= 300 * 4 and counts["inference_stats"]["fail"]["count"] >= 1, "statistics", counts)
+    expect(
+        counts["inference_count"] >= 300 * 4 and counts["inference_stats"]["fail"]["count"] >= 1, "statistics", counts
+    )
 
 
 def check_curl(address):
@@ -153,7 +156,9 @@ def check_curl(address):
     expect(json.loads(chunked) == plain, "curl in chunks", chunked)
     waiting = curl("-H", "Expect: 100-continue", "-d", json.dumps(body), url)
     expect(json.loads(waiting) == plain, "curl that waits for leave", waiting)
-    expect("404" in curl("-o", "/dev/null", "-w", "%{http_code}", f"http://{address}/v1/models"), "another version's path")
+    expect(
+        "404" in curl("-o", "/dev/null", "-w", "%{http_code}", f"http://{address}/v1/models"), "another version's path"
+    )
 
 
 shops = train_all()
