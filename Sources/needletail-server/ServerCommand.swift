@@ -32,6 +32,9 @@ struct ServerCommand: AsyncParsableCommand {
   @Option(help: help("listen", "host:port"))
   var listen: String?
 
+  @Option(help: help("http", "host:port"))
+  var http: String?
+
   @Option(help: help("unix", "path"))
   var unix: String?
 
@@ -108,6 +111,7 @@ struct ServerCommand: AsyncParsableCommand {
     var flags: [String: String] = [:]
     flags["store"] = store
     flags["listen"] = listen
+    flags["http"] = http
     flags["unix"] = unix
     flags["admin"] = admin
     flags["admin_tls"] = adminTLS ? "true" : nil
