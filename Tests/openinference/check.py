@@ -137,10 +137,14 @@ def check_triton(address, binary_client, shops):
             expect(False, f"an error that says {words}")
         except triton.InferenceServerException as error:
             expect(words in error.message(), f"an error that says {words}", error.message())
-    counts = client.get_inference_statistics("sums")["model_stats"][0]
-    expect(
-        counts["inference_count"] >= 300 * 4 and counts["inference_stats"]["fail"]["count"] >= 1, "statistics", counts
-    )
+    # The server reads its counters every two seconds.
+    for _ in range(100):
+        counts = client.get_inference_statistics("sums")["model_stats"][0]
+        good = counts["inference_count"] >= 300 * 4 and counts["inference_stats"]["fail"]["count"] >= 1
+        if good:
+            break
+        time.sleep(0.1)
+    expect(good, "statistics", counts)
 
 
 def check_curl(address):
