@@ -51,8 +51,9 @@ class Run:
         if self.is_classification:
             self.labels = np.array([answer["label"] for answer in answers])
             self.classes = np.array([int(answer["class"]) for answer in answers])
-            count = sum(name.startswith("p_") for name in answers[0])
-            numbers = [[float(answer[f"p_{index}"]) for index in range(count)] for answer in answers]
+            # A column for each class, in the order of the classes.
+            names = [name for name in answers[0] if name.startswith("p_")]
+            numbers = [[float(answer[name]) for name in names] for answer in answers]
         else:
             numbers = [float(answer["prediction"]) for answer in answers]
         # The trainer writes as many digits as it takes to read the same fp32 number back.
