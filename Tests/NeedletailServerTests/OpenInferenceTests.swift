@@ -1,10 +1,7 @@
 import Foundation
-import Glibc
-import NIOCore
 import NeedletailCore
 import NeedletailEngine
 import NeedletailSecurity
-import NeedletailSystem
 import NeedletailTestSupport
 import Testing
 
@@ -27,9 +24,7 @@ struct OpenInferenceTests {
       }
     ) { test in
       let port = try #require(test.server.httpAddress).port
-      try await withCheckedThrowingContinuation { (done: CheckedContinuation<Void, any Error>) in
-        Thread.detachNewThread { done.resume(with: Result { try body(test, try HTTPPeer(port: port)) }) }
-      }
+      try await BlockingPeer.run { try body(test, try HTTPPeer(port: port)) }
     }
   }
 
@@ -264,30 +259,15 @@ final class HTTPPeer {
     }
   }
 
-  private let descriptor: CInt
+  private let socket: BlockingPeer
   private var received: [UInt8] = []
 
-  init(port: Int) throws {
-    descriptor = socket(AF_INET, CInt(SOCK_STREAM.rawValue), 0)
-    var limit = timeval(tv_sec: 10, tv_usec: 0)
-    setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
-    let address = try SocketAddress(ipAddress: "127.0.0.1", port: port)
-    let status = address.withSockAddr { connect(descriptor, $0, socklen_t($1)) }
-    guard status == 0 else { throw SystemError("connect") }
-  }
-
-  deinit { close(descriptor) }
+  init(port: Int) throws { socket = try BlockingPeer(port: port, receiveBytes: 0) }
 
   func send(_ text: String) { send(Array(text.utf8)) }
 
-  func send(_ bytes: [UInt8]) {
-    var rest = bytes[...]
-    while !rest.isEmpty {
-      let count = rest.withUnsafeBytes { Glibc.send(descriptor, $0.baseAddress, $0.count, CInt(MSG_NOSIGNAL)) }
-      guard count > 0 else { return }
-      rest = rest.dropFirst(count)
-    }
-  }
+  /// Sends as much as the server takes: one that has ended the connection may have answered before.
+  func send(_ bytes: [UInt8]) { try? socket.send(bytes) }
 
   func request(_ method: String, _ path: String, _ body: [UInt8], fields: [String: String] = [:]) -> [UInt8] {
     let more = fields.map { "\($0.key): \($0.value)\r\n" }.joined()
@@ -329,10 +309,8 @@ final class HTTPPeer {
           return Answer(status: status, fields: fields, body: Array(received[(end + 4)..<(end + 4 + length)]))
         }
       }
-      var chunk = [UInt8](repeating: 0, count: 64 << 10)
-      let count = recv(descriptor, &chunk, chunk.count, 0)
-      guard count > 0 else { return nil }
-      received += chunk[..<count]
+      guard let bytes = try? socket.read(atMost: 64 << 10), !bytes.isEmpty else { return nil }
+      received += bytes
     }
   }
 }

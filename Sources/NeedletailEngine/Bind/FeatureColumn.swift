@@ -99,11 +99,10 @@ struct FeatureColumn: BitwiseCopyable {
       // Categories are valid UTF-8, so only what matches none needs the check.
       return String(validating: text, as: UTF8.self) == nil ? .failure(.invalidUTF8) : unknown(text)
     }
-    let result: Result<Number, CellFault>? = ValueText.withCategoryKey(of: text) { code(of: $0) }.map { code in
-      if let code { return .success(Number(code)) }
+    let result: Result<Number, CellFault>? = ValueText.withCategoryKey(of: text) { key in
+      if let code = code(of: key) { return .success(Number(code)) }
       let isMissing = ValueText.withNormalised(of: text) { $0.isEmpty || missingWords.index(of: $0) != nil }
-      if isMissing == true { return missing() }
-      return ValueText.withCategoryKey(of: text) { unknown($0) } ?? unknown()
+      return isMissing == true ? missing() : unknown(key)
     }
     return result ?? .failure(.invalidUTF8)
   }

@@ -36,6 +36,9 @@ struct InferRequest {
   enum ElementType: CaseIterable {
     case bool, uint8, uint16, uint32, uint64, int8, int16, int32, int64, float16, float32, float64, bytes
 
+    /// Made once: `allCases` may make an array each time.
+    static let all = allCases
+
     var name: StaticString {
       switch self {
       case .bool: "BOOL"
@@ -237,7 +240,7 @@ struct InferRequest {
         input.name = try plain(try cursor.text("a name"), cursor, arena)
       } else if key.elementsEqual("datatype".utf8) {
         let text = try cursor.text("a datatype")
-        guard let type = ElementType.allCases.first(where: { $0.name.isEqual(to: text.raw) }) else {
+        guard let type = ElementType.all.first(where: { $0.name.isEqual(to: text.raw) }) else {
           throw .invalidArgument(
             "datatype: expected BOOL, INT8 to INT64, UINT8 to UINT64, FP16, FP32, FP64 or BYTES, found "
               + String(decoding: text.raw.prefix(32), as: UTF8.self).quotedForMessage)

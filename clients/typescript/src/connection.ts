@@ -290,7 +290,7 @@ function lost(error: Error&{code?: string}): NeedletailError {
 function connect(settings: Settings, deadline: number): Promise<net.Socket> {
   return new Promise((resolve, reject) => {
     const encrypted = settings.tls;
-    // Of a name's addresses the next is tried beside those that have not answered: RFC 8305.
+    // The next address of a name is tried beside those that have not answered yet (RFC 8305).
     const options: Record<string, unknown> = {...settings.where, autoSelectFamily: true};
     if (encrypted) {
       options.secureContext = encrypted.secureContext;
