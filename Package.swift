@@ -110,6 +110,25 @@ let package = Package(
       ],
       swiftSettings: swiftSettings),
 
+    // TLS without sockets, by the OpenSSL of the system.
+    .target(
+      name: "NeedletailTLS",
+      dependencies: [
+        "COpenSSL", "CNeedletailSystem", "NeedletailCore", "NeedletailCrypto",
+        .product(name: "NIOCore", package: "swift-nio"),
+      ],
+      swiftSettings: swiftSettings),
+
+    // Objects of S3-compatible stores over HTTP, and bundles among them: the server reads them, the trainer writes them.
+    .target(
+      name: "NeedletailObjectStore",
+      dependencies: [
+        "NeedletailCore", "NeedletailSystem", "NeedletailCrypto", "NeedletailYAML", "NeedletailBundle",
+        "NeedletailTLS",
+        .product(name: "NIOCore", package: "swift-nio"),
+      ],
+      swiftSettings: swiftSettings),
+
     // Who may ask for what, and how much of it.
     .target(
       name: "NeedletailSecurity",
@@ -123,7 +142,7 @@ let package = Package(
       name: "NeedletailModels",
       dependencies: [
         "NeedletailCore", "NeedletailSystem", "NeedletailMetrics", "NeedletailBundle", "NeedletailEngine",
-        "NeedletailYAML",
+        "NeedletailCrypto", "NeedletailObjectStore", "NeedletailYAML",
         .product(name: "DequeModule", package: "swift-collections"),
         .product(name: "Logging", package: "swift-log"),
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
@@ -137,15 +156,6 @@ let package = Package(
         "NeedletailCore", "NeedletailSystem", "NeedletailMetrics", "NeedletailEngine", "NeedletailModels",
       ],
       swiftSettings: dataPlaneSettings),
-
-    // TLS without sockets, by the OpenSSL of the system.
-    .target(
-      name: "NeedletailTLS",
-      dependencies: [
-        "COpenSSL", "CNeedletailSystem", "NeedletailCore", "NeedletailCrypto",
-        .product(name: "NIOCore", package: "swift-nio"),
-      ],
-      swiftSettings: swiftSettings),
 
     // Waiting for sockets: of the server and of the load generator.
     .target(
@@ -162,7 +172,7 @@ let package = Package(
       dependencies: [
         "CNeedletailAllocations", "NeedletailCore", "NeedletailSystem", "NeedletailMetrics", "NeedletailProtobuf",
         "NeedletailWire", "NeedletailBundle", "NeedletailEngine", "NeedletailModels", "NeedletailSecurity",
-        "NeedletailServing", "NeedletailSockets", "NeedletailTLS", "NeedletailYAML",
+        "NeedletailObjectStore", "NeedletailServing", "NeedletailSockets", "NeedletailTLS", "NeedletailYAML",
         .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOPosix", package: "swift-nio"),
         .product(name: "NIOHTTP1", package: "swift-nio"),
@@ -200,7 +210,7 @@ let package = Package(
       name: "NeedletailTraining",
       dependencies: [
         "CNeedletailTraining", "COpenBLAS", "CSQLite", "NeedletailCore", "NeedletailSystem", "NeedletailCrypto",
-        "NeedletailBundle", "NeedletailEngine", "NeedletailCSV", "NeedletailYAML",
+        "NeedletailBundle", "NeedletailEngine", "NeedletailCSV", "NeedletailObjectStore", "NeedletailYAML",
         .product(name: "Yams", package: "Yams"),
       ],
       resources: [.embedInCode("Report/report.css")],
@@ -226,7 +236,8 @@ let package = Package(
       name: "needletail",
       dependencies: [
         "NeedletailClient", "NeedletailLoad", "NeedletailBundle", "NeedletailEngine", "NeedletailSecurity",
-        "NeedletailCore", "NeedletailSystem", "NeedletailModels", "NeedletailCSV", "NeedletailYAML",
+        "NeedletailCore", "NeedletailSystem", "NeedletailModels", "NeedletailObjectStore", "NeedletailCSV",
+        "NeedletailYAML",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: swiftSettings),
@@ -245,12 +256,13 @@ let testedModules: [(name: String, extra: [Target.Dependency])] = [
   ("NeedletailProtobuf", []),
   ("NeedletailWire", ["CNeedletailProto", "NeedletailProtobuf", .product(name: "NIOCore", package: "swift-nio")]),
   ("NeedletailBundle", ["CNeedletailProto", "NeedletailProtobuf", "NeedletailEngine"]),
+  ("NeedletailObjectStore", ["NeedletailBundle"]),
   ("NeedletailSecurity", ["NeedletailYAML"]),
   ("NeedletailEngine", ["CNeedletailKernels", "CNeedletailProto"]),
   (
     "NeedletailModels",
     [
-      "NeedletailMetrics", "NeedletailBundle", "NeedletailEngine", "NeedletailYAML",
+      "NeedletailMetrics", "NeedletailBundle", "NeedletailEngine", "NeedletailObjectStore", "NeedletailYAML",
       .product(name: "Logging", package: "swift-log"),
     ]
   ),

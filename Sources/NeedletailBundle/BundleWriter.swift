@@ -279,14 +279,17 @@ public enum Publisher {
     return version
   }
 
-  private static func checkIdentity(_ bytes: [UInt8], model: ModelID, version: ModelVersion) throws(BundleError) {
-    // The bundle must be complete and undamaged; the server decides which signatures it trusts.
+  /// Checks a bundle before it is published: it must be complete and undamaged, and the version that its place says.
+  /// The server decides which signatures it trusts.
+  package static func checkIdentity(
+    _ bytes: [UInt8], model: ModelID, version: ModelVersion
+  ) throws(BundleError) {
     _ = try VerifiedBundle(
       BundleFile(bytes: bytes), trust: .allowingUnsigned, expecting: (model, version),
       limits: BundleLimits(fileBytesMax: .max), nowMilliseconds: 0)
   }
 
-  fileprivate static func existing(_ path: String) -> BundleError {
+  package static func existing(_ path: String) -> BundleError {
     BundleError(.exists, "\(path): expected no such version, found one; a published version is never changed")
   }
 }

@@ -34,6 +34,17 @@ public final class BundleFile: @unchecked Sendable {
   /// A copy of the bytes.
   package var bytes: [UInt8] { withBytes { Array($0) } }
 
+  /// SHA-256 of the bytes, taken in pieces.
+  package var sha256: [UInt8] {
+    withBytes { bytes in
+      var hash = SHA256()
+      for start in stride(from: 0, to: bytes.count, by: Pieces.bytes) {
+        hash.update(UnsafeRawBufferPointer(rebasing: bytes[start..<min(start + Pieces.bytes, bytes.count)]))
+      }
+      return hash.finalize()
+    }
+  }
+
   /// Calls `body` with the bytes, which are valid during the call.
   func withBytes<Result, Failure: Error>(
     _ body: (UnsafeRawBufferPointer) throws(Failure) -> Result

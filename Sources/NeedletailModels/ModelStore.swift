@@ -46,7 +46,7 @@ public final class ModelStore: Service {
     var trustSource = TrustSource(configuration)
     trustPolicy = try trustSource.load()
     self.trustSource = trustSource
-    let source = try configuration.makeSource(logger: logger)
+    let source = try configuration.makeSource(metrics: metrics, eventLog: eventLog, logger: logger)
     watcher = StoreWatcher(source: source, limits: configuration.limits, interval: configuration.rescanInterval)
     loader = BundleLoader(configuration: configuration, source: source, metrics: metrics, eventLog: eventLog)
     var rollouts = RolloutCoordinator(state: configuration.state, metrics: metrics, eventLog: eventLog)
@@ -137,6 +137,8 @@ public struct StoreConfiguration: Sendable {
   public enum Source: Sendable {
     /// A directory that a ``DirectoryStore`` reads; it need not exist yet.
     case directory(path: String)
+    /// A bucket of an object store that a ``BucketStore`` reads; it need not be in reach.
+    case bucket(BucketStore.Configuration)
     case other(any StoreSource)
   }
 
@@ -175,9 +177,12 @@ public struct StoreConfiguration: Sendable {
   }
 
   /// The store; a directory's events and those of the trust file's directory are heard by one thread.
-  fileprivate func makeSource(logger: Logger) throws(BundleError) -> any StoreSource {
+  fileprivate func makeSource(
+    metrics: MetricsRegistry, eventLog: EventLog, logger: Logger
+  ) throws(BundleError) -> any StoreSource {
     switch source {
     case .other(let source): return source
+    case .bucket(let bucket): return try BucketStore(bucket, metrics: metrics, eventLog: eventLog)
     case .directory(let path):
       return try DirectoryStore(path, alsoWatching: trustDirectory.map { [$0] } ?? [], logger: logger)
     }

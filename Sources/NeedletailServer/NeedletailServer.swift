@@ -200,7 +200,7 @@ public final class NeedletailServer: Sendable {
     var metadata: Logger.Metadata = [
       "server_version": "\(needletailVersion)", "isa": "\(InstructionSet.selected.rawValue)",
       "threads": .stringConvertible(loops), "engine_threads": .stringConvertible(EnginePool.threads),
-      "store": "\(configuration.store)",
+      "store": "\(configuration.storeName)",
     ]
     if let tcp = listener.tcpAddress { metadata["address"] = "\(tcp)" }
     if let http = listener.httpAddress { metadata["http"] = "\(http)" }
@@ -228,12 +228,15 @@ public final class NeedletailServer: Sendable {
     _ configuration: ServerConfiguration, registry: ModelRegistry, metrics: MetricsRegistry, logger: Logger
   ) throws(ConfigurationError) -> ModelStore {
     let trust: StoreConfiguration.Trust = configuration.trust.map { .file(path: $0) } ?? .policy(.allowingUnsigned)
-    var settings = StoreConfiguration(source: .directory(path: configuration.store), trust: trust)
+    // The cache of a bucket lies below the state directory, which is made here.
+    let state = try makeState(configuration)
+    let source = try makeSource(configuration)
+    var settings = StoreConfiguration(source: source, trust: trust)
     settings.allowUnsigned = configuration.allowUnsigned
     settings.rescanInterval = configuration.rescan
     settings.keep = configuration.keep
     settings.memoryBytesMax = configuration.memoryMax == 0 ? nil : UInt64(configuration.memoryMax)
-    settings.state = try makeState(configuration)
+    settings.state = state
     settings.readiness = configuration.readiness
     settings.planOptions.rowsMax = configuration.planRowsMax
     settings.planOptions.relaxed = configuration.relaxed
@@ -246,6 +249,18 @@ public final class NeedletailServer: Sendable {
     } catch {
       throw ConfigurationError(configuration.trust.map { "--trust \($0): \(error)" } ?? "\(error)")
     }
+  }
+
+  private static func makeSource(
+    _ configuration: ServerConfiguration
+  ) throws(ConfigurationError) -> StoreConfiguration.Source {
+    guard let bucket = try configuration.bucketStore() else { return .directory(path: configuration.store) }
+    do throws(BundleError) {
+      try bucket.prepareCache()
+    } catch {
+      throw ConfigurationError("--store-cache: \(error)")
+    }
+    return .bucket(bucket)
   }
 
   private static func makeState(_ configuration: ServerConfiguration) throws(ConfigurationError) -> StateDirectory {

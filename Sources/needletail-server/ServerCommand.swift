@@ -10,7 +10,7 @@ import Glibc
 struct ServerCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "needletail-server",
-    abstract: "Serves models from a directory, over TCP and Unix sockets.",
+    abstract: "Serves models from a directory or a bucket, over TCP and Unix sockets.",
     discussion: """
       Settings come from flags, then the environment, then the file of --config, then defaults; \
       --print-config shows all of them, with their sources, as a file that --config reads, and --check says what is \
@@ -26,8 +26,11 @@ struct ServerCommand: AsyncParsableCommand {
   @Option(help: ArgumentHelp("YAML file of settings [NEEDLETAIL_CONFIG]", valueName: "file"))
   var config: String?
 
-  @Option(help: help("store", "dir"))
+  @Option(help: help("store", "dir|s3://…"))
   var store: String?
+
+  @Option(help: help("store_cache", "dir"))
+  var storeCache: String?
 
   @Option(help: help("listen", "host:port"))
   var listen: String?
@@ -110,6 +113,7 @@ struct ServerCommand: AsyncParsableCommand {
   private var flags: [String: String] {
     var flags: [String: String] = [:]
     flags["store"] = store
+    flags["store_cache"] = storeCache
     flags["listen"] = listen
     flags["http"] = http
     flags["unix"] = unix

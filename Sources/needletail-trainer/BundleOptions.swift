@@ -6,7 +6,7 @@ import NeedletailTraining
 
 /// Options of every command that makes a bundle: where it goes, who signs it, and what is printed.
 struct BundleOptions: ParsableArguments {
-  @Option(help: ArgumentHelp("A store to publish into.", valueName: "store"))
+  @Option(help: ArgumentHelp("A store to publish into: a directory, or s3://BUCKET/PREFIX.", valueName: "store"))
   var publish: String?
 
   @Option(help: ArgumentHelp("Signs the bundle; see: needletail bundle keygen.", valueName: "file"))

@@ -13,13 +13,14 @@ struct PublishCommand: ParsableCommand {
       same time, each takes a version of its own. The run that made the bundle is marked as published.
 
         needletail-trainer publish out/model.ntb --store store --key publisher.key
+        needletail-trainer publish out/model.ntb --store s3://models/production --key publisher.key
         needletail-trainer publish out/model.ntb --store store --if-better log_loss --data labelled.csv
       """)
 
   @Argument(help: ArgumentHelp("A bundle, such as the model.ntb of a run.", valueName: "model.ntb"))
   var bundle: String
 
-  @Option(help: ArgumentHelp("The store's directory.", valueName: "dir"))
+  @Option(help: ArgumentHelp("The store: a directory, or s3://BUCKET/PREFIX.", valueName: "store"))
   var store: String
 
   @Option(help: ArgumentHelp("Signs the bundle; see: needletail bundle keygen.", valueName: "file"))

@@ -104,7 +104,7 @@ struct RolloutSet: AsyncParsableCommand {
   @Argument(help: ArgumentHelp("Name of the model.", valueName: "MODEL"))
   var model: String
 
-  @Option(help: ArgumentHelp("Directory of models.", valueName: "dir"))
+  @Option(help: ArgumentHelp("Directory of models, or s3://BUCKET/PREFIX.", valueName: "store"))
   var store: String
 
   @Option(help: ArgumentHelp("What answers requests without a selector; none retires.", valueName: "latest|none|N|N,M"))
@@ -133,11 +133,10 @@ struct RolloutSet: AsyncParsableCommand {
   func run() async throws {
     let name: ModelID
     do throws(ServingError) { name = try ModelID(model) } catch { throw Failure(error.message) }
-    let source: DirectoryStore
-    do throws(BundleError) { source = try DirectoryStore(store) } catch { throw Failure(error.message) }
+    let source = try RolloutStore(store)
     var keys: [String: String] = [:]
     if !reset {
-      switch source.rollout(of: name) {
+      switch try source.rollout(of: name) {
       case .file(let file): keys = Self.keys(of: file.policy)
       case .invalid(let reason): throw Failure("\(reason); --reset starts anew")
       case nil: break
@@ -153,7 +152,7 @@ struct RolloutSet: AsyncParsableCommand {
     }
     guard !keys.isEmpty else { throw Failure("rollout set: expected --serve or another option, found none") }
     let order = ["serve", "labels", "split", "shadow", "guard", "keep"]
-    try source.writeRollout(
+    try source.write(
       "rollout set", order.compactMap { key in keys[key].map { "\(key): \($0)\n" } }.joined(), of: name)
   }
 
@@ -188,37 +187,13 @@ struct RolloutRetire: AsyncParsableCommand {
   @Argument(help: ArgumentHelp("Name of the model.", valueName: "MODEL"))
   var model: String
 
-  @Option(help: ArgumentHelp("Directory of models.", valueName: "dir"))
+  @Option(help: ArgumentHelp("Directory of models, or s3://BUCKET/PREFIX.", valueName: "store"))
   var store: String
 
   func run() async throws {
     let name: ModelID
     do throws(ServingError) { name = try ModelID(model) } catch { throw Failure(error.message) }
-    let source: DirectoryStore
-    do throws(BundleError) { source = try DirectoryStore(store) } catch { throw Failure(error.message) }
-    try source.writeRollout("rollout retire", "serve: none\n", of: name, creatingDirectory: true)
-  }
-}
-
-extension DirectoryStore {
-  /// Checks a rollout file, writes it and shows it.
-  /// - Parameters:
-  ///   - command: the command that writes it, for people who read the file.
-  ///   - creatingDirectory: whether a model of which the store holds no directory gets one.
-  fileprivate func writeRollout(
-    _ command: String, _ lines: String, of model: ModelID, creatingDirectory: Bool = false
-  ) throws {
-    // The time makes it a new file even if it says what the last one said, so that it ends a quarantine.
-    let text = "# needletail \(command), \(UnixTime.text(milliseconds: UnixTime.nowMilliseconds()))\n" + lines
-    do {
-      let file = try RolloutFile(parsing: text)
-      let path = try writeRollout(file.text, of: model, creatingDirectory: creatingDirectory)
-      print("\(path):\n" + file.policy.yaml, terminator: "")
-    } catch let error as YAMLError {
-      throw Failure(error.description)
-    } catch let error as BundleError {
-      throw Failure(error.message)
-    }
+    try RolloutStore(store).write("rollout retire", "serve: none\n", of: name, creatingDirectory: true)
   }
 }
 

@@ -1,5 +1,6 @@
 import Foundation
 import Logging
+import NeedletailModels
 import NeedletailTestSupport
 import Testing
 
@@ -173,6 +174,23 @@ struct ServerConfigurationTests {
     #expect(none.count == 1 && none[0].contains("no model store"), "\(none)")
     let good = ["store": directory.path, "allow_unsigned": "true"]
     #expect(ServerConfiguration.problems(of: try resolver(flags: good)).isEmpty)
+  }
+
+  @Test func aBucketNeedsAPlaceForItsCopies() throws {
+    let bucket = "s3://models/production?endpoint=http://127.0.0.1:9&region=eu-west-1"
+    func flags(_ more: [String: String]) -> [String: String] {
+      ["store": bucket, "allow_unsigned": "true"].merging(more) { $1 }
+    }
+    #expect(message(flags: flags([:])).contains("expected --state-directory or --store-cache beside it"))
+    #expect(message(flags: flags(["state_directory": "/s", "store": "s3://Models"])).contains("a bucket's name"))
+    #expect(
+      message(flags: Self.base.merging(["store_cache": "/c"]) { $1 }).contains("--store-cache: expected --store s3"))
+    let below = try #require(try configuration(flags: flags(["state_directory": "/s"])).bucketStore())
+    #expect((below.cache, below.cacheBytesMax) == ("/s/store-cache", 16 << 30))
+    let named = try configuration(flags: flags(["store_cache": "/c", "store_cache_bytes_max": "2000000"]))
+    let settings = try #require(try named.bucketStore())
+    #expect((settings.cache, settings.cacheBytesMax) == ("/c", 2_000_000))
+    #expect(named.storeName == "s3://models/production")
   }
 
   /// What is commented out in `deploy/server.yaml` says that it shows the default.

@@ -22,6 +22,7 @@ extension ServerConfiguration {
   private var problemsOfFiles: [String] {
     [
       Self.problem { () throws(ConfigurationError) in try checkStore() },
+      Self.problem { () throws(ConfigurationError) in try askStore() },
       Self.problem { () throws(ConfigurationError) in try checkTrust() },
       Self.problem { () throws(ConfigurationError) in try checkStateDirectory() },
       Self.problem { () throws(ConfigurationError) in if let tls { _ = try TLSSource(tls) } },
@@ -40,16 +41,6 @@ extension ServerConfiguration {
       return nil
     } catch {
       return error.mayPass ? nil : error.message
-    }
-  }
-
-  /// - Throws: if the store is no directory.
-  func checkStore() throws(ConfigurationError) {
-    let kind = (try? FileManager.default.attributesOfItem(atPath: store))?[.type] as? FileAttributeType
-    guard let kind else { throw ConfigurationError("--store \(store): expected a directory, found nothing") }
-    // The scan of the store follows the link.
-    guard kind == .typeDirectory || kind == .typeSymbolicLink else {
-      throw ConfigurationError("--store \(store): expected a directory, found a file")
     }
   }
 

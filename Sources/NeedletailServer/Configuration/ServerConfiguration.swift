@@ -41,7 +41,11 @@ public struct ServerConfiguration: Sendable {
     public init() {}
   }
 
+  /// A directory, or `s3://BUCKET/PREFIX`.
   public var store: String
+  /// Directory for copies of a bucket's bundles; nil: below the state directory.
+  public var storeCache: String?
+  public var storeCacheBytesMax = Limits.storeCacheBytesMaxDefault
   /// Directory of the server's own state; nil: the state ends with the process.
   public var stateDirectory: String?
   /// Address for calls over TCP; nil: none.
@@ -103,10 +107,12 @@ public struct ServerConfiguration: Sendable {
     let values = SettingValues(resolver.resolved)
     guard let store = try values.path(.store) else {
       throw ConfigurationError(
-        "no model store: name its directory with --store, \(ServerSetting.store.environmentName) or store: in the configuration file"
+        "no model store: name its directory or bucket with --store, \(ServerSetting.store.environmentName) or store: in the configuration file"
       )
     }
     self.store = store
+    storeCache = try values.path(.storeCache)
+    storeCacheBytesMax = try values.integer(.storeCacheBytes)
     stateDirectory = try values.path(.stateDirectory)
     listen = try values.address(.listen)
     http = try values.address(.http)
@@ -222,6 +228,7 @@ public struct ServerConfiguration: Sendable {
     if trust != nil && allowUnsigned {
       throw ConfigurationError("--trust and --allow-unsigned contradict each other: expected one of them, found both")
     }
+    _ = try bucketStore()
     if listen == nil && unix == nil && http == nil {
       throw ConfigurationError(
         "nowhere to listen: expected --listen HOST:PORT, --http HOST:PORT or --unix PATH, found none")

@@ -57,7 +57,8 @@ public struct ServerSetting: Sendable {
 extension ServerSetting {
   /// Every setting of the server, in the order in which `--print-config` shows them.
   public static let all: [ServerSetting] = [
-    store, stateDirectory, listen, http, unix, unixMode, plaintext, admin, adminTLS, tlsCertificate, tlsKey,
+    store, storeCache, storeCacheBytes, stateDirectory, listen, http, unix, unixMode, plaintext, admin, adminTLS,
+    tlsCertificate, tlsKey,
     tlsClientCA,
     tlsClientCRL, apiKeys, reload, trust, allowUnsigned, threads,
     logLevel, logFormat, grace, stopLimit, rescan, readiness, requiredModels, keep, planRows, relaxed, precision,
@@ -77,7 +78,14 @@ extension ServerSetting {
 
   // MARK: listening and trust
 
-  static let store = ServerSetting("store", .path, flag: "store", "Directory of models: STORE/MODEL/VERSION.ntb")
+  static let store = ServerSetting(
+    "store", .path, flag: "store", "Directory of models, STORE/MODEL/VERSION.ntb, or a bucket: s3://BUCKET/PREFIX")
+  static let storeCache = ServerSetting(
+    "store_cache", .path, flag: "store-cache",
+    "Directory for copies of a bucket's bundles; without one, store-cache below state_directory")
+  static let storeCacheBytes = ServerSetting(
+    "store_cache_bytes_max", .integer(1 << 20...(1 << 50)), default: "\(Limits.storeCacheBytesMaxDefault)",
+    "Bytes of a bucket's bundles that the cache keeps")
   static let stateDirectory = ServerSetting(
     "state_directory", .path, flag: "state-directory",
     "Directory for what the server must remember across restarts; without one it forgets")

@@ -9,14 +9,16 @@ internal import NeedletailSystem
 /// made, before anything that takes long.
 public struct PublishTarget {
   public let model: ModelID
-  /// Directory of the store; nil: the bundle is not published.
+  /// The store as it was named; nil: the bundle is not published.
   public let store: String?
+  private let place: (any PublishStore)?
   /// Empty: the bundle stays unsigned.
   public let keys: [SigningKey]
   /// Version that was asked for; nil: the next free one.
   private let asked: ModelVersion?
 
   /// - Parameters:
+  ///   - store: a directory, or `s3://BUCKET/PREFIX`.
   ///   - key: a key file; nil leaves bundles unsigned.
   ///   - version: nil: the next free one of the store, or 1 without a store.
   /// - Throws: `TrainingError` of kind `output` for a key that cannot be read, a store that cannot be written, or a
@@ -33,12 +35,9 @@ public struct PublishTarget {
       guard let version = ModelVersion(number) else { throw .output("version: expected a number from 1, found 0") }
       return version
     }
-    guard let store else { return }
-    try OutputPath.checkDirectory("\(store)/\(model)", expected: "\(store): expected a store that can be written")
-    if let asked, FileManager.default.fileExists(atPath: "\(store)/\(model)/\(asked).ntb") {
-      throw .output(
-        "\(store)/\(model)/\(asked).ntb: expected no such version, found one; a published version is never changed")
-    }
+    place = try store.map { (name) throws(TrainingError) in try PublishStores.open(name) }
+    guard let place else { return }
+    try place.check(model, version: asked)
     // A store whose versions cannot be counted is found out here, too.
     _ = try self.version()
   }
@@ -46,9 +45,9 @@ public struct PublishTarget {
   /// Version that a bundle would get now.
   public func version() throws(TrainingError) -> ModelVersion {
     if let asked { return asked }
-    guard let store else { return .first }
+    guard let place else { return .first }
     do throws(BundleError) {
-      return try Publisher.nextVersion(of: model, store: store)
+      return try place.nextVersion(of: model)
     } catch {
       throw TrainingError(error)
     }
@@ -65,17 +64,11 @@ public struct PublishTarget {
   public func publish(
     _ bytes: [UInt8], version: ModelVersion, remake: (ModelVersion) throws(TrainingError) -> [UInt8]
   ) throws(TrainingError) -> (version: ModelVersion, path: String?) {
-    guard let store else { return (version, nil) }
-    do throws(SystemError) {
-      // The first model to be published finds no store yet.
-      try Directory.createAll(store)
-    } catch {
-      throw .output("\(store): expected a store that can be written, found: \(error)")
-    }
+    guard let place else { return (version, nil) }
     var (bytes, version) = (bytes, version)
     while true {
       do throws(BundleError) {
-        return (version, try Publisher.publish(bytes, model: model, version: version, store: store))
+        return (version, try place.publish(bytes, model, version))
       } catch {
         guard error.reason == .exists, asked == nil else { throw TrainingError(error) }
       }
@@ -187,13 +180,21 @@ public enum Publishing {
 extension BundleContents {
   /// - Throws: `TrainingError` of kind `output` for a file that is no bundle.
   static func read(_ path: String) throws(TrainingError) -> (BundleManifest, BundleContents) {
+    try read(path) { () throws(BundleError) in try BundleFile.open(path: path) }
+  }
+
+  /// - Parameters:
+  ///   - place: where the bundle lies, in words for people.
+  ///   - open: reads its bytes.
+  static func read(
+    _ place: String, _ open: () throws(BundleError) -> BundleFile
+  ) throws(TrainingError) -> (BundleManifest, BundleContents) {
     do throws(BundleError) {
       let bundle = try VerifiedBundle(
-        BundleFile.open(path: path), trust: .allowingUnsigned, expecting: nil,
-        nowMilliseconds: ExperimentStore.now)
+        open(), trust: .allowingUnsigned, expecting: nil, nowMilliseconds: ExperimentStore.now)
       return (bundle.manifest, try bundle.decode())
     } catch {
-      throw .output("\(path): \(error.message)")
+      throw .output("\(place): \(error.message)")
     }
   }
 

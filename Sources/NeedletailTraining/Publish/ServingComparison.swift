@@ -1,4 +1,3 @@
-internal import Foundation
 internal import NeedletailBundle
 public import NeedletailCSV
 public import NeedletailCore
@@ -58,9 +57,11 @@ public struct Incumbent {
   /// - Returns: nil where the store holds no version, or the model is retired.
   /// - Throws: `TrainingError` of kind `output` where it cannot be read, or has no figure of that kind.
   public init?(of model: ModelID, store: String, _ condition: PublishCondition) throws(TrainingError) {
-    guard let version = try Self.version(of: model, store: store) else { return nil }
-    let path = "\(store)/\(model)/\(version).ntb"
-    definition = try BundleContents.read(path).1.definition
+    let store = try PublishStores.open(store)
+    guard let version = try Self.version(of: model, in: store) else { return nil }
+    let path = store.place(of: model, version)
+    let contents = try BundleContents.read(path) { () throws(BundleError) in try store.bundle(model, version) }.1
+    definition = contents.definition
     do throws(PlanError) { compiled = try CompiledModel(definition) } catch { throw TrainingError(error) }
     guard BundleEvaluation.isJudged(compiled) else {
       throw .output("\(path): expected a model that answers with one number or a class, found several numbers")
@@ -75,23 +76,29 @@ public struct Incumbent {
     self.condition = condition
   }
 
-  private static func version(of model: ModelID, store: String) throws(TrainingError) -> ModelVersion? {
-    let path = "\(store)/\(model)/rollout.yaml"
-    if FileManager.default.fileExists(atPath: path) {
-      do {
-        let root = try YAMLNode.parse(String(contentsOfFile: path, encoding: .utf8), file: "rollout.yaml")
-        if let preferred = try ServingOrders(root).preferred { return preferred.first }
-      } catch {
-        throw .output("\(path): expected the orders for the model, found: \(error)")
-      }
-    }
+  private static func version(of model: ModelID, in store: any PublishStore) throws(TrainingError) -> ModelVersion? {
     let next: ModelVersion
     do throws(BundleError) {
-      next = try Publisher.nextVersion(of: model, store: store)
+      if let text = try store.rollout(of: model), let preferred = try preferred(by: text, of: model, in: store) {
+        return preferred.first
+      }
+      next = try store.nextVersion(of: model)
     } catch {
       throw TrainingError(error)
     }
     return ModelVersion(next.number - 1)
+  }
+
+  /// Versions in the order in which a rollout file prefers them; nil: the latest.
+  private static func preferred(
+    by text: String, of model: ModelID, in store: any PublishStore
+  ) throws(BundleError) -> [ModelVersion]? {
+    do throws(YAMLError) {
+      return try ServingOrders(YAMLNode.parse(text, file: "rollout.yaml")).preferred
+    } catch {
+      throw BundleError(
+        .malformed, "\(store.name)/\(model)/rollout.yaml: expected the orders for the model, found: \(error)")
+    }
   }
 
   /// Checks that it can answer rows of such a table.
