@@ -32,6 +32,7 @@ let package = Package(
     .executable(name: "needletail-trainer", targets: ["needletail-trainer"]),
     .executable(name: "needletail", targets: ["needletail"]),
     .library(name: "NeedletailClient", targets: ["NeedletailClient"]),
+    .library(name: "NeedletailEmbedded", type: .static, targets: ["NeedletailEmbedded"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
@@ -71,6 +72,9 @@ let package = Package(
     // Hashes and signatures, by the OpenSSL of the system.
     .target(name: "NeedletailCrypto", dependencies: ["COpenSSL"], swiftSettings: swiftSettings),
 
+    // Products of large fp32 matrices by the OpenBLAS of the system, which starts threads where it is loaded.
+    .target(name: "NeedletailBLAS", dependencies: ["COpenBLAS"], swiftSettings: swiftSettings),
+
     // Text to values that know their line.
     .target(
       name: "NeedletailCSV", dependencies: ["CNeedletailCSV", "CZlib", "CZstd", "NeedletailCore"],
@@ -89,8 +93,7 @@ let package = Package(
     .target(
       name: "NeedletailEngine",
       dependencies: [
-        "CNeedletailKernels", "CNeedletailProto", "COpenBLAS", "NeedletailCore", "NeedletailSystem",
-        "NeedletailProtobuf",
+        "CNeedletailKernels", "CNeedletailProto", "NeedletailCore", "NeedletailSystem", "NeedletailProtobuf",
       ],
       swiftSettings: dataPlaneSettings),
 
@@ -128,6 +131,15 @@ let package = Package(
         .product(name: "NIOCore", package: "swift-nio"),
       ],
       swiftSettings: swiftSettings),
+
+    // One bundle inside of another program, behind the C interface of libneedletail.h; deploy/library links it.
+    .target(name: "CNeedletailEmbedded", cSettings: cSettings),
+    .target(
+      name: "NeedletailEmbedded",
+      dependencies: [
+        "CNeedletailEmbedded", "NeedletailCore", "NeedletailSystem", "NeedletailEngine", "NeedletailBundle",
+      ],
+      swiftSettings: dataPlaneSettings),
 
     // Who may ask for what, and how much of it.
     .target(
@@ -170,9 +182,10 @@ let package = Package(
     .target(
       name: "NeedletailServer",
       dependencies: [
-        "CNeedletailAllocations", "NeedletailCore", "NeedletailSystem", "NeedletailMetrics", "NeedletailProtobuf",
-        "NeedletailWire", "NeedletailBundle", "NeedletailEngine", "NeedletailModels", "NeedletailSecurity",
-        "NeedletailObjectStore", "NeedletailServing", "NeedletailSockets", "NeedletailTLS", "NeedletailYAML",
+        "CNeedletailAllocations", "NeedletailCore", "NeedletailSystem", "NeedletailMetrics", "NeedletailBLAS",
+        "NeedletailProtobuf", "NeedletailWire", "NeedletailBundle", "NeedletailEngine", "NeedletailModels",
+        "NeedletailSecurity", "NeedletailObjectStore", "NeedletailServing", "NeedletailSockets", "NeedletailTLS",
+        "NeedletailYAML",
         .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOPosix", package: "swift-nio"),
         .product(name: "NIOHTTP1", package: "swift-nio"),
@@ -210,7 +223,8 @@ let package = Package(
       name: "NeedletailTraining",
       dependencies: [
         "CNeedletailTraining", "COpenBLAS", "CSQLite", "NeedletailCore", "NeedletailSystem", "NeedletailCrypto",
-        "NeedletailBundle", "NeedletailEngine", "NeedletailCSV", "NeedletailObjectStore", "NeedletailYAML",
+        "NeedletailBLAS", "NeedletailBundle", "NeedletailEngine", "NeedletailCSV", "NeedletailObjectStore",
+        "NeedletailYAML",
         .product(name: "Yams", package: "Yams"),
       ],
       resources: [.embedInCode("Report/report.css")],
@@ -251,14 +265,16 @@ let testedModules: [(name: String, extra: [Target.Dependency])] = [
   ("NeedletailSystem", ["CNeedletailSystem"]),
   ("NeedletailMetrics", []),
   ("NeedletailCrypto", []),
+  ("NeedletailBLAS", []),
   ("NeedletailCSV", []),
   ("NeedletailYAML", []),
   ("NeedletailProtobuf", []),
   ("NeedletailWire", ["CNeedletailProto", "NeedletailProtobuf", .product(name: "NIOCore", package: "swift-nio")]),
   ("NeedletailBundle", ["CNeedletailProto", "NeedletailProtobuf", "NeedletailEngine"]),
   ("NeedletailObjectStore", ["NeedletailBundle"]),
+  ("NeedletailEmbedded", ["CNeedletailEmbedded", "NeedletailBundle", "NeedletailEngine"]),
   ("NeedletailSecurity", ["NeedletailYAML"]),
-  ("NeedletailEngine", ["CNeedletailKernels", "CNeedletailProto"]),
+  ("NeedletailEngine", ["CNeedletailKernels", "CNeedletailProto", "NeedletailBLAS"]),
   (
     "NeedletailModels",
     [
@@ -347,12 +363,19 @@ if isFuzzing {
   ]
 }
 
-// Runs plans for Tests/peers/run trees, which builds it.
+// Run plans for Tests/peers/run trees and embedded, which build them.
 if Context.environment["NEEDLETAIL_PEERS"] != nil {
-  package.targets.append(
+  package.targets += [
     .executableTarget(
       name: "needletail-tree-timer", dependencies: ["NeedletailBundle", "NeedletailCore", "NeedletailEngine"],
-      path: "Tests/peers/trees/timer", swiftSettings: swiftSettings))
+      path: "Tests/peers/trees/timer", swiftSettings: swiftSettings),
+    .executableTarget(
+      name: "needletail-embedded-timer",
+      dependencies: [
+        "CNeedletailEmbedded", "NeedletailBundle", "NeedletailCore", "NeedletailEmbedded", "NeedletailEngine",
+      ],
+      path: "Tests/peers/embedded/timer", swiftSettings: swiftSettings),
+  ]
 }
 
 // The handbook, built by Tests/handbook/run only. The package then holds nothing else, so that building the

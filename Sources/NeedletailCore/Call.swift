@@ -192,4 +192,12 @@ public struct ServingError: Error, Equatable, Sendable, CustomStringConvertible 
   public static func deadlineExceeded(_ message: String) -> ServingError { .init(.deadlineExceeded, message) }
   public static func unimplemented(_ message: String) -> ServingError { .init(.unimplemented, message) }
   public static func `internal`(_ message: String) -> ServingError { .init(.internal, message) }
+
+  /// Error for an output that a model does not have.
+  /// - Parameter names: the outputs that it has.
+  public static func unknownOutput(_ name: String, among names: [String]) -> ServingError {
+    .notFound(
+      "outputs: expected one of \(names.map(\.quotedForMessage).joined(separator: ", ")), found "
+        + name.quotedForMessage + Suggestion.clause(for: name, among: names))
+  }
 }

@@ -28,6 +28,15 @@ public struct Lineage: Equatable, Sendable {
     self.rows = rows
     self.quantisation = quantisation
   }
+
+  /// What is known, by the names under which descriptions of models list it.
+  public var facts: [String: String] {
+    let facts = [
+      "trainer_version": trainerVersion, "data_sha256": dataSHA256, "configuration": configuration,
+      "seed": String(seed), "family": family, "rows": String(rows), "quantisation": quantisation, "parent": parent,
+    ]
+    return facts.filter { !$0.value.isEmpty }
+  }
 }
 
 /// How inputs and answers were distributed when the model was trained.

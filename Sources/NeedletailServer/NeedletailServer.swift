@@ -1,6 +1,7 @@
 public import Logging
 internal import NIOCore
 internal import NIOPosix
+internal import NeedletailBLAS
 internal import NeedletailBundle
 internal import NeedletailCore
 internal import NeedletailEngine
@@ -239,7 +240,7 @@ public final class NeedletailServer: Sendable {
     settings.state = state
     settings.readiness = configuration.readiness
     settings.planOptions.rowsMax = configuration.planRowsMax
-    settings.planOptions.relaxed = configuration.relaxed
+    settings.planOptions.relaxed = configuration.relaxed ? BLAS.product : nil
     settings.threads = metrics.shards
     settings.precision = configuration.precision
     settings.limits = BundleLimits(

@@ -1,3 +1,4 @@
+internal import NeedletailBLAS
 public import NeedletailBundle
 public import NeedletailCore
 internal import NeedletailEngine

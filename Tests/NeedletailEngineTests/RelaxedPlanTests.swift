@@ -1,3 +1,4 @@
+import NeedletailBLAS
 import NeedletailCore
 import NeedletailTestSupport
 import Testing
@@ -14,7 +15,7 @@ import Testing
   private func relaxed(_ isa: InstructionSet?) throws -> Plan {
     var options = PlanOptions()
     options.isa = isa
-    options.relaxed = true
+    options.relaxed = BLAS.product
     options.rowsMax = 64
     return try Plan(Self.model.graph, options: options)
   }
@@ -57,7 +58,7 @@ import Testing
 
   @Test func smallLayersStayExact() throws {
     var options = PlanOptions()
-    options.relaxed = true
+    options.relaxed = BLAS.product
     let small = ModelFixtures.mlp(widths: [20, 30, 3])
     let plan = try Plan(small.graph, options: options)
     #expect(!plan.mayRound && !plan.hasKernelChoices && plan.precision == "fp32")

@@ -85,7 +85,7 @@ public final class FeatureBinder: Sendable {
   // MARK: - shape of a request
 
   /// The name of the one tensor that holds all features.
-  static let denseName = "features"
+  public static let denseName = "features"
   /// ``denseName`` as a table, for comparison with foreign bytes; read-only, for as long as the process lives.
   nonisolated(unsafe) private static let dense = ByteTable([denseName])
 

@@ -20,13 +20,20 @@ public struct PlanError: Error, Equatable, Sendable, CustomStringConvertible {
   public var description: String { message }
 }
 
+/// C ← A · Bᵀ by a library outside of the engine, all row-major and dense: A is rows × depth, B is columns × depth.
+public typealias RelaxedProduct =
+  @Sendable @convention(c) (
+    _ a: UnsafePointer<Float>?, _ b: UnsafePointer<Float>?, _ c: UnsafeMutablePointer<Float>?,
+    _ rows: Int, _ columns: Int, _ depth: Int
+  ) -> Void
+
 /// How a plan is compiled.
 public struct PlanOptions: Sendable {
   /// Largest extent of one run; scratch grows with it. Rows: 1 … `Limits.batchRowsMaxDefault`.
   public var extentMax = BatchExtent(rows: 256)
-  /// Allows large fp32 layers to be computed with weights rounded to bf16, and by OpenBLAS, where that is faster: a row's
-  /// answer then differs by some 0.2 %, and may depend on how many rows ran with it.
-  public var relaxed: Bool = false
+  /// Allows large fp32 layers to be computed with weights rounded to bf16, and by this product, where that is faster: a
+  /// row's answer then differs by some 0.2 %, and may depend on how many rows ran with it. Nil allows neither.
+  public var relaxed: RelaxedProduct?
   /// The kernels to use; nil takes ``InstructionSet/selected``.
   public var isa: InstructionSet?
   /// Nanoseconds that a part of a layer must take to be worth a thread of the pool; nil: as long as waking a helper took
@@ -135,7 +142,6 @@ public final class Plan: Sendable {
     guard (1...Int(NT_PLAN_ITEMS_MAX)).contains(extent.units) else {
       throw PlanError("units of a plan: expected 1 to \(NT_PLAN_ITEMS_MAX), found \(extent.units)")
     }
-    if options.relaxed { BLAS.useOneThread() }
 
     let storage = PlanStorage()
     var builder = PlanBuilder(graph, options: options, isa: isa, storage: storage)

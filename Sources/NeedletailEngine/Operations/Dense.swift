@@ -206,7 +206,8 @@ extension Dense {
     layer.weights = UnsafeRawPointer(packed)
     (layer.columns, layer.depth) = (UInt32(columns), UInt32(depth))
     layer.activation = activation.kernel
-    let isRelaxed = plan.options.relaxed && bytes >= Self.relaxedBytesMin
+    let relaxed = bytes >= Self.relaxedBytesMin ? plan.options.relaxed : nil
+    let isRelaxed = relaxed != nil
     var (magnitudes, rounded): (Int?, Int?)
     if isRelaxed {
       layer.bf16_weights = UnsafeRawPointer(try Self.packRounded(elements, bias, columns, depth, for: name, in: plan))
@@ -214,11 +215,11 @@ extension Dense {
         rounded = plan.addBuffer(
           bytesPerItem: 2 * nt_bf16_row_elements(depth), per: plan.graph.values[input].type.domain)
       }
-      layer.sgemm = BLAS.multiplyByTransposed
+      layer.sgemm = relaxed
       layer.plain_weights = try plan.storage.copy(elements, for: name)
       if let bias { layer.plain_bias = try plan.storage.copy(bias, for: name) }
     } else {
-      magnitudes = gatherMagnitudes(of: output, in: &plan)  // OpenBLAS would not
+      magnitudes = gatherMagnitudes(of: output, in: &plan)  // a product from outside would not
     }
     layer.gathers_magnitudes = magnitudes != nil
     layer.time = try LayerTiming.float32(layer, plan.options)

@@ -162,19 +162,9 @@ extension ModelDescription {
       inputs: definition.schema.features.map(TensorSpecReport.init), outputs: plan.outputs.map(TensorSpecReport.init),
       labels: definition.labels, digest: live.digest, signer: live.signer,
       createdMilliseconds: live.createdMilliseconds, metrics: live.trainingMetrics,
-      lineage: live.lineage.map(Self.pairs) ?? [:], precision: plan.precision, isa: plan.isa.rawValue,
+      lineage: live.lineage?.facts ?? [:], precision: plan.precision, isa: plan.isa.rawValue,
       residentBytes: UInt64(clamping: live.residentBytes), plan: plan.steps.map(\.description),
       planChoice: live.compiled.choice?.description ?? "", valueRules: definition.schema.rules)
-  }
-
-  private static func pairs(_ lineage: Lineage) -> [String: String] {
-    var pairs = [
-      "trainer_version": lineage.trainerVersion, "data_sha256": lineage.dataSHA256,
-      "configuration": lineage.configuration, "seed": String(lineage.seed), "family": lineage.family,
-      "rows": String(lineage.rows), "quantisation": lineage.quantisation, "parent": lineage.parent,
-    ]
-    pairs = pairs.filter { !$0.value.isEmpty }
-    return pairs
   }
 }
 

@@ -1,3 +1,4 @@
+internal import NeedletailBLAS
 internal import NeedletailCore
 internal import NeedletailEngine
 internal import NeedletailSystem
@@ -53,8 +54,7 @@ public final class TuningRun: @unchecked Sendable {
     let processors = TreeLimits.threads(0)
     threadCount = settings.parallel > 0 ? settings.parallel : processors
     runner = TrialRunner(plan, threads: max(1, processors / threadCount))
-    self.observer = observer
-    self.isInterrupted = isInterrupted
+    (self.observer, self.isInterrupted) = (observer, isInterrupted)
     store = try place.open(settings, worker: Self.workerName(), isInterrupted: isInterrupted)
     try store.open(fingerprint: plan.fingerprint, place: place.description)
     study = Study(

@@ -85,10 +85,7 @@ public final class PredictResponseEncoder: Sendable {
     var selection: UInt64 = 0
     for name in names {
       guard let index = outputs.firstIndex(where: { $0.name.elementsEqual(name) }) else {
-        let text = String(decoding: name, as: UTF8.self)
-        throw .notFound(
-          "outputs: expected one of \(outputs.map(\.text.quotedForMessage).joined(separator: ", ")), found "
-            + text.quotedForMessage + Suggestion.clause(for: text, among: outputs.map(\.text)))
+        throw .unknownOutput(String(decoding: name, as: UTF8.self), among: outputs.map(\.text))
       }
       selection |= 1 << UInt64(index)
     }

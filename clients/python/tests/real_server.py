@@ -34,7 +34,9 @@ class Server:
     def train(self, model: str, configuration: Path) -> Path:
         """Trains a model and puts it into the store; returns the directory of the run."""
         run = self._directory / model
-        _run("needletail-trainer", "train", configuration, "--output", run, "--publish", self._directory / "store")
+        run_program(
+            "needletail-trainer", "train", configuration, "--output", run, "--publish", self._directory / "store"
+        )
         return run
 
     def start(self, address: str) -> str:
@@ -77,6 +79,7 @@ class Server:
             self.process.kill()
 
 
-def _run(program: str, *arguments: object) -> None:
+def run_program(program: str, *arguments: object) -> None:
+    """Runs one of the programs to its end."""
     done = subprocess.run([f"{BINARIES}/{program}", *map(str, arguments)], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -10,6 +10,7 @@
 
 :class:`Client` blocks and is for any number of threads, :class:`AsyncClient` is for asyncio.
 Both know the same calls: ``predict``, ``health``, ``models``, ``describe`` and ``metrics``.
+:func:`load` opens a bundle in this process, without a server.
 """
 
 from ._predict import ExtraColumns
@@ -17,7 +18,9 @@ from ._settings import TLS
 from ._version import __version__
 from .aio import AsyncClient
 from .client import Client
+from .embedded import Model, load
 from .errors import (
+    BundleRefused,
     ConnectionFailed,
     ConnectionLost,
     DeadlineExceeded,
@@ -49,6 +52,7 @@ from .retry import RetryPolicy
 
 __all__ = [
     "AsyncClient",
+    "BundleRefused",
     "Client",
     "ConnectionFailed",
     "ConnectionLost",
@@ -57,6 +61,7 @@ __all__ = [
     "Health",
     "InternalError",
     "InvalidArgument",
+    "Model",
     "ModelDescription",
     "ModelList",
     "ModelStatus",
@@ -78,4 +83,5 @@ __all__ = [
     "Unimplemented",
     "VersionStatus",
     "__version__",
+    "load",
 ]

@@ -101,7 +101,7 @@ class Predict:
                 if not answers or self._version is not None:
                     raise
                 continue
-            return answers[0] if len(answers) == 1 else _joined(answers)
+            return answers[0] if len(answers) == 1 else joined(answers)
         raise Unavailable(f"model {self._model!r}: expected one version to answer, found new ones all the time")
 
     def _ask(
@@ -148,7 +148,7 @@ class Predict:
             fits, schema = yield from self._fits(part, schema, answer)
             if fits:
                 if schema is not None and not part.is_positional and not part.is_fixed:
-                    self._warn(part, schema)
+                    warn_of_extra_columns(self._model, part, schema)
                 return answer
         raise Unavailable(f"model {self._model!r}: expected inputs of one form, found other ones in each version")
 
@@ -191,15 +191,17 @@ class Predict:
             self._model, tensors, version=version, label=label, outputs=self._outputs, routing_key=self._routing_key
         )
 
-    def _warn(self, part: Table, schema: Schema) -> None:
-        extra = part.extra_columns(schema)
-        if extra:
-            names = ", ".join(repr(name) for name in extra)
-            warnings.warn(
-                f"model {self._model!r}: left out columns that it does not know: {names}",
-                ExtraColumns,
-                stacklevel=_depth_of_caller(),
-            )
+
+def warn_of_extra_columns(model: str, part: Table, schema: Schema) -> None:
+    """Warns the caller of this package of columns that the model does not know."""
+    extra = part.extra_columns(schema)
+    if extra:
+        names = ", ".join(repr(name) for name in extra)
+        warnings.warn(
+            f"model {model!r}: left out columns that it does not know: {names}",
+            ExtraColumns,
+            stacklevel=_depth_of_caller(),
+        )
 
 
 def _depth_of_caller() -> int:
@@ -212,7 +214,7 @@ def _depth_of_caller() -> int:
     return depth
 
 
-def _joined(answers: list[Prediction]) -> Prediction:
+def joined(answers: list[Prediction]) -> Prediction:
     """One prediction of those of consecutive rows."""
     return Prediction(
         model=answers[0].model,

@@ -144,6 +144,21 @@ class Unimplemented(NeedletailError):
     code = StatusCode.UNIMPLEMENTED
 
 
+class BundleRefused(NeedletailError):
+    """``needletail.load`` did not open a bundle.
+
+    Attributes:
+        reason: A word for programs: ``"untrusted"``, ``"bad_hash"``, ``"truncated"``, ``"io"`` and so on, the names
+            of libneedletail's codes in lower case.
+    """
+
+    code = StatusCode.INVALID_ARGUMENT
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
 _CLASSES: dict[int, type[NeedletailError]] = {
     StatusCode.INVALID_ARGUMENT: InvalidArgument,
     StatusCode.NOT_FOUND: NotFound,
