@@ -353,6 +353,14 @@ if isFuzzing {
       dependencies: ["FuzzDriver", "NeedletailCore", "NeedletailProtobuf", "NeedletailWire", "CNeedletailProto"],
       path: "Tests/fuzz/request", swiftSettings: swiftSettings),
     .executableTarget(
+      name: "fuzz-http",
+      dependencies: [
+        "FuzzDriver", "NeedletailCore", "NeedletailProtobuf", "NeedletailServer", "NeedletailWire",
+        .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOEmbedded", package: "swift-nio"),
+        .product(name: "NIOHTTP1", package: "swift-nio"),
+      ],
+      path: "Tests/fuzz/http", exclude: ["seeds.py", "tokens.dict"], swiftSettings: swiftSettings),
+    .executableTarget(
       name: "fuzz-bundle",
       dependencies: ["NeedletailBundle", "NeedletailCore", "NeedletailEngine", "NeedletailTestSupport"],
       path: "Tests/fuzz/bundle", swiftSettings: swiftSettings),

@@ -9,8 +9,11 @@ class AnswerStream {
   /// Bytes that were not written yet; 0 at its end.
   var bytesLeft: Int { preconditionFailure("a stream must implement this property") }
 
+  /// Times that a byte of the next piece takes the time of one that is copied.
+  var weight: Int { 1 }
+
   /// Appends the next piece.
-  /// - Parameter bytes: size of the piece; a few more may come.
+  /// - Parameter bytes: size of the piece; a few more may come, or none yet.
   func write(bytes: Int, to output: inout ByteBuffer) {
     preconditionFailure("a stream must implement this method")
   }

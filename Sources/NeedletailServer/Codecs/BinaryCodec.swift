@@ -52,8 +52,8 @@ final class BinaryCodec: ConnectionCodec {
       timing: ResponseTiming(answer.timing), to: &output)
   }
 
-  override func stream(_ answer: PredictAnswer, memory: CallMemory) -> AnswerStream? {
-    BinaryAnswerStream(answer, memory: memory)
+  override func stream(_ answer: PredictAnswer, memory: CallMemory?) -> AnswerStream? {
+    memory.flatMap { BinaryAnswerStream(answer, memory: $0) }
   }
 
   override class func encode(_ answer: ControlAnswer, id: UInt64) -> ByteBuffer? {

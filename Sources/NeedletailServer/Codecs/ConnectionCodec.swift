@@ -25,8 +25,17 @@ internal import NeedletailWire
 class ConnectionCodec {
   /// Most bytes of one call. It rises when a peer has authenticated.
   final var callBytesMax: Int
+  /// Most bytes of an answer that is written at once, whatever ``stream(_:memory:)`` could do. A protocol that formats
+  /// numbers has less time than bytes.
+  final let wholeAnswerBytesMax: UInt32
 
-  required init(callBytesMax: Int) { self.callBytesMax = callBytesMax }
+  required init(callBytesMax: Int) {
+    self.callBytesMax = callBytesMax
+    wholeAnswerBytesMax = Self.wholeAnswerBytesMax
+  }
+
+  /// Value of the instance's property.
+  class var wholeAnswerBytesMax: UInt32 { .max }
 
   // MARK: from bytes to calls
 
@@ -61,15 +70,18 @@ class ConnectionCodec {
 
   // MARK: from answers to bytes
 
+  /// Whether answers must leave in the order in which they are written, large ones too.
+  class var isOrdered: Bool { false }
+
   /// Writes the answer to a predict call.
   func write(_ answer: PredictAnswer, to output: inout ByteBuffer) {
     preconditionFailure("a codec must implement this method")
   }
 
   /// A large answer to a predict call, to be written piece by piece; nothing else is written before its end.
-  /// - Parameter memory: memory of the answer's values, which may be kept.
+  /// - Parameter memory: memory of the answer's values, which may be kept; nil: they must be copied.
   /// - Returns: nil if this protocol writes it as a whole.
-  func stream(_ answer: PredictAnswer, memory: CallMemory) -> AnswerStream? { nil }
+  func stream(_ answer: PredictAnswer, memory: CallMemory?) -> AnswerStream? { nil }
 
   /// Encodes the answer to a call that is no prediction, on any thread.
   /// - Returns: nil if this protocol writes it on the loop, by `write`.

@@ -28,7 +28,7 @@ final class Connection {
   var encryption: EncryptedSession?
   let isEncrypted: Bool
   private var input = ReceiveBuffer()
-  var queue = SendQueue()
+  var queue: SendQueue
   /// Encrypted bytes that were not sent; unused without TLS.
   var sealed = ByteBuffer()
   /// Bytes that the connection counts for in the budget of all connections: its waiting answers.
@@ -53,6 +53,7 @@ final class Connection {
     encryption = try tls.map { try EncryptedSession($0, now: now) }
     access = ConnectionAccess(isRequired: isKeyRequired)
     state = ConnectionStateMachine(bounds: context.bounds, isAuthenticated: !isKeyRequired, now: now)
+    queue = SendQueue(isOrdered: codec.isOrdered)
     self.codec = codec.init(callBytesMax: state.callBytesMax)
   }
 
@@ -208,7 +209,7 @@ final class Connection {
   /// - Parameter memory: memory of a large answer's values; nil: it is written now.
   @inline(__always)
   func answer(_ answer: PredictAnswer, _ address: ReplyAddress, memory: CallMemory?, now: Instant) {
-    if let memory {
+    if memory != nil || address.answerBytes > codec.wholeAnswerBytesMax {
       queueLarge(answer, memory)
     } else {
       codec.write(answer, to: &queue.frames)
@@ -217,7 +218,7 @@ final class Connection {
   }
 
   @inline(never)
-  private func queueLarge(_ answer: PredictAnswer, _ memory: CallMemory) {
+  private func queueLarge(_ answer: PredictAnswer, _ memory: CallMemory?) {
     if let stream = codec.stream(answer, memory: memory) {
       queue.append(stream)
     } else {
@@ -352,7 +353,7 @@ final class Connection {
     context.outputBudget.move(by: -bytesCharged)
     bytesCharged = 0
     // Memory of large answers must not wait for the loop to let go of the connection.
-    queue = SendQueue()
+    queue = SendQueue(isOrdered: false)
     socket.close()
   }
 }

@@ -14,8 +14,13 @@ struct SendQueue: ~Copyable {
   /// Large answers in their order. The first one may have begun.
   private var large: [AnswerStream] = []
   private var hasBegun = false
+  /// Whether answers must leave in the order in which they were written.
+  private let isOrdered: Bool
   /// Bytes of large answers that are not encoded.
   private(set) var largeBytes = 0
+
+  /// - Parameter isOrdered: false where small answers may overtake large ones.
+  init(isOrdered: Bool) { self.isOrdered = isOrdered }
 
   /// Bytes that are encoded and were not sent.
   var encodedBytes: Int { frames.readableBytes + piece.readableBytes }
@@ -25,6 +30,17 @@ struct SendQueue: ~Copyable {
   var capacity: Int { frames.capacity + piece.capacity }
 
   mutating func append(_ stream: AnswerStream) {
+    guard isOrdered else { return add(stream) }
+    // What was written before goes first, and what will be written waits for the stream's end.
+    if frames.readableBytes > 0 {
+      add(EncodedAnswerStream(frames))
+      frames = ByteBuffer()
+    }
+    add(stream)
+    hasBegun = true
+  }
+
+  private mutating func add(_ stream: AnswerStream) {
     large.append(stream)
     largeBytes += stream.bytesLeft
   }
@@ -35,13 +51,15 @@ struct SendQueue: ~Copyable {
     guard !large.isEmpty, allowance > 0, piece.readableBytes == 0, hasBegun || frames.readableBytes == 0 else { return }
     piece.clear()
     let stream = large[0]
-    let before = stream.bytesLeft
-    stream.write(bytes: min(allowance, Limits.largeAnswerPieceBytes), to: &piece)
+    let (before, weight) = (stream.bytesLeft, stream.weight)
+    stream.write(bytes: max(1, min(allowance, Limits.largeAnswerPieceBytes) / weight), to: &piece)
     let written = before - stream.bytesLeft
-    allowance -= written
+    allowance -= written * weight
     largeBytes -= written
     hasBegun = stream.bytesLeft > 0
-    if !hasBegun { large.removeFirst() }
+    guard !hasBegun else { return }
+    large.removeFirst()
+    hasBegun = isOrdered && !large.isEmpty
   }
 
   /// Sends, or encrypts, bytes of the buffer whose turn it is.

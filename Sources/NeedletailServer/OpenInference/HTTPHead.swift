@@ -321,50 +321,20 @@ struct ChunkedBody {
 }
 
 enum Hexadecimal {
+  /// Eight digits.
+  static func digits(_ value: UInt32) -> [UInt8] {
+    (0..<8).map { place in
+      let digit = UInt8(value >> UInt32(28 - 4 * place) & 15)
+      return digit < 10 ? UInt8(ascii: "0") + digit : UInt8(ascii: "a") - 10 + digit
+    }
+  }
+
   static func digit(_ byte: UInt8) -> Int? {
     switch byte {
     case UInt8(ascii: "0")...UInt8(ascii: "9"): Int(byte - UInt8(ascii: "0"))
     case UInt8(ascii: "a")...UInt8(ascii: "f"): Int(byte - UInt8(ascii: "a")) + 10
     case UInt8(ascii: "A")...UInt8(ascii: "F"): Int(byte - UInt8(ascii: "A")) + 10
     default: nil
-    }
-  }
-}
-
-enum HTTPStatus {
-  /// The status of an error.
-  static func of(_ code: StatusCode) -> Int {
-    switch code {
-    case .ok: 200
-    case .invalidArgument: 400
-    case .unauthenticated: 401
-    case .permissionDenied: 403
-    case .notFound: 404
-    case .unimplemented: 501
-    case .overloaded, .unavailable: 503
-    case .deadlineExceeded: 504
-    case .internal: 500
-    }
-  }
-
-  /// Code and reason of a status line.
-  static func line(_ status: Int) -> StaticString {
-    switch status {
-    case 200: "200 OK"
-    case 400: "400 Bad Request"
-    case 401: "401 Unauthorized"
-    case 403: "403 Forbidden"
-    case 404: "404 Not Found"
-    case 405: "405 Method Not Allowed"
-    case 413: "413 Content Too Large"
-    case 415: "415 Unsupported Media Type"
-    case 417: "417 Expectation Failed"
-    case 431: "431 Request Header Fields Too Large"
-    case 501: "501 Not Implemented"
-    case 503: "503 Service Unavailable"
-    case 504: "504 Gateway Timeout"
-    case 505: "505 HTTP Version Not Supported"
-    default: "500 Internal Server Error"
     }
   }
 }

@@ -24,10 +24,13 @@ final class InferAnswerEncoder {
   private struct Texts {
     var bytes: [UInt8] = []
     var offsets = [0]
+    /// Bytes of the longest one.
+    var longest = 0
 
     mutating func append(_ text: [UInt8]) {
       bytes += text
       offsets.append(bytes.count)
+      longest = max(longest, text.count)
     }
 
     /// Place of the label of a class index. The engine returns no index beyond the labels; the last one would stand in.
@@ -65,52 +68,90 @@ final class InferAnswerEncoder {
   /// - Returns: bytes of the JSON; nil where nothing stands behind it.
   func append(_ answer: PredictAnswer, _ request: InferRequest, to body: inout ByteBuffer) -> Int? {
     let start = body.writerIndex
+    writeBegin(request, to: &body)
+    var isFirst = true
+    var hasBinary = false
+    for index in outputs.indices where answer.selection & (1 << UInt64(index)) != 0 {
+      let values = answer.values[index]
+      if writeBegin(of: index, isFirst: isFirst, rows: answer.rows, values: values, request, to: &body) {
+        writeElements(of: index, 0..<elements(of: index, rows: answer.rows), values: values, to: &body)
+        writeEnd(of: index, to: &body)
+      } else {
+        hasBinary = hasBinary || request.isBinary(outputs[index].name)
+      }
+      isFirst = false
+    }
+    writeEnd(to: &body)
+    guard hasBinary else { return nil }
+    let jsonBytes = body.writerIndex - start
+    for index in outputs.indices where answer.selection & (1 << UInt64(index)) != 0 {
+      guard isBinary(index, request) else { continue }
+      writeBinary(
+        index, 0..<elements(of: index, rows: answer.rows), values: answer.values[index], to: &body)
+    }
+    return jsonBytes
+  }
+
+  // MARK: parts
+
+  /// Whether a request wants an output as bytes.
+  func isBinary(_ index: Int, _ request: InferRequest) -> Bool { request.isBinary(outputs[index].name) }
+
+  /// Elements of an output: a class is one.
+  func elements(of index: Int, rows: Int) -> Int {
+    outputs[index].kind == .number ? rows * outputs[index].columns : rows
+  }
+
+  /// Elements of an answer that are formatted as JSON.
+  func formattedElements(_ answer: PredictAnswer, _ request: InferRequest) -> Int {
+    var count = 0
+    for index in outputs.indices where answer.selection & (1 << UInt64(index)) != 0 && !isBinary(index, request) {
+      count += elements(of: index, rows: answer.rows)
+    }
+    return count
+  }
+
+  /// Writes everything before the first output.
+  func writeBegin(_ request: InferRequest, to body: inout ByteBuffer) {
     body.writeBytes(prefix)
     if !request.idText.isEmpty {
       body.writeStaticString(",\"id\":")
       body.writeBytes(request.idText)
     }
     body.writeStaticString(",\"outputs\":[")
-    var isFirst = true
-    var hasBinary = false
-    for index in outputs.indices where answer.selection & (1 << UInt64(index)) != 0 {
-      if !isFirst { body.writeInteger(UInt8(ascii: ",")) }
-      isFirst = false
-      let output = outputs[index]
-      body.writeBytes(output.prefix)
-      Self.write(answer.rows, to: &body)
-      if output.kind == .number, output.columns != 1 {
-        body.writeInteger(UInt8(ascii: ","))
-        Self.write(output.columns, to: &body)
-      }
-      if request.isBinary(output.name) {
-        hasBinary = true
-        body.writeStaticString("],\"parameters\":{\"binary_data_size\":")
-        Self.write(binaryBytes(of: output, rows: answer.rows, values: answer.values[index]), to: &body)
-        body.writeStaticString("}}")
-      } else {
-        body.writeStaticString("],\"data\":[")
-        writeElements(of: output, rows: answer.rows, values: answer.values[index], to: &body)
-        body.writeStaticString("]}")
-      }
-    }
-    body.writeStaticString("]}")
-    guard hasBinary else { return nil }
-    let jsonBytes = body.writerIndex - start
-    for index in outputs.indices where answer.selection & (1 << UInt64(index)) != 0 {
-      guard request.isBinary(outputs[index].name) else { continue }
-      writeBinary(outputs[index], rows: answer.rows, values: answer.values[index], to: &body)
-    }
-    return jsonBytes
   }
 
-  private func writeElements(
-    of output: Output, rows: Int, values: UnsafePointer<Float>, to body: inout ByteBuffer
+  /// Writes an output up to its elements.
+  /// - Returns: whether elements in JSON follow, and behind them ``writeEnd(of:to:)``.
+  func writeBegin(
+    of index: Int, isFirst: Bool, rows: Int, values: UnsafePointer<Float>, _ request: InferRequest,
+    to body: inout ByteBuffer
+  ) -> Bool {
+    let output = outputs[index]
+    if !isFirst { body.writeInteger(UInt8(ascii: ",")) }
+    body.writeBytes(output.prefix)
+    Self.write(rows, to: &body)
+    if output.kind == .number, output.columns != 1 {
+      body.writeInteger(UInt8(ascii: ","))
+      Self.write(output.columns, to: &body)
+    }
+    guard request.isBinary(output.name) else {
+      body.writeStaticString("],\"data\":[")
+      return true
+    }
+    body.writeStaticString("],\"parameters\":{\"binary_data_size\":")
+    Self.write(binaryBytes(of: index, rows: rows, values: values), to: &body)
+    body.writeStaticString("}}")
+    return false
+  }
+
+  func writeElements(
+    of index: Int, _ elements: Range<Int>, values: UnsafePointer<Float>, to body: inout ByteBuffer
   ) {
-    let count = output.kind == .number ? rows * output.columns : rows
-    for element in 0..<count {
+    let kind = outputs[index].kind
+    for element in elements {
       if element > 0 { body.writeInteger(UInt8(ascii: ",")) }
-      switch output.kind {
+      switch kind {
       case .number: Self.write(values[element], to: &body)
       case .classIndex: Self.write(Int(exactly: values[element]) ?? -1, to: &body)
       case .classLabel:
@@ -120,9 +161,34 @@ final class InferAnswerEncoder {
     }
   }
 
-  private func binaryBytes(of output: Output, rows: Int, values: UnsafePointer<Float>) -> Int {
-    switch output.kind {
-    case .number: return 4 * rows * output.columns
+  func writeEnd(of index: Int, to body: inout ByteBuffer) { body.writeStaticString("]}") }
+
+  /// Writes everything behind the last output.
+  func writeEnd(to body: inout ByteBuffer) { body.writeStaticString("]}") }
+
+  func writeBinary(
+    _ index: Int, _ elements: Range<Int>, values: UnsafePointer<Float>, to body: inout ByteBuffer
+  ) {
+    switch outputs[index].kind {
+    case .number:
+      body.writeBytes(UnsafeRawBufferPointer(start: values + elements.lowerBound, count: 4 * elements.count))
+    case .classIndex:
+      for row in elements { body.writeInteger(Int64(exactly: values[row]) ?? -1, endianness: .little) }
+    case .classLabel:
+      for row in elements {
+        let range = plainLabels.range(values[row])
+        body.writeInteger(UInt32(range.count), endianness: .little)
+        _ = plainLabels.bytes.withUnsafeBytes { body.writeBytes(UnsafeRawBufferPointer(rebasing: $0[range])) }
+      }
+    }
+  }
+
+  // MARK: sizes
+
+  /// Bytes of an output's elements as bytes.
+  func binaryBytes(of index: Int, rows: Int, values: UnsafePointer<Float>) -> Int {
+    switch outputs[index].kind {
+    case .number: return 4 * rows * outputs[index].columns
     case .classIndex: return 8 * rows
     case .classLabel:
       var bytes = 0
@@ -131,18 +197,27 @@ final class InferAnswerEncoder {
     }
   }
 
-  private func writeBinary(_ output: Output, rows: Int, values: UnsafePointer<Float>, to body: inout ByteBuffer) {
-    switch output.kind {
-    case .number: body.writeBytes(UnsafeRawBufferPointer(start: values, count: 4 * rows * output.columns))
-    case .classIndex:
-      for row in 0..<rows { body.writeInteger(Int64(exactly: values[row]) ?? -1, endianness: .little) }
-    case .classLabel:
-      for row in 0..<rows {
-        let range = plainLabels.range(values[row])
-        body.writeInteger(UInt32(range.count), endianness: .little)
-        _ = plainLabels.bytes.withUnsafeBytes { body.writeBytes(UnsafeRawBufferPointer(rebasing: $0[range])) }
-      }
+  /// Most bytes of one element as bytes.
+  func bytesPerElement(of index: Int) -> Int {
+    switch outputs[index].kind {
+    case .number: 4
+    case .classIndex: 8
+    case .classLabel: 4 + plainLabels.longest
     }
+  }
+
+  /// Most bytes of an output's elements in JSON, each with a comma: the longest fp32 is `-1.1754944e-38`.
+  func jsonBytesMax(of index: Int, rows: Int) -> Int {
+    switch outputs[index].kind {
+    case .number: 16 * rows * outputs[index].columns
+    case .classIndex: 12 * rows
+    case .classLabel: (quotedLabels.longest + 1) * rows
+    }
+  }
+
+  /// Most bytes of what stands before and around the outputs.
+  func bytesMax(_ request: InferRequest) -> Int {
+    outputs.reduce(prefix.count + request.idText.count) { $0 + $1.prefix.count }
   }
 
   /// The shortest decimal that reads as the same fp32 (at most 15 characters, which a string holds without memory of

@@ -27,6 +27,7 @@ final class OpenInferenceCodec: ConnectionCodec {
   // The call in flight.
   private var route = OpenInferenceRoute.server
   private var isHead = false
+  private var isHTTP10 = false
   private var requestBytes = 0
   private var request = InferRequest()
   /// Status of the next error in place of the one that belongs to its code.
@@ -103,6 +104,7 @@ final class OpenInferenceCodec: ConnectionCodec {
     hasContinued = false
     closes = head.closes
     isHead = head.method == .head
+    isHTTP10 = head.isHTTP10
     requestBytes = head.bytes + bodyOnWire
     defer { chunks.removeAll() }
     // The bytes stay where they are until more arrive, or the call is put back.
@@ -298,6 +300,21 @@ final class OpenInferenceCodec: ConnectionCodec {
 
   // MARK: from answers to bytes
 
+  override class var isOrdered: Bool { true }
+
+  /// As many bytes as there are in the elements that one piece may format.
+  override class var wholeAnswerBytesMax: UInt32 { UInt32(4 * InferAnswerStream.elementsMax) }
+
+  override func stream(_ answer: PredictAnswer, memory: CallMemory?) -> AnswerStream? {
+    guard
+      memory != nil || answer.schema.openInference.formattedElements(answer, request) > InferAnswerStream.elementsMax
+    else { return nil }
+    if isLeaving { closes = true }
+    let stream = InferAnswerStream(answer, request, isHTTP10: isHTTP10, closes: closes, memory: memory)
+    finish()
+    return stream
+  }
+
   override func write(_ answer: PredictAnswer, to output: inout ByteBuffer) {
     body.clear()
     let jsonBytes = answer.schema.openInference.append(answer, request, to: &body)
@@ -370,22 +387,8 @@ final class OpenInferenceCodec: ConnectionCodec {
     allow: HTTPHead.Method? = nil, to output: inout ByteBuffer
   ) {
     if isLeaving { closes = true }
-    output.writeStaticString("HTTP/1.1 ")
-    output.writeStaticString(HTTPStatus.line(status))
-    output.writeStaticString(
-      jsonBytes == nil ? "\r\nContent-Type: application/json" : "\r\nContent-Type: application/octet-stream")
-    if let jsonBytes {
-      output.writeStaticString("\r\nInference-Header-Content-Length: ")
-      output.writeString(String(jsonBytes))
-    }
-    if status == 401 { output.writeStaticString("\r\nWWW-Authenticate: Bearer") }
-    if let allow { output.writeStaticString(allow == .get ? "\r\nAllow: GET, HEAD" : "\r\nAllow: POST") }
-    if retryAfterMicroseconds > 0 {
-      output.writeStaticString("\r\nRetry-After: ")
-      output.writeString(String((retryAfterMicroseconds + 999_999) / 1_000_000))
-    }
-    output.writeStaticString("\r\nContent-Length: ")
-    output.writeString(String(bodyBytes))
-    output.writeStaticString(closes ? "\r\nConnection: close\r\n\r\n" : "\r\n\r\n")
+    HTTPAnswer.writeHead(
+      status, .length(bodyBytes, json: jsonBytes), closes: closes, retryAfterMicroseconds: retryAfterMicroseconds,
+      allow: allow, to: &output)
   }
 }
