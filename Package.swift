@@ -51,7 +51,8 @@ let package = Package(
     .target(name: "CNeedletailSockets", cSettings: cSettings),
     .target(name: "CNeedletailSystem"),
     .target(name: "CNeedletailText", dependencies: ["CNeedletailKernels"], cSettings: cSettings),
-    .target(name: "CNeedletailTraining", dependencies: ["CNeedletailKernels"], cSettings: cSettings),
+    .target(
+      name: "CNeedletailTraining", dependencies: ["CNeedletailKernels", "CNeedletailText"], cSettings: cSettings),
     .target(name: "CNeedletailProto", linkerSettings: [.linkedLibrary("protobuf-c")]),
     .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
     .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
@@ -93,7 +94,8 @@ let package = Package(
     .target(
       name: "NeedletailEngine",
       dependencies: [
-        "CNeedletailKernels", "CNeedletailProto", "NeedletailCore", "NeedletailSystem", "NeedletailProtobuf",
+        "CNeedletailKernels", "CNeedletailProto", "CNeedletailText", "NeedletailCore", "NeedletailSystem",
+        "NeedletailProtobuf",
       ],
       swiftSettings: dataPlaneSettings),
 

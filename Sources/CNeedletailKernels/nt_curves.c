@@ -5,8 +5,8 @@
 
 static const double ln2_high = 6.93147180369123816490e-01, ln2_low = 1.90821492927058770002e-10;
 
-/// Natural logarithm of a positive normal number, by the polynomial of fdlibm.
-static double nt_log(double x) {
+/// By the polynomial of fdlibm.
+double nt_natural_log(double x) {
   uint64_t bits;
   memcpy(&bits, &x, sizeof bits);
   // Exponent of the number brought into √½ … √2.
@@ -25,7 +25,7 @@ static double nt_log(double x) {
 /// log(1 + x) for x ≥ 0. What rounding 1 + x took away is put back (Kahan).
 static double nt_log1p(double x) {
   double sum = 1 + x;
-  return sum == 1 ? x : nt_log(sum) + (x - (sum - 1)) / sum;
+  return sum == 1 ? x : nt_natural_log(sum) + (x - (sum - 1)) / sum;
 }
 
 /// exp(x) − 1 for |x| ≤ 700.
@@ -102,7 +102,7 @@ double nt_normal_quantile(double p) {
                               2.04426310338993978564e-15};
   double q = p - 0.5;
   if (q >= -0.425 && q <= 0.425) return q * nt_ratio(a, b, 0.180625 - q * q);
-  double r = __builtin_sqrt(-nt_log(q < 0 ? p : 1 - p));
+  double r = __builtin_sqrt(-nt_natural_log(q < 0 ? p : 1 - p));
   double size = r <= 5 ? nt_ratio(c, d, r - 1.6) : nt_ratio(e, f, r - 5);
   return q < 0 ? -size : size;
 }

@@ -121,9 +121,5 @@ static inline uint32_t nt_text_put(uint8_t *bytes, uint32_t code) {
   return 4;
 }
 
-/// The offset of the first byte that is not UTF-8: no surrogates, nothing above U+10FFFF, no longer form than needed.
-/// `count` where there is none.
-size_t nt_text_invalid(const uint8_t *bytes, size_t count);
-
 /// The end of the extended grapheme cluster of Unicode 17 that begins at `start`.
 size_t nt_text_cluster_end(const uint8_t *bytes, size_t start, size_t end);

@@ -1,6 +1,6 @@
 #include <string.h>
 
-#include "nt_text_unicode.h"
+#include "nt_text.h"
 
 /// Bytes behind `first` in its character, and the range of the next one; 0xFF for a byte that begins none.
 static uint32_t following(uint8_t first, uint8_t *low, uint8_t *high) {

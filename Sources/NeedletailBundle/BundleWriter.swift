@@ -73,6 +73,7 @@ public struct BundleWriter: Sendable {
     let hasColumnSteps = operations.contains {
       $0 is DerivedColumns || $0 is Lookup || $0 is Curves || ($0 as? Affine)?.scaling == .robust
     }
+    if contents.definition.graph.textInput != nil { return 6 }
     if hasColumnSteps || schema.features.contains(where: \.isHashed) { return 5 }
     if schema.rules.map({ !$0.numbers.isPlain }) ?? false || schema.features.contains(where: { $0.kind.isDatetime }) {
       return 4

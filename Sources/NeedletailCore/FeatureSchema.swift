@@ -47,7 +47,7 @@ public enum OutputKind: UInt8, Sendable, CaseIterable {
   case classLabel = 2
 }
 
-/// The columns a tabular model expects, in the order of the bound input row.
+/// The columns that a model expects, in the order of the bound input row.
 public struct FeatureSchema: Equatable, Sendable {
   public var features: [Feature]
   /// The column the model predicts, for people.
@@ -70,6 +70,8 @@ public struct Feature: Equatable, Sendable {
     case categorical(categories: [String], unknown: UnknownPolicy)
     /// A date, a time, or both: seconds since 1970-01-01 00:00 UTC, in a row of f64. Text is read by ``DateText``.
     case datetime(order: DateOrder)
+    /// Free text in UTF-8, which counts as it is. Its column in the bound row is its length in bytes.
+    case text
 
     public var isDatetime: Bool { if case .datetime = self { true } else { false } }
   }
@@ -90,7 +92,7 @@ public struct Feature: Equatable, Sendable {
   public enum MissingPolicy: UInt8, Sendable, CaseIterable {
     /// `INVALID_ARGUMENT`.
     case refuse = 0
-    /// NaN in the bound row; the graph fills it in.
+    /// NaN in the bound row; the graph fills it in. A missing text reads as an empty one.
     case impute = 1
   }
 
@@ -122,6 +124,9 @@ public struct Feature: Equatable, Sendable {
 }
 
 extension FeatureSchema {
+  /// Number of features that are free text.
+  public var textCount: Int { features.count { $0.kind == .text } }
+
   /// The contradiction to the schema's own rules for text: names, categories or missing words that the rules would read
   /// as another text, or as one another.
   ///

@@ -241,6 +241,7 @@ public final class NeedletailServer: Sendable {
     settings.readiness = configuration.readiness
     settings.planOptions.rowsMax = configuration.planRowsMax
     settings.planOptions.relaxed = configuration.relaxed ? BLAS.product : nil
+    settings.planOptions.textBytesMax = configuration.textBytesMax
     settings.threads = metrics.shards
     settings.precision = configuration.precision
     settings.limits = BundleLimits(

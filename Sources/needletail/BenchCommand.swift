@@ -265,6 +265,12 @@ struct BenchInput {
     let rowBytes = max(1, model.inputs.count) * 4
     let calls = min(Self.randomCallsMax, max(1, Self.randomBytesMax / (rowBytes * command.batch)))
     for call in 0..<calls {
+      let first = call * command.batch
+      guard !model.inputs.contains(where: \.isText) else {
+        let columns = model.inputs.map { randomColumn($0, &random) }
+        try append(columns, first..<(first + command.batch), index, &frames)
+        continue
+      }
       // A category is sent as its code, any other feature as a number around 0.
       let values = (0..<command.batch).flatMap { _ in
         model.inputs.map { input -> Float in
@@ -272,10 +278,26 @@ struct BenchInput {
             ? Float(Int(random.unit() * Double(input.categories.count))) : Float(random.unit() * 4 - 2)
         }
       }
-      let first = call * command.batch
       try append(
         [.features(values, columns: model.inputs.count)], first..<(first + command.batch), index, &frames)
     }
+  }
+
+  /// Words of random texts, some sixteen a text.
+  private static let words = [
+    "a", "library", "for", "fast", "small", "server", "of", "games", "and", "the", "network", "tool", "data", "with",
+    "fonts",
+  ]
+
+  private func randomColumn(_ input: TensorSpecReport, _ random: inout SplitMix64) -> InputTensor {
+    func word(of words: [String]) -> String { words[min(Int(random.unit() * Double(words.count)), words.count - 1)] }
+    let rows = 0..<command.batch
+    guard input.type == .string else { return .column(input.name, rows.map { _ in random.unit() * 4 - 2 }) }
+    if input.isText {
+      return .column(input.name, rows.map { _ in (0..<16).map { _ in word(of: Self.words) }.joined(separator: " ") })
+    }
+    // A missing value where no category is known.
+    return .column(input.name, rows.map { _ in input.categories.isEmpty ? "" : word(of: input.categories) })
   }
 
   private func append(

@@ -74,6 +74,7 @@ struct FeatureTable {
   private func tensor(
     of cells: [TextCell], for input: TensorSpecReport, _ rules: ValueRules?, firstRow: Int
   ) throws(Failure) -> InputTensor {
+    if input.isText { return .column(input.name, cells.map(\.text)) }
     if input.type == .string { return .column(input.name, cells.map { $0.category(rules) }) }
     var numbers: [Double] = []
     numbers.reserveCapacity(cells.count)
@@ -109,6 +110,7 @@ extension FeatureTable {
       for (feature, position) in zip(schema.features, positions) {
         let cell = rows[row][position]
         switch feature.kind {
+        case .text: own.append(.text(cell.text))
         case .categorical, .datetime:
           let text = cell.category(schema.rules)
           own.append(text.isEmpty ? .missing : .text(text))

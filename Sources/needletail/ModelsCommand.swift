@@ -213,6 +213,7 @@ struct DescriptionPrinter {
       let shape = spec.shape.map { $0 == 0 ? "rows" : String($0) }.joined(separator: ", ")
       var line = "  " + spec.name + String(repeating: " ", count: width - spec.name.count)
       line += "  \(spec.type?.description ?? "UNKNOWN") [\(shape)]"
+      if spec.isText { line += ", free text" }
       if spec.optional { line += ", may be missing" }
       if !spec.categories.isEmpty { line += ", one of " + Self.list(spec.categories) }
       if !spec.summary.isEmpty { line += "  \(spec.summary)" }

@@ -155,10 +155,10 @@ struct HostileGraph: Sendable, CustomTestStringConvertible {
       $0.graph.values[4].columns = 2
     },
     // Values of other types and shapes.
-    .init("text without a tokenizer", node: "dense1", "no operation of this engine reads text") {
+    .init("text without a tokenizer", node: "dense1", "expected text in the value of bound texts only, found it here") {
       $0.graph.values[1].type.element = .text
     },
-    .init("row of text", "value 0 \"row\": no operation of this engine reads text: a tokenizer is missing") {
+    .init("row of text", "value 0 \"row\": expected text in the value of bound texts only") {
       $0.graph.values[0].type.element = .text
     },
     .init("row of whole numbers", "value 0 \"row\": features are bound as f32 or f64, found i64") {
@@ -284,10 +284,53 @@ struct HostileGraph: Sendable, CustomTestStringConvertible {
     .init("category named twice", node: "x1", "a category is named twice") {
       $0.schema.features[1].kind = .categorical(categories: ["a", "b", "a"], unknown: .refuse)
     },
+    .init("text without texts", "text input: expected one text for each of 1 features that are text, found 0") {
+      $0.schema.features[1].kind = .text
+    },
+    .init("texts without text", "text input: expected one text for each of 0 features that are text, found 2") {
+      $0.bindTexts(2)
+    },
+    .init("texts out of range", "text input: value 5, expected 1 to 4") { $0.graph.textInput = 5 },
+    .init("texts in the row", "text input: value 0, expected 1 to 4") { $0.graph.textInput = 0 },
+    .init("texts that are numbers", "text input: expected text columns per row, found f32 [4] per row") {
+      $0.graph.textInput = 1
+    },
+    .init("texts per token", "text input: expected text columns per row, found text [2] per token") {
+      $0.bindTexts(2)
+      $0.graph.values[5].type.domain = .token
+    },
+    .init("node writes texts", node: "dense1", "writes value 5, which holds the texts of the input") {
+      $0.bindTexts(1)
+      $0.schema.features[1].kind = .text
+      $0.graph.nodes[0].outputs = [5]
+    },
+    .init("layer of texts", node: "dense1", "expected f32 columns as input, found text [1] per row") {
+      $0.bindTexts(1)
+      $0.schema.features[1].kind = .text
+      $0.graph.nodes[0].inputs = [5]
+    },
+    .init("output of texts", "output \"probabilities\": expected f32 columns, found text [1] per row") {
+      $0.bindTexts(1)
+      $0.schema.features[1].kind = .text
+      $0.graph.outputs[0].value = 5
+    },
+    .init("too many texts", "features: expected at most 64 that are text, found 65") {
+      $0.bindTexts(65)
+      $0.schema.features = (0..<65).map { Feature(name: "t\($0)", kind: .text, missing: .impute) }
+      $0.graph.values[0].columns = 65
+    },
     .init("empty category", node: "x1", "an empty category would read as missing") {
       $0.schema.features[1].kind = .categorical(categories: ["a", ""], unknown: .refuse)
     },
   ]
+}
+
+extension ModelDefinition {
+  /// Adds a value of so many texts.
+  fileprivate mutating func bindTexts(_ count: Int) {
+    graph.textInput = graph.values.count
+    graph.values.append(.init(name: "texts", type: ValueType(.text, [count])))
+  }
 }
 
 @Suite struct HostileGraphTests {

@@ -61,7 +61,7 @@ struct OneNode {
 
   func answers(_ rows: [[Double]]) -> [Float] {
     let workspace = plan.workspace()
-    let width = plan.input.element.bytes ?? 0
+    let width = plan.input.element.bytes
     for (row, cells) in rows.enumerated() {
       for (column, cell) in cells.enumerated() {
         let offset = (row * plan.inputColumns + column) * width

@@ -33,6 +33,28 @@ struct ShadowMatchTests {
     #expect(bound == [3, 1, 6, 4])
   }
 
+  @Test func textsMoveToTheirPlaceAndTheirBytesStay() throws {
+    func text(_ name: String) -> Feature { Feature(name: name, kind: .text, missing: .impute) }
+    let match = try ShadowMatch(
+      [text("a"), numeric("b"), text("c"), text("d")], shadow: [text("d"), numeric("b"), text("a")])
+    // A place is two words: address and length. These stand for themselves.
+    var (rows, places): ([Float], [UInt64]) = ([1, 2, 3, 4, 5, 6, 7, 8], Array(10..<22))
+    var (bound, found) = ([Float](repeating: 0, count: 6), [UInt64](repeating: 0, count: 8))
+    rows.withUnsafeMutableBytes { rows in
+      places.withUnsafeMutableBytes { places in
+        bound.withUnsafeMutableBytes { bound in
+          found.withUnsafeMutableBytes { found in
+            let source = RowMemory(items: rows.baseAddress!, texts: places.baseAddress!, bytes: rows.baseAddress!)
+            let target = RowMemory(items: bound.baseAddress!, texts: found.baseAddress!, bytes: bound.baseAddress!)
+            match.bind(source, rows: 2, into: target)
+          }
+        }
+      }
+    }
+    #expect(bound == [4, 2, 1, 8, 6, 5])
+    #expect(found == [14, 15, 10, 11, 20, 21, 16, 17])
+  }
+
   @Test func theFirstFeaturesAloneAreNotTheSameRow() throws {
     let match = try ShadowMatch([numeric("a"), numeric("b")], shadow: [numeric("a")])
     var rows: [Float] = [1, 2, 3, 4]

@@ -262,7 +262,7 @@ public enum BundleFixtures {
       drift: DriftBaseline(
         features: definition.schema.features.map { feature in
           switch feature.kind {
-          case .numeric, .datetime:
+          case .numeric, .datetime, .text:
             .init(
               name: feature.name, rows: 100, missingRate: 0.25, quantileEdges: [11, 12.5, 13, 15],
               binCounts: [25, 25, 25])

@@ -122,6 +122,31 @@ public enum ModelFixtures {
       labels: (0..<classes).map { "c\($0)" })
   }
 
+  /// Two texts and a number between them; output `prediction` = bytes of `title` + 1000 · `weight` + 0.001 · bytes of
+  /// `body`. A missing body counts as −2 bytes, and a missing title is refused.
+  public static func textLengths() -> ModelDefinition {
+    ModelDefinition(
+      schema: FeatureSchema(
+        features: [
+          Feature(name: "title", kind: .text, missing: .refuse),
+          Feature(name: "weight", kind: .numeric, missing: .refuse),
+          Feature(name: "body", kind: .text, missing: .impute),
+        ], target: "y", rules: ValueRules(missing: ["NA"])),
+      graph: ModelGraph(
+        task: .regression,
+        values: [
+          .init(name: "row", columns: 3), .init(name: "texts", type: ValueType(.text, [2])),
+          .init(name: "filled", columns: 3), .init(name: "prediction", columns: 1),
+        ],
+        nodes: [
+          Node(name: "impute", input: 0, output: 2, operation: Impute(fill: [0, 0, -2])),
+          Node(name: "linear", input: 2, output: 3, operation: Dense(weights: 0, bias: nil, activation: .identity)),
+        ],
+        outputs: [.init(name: "prediction", value: 3, kind: .number)],
+        tensors: [WeightTensor(name: "weights", shape: [1, 3], storage: .float32([1, 1000, 0.001]))], textInput: 1),
+      labels: [])
+  }
+
   /// Numeric features `x0 …`, missing refused.
   public static func schema(features: Int) -> FeatureSchema {
     FeatureSchema(

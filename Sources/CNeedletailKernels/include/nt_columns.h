@@ -82,6 +82,9 @@ typedef struct nt_curve {
 /// The number of a curve at x, within ±3.4e38; NaN for NaN. The trainer asks here for what a server's steps compute.
 double nt_curve_at(const nt_curve *curve, double x);
 
+/// Natural logarithm of a positive normal number, within one unit of the last place and the same on every machine.
+double nt_natural_log(double x);
+
 /// Quantile of the standard normal distribution (Wichura, AS 241, 1988); 0 < p < 1.
 double nt_normal_quantile(double p);
 

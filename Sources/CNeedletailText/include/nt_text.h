@@ -210,6 +210,10 @@ size_t nt_text_scratch_bytes(const nt_text_vocabulary *vocabulary, size_t bytes_
 nt_text_scratch *nt_text_scratch_make(const nt_text_vocabulary *vocabulary, size_t bytes_max, size_t tokens_max,
                                       void *memory);
 
+/// The offset of the first byte that is not UTF-8: no surrogates, nothing above U+10FFFF, no longer form than needed.
+/// `count` where there is none.
+size_t nt_text_invalid(const uint8_t *bytes, size_t count);
+
 typedef struct nt_text {
   const uint8_t *bytes;
   size_t count;

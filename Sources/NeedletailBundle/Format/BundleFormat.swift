@@ -8,7 +8,7 @@ enum BundleFormat {
   static let magic: [UInt8] = [0x89, 0x4E, 0x54, 0x42, 0x0D, 0x0A, 0x1A, 0x0A]
   static let major: UInt16 = 1
   /// The newest format that is written, and then only where a bundle needs it: see ``openGraph``.
-  static let minor: UInt16 = 5
+  static let minor: UInt16 = 6
   /// Required feature: nodes of several inputs or outputs; values of other types, shapes and domains than fp32
   /// columns per row; fp32 tensors stored by halves. A reader of format 1.0 would take them for something else.
   static let openGraph: UInt64 = 1 << 0

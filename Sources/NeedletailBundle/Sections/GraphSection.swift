@@ -47,7 +47,9 @@ enum GraphSection {
       $0.n_inputs > 0 || $0.n_outputs > 0
     }
     return Blueprint(
-      graph: ModelGraph(task: task, values: values, nodes: nodes, outputs: outputs, tensors: []), tensors: tensors,
+      graph: ModelGraph(
+        task: task, values: values, nodes: nodes, outputs: outputs, tensors: [],
+        textInput: message.text_input == 0 ? nil : Int(message.text_input)), tensors: tensors,
       listsValues: listsValues)
   }
 
@@ -158,6 +160,7 @@ extension GraphSection {
         $0.outputs = memory.array(outputs)
         $0.n_tensors = places.count
         $0.tensors = memory.array(places)
+        $0.text_input = UInt32(clamping: graph.textInput ?? 0)
       })
   }
 
@@ -225,13 +228,18 @@ enum FeaturesSection {
       try Bounds.check(message.n_categories, 0...Limits.categoriesMax, "\(field): categories")
       kind = .categorical(
         categories: MessageValues.texts(message.categories, message.n_categories), unknown: unknown)
+    case NEEDLETAIL__V1__FEATURE_KIND__TEXT:
+      guard message.n_categories == 0, unknown == .refuse else {
+        throw BundleError(.invalidGraph, "\(field): expected no categories on a text, found some")
+      }
+      kind = .text
     case NEEDLETAIL__V1__FEATURE_KIND__DATETIME:
       guard message.n_categories == 0, unknown == .refuse else {
         throw BundleError(.invalidGraph, "\(field): expected no categories on a date, found some")
       }
       kind = .datetime(order: order)
     default:
-      throw BundleError(.unsupported, "\(field): kind: expected 0 to 2, found \(message.kind.rawValue)")
+      throw BundleError(.unsupported, "\(field): kind: expected 0 to 3, found \(message.kind.rawValue)")
     }
     return Feature(
       name: name, kind: kind,
@@ -247,6 +255,7 @@ enum FeaturesSection {
         $0.name = memory.text(feature.name)
         $0.missing = Needletail__V1__MissingPolicy(UInt32(feature.missing.rawValue))
         $0.description = memory.text(feature.summary)
+        if feature.kind == .text { $0.kind = NEEDLETAIL__V1__FEATURE_KIND__TEXT }
         if case .datetime(let order) = feature.kind {
           $0.kind = NEEDLETAIL__V1__FEATURE_KIND__DATETIME
           $0.date_order = Needletail__V1__DateOrder(UInt32(order.rawValue))

@@ -4,6 +4,19 @@ extension FeatureBinder {
   /// Binds some rows of a request; ``extent(of:max:)`` must have passed for the same tensors.
   ///
   /// Allocates only where it throws.
+  /// - Parameters:
+  ///   - memory: room for `rows.count` rows and ``textBytes(of:rows:)`` bytes; row `rows.lowerBound` comes first.
+  ///   - used: bytes of texts that were taken of the memory before, and that are now.
+  /// - Throws: `.invalidArgument` naming feature, row, what was expected and what was found; no text was copied then.
+  public func bind(
+    _ tensors: UnsafeBufferPointer<TensorView>, rows: Range<Int>, into memory: RowMemory, textBytesUsed used: inout Int
+  ) throws(ServingError) {
+    try bind(tensors, rows: rows, into: memory.items)
+    if textCount > 0 { copyTexts(tensors, rows: rows, into: memory, used: &used) }
+  }
+
+  /// Binds the columns of some rows, which is all of them for a model without text.
+  ///
   /// - Parameter items: room for `rows.count` rows of ``Plan/inputItemBytes``, aligned to their elements; row
   ///   `rows.lowerBound` comes first.
   /// - Throws: `.invalidArgument` naming feature, row, what was expected and what was found.
@@ -17,7 +30,7 @@ extension FeatureBinder {
     }
   }
 
-  /// Binds one row of cells, in schema order.
+  /// Binds the columns of one row of cells, in schema order, which is all of it for a model without text.
   ///
   /// - Parameters:
   ///   - row: the number that messages name.
@@ -221,6 +234,9 @@ extension FeatureBinder {
     case .notADate:
       return .invalidArgument(
         "\(place): expected \(Self.dateWords(feature)), of the years 1 to 9999, found \(found)")
+    case .notAText: return .invalidArgument("\(place): expected text, found \(found)")
+    case .textTooLong(let bytes):
+      return .invalidArgument("\(place): expected at most \(textBytesMax) bytes of text, found \(bytes)")
     case .notABool:
       return .invalidArgument("\(place): expected a BOOL byte of 0 or 1, found \(found.prefix { $0 != "." })")
     case .invalidUTF8: return .invalidArgument("\(place): expected UTF-8 text, found \(found)")

@@ -10,13 +10,19 @@ public final class FeatureBinder: Sendable {
   public let schema: FeatureSchema
   /// Element type of bound rows: `.float32` or `.float64`.
   public let element: ValueType.Element
+  /// Bytes of one text at most.
+  public let textBytesMax: Int
+  /// Number of features that are text.
+  let textCount: Int
 
-  /// All three lie in memory that only this object owns, written by its initialiser, read-only until its
+  /// All four lie in memory that only this object owns, written by its initialiser, read-only until its
   /// end.
   nonisolated(unsafe) let columns: UnsafeMutablePointer<FeatureColumn>
   nonisolated(unsafe) let names: ByteTable
   /// Texts that mean a missing value; nil where the model has no value rules and compares bytes.
   nonisolated(unsafe) let missingWords: ByteTable?
+  /// Features that are text, in their order.
+  nonisolated(unsafe) let textFeatures: UnsafeMutablePointer<Int>
   /// False where a feature is itself called `features`.
   private let acceptsDense: Bool
   /// Whether bound rows of finite numbers are the numbers that came.
@@ -24,9 +30,13 @@ public final class FeatureBinder: Sendable {
 
   var count: Int { schema.features.count }
 
-  /// - Parameter element: type of value 0 of the model's graph.
+  /// - Parameters:
+  ///   - element: type of value 0 of the model's graph.
+  ///   - textBytesMax: bytes of one text; a longer one is refused.
   /// - Throws: what is wrong with the schema, naming the feature, or with the type.
-  public init(_ schema: FeatureSchema, element: ValueType.Element = .float32) throws(PlanError) {
+  public init(
+    _ schema: FeatureSchema, element: ValueType.Element = .float32, textBytesMax: Int = Limits.textBytesMaxDefault
+  ) throws(PlanError) {
     try Self.check(schema)
     guard element == .float32 || element == .float64 else {
       throw PlanError("bound rows: expected f32 or f64, found \(element)")
@@ -40,9 +50,15 @@ public final class FeatureBinder: Sendable {
     self.element = element
     names = ByteTable(schema.features.map(\.name))
     missingWords = schema.rules.map { ByteTable($0.missing) }
+    self.textBytesMax = textBytesMax
+    let texts = schema.features.indices.filter { schema.features[$0].kind == .text }
+    textCount = texts.count
+    textFeatures = .allocate(capacity: max(1, texts.count))
+    for (index, feature) in texts.enumerated() { (textFeatures + index).initialize(to: feature) }
     columns = .allocate(capacity: schema.features.count)
     for (index, feature) in schema.features.enumerated() {
-      (columns + index).initialize(to: FeatureColumn(feature, rules: schema.rules))
+      let text = texts.firstIndex(of: index).map { (index: $0, bytesMax: textBytesMax) }
+      (columns + index).initialize(to: FeatureColumn(feature, rules: schema.rules, text: text))
     }
     isNumeric = (0..<schema.features.count).allSatisfy { [columns] in columns[$0].isNumeric }
     acceptsDense = !schema.features.contains { $0.name == Self.denseName }
@@ -51,6 +67,7 @@ public final class FeatureBinder: Sendable {
   deinit {
     for index in 0..<count { columns[index].categories.deallocate() }
     columns.deallocate()
+    textFeatures.deallocate()
     names.deallocate()
     missingWords?.deallocate()
   }
@@ -154,8 +171,9 @@ public final class FeatureBinder: Sendable {
       throw input(tensor.name, "expected \(expected) rows, found \(tensor.shape[0])")
     }
     let rows = try checkedRows(tensor, rowsMax: rowsMax)
-    if columns[feature].isCategorical, let type = tensor.type, type != .string {
-      throw input(tensor.name, "expected type STRING for a categorical feature, found \(type)")
+    if columns[feature].isCategorical || columns[feature].isText, let type = tensor.type, type != .string {
+      let kind = columns[feature].isText ? "text" : "categorical"
+      throw input(tensor.name, "expected type STRING for a \(kind) feature, found \(type)")
     }
     try checkElements(tensor, rows: rows, columns: 1)
     return rows

@@ -1,4 +1,5 @@
 internal import CNeedletailKernels
+internal import CNeedletailText
 internal import NeedletailCore
 
 /// Why one raw value cannot be bound.
@@ -9,6 +10,9 @@ enum CellFault: Error {
   case tooLarge
   case notANumber
   case notADate
+  case notAText
+  /// A text of so many bytes.
+  case textTooLong(Int)
   case notABool
   case invalidUTF8
   case unknownCategory
@@ -18,6 +22,10 @@ enum CellFault: Error {
 /// built it.
 struct FeatureColumn: BitwiseCopyable {
   let isCategorical: Bool
+  /// Place among the features that are text; −1 for features of other kinds.
+  let textIndex: Int
+  /// Bytes of one text.
+  private let textBytesMax: Int
   /// Order of day and month in dates; nil for features of other kinds.
   private let dateOrder: DateOrder?
   /// Marks that numbers as text may have.
@@ -33,12 +41,14 @@ struct FeatureColumn: BitwiseCopyable {
   /// i + ``categoryCount``, or another spelling of it is the category itself. Empty for numeric features.
   let categories: ByteTable
 
-  init(_ feature: Feature, rules: ValueRules?) {
+  /// - Parameter text: place among the features that are text, and the bytes of one; nil for features of other kinds.
+  init(_ feature: Feature, rules: ValueRules?, text: (index: Int, bytesMax: Int)?) {
+    (textIndex, textBytesMax) = (text?.index ?? -1, text?.bytesMax ?? 0)
     acceptsMissing = feature.missing == .impute
     buckets = UInt32(feature.buckets)
     numberStyle = rules?.numbers ?? .plain
     switch feature.kind {
-    case .numeric:
+    case .numeric, .text:
       dateOrder = nil
       (isCategorical, unknownCode, categoryCount, categories) = (false, .nan, 0, ByteTable([[UInt8]]()))
     case .datetime(let order):
@@ -60,14 +70,16 @@ struct FeatureColumn: BitwiseCopyable {
   }
 
   /// True where every finite number is taken as it is.
-  var isNumeric: Bool { !isCategorical && dateOrder == nil }
+  var isNumeric: Bool { !isCategorical && dateOrder == nil && !isText }
+  var isText: Bool { textIndex >= 0 }
 
-  /// A number: itself, or for a categorical feature the code of a category. NaN is missing.
+  /// A number: itself, or for a categorical feature the code of a category. NaN is missing. No other number is a text.
   ///
   /// `Number` is the element type of the bound row. A row of f64 keeps more digits, not a wider range: the layers
   /// behind it compute in fp32, where a larger number would be an infinity.
   @inline(__always)
   func bind<Number: BinaryFloatingPoint>(number: Double) -> Result<Number, CellFault> {
+    if isText { return number.isNaN ? missing() : .failure(.notAText) }
     guard Float(number).isFinite else {
       if number.isNaN { return missing() }
       return .failure(number.isInfinite ? .infinite : .tooLarge)
@@ -83,12 +95,14 @@ struct FeatureColumn: BitwiseCopyable {
     return .success(value)
   }
 
-  /// Text: a category, or for a numeric feature a number. Empty is missing.
+  /// Text: itself for a feature that is text, whose column holds the number of bytes; else a category, a date or a number,
+  /// and missing where it is empty.
   ///
   /// - Parameter missingWords: of the model's value rules; nil for a model without rules, which compares bytes.
   func bind<Number: BinaryFloatingPoint>(
     text: UnsafeRawBufferPointer, missingWords: ByteTable?
   ) -> Result<Number, CellFault> {
+    if isText { return length(of: text) }
     if text.isEmpty { return missing() }
     guard isCategorical else {
       if let dateOrder { return bind(dateText: text, dateOrder, missingWords: missingWords) }
@@ -105,6 +119,12 @@ struct FeatureColumn: BitwiseCopyable {
       return isMissing == true ? missing() : unknown(key)
     }
     return result ?? .failure(.invalidUTF8)
+  }
+
+  private func length<Number: BinaryFloatingPoint>(of text: UnsafeRawBufferPointer) -> Result<Number, CellFault> {
+    guard text.count <= textBytesMax else { return .failure(.textTooLong(text.count)) }
+    let invalid = text.withMemoryRebound(to: UInt8.self) { nt_text_invalid($0.baseAddress, $0.count) }
+    return invalid == text.count ? .success(Number(text.count)) : .failure(.invalidUTF8)
   }
 
   private func bind<Number: BinaryFloatingPoint>(

@@ -19,10 +19,12 @@ enum IndicatorLayer {
 }
 
 extension ModelGraph {
-  /// True for a layer that reads indicators of categories for the most part: with fp32 weights a plan looks them up.
+  /// True for a layer that reads indicators of categories for the most part, or terms of a text: with fp32 weights a plan
+  /// looks them up.
   public func readsIndicators(_ node: Int) -> Bool {
     var value = nodes[node].inputs[0]
     while let writer = nodes.first(where: { $0.outputs.contains(value) }) {
+      if writer.operation is TextTerms { return true }
       if let oneHot = writer.operation as? OneHot { return IndicatorLayer.isWorthwhile(oneHot.widths) }
       guard writer.operation is Affine else { return false }
       value = writer.inputs[0]
@@ -50,12 +52,7 @@ extension PreprocessingOperation {
       let dense = graph.nodes[next].operation as? Dense, !graph.tensors[dense.weights].isInt8
     else { return false }
     plan.fuse(next)
-    var (output, activation) = (graph.nodes[next].outputs[0], dense.activation)
-    if activation == .identity, let sigmoid = plan.onlyReader(of: output), graph.nodes[sigmoid].operation is Sigmoid {
-      (output, activation) = (graph.nodes[sigmoid].outputs[0], .logistic)
-      plan.fuse(sigmoid)
-    }
-    if activation == .relu || activation == .logistic { plan.markNonnegative(output) }
+    let (output, activation) = dense.output(of: next, in: &plan)
     let (outputs, depth) = (graph.values[output].columns, graph.values[columns].columns)
     let bytes = nt_f32_packed_bytes(outputs, depth)
     let packed = try plan.storage.allocate(bytes: bytes, for: name).assumingMemoryBound(to: Float.self)

@@ -91,14 +91,17 @@ public struct PlanBuilder {
 
   mutating func compile() throws(PlanError) {
     try reserveMemory()
-    buffers.append(buffer(for: 0, firstStep: -1))
-    bufferOfValue[0] = 0
+    let bound = [0] + (graph.textInput.map { [$0] } ?? [])
+    for value in bound {
+      bufferOfValue[value] = buffers.count
+      buffers.append(buffer(for: value, firstStep: -1))
+    }
     for index in graph.nodes.indices where !isDone[index] {
       isDone[index] = true
       try graph.nodes[index].operation.lower(index, into: &self)
     }
     // Inputs stay readable, and outputs stay valid, until the next run.
-    for value in graph.values.indices where value == 0 || isOutput[value] {
+    for value in graph.values.indices where bound.contains(value) || isOutput[value] {
       if let buffer = bufferOfValue[value] { buffers[buffer].lastStep = steps.count }
     }
   }
@@ -224,8 +227,7 @@ public struct PlanBuilder {
 
   private func buffer(for value: Int, firstStep: Int) -> Buffer {
     let type = graph.values[value].type
-    guard let bytes = type.itemBytes else { preconditionFailure("text has no bytes per item") }
-    return Buffer(bytesPerItem: bytes, domain: type.domain, firstStep: firstStep, lastStep: firstStep)
+    return Buffer(bytesPerItem: type.itemBytes, domain: type.domain, firstStep: firstStep, lastStep: firstStep)
   }
 }
 

@@ -39,6 +39,8 @@ public struct PlanOptions: Sendable {
   /// Nanoseconds that a part of a layer must take to be worth a thread of the pool; nil: as long as waking a helper took
   /// when the pool was started.
   public var sharedPartNanosecondsMin: Int?
+  /// Bytes of one text of a call.
+  public var textBytesMax = Limits.textBytesMaxDefault
 
   public init() {}
 
@@ -94,6 +96,10 @@ public final class Plan: Sendable {
   public let input: ValueType
   /// Bytes of one item of the input; items stand one after the other.
   public let inputItemBytes: Int
+  /// Texts of one row; 0 for a model that reads none.
+  public let textsPerRow: Int
+  /// Bytes that all texts of one run may have together: at least the largest ones of one row.
+  public let textBytesMax: Int
   public let outputs: [PlanOutput]
   /// Largest extent of one run.
   public let extentMax: BatchExtent
@@ -110,10 +116,13 @@ public final class Plan: Sendable {
   public let steps: [PlanStep]
 
   public var inputColumns: Int { input.columns }
+  /// Bytes of the places of one row's texts.
+  public var textItemBytes: Int { textsPerRow * MemoryLayout<nt_text_item>.stride }
   public var rowsMax: Int { extentMax.rows }
 
   /// In bytes, into the workspace.
   let inputOffset: Int
+  let textsOffset: Int
   let outputOffsets: [Int]
   let storage: PlanStorage
   /// Products of the layers, by layer and number of rows.
@@ -148,15 +157,17 @@ public final class Plan: Sendable {
     try builder.compile()
     let layout = MemoryPlanner.plan(
       builder.buffers.map { .init(bytes: $0.bytes(extent), firstStep: $0.firstStep, lastStep: $0.lastStep) })
-    guard layout.bytes <= Limits.workspaceBytesMax else {
+    textsPerRow = graph.textInput.map { graph.values[$0].columns } ?? 0
+    textBytesMax = textsPerRow == 0 ? 0 : max(Limits.runTextBytesMin, textsPerRow * options.textBytesMax)
+    guard layout.bytes + textBytesMax <= Limits.workspaceBytesMax else {
       throw PlanError(
-        "graph: expected at most \(Limits.workspaceBytesMax) bytes of scratch for \(extent.rows) rows, found \(layout.bytes)"
+        "graph: expected at most \(Limits.workspaceBytesMax) bytes of scratch for \(extent.rows) rows, found \(layout.bytes + textBytesMax)"
       )
     }
 
     func offset(ofValue value: Int) -> Int { builder.bufferOfValue[value].map { layout.offsets[$0] } ?? 0 }
     input = graph.values[0].type
-    inputItemBytes = graph.values[0].type.itemBytes ?? 0
+    inputItemBytes = graph.values[0].type.itemBytes
     outputs = graph.outputs.map {
       PlanOutput(name: $0.name, kind: $0.kind, columns: graph.values[$0.value].columns)
     }
@@ -177,8 +188,9 @@ public final class Plan: Sendable {
       return PlanStep(step, input: place(step.buffers[0]), output: place(step.written))
     }
     inputOffset = offset(ofValue: 0)
+    textsOffset = graph.textInput.map { offset(ofValue: $0) } ?? 0
     outputOffsets = graph.outputs.map { offset(ofValue: $0.value) }
-    workspaceBytes = layout.bytes
+    workspaceBytes = layout.bytes + textBytesMax
     kernelPlan = try Self.kernelPlan(builder, layout, in: storage)
     kernelChoice = KernelChoice(builder.choosableLayers)
     storage.seal()

@@ -35,6 +35,7 @@ extension Plan {
   }
 
   private func fillInput(of workspace: borrowing Workspace, rows: Int) {
+    workspace.fillTexts(rows: rows)
     for index in 0..<rows * inputColumns {
       if input.element == .float64 {
         workspace.input.storeBytes(of: Double(index % 13) - 6, toByteOffset: 8 * index, as: Double.self)

@@ -62,6 +62,9 @@ public final class ModelExplainer: Sendable {
       throw ExplanationError(error.message)
     }
     let graph = definition.graph
+    guard graph.textInput == nil else {
+      throw ExplanationError("features: expected numbers, categories and dates, found text, which is not explained")
+    }
     let node = try Self.explainedNode(of: graph)
     let input = graph.nodes[node].inputs[0]
     let score = graph.nodes[node].outputs[0]

@@ -71,6 +71,15 @@ extension ModelDefinition {
       let found = input.type.shape.count == 1 ? "\(input.columns)" : "shape \(input.type.shape)"
       throw GraphFault("\(name): expected one column for each of \(schema.features.count) features, found \(found)")
     }
+    let texts = schema.textCount
+    guard texts <= Limits.textFeaturesMax else {
+      throw GraphFault(
+        kind: .tooMany, "features: expected at most \(Limits.textFeaturesMax) that are text, found \(texts)")
+    }
+    let found = graph.textInput.map { graph.values[$0].columns } ?? 0
+    guard found == texts else {
+      throw GraphFault("text input: expected one text for each of \(texts) features that are text, found \(found)")
+    }
   }
 
   /// Answers have one entry a row, and a class index always finds its label.
@@ -108,7 +117,20 @@ private struct GraphCheck {
 
   func runOnValues() throws(GraphFault) {
     try checkCounts()
+    try checkTextInput()
     try checkValues()
+  }
+
+  /// The value that holds texts is there, and is what the binder writes.
+  private func checkTextInput() throws(GraphFault) {
+    guard let index = graph.textInput else { return }
+    guard index > 0, index < graph.values.count else {
+      throw GraphFault("text input: value \(index), expected 1 to \(graph.values.count - 1)")
+    }
+    let type = graph.values[index].type
+    guard type.element == .text, type.shape.count == 1, type.domain == .row else {
+      throw GraphFault("text input: expected text columns per row, found \(type.words)")
+    }
   }
 
   func runOnNodes() throws(GraphFault) {
@@ -152,8 +174,8 @@ private struct GraphCheck {
           shape.contains { $0 < 1 } ? .tooFew : .tooMany,
           "expected 1 to \(Limits.columnsMax) columns, found \(found)")
       }
-      guard value.type.element != .text else {
-        throw fault(.unsupported, "no operation of this engine reads text: a tokenizer is missing")
+      guard value.type.element != .text || index == graph.textInput else {
+        throw fault(.unsupported, "expected text in the value of bound texts only, found it here")
       }
     }
   }
@@ -182,11 +204,14 @@ private struct GraphCheck {
         guard let value = values.first(where: { !graph.values.indices.contains($0) }) else { continue }
         throw fault(node, "\(role) value \(value), expected 0 to \(graph.values.count - 1)")
       }
-      if let value = node.inputs.first(where: { $0 != 0 && writers[$0] == nil }) {
+      if let value = node.inputs.first(where: { !isBound($0) && writers[$0] == nil }) {
         throw fault(node, "reads value \(value) before any node has written it")
       }
       for value in node.outputs {
         guard value != 0 else { throw fault(node, "writes value 0, which is the input row") }
+        guard value != graph.textInput else {
+          throw fault(node, "writes value \(value), which holds the texts of the input")
+        }
         if let other = writers[value] {
           let whose = other == index ? "itself" : "node \(graph.nodes[other].name.quotedForMessage)"
           throw fault(node, "writes value \(value), which \(whose) has written")
@@ -194,10 +219,13 @@ private struct GraphCheck {
         writers[value] = index
       }
     }
-    if let value = graph.values.indices.first(where: { $0 != 0 && writers[$0] == nil }) {
+    if let value = graph.values.indices.first(where: { !isBound($0) && writers[$0] == nil }) {
       throw GraphFault("value \(value) \(graph.values[value].name.quotedForMessage): no node writes it")
     }
   }
+
+  /// True for what the binder writes.
+  private func isBound(_ value: Int) -> Bool { value == 0 || value == graph.textInput }
 
   /// The number of its inputs, their types by the operation's own rules, and that what it writes is declared so.
   private func checkOperation(_ node: Node) throws(GraphFault) {

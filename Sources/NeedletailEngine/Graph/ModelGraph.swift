@@ -3,7 +3,8 @@ internal import NeedletailSystem
 
 /// The computation of a model: the blueprint, from which a ``Plan`` is compiled.
 ///
-/// Value 0 is the bound input row: one column per feature, categories as their codes, missing as NaN. Nodes stand in
+/// Value 0 is the bound input row: one column per feature, categories as their codes, texts as their length in bytes,
+/// missing as NaN. Nodes stand in
 /// topological order: each reads what earlier ones wrote and writes what none did. The same graph runs in the
 /// trainer and in the server, preprocessing included.
 public struct ModelGraph: Equatable, Sendable {
@@ -32,9 +33,14 @@ public struct ModelGraph: Equatable, Sendable {
   public var nodes: [Node]
   public var outputs: [Output]
   public var tensors: [WeightTensor]
+  /// Index of the value that holds the texts of a row, which the binder writes; nil for a model without text.
+  public var textInput: Int?
 
-  public init(task: Task, values: [Value], nodes: [Node], outputs: [Output], tensors: [WeightTensor]) {
+  public init(
+    task: Task, values: [Value], nodes: [Node], outputs: [Output], tensors: [WeightTensor], textInput: Int? = nil
+  ) {
     self.task = task
+    self.textInput = textInput
     self.values = values
     self.nodes = nodes
     self.outputs = outputs
@@ -81,12 +87,12 @@ public struct ValueType: Equatable, Sendable {
     /// UTF-8.
     case text = 9
 
-    /// Bytes of one element; nil for text, whose length varies.
-    public var bytes: Int? {
+    /// Bytes of one element in a plan's scratch; for a text those of its place, an `nt_text_item`.
+    public var bytes: Int {
       switch self {
       case .float32, .int32: 4
       case .float64, .int64: 8
-      case .text: nil
+      case .text: 16
       }
     }
 
@@ -144,8 +150,8 @@ public struct ValueType: Equatable, Sendable {
     }
   }
 
-  /// Bytes of one item; nil for text.
-  public var itemBytes: Int? { element.bytes.map { $0 * columns } }
+  /// Bytes of one item in a plan's scratch.
+  public var itemBytes: Int { element.bytes * columns }
 
   /// The type in words, for messages: `f32 [8] per row`.
   public var words: String { "\(element) \(shape) per \(domain)" }

@@ -26,7 +26,8 @@ public final class CompiledModel: Sendable {
     } catch {
       throw PlanError(error)
     }
-    binder = try FeatureBinder(definition.schema, element: definition.graph.values[0].type.element)
+    binder = try FeatureBinder(
+      definition.schema, element: definition.graph.values[0].type.element, textBytesMax: options.textBytesMax)
     plan =
       choice?.dequantises == true
       ? try Plan(definition.graph.dequantised, options: options)
@@ -56,14 +57,15 @@ public final class CompiledModel: Sendable {
   ) throws(ServingError) -> [(name: String, answer: GoldenSample.Answer)] {
     var numbers = [[Double]](repeating: [], count: plan.outputs.count)
     var strings = [[String]](repeating: [], count: plan.outputs.count)
-    for start in stride(from: 0, to: rows.count, by: plan.rowsMax) {
-      let chunk = rows[start..<min(rows.count, start + plan.rowsMax)]
-      for (offset, cells) in chunk.enumerated() {
-        try binder.bind(cells, row: start + offset, into: workspace.input + offset * plan.inputItemBytes)
-      }
-      plan.runAlone(workspace, rows: chunk.count)
+    var start = 0
+    while start < rows.count {
+      let count = try binder.bind(
+        rows: rows.count - start, from: start, for: plan, into: workspace.rows
+      ) { rows[$0] }
+      start += count
+      plan.runAlone(workspace, rows: count)
       for (index, output) in plan.outputs.enumerated() {
-        let values = UnsafeBufferPointer(start: workspace.output(index), count: chunk.count * output.columns)
+        let values = UnsafeBufferPointer(start: workspace.output(index), count: count * output.columns)
         switch output.kind {
         case .number, .classIndex: numbers[index] += values.map { Double($0) }
         case .classLabel: strings[index] += values.map { definition.labels[Int($0)] }

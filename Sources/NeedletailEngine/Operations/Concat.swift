@@ -39,7 +39,7 @@ public struct Concat: GraphOperation {
     kernel.input_count = UInt32(inputs.count)
     kernel.outer = UInt32(types[0].outerCount)
     kernel.block_bytes = try plan.storage.copy(
-      types.map { UInt32(($0.itemBytes ?? 0) / $0.outerCount) }, for: name)
+      types.map { UInt32($0.itemBytes / $0.outerCount) }, for: name)
     plan.add(
       try plan.step(
         node, nt_concat_step, kernel, reading: inputs, writing: plan.graph.nodes[node].outputs,

@@ -126,12 +126,7 @@ extension Dense {
   /// Bias and activation run in the product's epilogue, while the tile is in registers, and so does a sigmoid behind it.
   public func lower(_ node: Int, into plan: inout PlanBuilder) throws(PlanError) {
     let graph = plan.graph
-    var (output, activation) = (graph.nodes[node].outputs[0], activation)
-    if activation == .identity, let next = plan.onlyReader(of: output), graph.nodes[next].operation is Sigmoid {
-      (output, activation) = (graph.nodes[next].outputs[0], .logistic)
-      plan.fuse(next)
-    }
-    if activation == .relu || activation == .logistic { plan.markNonnegative(output) }
+    let (output, activation) = output(of: node, in: &plan)
     let bias = bias.flatMap { graph.tensors[$0].floats }
     switch graph.tensors[weights].storage {
     case .int8(let elements, let scales):
@@ -139,6 +134,17 @@ extension Dense {
     default:
       try lowerFloat32(node, graph.tensors[weights].floats ?? [], bias, to: output, activation, into: &plan)
     }
+  }
+
+  /// The value that the layer's step writes, and its activation: a sigmoid that follows is part of the step.
+  func output(of node: Int, in plan: inout PlanBuilder) -> (value: Int, activation: Activation) {
+    var (output, activation) = (plan.graph.nodes[node].outputs[0], activation)
+    if activation == .identity, let next = plan.onlyReader(of: output), plan.graph.nodes[next].operation is Sigmoid {
+      (output, activation) = (plan.graph.nodes[next].outputs[0], .logistic)
+      plan.fuse(next)
+    }
+    if activation == .relu || activation == .logistic { plan.markNonnegative(output) }
+    return (output, activation)
   }
 
   private func lowerInt8(

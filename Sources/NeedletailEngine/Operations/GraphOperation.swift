@@ -139,15 +139,32 @@ public struct OperationContext {
   }
 }
 
+/// Texts among the numbers of a reference: for each text the number of its bytes, and then its bytes.
+public enum TextReference {
+  public static func item(_ texts: [String]) -> [Double] {
+    texts.flatMap { text in [Double(text.utf8.count)] + text.utf8.map { Double($0) } }
+  }
+
+  /// The bytes of text `index` of an item.
+  public static func text(_ index: Int, of item: [Double]) -> [UInt8] {
+    var start = 0
+    for _ in 0..<index { start += Int(item[start]) + 1 }
+    return item[(start + 1)...].prefix(Int(item[start])).map { UInt8($0) }
+  }
+}
+
 extension ModelGraph {
   /// A node with the graph around it.
   public func context(of node: Int) -> OperationContext { OperationContext(graph: self, node: nodes[node]) }
 
   /// All values for one item of value 0, in double precision: the reference of every operation, node after node.
   /// Slow; for tests and for people who doubt a kernel. The graph has been checked, and has one domain.
-  public func reference(_ item: [Double]) -> [[Double]] {
+  ///
+  /// - Parameter texts: one for each feature that is text. Operations find them as ``TextReference`` lays them out.
+  public func reference(_ item: [Double], texts: [String] = []) -> [[Double]] {
     var items = [[Double]](repeating: [], count: values.count)
     items[0] = item
+    if let textInput { items[textInput] = TextReference.item(texts) }
     for node in nodes {
       let written = node.operation.reference(
         node.inputs.map { items[$0] }, OperationContext(graph: self, node: node))

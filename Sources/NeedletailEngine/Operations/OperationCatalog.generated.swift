@@ -23,5 +23,6 @@ extension OperationCatalog {
     Entry(24, "derived_columns", DerivedColumns.self),
     Entry(25, "lookup", Lookup.self),
     Entry(26, "curves", Curves.self),
+    Entry(27, "text_terms", TextTerms.self),
   ]
 }

@@ -17,6 +17,7 @@ enum WarmUp {
 
   static func run(_ plan: Plan, in member: WorkspaceSet.Member) -> [WarmUpRun] {
     member.workspace.input.initializeMemory(as: UInt8.self, repeating: 0, count: plan.rowsMax * plan.inputItemBytes)
+    member.workspace.fillTexts(rows: plan.rowsMax)
     let buckets = buckets(rowsMax: plan.rowsMax)
     var runs: [WarmUpRun] = []
     Pieces.forEach(buckets.count, size: 1) { runs.append(measure(plan, member, rows: buckets[$0.lowerBound])) }

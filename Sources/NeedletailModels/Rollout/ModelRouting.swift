@@ -102,14 +102,15 @@ public struct ShadowMatch: Sendable, Equatable {
   private let shadowColumns: Int
   /// Bytes of a bound number: the same for both.
   private let elementBytes: Int
+  /// Place among the texts of a row of the answering version for each text of the shadow, and how many those have.
+  private let textPlaces: [Int]
+  private let answeringTexts: Int
 
   public init(_ answering: CompiledModel, shadow: CompiledModel) throws(ShadowMismatch) {
     let (element, its) = (answering.plan.input.element, shadow.plan.input.element)
-    guard element == its, let elementBytes = element.bytes else {
-      throw ShadowMismatch("bound rows: expected \(element), found \(its)")
-    }
+    guard element == its else { throw ShadowMismatch("bound rows: expected \(element), found \(its)") }
     try self.init(
-      answering.definition.schema.features, shadow: shadow.definition.schema.features, elementBytes: elementBytes)
+      answering.definition.schema.features, shadow: shadow.definition.schema.features, elementBytes: element.bytes)
     let outputs = answering.plan.outputs
     guard shadow.plan.outputs.contains(where: { its in outputs.contains { $0.isComparable(with: its) } }) else {
       let names = shadow.plan.outputs.map(\.name.quotedForMessage).joined(separator: ", ")
@@ -141,10 +142,26 @@ public struct ShadowMatch: Sendable, Equatable {
     shadowColumns = shadow.count
     self.elementBytes = elementBytes
     self.places = places == Array(answering.indices) ? [] : places
+    let texts = answering.indices.filter { answering[$0].kind == .text }
+    answeringTexts = texts.count
+    textPlaces = places.compactMap { texts.firstIndex(of: $0) }
   }
 
   /// Whether the features are the same in the same order.
   var isIdentity: Bool { places.isEmpty }
+
+  /// Binds rows with the places of their texts; the bytes stay where they are.
+  /// - Complexity: O(rows × features of the shadow).
+  public func bind(_ bound: RowMemory, rows: Int, into shadow: RowMemory) {
+    bind(bound.items, rows: rows, into: shadow.items)
+    let placeBytes = ValueType.Element.text.bytes
+    for row in 0..<rows {
+      for (index, place) in textPlaces.enumerated() {
+        (shadow.texts + (row * textPlaces.count + index) * placeBytes)
+          .copyMemory(from: bound.texts + (row * answeringTexts + place) * placeBytes, byteCount: placeBytes)
+      }
+    }
+  }
 
   /// - Complexity: O(rows × features of the shadow).
   public func bind(_ rows0: UnsafeRawPointer, rows: Int, into shadow0: UnsafeMutableRawPointer) {

@@ -90,6 +90,8 @@ public struct ServerConfiguration: Sendable {
   public var engineThreads = 0
   public var serving = ServingOptions()
   public var limits = ConnectionLimits()
+  /// Bytes of one text.
+  public var textBytesMax = Limits.textBytesMaxDefault
   public var bundleBytesMax = Limits.bundleBytesMaxDefault
   public var bundleRawBytesMax = Limits.bundleRawBytesMaxDefault
   /// Sentences about settings that may be mistakes.
@@ -153,6 +155,7 @@ public struct ServerConfiguration: Sendable {
     limits.stall = try values.seconds(.stall)
     limits.handshake = try values.seconds(.handshake)
     limits.batchRowsMax = try values.integer(.batchRows)
+    textBytesMax = try values.integer(.textBytes)
     bundleBytesMax = try values.integer(.bundleBytes)
     bundleRawBytesMax = try values.integer(.bundleRawBytes)
     warnings = resolver.warnings

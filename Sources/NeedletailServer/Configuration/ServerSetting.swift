@@ -65,7 +65,7 @@ extension ServerSetting {
     engineThreads, memory,
     workers, inlineMicroseconds, queueDelayMicroseconds, tickMicroseconds, spinMicroseconds,
     frameBytes, connections, callsInFlight, outputBytes, outputBytesTotal, idle, frameTimeout, stall, handshake,
-    batchRows,
+    batchRows, textBytes,
     bundleBytes, bundleRawBytes,
   ]
 
@@ -225,6 +225,9 @@ extension ServerSetting {
   static let batchRows = ServerSetting(
     "limits.batch_rows_max", .integer(1...1_000_000), default: "\(Limits.batchRowsMaxDefault)",
     "Rows of one request")
+  static let textBytes = ServerSetting(
+    "limits.text_bytes_max", .integer(1...(16 << 20)), default: "\(Limits.textBytesMaxDefault)",
+    "Bytes of one text, for models that read text; every thread has memory for the longest")
   static let bundleBytes = ServerSetting(
     "limits.bundle_bytes_max", .integer(1024...(1 << 40)), default: "\(Limits.bundleBytesMaxDefault)",
     "Bytes of one bundle file")

@@ -174,8 +174,10 @@ extension TensorSpecReport {
     var type = DataType.float32
     var categories: [String] = []
     var summary = feature.summary
+    let isText = feature.kind == .text
     switch feature.kind {
     case .numeric: break
+    case .text: type = .string
     case .categorical(let names, _):
       type = .string
       categories = names
@@ -185,7 +187,7 @@ extension TensorSpecReport {
     }
     self.init(
       name: feature.name, type: type, shape: [0], categories: categories, optional: feature.missing == .impute,
-      summary: summary)
+      summary: summary, isText: isText)
   }
 
   init(_ output: PlanOutput) {

@@ -23,6 +23,8 @@ public final class ModelBatch<Schema: AnyObject> {
   private(set) var calls: [BoundCall] = []
   /// Extent of what is bound and not yet run.
   private(set) var extent = BatchExtent.zero
+  /// Bytes of the texts that are bound and not yet run.
+  private var textBytes = 0
   /// Whether it stands in the batcher's list of batches to run.
   var isListed = false
   /// Generation of the table that its shadow was taken from.
@@ -46,14 +48,22 @@ public final class ModelBatch<Schema: AnyObject> {
 
   // MARK: calls
 
-  func hasRoom(for added: BatchExtent) -> Bool { (extent + added).fits(in: plan.extentMax) }
+  /// - Parameter bytes: of the texts of the call.
+  func hasRoom(for added: BatchExtent, textBytes bytes: Int) -> Bool {
+    (extent + added).fits(in: plan.extentMax) && textBytes + bytes <= plan.textBytesMax
+  }
 
-  /// Memory into which the next row is bound.
-  var nextRow: UnsafeMutableRawPointer { scratch.workspace.input + extent.rows * plan.inputItemBytes }
+  /// Binds all rows of a call behind those that are bound.
+  func bind(_ tensors: UnsafeBufferPointer<TensorView>, rows: Int) throws(ServingError) {
+    var memory = scratch.workspace.rows
+    memory.items += extent.rows * plan.inputItemBytes
+    memory.texts += extent.rows * plan.textItemBytes
+    try model.compiled.binder.bind(tensors, rows: 0..<rows, into: memory, textBytesUsed: &textBytes)
+  }
 
-  /// Adds a call whose rows were bound at ``nextRow``.
+  /// Adds a call whose rows were bound.
   func append(_ call: BoundCall) {
-    assert(call.firstRow == extent.rows && hasRoom(for: call.extent))
+    assert(call.firstRow == extent.rows && hasRoom(for: call.extent, textBytes: 0))
     calls.append(call)
     extent += call.extent
   }
@@ -62,13 +72,14 @@ public final class ModelBatch<Schema: AnyObject> {
   func removeAll() {
     calls.removeAll(keepingCapacity: true)
     extent = .zero
+    textBytes = 0
   }
 
   /// Keeps the calls whose deadline lies ahead and moves their rows together, so that no expired call is
   /// computed; the other calls go to `expired`.
   func dropExpired(at now: Instant, expired: (BoundCall) -> Void) {
     guard calls.contains(where: { $0.deadline.hasPassed(at: now) }) else { return }
-    let itemBytes = plan.inputItemBytes
+    let rows = scratch.workspace.rows
     var kept = 0
     var keptExtent = BatchExtent.zero
     for index in calls.indices {
@@ -78,9 +89,7 @@ public final class ModelBatch<Schema: AnyObject> {
         continue
       }
       if call.firstRow != keptExtent.rows {
-        (scratch.workspace.input + keptExtent.rows * itemBytes)
-          .copyMemory(
-            from: scratch.workspace.input + call.firstRow * itemBytes, byteCount: call.extent.rows * itemBytes)
+        plan.copyRows(from: rows, at: call.firstRow, count: call.extent.rows, to: rows, at: keptExtent.rows)
         call.firstRow = keptExtent.rows
       }
       calls[kept] = call
@@ -102,10 +111,18 @@ public final class ModelBatch<Schema: AnyObject> {
     runs.add(estimated: model.cost.nanoseconds(rows: extent.units), measured: nanoseconds, to: model.costScale)
   }
 
-  /// Computes rows of a call that is too large for one run.
-  func compute(rows: Range<Int>, of tensors: UnsafeBufferPointer<TensorView>) throws(ServingError) {
-    try model.compiled.binder.bind(tensors, rows: rows, into: scratch.workspace.input)
-    plan.run(scratch.workspace, rows: rows.count)
+  /// Computes as many rows of a call that is too large for one run as a run takes.
+  ///
+  /// - Returns: how many rows, from `first` on.
+  func compute(
+    from first: Int, of rows: Int, _ tensors: UnsafeBufferPointer<TensorView>
+  ) throws(ServingError) -> Int {
+    let binder = model.compiled.binder
+    let count = binder.rowsOfRun(tensors, from: first, of: rows, for: plan)
+    var used = 0
+    try binder.bind(tensors, rows: first..<first + count, into: scratch.workspace.rows, textBytesUsed: &used)
+    plan.run(scratch.workspace, rows: count)
+    return count
   }
 
   /// Copies the outputs of the first `count` rows; see ``Plan/collect(_:from:count:selection:into:at:of:)``.
@@ -139,7 +156,8 @@ public final class ModelBatch<Schema: AnyObject> {
   /// Keeps a call that a worker computed, with its answer.
   func keepForShadow(_ call: QueuedCall, _ outputs: UnsafeBufferPointer<UnsafePointer<Float>>, shard: Int) {
     copies.take(
-      input: call.input, outputs: outputs, selection: call.selection, rows: call.extent.rows, shard: shard)
+      input: plan.rowMemory(at: call.input, rows: call.extent.rows), outputs: outputs, selection: call.selection,
+      rows: call.extent.rows, shard: shard)
   }
 
   /// Hands over what was kept.

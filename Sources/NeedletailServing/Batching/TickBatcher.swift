@@ -96,15 +96,16 @@ public final class TickBatcher<Writer: ResponseWriter> {
 
   private func bind(_ call: PredictCall, _ batch: ModelBatch<Writer.Schema>, _ writer: Writer) throws(ServingError) {
     let (selection, extent) = try check(call, batch, writer)
-    if !batch.hasRoom(for: extent) { run(batch, into: writer) }
+    let textBytes = batch.model.compiled.binder.textBytes(of: call.tensors, rows: 0..<extent.rows)
+    if !batch.hasRoom(for: extent, textBytes: textBytes) { run(batch, into: writer) }
     let nanoseconds = estimate(batch, calls: 1, extent)
-    if !batch.hasRoom(for: extent) {
+    if !batch.hasRoom(for: extent, textBytes: textBytes) {
       tickNanoseconds &+= nanoseconds
       if nanoseconds > Limits.readyAnswersWaitNanoseconds { writer.flush() }
       try runAlone(call, rows: extent.rows, selection: selection, batch, writer)
       return
     }
-    try batch.model.compiled.binder.bind(call.tensors, rows: 0..<extent.rows, into: batch.nextRow)
+    try batch.bind(call.tensors, rows: extent.rows)
     if !batch.isListed {
       batch.isListed = true
       bound.append(batch.model.slot)
@@ -305,8 +306,7 @@ public final class TickBatcher<Writer: ResponseWriter> {
     var row = 0
     while row < rows {
       guard !call.deadline.hasPassed(at: writer.now()) else { throw Self.expired }
-      let count = min(plan.rowsMax, rows - row)
-      try batch.compute(rows: row..<row + count, of: call.tensors)
+      let count = try batch.compute(from: row, of: rows, call.tensors)
       batch.countNonFinite(rows: count, shard: shard)
       batch.collect(count: count, selection: selection, into: collected, at: row, of: rows)
       row += count

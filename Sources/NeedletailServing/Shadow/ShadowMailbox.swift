@@ -35,7 +35,9 @@ final class ShadowMailbox: @unchecked Sendable {
     let counters: ShadowCounters
     let match: ShadowMatch
     let comparison: ShadowComparison
-    let input: UnsafeMutableRawPointer
+    /// Block of the rows, and its parts.
+    let block: UnsafeMutableRawPointer
+    let input: RowMemory
     /// Outputs of the version that answered, in the order of its plan.
     let outputs: [UnsafeMutablePointer<Float>]
     let capacity: Int
@@ -62,7 +64,7 @@ final class ShadowMailbox: @unchecked Sendable {
   }
 
   deinit {
-    prepared?.input.deallocate()
+    prepared?.block.deallocate()
     for output in prepared?.outputs ?? [] { output.deallocate() }
   }
 
@@ -70,18 +72,20 @@ final class ShadowMailbox: @unchecked Sendable {
 
   /// Copies the input of the next run, if there is room, because a plan may overwrite its input.
   func takeInput(_ workspace: borrowing Workspace, rows: Int, shard: Int) {
-    _ = isTaken(workspace.input, rows: rows, shard: shard)
+    _ = isTaken(workspace.rows, rows: rows, shard: shard)
   }
 
-  private func isTaken(_ rows0: UnsafeRawPointer, rows: Int, shard: Int) -> Bool {
+  private func isTaken(_ bound: RowMemory, rows: Int, shard: Int) -> Bool {
     let state = state.load(ordering: .acquiring)
     guard state == State.empty, phase == .idle, let prepared else {
       skip(rows: rows, shard: shard)
       return false
     }
-    self.rows = min(rows, prepared.capacity)
-    if rows > prepared.capacity { skip(rows: rows - prepared.capacity, shard: shard) }
-    prepared.input.copyMemory(from: rows0, byteCount: self.rows * shadowed.compiled.plan.inputItemBytes)
+    let plan = shadowed.compiled.plan
+    self.rows = plan.keepRows(
+      from: bound, count: min(rows, prepared.capacity), in: prepared.input, room: plan.textBytesMax)
+    if rows > self.rows { skip(rows: rows - self.rows, shard: shard) }
+    guard self.rows > 0 else { return false }
     phase = .inputTaken
     return true
   }
@@ -107,7 +111,7 @@ final class ShadowMailbox: @unchecked Sendable {
 
   /// Copies a call that a worker answered, if there is room. Outputs that its caller did not ask for are not compared.
   func take(
-    input: UnsafeRawPointer, outputs values: UnsafeBufferPointer<UnsafePointer<Float>>, selection: UInt64,
+    input: RowMemory, outputs values: UnsafeBufferPointer<UnsafePointer<Float>>, selection: UInt64,
     rows: Int, shard: Int
   ) {
     guard isTaken(input, rows: rows, shard: shard), let prepared else { return }
@@ -146,9 +150,9 @@ final class ShadowMailbox: @unchecked Sendable {
     }
     let capacity = min(from.plan.rowsMax, to.plan.rowsMax, Limits.shadowRowsMax)
     // The loop writes them: their pages are there by then.
-    let inputBytes = capacity * from.plan.inputItemBytes
-    let input = UnsafeMutableRawPointer.allocate(byteCount: inputBytes, alignment: MemoryLayout<Double>.alignment)
-    input.initializeMemory(as: UInt8.self, repeating: 0, count: inputBytes)
+    let inputBytes = from.plan.boundBytes(rows: capacity, textBytes: from.plan.textBytesMax)
+    let block = UnsafeMutableRawPointer.allocate(byteCount: inputBytes, alignment: MemoryLayout<Double>.alignment)
+    block.initializeMemory(as: UInt8.self, repeating: 0, count: inputBytes)
     let outputs = from.plan.outputs.map { output in
       let values = UnsafeMutablePointer<Float>.allocate(capacity: capacity * output.floatsPerRow)
       values.initialize(repeating: 0, count: capacity * output.floatsPerRow)
@@ -156,7 +160,7 @@ final class ShadowMailbox: @unchecked Sendable {
     }
     prepared = Prepared(
       counters: counters, match: match, comparison: ShadowComparison(from, to),
-      input: input, outputs: outputs, capacity: capacity)
+      block: block, input: from.plan.rowMemory(at: block, rows: capacity), outputs: outputs, capacity: capacity)
     state.store(State.empty, ordering: .releasing)
   }
 
@@ -165,7 +169,7 @@ final class ShadowMailbox: @unchecked Sendable {
   func work() -> UInt32? {
     guard state.load(ordering: .acquiring) == State.full, let prepared else { return nil }
     let scratch = shadow.workspaces.background
-    prepared.match.bind(prepared.input, rows: rows, into: scratch.workspace.input)
+    prepared.match.bind(prepared.input, rows: rows, into: scratch.workspace.rows)
     let start = Instant.now()
     // On this thread alone: the engine's other threads are for calls whose callers wait.
     shadow.compiled.plan.runAlone(scratch.workspace, rows: rows)
@@ -214,7 +218,7 @@ struct ShadowCopies: ~Copyable {
 
   /// Copies the input and the outputs of a call that a worker computed.
   func take(
-    input: UnsafeRawPointer, outputs: UnsafeBufferPointer<UnsafePointer<Float>>, selection: UInt64, rows: Int,
+    input: RowMemory, outputs: UnsafeBufferPointer<UnsafePointer<Float>>, selection: UInt64, rows: Int,
     shard: Int
   ) {
     mailbox?.take(input: input, outputs: outputs, selection: selection, rows: rows, shard: shard)

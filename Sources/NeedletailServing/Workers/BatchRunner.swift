@@ -29,8 +29,10 @@ final class BatchRunner {
         }
         call.outcome = .answered
         guard call.extent.rows <= lane.plan.rowsMax else { return }
-        (box.workspace.input + rows * lane.plan.inputItemBytes)
-          .copyMemory(from: call.input, byteCount: call.extent.rows * lane.plan.inputItemBytes)
+        // The bytes of its texts stay with the call, which is here until the run is over.
+        lane.plan.copyRows(
+          from: lane.plan.rowMemory(at: call.input, rows: call.extent.rows), at: 0, count: call.extent.rows,
+          to: box.workspace.rows, at: rows)
         rows += call.extent.rows
       }
     }
@@ -67,7 +69,7 @@ final class BatchRunner {
   /// Computes a call of more rows than one run takes: a batch of its own, run after run.
   private func runAlone(_ call: QueuedCall, _ lane: WorkerLane, _ box: WorkspaceSet.Member, start: Instant) {
     guard case .answered = call.outcome else { return }
-    let itemBytes = lane.plan.inputItemBytes
+    let bound = lane.plan.rowMemory(at: call.input, rows: call.extent.rows)
     var row = 0
     while row < call.extent.rows {
       guard !call.deadline.hasPassed(at: .now()) else {
@@ -75,8 +77,7 @@ final class BatchRunner {
         return
       }
       let count = min(lane.plan.rowsMax, call.extent.rows - row)
-      box.workspace.input.copyMemory(
-        from: UnsafeRawPointer(call.input) + row * itemBytes, byteCount: count * itemBytes)
+      lane.plan.copyRows(from: bound, at: row, count: count, to: box.workspace.rows, at: 0)
       lane.plan.run(box.workspace, rows: count)
       countNonFinite(lane, box, rows: count)
       lane.plan.collect(

@@ -37,7 +37,9 @@ extension TickBatcher {
   func queue(_ call: PredictCall, _ batch: ModelBatch<Writer.Schema>, _ writer: Writer) throws(ServingError) {
     guard let lane = batch.lane else { preconditionFailure("a call was admitted to a lane that does not exist") }
     let (selection, extent) = try check(call, batch, writer)
-    let inputFloats = extent.rows * batch.plan.inputItemBytes / MemoryLayout<Float>.size
+    let binder = batch.model.compiled.binder
+    let textBytes = binder.textBytes(of: call.tensors, rows: 0..<extent.rows)
+    let inputFloats = (batch.plan.boundBytes(rows: extent.rows, textBytes: textBytes) + 3) / MemoryLayout<Float>.size
     let outputFloats = extent.rows * batch.plan.collectedFloatsPerRow(selection)
     guard
       let queued = workers?.slab.take(
@@ -48,7 +50,10 @@ extension TickBatcher {
     }
     queued.layOut(inputFloats: inputFloats, outputFloats: outputFloats)
     do throws(ServingError) {
-      try batch.model.compiled.binder.bind(call.tensors, rows: 0..<extent.rows, into: queued.input)
+      var used = 0
+      try binder.bind(
+        call.tensors, rows: 0..<extent.rows, into: batch.plan.rowMemory(at: queued.input, rows: extent.rows),
+        textBytesUsed: &used)
     } catch {
       workers?.slab.giveBack(queued)
       throw error

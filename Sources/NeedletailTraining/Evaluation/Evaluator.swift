@@ -247,14 +247,12 @@ struct RowRunner {
     }
     var start = 0
     while start < count {
-      let rows = min(plan.rowsMax, count - start)
-      for row in 0..<rows {
-        do throws(ServingError) {
-          try model.binder.bind(
-            cells(start + row), row: start + row, into: workspace.input + row * plan.inputItemBytes)
-        } catch {
-          throw TrainingError(error)
-        }
+      let rows: Int
+      do throws(ServingError) {
+        rows = try model.binder.bind(
+          rows: count - start, from: start, for: plan, into: workspace.rows, cells: cells)
+      } catch {
+        throw TrainingError(error)
       }
       plan.run(workspace, rows: rows)
       for (index, output) in plan.outputs.enumerated() {
@@ -286,15 +284,18 @@ struct RowRunner {
     let warming = max(2, 100 / batch)
     for repetition in 0..<(repetitions + warming) {
       let before = Instant.now()
-      do throws(ServingError) {
-        for row in 0..<batch {
-          let cells = rows[(repetition * batch + row) % rows.count]
-          try model.binder.bind(cells, row: row, into: workspace.input + row * plan.inputItemBytes)
+      var done = 0
+      while done < batch {
+        do throws(ServingError) {
+          let bound = try model.binder.bind(rows: batch - done, from: done, for: plan, into: workspace.rows) {
+            rows[(repetition * batch + $0) % rows.count]
+          }
+          plan.run(workspace, rows: bound)
+          done += bound
+        } catch {
+          throw TrainingError(error)
         }
-      } catch {
-        throw TrainingError(error)
       }
-      plan.run(workspace, rows: batch)
       let after = Instant.now()
       if repetition >= warming { times.append(after.nanoseconds - before.nanoseconds) }
     }

@@ -58,7 +58,7 @@ struct GoldenRecorder {
           if case .number(let number) = row[index] { number } else { nil }
         }
         return .number((largest ? numbers.max() : numbers.min()) ?? 0)
-      case .datetime:
+      case .datetime, .text:
         // As text, which stands in the order of time.
         let texts = training.compactMap { row -> String? in
           if case .text(let text) = row[index] { text } else { nil }

@@ -205,11 +205,14 @@ public struct TensorSpecReport: Sendable, Equatable {
   public var optional: Bool
   /// One sentence for people.
   public var summary: String
+  /// True for free text, which counts as it is.
+  public var isText: Bool
 
   public init(
     name: String, type: DataType?, shape: [UInt64], categories: [String] = [], optional: Bool = false,
-    summary: String = ""
+    summary: String = "", isText: Bool = false
   ) {
+    self.isText = isText
     self.name = name
     self.type = type
     self.shape = shape
@@ -338,5 +341,6 @@ extension TensorSpecReport: WireMessage {
     fields.texts(4, &categories)
     fields.flag(5, &optional)
     fields.text(6, &summary)
+    fields.flag(7, &isText)
   }
 }

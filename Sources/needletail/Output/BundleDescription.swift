@@ -110,6 +110,10 @@ extension BundleDescription.Feature {
       kind = "numeric"
       categories = nil
       unknown = nil
+    case .text:
+      kind = "text"
+      categories = nil
+      unknown = nil
     case .datetime:
       kind = "datetime"
       categories = nil

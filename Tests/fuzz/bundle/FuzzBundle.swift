@@ -8,7 +8,7 @@ internal import NeedletailTestSupport
 /// The first byte chooses the way in. Raw bytes exercise header, signatures, directory and layout. The
 /// others replace one section of a good bundle, which is sealed again, so that the input gets past
 /// lengths and hashes into the decoders. One of the good bundles has a graph as format 1.0 knew it, one of format 1.1, one
-/// the steps on columns of formats 1.4 and 1.5. What decodes is compiled and run, too.
+/// the steps on columns of formats 1.4 and 1.5, one the texts of format 1.6. What decodes is compiled and run, too.
 @main
 enum FuzzBundle {
   static func main() {
@@ -63,6 +63,7 @@ enum FuzzBundle {
       let model = try? CompiledModel(contents.definition, options: options)
     else { return }
     guard let workspace = try? Workspace(model.plan) else { return }
+    workspace.fillTexts(rows: 2)
     model.plan.run(workspace, rows: 2)
   }
 
@@ -71,6 +72,7 @@ enum FuzzBundle {
     static let assemblies = [
       BundleFixtures.contents(), BundleContents(definition: BundleFixtures.openGraph()),
       BundleContents(definition: BundleFixtures.columnSteps()),
+      BundleContents(definition: ModelFixtures.topics()),
     ]
     .map { contents in
       guard let model = try? ModelID("fuzz"), let version = ModelVersion(1),

@@ -57,6 +57,8 @@ export interface TensorSpec {
   /** Whether the feature may be missing. */
   optional: boolean;
   description: string;
+  /** Whether the feature is free text, which counts as it is. */
+  text: boolean;
 }
 
 export interface ModelDescription {
@@ -380,7 +382,8 @@ function readVersion(reader: Reader): VersionStatus {
 }
 
 function readSpec(reader: Reader): TensorSpec {
-  const spec: TensorSpec = {name: "", type: typeNames[0], shape: [], categories: [], optional: false, description: ""};
+  const spec: TensorSpec =
+      {name: "", type: typeNames[0], shape: [], categories: [], optional: false, description: "", text: false};
   const shape: bigint[] = [];
   while (reader.next()) {
     if (reader.is(1, 2))
@@ -396,6 +399,8 @@ function readSpec(reader: Reader): TensorSpec {
       spec.optional = reader.bool();
     else if (reader.is(6, 2))
       spec.description = reader.text();
+    else if (reader.is(7, 0))
+      spec.text = reader.bool();
     else
       reader.skip();
   }

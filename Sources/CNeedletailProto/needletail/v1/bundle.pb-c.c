@@ -1222,6 +1222,51 @@ void   needletail__v1__curves__free_unpacked
   assert(message->base.descriptor == &needletail__v1__curves__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   needletail__v1__text_terms__init
+                     (Needletail__V1__TextTerms         *message)
+{
+  static const Needletail__V1__TextTerms init_value = NEEDLETAIL__V1__TEXT_TERMS__INIT;
+  *message = init_value;
+}
+size_t needletail__v1__text_terms__get_packed_size
+                     (const Needletail__V1__TextTerms *message)
+{
+  assert(message->base.descriptor == &needletail__v1__text_terms__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t needletail__v1__text_terms__pack
+                     (const Needletail__V1__TextTerms *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &needletail__v1__text_terms__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t needletail__v1__text_terms__pack_to_buffer
+                     (const Needletail__V1__TextTerms *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &needletail__v1__text_terms__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Needletail__V1__TextTerms *
+       needletail__v1__text_terms__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Needletail__V1__TextTerms *)
+     protobuf_c_message_unpack (&needletail__v1__text_terms__descriptor,
+                                allocator, len, data);
+}
+void   needletail__v1__text_terms__free_unpacked
+                     (Needletail__V1__TextTerms *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &needletail__v1__text_terms__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 void   needletail__v1__reshape__init
                      (Needletail__V1__Reshape         *message)
 {
@@ -2224,7 +2269,7 @@ const ProtobufCMessageDescriptor needletail__v1__signatures__descriptor =
   (ProtobufCMessageInit) needletail__v1__signatures__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor needletail__v1__graph__field_descriptors[5] =
+static const ProtobufCFieldDescriptor needletail__v1__graph__field_descriptors[6] =
 {
   {
     "task",
@@ -2286,18 +2331,31 @@ static const ProtobufCFieldDescriptor needletail__v1__graph__field_descriptors[5
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "text_input",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__Graph, text_input),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned needletail__v1__graph__field_indices_by_name[] = {
   2,   /* field[2] = nodes */
   3,   /* field[3] = outputs */
   0,   /* field[0] = task */
   4,   /* field[4] = tensors */
+  5,   /* field[5] = text_input */
   1,   /* field[1] = values */
 };
 static const ProtobufCIntRange needletail__v1__graph__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 5 }
+  { 0, 6 }
 };
 const ProtobufCMessageDescriptor needletail__v1__graph__descriptor =
 {
@@ -2307,7 +2365,7 @@ const ProtobufCMessageDescriptor needletail__v1__graph__descriptor =
   "Needletail__V1__Graph",
   "needletail.v1",
   sizeof(Needletail__V1__Graph),
-  5,
+  6,
   needletail__v1__graph__field_descriptors,
   needletail__v1__graph__field_indices_by_name,
   1,  needletail__v1__graph__number_ranges,
@@ -2404,7 +2462,7 @@ const ProtobufCMessageDescriptor needletail__v1__value__descriptor =
   (ProtobufCMessageInit) needletail__v1__value__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor needletail__v1__node__field_descriptors[26] =
+static const ProtobufCFieldDescriptor needletail__v1__node__field_descriptors[27] =
 {
   {
     "name",
@@ -2718,6 +2776,18 @@ static const ProtobufCFieldDescriptor needletail__v1__node__field_descriptors[26
     0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "text_terms",
+    27,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Needletail__V1__Node, operation_case),
+    offsetof(Needletail__V1__Node, text_terms),
+    &needletail__v1__text_terms__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned needletail__v1__node__field_indices_by_name[] = {
   12,   /* field[12] = add */
@@ -2745,12 +2815,13 @@ static const unsigned needletail__v1__node__field_indices_by_name[] = {
   20,   /* field[20] = signed_square */
   7,   /* field[7] = softmax */
   19,   /* field[19] = softplus */
+  26,   /* field[26] = text_terms */
   17,   /* field[17] = tree_ensemble */
 };
 static const ProtobufCIntRange needletail__v1__node__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 26 }
+  { 0, 27 }
 };
 const ProtobufCMessageDescriptor needletail__v1__node__descriptor =
 {
@@ -2760,7 +2831,7 @@ const ProtobufCMessageDescriptor needletail__v1__node__descriptor =
   "Needletail__V1__Node",
   "needletail.v1",
   sizeof(Needletail__V1__Node),
-  26,
+  27,
   needletail__v1__node__field_descriptors,
   needletail__v1__node__field_indices_by_name,
   1,  needletail__v1__node__number_ranges,
@@ -3807,6 +3878,200 @@ const ProtobufCMessageDescriptor needletail__v1__curves__descriptor =
   needletail__v1__curves__field_indices_by_name,
   1,  needletail__v1__curves__number_ranges,
   (ProtobufCMessageInit) needletail__v1__curves__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor needletail__v1__text_terms__field_descriptors[13] =
+{
+  {
+    "column",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__TextTerms, column),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "unit",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_ENUM,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__TextTerms, unit),
+    &needletail__v1__text_unit__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "shortest",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__TextTerms, shortest),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "longest",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__TextTerms, longest),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "keeps_case",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__TextTerms, keeps_case),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "terms",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__TextTerms, terms),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "term_bytes",
+    7,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(Needletail__V1__TextTerms, n_term_bytes),
+    offsetof(Needletail__V1__TextTerms, term_bytes),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "buckets",
+    8,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__TextTerms, buckets),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "alternate_sign",
+    9,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__TextTerms, alternate_sign),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "binary",
+    10,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__TextTerms, binary),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "sublinear",
+    11,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__TextTerms, sublinear),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "idf",
+    12,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_FLOAT,
+    offsetof(Needletail__V1__TextTerms, n_idf),
+    offsetof(Needletail__V1__TextTerms, idf),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "norm",
+    13,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_ENUM,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__TextTerms, norm),
+    &needletail__v1__term_norm__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned needletail__v1__text_terms__field_indices_by_name[] = {
+  8,   /* field[8] = alternate_sign */
+  9,   /* field[9] = binary */
+  7,   /* field[7] = buckets */
+  0,   /* field[0] = column */
+  11,   /* field[11] = idf */
+  4,   /* field[4] = keeps_case */
+  3,   /* field[3] = longest */
+  12,   /* field[12] = norm */
+  2,   /* field[2] = shortest */
+  10,   /* field[10] = sublinear */
+  6,   /* field[6] = term_bytes */
+  5,   /* field[5] = terms */
+  1,   /* field[1] = unit */
+};
+static const ProtobufCIntRange needletail__v1__text_terms__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 13 }
+};
+const ProtobufCMessageDescriptor needletail__v1__text_terms__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "needletail.v1.TextTerms",
+  "TextTerms",
+  "Needletail__V1__TextTerms",
+  "needletail.v1",
+  sizeof(Needletail__V1__TextTerms),
+  13,
+  needletail__v1__text_terms__field_descriptors,
+  needletail__v1__text_terms__field_indices_by_name,
+  1,  needletail__v1__text_terms__number_ranges,
+  (ProtobufCMessageInit) needletail__v1__text_terms__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
 static const ProtobufCFieldDescriptor needletail__v1__reshape__field_descriptors[1] =
@@ -5285,6 +5550,66 @@ const ProtobufCEnumDescriptor needletail__v1__curve__descriptor =
   needletail__v1__curve__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
+static const ProtobufCEnumValue needletail__v1__text_unit__enum_values_by_number[3] =
+{
+  { "TEXT_WORDS", "NEEDLETAIL__V1__TEXT_UNIT__TEXT_WORDS", 0 },
+  { "TEXT_CHARACTERS", "NEEDLETAIL__V1__TEXT_UNIT__TEXT_CHARACTERS", 1 },
+  { "TEXT_WORD_CHARACTERS", "NEEDLETAIL__V1__TEXT_UNIT__TEXT_WORD_CHARACTERS", 2 },
+};
+static const ProtobufCIntRange needletail__v1__text_unit__value_ranges[] = {
+{0, 0},{0, 3}
+};
+static const ProtobufCEnumValueIndex needletail__v1__text_unit__enum_values_by_name[3] =
+{
+  { "TEXT_CHARACTERS", 1 },
+  { "TEXT_WORDS", 0 },
+  { "TEXT_WORD_CHARACTERS", 2 },
+};
+const ProtobufCEnumDescriptor needletail__v1__text_unit__descriptor =
+{
+  PROTOBUF_C__ENUM_DESCRIPTOR_MAGIC,
+  "needletail.v1.TextUnit",
+  "TextUnit",
+  "Needletail__V1__TextUnit",
+  "needletail.v1",
+  3,
+  needletail__v1__text_unit__enum_values_by_number,
+  3,
+  needletail__v1__text_unit__enum_values_by_name,
+  1,
+  needletail__v1__text_unit__value_ranges,
+  NULL,NULL,NULL,NULL   /* reserved[1234] */
+};
+static const ProtobufCEnumValue needletail__v1__term_norm__enum_values_by_number[3] =
+{
+  { "TERM_NORM_NONE", "NEEDLETAIL__V1__TERM_NORM__TERM_NORM_NONE", 0 },
+  { "TERM_NORM_L1", "NEEDLETAIL__V1__TERM_NORM__TERM_NORM_L1", 1 },
+  { "TERM_NORM_L2", "NEEDLETAIL__V1__TERM_NORM__TERM_NORM_L2", 2 },
+};
+static const ProtobufCIntRange needletail__v1__term_norm__value_ranges[] = {
+{0, 0},{0, 3}
+};
+static const ProtobufCEnumValueIndex needletail__v1__term_norm__enum_values_by_name[3] =
+{
+  { "TERM_NORM_L1", 1 },
+  { "TERM_NORM_L2", 2 },
+  { "TERM_NORM_NONE", 0 },
+};
+const ProtobufCEnumDescriptor needletail__v1__term_norm__descriptor =
+{
+  PROTOBUF_C__ENUM_DESCRIPTOR_MAGIC,
+  "needletail.v1.TermNorm",
+  "TermNorm",
+  "Needletail__V1__TermNorm",
+  "needletail.v1",
+  3,
+  needletail__v1__term_norm__enum_values_by_number,
+  3,
+  needletail__v1__term_norm__enum_values_by_name,
+  1,
+  needletail__v1__term_norm__value_ranges,
+  NULL,NULL,NULL,NULL   /* reserved[1234] */
+};
 static const ProtobufCEnumValue needletail__v1__output_kind__enum_values_by_number[3] =
 {
   { "NUMBER", "NEEDLETAIL__V1__OUTPUT_KIND__NUMBER", 0 },
@@ -5315,20 +5640,22 @@ const ProtobufCEnumDescriptor needletail__v1__output_kind__descriptor =
   needletail__v1__output_kind__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
-static const ProtobufCEnumValue needletail__v1__feature_kind__enum_values_by_number[3] =
+static const ProtobufCEnumValue needletail__v1__feature_kind__enum_values_by_number[4] =
 {
   { "NUMERIC", "NEEDLETAIL__V1__FEATURE_KIND__NUMERIC", 0 },
   { "CATEGORICAL", "NEEDLETAIL__V1__FEATURE_KIND__CATEGORICAL", 1 },
   { "DATETIME", "NEEDLETAIL__V1__FEATURE_KIND__DATETIME", 2 },
+  { "TEXT", "NEEDLETAIL__V1__FEATURE_KIND__TEXT", 3 },
 };
 static const ProtobufCIntRange needletail__v1__feature_kind__value_ranges[] = {
-{0, 0},{0, 3}
+{0, 0},{0, 4}
 };
-static const ProtobufCEnumValueIndex needletail__v1__feature_kind__enum_values_by_name[3] =
+static const ProtobufCEnumValueIndex needletail__v1__feature_kind__enum_values_by_name[4] =
 {
   { "CATEGORICAL", 1 },
   { "DATETIME", 2 },
   { "NUMERIC", 0 },
+  { "TEXT", 3 },
 };
 const ProtobufCEnumDescriptor needletail__v1__feature_kind__descriptor =
 {
@@ -5337,9 +5664,9 @@ const ProtobufCEnumDescriptor needletail__v1__feature_kind__descriptor =
   "FeatureKind",
   "Needletail__V1__FeatureKind",
   "needletail.v1",
-  3,
+  4,
   needletail__v1__feature_kind__enum_values_by_number,
-  3,
+  4,
   needletail__v1__feature_kind__enum_values_by_name,
   1,
   needletail__v1__feature_kind__value_ranges,

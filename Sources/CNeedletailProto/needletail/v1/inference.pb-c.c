@@ -2991,7 +2991,7 @@ const ProtobufCMessageDescriptor needletail__v1__describe_model_request__descrip
   (ProtobufCMessageInit) needletail__v1__describe_model_request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor needletail__v1__tensor_spec__field_descriptors[6] =
+static const ProtobufCFieldDescriptor needletail__v1__tensor_spec__field_descriptors[7] =
 {
   {
     "name",
@@ -3065,6 +3065,18 @@ static const ProtobufCFieldDescriptor needletail__v1__tensor_spec__field_descrip
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "text",
+    7,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__TensorSpec, text),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned needletail__v1__tensor_spec__field_indices_by_name[] = {
   3,   /* field[3] = categories */
@@ -3072,12 +3084,13 @@ static const unsigned needletail__v1__tensor_spec__field_indices_by_name[] = {
   0,   /* field[0] = name */
   4,   /* field[4] = optional */
   2,   /* field[2] = shape */
+  6,   /* field[6] = text */
   1,   /* field[1] = type */
 };
 static const ProtobufCIntRange needletail__v1__tensor_spec__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 6 }
+  { 0, 7 }
 };
 const ProtobufCMessageDescriptor needletail__v1__tensor_spec__descriptor =
 {
@@ -3087,7 +3100,7 @@ const ProtobufCMessageDescriptor needletail__v1__tensor_spec__descriptor =
   "Needletail__V1__TensorSpec",
   "needletail.v1",
   sizeof(Needletail__V1__TensorSpec),
-  6,
+  7,
   needletail__v1__tensor_spec__field_descriptors,
   needletail__v1__tensor_spec__field_indices_by_name,
   1,  needletail__v1__tensor_spec__number_ranges,

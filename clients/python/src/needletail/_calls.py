@@ -238,6 +238,7 @@ def _specs(specs: Sequence[pb.TensorSpec]) -> tuple[TensorSpec, ...]:
             categories=tuple(spec.categories),
             optional=spec.optional,
             description=spec.description,
+            text=spec.text,
         )
         for spec in specs
     )

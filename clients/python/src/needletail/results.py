@@ -156,6 +156,8 @@ class TensorSpec:
     #: Whether the feature may be missing.
     optional: bool
     description: str
+    #: Whether the feature is free text, which counts as it is.
+    text: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

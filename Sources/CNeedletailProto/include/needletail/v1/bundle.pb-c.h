@@ -43,6 +43,7 @@ typedef struct Needletail__V1__DateParts Needletail__V1__DateParts;
 typedef struct Needletail__V1__DerivedColumns Needletail__V1__DerivedColumns;
 typedef struct Needletail__V1__Lookup Needletail__V1__Lookup;
 typedef struct Needletail__V1__Curves Needletail__V1__Curves;
+typedef struct Needletail__V1__TextTerms Needletail__V1__TextTerms;
 typedef struct Needletail__V1__Reshape Needletail__V1__Reshape;
 typedef struct Needletail__V1__Output Needletail__V1__Output;
 typedef struct Needletail__V1__WeightTensor Needletail__V1__WeightTensor;
@@ -239,6 +240,40 @@ typedef enum _Needletail__V1__Curve {
   NEEDLETAIL__V1__CURVE__CURVE_QUANTILE_NORMAL = 4
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(NEEDLETAIL__V1__CURVE)
 } Needletail__V1__Curve;
+/*
+ * Unit of the terms of a text.
+ */
+typedef enum _Needletail__V1__TextUnit {
+  /*
+   * Runs of two letters, numbers and underscores or more; letters and numbers are the categories L and N of Unicode 16.
+   */
+  NEEDLETAIL__V1__TEXT_UNIT__TEXT_WORDS = 0,
+  /*
+   * Characters. Several of white space in a row are one space.
+   */
+  NEEDLETAIL__V1__TEXT_UNIT__TEXT_CHARACTERS = 1,
+  /*
+   * Characters of what stands between white space, with a space before and behind it. What is shorter than a size is one
+   * term of that size, and has none of larger ones.
+   */
+  NEEDLETAIL__V1__TEXT_UNIT__TEXT_WORD_CHARACTERS = 2
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(NEEDLETAIL__V1__TEXT_UNIT)
+} Needletail__V1__TextUnit;
+/*
+ * Length to which the weights of a row are brought, unless all are 0.
+ */
+typedef enum _Needletail__V1__TermNorm {
+  NEEDLETAIL__V1__TERM_NORM__TERM_NORM_NONE = 0,
+  /*
+   * Magnitudes add up to 1.
+   */
+  NEEDLETAIL__V1__TERM_NORM__TERM_NORM_L1 = 1,
+  /*
+   * Squares add up to 1.
+   */
+  NEEDLETAIL__V1__TERM_NORM__TERM_NORM_L2 = 2
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(NEEDLETAIL__V1__TERM_NORM)
+} Needletail__V1__TermNorm;
 typedef enum _Needletail__V1__OutputKind {
   /*
    * fp32, shape [rows, columns], or [rows] if the value has one column.
@@ -260,7 +295,11 @@ typedef enum _Needletail__V1__FeatureKind {
   /*
    * Seconds since 1970-01-01 00:00 UTC, in a bound row of FLOAT64. Text is read as a date: README.md, Values.
    */
-  NEEDLETAIL__V1__FEATURE_KIND__DATETIME = 2
+  NEEDLETAIL__V1__FEATURE_KIND__DATETIME = 2,
+  /*
+   * Free text in UTF-8, which operations read as it is: the value `text_input` of the graph.
+   */
+  NEEDLETAIL__V1__FEATURE_KIND__TEXT = 3
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(NEEDLETAIL__V1__FEATURE_KIND)
 } Needletail__V1__FeatureKind;
 /*
@@ -297,7 +336,7 @@ typedef enum _Needletail__V1__MissingPolicy {
    */
   NEEDLETAIL__V1__MISSING_POLICY__REFUSE_MISSING = 0,
   /*
-   * The graph fills it in.
+   * The graph fills it in; a missing text reads as an empty one.
    */
   NEEDLETAIL__V1__MISSING_POLICY__IMPUTE = 1
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(NEEDLETAIL__V1__MISSING_POLICY)
@@ -382,7 +421,8 @@ struct  Needletail__V1__Signatures
 
 
 /*
- * Value 0 is the bound input row: one column per feature, categories as their codes, missing as NaN.
+ * Value 0 is the bound input row: one column per feature, categories as their codes, texts as their length in bytes,
+ * missing as NaN.
  */
 struct  Needletail__V1__Graph
 {
@@ -402,10 +442,15 @@ struct  Needletail__V1__Graph
   Needletail__V1__Output **outputs;
   size_t n_tensors;
   Needletail__V1__WeightTensor **tensors;
+  /*
+   * The value that holds the texts of a row: STRING, [number of TEXT features], in the order of the features. No node
+   * writes it. 0: the model has no such feature.
+   */
+  uint32_t text_input;
 };
 #define NEEDLETAIL__V1__GRAPH__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__graph__descriptor) \
-    , (char *)protobuf_c_empty_string, 0,NULL, 0,NULL, 0,NULL, 0,NULL }
+    , (char *)protobuf_c_empty_string, 0,NULL, 0,NULL, 0,NULL, 0,NULL, 0 }
 
 
 /*
@@ -457,7 +502,8 @@ typedef enum {
   NEEDLETAIL__V1__NODE__OPERATION_DATE_PARTS = 23,
   NEEDLETAIL__V1__NODE__OPERATION_DERIVED_COLUMNS = 24,
   NEEDLETAIL__V1__NODE__OPERATION_LOOKUP = 25,
-  NEEDLETAIL__V1__NODE__OPERATION_CURVES = 26
+  NEEDLETAIL__V1__NODE__OPERATION_CURVES = 26,
+  NEEDLETAIL__V1__NODE__OPERATION_TEXT_TERMS = 27
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(NEEDLETAIL__V1__NODE__OPERATION__CASE)
 } Needletail__V1__Node__OperationCase;
 
@@ -498,6 +544,7 @@ struct  Needletail__V1__Node
     Needletail__V1__DerivedColumns *derived_columns;
     Needletail__V1__Lookup *lookup;
     Needletail__V1__Curves *curves;
+    Needletail__V1__TextTerms *text_terms;
   };
 };
 #define NEEDLETAIL__V1__NODE__INIT \
@@ -897,6 +944,57 @@ struct  Needletail__V1__Curves
 #define NEEDLETAIL__V1__CURVES__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__curves__descriptor) \
     , 0,NULL, 0,NULL, 0,NULL, 0,NULL }
+
+
+/*
+ * Terms of one text, an fp32 column each: runs of units, words joined by a space. Letters become lower case first, each by
+ * itself as Unicode 17 has it, so that a capital sigma is never a final one. What a term weighs is computed in fp64 and
+ * rounded once.
+ */
+struct  Needletail__V1__TextTerms
+{
+  ProtobufCMessage base;
+  /*
+   * Which element of `text_input`.
+   */
+  uint32_t column;
+  Needletail__V1__TextUnit unit;
+  /*
+   * Units of the shortest and of the longest term, 1 to 16.
+   */
+  uint32_t shortest;
+  uint32_t longest;
+  /*
+   * Letters stay as they are.
+   */
+  protobuf_c_boolean keeps_case;
+  /*
+   * UTF-8 of the terms that have a column, ascending by their bytes, and the number of bytes of each. None: every term has
+   * one of `buckets` columns, by MurmurHash3 of its bytes as [V20] of README.md says.
+   */
+  ProtobufCBinaryData terms;
+  size_t n_term_bytes;
+  uint32_t *term_bytes;
+  uint32_t buckets;
+  /*
+   * Terms whose hash is negative as a signed number count -1.
+   */
+  protobuf_c_boolean alternate_sign;
+  /*
+   * A term counts 1; else as often as it is there; or 1 + log of that.
+   */
+  protobuf_c_boolean binary;
+  protobuf_c_boolean sublinear;
+  /*
+   * One factor for each column, or none.
+   */
+  size_t n_idf;
+  float *idf;
+  Needletail__V1__TermNorm norm;
+};
+#define NEEDLETAIL__V1__TEXT_TERMS__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__text_terms__descriptor) \
+    , 0, NEEDLETAIL__V1__TEXT_UNIT__TEXT_WORDS, 0, 0, 0, {0,NULL}, 0,NULL, 0, 0, 0, 0, 0,NULL, NEEDLETAIL__V1__TERM_NORM__TERM_NORM_NONE }
 
 
 /*
@@ -1694,6 +1792,25 @@ Needletail__V1__Curves *
 void   needletail__v1__curves__free_unpacked
                      (Needletail__V1__Curves *message,
                       ProtobufCAllocator *allocator);
+/* Needletail__V1__TextTerms methods */
+void   needletail__v1__text_terms__init
+                     (Needletail__V1__TextTerms         *message);
+size_t needletail__v1__text_terms__get_packed_size
+                     (const Needletail__V1__TextTerms   *message);
+size_t needletail__v1__text_terms__pack
+                     (const Needletail__V1__TextTerms   *message,
+                      uint8_t             *out);
+size_t needletail__v1__text_terms__pack_to_buffer
+                     (const Needletail__V1__TextTerms   *message,
+                      ProtobufCBuffer     *buffer);
+Needletail__V1__TextTerms *
+       needletail__v1__text_terms__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   needletail__v1__text_terms__free_unpacked
+                     (Needletail__V1__TextTerms *message,
+                      ProtobufCAllocator *allocator);
 /* Needletail__V1__Reshape methods */
 void   needletail__v1__reshape__init
                      (Needletail__V1__Reshape         *message);
@@ -2065,6 +2182,9 @@ typedef void (*Needletail__V1__Lookup_Closure)
 typedef void (*Needletail__V1__Curves_Closure)
                  (const Needletail__V1__Curves *message,
                   void *closure_data);
+typedef void (*Needletail__V1__TextTerms_Closure)
+                 (const Needletail__V1__TextTerms *message,
+                  void *closure_data);
 typedef void (*Needletail__V1__Reshape_Closure)
                  (const Needletail__V1__Reshape *message,
                   void *closure_data);
@@ -2129,6 +2249,8 @@ extern const ProtobufCEnumDescriptor    needletail__v1__tree_missing__descriptor
 extern const ProtobufCEnumDescriptor    needletail__v1__date_part__descriptor;
 extern const ProtobufCEnumDescriptor    needletail__v1__derivation__descriptor;
 extern const ProtobufCEnumDescriptor    needletail__v1__curve__descriptor;
+extern const ProtobufCEnumDescriptor    needletail__v1__text_unit__descriptor;
+extern const ProtobufCEnumDescriptor    needletail__v1__term_norm__descriptor;
 extern const ProtobufCEnumDescriptor    needletail__v1__output_kind__descriptor;
 extern const ProtobufCEnumDescriptor    needletail__v1__feature_kind__descriptor;
 extern const ProtobufCEnumDescriptor    needletail__v1__date_order__descriptor;
@@ -2161,6 +2283,7 @@ extern const ProtobufCMessageDescriptor needletail__v1__date_parts__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__derived_columns__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__lookup__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__curves__descriptor;
+extern const ProtobufCMessageDescriptor needletail__v1__text_terms__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__reshape__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__output__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__weight_tensor__descriptor;

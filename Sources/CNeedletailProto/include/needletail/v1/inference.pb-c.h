@@ -591,10 +591,14 @@ struct  Needletail__V1__TensorSpec
    */
   protobuf_c_boolean optional;
   char *description;
+  /*
+   * True for free text, which counts as it is: README.md, Values, [V21].
+   */
+  protobuf_c_boolean text;
 };
 #define NEEDLETAIL__V1__TENSOR_SPEC__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__tensor_spec__descriptor) \
-    , (char *)protobuf_c_empty_string, NEEDLETAIL__V1__DATA_TYPE__DATA_TYPE_UNSPECIFIED, 0,NULL, 0,NULL, 0, (char *)protobuf_c_empty_string }
+    , (char *)protobuf_c_empty_string, NEEDLETAIL__V1__DATA_TYPE__DATA_TYPE_UNSPECIFIED, 0,NULL, 0,NULL, 0, (char *)protobuf_c_empty_string, 0 }
 
 
 /*

@@ -438,20 +438,22 @@ class Tensor(_message.Message):
     def __init__(self, name: _Optional[str] = ..., type: _Optional[_Union[DataType, str]] = ..., shape: _Optional[_Iterable[int]] = ..., data: _Optional[bytes] = ..., strings: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class TensorSpec(_message.Message):
-    __slots__ = ["categories", "description", "name", "optional", "shape", "type"]
+    __slots__ = ["categories", "description", "name", "optional", "shape", "text", "type"]
     CATEGORIES_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     OPTIONAL_FIELD_NUMBER: _ClassVar[int]
     SHAPE_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
     TYPE_FIELD_NUMBER: _ClassVar[int]
     categories: _containers.RepeatedScalarFieldContainer[str]
     description: str
     name: str
     optional: bool
     shape: _containers.RepeatedScalarFieldContainer[int]
+    text: bool
     type: DataType
-    def __init__(self, name: _Optional[str] = ..., type: _Optional[_Union[DataType, str]] = ..., shape: _Optional[_Iterable[int]] = ..., categories: _Optional[_Iterable[str]] = ..., optional: bool = ..., description: _Optional[str] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., type: _Optional[_Union[DataType, str]] = ..., shape: _Optional[_Iterable[int]] = ..., categories: _Optional[_Iterable[str]] = ..., optional: bool = ..., description: _Optional[str] = ..., text: bool = ...) -> None: ...
 
 class Timing(_message.Message):
     __slots__ = ["batch_rows", "compute_us", "queue_us"]
