@@ -99,7 +99,10 @@ struct BucketTests {
         == .oversized)
   }
 
-  @Test(arguments: ["HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n+3\r\nabc\r\n0\r\n\r\n", "SSH-2.0-x\r\n\r\n"])
+  @Test(arguments: [
+    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n+3\r\nabc\r\n0\r\n\r\n", "SSH-2.0-x\r\n\r\n",
+    "HTTP/1.1 200 OK\r\n\r\nabc",
+  ])
   func refusesWhatIsNoHTTP(bytes: String) async throws {
     #expect(
       try await fault([.init(bytes: bytes)]) { bucket throws(ObjectStoreError) in

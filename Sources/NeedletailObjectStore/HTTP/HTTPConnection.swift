@@ -87,7 +87,12 @@ final class HTTPConnection: @unchecked Sendable {
     do throws(ObjectStoreError) {
       let head = try receiveHead(method: request.method)
       var response = HTTPResponse(head: head)
-      let isSunk = sink != nil && (200..<300).contains(head.status)
+      let isSuccess = (200..<300).contains(head.status)
+      // Half of such a body would look like the whole.
+      guard head.framing != .untilClose || !isSuccess else {
+        throw ObjectStoreError(.malformed, "response: expected the length of its body, found none")
+      }
+      let isSunk = sink != nil && isSuccess
       var body: [UInt8] = []
       let collect: Sink = { (bytes) throws(ObjectStoreError) in
         guard bytes.count <= bodyBytesMax - body.count else {
