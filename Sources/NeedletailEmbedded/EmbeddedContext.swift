@@ -125,8 +125,9 @@ final class EmbeddedContext: @unchecked Sendable {
       try check(outputs, rows: rows)
       var first = 0
       while first < rows {
-        let count = min(plan.rowsMax, rows - first)
-        try binder.bind(tensors, rows: first..<first + count, into: workspace.input)
+        let count = binder.rowsOfRun(tensors, from: first, of: rows, for: plan)
+        var textBytes = 0
+        try binder.bind(tensors, rows: first..<first + count, into: workspace.rows, textBytesUsed: &textBytes)
         plan.run(workspace, rows: count)
         for output in outputs { copy(output, at: first, count: count) }
         first += count

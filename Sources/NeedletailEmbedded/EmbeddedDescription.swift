@@ -60,10 +60,12 @@ final class EmbeddedDescription: @unchecked Sendable {
     if case .categorical(let names, _) = feature.kind { categories = names.map(memory.text) }
     var type = NTL_STRING
     if case .numeric = feature.kind { type = NTL_FLOAT32 }
+    var isText = false
+    if case .text = feature.kind { isText = true }
     var summary = feature.summary
     if summary.isEmpty, case .datetime(let order) = feature.kind { summary = order.words }
     return ntl_feature(
-      name: memory.text(feature.name), type: type, optional: feature.missing == .impute,
+      name: memory.text(feature.name), type: type, optional: feature.missing == .impute, text: isText,
       categories: memory.array(categories), category_count: categories.count, description: memory.text(summary))
   }
 

@@ -115,8 +115,9 @@ typedef enum ntl_type {
 /* A feature that a model wants. */
 typedef struct ntl_feature {
   ntl_text name;
-  ntl_type type;              /* NTL_FLOAT32 for numbers, NTL_STRING for categories and dates */
+  ntl_type type;              /* NTL_FLOAT32 for numbers, NTL_STRING for categories, dates and free text */
   bool optional;              /* whether it may be missing: NaN, or the empty text */
+  bool text;                  /* whether it is free text, which counts as it is */
   const ntl_text *categories; /* the known ones */
   size_t category_count;
   ntl_text description;

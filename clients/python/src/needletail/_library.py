@@ -46,6 +46,7 @@ class Feature(Structure):
         ("name", Text),
         ("type", c_int),
         ("optional", c_bool),
+        ("text", c_bool),
         ("categories", POINTER(Text)),
         ("category_count", c_size_t),
         ("description", Text),

@@ -358,6 +358,7 @@ def _description(found: Description) -> ModelDescription:
                 categories=tuple(str(feature.categories[code]) for code in range(feature.category_count)),
                 optional=feature.optional,
                 description=str(feature.description),
+                text=feature.text,
             )
         )
     outputs = []
