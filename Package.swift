@@ -276,7 +276,7 @@ let testedModules: [(name: String, extra: [Target.Dependency])] = [
   ("NeedletailObjectStore", ["NeedletailBundle"]),
   ("NeedletailEmbedded", ["CNeedletailEmbedded", "NeedletailBundle", "NeedletailEngine"]),
   ("NeedletailSecurity", ["NeedletailYAML"]),
-  ("NeedletailEngine", ["CNeedletailKernels", "CNeedletailProto", "NeedletailBLAS"]),
+  ("NeedletailEngine", ["CNeedletailKernels", "CNeedletailProto", "CNeedletailText", "NeedletailBLAS"]),
   (
     "NeedletailModels",
     [

@@ -35,7 +35,7 @@ struct SectionReader {
   let requiredFeatures: UInt64
 
   func contents() throws(BundleError) -> BundleContents {
-    for section in manifest.sections where section.type == .tokenizer || section.type == .calibration {
+    for section in manifest.sections where section.type == .calibration {
       guard section.isOptional else {
         throw BundleError(
           .unsupported,
@@ -56,6 +56,7 @@ struct SectionReader {
         return WeightsSection.tensors(blueprint.tensors, in: bytes)
       }
     }
+    graph.tokenizer = try optional(.tokenizer, TokenizerSection.decode)
     // A server of format 1.0 reads the same file when the bit is unset, and must not compute another answer from it.
     guard
       requiredFeatures & BundleFormat.openGraph != 0 || !(blueprint.listsValues || GraphSection.needsOpenGraph(graph))

@@ -51,6 +51,9 @@ public struct BundleWriter: Sendable {
     try add(.graph, isOptional: false, GraphSection.encode(definition.graph, tensors: weights.places))
     try add(.features, isOptional: false, FeaturesSection.encode(definition.schema))
     try add(.labels, isOptional: false, LabelsSection.encode(definition.labels))
+    if let tokenizer = definition.graph.tokenizer {
+      try add(.tokenizer, isOptional: false, TokenizerSection.encode(tokenizer.definition))
+    }
     try add(.golden, isOptional: false, GoldenSection.encode(contents.golden))
     if let drift = contents.drift { try add(.driftBaseline, isOptional: true, DriftSection.encode(drift)) }
     try add(.trainingMetrics, isOptional: true, MetricsSection.encode(contents.metrics))
@@ -73,7 +76,7 @@ public struct BundleWriter: Sendable {
     let hasColumnSteps = operations.contains {
       $0 is DerivedColumns || $0 is Lookup || $0 is Curves || ($0 as? Affine)?.scaling == .robust
     }
-    if contents.definition.graph.textInput != nil { return 6 }
+    if contents.definition.graph.textInput != nil || contents.definition.graph.tokenizer != nil { return 6 }
     if hasColumnSteps || schema.features.contains(where: \.isHashed) { return 5 }
     if schema.rules.map({ !$0.numbers.isPlain }) ?? false || schema.features.contains(where: { $0.kind.isDatetime }) {
       return 4

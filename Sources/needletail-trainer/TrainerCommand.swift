@@ -24,7 +24,7 @@ struct TrainerCommand: ParsableCommand {
     subcommands: [
       ProfileCommand.self, InitCommand.self, TrainCommand.self, TuneCommand.self, EvaluateCommand.self,
       ReportCommand.self, RunsCommand.self,
-      ImportCommand.self,
+      ImportCommand.self, TokenizeCommand.self,
       PublishCommand.self, SelectCommand.self,
     ])
 }

@@ -74,8 +74,8 @@ struct LayoutFaultTests {
     Fault("unknown-codec", .unsupported) { layout in layout.alter = { $0.sections[0].codec = 2 } },
     Fault("section-type-0", .malformed) { layout in layout.alter = { $0.sections[0].type = 0 } },
     Fault("unknown-required-section", .unsupported) { layout in layout.alter = { $0.sections[0].type = 77 } },
-    Fault("required-tokenizer", .unsupported) { layout in
-      layout.assembly.sections.append(.init(number: 5, codec: .raw, alignment: 8, stored: [1], rawBytes: 1))
+    Fault("required-calibration", .unsupported) { layout in
+      layout.assembly.sections.append(.init(number: 6, codec: .raw, alignment: 8, stored: [1], rawBytes: 1))
     },
     Fault("no-graph", .malformed) { $0.assembly.sections.removeAll { $0.number == SectionType.graph.rawValue } },
     Fault("no-features", .malformed) { $0.assembly.sections.removeAll { $0.number == SectionType.features.rawValue } },

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Compares ids, offsets, words and token types with Hugging Face's tokenizers on real and adversarial lines.
 
-    compare.py LIBRARY DESCRIPTIONS MINILM GPT2_MERGES [--lines N] [--seed N] [--isa NAME]
+    compare.py LIBRARY DESCRIPTIONS MINILM GPT2_MERGES [--lines N] [--seed N] [--isa NAME] [--trainer PROGRAM]
 
 DESCRIPTIONS has lines of real text in many languages, MINILM is a folder with the tokenizer.json of MiniLM,
-GPT2_MERGES the vocab.bpe of GPT-2. N lines are shared among all kinds of tokenizers. Prints the first differences and
-exits 1 if there is one.
+GPT2_MERGES the vocab.bpe of GPT-2. N lines are shared among all kinds of tokenizers. With PROGRAM, which is
+needletail-trainer, the product's own reader of tokenizer.json makes each tokenizer, too, and tokenises some of the
+lines. Prints the first differences and exits 1 if there is one.
 """
 
 import argparse
@@ -13,7 +14,9 @@ import itertools
 import json
 import os
 import random
+import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -25,6 +28,8 @@ from native import NONE, NativeTokenizer, library  # noqa: E402
 from tokenizers import Tokenizer  # noqa: E402
 
 SHOWN = 5
+# Lines of each tokenizer that the product reads and answers as JSON.
+PRODUCT_LINES = 250
 
 
 def character_places(text):
@@ -39,8 +44,11 @@ def character_places(text):
 
 def ours(native, first, second, special):
     found = native.encode(first.encode(), None if second is None else second.encode(), special)
-    if isinstance(found, int):
-        return found
+    return found if isinstance(found, int) else in_characters(found, first, second)
+
+
+def in_characters(found, first, second):
+    """Tokens with the characters that they cover, and None for the words of special tokens."""
     ids, starts, ends, words, types, sequences = found
     maps = [character_places(first), None if second is None else character_places(second)]
     spans = []
@@ -83,6 +91,40 @@ def compare(name, native, reference, lines, special, pairs, chance):
     return differ
 
 
+def compare_product(name, trainer, description, reference, lines, special, pairs):
+    """Counts differences of what `needletail-trainer tokenize` makes of the lines."""
+    texts_of = [(line, lines[index - 1] if pairs and index % 2 else None) for index, line in enumerate(lines)]
+    asked = "".join(json.dumps({"text": first, "pair": second}) + "\n" for first, second in texts_of)
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        file.write(description)
+        file.flush()
+        command = [trainer, "tokenize", file.name, "--json", "--jsonl", *([] if special else ["--no-special"])]
+        answer = subprocess.run(command, input=asked, capture_output=True, text=True, check=True).stdout
+    answers = [json.loads(line) for line in answer.splitlines()]
+    if len(answers) != len(lines):
+        sys.exit(f"{name}: expected {len(lines)} answers of {trainer}, found {len(answers)}")
+    differ = 0
+    for (first, second), answer in zip(texts_of, answers, strict=True):
+        expected = theirs(reference, first, second, special)
+        if "error" in answer or isinstance(expected, str):
+            same = ("error" in answer) == isinstance(expected, str)
+        else:
+            ids, words = answer["ids"], [NONE if word is None else word for word in answer["words"]]
+            sequences = sequences_of(reference, first, second, special)
+            found = (ids, answer["starts"], answer["ends"], words, answer["types"], sequences)
+            same = len(sequences) == len(ids) and in_characters(found, first, second) == expected
+        if same:
+            continue
+        differ += 1
+        if differ <= SHOWN:
+            print(f"{name}: {first!r} {second!r}\n  expected {expected}\n  product  {answer}", file=sys.stderr)
+    return differ
+
+
+def sequences_of(reference, first, second, special):
+    return [sequence or 0 for sequence in reference.encode(first, second, add_special_tokens=special).sequence_ids]
+
+
 def lines_of(options, words, descriptions, seed, count):
     """Half real lines, half adversarial ones."""
     chance = random.Random(seed)
@@ -102,6 +144,7 @@ def main():
     parser.add_argument("--isa", default="scalar")
     parser.add_argument("--only", default="")
     parser.add_argument("--all-characters", action="store_true")
+    parser.add_argument("--trainer")
     options = parser.parse_args()
     began = time.monotonic()
     text = library(options.library)
@@ -126,6 +169,11 @@ def main():
         counted = list(lines)
         found = compare(variant.name, native, reference, counted, variant.special, variant.pairs, chance)
         total += len(counted)
+        if options.trainer is not None:
+            some = chance.sample(counted, min(len(counted), PRODUCT_LINES))
+            found += compare_product(
+                variant.name, options.trainer, description, reference, some, variant.special, variant.pairs
+            )
         differ += found
         print(f"{variant.name:44}{len(counted):9} lines {found:6} differ", flush=True)
     print(f"{total} lines, {differ} differ, {time.monotonic() - began:.0f} s")

@@ -136,6 +136,7 @@ extension BundleError {
     case .tooMany: self.init(.oversized, fault.message)
     case .mismatch: self.init(.invalidGraph, fault.message)
     case .unsupported: self.init(.unsupported, fault.message)
+    case .memory: self.init(.io, fault.message)
     }
   }
 }

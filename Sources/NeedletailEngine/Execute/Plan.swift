@@ -15,7 +15,9 @@ public struct PlanError: Error, Equatable, Sendable, CustomStringConvertible {
     self.isMemoryShort = isMemoryShort
   }
 
-  init(_ fault: GraphFault) { self.init(node: fault.node, fault.message) }
+  init(_ fault: GraphFault) {
+    self.init(node: fault.node, fault.message, isMemoryShort: fault.kind == .memory)
+  }
 
   public var description: String { message }
 }

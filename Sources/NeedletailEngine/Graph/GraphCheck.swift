@@ -11,6 +11,8 @@ public struct GraphFault: Error, Equatable, Sendable, CustomStringConvertible {
     case mismatch
     /// Something that this engine does not know, or knows and cannot compute.
     case unsupported
+    /// The system had no memory, which says nothing about the graph.
+    case memory
   }
 
   public let kind: Kind

@@ -35,10 +35,14 @@ public struct ModelGraph: Equatable, Sendable {
   public var tensors: [WeightTensor]
   /// Index of the value that holds the texts of a row, which the binder writes; nil for a model without text.
   public var textInput: Int?
+  /// What makes tokens of text, for graphs that read text as tokens.
+  public var tokenizer: Tokenizer?
 
   public init(
-    task: Task, values: [Value], nodes: [Node], outputs: [Output], tensors: [WeightTensor], textInput: Int? = nil
+    task: Task, values: [Value], nodes: [Node], outputs: [Output], tensors: [WeightTensor], textInput: Int? = nil,
+    tokenizer: Tokenizer? = nil
   ) {
+    self.tokenizer = tokenizer
     self.task = task
     self.textInput = textInput
     self.values = values

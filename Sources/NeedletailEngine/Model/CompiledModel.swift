@@ -34,6 +34,7 @@ public final class CompiledModel: Sendable {
       : try Plan(checked: definition.graph, options: options)
     var structure = definition
     structure.graph.tensors = []
+    structure.graph.tokenizer = nil
     for node in structure.graph.nodes.indices {
       structure.graph.nodes[node].operation = structure.graph.nodes[node].operation.structure
     }

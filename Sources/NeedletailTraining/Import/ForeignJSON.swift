@@ -45,7 +45,7 @@ struct ForeignJSON {
 
   private mutating func object(depth: Int) throws(TrainingError) -> ForeignValue {
     index += 1
-    var fields: [String: ForeignValue] = [:]
+    var fields: [ForeignKey: ForeignValue] = [:]
     skipSpace()
     if take("}") { return .object(fields) }
     while true {
@@ -54,7 +54,7 @@ struct ForeignJSON {
       let key = try text()
       skipSpace()
       guard take(":") else { throw fault("a colon") }
-      guard fields.updateValue(try value(depth: depth + 1), forKey: key) == nil else {
+      guard fields.updateValue(try value(depth: depth + 1), forKey: ForeignKey(key)) == nil else {
         throw fault("each key once in an object", found: "\(key.quotedForMessage) twice")
       }
       skipSpace()

@@ -61,14 +61,14 @@ struct ForeignUBJSON {
   private mutating func object(depth: Int) throws(TrainingError) -> ForeignValue {
     let (type, count) = try header()
     if let count { try checkCount(count) }
-    var fields: [String: ForeignValue] = [:]
+    var fields: [ForeignKey: ForeignValue] = [:]
     while count.map({ fields.count < $0 }) ?? true {
       if count == nil, index < bytes.count, bytes[index] == UInt8(ascii: "}") {
         index += 1
         break
       }
       let key = try text()
-      guard fields.updateValue(try value(of: elementType(type), depth: depth + 1), forKey: key) == nil else {
+      guard fields.updateValue(try value(of: elementType(type), depth: depth + 1), forKey: ForeignKey(key)) == nil else {
         throw fault("each key once in an object", found: "\(key.quotedForMessage) twice")
       }
     }

@@ -11,7 +11,7 @@ enum ForeignValue: Sendable {
   case text(String)
   case numbers([Double])
   case list([ForeignValue])
-  case object([String: ForeignValue])
+  case object([ForeignKey: ForeignValue])
 
   var kind: String {
     switch self {
@@ -23,6 +23,21 @@ enum ForeignValue: Sendable {
     case .list: "a list"
     case .object: "an object"
     }
+  }
+}
+
+/// A key of an object. Two keys are equal only if their bytes are; Swift's texts would be equal wherever Unicode holds
+/// them so, but a vocabulary has é both as one character and as two.
+struct ForeignKey: Hashable, Sendable {
+  let text: String
+
+  init(_ text: String) { self.text = text }
+
+  static func == (a: ForeignKey, b: ForeignKey) -> Bool { a.text.utf8.elementsEqual(b.text.utf8) }
+
+  func hash(into hasher: inout Hasher) {
+    var text = text
+    text.withUTF8 { hasher.combine(bytes: UnsafeRawBufferPointer($0)) }
   }
 }
 
@@ -39,7 +54,7 @@ struct ForeignField {
   /// The field under a key; nil where the object has none, or null.
   func optional(_ key: String) throws(TrainingError) -> ForeignField? {
     guard case .object(let fields) = value else { throw fault("an object") }
-    guard let field = fields[key] else { return nil }
+    guard let field = fields[ForeignKey(key)] else { return nil }
     if case .null = field { return nil }
     return ForeignField(value: field, path: path.isEmpty ? key : "\(path).\(key)")
   }
@@ -68,7 +83,24 @@ struct ForeignField {
 
   /// Whether the object has a key, of whatever value.
   func has(_ key: String) -> Bool {
-    if case .object(let fields) = value { fields[key] != nil } else { false }
+    if case .object(let fields) = value { fields[ForeignKey(key)] != nil } else { false }
+  }
+
+  /// The keys of an object with their fields, in no order.
+  var fields: [(key: String, field: ForeignField)] {
+    get throws(TrainingError) {
+      guard case .object(let fields) = value else { throw fault("an object") }
+      return fields.map { key, value in
+        (key.text, ForeignField(value: value, path: path.isEmpty ? key.text : "\(path).\(key.text)"))
+      }
+    }
+  }
+
+  var boolean: Bool {
+    get throws(TrainingError) {
+      guard case .boolean(let flag) = value else { throw fault("true or false") }
+      return flag
+    }
   }
 
   var text: String {

@@ -1,8 +1,6 @@
-internal import Glibc
 public import NeedletailBundle
 public import NeedletailCore
 internal import NeedletailEngine
-internal import NeedletailSystem
 
 /// What the user asks of an import beside the file.
 public struct ImportSettings: Sendable {
@@ -48,7 +46,7 @@ public struct ModelImport {
   /// - Throws: `TrainingError` that names the file and the tree, node, row or column at fault.
   public func run() throws(TrainingError) -> ImportedBundle {
     observer.stage("reading \(path)")
-    let bytes = try read(path)
+    let bytes = try ForeignFile.read(path)
     let imported: ImportedModel
     let definition: ModelDefinition
     do throws(TrainingError) {
@@ -86,23 +84,6 @@ public struct ModelImport {
     return ImportedBundle(
       settings: settings, imported: imported, comparison: comparison, meanContributions: use,
       contents: BundleContents(definition: definition, golden: golden, lineage: lineage))
-  }
-
-  private func read(_ path: String) throws(TrainingError) -> [UInt8] {
-    var bytes: [UInt8] = []
-    do throws(SystemError) {
-      let file = try FileDescriptor(opening: path, O_RDONLY)
-      try file.forEachPiece(ofBytes: 1 << 20) { piece in
-        bytes.append(contentsOf: piece)
-        return bytes.count <= Limits.foreignFileBytesMax
-      }
-    } catch {
-      throw .importing("\(path): expected a readable file, found: \(error.reason)")
-    }
-    guard bytes.count <= Limits.foreignFileBytesMax else {
-      throw .importing("\(path): expected at most \(Limits.foreignFileBytesMax) bytes, found more")
-    }
-    return bytes
   }
 
   /// Recognises a file by its content and reads it. The fuzzer's way in.

@@ -8,7 +8,8 @@ internal import NeedletailTestSupport
 /// The first byte chooses the way in. Raw bytes exercise header, signatures, directory and layout. The
 /// others replace one section of a good bundle, which is sealed again, so that the input gets past
 /// lengths and hashes into the decoders. One of the good bundles has a graph as format 1.0 knew it, one of format 1.1, one
-/// the steps on columns of formats 1.4 and 1.5, one the texts of format 1.6. What decodes is compiled and run, too.
+/// the steps on columns of formats 1.4 and 1.5, one the texts of format 1.6, others a tokenizer of each kind. What decodes
+/// is compiled and run, too.
 @main
 enum FuzzBundle {
   static func main() {
@@ -69,11 +70,17 @@ enum FuzzBundle {
 
   /// Good bundles, their sections raw.
   private enum Seed {
-    static let assemblies = [
-      BundleFixtures.contents(), BundleContents(definition: BundleFixtures.openGraph()),
-      BundleContents(definition: BundleFixtures.columnSteps()),
-      BundleContents(definition: ModelFixtures.topics()),
-    ]
+    static let assemblies =
+      ([
+        BundleFixtures.contents(), BundleContents(definition: BundleFixtures.openGraph()),
+        BundleContents(definition: BundleFixtures.columnSteps()),
+        BundleContents(definition: ModelFixtures.topics()),
+      ]
+      + TokenizerFixtures.all.map { definition in
+        var model = BundleFixtures.line(weight: 1)
+        model.graph.tokenizer = try? Tokenizer(definition)
+        return BundleContents(definition: model)
+      })
     .map { contents in
       guard let model = try? ModelID("fuzz"), let version = ModelVersion(1),
         let assembly = try? BundleWriter(

@@ -1402,6 +1402,276 @@ void   needletail__v1__weight_tensor__free_unpacked
   assert(message->base.descriptor == &needletail__v1__weight_tensor__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   needletail__v1__tokenizer__init
+                     (Needletail__V1__Tokenizer         *message)
+{
+  static const Needletail__V1__Tokenizer init_value = NEEDLETAIL__V1__TOKENIZER__INIT;
+  *message = init_value;
+}
+size_t needletail__v1__tokenizer__get_packed_size
+                     (const Needletail__V1__Tokenizer *message)
+{
+  assert(message->base.descriptor == &needletail__v1__tokenizer__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t needletail__v1__tokenizer__pack
+                     (const Needletail__V1__Tokenizer *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &needletail__v1__tokenizer__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t needletail__v1__tokenizer__pack_to_buffer
+                     (const Needletail__V1__Tokenizer *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &needletail__v1__tokenizer__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Needletail__V1__Tokenizer *
+       needletail__v1__tokenizer__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Needletail__V1__Tokenizer *)
+     protobuf_c_message_unpack (&needletail__v1__tokenizer__descriptor,
+                                allocator, len, data);
+}
+void   needletail__v1__tokenizer__free_unpacked
+                     (Needletail__V1__Tokenizer *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &needletail__v1__tokenizer__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   needletail__v1__word_pieces__init
+                     (Needletail__V1__WordPieces         *message)
+{
+  static const Needletail__V1__WordPieces init_value = NEEDLETAIL__V1__WORD_PIECES__INIT;
+  *message = init_value;
+}
+size_t needletail__v1__word_pieces__get_packed_size
+                     (const Needletail__V1__WordPieces *message)
+{
+  assert(message->base.descriptor == &needletail__v1__word_pieces__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t needletail__v1__word_pieces__pack
+                     (const Needletail__V1__WordPieces *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &needletail__v1__word_pieces__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t needletail__v1__word_pieces__pack_to_buffer
+                     (const Needletail__V1__WordPieces *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &needletail__v1__word_pieces__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Needletail__V1__WordPieces *
+       needletail__v1__word_pieces__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Needletail__V1__WordPieces *)
+     protobuf_c_message_unpack (&needletail__v1__word_pieces__descriptor,
+                                allocator, len, data);
+}
+void   needletail__v1__word_pieces__free_unpacked
+                     (Needletail__V1__WordPieces *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &needletail__v1__word_pieces__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   needletail__v1__byte_pairs__init
+                     (Needletail__V1__BytePairs         *message)
+{
+  static const Needletail__V1__BytePairs init_value = NEEDLETAIL__V1__BYTE_PAIRS__INIT;
+  *message = init_value;
+}
+size_t needletail__v1__byte_pairs__get_packed_size
+                     (const Needletail__V1__BytePairs *message)
+{
+  assert(message->base.descriptor == &needletail__v1__byte_pairs__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t needletail__v1__byte_pairs__pack
+                     (const Needletail__V1__BytePairs *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &needletail__v1__byte_pairs__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t needletail__v1__byte_pairs__pack_to_buffer
+                     (const Needletail__V1__BytePairs *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &needletail__v1__byte_pairs__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Needletail__V1__BytePairs *
+       needletail__v1__byte_pairs__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Needletail__V1__BytePairs *)
+     protobuf_c_message_unpack (&needletail__v1__byte_pairs__descriptor,
+                                allocator, len, data);
+}
+void   needletail__v1__byte_pairs__free_unpacked
+                     (Needletail__V1__BytePairs *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &needletail__v1__byte_pairs__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   needletail__v1__unigrams__init
+                     (Needletail__V1__Unigrams         *message)
+{
+  static const Needletail__V1__Unigrams init_value = NEEDLETAIL__V1__UNIGRAMS__INIT;
+  *message = init_value;
+}
+size_t needletail__v1__unigrams__get_packed_size
+                     (const Needletail__V1__Unigrams *message)
+{
+  assert(message->base.descriptor == &needletail__v1__unigrams__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t needletail__v1__unigrams__pack
+                     (const Needletail__V1__Unigrams *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &needletail__v1__unigrams__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t needletail__v1__unigrams__pack_to_buffer
+                     (const Needletail__V1__Unigrams *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &needletail__v1__unigrams__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Needletail__V1__Unigrams *
+       needletail__v1__unigrams__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Needletail__V1__Unigrams *)
+     protobuf_c_message_unpack (&needletail__v1__unigrams__descriptor,
+                                allocator, len, data);
+}
+void   needletail__v1__unigrams__free_unpacked
+                     (Needletail__V1__Unigrams *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &needletail__v1__unigrams__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   needletail__v1__added_token__init
+                     (Needletail__V1__AddedToken         *message)
+{
+  static const Needletail__V1__AddedToken init_value = NEEDLETAIL__V1__ADDED_TOKEN__INIT;
+  *message = init_value;
+}
+size_t needletail__v1__added_token__get_packed_size
+                     (const Needletail__V1__AddedToken *message)
+{
+  assert(message->base.descriptor == &needletail__v1__added_token__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t needletail__v1__added_token__pack
+                     (const Needletail__V1__AddedToken *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &needletail__v1__added_token__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t needletail__v1__added_token__pack_to_buffer
+                     (const Needletail__V1__AddedToken *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &needletail__v1__added_token__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Needletail__V1__AddedToken *
+       needletail__v1__added_token__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Needletail__V1__AddedToken *)
+     protobuf_c_message_unpack (&needletail__v1__added_token__descriptor,
+                                allocator, len, data);
+}
+void   needletail__v1__added_token__free_unpacked
+                     (Needletail__V1__AddedToken *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &needletail__v1__added_token__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   needletail__v1__template_piece__init
+                     (Needletail__V1__TemplatePiece         *message)
+{
+  static const Needletail__V1__TemplatePiece init_value = NEEDLETAIL__V1__TEMPLATE_PIECE__INIT;
+  *message = init_value;
+}
+size_t needletail__v1__template_piece__get_packed_size
+                     (const Needletail__V1__TemplatePiece *message)
+{
+  assert(message->base.descriptor == &needletail__v1__template_piece__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t needletail__v1__template_piece__pack
+                     (const Needletail__V1__TemplatePiece *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &needletail__v1__template_piece__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t needletail__v1__template_piece__pack_to_buffer
+                     (const Needletail__V1__TemplatePiece *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &needletail__v1__template_piece__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Needletail__V1__TemplatePiece *
+       needletail__v1__template_piece__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Needletail__V1__TemplatePiece *)
+     protobuf_c_message_unpack (&needletail__v1__template_piece__descriptor,
+                                allocator, len, data);
+}
+void   needletail__v1__template_piece__free_unpacked
+                     (Needletail__V1__TemplatePiece *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &needletail__v1__template_piece__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 void   needletail__v1__feature__init
                      (Needletail__V1__Feature         *message)
 {
@@ -4279,6 +4549,689 @@ const ProtobufCMessageDescriptor needletail__v1__weight_tensor__descriptor =
   (ProtobufCMessageInit) needletail__v1__weight_tensor__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
+static const ProtobufCFieldDescriptor needletail__v1__tokenizer__field_descriptors[12] =
+{
+  {
+    "token_bytes",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__Tokenizer, token_bytes),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "token_length",
+    2,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(Needletail__V1__Tokenizer, n_token_length),
+    offsetof(Needletail__V1__Tokenizer, token_length),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "token_id",
+    3,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(Needletail__V1__Tokenizer, n_token_id),
+    offsetof(Needletail__V1__Tokenizer, token_id),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "unknown",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__Tokenizer, unknown),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "word_pieces",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Needletail__V1__Tokenizer, model_case),
+    offsetof(Needletail__V1__Tokenizer, word_pieces),
+    &needletail__v1__word_pieces__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "byte_pairs",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Needletail__V1__Tokenizer, model_case),
+    offsetof(Needletail__V1__Tokenizer, byte_pairs),
+    &needletail__v1__byte_pairs__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "unigrams",
+    7,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Needletail__V1__Tokenizer, model_case),
+    offsetof(Needletail__V1__Tokenizer, unigrams),
+    &needletail__v1__unigrams__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "added",
+    8,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Needletail__V1__Tokenizer, n_added),
+    offsetof(Needletail__V1__Tokenizer, added),
+    &needletail__v1__added_token__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "single",
+    9,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Needletail__V1__Tokenizer, n_single),
+    offsetof(Needletail__V1__Tokenizer, single),
+    &needletail__v1__template_piece__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "pair",
+    10,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Needletail__V1__Tokenizer, n_pair),
+    offsetof(Needletail__V1__Tokenizer, pair),
+    &needletail__v1__template_piece__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "truncation",
+    11,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_ENUM,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__Tokenizer, truncation),
+    &needletail__v1__truncation__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "tokens_max",
+    12,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__Tokenizer, tokens_max),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned needletail__v1__tokenizer__field_indices_by_name[] = {
+  7,   /* field[7] = added */
+  5,   /* field[5] = byte_pairs */
+  9,   /* field[9] = pair */
+  8,   /* field[8] = single */
+  0,   /* field[0] = token_bytes */
+  2,   /* field[2] = token_id */
+  1,   /* field[1] = token_length */
+  11,   /* field[11] = tokens_max */
+  10,   /* field[10] = truncation */
+  6,   /* field[6] = unigrams */
+  3,   /* field[3] = unknown */
+  4,   /* field[4] = word_pieces */
+};
+static const ProtobufCIntRange needletail__v1__tokenizer__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 12 }
+};
+const ProtobufCMessageDescriptor needletail__v1__tokenizer__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "needletail.v1.Tokenizer",
+  "Tokenizer",
+  "Needletail__V1__Tokenizer",
+  "needletail.v1",
+  sizeof(Needletail__V1__Tokenizer),
+  12,
+  needletail__v1__tokenizer__field_descriptors,
+  needletail__v1__tokenizer__field_indices_by_name,
+  1,  needletail__v1__tokenizer__number_ranges,
+  (ProtobufCMessageInit) needletail__v1__tokenizer__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor needletail__v1__word_pieces__field_descriptors[6] =
+{
+  {
+    "continuing_prefix",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__WordPieces, continuing_prefix),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "word_characters_max",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__WordPieces, word_characters_max),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "cleans_text",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__WordPieces, cleans_text),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "splits_ideographs",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__WordPieces, splits_ideographs),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "strips_accents",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__WordPieces, strips_accents),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "lowercases",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__WordPieces, lowercases),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned needletail__v1__word_pieces__field_indices_by_name[] = {
+  2,   /* field[2] = cleans_text */
+  0,   /* field[0] = continuing_prefix */
+  5,   /* field[5] = lowercases */
+  3,   /* field[3] = splits_ideographs */
+  4,   /* field[4] = strips_accents */
+  1,   /* field[1] = word_characters_max */
+};
+static const ProtobufCIntRange needletail__v1__word_pieces__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 6 }
+};
+const ProtobufCMessageDescriptor needletail__v1__word_pieces__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "needletail.v1.WordPieces",
+  "WordPieces",
+  "Needletail__V1__WordPieces",
+  "needletail.v1",
+  sizeof(Needletail__V1__WordPieces),
+  6,
+  needletail__v1__word_pieces__field_descriptors,
+  needletail__v1__word_pieces__field_indices_by_name,
+  1,  needletail__v1__word_pieces__number_ranges,
+  (ProtobufCMessageInit) needletail__v1__word_pieces__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor needletail__v1__byte_pairs__field_descriptors[5] =
+{
+  {
+    "merge",
+    1,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(Needletail__V1__BytePairs, n_merge),
+    offsetof(Needletail__V1__BytePairs, merge),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "ignores_merges",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__BytePairs, ignores_merges),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "prefixes_space",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__BytePairs, prefixes_space),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "trims_offsets",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__BytePairs, trims_offsets),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "keeps_prefix_space",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__BytePairs, keeps_prefix_space),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned needletail__v1__byte_pairs__field_indices_by_name[] = {
+  1,   /* field[1] = ignores_merges */
+  4,   /* field[4] = keeps_prefix_space */
+  0,   /* field[0] = merge */
+  2,   /* field[2] = prefixes_space */
+  3,   /* field[3] = trims_offsets */
+};
+static const ProtobufCIntRange needletail__v1__byte_pairs__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 5 }
+};
+const ProtobufCMessageDescriptor needletail__v1__byte_pairs__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "needletail.v1.BytePairs",
+  "BytePairs",
+  "Needletail__V1__BytePairs",
+  "needletail.v1",
+  sizeof(Needletail__V1__BytePairs),
+  5,
+  needletail__v1__byte_pairs__field_descriptors,
+  needletail__v1__byte_pairs__field_indices_by_name,
+  1,  needletail__v1__byte_pairs__number_ranges,
+  (ProtobufCMessageInit) needletail__v1__byte_pairs__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor needletail__v1__unigrams__field_descriptors[9] =
+{
+  {
+    "score",
+    1,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_DOUBLE,
+    offsetof(Needletail__V1__Unigrams, n_score),
+    offsetof(Needletail__V1__Unigrams, score),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "falls_back_to_bytes",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__Unigrams, falls_back_to_bytes),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "character_map",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__Unigrams, character_map),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "strips_left",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__Unigrams, strips_left),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "strips_right",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__Unigrams, strips_right),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "collapses_spaces",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__Unigrams, collapses_spaces),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "splits_spaces",
+    7,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__Unigrams, splits_spaces),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "splits_marks",
+    8,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__Unigrams, splits_marks),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "space_mark",
+    9,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_ENUM,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__Unigrams, space_mark),
+    &needletail__v1__space_mark__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned needletail__v1__unigrams__field_indices_by_name[] = {
+  2,   /* field[2] = character_map */
+  5,   /* field[5] = collapses_spaces */
+  1,   /* field[1] = falls_back_to_bytes */
+  0,   /* field[0] = score */
+  8,   /* field[8] = space_mark */
+  7,   /* field[7] = splits_marks */
+  6,   /* field[6] = splits_spaces */
+  3,   /* field[3] = strips_left */
+  4,   /* field[4] = strips_right */
+};
+static const ProtobufCIntRange needletail__v1__unigrams__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 9 }
+};
+const ProtobufCMessageDescriptor needletail__v1__unigrams__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "needletail.v1.Unigrams",
+  "Unigrams",
+  "Needletail__V1__Unigrams",
+  "needletail.v1",
+  sizeof(Needletail__V1__Unigrams),
+  9,
+  needletail__v1__unigrams__field_descriptors,
+  needletail__v1__unigrams__field_indices_by_name,
+  1,  needletail__v1__unigrams__number_ranges,
+  (ProtobufCMessageInit) needletail__v1__unigrams__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor needletail__v1__added_token__field_descriptors[6] =
+{
+  {
+    "text",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__AddedToken, text),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "id",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__AddedToken, id),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "single_word",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__AddedToken, single_word),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "strips_left",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__AddedToken, strips_left),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "strips_right",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__AddedToken, strips_right),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "normalised",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__AddedToken, normalised),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned needletail__v1__added_token__field_indices_by_name[] = {
+  1,   /* field[1] = id */
+  5,   /* field[5] = normalised */
+  2,   /* field[2] = single_word */
+  3,   /* field[3] = strips_left */
+  4,   /* field[4] = strips_right */
+  0,   /* field[0] = text */
+};
+static const ProtobufCIntRange needletail__v1__added_token__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 6 }
+};
+const ProtobufCMessageDescriptor needletail__v1__added_token__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "needletail.v1.AddedToken",
+  "AddedToken",
+  "Needletail__V1__AddedToken",
+  "needletail.v1",
+  sizeof(Needletail__V1__AddedToken),
+  6,
+  needletail__v1__added_token__field_descriptors,
+  needletail__v1__added_token__field_indices_by_name,
+  1,  needletail__v1__added_token__number_ranges,
+  (ProtobufCMessageInit) needletail__v1__added_token__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor needletail__v1__template_piece__field_descriptors[3] =
+{
+  {
+    "part",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_ENUM,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__TemplatePiece, part),
+    &needletail__v1__template_part__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "id",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__TemplatePiece, id),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "type",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__TemplatePiece, type),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned needletail__v1__template_piece__field_indices_by_name[] = {
+  1,   /* field[1] = id */
+  0,   /* field[0] = part */
+  2,   /* field[2] = type */
+};
+static const ProtobufCIntRange needletail__v1__template_piece__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 3 }
+};
+const ProtobufCMessageDescriptor needletail__v1__template_piece__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "needletail.v1.TemplatePiece",
+  "TemplatePiece",
+  "Needletail__V1__TemplatePiece",
+  "needletail.v1",
+  sizeof(Needletail__V1__TemplatePiece),
+  3,
+  needletail__v1__template_piece__field_descriptors,
+  needletail__v1__template_piece__field_indices_by_name,
+  1,  needletail__v1__template_piece__number_ranges,
+  (ProtobufCMessageInit) needletail__v1__template_piece__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
 static const ProtobufCFieldDescriptor needletail__v1__feature__field_descriptors[8] =
 {
   {
@@ -5638,6 +6591,98 @@ const ProtobufCEnumDescriptor needletail__v1__output_kind__descriptor =
   needletail__v1__output_kind__enum_values_by_name,
   1,
   needletail__v1__output_kind__value_ranges,
+  NULL,NULL,NULL,NULL   /* reserved[1234] */
+};
+static const ProtobufCEnumValue needletail__v1__space_mark__enum_values_by_number[3] =
+{
+  { "SPACE_MARK_NEVER", "NEEDLETAIL__V1__SPACE_MARK__SPACE_MARK_NEVER", 0 },
+  { "SPACE_MARK_FIRST", "NEEDLETAIL__V1__SPACE_MARK__SPACE_MARK_FIRST", 1 },
+  { "SPACE_MARK_ALWAYS", "NEEDLETAIL__V1__SPACE_MARK__SPACE_MARK_ALWAYS", 2 },
+};
+static const ProtobufCIntRange needletail__v1__space_mark__value_ranges[] = {
+{0, 0},{0, 3}
+};
+static const ProtobufCEnumValueIndex needletail__v1__space_mark__enum_values_by_name[3] =
+{
+  { "SPACE_MARK_ALWAYS", 2 },
+  { "SPACE_MARK_FIRST", 1 },
+  { "SPACE_MARK_NEVER", 0 },
+};
+const ProtobufCEnumDescriptor needletail__v1__space_mark__descriptor =
+{
+  PROTOBUF_C__ENUM_DESCRIPTOR_MAGIC,
+  "needletail.v1.SpaceMark",
+  "SpaceMark",
+  "Needletail__V1__SpaceMark",
+  "needletail.v1",
+  3,
+  needletail__v1__space_mark__enum_values_by_number,
+  3,
+  needletail__v1__space_mark__enum_values_by_name,
+  1,
+  needletail__v1__space_mark__value_ranges,
+  NULL,NULL,NULL,NULL   /* reserved[1234] */
+};
+static const ProtobufCEnumValue needletail__v1__template_part__enum_values_by_number[3] =
+{
+  { "SPECIAL_TOKEN", "NEEDLETAIL__V1__TEMPLATE_PART__SPECIAL_TOKEN", 0 },
+  { "FIRST_TEXT", "NEEDLETAIL__V1__TEMPLATE_PART__FIRST_TEXT", 1 },
+  { "SECOND_TEXT", "NEEDLETAIL__V1__TEMPLATE_PART__SECOND_TEXT", 2 },
+};
+static const ProtobufCIntRange needletail__v1__template_part__value_ranges[] = {
+{0, 0},{0, 3}
+};
+static const ProtobufCEnumValueIndex needletail__v1__template_part__enum_values_by_name[3] =
+{
+  { "FIRST_TEXT", 1 },
+  { "SECOND_TEXT", 2 },
+  { "SPECIAL_TOKEN", 0 },
+};
+const ProtobufCEnumDescriptor needletail__v1__template_part__descriptor =
+{
+  PROTOBUF_C__ENUM_DESCRIPTOR_MAGIC,
+  "needletail.v1.TemplatePart",
+  "TemplatePart",
+  "Needletail__V1__TemplatePart",
+  "needletail.v1",
+  3,
+  needletail__v1__template_part__enum_values_by_number,
+  3,
+  needletail__v1__template_part__enum_values_by_name,
+  1,
+  needletail__v1__template_part__value_ranges,
+  NULL,NULL,NULL,NULL   /* reserved[1234] */
+};
+static const ProtobufCEnumValue needletail__v1__truncation__enum_values_by_number[4] =
+{
+  { "KEEP_ALL", "NEEDLETAIL__V1__TRUNCATION__KEEP_ALL", 0 },
+  { "LONGEST_FIRST", "NEEDLETAIL__V1__TRUNCATION__LONGEST_FIRST", 1 },
+  { "ONLY_FIRST", "NEEDLETAIL__V1__TRUNCATION__ONLY_FIRST", 2 },
+  { "ONLY_SECOND", "NEEDLETAIL__V1__TRUNCATION__ONLY_SECOND", 3 },
+};
+static const ProtobufCIntRange needletail__v1__truncation__value_ranges[] = {
+{0, 0},{0, 4}
+};
+static const ProtobufCEnumValueIndex needletail__v1__truncation__enum_values_by_name[4] =
+{
+  { "KEEP_ALL", 0 },
+  { "LONGEST_FIRST", 1 },
+  { "ONLY_FIRST", 2 },
+  { "ONLY_SECOND", 3 },
+};
+const ProtobufCEnumDescriptor needletail__v1__truncation__descriptor =
+{
+  PROTOBUF_C__ENUM_DESCRIPTOR_MAGIC,
+  "needletail.v1.Truncation",
+  "Truncation",
+  "Needletail__V1__Truncation",
+  "needletail.v1",
+  4,
+  needletail__v1__truncation__enum_values_by_number,
+  4,
+  needletail__v1__truncation__enum_values_by_name,
+  1,
+  needletail__v1__truncation__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
 static const ProtobufCEnumValue needletail__v1__feature_kind__enum_values_by_number[4] =

@@ -47,6 +47,12 @@ typedef struct Needletail__V1__TextTerms Needletail__V1__TextTerms;
 typedef struct Needletail__V1__Reshape Needletail__V1__Reshape;
 typedef struct Needletail__V1__Output Needletail__V1__Output;
 typedef struct Needletail__V1__WeightTensor Needletail__V1__WeightTensor;
+typedef struct Needletail__V1__Tokenizer Needletail__V1__Tokenizer;
+typedef struct Needletail__V1__WordPieces Needletail__V1__WordPieces;
+typedef struct Needletail__V1__BytePairs Needletail__V1__BytePairs;
+typedef struct Needletail__V1__Unigrams Needletail__V1__Unigrams;
+typedef struct Needletail__V1__AddedToken Needletail__V1__AddedToken;
+typedef struct Needletail__V1__TemplatePiece Needletail__V1__TemplatePiece;
 typedef struct Needletail__V1__Feature Needletail__V1__Feature;
 typedef struct Needletail__V1__FeatureSchema Needletail__V1__FeatureSchema;
 typedef struct Needletail__V1__LabelMap Needletail__V1__LabelMap;
@@ -289,6 +295,34 @@ typedef enum _Needletail__V1__OutputKind {
   NEEDLETAIL__V1__OUTPUT_KIND__CLASS_LABEL = 2
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(NEEDLETAIL__V1__OUTPUT_KIND)
 } Needletail__V1__OutputKind;
+/*
+ * Where a mark for a space is put in front of a text.
+ */
+typedef enum _Needletail__V1__SpaceMark {
+  NEEDLETAIL__V1__SPACE_MARK__SPACE_MARK_NEVER = 0,
+  /*
+   * Where the text begins, not behind an added token.
+   */
+  NEEDLETAIL__V1__SPACE_MARK__SPACE_MARK_FIRST = 1,
+  NEEDLETAIL__V1__SPACE_MARK__SPACE_MARK_ALWAYS = 2
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(NEEDLETAIL__V1__SPACE_MARK)
+} Needletail__V1__SpaceMark;
+typedef enum _Needletail__V1__TemplatePart {
+  NEEDLETAIL__V1__TEMPLATE_PART__SPECIAL_TOKEN = 0,
+  NEEDLETAIL__V1__TEMPLATE_PART__FIRST_TEXT = 1,
+  NEEDLETAIL__V1__TEMPLATE_PART__SECOND_TEXT = 2
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(NEEDLETAIL__V1__TEMPLATE_PART)
+} Needletail__V1__TemplatePart;
+typedef enum _Needletail__V1__Truncation {
+  NEEDLETAIL__V1__TRUNCATION__KEEP_ALL = 0,
+  /*
+   * Of the longer text, until both fit.
+   */
+  NEEDLETAIL__V1__TRUNCATION__LONGEST_FIRST = 1,
+  NEEDLETAIL__V1__TRUNCATION__ONLY_FIRST = 2,
+  NEEDLETAIL__V1__TRUNCATION__ONLY_SECOND = 3
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(NEEDLETAIL__V1__TRUNCATION)
+} Needletail__V1__Truncation;
 typedef enum _Needletail__V1__FeatureKind {
   NEEDLETAIL__V1__FEATURE_KIND__NUMERIC = 0,
   NEEDLETAIL__V1__FEATURE_KIND__CATEGORICAL = 1,
@@ -1047,6 +1081,204 @@ struct  Needletail__V1__WeightTensor
 #define NEEDLETAIL__V1__WEIGHT_TENSOR__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__weight_tensor__descriptor) \
     , (char *)protobuf_c_empty_string, NEEDLETAIL__V1__DATA_TYPE__DATA_TYPE_UNSPECIFIED, 0,NULL, 0, 0, 0 }
+
+
+typedef enum {
+  NEEDLETAIL__V1__TOKENIZER__MODEL__NOT_SET = 0,
+  NEEDLETAIL__V1__TOKENIZER__MODEL_WORD_PIECES = 5,
+  NEEDLETAIL__V1__TOKENIZER__MODEL_BYTE_PAIRS = 6,
+  NEEDLETAIL__V1__TOKENIZER__MODEL_UNIGRAMS = 7
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(NEEDLETAIL__V1__TOKENIZER__MODEL__CASE)
+} Needletail__V1__Tokenizer__ModelCase;
+
+/*
+ * What makes tokens of text, with the ids that Hugging Face's library `tokenizers` finds.
+ */
+struct  Needletail__V1__Tokenizer
+{
+  ProtobufCMessage base;
+  /*
+   * UTF-8 of the model's tokens, one after the other, and the bytes of each.
+   */
+  ProtobufCBinaryData token_bytes;
+  size_t n_token_length;
+  uint32_t *token_length;
+  /*
+   * Id of each; none: 0, 1, 2 and so on.
+   */
+  size_t n_token_id;
+  uint32_t *token_id;
+  /*
+   * Id + 1 of the token for text that no token covers; 0: none.
+   */
+  uint32_t unknown;
+  size_t n_added;
+  Needletail__V1__AddedToken **added;
+  /*
+   * What stands around one text, and around two; none: the texts alone.
+   */
+  size_t n_single;
+  Needletail__V1__TemplatePiece **single;
+  size_t n_pair;
+  Needletail__V1__TemplatePiece **pair;
+  Needletail__V1__Truncation truncation;
+  /*
+   * Tokens that remain, those of the template included; 0 exactly with KEEP_ALL.
+   */
+  uint32_t tokens_max;
+  Needletail__V1__Tokenizer__ModelCase model_case;
+  union {
+    Needletail__V1__WordPieces *word_pieces;
+    Needletail__V1__BytePairs *byte_pairs;
+    Needletail__V1__Unigrams *unigrams;
+  };
+};
+#define NEEDLETAIL__V1__TOKENIZER__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__tokenizer__descriptor) \
+    , {0,NULL}, 0,NULL, 0,NULL, 0, 0,NULL, 0,NULL, 0,NULL, NEEDLETAIL__V1__TRUNCATION__KEEP_ALL, 0, NEEDLETAIL__V1__TOKENIZER__MODEL__NOT_SET, {0} }
+
+
+/*
+ * The longest token that begins a word, again and again, as in BERT; text is normalised and split as there.
+ */
+struct  Needletail__V1__WordPieces
+{
+  ProtobufCMessage base;
+  /*
+   * In front of a token that goes on inside a word: "##".
+   */
+  char *continuing_prefix;
+  /*
+   * A word of more characters is unknown.
+   */
+  uint32_t word_characters_max;
+  /*
+   * Control characters go, and every white space becomes a space.
+   */
+  protobuf_c_boolean cleans_text;
+  /*
+   * Each Chinese ideograph is a word.
+   */
+  protobuf_c_boolean splits_ideographs;
+  protobuf_c_boolean strips_accents;
+  protobuf_c_boolean lowercases;
+};
+#define NEEDLETAIL__V1__WORD_PIECES__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__word_pieces__descriptor) \
+    , (char *)protobuf_c_empty_string, 0, 0, 0, 0, 0 }
+
+
+/*
+ * Bytes that are merged in pairs, as in GPT-2 and RoBERTa. Tokens are written in GPT-2's alphabet, which has a character
+ * for each byte; text is split by GPT-2's regular expression.
+ */
+struct  Needletail__V1__BytePairs
+{
+  ProtobufCMessage base;
+  /*
+   * Two ids for each merge, in the order in which they are merged.
+   */
+  size_t n_merge;
+  uint32_t *merge;
+  /*
+   * A word that is a token is not merged from its bytes.
+   */
+  protobuf_c_boolean ignores_merges;
+  /*
+   * A space comes in front of a text where there is none.
+   */
+  protobuf_c_boolean prefixes_space;
+  /*
+   * Spaces at its ends are not part of what a token covers; but the first token keeps a space that was put in front.
+   */
+  protobuf_c_boolean trims_offsets;
+  protobuf_c_boolean keeps_prefix_space;
+};
+#define NEEDLETAIL__V1__BYTE_PAIRS__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__byte_pairs__descriptor) \
+    , 0,NULL, 0, 0, 0, 0 }
+
+
+/*
+ * The tokens of a word whose scores have the largest sum, as in SentencePiece's models.
+ */
+struct  Needletail__V1__Unigrams
+{
+  ProtobufCMessage base;
+  /*
+   * One for each token.
+   */
+  size_t n_score;
+  double *score;
+  /*
+   * Text that no token covers becomes tokens of its bytes.
+   */
+  protobuf_c_boolean falls_back_to_bytes;
+  /*
+   * SentencePiece's precompiled map of characters; none: text stays as it is.
+   */
+  ProtobufCBinaryData character_map;
+  protobuf_c_boolean strips_left;
+  protobuf_c_boolean strips_right;
+  /*
+   * Several spaces become one.
+   */
+  protobuf_c_boolean collapses_spaces;
+  /*
+   * Words end at white space, and at the mark.
+   */
+  protobuf_c_boolean splits_spaces;
+  protobuf_c_boolean splits_marks;
+  Needletail__V1__SpaceMark space_mark;
+};
+#define NEEDLETAIL__V1__UNIGRAMS__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__unigrams__descriptor) \
+    , 0,NULL, 0, {0,NULL}, 0, 0, 0, 0, 0, NEEDLETAIL__V1__SPACE_MARK__SPACE_MARK_NEVER }
+
+
+/*
+ * A text that is a token wherever it stands. A token of the model has the model's id.
+ */
+struct  Needletail__V1__AddedToken
+{
+  ProtobufCMessage base;
+  char *text;
+  uint32_t id;
+  /*
+   * Only where no letter, digit or underscore is beside it.
+   */
+  protobuf_c_boolean single_word;
+  /*
+   * White space beside it is part of it.
+   */
+  protobuf_c_boolean strips_left;
+  protobuf_c_boolean strips_right;
+  /*
+   * It is looked for in the normalised text.
+   */
+  protobuf_c_boolean normalised;
+};
+#define NEEDLETAIL__V1__ADDED_TOKEN__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__added_token__descriptor) \
+    , (char *)protobuf_c_empty_string, 0, 0, 0, 0, 0 }
+
+
+struct  Needletail__V1__TemplatePiece
+{
+  ProtobufCMessage base;
+  Needletail__V1__TemplatePart part;
+  /*
+   * Of a SPECIAL_TOKEN.
+   */
+  uint32_t id;
+  /*
+   * Token type of all its tokens, 0 to 255.
+   */
+  uint32_t type;
+};
+#define NEEDLETAIL__V1__TEMPLATE_PIECE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__template_piece__descriptor) \
+    , NEEDLETAIL__V1__TEMPLATE_PART__SPECIAL_TOKEN, 0, 0 }
 
 
 struct  Needletail__V1__Feature
@@ -1868,6 +2100,120 @@ Needletail__V1__WeightTensor *
 void   needletail__v1__weight_tensor__free_unpacked
                      (Needletail__V1__WeightTensor *message,
                       ProtobufCAllocator *allocator);
+/* Needletail__V1__Tokenizer methods */
+void   needletail__v1__tokenizer__init
+                     (Needletail__V1__Tokenizer         *message);
+size_t needletail__v1__tokenizer__get_packed_size
+                     (const Needletail__V1__Tokenizer   *message);
+size_t needletail__v1__tokenizer__pack
+                     (const Needletail__V1__Tokenizer   *message,
+                      uint8_t             *out);
+size_t needletail__v1__tokenizer__pack_to_buffer
+                     (const Needletail__V1__Tokenizer   *message,
+                      ProtobufCBuffer     *buffer);
+Needletail__V1__Tokenizer *
+       needletail__v1__tokenizer__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   needletail__v1__tokenizer__free_unpacked
+                     (Needletail__V1__Tokenizer *message,
+                      ProtobufCAllocator *allocator);
+/* Needletail__V1__WordPieces methods */
+void   needletail__v1__word_pieces__init
+                     (Needletail__V1__WordPieces         *message);
+size_t needletail__v1__word_pieces__get_packed_size
+                     (const Needletail__V1__WordPieces   *message);
+size_t needletail__v1__word_pieces__pack
+                     (const Needletail__V1__WordPieces   *message,
+                      uint8_t             *out);
+size_t needletail__v1__word_pieces__pack_to_buffer
+                     (const Needletail__V1__WordPieces   *message,
+                      ProtobufCBuffer     *buffer);
+Needletail__V1__WordPieces *
+       needletail__v1__word_pieces__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   needletail__v1__word_pieces__free_unpacked
+                     (Needletail__V1__WordPieces *message,
+                      ProtobufCAllocator *allocator);
+/* Needletail__V1__BytePairs methods */
+void   needletail__v1__byte_pairs__init
+                     (Needletail__V1__BytePairs         *message);
+size_t needletail__v1__byte_pairs__get_packed_size
+                     (const Needletail__V1__BytePairs   *message);
+size_t needletail__v1__byte_pairs__pack
+                     (const Needletail__V1__BytePairs   *message,
+                      uint8_t             *out);
+size_t needletail__v1__byte_pairs__pack_to_buffer
+                     (const Needletail__V1__BytePairs   *message,
+                      ProtobufCBuffer     *buffer);
+Needletail__V1__BytePairs *
+       needletail__v1__byte_pairs__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   needletail__v1__byte_pairs__free_unpacked
+                     (Needletail__V1__BytePairs *message,
+                      ProtobufCAllocator *allocator);
+/* Needletail__V1__Unigrams methods */
+void   needletail__v1__unigrams__init
+                     (Needletail__V1__Unigrams         *message);
+size_t needletail__v1__unigrams__get_packed_size
+                     (const Needletail__V1__Unigrams   *message);
+size_t needletail__v1__unigrams__pack
+                     (const Needletail__V1__Unigrams   *message,
+                      uint8_t             *out);
+size_t needletail__v1__unigrams__pack_to_buffer
+                     (const Needletail__V1__Unigrams   *message,
+                      ProtobufCBuffer     *buffer);
+Needletail__V1__Unigrams *
+       needletail__v1__unigrams__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   needletail__v1__unigrams__free_unpacked
+                     (Needletail__V1__Unigrams *message,
+                      ProtobufCAllocator *allocator);
+/* Needletail__V1__AddedToken methods */
+void   needletail__v1__added_token__init
+                     (Needletail__V1__AddedToken         *message);
+size_t needletail__v1__added_token__get_packed_size
+                     (const Needletail__V1__AddedToken   *message);
+size_t needletail__v1__added_token__pack
+                     (const Needletail__V1__AddedToken   *message,
+                      uint8_t             *out);
+size_t needletail__v1__added_token__pack_to_buffer
+                     (const Needletail__V1__AddedToken   *message,
+                      ProtobufCBuffer     *buffer);
+Needletail__V1__AddedToken *
+       needletail__v1__added_token__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   needletail__v1__added_token__free_unpacked
+                     (Needletail__V1__AddedToken *message,
+                      ProtobufCAllocator *allocator);
+/* Needletail__V1__TemplatePiece methods */
+void   needletail__v1__template_piece__init
+                     (Needletail__V1__TemplatePiece         *message);
+size_t needletail__v1__template_piece__get_packed_size
+                     (const Needletail__V1__TemplatePiece   *message);
+size_t needletail__v1__template_piece__pack
+                     (const Needletail__V1__TemplatePiece   *message,
+                      uint8_t             *out);
+size_t needletail__v1__template_piece__pack_to_buffer
+                     (const Needletail__V1__TemplatePiece   *message,
+                      ProtobufCBuffer     *buffer);
+Needletail__V1__TemplatePiece *
+       needletail__v1__template_piece__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   needletail__v1__template_piece__free_unpacked
+                     (Needletail__V1__TemplatePiece *message,
+                      ProtobufCAllocator *allocator);
 /* Needletail__V1__Feature methods */
 void   needletail__v1__feature__init
                      (Needletail__V1__Feature         *message);
@@ -2194,6 +2540,24 @@ typedef void (*Needletail__V1__Output_Closure)
 typedef void (*Needletail__V1__WeightTensor_Closure)
                  (const Needletail__V1__WeightTensor *message,
                   void *closure_data);
+typedef void (*Needletail__V1__Tokenizer_Closure)
+                 (const Needletail__V1__Tokenizer *message,
+                  void *closure_data);
+typedef void (*Needletail__V1__WordPieces_Closure)
+                 (const Needletail__V1__WordPieces *message,
+                  void *closure_data);
+typedef void (*Needletail__V1__BytePairs_Closure)
+                 (const Needletail__V1__BytePairs *message,
+                  void *closure_data);
+typedef void (*Needletail__V1__Unigrams_Closure)
+                 (const Needletail__V1__Unigrams *message,
+                  void *closure_data);
+typedef void (*Needletail__V1__AddedToken_Closure)
+                 (const Needletail__V1__AddedToken *message,
+                  void *closure_data);
+typedef void (*Needletail__V1__TemplatePiece_Closure)
+                 (const Needletail__V1__TemplatePiece *message,
+                  void *closure_data);
 typedef void (*Needletail__V1__Feature_Closure)
                  (const Needletail__V1__Feature *message,
                   void *closure_data);
@@ -2252,6 +2616,9 @@ extern const ProtobufCEnumDescriptor    needletail__v1__curve__descriptor;
 extern const ProtobufCEnumDescriptor    needletail__v1__text_unit__descriptor;
 extern const ProtobufCEnumDescriptor    needletail__v1__term_norm__descriptor;
 extern const ProtobufCEnumDescriptor    needletail__v1__output_kind__descriptor;
+extern const ProtobufCEnumDescriptor    needletail__v1__space_mark__descriptor;
+extern const ProtobufCEnumDescriptor    needletail__v1__template_part__descriptor;
+extern const ProtobufCEnumDescriptor    needletail__v1__truncation__descriptor;
 extern const ProtobufCEnumDescriptor    needletail__v1__feature_kind__descriptor;
 extern const ProtobufCEnumDescriptor    needletail__v1__date_order__descriptor;
 extern const ProtobufCEnumDescriptor    needletail__v1__unknown_policy__descriptor;
@@ -2287,6 +2654,12 @@ extern const ProtobufCMessageDescriptor needletail__v1__text_terms__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__reshape__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__output__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__weight_tensor__descriptor;
+extern const ProtobufCMessageDescriptor needletail__v1__tokenizer__descriptor;
+extern const ProtobufCMessageDescriptor needletail__v1__word_pieces__descriptor;
+extern const ProtobufCMessageDescriptor needletail__v1__byte_pairs__descriptor;
+extern const ProtobufCMessageDescriptor needletail__v1__unigrams__descriptor;
+extern const ProtobufCMessageDescriptor needletail__v1__added_token__descriptor;
+extern const ProtobufCMessageDescriptor needletail__v1__template_piece__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__feature__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__feature_schema__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__label_map__descriptor;
