@@ -88,6 +88,33 @@ NT_INLINE float nt_lane_sum(const nt_lanes *x) {
   return lanes[0];
 }
 
+// A row is summed, and its largest column found, in vectors that do not wait for each other: four cycles lie between
+// two additions to the same one.
+enum { chains = 4, chained = chains * nt_lane_count };
+
+/// The largest column; a NaN is none. −∞ where there is no other.
+NT_INLINE float nt_row_largest(const float *x, size_t columns) {
+  size_t c = 0;
+  nt_lanes largest[chains];
+  for (size_t i = 0; i < chains; i++) largest[i] = nt_all(-__builtin_inff());
+  for (; c + chained <= columns; c += chained) {
+    for (size_t i = 0; i < chains; i++) largest[i] = nt_larger(nt_load(x + c + nt_lane_count * i), largest[i]);
+  }
+  for (; c + nt_lane_count <= columns; c += nt_lane_count) largest[0] = nt_larger(nt_load(x + c), largest[0]);
+  if (c < columns) {
+    nt_lanes rest;
+    nt_load_rest(&rest, x + c, columns - c, -__builtin_inff());
+    largest[1] = nt_larger(rest, largest[1]);
+  }
+  largest[0] = nt_larger(nt_larger(largest[0], largest[1]), nt_larger(largest[2], largest[3]));
+  float lanes[nt_lane_count];
+  nt_store(lanes, largest[0]);
+  for (size_t half = nt_lane_count / 2; half > 0; half /= 2) {
+    for (size_t i = 0; i < half; i++) lanes[i] = lanes[i + half] > lanes[i] ? lanes[i + half] : lanes[i];
+  }
+  return lanes[0];
+}
+
 /// eˣ; Cody-Waite reduction by ln 2 in two parts, then a polynomial of degree 6. Relative error ≤ 1e-7 where the answer
 /// is a normal number; what would be smaller is 0, overflow is infinity, NaN stays NaN.
 ///

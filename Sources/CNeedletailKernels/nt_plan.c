@@ -13,6 +13,7 @@ static nt_call begin(const nt_plan *plan, void *arena, size_t rows, size_t units
   assert(rows <= NT_PLAN_ITEMS_MAX && units <= NT_PLAN_ITEMS_MAX);
   bool is_worthwhile = rows >= plan->share_rows_min || units >= plan->share_units_min;
   nt_call call = {.arena = arena, .rows = rows, .units = units};
+  if (plan->starts_offset != NT_PLAN_NO_STARTS) call.starts = (const void *)(call.arena + plan->starts_offset);
   call.shares = may_share && is_worthwhile && nt_pool_threads() > 1;
   if (call.shares) nt_pool_enter();
   return call;
@@ -21,7 +22,10 @@ static nt_call begin(const nt_plan *plan, void *arena, size_t rows, size_t units
 static void run_step(const nt_step *step, nt_call *call) {
   call->offsets = step->offsets;
   call->items = step->count == NT_COUNT_ROWS ? call->rows : step->count == NT_COUNT_UNITS ? call->units : 1;
+  // Texts without a token leave nothing to compute per token.
+  if (call->items == 0) return;
   step->run(step->parameters, call);
+  if (step->finds_units) call->units = call->starts[call->rows];
 }
 
 static void end(const nt_call *call) {

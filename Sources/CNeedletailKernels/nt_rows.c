@@ -7,39 +7,35 @@
     NT_MAP(f, nt_buffer(call, 0), nt_buffer(call, 1), call->items * p->columns); \
   }
 
+NT_INLINE void nt_activate_rows(const nt_activated *p, const nt_call *call) {
+  const float *x = nt_buffer(call, 0);
+  float *y = nt_buffer(call, 1);
+  size_t count = call->items * p->columns;
+  switch (p->activation) {
+    case NT_ACTIVATION_IDENTITY:
+      memcpy(y, x, count * sizeof *y);
+      break;
+    case NT_ACTIVATION_RELU:
+      NT_MAP(nt_relu, x, y, count);
+      break;
+    case NT_ACTIVATION_TANH:
+      NT_MAP(nt_tanh, x, y, count);
+      break;
+    case NT_ACTIVATION_LOGISTIC:
+      NT_MAP(nt_logistic, x, y, count);
+      break;
+    case NT_ACTIVATION_GELU:
+      NT_MAP(nt_gelu, x, y, count);
+      break;
+  }
+}
+
 NT_INLINE void nt_signed_square(nt_lanes *x) { *x *= (nt_lanes)((nt_lanes_bits)*x & 0x7fffffffu); }
 
 NT_EACH_COLUMN(nt_logistic_rows, nt_logistic)
 NT_EACH_COLUMN(nt_exp_rows, nt_exp)
 NT_EACH_COLUMN(nt_softplus_rows, nt_softplus)
 NT_EACH_COLUMN(nt_signed_square_rows, nt_signed_square)
-
-// A row is summed, and its largest column found, in vectors that do not wait for each other: four cycles lie between
-// two additions to the same one.
-enum { chains = 4, chained = chains * nt_lane_count };
-
-/// The largest column; a NaN is none. −∞ where there is no other.
-NT_INLINE float nt_row_largest(const float *x, size_t columns) {
-  size_t c = 0;
-  nt_lanes largest[chains];
-  for (size_t i = 0; i < chains; i++) largest[i] = nt_all(-__builtin_inff());
-  for (; c + chained <= columns; c += chained) {
-    for (size_t i = 0; i < chains; i++) largest[i] = nt_larger(nt_load(x + c + nt_lane_count * i), largest[i]);
-  }
-  for (; c + nt_lane_count <= columns; c += nt_lane_count) largest[0] = nt_larger(nt_load(x + c), largest[0]);
-  if (c < columns) {
-    nt_lanes rest;
-    nt_load_rest(&rest, x + c, columns - c, -__builtin_inff());
-    largest[1] = nt_larger(rest, largest[1]);
-  }
-  largest[0] = nt_larger(nt_larger(largest[0], largest[1]), nt_larger(largest[2], largest[3]));
-  float lanes[nt_lane_count];
-  nt_store(lanes, largest[0]);
-  for (size_t half = nt_lane_count / 2; half > 0; half /= 2) {
-    for (size_t i = 0; i < half; i++) lanes[i] = lanes[i + half] > lanes[i] ? lanes[i + half] : lanes[i];
-  }
-  return lanes[0];
-}
 
 /// One division an item; a NaN makes the sum and so every answer NaN.
 NT_INLINE void nt_softmax_rows(const nt_rows *p, const nt_call *call) {
@@ -138,6 +134,42 @@ NT_INLINE void nt_layer_norm_rows(const nt_layer_norm *p, const nt_call *call) {
   }
 }
 
+/// The norm in double precision: all columns depend on it.
+NT_INLINE void nt_normalise_rows(const nt_normalise *p, const nt_call *call) {
+  const float *x = nt_buffer(call, 0);
+  float *y = nt_buffer(call, 1);
+  size_t columns = p->columns, whole = columns / nt_lane_count * nt_lane_count, left = columns - whole;
+  for (size_t item = 0; item < call->items; item++, x += columns, y += columns) {
+    nt_lanes square[chains], rest = nt_all(0);
+    for (size_t i = 0; i < chains; i++) square[i] = nt_all(0);
+    size_t c = 0;
+    for (; c + chained <= columns; c += chained) {
+      for (size_t i = 0; i < chains; i++) {
+        nt_lanes lanes = nt_load(x + c + nt_lane_count * i);
+        square[i] = nt_fma(lanes, lanes, square[i]);
+      }
+    }
+    for (; c < whole; c += nt_lane_count) {
+      nt_lanes lanes = nt_load(x + c);
+      square[0] = nt_fma(lanes, lanes, square[0]);
+    }
+    if (left) {
+      nt_load_rest(&rest, x + whole, left, 0);
+      square[1] = nt_fma(rest, rest, square[1]);
+    }
+    square[0] = (square[0] + square[1]) + (square[2] + square[3]);
+    float norm = (float)__builtin_sqrt((double)nt_lane_sum(&square[0]));
+    norm = norm < p->epsilon ? p->epsilon : norm;
+    for (c = 0; c < whole; c += nt_lane_count) nt_store(y + c, nt_load(x + c) / norm);
+    if (left) {
+      rest /= norm;
+      nt_store_rest(y + whole, &rest, left);
+    }
+  }
+}
+
+NT_STEP(nt_activate_step, nt_activate_rows)
+NT_STEP(nt_normalise_step, nt_normalise_rows)
 NT_STEP(nt_exp_step, nt_exp_rows)
 NT_STEP(nt_softplus_step, nt_softplus_rows)
 NT_STEP(nt_signed_square_step, nt_signed_square_rows)

@@ -6,4 +6,7 @@ extension Limits {
   public static let textBytesMaxDefault = 64 << 10
   /// Bytes that the texts of one run may have together, where the largest texts of one row need no more: 256 rows of 1,024.
   public static let runTextBytesMin = 256 << 10
+
+  /// Rows of a table of vectors: as many as a vocabulary has tokens at most.
+  public static let embeddingRowsMax = 1 << 21
 }

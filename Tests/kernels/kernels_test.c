@@ -13,6 +13,7 @@
 #include "nt_math.h"
 #include "nt_preprocess.h"
 #include "nt_rows.h"
+#include "tokens_test.h"
 
 static int passed, failed;
 
@@ -474,6 +475,11 @@ static void check_rows(size_t rows, size_t columns, bool specials) {
     run_unary(nt_layer_norm_step(table->isa), &norm, rows, x, count * 4, y1, count * 4);
     CHECK(same(y0, y1, count), "layer norm %s, %zu × %zu", table->name, rows, columns);
     for (int activation = 0; activation < 5; activation++) {
+      nt_activated activated = {.columns = (uint32_t)columns, .activation = (nt_activation)activation};
+      run_unary(nt_activate_step(table->isa), &activated, rows, x, count * 4, y0, count * 4);
+      memcpy(y1, x, count * 4);
+      scalar->f32->bias_activate(y1, NULL, rows, columns, (nt_activation)activation);
+      CHECK(same(y0, y1, count), "activate %d %s, %zu × %zu", activation, table->name, rows, columns);
       memcpy(y0, x, count * 4), memcpy(y1, x, count * 4);
       scalar->f32->bias_activate(y0, bias, rows, columns, (nt_activation)activation);
       table->f32->bias_activate(y1, bias, rows, columns, (nt_activation)activation);
@@ -885,6 +891,7 @@ int main(int count, char **arguments) {
   find_tables();
   if (pairs > 0) {
     check_all((size_t)pairs);
+    failed += check_tokens();
   } else {
     for (size_t m = 1; m <= 9; m++) check_s8(m, 33, 70 + m, FILL_RANDOM);
   }

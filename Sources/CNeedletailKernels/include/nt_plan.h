@@ -23,6 +23,9 @@ typedef struct nt_call {
   /// How many items the step computes: `rows`, `units` or 1.
   size_t items;
   size_t rows, units;
+  /// The unit that each row begins with, and behind the last row the number of units: rows + 1 numbers. Null in plans
+  /// without values per token.
+  const uint32_t *starts;
   /// Whether the step may take the helpers of the pool.
   bool shares;
 } nt_call;
@@ -39,17 +42,24 @@ typedef struct nt_step {
   const void *parameters;
   const size_t *offsets;
   nt_count count;
+  /// The step writes `starts`, and so says how many units there are.
+  bool finds_units;
 } nt_step;
+
+/// A plan's `starts_offset` where it has no values per token.
+#define NT_PLAN_NO_STARTS SIZE_MAX
 
 typedef struct nt_plan {
   const nt_step *steps;
   size_t step_count;
   /// Rows and units from which some step is worth sharing; SIZE_MAX: none ever is.
   size_t share_rows_min, share_units_min;
+  /// Where the `starts` of a run lie in its arena.
+  size_t starts_offset;
 } nt_plan;
 
-/// Runs every step on `rows` rows that hold `units` units, both at most NT_PLAN_ITEMS_MAX. `arena` is aligned to
-/// NT_ALIGNMENT and as large as planned.
+/// Runs every step on `rows` rows that hold `units` units, both at most NT_PLAN_ITEMS_MAX; where a step finds the
+/// units, `units` are the most that it may find. `arena` is aligned to NT_ALIGNMENT and as large as planned.
 void nt_plan_run(const nt_plan *plan, void *arena, size_t rows, size_t units);
 /// Runs every step on this thread only: for a loader, whose warm-up must not take the pool from those who serve.
 void nt_plan_run_alone(const nt_plan *plan, void *arena, size_t rows, size_t units);

@@ -37,6 +37,25 @@ typedef struct nt_layer_norm {
 /// (x − mean) / √(variance + epsilon) · gain + bias, per item.
 nt_step_function nt_layer_norm_step(nt_isa isa);
 
+typedef struct nt_activated {
+  /// Columns of the input.
+  uint32_t columns;
+  nt_activation activation;
+} nt_activated;
+
+/// activation(x), per element.
+nt_step_function nt_activate_step(nt_isa isa);
+
+typedef struct nt_normalise {
+  /// Columns of the input.
+  uint32_t columns;
+  /// Least norm that is divided by, so that a row of zeros stays one.
+  float epsilon;
+} nt_normalise;
+
+/// x / max(√Σx², epsilon), per item.
+nt_step_function nt_normalise_step(nt_isa isa);
+
 #ifdef __cplusplus
 }
 #endif

@@ -26,6 +26,8 @@ public struct PlanBuilder {
     /// The one of them that it writes, for people.
     var written: Int
     var domain: ValueType.Domain
+    /// It writes where the tokens of each row begin.
+    var findsUnits = false
     /// Items from which the pool's threads share it; nil for what always runs alone.
     var sharedFromItems: Int?
 
@@ -50,6 +52,8 @@ public struct PlanBuilder {
   private(set) var buffers: [Buffer] = []
   /// Per value: the buffer that holds it, once some step writes it.
   private(set) var bufferOfValue: [Int?]
+  /// Where the tokens of each row begin; nil in graphs without values per token.
+  private(set) var startsBuffer: Int?
   private(set) var int8ProductCount = 0
   private(set) var floatProductCount = 0
   var quantisation = Quantised()
@@ -96,10 +100,18 @@ public struct PlanBuilder {
       bufferOfValue[value] = buffers.count
       buffers.append(buffer(for: value, firstStep: -1))
     }
+    if graph.values.contains(where: { $0.type.domain == .token }) {
+      startsBuffer = buffers.count
+      buffers.append(
+        Buffer(
+          bytesPerItem: MemoryLayout<UInt32>.size, bytesOnce: MemoryLayout<UInt32>.size, domain: .row, firstStep: -1,
+          lastStep: -1))
+    }
     for index in graph.nodes.indices where !isDone[index] {
       isDone[index] = true
       try graph.nodes[index].operation.lower(index, into: &self)
     }
+    if let startsBuffer { buffers[startsBuffer].lastStep = steps.count }
     // Inputs stay readable, and outputs stay valid, until the next run.
     for value in graph.values.indices where bound.contains(value) || isOutput[value] {
       if let buffer = bufferOfValue[value] { buffers[buffer].lastStep = steps.count }

@@ -126,6 +126,8 @@ public final class Plan: Sendable {
   let inputOffset: Int
   let textsOffset: Int
   let outputOffsets: [Int]
+  /// Where a workspace has the begin of each row's tokens; nil in plans without values per token.
+  let startsOffset: Int?
   let storage: PlanStorage
   /// Products of the layers, by layer and number of rows.
   let kernelChoice: KernelChoice
@@ -192,6 +194,7 @@ public final class Plan: Sendable {
     inputOffset = offset(ofValue: 0)
     textsOffset = graph.textInput.map { offset(ofValue: $0) } ?? 0
     outputOffsets = graph.outputs.map { offset(ofValue: $0.value) }
+    startsOffset = builder.startsBuffer.map { layout.offsets[$0] }
     workspaceBytes = layout.bytes + textBytesMax
     kernelPlan = try Self.kernelPlan(builder, layout, in: storage)
     kernelChoice = KernelChoice(builder.choosableLayers)
@@ -228,7 +231,8 @@ public final class Plan: Sendable {
     for step in builder.steps {
       steps.append(
         nt_step(
-          run: step.run, parameters: step.parameters, offsets: offsets + first, count: step.domain.count))
+          run: step.run, parameters: step.parameters, offsets: offsets + first, count: step.domain.count,
+          finds_units: step.findsUnits))
       first += step.buffers.count
     }
     func sharedFrom(_ count: nt_count) -> Int {
@@ -236,7 +240,8 @@ public final class Plan: Sendable {
     }
     let plan = nt_plan(
       steps: try storage.copy(steps, for: nil), step_count: steps.count,
-      share_rows_min: sharedFrom(NT_COUNT_ROWS), share_units_min: sharedFrom(NT_COUNT_UNITS))
+      share_rows_min: sharedFrom(NT_COUNT_ROWS), share_units_min: sharedFrom(NT_COUNT_UNITS),
+      starts_offset: builder.startsBuffer.map { layout.offsets[$0] } ?? .max)
     return try storage.copy([plan], for: nil)
   }
 
@@ -281,7 +286,9 @@ public final class Plan: Sendable {
   @inline(__always)
   private func check(_ workspace: borrowing Workspace, _ extent: BatchExtent) {
     precondition(workspace.plan === self, "a workspace runs only the plan it was made for")
-    precondition(extent.rows >= 1 && extent.units >= 1 && extent.fits(in: extentMax), "extent out of range")
+    // Rows of text may have no tokens.
+    let unitsMin = startsOffset == nil ? 1 : 0
+    precondition(extent.rows >= 1 && extent.units >= unitsMin && extent.fits(in: extentMax), "extent out of range")
   }
 }
 
@@ -316,6 +323,18 @@ public struct Workspace: ~Copyable, @unchecked Sendable {
 
   /// Room for bound items of the plan's largest extent, ``Plan/inputItemBytes`` each, one after the other.
   public var input: UnsafeMutableRawPointer { memory + plan.inputOffset }
+
+  /// Says how many tokens each row of the next run has, for plans that no operation tells.
+  ///
+  /// - Parameter counts: one a row; no more rows and tokens in sum than ``Plan/extentMax`` has.
+  public func set(tokenCounts counts: [Int]) {
+    guard let offset = plan.startsOffset else { preconditionFailure("the plan has no values per token") }
+    let extent = BatchExtent(rows: counts.count, units: counts.reduce(0, +))
+    precondition(counts.allSatisfy { $0 >= 0 } && extent.fits(in: plan.extentMax), "extent out of range")
+    let starts = (memory + offset).assumingMemoryBound(to: UInt32.self)
+    starts[0] = 0
+    for (row, count) in counts.enumerated() { starts[row + 1] = starts[row] + UInt32(count) }
+  }
 
   /// Answers of the last run: rows × columns, row-major; class outputs hold one index per row.
   ///

@@ -67,6 +67,9 @@ public protocol GraphOperation: Equatable, Sendable {
   /// Its outputs for one item of each input, in double precision and without any of the kernels: the definition that
   /// tests hold the kernels against.
   func reference(_ inputs: [[Double]], _ context: OperationContext) -> [[Double]]
+  /// Its outputs for one row of a model of text: each value is a list of items, one for each token, or of one item. Only
+  /// operations that look at several tokens have more to say here than ``reference(_:_:)``.
+  func sequenceReference(_ inputs: [[[Double]]], _ context: OperationContext) -> [[[Double]]]
 }
 
 /// Sizes of a fully connected layer, by which its time is estimated.
@@ -87,6 +90,16 @@ extension GraphOperation {
   public func loweringBytes(_ context: OperationContext) -> Int { 0 }
   public var structure: Self { self }
   public func origins(of inputs: [[Int]], _ context: OperationContext) -> [Int]? { nil }
+
+  public func sequenceReference(_ inputs: [[[Double]]], _ context: OperationContext) -> [[[Double]]] {
+    var outputs = [[[Double]]](repeating: [], count: context.outputs.count)
+    for item in inputs[0].indices {
+      for (index, written) in reference(inputs.map { $0[item] }, context).enumerated() {
+        outputs[index].append(written)
+      }
+    }
+    return outputs
+  }
 
   func isEqual(to other: any GraphOperation) -> Bool { (other as? Self) == self }
 }
@@ -169,6 +182,21 @@ extension ModelGraph {
       let written = node.operation.reference(
         node.inputs.map { items[$0] }, OperationContext(graph: self, node: node))
       for (value, item) in zip(node.outputs, written) { items[value] = item }
+    }
+    return items
+  }
+
+  /// All values for one row of a model of text, in double precision; each is a list of items. Slow, as
+  /// ``reference(_:)``. The graph has been checked.
+  ///
+  /// - Parameter known: values that are given, such as the ids of a text's tokens. A node that writes only such values
+  ///   is left out.
+  public func reference(known: [Int: [[Double]]]) -> [[[Double]]] {
+    var items = values.indices.map { known[$0] ?? [] }
+    for node in nodes where !node.outputs.allSatisfy({ known[$0] != nil }) {
+      let written = node.operation.sequenceReference(
+        node.inputs.map { items[$0] }, OperationContext(graph: self, node: node))
+      for (value, list) in zip(node.outputs, written) where known[value] == nil { items[value] = list }
     }
     return items
   }

@@ -1267,6 +1267,276 @@ void   needletail__v1__text_terms__free_unpacked
   assert(message->base.descriptor == &needletail__v1__text_terms__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   needletail__v1__embedding__init
+                     (Needletail__V1__Embedding         *message)
+{
+  static const Needletail__V1__Embedding init_value = NEEDLETAIL__V1__EMBEDDING__INIT;
+  *message = init_value;
+}
+size_t needletail__v1__embedding__get_packed_size
+                     (const Needletail__V1__Embedding *message)
+{
+  assert(message->base.descriptor == &needletail__v1__embedding__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t needletail__v1__embedding__pack
+                     (const Needletail__V1__Embedding *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &needletail__v1__embedding__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t needletail__v1__embedding__pack_to_buffer
+                     (const Needletail__V1__Embedding *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &needletail__v1__embedding__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Needletail__V1__Embedding *
+       needletail__v1__embedding__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Needletail__V1__Embedding *)
+     protobuf_c_message_unpack (&needletail__v1__embedding__descriptor,
+                                allocator, len, data);
+}
+void   needletail__v1__embedding__free_unpacked
+                     (Needletail__V1__Embedding *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &needletail__v1__embedding__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   needletail__v1__layer_norm__init
+                     (Needletail__V1__LayerNorm         *message)
+{
+  static const Needletail__V1__LayerNorm init_value = NEEDLETAIL__V1__LAYER_NORM__INIT;
+  *message = init_value;
+}
+size_t needletail__v1__layer_norm__get_packed_size
+                     (const Needletail__V1__LayerNorm *message)
+{
+  assert(message->base.descriptor == &needletail__v1__layer_norm__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t needletail__v1__layer_norm__pack
+                     (const Needletail__V1__LayerNorm *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &needletail__v1__layer_norm__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t needletail__v1__layer_norm__pack_to_buffer
+                     (const Needletail__V1__LayerNorm *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &needletail__v1__layer_norm__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Needletail__V1__LayerNorm *
+       needletail__v1__layer_norm__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Needletail__V1__LayerNorm *)
+     protobuf_c_message_unpack (&needletail__v1__layer_norm__descriptor,
+                                allocator, len, data);
+}
+void   needletail__v1__layer_norm__free_unpacked
+                     (Needletail__V1__LayerNorm *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &needletail__v1__layer_norm__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   needletail__v1__self_attention__init
+                     (Needletail__V1__SelfAttention         *message)
+{
+  static const Needletail__V1__SelfAttention init_value = NEEDLETAIL__V1__SELF_ATTENTION__INIT;
+  *message = init_value;
+}
+size_t needletail__v1__self_attention__get_packed_size
+                     (const Needletail__V1__SelfAttention *message)
+{
+  assert(message->base.descriptor == &needletail__v1__self_attention__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t needletail__v1__self_attention__pack
+                     (const Needletail__V1__SelfAttention *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &needletail__v1__self_attention__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t needletail__v1__self_attention__pack_to_buffer
+                     (const Needletail__V1__SelfAttention *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &needletail__v1__self_attention__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Needletail__V1__SelfAttention *
+       needletail__v1__self_attention__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Needletail__V1__SelfAttention *)
+     protobuf_c_message_unpack (&needletail__v1__self_attention__descriptor,
+                                allocator, len, data);
+}
+void   needletail__v1__self_attention__free_unpacked
+                     (Needletail__V1__SelfAttention *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &needletail__v1__self_attention__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   needletail__v1__activate__init
+                     (Needletail__V1__Activate         *message)
+{
+  static const Needletail__V1__Activate init_value = NEEDLETAIL__V1__ACTIVATE__INIT;
+  *message = init_value;
+}
+size_t needletail__v1__activate__get_packed_size
+                     (const Needletail__V1__Activate *message)
+{
+  assert(message->base.descriptor == &needletail__v1__activate__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t needletail__v1__activate__pack
+                     (const Needletail__V1__Activate *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &needletail__v1__activate__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t needletail__v1__activate__pack_to_buffer
+                     (const Needletail__V1__Activate *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &needletail__v1__activate__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Needletail__V1__Activate *
+       needletail__v1__activate__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Needletail__V1__Activate *)
+     protobuf_c_message_unpack (&needletail__v1__activate__descriptor,
+                                allocator, len, data);
+}
+void   needletail__v1__activate__free_unpacked
+                     (Needletail__V1__Activate *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &needletail__v1__activate__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   needletail__v1__pool__init
+                     (Needletail__V1__Pool         *message)
+{
+  static const Needletail__V1__Pool init_value = NEEDLETAIL__V1__POOL__INIT;
+  *message = init_value;
+}
+size_t needletail__v1__pool__get_packed_size
+                     (const Needletail__V1__Pool *message)
+{
+  assert(message->base.descriptor == &needletail__v1__pool__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t needletail__v1__pool__pack
+                     (const Needletail__V1__Pool *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &needletail__v1__pool__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t needletail__v1__pool__pack_to_buffer
+                     (const Needletail__V1__Pool *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &needletail__v1__pool__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Needletail__V1__Pool *
+       needletail__v1__pool__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Needletail__V1__Pool *)
+     protobuf_c_message_unpack (&needletail__v1__pool__descriptor,
+                                allocator, len, data);
+}
+void   needletail__v1__pool__free_unpacked
+                     (Needletail__V1__Pool *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &needletail__v1__pool__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   needletail__v1__normalise__init
+                     (Needletail__V1__Normalise         *message)
+{
+  static const Needletail__V1__Normalise init_value = NEEDLETAIL__V1__NORMALISE__INIT;
+  *message = init_value;
+}
+size_t needletail__v1__normalise__get_packed_size
+                     (const Needletail__V1__Normalise *message)
+{
+  assert(message->base.descriptor == &needletail__v1__normalise__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t needletail__v1__normalise__pack
+                     (const Needletail__V1__Normalise *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &needletail__v1__normalise__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t needletail__v1__normalise__pack_to_buffer
+                     (const Needletail__V1__Normalise *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &needletail__v1__normalise__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Needletail__V1__Normalise *
+       needletail__v1__normalise__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Needletail__V1__Normalise *)
+     protobuf_c_message_unpack (&needletail__v1__normalise__descriptor,
+                                allocator, len, data);
+}
+void   needletail__v1__normalise__free_unpacked
+                     (Needletail__V1__Normalise *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &needletail__v1__normalise__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 void   needletail__v1__reshape__init
                      (Needletail__V1__Reshape         *message)
 {
@@ -2732,7 +3002,7 @@ const ProtobufCMessageDescriptor needletail__v1__value__descriptor =
   (ProtobufCMessageInit) needletail__v1__value__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor needletail__v1__node__field_descriptors[27] =
+static const ProtobufCFieldDescriptor needletail__v1__node__field_descriptors[33] =
 {
   {
     "name",
@@ -3058,8 +3328,81 @@ static const ProtobufCFieldDescriptor needletail__v1__node__field_descriptors[27
     0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "embedding",
+    29,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Needletail__V1__Node, operation_case),
+    offsetof(Needletail__V1__Node, embedding),
+    &needletail__v1__embedding__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "layer_norm",
+    30,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Needletail__V1__Node, operation_case),
+    offsetof(Needletail__V1__Node, layer_norm),
+    &needletail__v1__layer_norm__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "self_attention",
+    31,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Needletail__V1__Node, operation_case),
+    offsetof(Needletail__V1__Node, self_attention),
+    &needletail__v1__self_attention__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "activate",
+    32,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Needletail__V1__Node, operation_case),
+    offsetof(Needletail__V1__Node, activate),
+    &needletail__v1__activate__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "pool",
+    33,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Needletail__V1__Node, operation_case),
+    offsetof(Needletail__V1__Node, pool),
+    &needletail__v1__pool__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "normalise",
+    34,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Needletail__V1__Node, operation_case),
+    offsetof(Needletail__V1__Node, normalise),
+    &needletail__v1__normalise__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned needletail__v1__node__field_indices_by_name[] = {
+  30,   /* field[30] = activate */
   12,   /* field[12] = add */
   4,   /* field[4] = affine */
   9,   /* field[9] = arg_max */
@@ -3069,18 +3412,23 @@ static const unsigned needletail__v1__node__field_indices_by_name[] = {
   22,   /* field[22] = date_parts */
   6,   /* field[6] = dense */
   23,   /* field[23] = derived_columns */
+  27,   /* field[27] = embedding */
   18,   /* field[18] = exp */
   3,   /* field[3] = impute */
   1,   /* field[1] = input */
   10,   /* field[10] = inputs */
+  28,   /* field[28] = layer_norm */
   21,   /* field[21] = linear_trees */
   24,   /* field[24] = lookup */
   0,   /* field[0] = name */
+  32,   /* field[32] = normalise */
   5,   /* field[5] = one_hot */
   2,   /* field[2] = output */
   11,   /* field[11] = outputs */
+  31,   /* field[31] = pool */
   15,   /* field[15] = reshape */
   14,   /* field[14] = select_columns */
+  29,   /* field[29] = self_attention */
   8,   /* field[8] = sigmoid */
   20,   /* field[20] = signed_square */
   7,   /* field[7] = softmax */
@@ -3088,10 +3436,11 @@ static const unsigned needletail__v1__node__field_indices_by_name[] = {
   26,   /* field[26] = text_terms */
   17,   /* field[17] = tree_ensemble */
 };
-static const ProtobufCIntRange needletail__v1__node__number_ranges[1 + 1] =
+static const ProtobufCIntRange needletail__v1__node__number_ranges[2 + 1] =
 {
   { 1, 0 },
-  { 0, 27 }
+  { 29, 27 },
+  { 0, 33 }
 };
 const ProtobufCMessageDescriptor needletail__v1__node__descriptor =
 {
@@ -3101,10 +3450,10 @@ const ProtobufCMessageDescriptor needletail__v1__node__descriptor =
   "Needletail__V1__Node",
   "needletail.v1",
   sizeof(Needletail__V1__Node),
-  27,
+  33,
   needletail__v1__node__field_descriptors,
   needletail__v1__node__field_indices_by_name,
-  1,  needletail__v1__node__number_ranges,
+  2,  needletail__v1__node__number_ranges,
   (ProtobufCMessageInit) needletail__v1__node__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
@@ -4342,6 +4691,286 @@ const ProtobufCMessageDescriptor needletail__v1__text_terms__descriptor =
   needletail__v1__text_terms__field_indices_by_name,
   1,  needletail__v1__text_terms__number_ranges,
   (ProtobufCMessageInit) needletail__v1__text_terms__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor needletail__v1__embedding__field_descriptors[3] =
+{
+  {
+    "table",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__Embedding, table),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "index",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_ENUM,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__Embedding, index),
+    &needletail__v1__embedding_index__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "offset",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__Embedding, offset),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned needletail__v1__embedding__field_indices_by_name[] = {
+  1,   /* field[1] = index */
+  2,   /* field[2] = offset */
+  0,   /* field[0] = table */
+};
+static const ProtobufCIntRange needletail__v1__embedding__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 3 }
+};
+const ProtobufCMessageDescriptor needletail__v1__embedding__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "needletail.v1.Embedding",
+  "Embedding",
+  "Needletail__V1__Embedding",
+  "needletail.v1",
+  sizeof(Needletail__V1__Embedding),
+  3,
+  needletail__v1__embedding__field_descriptors,
+  needletail__v1__embedding__field_indices_by_name,
+  1,  needletail__v1__embedding__number_ranges,
+  (ProtobufCMessageInit) needletail__v1__embedding__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor needletail__v1__layer_norm__field_descriptors[3] =
+{
+  {
+    "scale",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__LayerNorm, scale),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "bias",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__LayerNorm, bias),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "epsilon",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_FLOAT,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__LayerNorm, epsilon),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned needletail__v1__layer_norm__field_indices_by_name[] = {
+  1,   /* field[1] = bias */
+  2,   /* field[2] = epsilon */
+  0,   /* field[0] = scale */
+};
+static const ProtobufCIntRange needletail__v1__layer_norm__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 3 }
+};
+const ProtobufCMessageDescriptor needletail__v1__layer_norm__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "needletail.v1.LayerNorm",
+  "LayerNorm",
+  "Needletail__V1__LayerNorm",
+  "needletail.v1",
+  sizeof(Needletail__V1__LayerNorm),
+  3,
+  needletail__v1__layer_norm__field_descriptors,
+  needletail__v1__layer_norm__field_indices_by_name,
+  1,  needletail__v1__layer_norm__number_ranges,
+  (ProtobufCMessageInit) needletail__v1__layer_norm__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor needletail__v1__self_attention__field_descriptors[1] =
+{
+  {
+    "heads",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__SelfAttention, heads),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned needletail__v1__self_attention__field_indices_by_name[] = {
+  0,   /* field[0] = heads */
+};
+static const ProtobufCIntRange needletail__v1__self_attention__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 1 }
+};
+const ProtobufCMessageDescriptor needletail__v1__self_attention__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "needletail.v1.SelfAttention",
+  "SelfAttention",
+  "Needletail__V1__SelfAttention",
+  "needletail.v1",
+  sizeof(Needletail__V1__SelfAttention),
+  1,
+  needletail__v1__self_attention__field_descriptors,
+  needletail__v1__self_attention__field_indices_by_name,
+  1,  needletail__v1__self_attention__number_ranges,
+  (ProtobufCMessageInit) needletail__v1__self_attention__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor needletail__v1__activate__field_descriptors[1] =
+{
+  {
+    "activation",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_ENUM,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__Activate, activation),
+    &needletail__v1__activation__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned needletail__v1__activate__field_indices_by_name[] = {
+  0,   /* field[0] = activation */
+};
+static const ProtobufCIntRange needletail__v1__activate__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 1 }
+};
+const ProtobufCMessageDescriptor needletail__v1__activate__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "needletail.v1.Activate",
+  "Activate",
+  "Needletail__V1__Activate",
+  "needletail.v1",
+  sizeof(Needletail__V1__Activate),
+  1,
+  needletail__v1__activate__field_descriptors,
+  needletail__v1__activate__field_indices_by_name,
+  1,  needletail__v1__activate__number_ranges,
+  (ProtobufCMessageInit) needletail__v1__activate__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor needletail__v1__pool__field_descriptors[1] =
+{
+  {
+    "mode",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_ENUM,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__Pool, mode),
+    &needletail__v1__pool_mode__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned needletail__v1__pool__field_indices_by_name[] = {
+  0,   /* field[0] = mode */
+};
+static const ProtobufCIntRange needletail__v1__pool__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 1 }
+};
+const ProtobufCMessageDescriptor needletail__v1__pool__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "needletail.v1.Pool",
+  "Pool",
+  "Needletail__V1__Pool",
+  "needletail.v1",
+  sizeof(Needletail__V1__Pool),
+  1,
+  needletail__v1__pool__field_descriptors,
+  needletail__v1__pool__field_indices_by_name,
+  1,  needletail__v1__pool__number_ranges,
+  (ProtobufCMessageInit) needletail__v1__pool__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor needletail__v1__normalise__field_descriptors[1] =
+{
+  {
+    "epsilon",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_FLOAT,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__Normalise, epsilon),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned needletail__v1__normalise__field_indices_by_name[] = {
+  0,   /* field[0] = epsilon */
+};
+static const ProtobufCIntRange needletail__v1__normalise__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 1 }
+};
+const ProtobufCMessageDescriptor needletail__v1__normalise__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "needletail.v1.Normalise",
+  "Normalise",
+  "Needletail__V1__Normalise",
+  "needletail.v1",
+  sizeof(Needletail__V1__Normalise),
+  1,
+  needletail__v1__normalise__field_descriptors,
+  needletail__v1__normalise__field_indices_by_name,
+  1,  needletail__v1__normalise__number_ranges,
+  (ProtobufCMessageInit) needletail__v1__normalise__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
 static const ProtobufCFieldDescriptor needletail__v1__reshape__field_descriptors[1] =
@@ -6561,6 +7190,64 @@ const ProtobufCEnumDescriptor needletail__v1__term_norm__descriptor =
   needletail__v1__term_norm__enum_values_by_name,
   1,
   needletail__v1__term_norm__value_ranges,
+  NULL,NULL,NULL,NULL   /* reserved[1234] */
+};
+static const ProtobufCEnumValue needletail__v1__embedding_index__enum_values_by_number[2] =
+{
+  { "EMBED_VALUE", "NEEDLETAIL__V1__EMBEDDING_INDEX__EMBED_VALUE", 0 },
+  { "EMBED_POSITION", "NEEDLETAIL__V1__EMBEDDING_INDEX__EMBED_POSITION", 1 },
+};
+static const ProtobufCIntRange needletail__v1__embedding_index__value_ranges[] = {
+{0, 0},{0, 2}
+};
+static const ProtobufCEnumValueIndex needletail__v1__embedding_index__enum_values_by_name[2] =
+{
+  { "EMBED_POSITION", 1 },
+  { "EMBED_VALUE", 0 },
+};
+const ProtobufCEnumDescriptor needletail__v1__embedding_index__descriptor =
+{
+  PROTOBUF_C__ENUM_DESCRIPTOR_MAGIC,
+  "needletail.v1.EmbeddingIndex",
+  "EmbeddingIndex",
+  "Needletail__V1__EmbeddingIndex",
+  "needletail.v1",
+  2,
+  needletail__v1__embedding_index__enum_values_by_number,
+  2,
+  needletail__v1__embedding_index__enum_values_by_name,
+  1,
+  needletail__v1__embedding_index__value_ranges,
+  NULL,NULL,NULL,NULL   /* reserved[1234] */
+};
+static const ProtobufCEnumValue needletail__v1__pool_mode__enum_values_by_number[3] =
+{
+  { "POOL_MEAN", "NEEDLETAIL__V1__POOL_MODE__POOL_MEAN", 0 },
+  { "POOL_FIRST", "NEEDLETAIL__V1__POOL_MODE__POOL_FIRST", 1 },
+  { "POOL_MAX", "NEEDLETAIL__V1__POOL_MODE__POOL_MAX", 2 },
+};
+static const ProtobufCIntRange needletail__v1__pool_mode__value_ranges[] = {
+{0, 0},{0, 3}
+};
+static const ProtobufCEnumValueIndex needletail__v1__pool_mode__enum_values_by_name[3] =
+{
+  { "POOL_FIRST", 1 },
+  { "POOL_MAX", 2 },
+  { "POOL_MEAN", 0 },
+};
+const ProtobufCEnumDescriptor needletail__v1__pool_mode__descriptor =
+{
+  PROTOBUF_C__ENUM_DESCRIPTOR_MAGIC,
+  "needletail.v1.PoolMode",
+  "PoolMode",
+  "Needletail__V1__PoolMode",
+  "needletail.v1",
+  3,
+  needletail__v1__pool_mode__enum_values_by_number,
+  3,
+  needletail__v1__pool_mode__enum_values_by_name,
+  1,
+  needletail__v1__pool_mode__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
 static const ProtobufCEnumValue needletail__v1__output_kind__enum_values_by_number[3] =

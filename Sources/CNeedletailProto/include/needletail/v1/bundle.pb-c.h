@@ -44,6 +44,12 @@ typedef struct Needletail__V1__DerivedColumns Needletail__V1__DerivedColumns;
 typedef struct Needletail__V1__Lookup Needletail__V1__Lookup;
 typedef struct Needletail__V1__Curves Needletail__V1__Curves;
 typedef struct Needletail__V1__TextTerms Needletail__V1__TextTerms;
+typedef struct Needletail__V1__Embedding Needletail__V1__Embedding;
+typedef struct Needletail__V1__LayerNorm Needletail__V1__LayerNorm;
+typedef struct Needletail__V1__SelfAttention Needletail__V1__SelfAttention;
+typedef struct Needletail__V1__Activate Needletail__V1__Activate;
+typedef struct Needletail__V1__Pool Needletail__V1__Pool;
+typedef struct Needletail__V1__Normalise Needletail__V1__Normalise;
 typedef struct Needletail__V1__Reshape Needletail__V1__Reshape;
 typedef struct Needletail__V1__Output Needletail__V1__Output;
 typedef struct Needletail__V1__WeightTensor Needletail__V1__WeightTensor;
@@ -280,6 +286,29 @@ typedef enum _Needletail__V1__TermNorm {
   NEEDLETAIL__V1__TERM_NORM__TERM_NORM_L2 = 2
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(NEEDLETAIL__V1__TERM_NORM)
 } Needletail__V1__TermNorm;
+/*
+ * What names the row of a table that an item becomes.
+ */
+typedef enum _Needletail__V1__EmbeddingIndex {
+  /*
+   * The item itself, an i32.
+   */
+  NEEDLETAIL__V1__EMBEDDING_INDEX__EMBED_VALUE = 0,
+  /*
+   * The place of the item in its sequence, from 0.
+   */
+  NEEDLETAIL__V1__EMBEDDING_INDEX__EMBED_POSITION = 1
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(NEEDLETAIL__V1__EMBEDDING_INDEX)
+} Needletail__V1__EmbeddingIndex;
+typedef enum _Needletail__V1__PoolMode {
+  NEEDLETAIL__V1__POOL_MODE__POOL_MEAN = 0,
+  /*
+   * The first token.
+   */
+  NEEDLETAIL__V1__POOL_MODE__POOL_FIRST = 1,
+  NEEDLETAIL__V1__POOL_MODE__POOL_MAX = 2
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(NEEDLETAIL__V1__POOL_MODE)
+} Needletail__V1__PoolMode;
 typedef enum _Needletail__V1__OutputKind {
   /*
    * fp32, shape [rows, columns], or [rows] if the value has one column.
@@ -537,7 +566,13 @@ typedef enum {
   NEEDLETAIL__V1__NODE__OPERATION_DERIVED_COLUMNS = 24,
   NEEDLETAIL__V1__NODE__OPERATION_LOOKUP = 25,
   NEEDLETAIL__V1__NODE__OPERATION_CURVES = 26,
-  NEEDLETAIL__V1__NODE__OPERATION_TEXT_TERMS = 27
+  NEEDLETAIL__V1__NODE__OPERATION_TEXT_TERMS = 27,
+  NEEDLETAIL__V1__NODE__OPERATION_EMBEDDING = 29,
+  NEEDLETAIL__V1__NODE__OPERATION_LAYER_NORM = 30,
+  NEEDLETAIL__V1__NODE__OPERATION_SELF_ATTENTION = 31,
+  NEEDLETAIL__V1__NODE__OPERATION_ACTIVATE = 32,
+  NEEDLETAIL__V1__NODE__OPERATION_POOL = 33,
+  NEEDLETAIL__V1__NODE__OPERATION_NORMALISE = 34
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(NEEDLETAIL__V1__NODE__OPERATION__CASE)
 } Needletail__V1__Node__OperationCase;
 
@@ -579,6 +614,12 @@ struct  Needletail__V1__Node
     Needletail__V1__Lookup *lookup;
     Needletail__V1__Curves *curves;
     Needletail__V1__TextTerms *text_terms;
+    Needletail__V1__Embedding *embedding;
+    Needletail__V1__LayerNorm *layer_norm;
+    Needletail__V1__SelfAttention *self_attention;
+    Needletail__V1__Activate *activate;
+    Needletail__V1__Pool *pool;
+    Needletail__V1__Normalise *normalise;
   };
 };
 #define NEEDLETAIL__V1__NODE__INIT \
@@ -1029,6 +1070,95 @@ struct  Needletail__V1__TextTerms
 #define NEEDLETAIL__V1__TEXT_TERMS__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__text_terms__descriptor) \
     , 0, NEEDLETAIL__V1__TEXT_UNIT__TEXT_WORDS, 0, 0, 0, {0,NULL}, 0,NULL, 0, 0, 0, 0, 0,NULL, NEEDLETAIL__V1__TERM_NORM__TERM_NORM_NONE }
+
+
+/*
+ * y = row `offset` + index of the table. An index beyond the table gets its last row, one below 0 its first.
+ */
+struct  Needletail__V1__Embedding
+{
+  ProtobufCMessage base;
+  /*
+   * Tensor of shape [rows, width].
+   */
+  uint32_t table;
+  Needletail__V1__EmbeddingIndex index;
+  uint32_t offset;
+};
+#define NEEDLETAIL__V1__EMBEDDING__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__embedding__descriptor) \
+    , 0, NEEDLETAIL__V1__EMBEDDING_INDEX__EMBED_VALUE, 0 }
+
+
+/*
+ * y = (x - mean) / sqrt(variance + epsilon) * scale + bias, over the columns of each item.
+ */
+struct  Needletail__V1__LayerNorm
+{
+  ProtobufCMessage base;
+  /*
+   * FLOAT32 tensors of one number a column.
+   */
+  uint32_t scale;
+  uint32_t bias;
+  float epsilon;
+};
+#define NEEDLETAIL__V1__LAYER_NORM__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__layer_norm__descriptor) \
+    , 0, 0, 0 }
+
+
+/*
+ * Softmax(q · kᵀ / sqrt(columns of a head)) · v, among the tokens of one sequence, for each head by itself: the columns
+ * of q, k and v are cut into `heads` equal parts. The input is q, k and v side by side, or each a value of its own.
+ */
+struct  Needletail__V1__SelfAttention
+{
+  ProtobufCMessage base;
+  uint32_t heads;
+};
+#define NEEDLETAIL__V1__SELF_ATTENTION__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__self_attention__descriptor) \
+    , 0 }
+
+
+/*
+ * y = activation(x), per element.
+ */
+struct  Needletail__V1__Activate
+{
+  ProtobufCMessage base;
+  Needletail__V1__Activation activation;
+};
+#define NEEDLETAIL__V1__ACTIVATE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__activate__descriptor) \
+    , NEEDLETAIL__V1__ACTIVATION__IDENTITY }
+
+
+/*
+ * One item a row from those of its tokens; zeros where it has no token.
+ */
+struct  Needletail__V1__Pool
+{
+  ProtobufCMessage base;
+  Needletail__V1__PoolMode mode;
+};
+#define NEEDLETAIL__V1__POOL__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__pool__descriptor) \
+    , NEEDLETAIL__V1__POOL_MODE__POOL_MEAN }
+
+
+/*
+ * y = x / max(sqrt(Σ x²), epsilon), over the columns of each item.
+ */
+struct  Needletail__V1__Normalise
+{
+  ProtobufCMessage base;
+  float epsilon;
+};
+#define NEEDLETAIL__V1__NORMALISE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__normalise__descriptor) \
+    , 0 }
 
 
 /*
@@ -2043,6 +2173,120 @@ Needletail__V1__TextTerms *
 void   needletail__v1__text_terms__free_unpacked
                      (Needletail__V1__TextTerms *message,
                       ProtobufCAllocator *allocator);
+/* Needletail__V1__Embedding methods */
+void   needletail__v1__embedding__init
+                     (Needletail__V1__Embedding         *message);
+size_t needletail__v1__embedding__get_packed_size
+                     (const Needletail__V1__Embedding   *message);
+size_t needletail__v1__embedding__pack
+                     (const Needletail__V1__Embedding   *message,
+                      uint8_t             *out);
+size_t needletail__v1__embedding__pack_to_buffer
+                     (const Needletail__V1__Embedding   *message,
+                      ProtobufCBuffer     *buffer);
+Needletail__V1__Embedding *
+       needletail__v1__embedding__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   needletail__v1__embedding__free_unpacked
+                     (Needletail__V1__Embedding *message,
+                      ProtobufCAllocator *allocator);
+/* Needletail__V1__LayerNorm methods */
+void   needletail__v1__layer_norm__init
+                     (Needletail__V1__LayerNorm         *message);
+size_t needletail__v1__layer_norm__get_packed_size
+                     (const Needletail__V1__LayerNorm   *message);
+size_t needletail__v1__layer_norm__pack
+                     (const Needletail__V1__LayerNorm   *message,
+                      uint8_t             *out);
+size_t needletail__v1__layer_norm__pack_to_buffer
+                     (const Needletail__V1__LayerNorm   *message,
+                      ProtobufCBuffer     *buffer);
+Needletail__V1__LayerNorm *
+       needletail__v1__layer_norm__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   needletail__v1__layer_norm__free_unpacked
+                     (Needletail__V1__LayerNorm *message,
+                      ProtobufCAllocator *allocator);
+/* Needletail__V1__SelfAttention methods */
+void   needletail__v1__self_attention__init
+                     (Needletail__V1__SelfAttention         *message);
+size_t needletail__v1__self_attention__get_packed_size
+                     (const Needletail__V1__SelfAttention   *message);
+size_t needletail__v1__self_attention__pack
+                     (const Needletail__V1__SelfAttention   *message,
+                      uint8_t             *out);
+size_t needletail__v1__self_attention__pack_to_buffer
+                     (const Needletail__V1__SelfAttention   *message,
+                      ProtobufCBuffer     *buffer);
+Needletail__V1__SelfAttention *
+       needletail__v1__self_attention__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   needletail__v1__self_attention__free_unpacked
+                     (Needletail__V1__SelfAttention *message,
+                      ProtobufCAllocator *allocator);
+/* Needletail__V1__Activate methods */
+void   needletail__v1__activate__init
+                     (Needletail__V1__Activate         *message);
+size_t needletail__v1__activate__get_packed_size
+                     (const Needletail__V1__Activate   *message);
+size_t needletail__v1__activate__pack
+                     (const Needletail__V1__Activate   *message,
+                      uint8_t             *out);
+size_t needletail__v1__activate__pack_to_buffer
+                     (const Needletail__V1__Activate   *message,
+                      ProtobufCBuffer     *buffer);
+Needletail__V1__Activate *
+       needletail__v1__activate__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   needletail__v1__activate__free_unpacked
+                     (Needletail__V1__Activate *message,
+                      ProtobufCAllocator *allocator);
+/* Needletail__V1__Pool methods */
+void   needletail__v1__pool__init
+                     (Needletail__V1__Pool         *message);
+size_t needletail__v1__pool__get_packed_size
+                     (const Needletail__V1__Pool   *message);
+size_t needletail__v1__pool__pack
+                     (const Needletail__V1__Pool   *message,
+                      uint8_t             *out);
+size_t needletail__v1__pool__pack_to_buffer
+                     (const Needletail__V1__Pool   *message,
+                      ProtobufCBuffer     *buffer);
+Needletail__V1__Pool *
+       needletail__v1__pool__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   needletail__v1__pool__free_unpacked
+                     (Needletail__V1__Pool *message,
+                      ProtobufCAllocator *allocator);
+/* Needletail__V1__Normalise methods */
+void   needletail__v1__normalise__init
+                     (Needletail__V1__Normalise         *message);
+size_t needletail__v1__normalise__get_packed_size
+                     (const Needletail__V1__Normalise   *message);
+size_t needletail__v1__normalise__pack
+                     (const Needletail__V1__Normalise   *message,
+                      uint8_t             *out);
+size_t needletail__v1__normalise__pack_to_buffer
+                     (const Needletail__V1__Normalise   *message,
+                      ProtobufCBuffer     *buffer);
+Needletail__V1__Normalise *
+       needletail__v1__normalise__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   needletail__v1__normalise__free_unpacked
+                     (Needletail__V1__Normalise *message,
+                      ProtobufCAllocator *allocator);
 /* Needletail__V1__Reshape methods */
 void   needletail__v1__reshape__init
                      (Needletail__V1__Reshape         *message);
@@ -2531,6 +2775,24 @@ typedef void (*Needletail__V1__Curves_Closure)
 typedef void (*Needletail__V1__TextTerms_Closure)
                  (const Needletail__V1__TextTerms *message,
                   void *closure_data);
+typedef void (*Needletail__V1__Embedding_Closure)
+                 (const Needletail__V1__Embedding *message,
+                  void *closure_data);
+typedef void (*Needletail__V1__LayerNorm_Closure)
+                 (const Needletail__V1__LayerNorm *message,
+                  void *closure_data);
+typedef void (*Needletail__V1__SelfAttention_Closure)
+                 (const Needletail__V1__SelfAttention *message,
+                  void *closure_data);
+typedef void (*Needletail__V1__Activate_Closure)
+                 (const Needletail__V1__Activate *message,
+                  void *closure_data);
+typedef void (*Needletail__V1__Pool_Closure)
+                 (const Needletail__V1__Pool *message,
+                  void *closure_data);
+typedef void (*Needletail__V1__Normalise_Closure)
+                 (const Needletail__V1__Normalise *message,
+                  void *closure_data);
 typedef void (*Needletail__V1__Reshape_Closure)
                  (const Needletail__V1__Reshape *message,
                   void *closure_data);
@@ -2615,6 +2877,8 @@ extern const ProtobufCEnumDescriptor    needletail__v1__derivation__descriptor;
 extern const ProtobufCEnumDescriptor    needletail__v1__curve__descriptor;
 extern const ProtobufCEnumDescriptor    needletail__v1__text_unit__descriptor;
 extern const ProtobufCEnumDescriptor    needletail__v1__term_norm__descriptor;
+extern const ProtobufCEnumDescriptor    needletail__v1__embedding_index__descriptor;
+extern const ProtobufCEnumDescriptor    needletail__v1__pool_mode__descriptor;
 extern const ProtobufCEnumDescriptor    needletail__v1__output_kind__descriptor;
 extern const ProtobufCEnumDescriptor    needletail__v1__space_mark__descriptor;
 extern const ProtobufCEnumDescriptor    needletail__v1__template_part__descriptor;
@@ -2651,6 +2915,12 @@ extern const ProtobufCMessageDescriptor needletail__v1__derived_columns__descrip
 extern const ProtobufCMessageDescriptor needletail__v1__lookup__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__curves__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__text_terms__descriptor;
+extern const ProtobufCMessageDescriptor needletail__v1__embedding__descriptor;
+extern const ProtobufCMessageDescriptor needletail__v1__layer_norm__descriptor;
+extern const ProtobufCMessageDescriptor needletail__v1__self_attention__descriptor;
+extern const ProtobufCMessageDescriptor needletail__v1__activate__descriptor;
+extern const ProtobufCMessageDescriptor needletail__v1__pool__descriptor;
+extern const ProtobufCMessageDescriptor needletail__v1__normalise__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__reshape__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__output__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__weight_tensor__descriptor;

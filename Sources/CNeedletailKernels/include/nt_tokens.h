@@ -1,0 +1,66 @@
+/// Steps of encoders: rows of tables for tokens, attention among the tokens of a row, and one item from all of them.
+/// Rows are as long as they are; no token is filled in.
+#pragma once
+
+#include "nt_plan.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum nt_table_form {
+  NT_TABLE_F32 = 0,
+  /// IEEE 754 binary16, none of them infinite.
+  NT_TABLE_F16 = 1,
+  /// int8 with one fp32 scale a row.
+  NT_TABLE_S8 = 2,
+} nt_table_form;
+
+/// Row `offset` + index of a table. Buffers: i32 items; fp32 output.
+typedef struct nt_embedding {
+  /// rows × width.
+  const void *table;
+  /// One a row; null unless the form is NT_TABLE_S8.
+  const float *scales;
+  uint32_t rows, width;
+  /// Below `rows`. An index that leads outside the table is moved to its first or last row.
+  uint32_t offset;
+  nt_table_form form;
+  /// The index is the place of the item in its row's sequence, and the input is not read.
+  bool is_by_position;
+} nt_embedding;
+
+nt_step_function nt_embedding_step(nt_isa isa);
+
+/// softmax(scale · q · kᵀ) · v among the tokens of a row, for each head. Buffers: the inputs, which are q, k and v of
+/// heads × head_width columns, or one value of all three side by side; output; scratch.
+typedef struct nt_attention {
+  const nt_f32_kernels *kernels;
+  uint32_t heads, head_width;
+  float scale;
+  bool is_fused;
+} nt_attention;
+
+/// Bytes of scratch for rows of up to `tokens` tokens; grows with them.
+size_t nt_attention_scratch_bytes(size_t head_width, size_t tokens);
+
+/// A row's answer has the same bits whatever rows are beside it, and on every instruction set.
+nt_step_function nt_attention_step(nt_isa isa);
+
+typedef enum nt_pool_mode {
+  NT_POOL_MEAN = 0,
+  NT_POOL_FIRST = 1,
+  NT_POOL_MAX = 2,
+} nt_pool_mode;
+
+/// One item from all tokens of a row; zeros where there are none. Buffers: fp32 tokens; fp32 rows. Counts rows.
+typedef struct nt_token_pool {
+  uint32_t columns;
+  nt_pool_mode mode;
+} nt_token_pool;
+
+nt_step_function nt_token_pool_step(nt_isa isa);
+
+#ifdef __cplusplus
+}
+#endif
