@@ -76,7 +76,11 @@ public struct BundleWriter: Sendable {
     let hasColumnSteps = operations.contains {
       $0 is DerivedColumns || $0 is Lookup || $0 is Curves || ($0 as? Affine)?.scaling == .robust
     }
-    if contents.definition.graph.textInput != nil || contents.definition.graph.tokenizer != nil { return 6 }
+    let hasEncoderSteps = operations.contains {
+      $0 is Embedding || $0 is LayerNorm || $0 is SelfAttention || $0 is Activate || $0 is Pool || $0 is Normalise
+    }
+    let hasText = contents.definition.graph.textInput != nil || contents.definition.graph.tokenizer != nil
+    if hasText || hasEncoderSteps { return 6 }
     if hasColumnSteps || schema.features.contains(where: \.isHashed) { return 5 }
     if schema.rules.map({ !$0.numbers.isPlain }) ?? false || schema.features.contains(where: { $0.kind.isDatetime }) {
       return 4

@@ -9,4 +9,11 @@ extension Limits {
 
   /// Rows of a table of vectors: as many as a vocabulary has tokens at most.
   public static let embeddingRowsMax = 1 << 21
+  /// Tokens of one row. Published encoders take 512, some 8,192; attention takes time with the square of them.
+  public static let rowTokensMax = 8192
+  /// Entities that an answer has for one row; a sentence has a few.
+  public static let rowEntitiesMax = 1024
+  /// Tokens of one run of a model that reads text, unless one row may have more. With so many, layers multiply as fast as
+  /// they can; scratch has 10 to 20 KB for each.
+  public static let runTokensMin = 1024
 }

@@ -15,7 +15,8 @@ struct Needletail: AsyncParsableCommand {
       """,
     version: needletailVersion,
     subcommands: [
-      PredictCommand.self, ModelsCommand.self, HealthCommand.self, MetricsCommand.self, EventsCommand.self,
+      PredictCommand.self, EmbedCommand.self, ModelsCommand.self, HealthCommand.self, MetricsCommand.self,
+      EventsCommand.self,
       RolloutCommand.self, BenchCommand.self, BundleCommand.self, ExplainCommand.self, KeyCommand.self,
     ])
 }

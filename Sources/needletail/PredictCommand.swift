@@ -6,7 +6,7 @@ internal import NeedletailClient
 struct PredictCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "predict",
-    abstract: "Predict rows of a CSV or JSON file, or one row given on the command line.",
+    abstract: "Predict rows of a CSV or JSON file, or rows given on the command line.",
     discussion: """
       CSV needs a header; an empty cell is a missing value, and so is each word that the model was trained to
       read so (see: needletail models MODEL). JSON is {"feature": [1, 2], ...}, or {"feature": 1, ...} for one
@@ -15,6 +15,7 @@ struct PredictCommand: AsyncParsableCommand {
       Examples:
         needletail predict wine --input rows.csv
         needletail predict wine@3 --set alcohol=13.2 --set colour=red
+        needletail predict sentiment --text "could not be better"
         head -3 rows.csv | needletail predict wine@canary --input - --json
       """)
 
@@ -29,6 +30,9 @@ struct PredictCommand: AsyncParsableCommand {
 
   @Option(help: ArgumentHelp("One feature of one row; may be repeated.", valueName: "FEATURE=VALUE"))
   var set: [String] = []
+
+  @Option(help: ArgumentHelp("A row of a model whose input is one text; may be repeated.", valueName: "TEXT"))
+  var text: [String] = []
 
   @Option(help: ArgumentHelp("Only this output; may be repeated.", valueName: "NAME"))
   var output: [String] = []
@@ -45,15 +49,16 @@ struct PredictCommand: AsyncParsableCommand {
   private static let rowsPerCall = 1024
 
   func validate() throws {
-    guard (input == nil) != set.isEmpty else {
-      throw ValidationError("Give either --input FILE or --set FEATURE=VALUE.")
+    guard [input != nil, !set.isEmpty, !text.isEmpty].count(where: { $0 }) == 1 else {
+      throw ValidationError("Give either --input FILE, --set FEATURE=VALUE or --text TEXT.")
     }
   }
 
   func run() async throws {
-    let table = try input.map { try FeatureTable(path: $0, delimiter: delimiter) } ?? FeatureTable(pairs: set)
+    let given = try input.map { try FeatureTable(path: $0, delimiter: delimiter) } ?? FeatureTable(pairs: set)
     try await server.withClient { client in
       let description = try await client.describeModel(model.model, selector: model.selector)
+      let table = text.isEmpty ? given : try FeatureTable(texts: text, for: description)
       let extra = table.extraColumns(for: description)
       if !extra.isEmpty, !ignoreExtra {
         notice(

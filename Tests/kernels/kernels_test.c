@@ -13,7 +13,10 @@
 #include "nt_math.h"
 #include "nt_preprocess.h"
 #include "nt_rows.h"
-#include "tokens_test.h"
+
+/// See tokens_test.c and answers_test.c.
+int check_tokens(void);
+int check_answers(void);
 
 static int passed, failed;
 
@@ -891,7 +894,7 @@ int main(int count, char **arguments) {
   find_tables();
   if (pairs > 0) {
     check_all((size_t)pairs);
-    failed += check_tokens();
+    failed += check_tokens() + check_answers();
   } else {
     for (size_t m = 1; m <= 9; m++) check_s8(m, 33, 70 + m, FILL_RANDOM);
   }

@@ -61,6 +61,39 @@ typedef struct nt_token_pool {
 
 nt_step_function nt_token_pool_step(nt_isa isa);
 
+/// What a token covers: bytes `start` to `end` of text `sequence` of its row, as part of word `word`. A special token
+/// has 0, 0 and a word below 0.
+typedef struct nt_token_span {
+  int32_t start, end, word, sequence;
+} nt_token_span;
+
+/// The best answer in a text: the tokens s <= e of it, at most `tokens_max`, whose first and second logit have the
+/// largest sum. Buffers: fp32 tokens of two logits; spans; fp32 rows of three numbers. Counts rows.
+///
+/// A row gets the byte at which s begins, the one at which e ends, and the share of s among the exponentials of all
+/// first logits times that of e among the second ones: those of the text and of the row's first token, which stands for
+/// no answer. Three zeros where the text has no token.
+typedef struct nt_answer_span {
+  uint32_t sequence, tokens_max;
+} nt_answer_span;
+
+nt_step_function nt_answer_span_step(nt_isa isa);
+
+/// Entities of a row by the probabilities of its tokens. Buffers: fp32 tokens of `classes` columns; spans; fp32 rows of
+/// 4 · entities_max numbers. Counts rows.
+///
+/// A word is of the class that its first token most likely is; words of one kind in a row are one entity, which a class
+/// that begins one ends. For each entity, in their order: its kind, the byte at which it begins, the one at which it
+/// ends, and the mean of the probabilities of its words; then -1, 0, 0, 0 to the end.
+typedef struct nt_entities {
+  uint32_t classes, entities_max;
+  /// For each class: its kind, or -1 for what is no entity; and whether it begins one.
+  const int32_t *kinds;
+  const uint8_t *begins;
+} nt_entities;
+
+nt_step_function nt_entities_step(nt_isa isa);
+
 #ifdef __cplusplus
 }
 #endif

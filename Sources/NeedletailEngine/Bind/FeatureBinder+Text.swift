@@ -11,7 +11,16 @@ extension FeatureBinder {
     return bytes
   }
 
-  /// How many of the rows from `first` on one run takes, by their number and by the bytes of their texts; at least one.
+  /// Upper bound of the tokens of some rows; as many units as rows for a model that has none.
+  public func units(of tensors: UnsafeBufferPointer<TensorView>, rows: Range<Int>) -> Int {
+    guard let tokenBound else { return rows.count }
+    var units = 0
+    for row in rows { units += tokenBound.tokens(textBytes: textBytes(of: tensors, rows: row..<row + 1)) }
+    return units
+  }
+
+  /// How many of the rows from `first` on one run takes, by their number, by the bytes of their texts and by their tokens;
+  /// at least one.
   ///
   /// - Parameter rows: rows of the call, more than `first`.
   public func rowsOfRun(
@@ -19,10 +28,12 @@ extension FeatureBinder {
   ) -> Int {
     let most = min(plan.rowsMax, rows - first)
     guard textCount > 0 else { return most }
-    var (count, room) = (0, plan.textBytesMax)
+    var (count, room, unitsLeft) = (0, plan.textBytesMax, plan.extentMax.units)
     while count < most {
-      room -= textBytes(of: tensors, rows: first + count..<first + count + 1)
-      if room < 0 { break }
+      let bytes = textBytes(of: tensors, rows: first + count..<first + count + 1)
+      room -= bytes
+      unitsLeft -= tokenBound?.tokens(textBytes: bytes) ?? 1
+      if room < 0 || unitsLeft < 0 { break }
       count += 1
     }
     return max(count, 1)
@@ -113,10 +124,12 @@ extension FeatureBinder {
   public func bind(
     rows: Int, from first: Int, for plan: Plan, into memory: RowMemory, cells: (Int) -> [Cell]
   ) throws(ServingError) -> Int {
-    var (count, used) = (0, 0)
+    var (count, used, units) = (0, 0, 0)
     while count < min(rows, plan.rowsMax) {
       let own = cells(first + count)
-      let isRoomLeft = own.count != self.count || used + textBytes(of: own) <= plan.textBytesMax
+      let bytes = own.count == self.count ? textBytes(of: own) : 0
+      units += tokenBound?.tokens(textBytes: bytes) ?? 1
+      let isRoomLeft = used + bytes <= plan.textBytesMax && units <= plan.extentMax.units
       // What is too long for any run is refused by the checks of binding.
       guard count == 0 || isRoomLeft else { break }
       try bind(own, row: first + count, into: memory.items + count * plan.inputItemBytes)

@@ -12,6 +12,8 @@ public final class FeatureBinder: Sendable {
   public let element: ValueType.Element
   /// Bytes of one text at most.
   public let textBytesMax: Int
+  /// How many tokens texts may have; nil where a row is one unit.
+  let tokenBound: TokenBound?
   /// Number of features that are text.
   let textCount: Int
 
@@ -33,9 +35,11 @@ public final class FeatureBinder: Sendable {
   /// - Parameters:
   ///   - element: type of value 0 of the model's graph.
   ///   - textBytesMax: bytes of one text; a longer one is refused.
+  ///   - tokenBound: how many tokens texts may have; nil for a model that does not read text as tokens.
   /// - Throws: what is wrong with the schema, naming the feature, or with the type.
   public init(
-    _ schema: FeatureSchema, element: ValueType.Element = .float32, textBytesMax: Int = Limits.textBytesMaxDefault
+    _ schema: FeatureSchema, element: ValueType.Element = .float32, textBytesMax: Int = Limits.textBytesMaxDefault,
+    tokenBound: TokenBound? = nil
   ) throws(PlanError) {
     try Self.check(schema)
     guard element == .float32 || element == .float64 else {
@@ -51,6 +55,7 @@ public final class FeatureBinder: Sendable {
     names = ByteTable(schema.features.map(\.name))
     missingWords = schema.rules.map { ByteTable($0.missing) }
     self.textBytesMax = textBytesMax
+    self.tokenBound = tokenBound
     let texts = schema.features.indices.filter { schema.features[$0].kind == .text }
     textCount = texts.count
     textFeatures = .allocate(capacity: max(1, texts.count))
@@ -106,15 +111,16 @@ public final class FeatureBinder: Sendable {
   /// ``denseName`` as a table, for comparison with foreign bytes; read-only, for as long as the process lives.
   nonisolated(unsafe) private static let dense = ByteTable([denseName])
 
-  /// Checks names, types, shapes and byte counts, and returns how much there is to compute: for tables as many units
-  /// as rows.
+  /// Checks names, types, shapes and byte counts, and returns how much there is to compute: as many units as rows, or
+  /// for a model that reads text as tokens as many as its texts have at most.
   ///
   /// Allocates only where it throws, or where more than 8,192 features come out of order.
   /// - Throws: `.invalidArgument` naming the tensor, what was expected and what was found.
   public func extent(
     of tensors: UnsafeBufferPointer<TensorView>, max: BatchExtent
   ) throws(ServingError) -> BatchExtent {
-    BatchExtent(rows: try rows(of: tensors, rowsMax: min(max.rows, max.units)))
+    let rows = try rows(of: tensors, rowsMax: tokenBound == nil ? min(max.rows, max.units) : max.rows)
+    return BatchExtent(rows: rows, units: units(of: tensors, rows: 0..<rows))
   }
 
   private func rows(of tensors: UnsafeBufferPointer<TensorView>, rowsMax: Int) throws(ServingError) -> Int {

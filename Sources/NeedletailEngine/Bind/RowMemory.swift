@@ -51,6 +51,24 @@ extension Plan {
     }
   }
 
+  /// How many of bound rows from `first` on one run takes, by their number and by their tokens; at least one.
+  ///
+  /// - Parameter rows: number of bound rows, more than `first`.
+  public func rowsOfRun(_ bound: RowMemory, from first: Int, of rows: Int) -> Int {
+    let most = min(rowsMax, rows - first)
+    guard let tokenBound else { return most }
+    let texts = bound.texts.assumingMemoryBound(to: nt_text_item.self)
+    var (count, unitsLeft) = (0, extentMax.units)
+    while count < most {
+      let own = texts + (first + count) * textsPerRow
+      let bytes = (0..<textsPerRow).reduce(0) { $0 + Int(own[$1].length) }
+      unitsLeft -= tokenBound.tokens(textBytes: bytes)
+      if unitsLeft < 0 { break }
+      count += 1
+    }
+    return max(count, 1)
+  }
+
   /// Copies the first rows with the bytes of their texts, so that they outlive their source.
   ///
   /// - Parameters:
@@ -93,13 +111,19 @@ extension Workspace {
   private static let sampleText: StaticString =
     "Runs when nobody calls: an ordinary sentence of some fifteen words, as long as real texts often are. "
 
+  /// Bytes of that text.
+  public static var sampleTextBytes: Int { sampleText.utf8CodeUnitCount }
+
   /// Gives every row the same text, as a stand-in for calls. Models without text stay as they are.
-  public func fillTexts(rows count: Int) {
+  ///
+  /// - Parameter bytes: length of the text, up to that of ``sampleTextBytes``.
+  public func fillTexts(rows count: Int, bytes: Int = Self.sampleTextBytes) {
     let rows = rows
+    let length = UInt32(min(bytes, Self.sampleTextBytes))
     let texts = rows.texts.assumingMemoryBound(to: nt_text_item.self)
     for index in 0..<count * plan.textsPerRow {
       texts[index] = nt_text_item(
-        bytes: Self.sampleText.utf8Start, length: UInt32(Self.sampleText.utf8CodeUnitCount), flags: 0)
+        bytes: Self.sampleText.utf8Start, length: length, flags: 0)
     }
   }
 }

@@ -54,6 +54,11 @@ public struct PlanBuilder {
   private(set) var bufferOfValue: [Int?]
   /// Where the tokens of each row begin; nil in graphs without values per token.
   private(set) var startsBuffer: Int?
+  /// What became of the texts of each row: an `nt_text_status`; nil in graphs without a tokenizer.
+  private(set) var statusesBuffer: Int?
+  var tokenizerScratch: TokenizerScratch?
+  /// Buffers that stay as they are from the first step to the last.
+  private var keptBuffers: [Int] = []
   private(set) var int8ProductCount = 0
   private(set) var floatProductCount = 0
   var quantisation = Quantised()
@@ -100,18 +105,12 @@ public struct PlanBuilder {
       bufferOfValue[value] = buffers.count
       buffers.append(buffer(for: value, firstStep: -1))
     }
-    if graph.values.contains(where: { $0.type.domain == .token }) {
-      startsBuffer = buffers.count
-      buffers.append(
-        Buffer(
-          bytesPerItem: MemoryLayout<UInt32>.size, bytesOnce: MemoryLayout<UInt32>.size, domain: .row, firstStep: -1,
-          lastStep: -1))
-    }
+    if graph.values.contains(where: { $0.type.domain == .token }) { addStarts() }
     for index in graph.nodes.indices where !isDone[index] {
       isDone[index] = true
       try graph.nodes[index].operation.lower(index, into: &self)
     }
-    if let startsBuffer { buffers[startsBuffer].lastStep = steps.count }
+    for buffer in keptBuffers { buffers[buffer].lastStep = steps.count }
     // Inputs stay readable, and outputs stay valid, until the next run.
     for value in graph.values.indices where bound.contains(value) || isOutput[value] {
       if let buffer = bufferOfValue[value] { buffers[buffer].lastStep = steps.count }
@@ -206,6 +205,24 @@ public struct PlanBuilder {
     buffers.append(
       Buffer(bytesPerItem: 0, bytesOnce: bytes, domain: domain, firstStep: steps.count, lastStep: steps.count))
     return buffers.count - 1
+  }
+
+  /// Scratch that no other shares, of a size that does not depend on the run.
+  mutating func addKeptBuffer(bytes: Int) -> Int {
+    buffers.append(Buffer(bytesPerItem: 0, bytesOnce: bytes, domain: .row, firstStep: -1, lastStep: -1))
+    keptBuffers.append(buffers.count - 1)
+    return buffers.count - 1
+  }
+
+  private mutating func addStarts() {
+    startsBuffer = addKeptBuffer(bytes: MemoryLayout<UInt32>.size * (options.extentMax.rows + 1))
+  }
+
+  /// One status for each row, which stays until the next run.
+  mutating func addStatuses() -> Int {
+    let buffer = addKeptBuffer(bytes: MemoryLayout<UInt32>.size * options.extentMax.rows)
+    statusesBuffer = buffer
+    return buffer
   }
 
   /// Makes two values one: the same bytes under another shape.

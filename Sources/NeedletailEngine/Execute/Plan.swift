@@ -76,8 +76,10 @@ public struct PlanStep: Sendable, Equatable, CustomStringConvertible {
   public let outputColumns: Int
   /// Packed weights, with scales and biases.
   public let weightBytes: Int
-  /// Multiply-adds for each row of a matrix product; 0 for other steps.
-  public let multiplyAddsPerRow: Int
+  /// Multiply-adds for each item of a matrix product; 0 for other steps.
+  public let multiplyAddsPerItem: Int
+  /// Whether its items are units, such as tokens, and not rows.
+  public let isPerUnit: Bool
   /// First values that it reads and writes; two steps share bytes if one is done with them before the other
   /// begins.
   public let input: Buffer
@@ -126,8 +128,14 @@ public final class Plan: Sendable {
   let inputOffset: Int
   let textsOffset: Int
   let outputOffsets: [Int]
+  /// How many tokens the rows of a run may have; nil for a model that does not read text as tokens, whose rows are one
+  /// unit each.
+  public let tokenBound: TokenBound?
   /// Where a workspace has the begin of each row's tokens; nil in plans without values per token.
   let startsOffset: Int?
+  /// Where a workspace has what became of each row's texts, and its tokenizer's scratch.
+  let statusesOffset: Int?
+  let tokenizer: (scratch: TokenizerScratch, offset: Int)?
   let storage: PlanStorage
   /// Products of the layers, by layer and number of rows.
   let kernelChoice: KernelChoice
@@ -148,13 +156,17 @@ public final class Plan: Sendable {
   init(checked graph: ModelGraph, options: PlanOptions) throws(PlanError) {
     let isa = options.isa ?? InstructionSet.selected
     guard isa.isSupported else { throw PlanError("this CPU does not support the \(isa.rawValue) kernels") }
-    let extent = options.extentMax
+    var extent = options.extentMax
     guard (1...Limits.batchRowsMaxDefault).contains(extent.rows) else {
       throw PlanError("rows of a plan: expected 1 to \(Limits.batchRowsMaxDefault), found \(extent.rows)")
     }
     guard (1...Int(NT_PLAN_ITEMS_MAX)).contains(extent.units) else {
       throw PlanError("units of a plan: expected 1 to \(NT_PLAN_ITEMS_MAX), found \(extent.units)")
     }
+    var options = options
+    tokenBound = graph.tokenBound
+    if let tokenBound { extent.units = max(Limits.runTokensMin, tokenBound.rowMax) }
+    options.extentMax = extent
 
     let storage = PlanStorage()
     var builder = PlanBuilder(graph, options: options, isa: isa, storage: storage)
@@ -195,6 +207,8 @@ public final class Plan: Sendable {
     textsOffset = graph.textInput.map { offset(ofValue: $0) } ?? 0
     outputOffsets = graph.outputs.map { offset(ofValue: $0.value) }
     startsOffset = builder.startsBuffer.map { layout.offsets[$0] }
+    statusesOffset = builder.statusesBuffer.map { layout.offsets[$0] }
+    tokenizer = builder.tokenizerScratch.map { ($0, layout.offsets[$0.buffer]) }
     workspaceBytes = layout.bytes + textBytesMax
     kernelPlan = try Self.kernelPlan(builder, layout, in: storage)
     kernelChoice = KernelChoice(builder.choosableLayers)
@@ -256,9 +270,9 @@ public final class Plan: Sendable {
     nt_plan_run(kernelPlan, workspace.memory, extent.rows, extent.units)
   }
 
-  /// Runs rows that are one unit each, as in models of tables.
-  /// - Parameter rows: 1 … `rowsMax`.
-  public func run(_ workspace: borrowing Workspace, rows: Int) { run(workspace, BatchExtent(rows: rows)) }
+  /// Runs rows that are one unit each, as in models of tables, or whose tokens the run finds.
+  /// - Parameter rows: 1 … `rowsMax`, and no more tokens than fit.
+  public func run(_ workspace: borrowing Workspace, rows: Int) { run(workspace, extent(rows: rows)) }
 
   /// Runs on the caller's thread only, whatever the pool could do: for a loader, which must not take
   /// the pool's threads from those who serve. The outputs are the same.
@@ -268,17 +282,21 @@ public final class Plan: Sendable {
     nt_plan_run_alone(kernelPlan, workspace.memory, extent.rows, extent.units)
   }
 
-  /// ``runAlone(_:_:)`` of rows that are one unit each.
-  /// - Parameter rows: 1 … `rowsMax`.
-  public func runAlone(_ workspace: borrowing Workspace, rows: Int) { runAlone(workspace, BatchExtent(rows: rows)) }
+  /// ``runAlone(_:_:)`` as ``run(_:rows:)`` takes rows.
+  public func runAlone(_ workspace: borrowing Workspace, rows: Int) { runAlone(workspace, extent(rows: rows)) }
+
+  private func extent(rows: Int) -> BatchExtent {
+    tokenBound == nil ? BatchExtent(rows: rows) : BatchExtent(rows: rows, units: extentMax.units)
+  }
 
   /// Runs, and tells how long each step took, in nanoseconds.
   ///
   /// Reading the clock adds some 20 ns a step: for tools, not for serving.
   public func timedRun(_ workspace: borrowing Workspace, rows: Int) -> [UInt64] {
-    check(workspace, BatchExtent(rows: rows))
+    let extent = extent(rows: rows)
+    check(workspace, extent)
     return [UInt64](unsafeUninitializedCapacity: steps.count) { nanoseconds, count in
-      nt_plan_run_timed(kernelPlan, workspace.memory, rows, rows, nanoseconds.baseAddress)
+      nt_plan_run_timed(kernelPlan, workspace.memory, extent.rows, extent.units, nanoseconds.baseAddress)
       count = steps.count
     }
   }
@@ -297,7 +315,7 @@ extension PlanStep {
     self.init(
       node: step.node, operation: step.words, kernel: step.kernel, inputColumns: step.inputColumns,
       outputColumns: step.outputColumns, weightBytes: step.weightBytes,
-      multiplyAddsPerRow: step.multiplyAddsPerItem, input: input, output: output,
+      multiplyAddsPerItem: step.multiplyAddsPerItem, isPerUnit: step.domain == .token, input: input, output: output,
       sharedFromRows: step.sharedFromItems)
   }
 }
@@ -317,24 +335,13 @@ public struct Workspace: ~Copyable, @unchecked Sendable {
     }
     self.plan = plan
     self.memory = memory
+    if let tokenizer = plan.tokenizer { tokenizer.scratch.make(at: memory + tokenizer.offset) }
   }
 
   deinit { AlignedMemory.free(memory, bytes: plan.workspaceBytes) }
 
   /// Room for bound items of the plan's largest extent, ``Plan/inputItemBytes`` each, one after the other.
   public var input: UnsafeMutableRawPointer { memory + plan.inputOffset }
-
-  /// Says how many tokens each row of the next run has, for plans that no operation tells.
-  ///
-  /// - Parameter counts: one a row; no more rows and tokens in sum than ``Plan/extentMax`` has.
-  public func set(tokenCounts counts: [Int]) {
-    guard let offset = plan.startsOffset else { preconditionFailure("the plan has no values per token") }
-    let extent = BatchExtent(rows: counts.count, units: counts.reduce(0, +))
-    precondition(counts.allSatisfy { $0 >= 0 } && extent.fits(in: plan.extentMax), "extent out of range")
-    let starts = (memory + offset).assumingMemoryBound(to: UInt32.self)
-    starts[0] = 0
-    for (row, count) in counts.enumerated() { starts[row + 1] = starts[row] + UInt32(count) }
-  }
 
   /// Answers of the last run: rows × columns, row-major; class outputs hold one index per row.
   ///

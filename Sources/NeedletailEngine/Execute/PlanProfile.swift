@@ -3,6 +3,8 @@ internal import CNeedletailKernels
 /// Where the time of a plan goes at one batch size.
 public struct PlanProfile: Sendable, Equatable {
   public let rows: Int
+  /// Units of those rows: tokens in models that read text as tokens.
+  public let units: Int
   /// Median time of one run.
   public let microseconds: Double
   /// Median time of each step, which includes about 20 ns for reading the clock.
@@ -31,7 +33,8 @@ extension Plan {
       }
     }
     return PlanProfile(
-      rows: rows, microseconds: Self.median(whole), stepMicroseconds: steps.map { Self.median($0) })
+      rows: rows, units: workspace.tokenCount(rows: rows), microseconds: Self.median(whole),
+      stepMicroseconds: steps.map { Self.median($0) })
   }
 
   private func fillInput(of workspace: borrowing Workspace, rows: Int) {
@@ -83,11 +86,12 @@ public struct Roofline: Sendable, Equatable {
       bytesPerSecond: 1e6 * Double(bytes) / best)
   }
 
-  /// The least microseconds in which a step could compute `rows` rows, and what holds it.
-  public func limit(of step: PlanStep, rows: Int) -> (microseconds: Double, isArithmetic: Bool)? {
-    guard step.multiplyAddsPerRow > 0 else { return nil }
+  /// The least microseconds in which a step could compute the rows of a profile, and what holds it.
+  public func limit(of step: PlanStep, in profile: PlanProfile) -> (microseconds: Double, isArithmetic: Bool)? {
+    guard step.multiplyAddsPerItem > 0 else { return nil }
     let rate = step.kernel == "s8_gemm" ? int8PerSecond : float32PerSecond
-    let arithmetic = 1e6 * Double(step.multiplyAddsPerRow) * Double(rows) / rate
+    let items = step.isPerUnit ? profile.units : profile.rows
+    let arithmetic = 1e6 * Double(step.multiplyAddsPerItem) * Double(items) / rate
     let memory = 1e6 * Double(step.weightBytes) / bytesPerSecond
     return (max(arithmetic, memory), arithmetic >= memory)
   }

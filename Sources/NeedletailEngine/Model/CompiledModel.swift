@@ -27,7 +27,8 @@ public final class CompiledModel: Sendable {
       throw PlanError(error)
     }
     binder = try FeatureBinder(
-      definition.schema, element: definition.graph.values[0].type.element, textBytesMax: options.textBytesMax)
+      definition.schema, element: definition.graph.values[0].type.element, textBytesMax: options.textBytesMax,
+      tokenBound: definition.graph.tokenBound)
     plan =
       choice?.dequantises == true
       ? try Plan(definition.graph.dequantised, options: options)
@@ -63,8 +64,9 @@ public final class CompiledModel: Sendable {
       let count = try binder.bind(
         rows: rows.count - start, from: start, for: plan, into: workspace.rows
       ) { rows[$0] }
-      start += count
       plan.runAlone(workspace, rows: count)
+      if let error = plan.textError(workspace, rows: 0..<count, first: start) { throw error }
+      start += count
       for (index, output) in plan.outputs.enumerated() {
         let values = UnsafeBufferPointer(start: workspace.output(index), count: count * output.columns)
         switch output.kind {

@@ -24,11 +24,14 @@ extension OperationCatalog {
     Entry(25, "lookup", Lookup.self),
     Entry(26, "curves", Curves.self),
     Entry(27, "text_terms", TextTerms.self),
+    Entry(28, "tokenize", Tokenize.self),
     Entry(29, "embedding", Embedding.self),
     Entry(30, "layer_norm", LayerNorm.self),
     Entry(31, "self_attention", SelfAttention.self),
     Entry(32, "activate", Activate.self),
     Entry(33, "pool", Pool.self),
     Entry(34, "normalise", Normalise.self),
+    Entry(35, "answer_span", AnswerSpan.self),
+    Entry(36, "entities", Entities.self),
   ]
 }

@@ -18,10 +18,31 @@ enum WarmUp {
   static func run(_ plan: Plan, in member: WorkspaceSet.Member) -> [WarmUpRun] {
     member.workspace.input.initializeMemory(as: UInt8.self, repeating: 0, count: plan.rowsMax * plan.inputItemBytes)
     member.workspace.fillTexts(rows: plan.rowsMax)
-    let buckets = buckets(rowsMax: plan.rowsMax)
     var runs: [WarmUpRun] = []
+    if let bound = plan.tokenBound {
+      let texts = texts(bound, extentMax: plan.extentMax)
+      Pieces.forEach(texts.count, size: 1) {
+        let text = texts[$0.lowerBound]
+        member.workspace.fillTexts(rows: text.rows, bytes: text.bytes)
+        let run = measure(plan, member, rows: text.rows)
+        runs.append(WarmUpRun(rows: text.units, nanoseconds: run.nanoseconds))
+      }
+      return runs
+    }
+    let buckets = buckets(rowsMax: plan.rowsMax)
     Pieces.forEach(buckets.count, size: 1) { runs.append(measure(plan, member, rows: buckets[$0.lowerBound])) }
     return runs
+  }
+
+  /// Batches of texts that are run for a model that reads text as tokens: a short one, then 1, 2, 4 … of one length, and
+  /// as many as the largest batch holds. Units are the bound that calls are counted by, and not the tokens that a text
+  /// turns out to have: so their proportion in ordinary text is part of what a unit costs.
+  static func texts(_ bound: TokenBound, extentMax: BatchExtent) -> [(rows: Int, bytes: Int, units: Int)] {
+    let bytes = min(Workspace.sampleTextBytes, bound.rowMax)
+    let units = bound.tokens(textBytes: bytes)
+    let rowsMax = min(extentMax.rows, max(1, extentMax.units / units))
+    let short = bytes / 8
+    return [(1, short, bound.tokens(textBytes: short))] + buckets(rowsMax: rowsMax).map { ($0, bytes, $0 * units) }
   }
 
   private static func measure(_ plan: Plan, _ member: WorkspaceSet.Member, rows: Int) -> WarmUpRun {

@@ -6,12 +6,14 @@ public struct PlanCost: Equatable, Sendable {
   /// The cost of a plan that was not measured: every run is estimated as 0.
   public static let unknown = PlanCost([])
 
-  /// Time of a batch of one row.
+  /// Time of the smallest batch: of one row, or of a short text.
   public let oneRowNanoseconds: UInt64
   /// Time of the largest batch.
   public let largestNanoseconds: UInt64
-  /// Rows of the largest batch.
+  /// Rows, or units where a row is more than one, of the largest batch.
   public let rowsMax: Int
+  /// Rows, or units, of the smallest batch.
+  private let rowsMin: Int
 
   /// - Parameter runs: measured runs, ascending by rows.
   public init(_ runs: [WarmUpRun]) {
@@ -19,6 +21,7 @@ public struct PlanCost: Equatable, Sendable {
     // A larger batch that seems cheaper than one row was measured in a quieter moment.
     largestNanoseconds = max(oneRowNanoseconds, runs.last?.nanoseconds ?? 0)
     rowsMax = max(1, runs.last?.rows ?? 1)
+    rowsMin = min(rowsMax, max(1, runs.first?.rows ?? 1))
   }
 
   /// Time that rows add to a batch that runs anyway.
@@ -30,9 +33,9 @@ public struct PlanCost: Equatable, Sendable {
   /// its time that does not depend on its rows (mostly reading the weights) is below a tenth. `.max` if the largest batch
   /// measured was not beyond.
   public func usefulRows(within nanoseconds: UInt64) -> Int {
-    guard rowsMax > 1, largestNanoseconds > oneRowNanoseconds else { return .max }
-    let perRow = Double(largestNanoseconds - oneRowNanoseconds) / Double(rowsMax - 1)
-    let fixed = max(0, Double(oneRowNanoseconds) - perRow)
+    guard rowsMax > rowsMin, largestNanoseconds > oneRowNanoseconds else { return .max }
+    let perRow = Double(largestNanoseconds - oneRowNanoseconds) / Double(rowsMax - rowsMin)
+    let fixed = max(0, Double(oneRowNanoseconds) - Double(rowsMin) * perRow)
     let rows = max((Double(nanoseconds) - fixed) / perRow, 10 * fixed / perRow)
     return rows < Double(rowsMax) ? max(1, Int(rows)) : .max
   }
@@ -40,17 +43,18 @@ public struct PlanCost: Equatable, Sendable {
   /// Estimate for any number of rows: on a straight line between the two ends, and beyond the largest batch as many of
   /// those as it takes.
   public func nanoseconds(rows: Int) -> UInt64 {
-    guard rows > 1 else { return oneRowNanoseconds }
+    guard rows > rowsMin else { return oneRowNanoseconds }
     guard rows < rowsMax else {
       return UInt64(Double(largestNanoseconds) * Double(rows) / Double(rowsMax))
     }
-    let share = Double(rows - 1) / Double(rowsMax - 1)
+    let share = Double(rows - rowsMin) / Double(rowsMax - rowsMin)
     return oneRowNanoseconds + UInt64(Double(largestNanoseconds - oneRowNanoseconds) * share)
   }
 }
 
 /// Time that one batch took while a version was warmed.
 public struct WarmUpRun: Equatable, Sendable {
+  /// Rows, or units where a row is more than one.
   public let rows: Int
   /// Time of the fastest run at this size after the first one, which touched the pages.
   public let nanoseconds: UInt64

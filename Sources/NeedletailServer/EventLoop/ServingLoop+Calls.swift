@@ -38,7 +38,7 @@ extension ServingLoop {
     let head = CallHead(
       deadline: Deadline(arrival: times.arrived, timeoutMicroseconds: request.timeoutMicroseconds),
       model: predict.model, selector: predict.selector, routingKey: predict.routingKey, priority: predict.priority,
-      rows: predict.rows)
+      rows: predict.rows, inputBytes: predict.inputBytes)
     let decision = decide(head, times, connection)
     if case .reject(let error) = decision.outcome {
       connection.reject(id: request.id, shown(error, to: connection))

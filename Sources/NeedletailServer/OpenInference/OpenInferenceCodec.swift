@@ -276,6 +276,7 @@ final class OpenInferenceCodec: ConnectionCodec {
       }
       var predict = PredictView(model: model, selector: selector, routingKey: told.routingKey, rows: told.rows)
       predict.priority = told.priority
+      predict.inputBytes = body.count
       return RequestView(id: nextID(), timeoutMicroseconds: told.timeoutMicroseconds, call: .predict(predict))
     case .ready: return RequestView(id: nextID(), timeoutMicroseconds: 0, call: .health)
     case .statistics, .index: return RequestView(id: nextID(), timeoutMicroseconds: 0, call: .listModels)

@@ -14,11 +14,13 @@ public struct CallHead {
   /// Rows that the call's first tensor declares. A call whose tensors turn out to hold other numbers of rows fails
   /// when it is bound, so that admission may trust this figure.
   public var rows: UInt64
+  /// Bytes of all tensors as they were sent. Texts have no more, and by them is estimated how many tokens they have.
+  public var inputBytes: Int
 
   public init(
     deadline: Deadline, model: UnsafeRawBufferPointer, selector: ModelSelector,
     routingKey: UnsafeRawBufferPointer = UnsafeRawBufferPointer(start: nil, count: 0),
-    priority: CallPriority = .interactive, rows: UInt64
+    priority: CallPriority = .interactive, rows: UInt64, inputBytes: Int = 0
   ) {
     self.deadline = deadline
     self.model = model
@@ -26,6 +28,7 @@ public struct CallHead {
     self.routingKey = routingKey
     self.priority = priority
     self.rows = rows
+    self.inputBytes = inputBytes
   }
 }
 

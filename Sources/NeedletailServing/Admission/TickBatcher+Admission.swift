@@ -23,7 +23,8 @@ extension TickBatcher {
       return .reject(error)
     }
     // A call of more rows than any call may have is rejected with its figures when it is bound.
-    let extent = BatchExtent(rows: Int(min(head.rows, UInt64(rowsMax))))
+    let rows = Int(min(head.rows, UInt64(rowsMax)))
+    let extent = batch.plan.extentEstimate(rows: rows, inputBytes: head.inputBytes)
     let answerBytes = batch.answerSize.bytes(rows: extent.rows)
     guard isForWorkers(batch, extent, answerBytes) else {
       // The sockets are the queue of the loop: they go unread while the loop computes, and no longer than that.

@@ -122,6 +122,7 @@ public final class ModelBatch<Schema: AnyObject> {
     var used = 0
     try binder.bind(tensors, rows: first..<first + count, into: scratch.workspace.rows, textBytesUsed: &used)
     plan.run(scratch.workspace, rows: count)
+    if let error = plan.textError(scratch.workspace, rows: 0..<count, first: first) { throw error }
     return count
   }
 
@@ -135,6 +136,11 @@ public final class ModelBatch<Schema: AnyObject> {
   /// Outputs of the last run, from `row` on.
   func outputs(from row: Int) -> UnsafeBufferPointer<UnsafePointer<Float>> {
     pointers.point(at: scratch.workspace, row: row)
+  }
+
+  /// Error of a call whose texts the last run could not tokenise; nil: it tokenised all.
+  func textError(_ call: BoundCall) -> ServingError? {
+    plan.textError(scratch.workspace, rows: call.firstRow..<call.firstRow + call.extent.rows)
   }
 
   /// Counts NaN and infinite values among the outputs just computed.

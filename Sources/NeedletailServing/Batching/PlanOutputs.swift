@@ -117,8 +117,13 @@ extension UInt64 {
 }
 
 extension Plan {
-  /// Largest batch of one run.
-  var extentMax: BatchExtent { BatchExtent(rows: rowsMax) }
+  /// Upper bound of a call's extent by its head: of its texts it is known only that they have no more bytes than the call.
+  func extentEstimate(rows: Int, inputBytes: Int) -> BatchExtent {
+    guard let tokenBound else { return BatchExtent(rows: rows) }
+    // Both products fit: at most 64 MiB of input, and 2¹³ tokens for each of 2¹⁶ rows.
+    return BatchExtent(
+      rows: rows, units: min(rows * tokenBound.rowMax, rows * tokenBound.perRow + tokenBound.perByte * inputBytes))
+  }
 
   /// Floats that one row of the outputs in `selection` takes.
   func collectedFloatsPerRow(_ selection: UInt64) -> Int {

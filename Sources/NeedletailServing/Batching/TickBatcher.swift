@@ -281,6 +281,10 @@ public final class TickBatcher<Writer: ResponseWriter> {
     count(batch.model.counters, calls: batch.calls.count, rows: rows, computeMicroseconds, end: end)
     for index in batch.calls.indices {
       let call = batch.calls[index]
+      if let error = batch.textError(call) {
+        reject(call.address, error, batch, writer)
+        continue
+      }
       let timing = AnswerTiming(
         queueMicroseconds: start.microseconds(since: call.arrival), computeMicroseconds: computeMicroseconds,
         batchRows: UInt32(clamping: rows))

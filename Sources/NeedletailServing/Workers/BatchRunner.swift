@@ -28,7 +28,7 @@ final class BatchRunner {
           return
         }
         call.outcome = .answered
-        guard call.extent.rows <= lane.plan.rowsMax else { return }
+        guard call.extent.fits(in: lane.plan.extentMax) else { return }
         // The bytes of its texts stay with the call, which is here until the run is over.
         lane.plan.copyRows(
           from: lane.plan.rowMemory(at: call.input, rows: call.extent.rows), at: 0, count: call.extent.rows,
@@ -57,10 +57,14 @@ final class BatchRunner {
     for call in calls {
       call._withUnsafeGuaranteedRef { call in
         guard case .answered = call.outcome else { return }
+        defer { row += call.extent.rows }
+        if let error = lane.plan.textError(box.workspace, rows: row..<row + call.extent.rows) {
+          call.outcome = .failed(error)
+          return
+        }
         lane.plan.collect(
           box.workspace, from: row, count: call.extent.rows, selection: call.selection, into: call.output, at: 0,
           of: call.extent.rows)
-        row += call.extent.rows
         stamp(call, start: start, end: end, batchRows: rows)
       }
     }
@@ -76,9 +80,13 @@ final class BatchRunner {
         call.outcome = .expired
         return
       }
-      let count = min(lane.plan.rowsMax, call.extent.rows - row)
+      let count = lane.plan.rowsOfRun(bound, from: row, of: call.extent.rows)
       lane.plan.copyRows(from: bound, at: row, count: count, to: box.workspace.rows, at: 0)
       lane.plan.run(box.workspace, rows: count)
+      if let error = lane.plan.textError(box.workspace, rows: 0..<count, first: row) {
+        call.outcome = .failed(error)
+        return
+      }
       countNonFinite(lane, box, rows: count)
       lane.plan.collect(
         box.workspace, from: 0, count: count, selection: call.selection, into: call.output, at: row,

@@ -11,6 +11,8 @@ final class QueuedCall: @unchecked Sendable {
   enum Outcome {
     case waiting
     case answered
+    /// The run found its texts at fault.
+    case failed(ServingError)
     /// The deadline passed before the call ran.
     case expired
     /// The call waited longer than the queue may make a call wait, or found no place in it.

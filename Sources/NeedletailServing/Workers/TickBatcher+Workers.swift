@@ -116,6 +116,8 @@ extension TickBatcher {
         timing: call.timing, memory: call.address.isLarge ? call.memory : nil)
       batch.keepForShadow(call, values, shard: shard)
       keptForShadow(batch)
+    case .failed(let error):
+      reject(call.address, error, batch, writer)
     case .expired:
       reject(call.address, Self.expired, batch, writer)
     case .shed, .waiting:

@@ -255,6 +255,7 @@ struct RowRunner {
         throw TrainingError(error)
       }
       plan.run(workspace, rows: rows)
+      if let error = plan.textError(workspace, rows: 0..<rows, first: start) { throw TrainingError(error) }
       for (index, output) in plan.outputs.enumerated() {
         results[index].append(
           contentsOf: UnsafeBufferPointer(start: workspace.output(index), count: rows * output.columns))

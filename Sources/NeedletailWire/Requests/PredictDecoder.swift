@@ -19,6 +19,7 @@ enum PredictDecoder {
           if body.tensorCount == 0 { view.rows = try firstDimension(of: tensor) ?? 1 }
           body.lastTensor = tensor
           body.tensorCount += 1
+          view.inputBytes += tensor.count
         case (5, .bytes(let output)):
           body.lastOutput = output
           body.outputCount += 1

@@ -43,6 +43,8 @@ public struct PredictView {
   public var priority = CallPriority.interactive
   /// Rows that the first tensor's shape declares, whatever its other fields hold; 1 without a tensor or a shape.
   public var rows: UInt64 = 1
+  /// Bytes of all tensors as they were sent: their texts have no more.
+  public var inputBytes = 0
 
   /// View without tensors and names of outputs.
   /// - Parameter rows: rows that the call declares.

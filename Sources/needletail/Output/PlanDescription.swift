@@ -79,7 +79,7 @@ extension PlanDescription.Step {
     inputColumns = step.inputColumns
     outputColumns = step.outputColumns
     weightBytes = step.weightBytes
-    multiplyAddsPerRow = step.multiplyAddsPerRow
+    multiplyAddsPerRow = step.multiplyAddsPerItem
     input = .init(offset: step.input.lowerBound, count: step.input.count)
     output = .init(offset: step.output.lowerBound, count: step.output.count)
     sharedFromRows = step.sharedFromRows
@@ -89,7 +89,7 @@ extension PlanDescription.Step {
       let total = profile.stepMicroseconds.reduce(0, +)
       return total > 0 ? time / total : 0
     }
-    let bounds = profiles.compactMap { roofline.limit(of: step, rows: $0.rows) }
+    let bounds = profiles.compactMap { roofline.limit(of: step, in: $0) }
     ofLimit = bounds.isEmpty ? nil : zip(bounds, times).map { $1 > 0 ? $0.microseconds / $1 : 0 }
     limitedBy = bounds.isEmpty ? nil : bounds.map { $0.isArithmetic ? "arithmetic" : "memory" }
   }

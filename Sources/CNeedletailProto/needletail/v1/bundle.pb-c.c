@@ -1267,6 +1267,51 @@ void   needletail__v1__text_terms__free_unpacked
   assert(message->base.descriptor == &needletail__v1__text_terms__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   needletail__v1__tokenize__init
+                     (Needletail__V1__Tokenize         *message)
+{
+  static const Needletail__V1__Tokenize init_value = NEEDLETAIL__V1__TOKENIZE__INIT;
+  *message = init_value;
+}
+size_t needletail__v1__tokenize__get_packed_size
+                     (const Needletail__V1__Tokenize *message)
+{
+  assert(message->base.descriptor == &needletail__v1__tokenize__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t needletail__v1__tokenize__pack
+                     (const Needletail__V1__Tokenize *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &needletail__v1__tokenize__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t needletail__v1__tokenize__pack_to_buffer
+                     (const Needletail__V1__Tokenize *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &needletail__v1__tokenize__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Needletail__V1__Tokenize *
+       needletail__v1__tokenize__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Needletail__V1__Tokenize *)
+     protobuf_c_message_unpack (&needletail__v1__tokenize__descriptor,
+                                allocator, len, data);
+}
+void   needletail__v1__tokenize__free_unpacked
+                     (Needletail__V1__Tokenize *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &needletail__v1__tokenize__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 void   needletail__v1__embedding__init
                      (Needletail__V1__Embedding         *message)
 {
@@ -1490,6 +1535,96 @@ void   needletail__v1__pool__free_unpacked
   if(!message)
     return;
   assert(message->base.descriptor == &needletail__v1__pool__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   needletail__v1__answer_span__init
+                     (Needletail__V1__AnswerSpan         *message)
+{
+  static const Needletail__V1__AnswerSpan init_value = NEEDLETAIL__V1__ANSWER_SPAN__INIT;
+  *message = init_value;
+}
+size_t needletail__v1__answer_span__get_packed_size
+                     (const Needletail__V1__AnswerSpan *message)
+{
+  assert(message->base.descriptor == &needletail__v1__answer_span__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t needletail__v1__answer_span__pack
+                     (const Needletail__V1__AnswerSpan *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &needletail__v1__answer_span__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t needletail__v1__answer_span__pack_to_buffer
+                     (const Needletail__V1__AnswerSpan *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &needletail__v1__answer_span__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Needletail__V1__AnswerSpan *
+       needletail__v1__answer_span__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Needletail__V1__AnswerSpan *)
+     protobuf_c_message_unpack (&needletail__v1__answer_span__descriptor,
+                                allocator, len, data);
+}
+void   needletail__v1__answer_span__free_unpacked
+                     (Needletail__V1__AnswerSpan *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &needletail__v1__answer_span__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   needletail__v1__entities__init
+                     (Needletail__V1__Entities         *message)
+{
+  static const Needletail__V1__Entities init_value = NEEDLETAIL__V1__ENTITIES__INIT;
+  *message = init_value;
+}
+size_t needletail__v1__entities__get_packed_size
+                     (const Needletail__V1__Entities *message)
+{
+  assert(message->base.descriptor == &needletail__v1__entities__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t needletail__v1__entities__pack
+                     (const Needletail__V1__Entities *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &needletail__v1__entities__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t needletail__v1__entities__pack_to_buffer
+                     (const Needletail__V1__Entities *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &needletail__v1__entities__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Needletail__V1__Entities *
+       needletail__v1__entities__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Needletail__V1__Entities *)
+     protobuf_c_message_unpack (&needletail__v1__entities__descriptor,
+                                allocator, len, data);
+}
+void   needletail__v1__entities__free_unpacked
+                     (Needletail__V1__Entities *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &needletail__v1__entities__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
 void   needletail__v1__normalise__init
@@ -3002,7 +3137,7 @@ const ProtobufCMessageDescriptor needletail__v1__value__descriptor =
   (ProtobufCMessageInit) needletail__v1__value__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor needletail__v1__node__field_descriptors[33] =
+static const ProtobufCFieldDescriptor needletail__v1__node__field_descriptors[36] =
 {
   {
     "name",
@@ -3329,6 +3464,18 @@ static const ProtobufCFieldDescriptor needletail__v1__node__field_descriptors[33
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
+    "tokenize",
+    28,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Needletail__V1__Node, operation_case),
+    offsetof(Needletail__V1__Node, tokenize),
+    &needletail__v1__tokenize__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
     "embedding",
     29,
     PROTOBUF_C_LABEL_NONE,
@@ -3400,11 +3547,36 @@ static const ProtobufCFieldDescriptor needletail__v1__node__field_descriptors[33
     0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "answer_span",
+    35,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Needletail__V1__Node, operation_case),
+    offsetof(Needletail__V1__Node, answer_span),
+    &needletail__v1__answer_span__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "entities",
+    36,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Needletail__V1__Node, operation_case),
+    offsetof(Needletail__V1__Node, entities),
+    &needletail__v1__entities__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned needletail__v1__node__field_indices_by_name[] = {
-  30,   /* field[30] = activate */
+  31,   /* field[31] = activate */
   12,   /* field[12] = add */
   4,   /* field[4] = affine */
+  34,   /* field[34] = answer_span */
   9,   /* field[9] = arg_max */
   16,   /* field[16] = clip */
   13,   /* field[13] = concat */
@@ -3412,35 +3584,36 @@ static const unsigned needletail__v1__node__field_indices_by_name[] = {
   22,   /* field[22] = date_parts */
   6,   /* field[6] = dense */
   23,   /* field[23] = derived_columns */
-  27,   /* field[27] = embedding */
+  28,   /* field[28] = embedding */
+  35,   /* field[35] = entities */
   18,   /* field[18] = exp */
   3,   /* field[3] = impute */
   1,   /* field[1] = input */
   10,   /* field[10] = inputs */
-  28,   /* field[28] = layer_norm */
+  29,   /* field[29] = layer_norm */
   21,   /* field[21] = linear_trees */
   24,   /* field[24] = lookup */
   0,   /* field[0] = name */
-  32,   /* field[32] = normalise */
+  33,   /* field[33] = normalise */
   5,   /* field[5] = one_hot */
   2,   /* field[2] = output */
   11,   /* field[11] = outputs */
-  31,   /* field[31] = pool */
+  32,   /* field[32] = pool */
   15,   /* field[15] = reshape */
   14,   /* field[14] = select_columns */
-  29,   /* field[29] = self_attention */
+  30,   /* field[30] = self_attention */
   8,   /* field[8] = sigmoid */
   20,   /* field[20] = signed_square */
   7,   /* field[7] = softmax */
   19,   /* field[19] = softplus */
   26,   /* field[26] = text_terms */
+  27,   /* field[27] = tokenize */
   17,   /* field[17] = tree_ensemble */
 };
-static const ProtobufCIntRange needletail__v1__node__number_ranges[2 + 1] =
+static const ProtobufCIntRange needletail__v1__node__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 29, 27 },
-  { 0, 33 }
+  { 0, 36 }
 };
 const ProtobufCMessageDescriptor needletail__v1__node__descriptor =
 {
@@ -3450,10 +3623,10 @@ const ProtobufCMessageDescriptor needletail__v1__node__descriptor =
   "Needletail__V1__Node",
   "needletail.v1",
   sizeof(Needletail__V1__Node),
-  33,
+  36,
   needletail__v1__node__field_descriptors,
   needletail__v1__node__field_indices_by_name,
-  2,  needletail__v1__node__number_ranges,
+  1,  needletail__v1__node__number_ranges,
   (ProtobufCMessageInit) needletail__v1__node__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
@@ -4693,6 +4866,70 @@ const ProtobufCMessageDescriptor needletail__v1__text_terms__descriptor =
   (ProtobufCMessageInit) needletail__v1__text_terms__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
+static const ProtobufCFieldDescriptor needletail__v1__tokenize__field_descriptors[3] =
+{
+  {
+    "column",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__Tokenize, column),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "second",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__Tokenize, second),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "tokens_max",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__Tokenize, tokens_max),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned needletail__v1__tokenize__field_indices_by_name[] = {
+  0,   /* field[0] = column */
+  1,   /* field[1] = second */
+  2,   /* field[2] = tokens_max */
+};
+static const ProtobufCIntRange needletail__v1__tokenize__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 3 }
+};
+const ProtobufCMessageDescriptor needletail__v1__tokenize__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "needletail.v1.Tokenize",
+  "Tokenize",
+  "Needletail__V1__Tokenize",
+  "needletail.v1",
+  sizeof(Needletail__V1__Tokenize),
+  3,
+  needletail__v1__tokenize__field_descriptors,
+  needletail__v1__tokenize__field_indices_by_name,
+  1,  needletail__v1__tokenize__number_ranges,
+  (ProtobufCMessageInit) needletail__v1__tokenize__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
 static const ProtobufCFieldDescriptor needletail__v1__embedding__field_descriptors[3] =
 {
   {
@@ -4933,6 +5170,121 @@ const ProtobufCMessageDescriptor needletail__v1__pool__descriptor =
   needletail__v1__pool__field_indices_by_name,
   1,  needletail__v1__pool__number_ranges,
   (ProtobufCMessageInit) needletail__v1__pool__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor needletail__v1__answer_span__field_descriptors[2] =
+{
+  {
+    "sequence",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__AnswerSpan, sequence),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "tokens_max",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__AnswerSpan, tokens_max),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned needletail__v1__answer_span__field_indices_by_name[] = {
+  0,   /* field[0] = sequence */
+  1,   /* field[1] = tokens_max */
+};
+static const ProtobufCIntRange needletail__v1__answer_span__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor needletail__v1__answer_span__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "needletail.v1.AnswerSpan",
+  "AnswerSpan",
+  "Needletail__V1__AnswerSpan",
+  "needletail.v1",
+  sizeof(Needletail__V1__AnswerSpan),
+  2,
+  needletail__v1__answer_span__field_descriptors,
+  needletail__v1__answer_span__field_indices_by_name,
+  1,  needletail__v1__answer_span__number_ranges,
+  (ProtobufCMessageInit) needletail__v1__answer_span__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor needletail__v1__entities__field_descriptors[3] =
+{
+  {
+    "kind",
+    1,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(Needletail__V1__Entities, n_kind),
+    offsetof(Needletail__V1__Entities, kind),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "begins",
+    2,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_BOOL,
+    offsetof(Needletail__V1__Entities, n_begins),
+    offsetof(Needletail__V1__Entities, begins),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "entities_max",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__Entities, entities_max),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned needletail__v1__entities__field_indices_by_name[] = {
+  1,   /* field[1] = begins */
+  2,   /* field[2] = entities_max */
+  0,   /* field[0] = kind */
+};
+static const ProtobufCIntRange needletail__v1__entities__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 3 }
+};
+const ProtobufCMessageDescriptor needletail__v1__entities__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "needletail.v1.Entities",
+  "Entities",
+  "Needletail__V1__Entities",
+  "needletail.v1",
+  sizeof(Needletail__V1__Entities),
+  3,
+  needletail__v1__entities__field_descriptors,
+  needletail__v1__entities__field_indices_by_name,
+  1,  needletail__v1__entities__number_ranges,
+  (ProtobufCMessageInit) needletail__v1__entities__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
 static const ProtobufCFieldDescriptor needletail__v1__normalise__field_descriptors[1] =

@@ -44,11 +44,14 @@ typedef struct Needletail__V1__DerivedColumns Needletail__V1__DerivedColumns;
 typedef struct Needletail__V1__Lookup Needletail__V1__Lookup;
 typedef struct Needletail__V1__Curves Needletail__V1__Curves;
 typedef struct Needletail__V1__TextTerms Needletail__V1__TextTerms;
+typedef struct Needletail__V1__Tokenize Needletail__V1__Tokenize;
 typedef struct Needletail__V1__Embedding Needletail__V1__Embedding;
 typedef struct Needletail__V1__LayerNorm Needletail__V1__LayerNorm;
 typedef struct Needletail__V1__SelfAttention Needletail__V1__SelfAttention;
 typedef struct Needletail__V1__Activate Needletail__V1__Activate;
 typedef struct Needletail__V1__Pool Needletail__V1__Pool;
+typedef struct Needletail__V1__AnswerSpan Needletail__V1__AnswerSpan;
+typedef struct Needletail__V1__Entities Needletail__V1__Entities;
 typedef struct Needletail__V1__Normalise Needletail__V1__Normalise;
 typedef struct Needletail__V1__Reshape Needletail__V1__Reshape;
 typedef struct Needletail__V1__Output Needletail__V1__Output;
@@ -567,12 +570,15 @@ typedef enum {
   NEEDLETAIL__V1__NODE__OPERATION_LOOKUP = 25,
   NEEDLETAIL__V1__NODE__OPERATION_CURVES = 26,
   NEEDLETAIL__V1__NODE__OPERATION_TEXT_TERMS = 27,
+  NEEDLETAIL__V1__NODE__OPERATION_TOKENIZE = 28,
   NEEDLETAIL__V1__NODE__OPERATION_EMBEDDING = 29,
   NEEDLETAIL__V1__NODE__OPERATION_LAYER_NORM = 30,
   NEEDLETAIL__V1__NODE__OPERATION_SELF_ATTENTION = 31,
   NEEDLETAIL__V1__NODE__OPERATION_ACTIVATE = 32,
   NEEDLETAIL__V1__NODE__OPERATION_POOL = 33,
-  NEEDLETAIL__V1__NODE__OPERATION_NORMALISE = 34
+  NEEDLETAIL__V1__NODE__OPERATION_NORMALISE = 34,
+  NEEDLETAIL__V1__NODE__OPERATION_ANSWER_SPAN = 35,
+  NEEDLETAIL__V1__NODE__OPERATION_ENTITIES = 36
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(NEEDLETAIL__V1__NODE__OPERATION__CASE)
 } Needletail__V1__Node__OperationCase;
 
@@ -614,12 +620,15 @@ struct  Needletail__V1__Node
     Needletail__V1__Lookup *lookup;
     Needletail__V1__Curves *curves;
     Needletail__V1__TextTerms *text_terms;
+    Needletail__V1__Tokenize *tokenize;
     Needletail__V1__Embedding *embedding;
     Needletail__V1__LayerNorm *layer_norm;
     Needletail__V1__SelfAttention *self_attention;
     Needletail__V1__Activate *activate;
     Needletail__V1__Pool *pool;
     Needletail__V1__Normalise *normalise;
+    Needletail__V1__AnswerSpan *answer_span;
+    Needletail__V1__Entities *entities;
   };
 };
 #define NEEDLETAIL__V1__NODE__INIT \
@@ -1073,6 +1082,32 @@ struct  Needletail__V1__TextTerms
 
 
 /*
+ * Tokens of a row's text, by the tokenizer of the section TOKENIZER. The input is the value of texts; outputs, each per
+ * token: ids, i32; then, where they are asked for, types, i32; then what a token covers, four i32: the first byte of its
+ * text and the one behind its last, the number of its word, -1 for a special token, and 0 or 1 for the text of the pair.
+ */
+struct  Needletail__V1__Tokenize
+{
+  ProtobufCMessage base;
+  /*
+   * Which text of a row.
+   */
+  uint32_t column;
+  /*
+   * Which is the second of a pair, + 1; 0: there is none.
+   */
+  uint32_t second;
+  /*
+   * Most tokens of a row. A tokenizer that truncates leaves no more; one that does not has longer texts refused.
+   */
+  uint32_t tokens_max;
+};
+#define NEEDLETAIL__V1__TOKENIZE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__tokenize__descriptor) \
+    , 0, 0, 0 }
+
+
+/*
  * y = row `offset` + index of the table. An index beyond the table gets its last row, one below 0 its first.
  */
 struct  Needletail__V1__Embedding
@@ -1146,6 +1181,55 @@ struct  Needletail__V1__Pool
 #define NEEDLETAIL__V1__POOL__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__pool__descriptor) \
     , NEEDLETAIL__V1__POOL_MODE__POOL_MEAN }
+
+
+/*
+ * The best answer in a text: its tokens s <= e of which the first logit of s and the second of e have the largest sum.
+ * Inputs: two logits a token, and what each token covers, from Tokenize. Three numbers a row: the byte at which the answer
+ * begins, the one at which it ends, and the share of s among the exponentials of all first logits times that of e among
+ * the second ones: those of the text and of the row's first token, which stands for no answer. Zeros without a token.
+ */
+struct  Needletail__V1__AnswerSpan
+{
+  ProtobufCMessage base;
+  /*
+   * 0, or 1 for the second text of a pair.
+   */
+  uint32_t sequence;
+  /*
+   * Most tokens of an answer.
+   */
+  uint32_t tokens_max;
+};
+#define NEEDLETAIL__V1__ANSWER_SPAN__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__answer_span__descriptor) \
+    , 0, 0 }
+
+
+/*
+ * Entities of a text. Inputs: the probabilities of the classes of each token, and what each token covers. A word is of the
+ * class of its first token; neighbours of one kind are one entity, which a class that begins one ends. Four numbers a row
+ * for each of at most `entities_max` entities, in their order: kind, first byte, the byte behind the last, and the mean
+ * of the probabilities of its words; then -1, 0, 0, 0.
+ */
+struct  Needletail__V1__Entities
+{
+  ProtobufCMessage base;
+  /*
+   * For each class: the number of its kind + 1; 0 for what is no entity.
+   */
+  size_t n_kind;
+  uint32_t *kind;
+  /*
+   * For each class: whether it begins an entity, as B- does in tags.
+   */
+  size_t n_begins;
+  protobuf_c_boolean *begins;
+  uint32_t entities_max;
+};
+#define NEEDLETAIL__V1__ENTITIES__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__entities__descriptor) \
+    , 0,NULL, 0,NULL, 0 }
 
 
 /*
@@ -2173,6 +2257,25 @@ Needletail__V1__TextTerms *
 void   needletail__v1__text_terms__free_unpacked
                      (Needletail__V1__TextTerms *message,
                       ProtobufCAllocator *allocator);
+/* Needletail__V1__Tokenize methods */
+void   needletail__v1__tokenize__init
+                     (Needletail__V1__Tokenize         *message);
+size_t needletail__v1__tokenize__get_packed_size
+                     (const Needletail__V1__Tokenize   *message);
+size_t needletail__v1__tokenize__pack
+                     (const Needletail__V1__Tokenize   *message,
+                      uint8_t             *out);
+size_t needletail__v1__tokenize__pack_to_buffer
+                     (const Needletail__V1__Tokenize   *message,
+                      ProtobufCBuffer     *buffer);
+Needletail__V1__Tokenize *
+       needletail__v1__tokenize__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   needletail__v1__tokenize__free_unpacked
+                     (Needletail__V1__Tokenize *message,
+                      ProtobufCAllocator *allocator);
 /* Needletail__V1__Embedding methods */
 void   needletail__v1__embedding__init
                      (Needletail__V1__Embedding         *message);
@@ -2267,6 +2370,44 @@ Needletail__V1__Pool *
                       const uint8_t       *data);
 void   needletail__v1__pool__free_unpacked
                      (Needletail__V1__Pool *message,
+                      ProtobufCAllocator *allocator);
+/* Needletail__V1__AnswerSpan methods */
+void   needletail__v1__answer_span__init
+                     (Needletail__V1__AnswerSpan         *message);
+size_t needletail__v1__answer_span__get_packed_size
+                     (const Needletail__V1__AnswerSpan   *message);
+size_t needletail__v1__answer_span__pack
+                     (const Needletail__V1__AnswerSpan   *message,
+                      uint8_t             *out);
+size_t needletail__v1__answer_span__pack_to_buffer
+                     (const Needletail__V1__AnswerSpan   *message,
+                      ProtobufCBuffer     *buffer);
+Needletail__V1__AnswerSpan *
+       needletail__v1__answer_span__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   needletail__v1__answer_span__free_unpacked
+                     (Needletail__V1__AnswerSpan *message,
+                      ProtobufCAllocator *allocator);
+/* Needletail__V1__Entities methods */
+void   needletail__v1__entities__init
+                     (Needletail__V1__Entities         *message);
+size_t needletail__v1__entities__get_packed_size
+                     (const Needletail__V1__Entities   *message);
+size_t needletail__v1__entities__pack
+                     (const Needletail__V1__Entities   *message,
+                      uint8_t             *out);
+size_t needletail__v1__entities__pack_to_buffer
+                     (const Needletail__V1__Entities   *message,
+                      ProtobufCBuffer     *buffer);
+Needletail__V1__Entities *
+       needletail__v1__entities__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   needletail__v1__entities__free_unpacked
+                     (Needletail__V1__Entities *message,
                       ProtobufCAllocator *allocator);
 /* Needletail__V1__Normalise methods */
 void   needletail__v1__normalise__init
@@ -2775,6 +2916,9 @@ typedef void (*Needletail__V1__Curves_Closure)
 typedef void (*Needletail__V1__TextTerms_Closure)
                  (const Needletail__V1__TextTerms *message,
                   void *closure_data);
+typedef void (*Needletail__V1__Tokenize_Closure)
+                 (const Needletail__V1__Tokenize *message,
+                  void *closure_data);
 typedef void (*Needletail__V1__Embedding_Closure)
                  (const Needletail__V1__Embedding *message,
                   void *closure_data);
@@ -2789,6 +2933,12 @@ typedef void (*Needletail__V1__Activate_Closure)
                   void *closure_data);
 typedef void (*Needletail__V1__Pool_Closure)
                  (const Needletail__V1__Pool *message,
+                  void *closure_data);
+typedef void (*Needletail__V1__AnswerSpan_Closure)
+                 (const Needletail__V1__AnswerSpan *message,
+                  void *closure_data);
+typedef void (*Needletail__V1__Entities_Closure)
+                 (const Needletail__V1__Entities *message,
                   void *closure_data);
 typedef void (*Needletail__V1__Normalise_Closure)
                  (const Needletail__V1__Normalise *message,
@@ -2915,11 +3065,14 @@ extern const ProtobufCMessageDescriptor needletail__v1__derived_columns__descrip
 extern const ProtobufCMessageDescriptor needletail__v1__lookup__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__curves__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__text_terms__descriptor;
+extern const ProtobufCMessageDescriptor needletail__v1__tokenize__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__embedding__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__layer_norm__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__self_attention__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__activate__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__pool__descriptor;
+extern const ProtobufCMessageDescriptor needletail__v1__answer_span__descriptor;
+extern const ProtobufCMessageDescriptor needletail__v1__entities__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__normalise__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__reshape__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__output__descriptor;
