@@ -41,20 +41,25 @@ NT_INLINE void columns_of(const nt_net_product *p, size_t column, const size_t r
                           const bool fused) {
   size_t row = 0;
   for (; row + rows_max <= p->rows; row += rows_max) tile(p, row, column, rows_max, panels, fused);
-  if (rows_max > 4 && row + 4 <= p->rows) {
+  if (row + 4 <= p->rows) {
     tile(p, row, column, 4, panels, fused);
     row += 4;
+  }
+  if (row + 2 <= p->rows) {
+    tile(p, row, column, 2, panels, fused);
+    row += 2;
   }
   for (; row < p->rows; row++) tile(p, row, column, 1, panels, fused);
 }
 
-/// - wide: two panels at a time and eight rows, which fill 32 registers of 64 bytes.
+/// - wide: two panels at a time and eight rows, which fill 32 registers of 64 bytes; else one panel and six rows, which
+///   fill sixteen registers of 32 bytes.
 NT_INLINE void multiply(const nt_net_product *p, const bool wide, const bool fused) {
   size_t column = 0;
   if (wide) {
     for (; column + 2 * LANES <= p->columns; column += 2 * LANES) columns_of(p, column, 8, 2, fused);
   }
-  for (; column < p->columns; column += LANES) columns_of(p, column, wide ? 8 : 4, 1, fused);
+  for (; column < p->columns; column += LANES) columns_of(p, column, wide ? 8 : 6, 1, fused);
 }
 
 /// Sixteen rows of sixteen: each round interleaves vectors that are eight apart, and four rounds turn rows to columns.
