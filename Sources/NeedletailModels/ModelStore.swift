@@ -156,6 +156,8 @@ public struct StoreConfiguration: Sendable {
   /// Full scans at least this often: events of a store are hints only.
   public var rescanInterval: Duration = .milliseconds(Limits.rescanMillisecondsDefault)
   public var planOptions = PlanOptions()
+  /// Time in seconds that live statistics look back; 0: there are none.
+  public var watchSeconds = Limits.watchWindowSecondsDefault
   /// Threads that may run any version, event loops first, then workers: each has scratch for every version.
   public var threads = 1
   /// Whether a version may be computed in another precision than its bundle stores.

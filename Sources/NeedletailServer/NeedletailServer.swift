@@ -82,7 +82,8 @@ public final class NeedletailServer: Sendable {
       logger: logger, control: control, metrics: metrics,
       gate: ConnectionGate(connectionsMax: configuration.limits.connectionsMax), outputBudget: outputBudget,
       workers: workers, connectionCounters: ConnectionCounters(metrics: metrics), servingCounters: servingCounters,
-      shadows: ShadowRunner(metrics: metrics), accessCounters: AccessCounters(metrics: metrics),
+      shadows: ShadowRunner(metrics: metrics), watch: WatchRunner(),
+      accessCounters: AccessCounters(metrics: metrics),
       tlsCounters: TLSCounters(metrics: metrics), audit: AuditLog(logger: logger), keys: keys)
 
     let listener = try Listener(
@@ -242,6 +243,7 @@ public final class NeedletailServer: Sendable {
     settings.planOptions.rowsMax = configuration.planRowsMax
     settings.planOptions.relaxed = configuration.relaxed ? BLAS.product : nil
     settings.planOptions.textBytesMax = configuration.textBytesMax
+    settings.watchSeconds = configuration.watchSeconds
     settings.threads = metrics.shards
     settings.precision = configuration.precision
     settings.limits = BundleLimits(

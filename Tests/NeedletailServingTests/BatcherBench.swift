@@ -15,6 +15,7 @@ final class BatcherBench {
 
   let workers: WorkerPool?
   private let shadows: ShadowRunner
+  private let watch = WatchRunner()
   /// The loop, and the workers.
   private let threads: Int
 
@@ -27,7 +28,7 @@ final class BatcherBench {
     self.workers = workers == 0 ? nil : WorkerPool(.init(workers: workers), firstShard: 1)
     threads = 1 + workers
     batcher = TickBatcher(
-      reader: registry.reader(0), counters: counters, shard: 0, rowsMax: rowsMax, shadows: shadows,
+      reader: registry.reader(0), counters: counters, shard: 0, rowsMax: rowsMax, shadows: shadows, watch: watch,
       workers: self.workers.map { ($0, Mailbox {}) }, now: writer.time)
     if isStarted { self.workers?.start() }
   }
@@ -37,7 +38,8 @@ final class BatcherBench {
   /// - Parameter planRows: rows that one run computes.
   func live(
     _ definition: ModelDefinition, model: String = "m", version: UInt64 = 1, planRows: Int = 256,
-    warmUp: [WarmUpRun] = [], onRelease: @escaping @Sendable (RetiredMemory) -> Void = { _ in },
+    warmUp: [WarmUpRun] = [], drift: DriftBaseline? = nil,
+    onRelease: @escaping @Sendable (RetiredMemory) -> Void = { _ in },
     onHandOver: @escaping @Sendable (LiveModel) -> Void = { _ in }
   ) throws -> LiveModel {
     var options = PlanOptions()
@@ -47,7 +49,8 @@ final class BatcherBench {
     let compiled = try CompiledModel(definition, options: options)
     return LiveModel(
       model: id, version: number, compiled: compiled, digest: "", signer: "",
-      createdMilliseconds: 0, trainingMetrics: [:], lineage: nil, drift: nil, warmUp: warmUp,
+      createdMilliseconds: 0, trainingMetrics: [:], lineage: nil, drift: drift,
+      watch: drift.flatMap { VersionWatch(compiled, baseline: $0, seconds: 3600) }, warmUp: warmUp,
       counters: ModelCounters(model: id, version: number, metrics: metrics),
       workspaces: try WorkspaceSet(compiled.plan, threads: threads), residentBytes: 0, onRelease: onRelease,
       onHandOver: onHandOver)
@@ -67,13 +70,17 @@ final class BatcherBench {
           model: answering.model, live: [shadow, answering], serving: answering.version,
           routing: ModelRouting(shadow: shadow.version))
       ]))
-    // The loop meets the versions, and the shadow thread prepares what their copies need.
-    Array(answering.model.name.utf8).withUnsafeBytes { name in
+    meet(answering)
+  }
+
+  /// Lets the loop meet a version, and the background threads prepare what its copies need.
+  func meet(_ version: LiveModel) {
+    Array(version.model.name.utf8).withUnsafeBytes { name in
       let deadline = Deadline(arrival: writer.time, timeoutMicroseconds: 0)
       _ = decide(CallHead(deadline: deadline, model: name, selector: .serving, rows: 1))
     }
     run()
-    while !shadows.isPrepared { usleep(100) }
+    while !shadows.isPrepared || !watch.isPrepared { usleep(100) }
   }
 
   /// Decides about a call with one dense matrix, and binds it if it is admitted.

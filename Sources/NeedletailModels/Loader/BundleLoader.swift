@@ -31,6 +31,7 @@ actor BundleLoader {
   private let threads: Int
   private let source: any StoreSource
   private let planOptions: PlanOptions
+  private let watchSeconds: Int
   private let precision: PrecisionPolicy
   private let limits: BundleLimits
   private let metrics: MetricsRegistry
@@ -55,6 +56,7 @@ actor BundleLoader {
     retired = RetiredVersions(executor, background)
     threads = configuration.threads
     planOptions = configuration.planOptions
+    watchSeconds = configuration.watchSeconds
     precision = configuration.precision
     limits = configuration.limits
     self.metrics = metrics
@@ -153,15 +155,26 @@ actor BundleLoader {
       preconditionFailure("a load went on without its parts")
     }
     remember(key, digest: digest, keyID: origin.keyID)
+    let watch = watch(compiled, contents.drift, key)
     let model = LiveModel(
       model: key.model, version: key.version, compiled: compiled, digest: digest, signer: origin.identity.signer,
       createdMilliseconds: origin.createdMilliseconds, trainingMetrics: contents.metrics,
-      lineage: contents.lineage, drift: contents.drift, warmUp: warmUp,
+      lineage: contents.lineage, drift: contents.drift, watch: watch, warmUp: warmUp,
       counters: ModelCounters(model: key.model, version: key.version, metrics: metrics), workspaces: workspaces,
       residentBytes: compiled.plan.residentBytes + WorkspaceSet.bytes(compiled.plan, threads: threads),
       onRelease: { [retired] memory in retired.add(memory) { released(key) } },
       onHandOver: { [retired] model in retired.add(model) })
     return (model, origin.manifest)
+  }
+
+  /// Live statistics of a version, with their series; nil where none are wanted or its bundle gives nothing to compare with.
+  private func watch(_ compiled: CompiledModel, _ baseline: DriftBaseline?, _ key: VersionKey) -> VersionWatch? {
+    guard watchSeconds > 0, let baseline,
+      let watch = VersionWatch(compiled, baseline: baseline, seconds: watchSeconds)
+    else { return nil }
+    WatchSeries.add(
+      watch, labels: [("model", key.model.name), ("version", key.version.description)], to: metrics)
+    return watch
   }
 
   /// Where a verified bundle comes from.

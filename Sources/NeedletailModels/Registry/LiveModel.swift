@@ -24,6 +24,8 @@ public final class LiveModel: Sendable {
   public let lineage: Lineage?
   /// Distribution of the inputs in training; nil if the bundle does not have it.
   public let drift: DriftBaseline?
+  /// Live statistics; nil where nobody asked for them, or the bundle has no baseline to compare with.
+  public let watch: VersionWatch?
   /// Bytes of memory this version holds, its scratch included.
   public let residentBytes: Int
   /// Runs that warming measured: one per batch bucket, ascending by rows.
@@ -45,7 +47,8 @@ public final class LiveModel: Sendable {
   public init(
     model: ModelID, version: ModelVersion, compiled: CompiledModel, digest: String, signer: String,
     createdMilliseconds: UInt64, trainingMetrics: [String: Double], lineage: Lineage?, drift: DriftBaseline?,
-    warmUp: [WarmUpRun], counters: ModelCounters, workspaces: WorkspaceSet, residentBytes: Int,
+    watch: VersionWatch? = nil, warmUp: [WarmUpRun], counters: ModelCounters, workspaces: WorkspaceSet,
+    residentBytes: Int,
     onRelease: @escaping @Sendable (RetiredMemory) -> Void = { _ in },
     onHandOver: @escaping @Sendable (LiveModel) -> Void = { _ in }
   ) {
@@ -58,6 +61,7 @@ public final class LiveModel: Sendable {
     self.trainingMetrics = trainingMetrics
     self.lineage = lineage
     self.drift = drift
+    self.watch = watch
     self.workspaces = workspaces
     self.residentBytes = residentBytes
     slot = Self.slots.withLock { $0.take() }

@@ -86,6 +86,8 @@ public struct ServerConfiguration: Sendable {
   public var planRowsMax = 256
   public var relaxed = false
   public var precision = PrecisionPolicy.stored
+  /// Time in seconds that live statistics look back; 0: there are none.
+  public var watchSeconds = Limits.watchWindowSecondsDefault
   /// Threads that may share one large layer; 0: as many as the process may use processors.
   public var engineThreads = 0
   public var serving = ServingOptions()
@@ -139,6 +141,7 @@ public struct ServerConfiguration: Sendable {
     planRowsMax = try values.integer(.planRows)
     relaxed = try values.flag(.relaxed)
     precision = PrecisionPolicy(rawValue: try values.choice(.precision)) ?? .stored
+    watchSeconds = try values.integer(.watchWindow)
     engineThreads = try values.integer(.engineThreads)
     serving.workers = try values.integer(.workers)
     serving.inlineCost = .microseconds(try values.integer(.inlineMicroseconds))

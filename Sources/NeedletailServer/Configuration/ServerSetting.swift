@@ -62,7 +62,7 @@ extension ServerSetting {
     tlsClientCA,
     tlsClientCRL, apiKeys, reload, trust, allowUnsigned, threads,
     logLevel, logFormat, grace, stopLimit, rescan, readiness, requiredModels, keep, planRows, relaxed, precision,
-    engineThreads, memory,
+    watchWindow, engineThreads, memory,
     workers, inlineMicroseconds, queueDelayMicroseconds, tickMicroseconds, spinMicroseconds,
     frameBytes, connections, callsInFlight, outputBytes, outputBytesTotal, idle, frameTimeout, stall, handshake,
     batchRows, textBytes,
@@ -171,6 +171,10 @@ extension ServerSetting {
   static let precision = ServerSetting(
     "models.precision", .choice(PrecisionPolicy.allCases.map(\.rawValue)), default: PrecisionPolicy.stored.rawValue,
     "Compute in what the bundle stores, or, with auto, int8 as fp32 where this CPU is faster that way")
+  static let watchWindow = ServerSetting(
+    "watch.window_seconds", .integer(0...Limits.watchWindowSecondsMax),
+    default: "\(Limits.watchWindowSecondsDefault)",
+    "Seconds that live statistics of inputs and answers look back; 0 keeps none")
   static let engineThreads = ServerSetting(
     "engine.threads", .integer(0...64), default: "0",
     "Threads that may share one large layer; 0 takes as many as the process may use processors")

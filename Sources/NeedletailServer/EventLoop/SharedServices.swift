@@ -17,6 +17,7 @@ struct SharedServices: Sendable {
   let connectionCounters: ConnectionCounters
   let servingCounters: ServingCounters
   let shadows: ShadowRunner
+  let watch: WatchRunner
   let accessCounters: AccessCounters
   let tlsCounters: TLSCounters
   let audit: AuditLog

@@ -12,6 +12,7 @@ public final class ModelBatch<Schema: AnyObject> {
   private let scratch: WorkspaceSet.Member
   let pointers: OutputPointers
   private var copies = ShadowCopies()
+  private let watched: WatchCopies
   let answerSize: AnswerSize
   /// Lane in which its calls wait for workers; nil until the first one does.
   private(set) var lane: WorkerLane?
@@ -31,14 +32,17 @@ public final class ModelBatch<Schema: AnyObject> {
   var generation: UInt64 = 0
   private var runs = CostScale.Window()
 
-  /// - Parameter shard: index of the loop among the version's workspaces.
-  init(_ model: LiveModel, schema: Schema, shard: Int) {
+  /// - Parameters:
+  ///   - shard: index of the loop among the version's workspaces.
+  ///   - watch: counts what the version answers; nil: nobody does.
+  init(_ model: LiveModel, schema: Schema, shard: Int, watch: WatchRunner?) {
     self.model = model
     plan = model.compiled.plan
     self.schema = schema
     scratch = model.workspaces[shard]
     pointers = OutputPointers(plan, workspace: scratch.workspace)
     answerSize = AnswerSize(model)
+    watched = WatchCopies(model, watch)
     calls.reserveCapacity(64)
   }
 
@@ -103,6 +107,7 @@ public final class ModelBatch<Schema: AnyObject> {
   /// Computes what was bound.
   func compute(shard: Int) {
     copies.takeInput(scratch.workspace, rows: extent.rows, shard: shard)
+    watched.takeInput(scratch.workspace, rows: extent.rows)
     plan.run(scratch.workspace, extent)
   }
 
@@ -156,14 +161,18 @@ public final class ModelBatch<Schema: AnyObject> {
   /// Connects to the version that gets copies of the answers, or ends the connection.
   func connect(shadow: LiveModel?, _ runner: ShadowRunner) { copies.connect(model, to: shadow, runner) }
 
-  /// Keeps the answers for the shadow version: after they were written, before the next run.
-  func keepForShadow() { copies.takeOutputs(scratch.workspace) }
+  /// Keeps the answers for the shadow version and for live statistics: after they were written, before the next run.
+  func keepAnswers() {
+    copies.takeOutputs(scratch.workspace)
+    watched.takeOutputs(scratch.workspace)
+  }
 
   /// Keeps a call that a worker computed, with its answer.
-  func keepForShadow(_ call: QueuedCall, _ outputs: UnsafeBufferPointer<UnsafePointer<Float>>, shard: Int) {
+  func keepAnswers(_ call: QueuedCall, _ outputs: UnsafeBufferPointer<UnsafePointer<Float>>, shard: Int) {
     copies.take(
       input: plan.rowMemory(at: call.input, rows: call.extent.rows), outputs: outputs, selection: call.selection,
       rows: call.extent.rows, shard: shard)
+    watched.take(input: call.input, outputs: outputs, selection: call.selection, rows: call.extent.rows)
   }
 
   /// Hands over what was kept.

@@ -19,6 +19,7 @@ public final class TickBatcher<Writer: ResponseWriter> {
   let shard: Int
   let rowsMax: Int
   private let shadows: ShadowRunner?
+  private let watch: WatchRunner?
   /// Lease on the table of models, held from a tick's first call to its end.
   var lease: ModelLease?
   /// Batches by their version's ``LiveModel/slot``, so that a call's is found without a search.
@@ -52,14 +53,17 @@ public final class TickBatcher<Writer: ResponseWriter> {
   ///   - shard: shard of the metrics, this loop's own.
   ///   - rowsMax: largest number of rows of one call.
   ///   - shadows: runs copies of calls on shadow versions; nil: there are none.
+  ///   - watch: counts sampled rows for live statistics; nil: nobody does.
   ///   - workers: pool for plans too expensive for the loop, and the mailbox that their answers arrive in.
   ///   - tickNanosecondsTarget: target of ``LoadShedder``.
   public init(
     reader: RegistryReader, counters: ServingCounters, shard: Int, rowsMax: Int, shadows: ShadowRunner? = nil,
+    watch: WatchRunner? = nil,
     workers: (pool: WorkerPool, mailbox: Mailbox)? = nil,
     tickNanosecondsTarget: UInt64 = Limits.tickNanosecondsTargetDefault, now: Instant = .now()
   ) {
     self.shadows = shadows
+    self.watch = watch
     self.reader = reader
     self.counters = counters
     self.shard = shard
@@ -147,7 +151,7 @@ public final class TickBatcher<Writer: ResponseWriter> {
   }
 
   private func addBatch(for model: LiveModel, _ writer: Writer) -> ModelBatch<Writer.Schema> {
-    let batch = ModelBatch(model, schema: writer.makeSchema(for: model), shard: shard)
+    let batch = ModelBatch(model, schema: writer.makeSchema(for: model), shard: shard, watch: watch)
     connect(batch)
     while batches.count <= model.slot { batches.append(nil) }
     batches[model.slot] = batch
@@ -293,7 +297,7 @@ public final class TickBatcher<Writer: ResponseWriter> {
         call.address, batch.schema, rows: call.extent.rows,
         values: batch.outputs(from: call.firstRow), selection: call.selection, timing: timing, memory: nil)
     }
-    batch.keepForShadow()
+    batch.keepAnswers()
     keptForShadow(batch)
     batch.removeAll()
   }

@@ -114,7 +114,7 @@ extension TickBatcher {
       writer.answer(
         call.address, batch.schema, rows: call.extent.rows, values: values, selection: call.selection,
         timing: call.timing, memory: call.address.isLarge ? call.memory : nil)
-      batch.keepForShadow(call, values, shard: shard)
+      batch.keepAnswers(call, values, shard: shard)
       keptForShadow(batch)
     case .failed(let error):
       reject(call.address, error, batch, writer)
