@@ -173,7 +173,7 @@ import Testing
           drop:
             - row  # counts the rows
             - customer  # every value is different: an identifier or free text
-            - note  # every value is different: an identifier or free text
+            - note  # free text, which the family text_linear takes
             - unit  # the same in every row
             - order_id  # an identifier by its name: 200 different numbers
 

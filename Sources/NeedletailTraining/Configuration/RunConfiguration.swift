@@ -134,7 +134,7 @@ public struct RunConfiguration: Sendable {
     self.directory = directory
     let place = { @Sendable [locations] (setting: String) in Self.location(of: setting, in: locations, file: file) }
 
-    request = Self.request(document, directory: directory, location: place)
+    request = Self.request(document, directory: directory, infersText: family.needsText, location: place)
     scaling = Scaling(rawValue: document["preprocessing"]["scale"].text ?? "") ?? .standardise
     let quantisation = document["quantisation"]
     self.quantisation = Quantisation(
@@ -310,7 +310,7 @@ public struct RunConfiguration: Sendable {
   }
 
   private static func request(
-    _ document: Document, directory: String, location: @escaping @Sendable (String) -> String
+    _ document: Document, directory: String, infersText: Bool, location: @escaping @Sendable (String) -> String
   ) -> TableRequest {
     let data = document["data"]
     let types = document["features"]["columns"].entries.map { entry in
@@ -336,6 +336,6 @@ public struct RunConfiguration: Sendable {
       weight: document["target"]["weight"].text, group: document["target"]["group"].text,
       time: document["split"]["time"].text, part: document["split"]["column"].text,
       rules: rules(data),
-      dropsDuplicates: data["duplicates"].text == "drop", location: location)
+      dropsDuplicates: data["duplicates"].text == "drop", infersText: infersText, location: location)
   }
 }

@@ -20,7 +20,7 @@ public struct StarterConfiguration {
   ///   - path: its path now.
   ///   - delimiter: between the fields of the file; nil: as the file tells.
   ///   - target: column to predict; nil chooses the last one.
-  ///   - family: name of a family; nil chooses boosted trees from ``treeRowsMin`` rows on, else a linear model for numbers, a logistic
+  ///   - family: name of a family; nil chooses ``TextLinear`` for text alone, else boosted trees from ``treeRowsMin`` rows on, else a linear model for numbers, a logistic
   ///     one for classes.
   /// - Throws: `TrainingError` that says what is wrong with the file, the target or the family.
   public init(
@@ -43,11 +43,12 @@ public struct StarterConfiguration {
         .data, "column \(wanted.quotedForMessage): expected target values, found only missing ones")
     }
     self.target = wanted
-    proposal = TableProposal(findings, file: file, target: wanted)
+    var proposal = TableProposal(findings, file: file, target: wanted)
     fileName = name
     isNumber = proposal.column(wanted)?.reading.type == .numeric && !column.looksLikeClasses
     let linear = isNumber ? "linear_regression" : "logistic_regression"
-    let chosen = family ?? (proposal.rows >= Self.treeRowsMin ? "gbdt" : linear)
+    let plain = proposal.rows >= Self.treeRowsMin ? "gbdt" : linear
+    let chosen = family ?? (proposal.hasOnlyTexts(beside: wanted) ? "text_linear" : plain)
     let families = FamilyRegistry.all.names
     guard let found = FamilyRegistry.all.named(chosen) else {
       throw .configuration(
@@ -56,6 +57,8 @@ public struct StarterConfiguration {
           + Suggestion.clause(for: chosen, among: families))
     }
     self.family = found
+    if found.takesText { proposal.keepTexts(beside: wanted) }
+    self.proposal = proposal
   }
 
   /// Sentences about values of the file that are read in a way that the user may not expect.

@@ -42,7 +42,7 @@ struct ColumnBuilder {
     self.words = words
     self.style = style
     self.categoriesMax = categoriesMax
-    if type == .categorical { codes.reserveCapacity(rows) } else { numbers.reserveCapacity(rows) }
+    if type == .categorical || type == .text { codes.reserveCapacity(rows) } else { numbers.reserveCapacity(rows) }
   }
 
   /// - Throws: `TrainingError` where the cell does not fit the column's type.
@@ -53,6 +53,14 @@ struct ColumnBuilder {
     case .categorical:
       let isMissing = words.isMissing(field, isQuoted: isQuoted)
       codes.append(isMissing ? -1 : try code(of: field, file: file, line: line))
+    case .text:
+      guard field.count <= Limits.textBytesMaxDefault else {
+        throw .data(
+          file: file, line: line, column: name,
+          "expected at most \(Limits.textBytesMaxDefault) bytes of text, found \(field.count)")
+      }
+      codes.append(Int32(categories.count))
+      categories.append(String(decoding: field, as: UTF8.self))
     case .numeric, .automatic:
       numbers.append(try number(field, "a number", file: file, line: line))
     case .datetime:
@@ -143,8 +151,9 @@ struct ColumnBuilder {
         _ = memory.initialize(fromContentsOf: values)
       }
     }
-    if type == .categorical {
-      return Table.Column(name: name, values: .categories(codes: exact(&codes), categories: categories))
+    if type == .categorical || type == .text {
+      return Table.Column(
+        name: name, values: .categories(codes: exact(&codes), categories: categories), isText: type == .text)
     }
     return Table.Column(
       name: name, values: .numbers(exact(&numbers)), dateOrder: type == .datetime ? dateOrder : nil)

@@ -34,6 +34,8 @@ struct ColumnFindings {
   private(set) var isCounted = true
   private var uncounted = 0
   private var textBytes = 0
+  /// Spaces inside texts.
+  private var spaces = 0
 
   /// Styles of numbers that files are searched for.
   static let styles = [
@@ -52,6 +54,8 @@ struct ColumnFindings {
   var present: Int { rows - missing }
   /// Distinct values; at least so many where they are not all counted.
   var distinct: Int { hashes.count + uncounted }
+  /// True where the values read like free text rather than names, as ``ColumnSurvey`` decides.
+  var looksLikeText: Bool { texts == present && texts > 0 && spaces >= (ColumnSurvey.wordsOfTextMin - 1) * texts }
   var bytesPerText: Double { texts > 0 ? Double(textBytes) / Double(texts) : 0 }
 
   mutating func add(_ field: UnsafeBufferPointer<UInt8>, isQuoted: Bool, _ missingWords: MissingWords) {
@@ -97,6 +101,7 @@ struct ColumnFindings {
   private mutating func add(text field: UnsafeBufferPointer<UInt8>) {
     texts += 1
     textBytes += field.count
+    spaces += NumberText.trimmed(field).count { $0 == UInt8(ascii: " ") }
     if hasFewWords {
       words[ValueText.normalised(field) ?? "", default: 0] += 1
       hasFewWords = words.count <= Self.wordsMax

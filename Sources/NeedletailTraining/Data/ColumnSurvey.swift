@@ -55,6 +55,8 @@ struct ColumnSurvey {
   private(set) var missing = 0
   /// Words for a missing value in quotes: text in a column of text, missing in one of numbers.
   private var quotedWords = 0
+  /// Spaces inside texts.
+  private var spaces = 0
   /// True while every number is 0 or 1, which beside truth values are truth values too.
   private var hasOnlyBits = true
   private var firstText: Place?
@@ -102,6 +104,7 @@ struct ColumnSurvey {
       quotedWords += 1
     } else {
       texts += 1
+      spaces += NumberText.trimmed(field).count { $0 == UInt8(ascii: " ") }
       let place = { Place(file: file, line: line, text: String(decoding: field, as: UTF8.self)) }
       if firstText == nil { firstText = place() }
       if !dates.add(UnsafeRawBufferPointer(field)), firstNotDate == nil { firstNotDate = place() }
@@ -144,6 +147,12 @@ struct ColumnSurvey {
       "column \(name.quotedForMessage): every date reads with the day first and with the month first, such as "
       + "\(ambiguous.quotedForMessage); the \(chosen) is taken first, and order: \(other) says otherwise"
   }
+
+  /// Words of a value, on average, from which a column is free text rather than names.
+  static let wordsOfTextMin = 3
+
+  /// True where the values read like free text rather than names.
+  var looksLikeText: Bool { texts > 0 && spaces >= (Self.wordsOfTextMin - 1) * texts }
 
   /// True where the values read like class labels rather than quantities.
   var looksLikeClasses: Bool {

@@ -146,6 +146,20 @@ struct PreparedData {
         configuration.location(of: "target.weight"),
         "target.weight: expected a family that takes weights, such as \(others), found \(family.name)")
     }
+    if let text = dataset.features.columns.first(where: \.isText) {
+      guard family.takesText else {
+        let others = configuration.families.filter(\.takesText).names.joined(separator: " or ")
+        throw .configuration(
+          configuration.location(of: "features.columns.\(text.name).type"),
+          "features.columns.\(text.name).type: expected a family that takes text, such as \(others), found \(family.name)"
+        )
+      }
+    } else if family.needsText {
+      throw .configuration(
+        configuration.location(of: "model.family"),
+        "model.family: expected a column of text for \(family.name), found none; declare one with type: text under "
+          + "features.columns")
+    }
     try RowWeights.check(configuration, labels: labels)
     if task == .classification, labels.count < 2 {
       throw TrainingError(

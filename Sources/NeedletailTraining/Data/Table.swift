@@ -15,8 +15,11 @@ public struct Table: Equatable, Sendable {
     public var values: Values
     /// How dates of the files were read, where the numbers are seconds since 1970-01-01 00:00 UTC; else nil.
     public var dateOrder: DateOrder?
+    /// True where the categories are free texts, which count as they are: mostly one a row.
+    public var isText: Bool
 
-    public init(name: String, values: Values, dateOrder: DateOrder? = nil) {
+    public init(name: String, values: Values, dateOrder: DateOrder? = nil, isText: Bool = false) {
+      self.isText = isText
       self.name = name
       self.values = values
       self.dateOrder = dateOrder
@@ -36,14 +39,23 @@ public struct Table: Equatable, Sendable {
       }
     }
 
+    /// Text of a row; empty where it is missing.
+    ///
+    /// - Precondition: the column holds texts, or categories.
+    func text(_ row: Int) -> String {
+      guard case .categories(let codes, let categories) = values else { preconditionFailure("numbers are no text") }
+      return codes[row] < 0 ? "" : categories[Int(codes[row])]
+    }
+
     /// A column of these rows only, in their order.
     func selecting(_ rows: [Int]) -> Column {
+      var column = self
       switch values {
-      case .numbers(let numbers):
-        Column(name: name, values: .numbers(rows.map { numbers[$0] }), dateOrder: dateOrder)
+      case .numbers(let numbers): column.values = .numbers(rows.map { numbers[$0] })
       case .categories(let codes, let categories):
-        Column(name: name, values: .categories(codes: rows.map { codes[$0] }, categories: categories))
+        column.values = .categories(codes: rows.map { codes[$0] }, categories: categories)
       }
+      return column
     }
   }
 

@@ -8,6 +8,8 @@ struct TableProposal {
     var reading: ColumnReading
     /// Why it should be left out; nil: it is a feature.
     var dropReason: String?
+    /// True for free text, which is left out unless the family takes it.
+    var isText = false
     /// Facts for a comment: `12 categories, 40 missing`.
     var note: String
     var missing: Int
@@ -65,6 +67,21 @@ struct TableProposal {
   private var addedWords: ArraySlice<String> { missingWords.dropFirst(ValueRules.missingDefault.count) }
 
   func column(_ name: String) -> Column? { columns.first { $0.name == name } }
+
+  /// True where all that a model could learn from is free text.
+  func hasOnlyTexts(beside target: String) -> Bool {
+    let features = columns.filter { $0.name != target && ($0.dropReason == nil || $0.isText) }
+    return !features.isEmpty && features.allSatisfy(\.isText)
+  }
+
+  /// Makes features of columns of free text.
+  mutating func keepTexts(beside target: String) {
+    for index in columns.indices where columns[index].isText && columns[index].name != target {
+      columns[index].dropReason = nil
+      columns[index].reading = ColumnReading(type: .text)
+      columns[index].note = "free text"
+    }
+  }
 
   // MARK: - reading
 
@@ -219,10 +236,12 @@ struct TableProposal {
     let differ = "\(Figures.count(column.distinct)) different values"
     if isLong, column.distinct == column.present {
       proposed.dropReason = "every value is different: an identifier or free text"
+      proposed.isText = column.looksLikeText
     } else if column.distinct > Limits.trainingCategoriesMax {
       proposed.dropReason = "\(differ), more than \(Limits.trainingCategoriesMax)"
     } else if isLong, column.distinct * 2 > column.present {
       proposed.dropReason = "\(differ): an identifier or free text"
+      proposed.isText = column.looksLikeText
     }
   }
 

@@ -151,7 +151,7 @@ public struct TableReader {
       switch readings[index].type {
       case .automatic: true
       case .datetime: request.dateOrders[names[index]] == nil
-      case .numeric, .categorical, .bool: false
+      case .numeric, .categorical, .bool, .text: false
       }
     }
     guard !unknown.isEmpty else { return (readings, 0, []) }
@@ -183,6 +183,10 @@ public struct TableReader {
         readings[index] = ColumnReading(type: .categorical)
       } else {
         readings[index] = try survey.inferredReading()
+        let isFeature = index < names.count - roles.count
+        if request.infersText, isFeature, readings[index].type == .categorical, survey.looksLikeText {
+          readings[index] = ColumnReading(type: .text)
+        }
         if let declared { readings[index].dateOrder = declared }
       }
       if readings[index].type == .datetime, declared == nil,

@@ -12,6 +12,8 @@ public struct TableRequest: Sendable {
     case bool
     /// A date, a time, or both: seconds since 1970-01-01 00:00 UTC, whose parts and cycles the model gets.
     case datetime
+    /// Free text, which counts as it is: for families that take it.
+    case text
   }
 
   /// Use of the target column.
@@ -45,6 +47,8 @@ public struct TableRequest: Sendable {
   public var rules: ValueRules
   /// True where rows are left out that repeat an earlier one.
   public var dropsDuplicates: Bool
+  /// True where columns that are read by themselves may turn out to be free text.
+  public var infersText: Bool
   /// Place of a setting in the run file, for messages: `run.yaml:12`.
   public var location: @Sendable (_ setting: String) -> String
 
@@ -53,7 +57,7 @@ public struct TableRequest: Sendable {
     columns: [String]? = nil, drop: [String] = [], types: [(column: String, type: ColumnType)] = [],
     dateOrders: [String: DateOrder] = [:], targetUse: TargetUse = .automatic, weight: String? = nil,
     group: String? = nil, time: String? = nil, part: String? = nil,
-    rules: ValueRules = ValueRules(), dropsDuplicates: Bool = false,
+    rules: ValueRules = ValueRules(), dropsDuplicates: Bool = false, infersText: Bool = false,
     location: @escaping @Sendable (_ setting: String) -> String = { _ in "run" }
   ) {
     self.files = files
@@ -71,6 +75,7 @@ public struct TableRequest: Sendable {
     self.part = part.map { ValueText.normalised($0) }
     self.rules = rules
     self.dropsDuplicates = dropsDuplicates
+    self.infersText = infersText
     self.location = location
   }
 

@@ -1,13 +1,16 @@
 internal import COpenBLAS
 internal import NeedletailCore
 
-/// The rows that a linear model learns from, in double precision, with the widest category as a number a row.
+/// The rows that a linear model learns from, in double precision, with the widest category as a number a row, and the
+/// terms of texts as lists of those that are there.
 ///
 /// Products with it take the other columns and one addition a row: thousands of levels cost no more than one.
 struct DesignMatrix: Sendable {
   let rows: Int
-  /// Width of the preprocessed row.
+  /// Width of the preprocessed row, and of the terms behind it.
   let columns: Int
+  private let rowColumns: Int
+  private let terms: SparseMatrix
   private let indicators: Range<Int>
   private let levels: [Int32]
   /// Columns that are no indicators of the widest category, row-major.
@@ -21,10 +24,12 @@ struct DesignMatrix: Sendable {
   private static let chunkRows = 2048
 
   /// - Parameter shares: weights of the rows that add up to 1, by which columns are brought to mean 0 and deviation 1,
-  ///   the widest category's indicators excepted; nil leaves all columns as they are.
+  ///   the widest category's indicators and terms excepted; nil leaves all columns as they are.
   init(_ inputs: IndicatorRows, normalisedBy shares: [Double]? = nil) {
     rows = inputs.rowCount
     columns = inputs.columns
+    rowColumns = inputs.rowColumns
+    terms = SparseMatrix(inputs.terms)
     indicators = inputs.indicators
     levels = inputs.levels
     otherColumns = inputs.others.columns
@@ -68,13 +73,13 @@ struct DesignMatrix: Sendable {
 
   /// Weights of the columns beside the indicators, output by output.
   private func packed(_ weights: [Double], _ outputs: Int) -> [Double] {
-    guard !indicators.isEmpty else { return weights }
+    guard !indicators.isEmpty || terms.columns > 0 else { return weights }
     var packed: [Double] = []
     packed.reserveCapacity(outputs * otherColumns)
     for output in 0..<outputs {
       let first = output * columns
       packed += weights[first..<(first + indicators.lowerBound)]
-      packed += weights[(first + indicators.upperBound)..<(first + columns)]
+      packed += weights[(first + indicators.upperBound)..<(first + rowColumns)]
     }
     return packed
   }
@@ -90,6 +95,7 @@ struct DesignMatrix: Sendable {
         CblasRowMajor, CblasNoTrans, CblasTrans, Int32(rows), Int32(outputs), Int32(otherColumns), 1, others,
         Int32(otherColumns), packed(weights, outputs), Int32(otherColumns), 1, &scores, Int32(outputs))
     }
+    terms.addProducts(with: weights, first: rowColumns, stride: columns, outputs: outputs, to: &scores)
     guard !indicators.isEmpty else { return }
     for row in 0..<rows where levels[row] >= 0 {
       let column = indicators.lowerBound + Int(levels[row])
@@ -102,7 +108,8 @@ struct DesignMatrix: Sendable {
   /// - Parameter slopes: [rows, outputs].
   func writeGradient(of slopes: [Double], outputs: Int, to gradient: inout [Double]) {
     let width = Int32(otherColumns)
-    guard !indicators.isEmpty else {
+    terms.writeGradient(of: slopes, first: rowColumns, stride: columns, outputs: outputs, to: &gradient)
+    guard !indicators.isEmpty || terms.columns > 0 else {
       cblas_dgemm(
         CblasRowMajor, CblasTrans, CblasNoTrans, Int32(outputs), width, Int32(rows), 1, slopes, Int32(outputs), others,
         width, 0, &gradient, width)
@@ -116,11 +123,12 @@ struct DesignMatrix: Sendable {
     }
     for output in 0..<outputs {
       for column in 0..<otherColumns {
-        let place = column < indicators.lowerBound ? column : column + indicators.count
+        let place = column < indicators.lowerBound || indicators.isEmpty ? column : column + indicators.count
         gradient[output * columns + place] = packed[output * otherColumns + column]
       }
       for column in indicators { gradient[output * columns + column] = 0 }
     }
+    guard !indicators.isEmpty else { return }
     for row in 0..<rows where levels[row] >= 0 {
       let column = indicators.lowerBound + Int(levels[row])
       for output in 0..<outputs { gradient[output * columns + column] += slopes[row * outputs + output] }
@@ -131,6 +139,7 @@ struct DesignMatrix: Sendable {
   ///
   /// - Parameter weights: a number from 0 for each row.
   /// - Complexity: O(rows · columns²), the widest category's columns counting as one.
+  /// - Precondition: there are no terms.
   func gram(_ weights: [Double]) -> [Double] {
     let (width, size) = (otherColumns + 1, columns + 1)
     var inner = [Double](repeating: 0, count: width * width)

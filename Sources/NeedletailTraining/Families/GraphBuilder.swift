@@ -8,12 +8,19 @@ public struct GraphBuilder: Sendable {
   public private(set) var tensors: [WeightTensor] = []
   /// Index of the value written last.
   public var last: Int { values.count - 1 }
+  /// Index of the value that holds the texts of a row; nil where no feature is text.
+  public let textInput: Int?
+  /// Values that hold the terms of each text, for the family whose nodes come next.
+  var terms: [Int] = []
 
   /// - Parameters:
   ///   - inputColumns: number of features in the schema.
   ///   - element: type that they are bound as: f32 or f64.
-  public init(inputColumns: Int, element: ValueType.Element = .float32) {
+  ///   - texts: number of features that are text.
+  public init(inputColumns: Int, element: ValueType.Element = .float32, texts: Int = 0) {
     values = [.init(name: "input", type: ValueType(element, [inputColumns]))]
+    textInput = texts > 0 ? 1 : nil
+    if texts > 0 { values.append(.init(name: "texts", type: ValueType(.text, [texts]))) }
   }
 
   /// Columns of a value.
@@ -98,6 +105,37 @@ public struct GraphBuilder: Sendable {
     return last
   }
 
+  /// Adds a linear layer of the preprocessed row and of the terms of texts: one layer for each, and their sum.
+  ///
+  /// - Parameters:
+  ///   - input: index of the value of the preprocessed row.
+  ///   - weights: [output columns, columns of the row and then of each text's terms].
+  ///   - bias: one number an output column.
+  /// - Returns: index of the value that it writes.
+  mutating func addLinear(
+    name: String, from input: Int, weights: Matrix, bias: [Float]
+  ) throws(TrainingError) -> Int {
+    let rowColumns = weights.columns - terms.reduce(0) { $0 + columns(of: $1) }
+    var parts = terms.map { (value: $0, name: "\(name) of \(values[$0].name)") }
+    if rowColumns > 0 { parts.insert((input, name), at: 0) }
+    var (sum, first): (Int?, Int) = (nil, 0)
+    for (index, part) in parts.enumerated() {
+      let width = part.value == input && rowColumns > 0 ? rowColumns : columns(of: part.value)
+      var own = Matrix(rows: weights.rows, columns: width)
+      for row in 0..<weights.rows {
+        let start = row * weights.columns + first
+        own.elements.replaceSubrange(row * width..<(row + 1) * width, with: weights.elements[start..<start + width])
+      }
+      let added = addDense(
+        name: part.name, from: part.value, weights: own, bias: index == 0 ? bias : bias.map { _ in 0 },
+        activation: .identity)
+      sum = if let sum { try add(Add(), name: "\(name) sum", from: sum, added) } else { added }
+      first += width
+    }
+    guard let sum else { preconditionFailure("a linear layer has columns") }
+    return sum
+  }
+
   /// Adds what turns a family's last value into probabilities, where it stands for some.
   ///
   /// - Returns: the value of the probabilities, or of the predicted number.
@@ -171,7 +209,8 @@ public struct GraphBuilder: Sendable {
   }
 
   private func graph(_ task: ModelGraph.Task, _ outputs: [ModelGraph.Output]) -> ModelGraph {
-    ModelGraph(task: task, values: values, nodes: nodes, outputs: outputs, tensors: tensors)
+    ModelGraph(
+      task: task, values: values, nodes: nodes, outputs: outputs, tensors: tensors, textInput: textInput)
   }
 }
 

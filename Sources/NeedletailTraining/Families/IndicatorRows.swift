@@ -1,17 +1,22 @@
 internal import NeedletailCore
 
-/// Preprocessed rows in which the category with the most levels is kept as a number a row instead of a column a level.
+/// Preprocessed rows in which the category with the most levels is kept as a number a row instead of a column a level, with
+/// the terms of texts behind them.
 ///
 /// A thousand levels would be a thousand columns of zeros with one 1 a row: for 100,000 rows 400 MB.
 public struct IndicatorRows: TrainingInput, Equatable {
+  /// Width of the preprocessed row, and of the terms of texts behind it.
+  public var columns: Int { rowColumns + terms.columns }
   /// Width of the preprocessed row.
-  public let columns: Int
+  public let rowColumns: Int
   /// Columns of the indicators; empty where no category has ``levelsMin`` levels.
   public let indicators: Range<Int>
   /// Per row the position in `indicators` of the column that is 1; −1 where all are 0. Empty without indicators.
   public let levels: [Int32]
   /// All other columns, in their order.
   public let others: Matrix
+  /// Terms of texts.
+  public let terms: SparseRows
 
   /// Below so many levels plain columns are quicker.
   public static let levelsMin = 64
@@ -25,10 +30,12 @@ public struct IndicatorRows: TrainingInput, Equatable {
   }
 
   /// - Precondition: a level a row where there are indicators.
-  init(columns: Int, indicators: Range<Int>, levels: [Int32], others: Matrix) {
+  init(columns: Int, indicators: Range<Int>, levels: [Int32], others: Matrix, terms: SparseRows? = nil) {
     precondition(indicators.isEmpty || levels.count == others.rows)
     precondition(others.columns == columns - indicators.count)
-    self.columns = columns
+    precondition(terms.map { $0.rowCount == others.rows } ?? true)
+    self.terms = terms ?? SparseRows(rows: others.rows)
+    rowColumns = columns
     self.indicators = indicators
     self.levels = levels
     self.others = others
@@ -36,10 +43,13 @@ public struct IndicatorRows: TrainingInput, Equatable {
 
   public init(_ preprocessing: Preprocessing, _ features: Table, rows: [Int]) throws(TrainingError) {
     let sources = preprocessing.sources
+    let terms = try SparseRows(preprocessing, features, rows: rows)
     guard let source = sources.indices.max(by: { sources[$0].indicatorCount < sources[$1].indicatorCount }),
       sources[source].indicatorCount >= Self.levelsMin
     else {
-      self.init(try preprocessing.transform(features, rows: rows))
+      let matrix =
+        sources.isEmpty ? Matrix(rows: rows.count, columns: 0) : try preprocessing.transform(features, rows: rows)
+      self.init(columns: matrix.columns, indicators: 0..<0, levels: [], others: matrix, terms: terms)
       return
     }
     let width = sources[source].indicatorCount
@@ -58,7 +68,7 @@ public struct IndicatorRows: TrainingInput, Equatable {
     }
     self.init(
       columns: preprocessing.columns, indicators: first..<(first + width), levels: levels,
-      others: Matrix(rows: rows.count, columns: coded.columns - 1, elements: others))
+      others: Matrix(rows: rows.count, columns: coded.columns - 1, elements: others), terms: terms)
   }
 }
 

@@ -16,6 +16,7 @@ struct LinearRegression: ModelFamily {
   let summary = "linear model of a mean, a count or a quantile, with L1 and L2 penalties."
   let tasks: Set<ModelGraph.Task> = [.regression]
   let usesWeights = true
+  let takesText = true
   let modelSettings = [
     Setting(
       "loss", .choice(["squared", "poisson", "quantile"]), .text("squared"),
@@ -60,7 +61,23 @@ struct LinearRegression: ModelFamily {
     let ratio = context.model["l1_ratio"].number ?? 0.5
     let l1 = penalty * ratio
     let l2 = penalty * (1 - ratio) + (context.model["l2"].number ?? 0) / total
-    guard loss != .squared || l1 > 0 else { return try solveExactly(context, l2: l2 * total) }
+    let hasTerms = context.train.inputs.terms.columns > 0
+    if case .quantile = loss, hasTerms {
+      throw .fit("model.loss: expected squared or poisson beside columns of text, found quantile")
+    }
+    guard loss != .squared || l1 > 0 || hasTerms else { return try solveExactly(context, l2: l2 * total) }
+    return try Self.iterated(loss, context, shares: shares, l1: l1, l2: l2)
+  }
+
+  /// A model whose loss, penalty or number of columns asks for a search.
+  ///
+  /// - Parameters:
+  ///   - shares: weights of the rows, adding up to 1.
+  ///   - l1: penalty on magnitudes beside the mean loss.
+  ///   - l2: penalty on half the squares, likewise.
+  static func iterated(
+    _ loss: Loss, _ context: FitContext<IndicatorRows>, shares: [Double], l1: Double, l2: Double
+  ) throws(TrainingError) -> Fitted {
     var regression = PenalisedRegression(
       loss, context.train.inputs, context.train.targets, shares: shares, l1: l1, l2: l2)
     regression.iterationsMax = context.training["iterations_max"].integer ?? regression.iterationsMax
@@ -100,10 +117,10 @@ struct LinearRegression: ModelFamily {
       notes.append(
         "\(solution.dependentColumns) of \(inputs.columns) columns depend on others: solution of least norm")
     }
-    return try fitted(solution, isExponential: false, notes)
+    return try Self.fitted(solution, isExponential: false, notes)
   }
 
-  private func fitted(
+  private static func fitted(
     _ solution: LinearSolution, isExponential: Bool, _ notes: [String]
   ) throws(TrainingError) -> Fitted {
     guard (solution.weights + [solution.intercept]).allSatisfy({ Float($0).isFinite }) else {
@@ -122,8 +139,7 @@ struct LinearRegression: ModelFamily {
 
     func export(into graph: inout GraphBuilder, input: Int) throws(TrainingError) -> OutputHead {
       let weights = Matrix(rows: 1, columns: weights.count, elements: weights.map { Float($0) })
-      let sum = graph.addDense(
-        name: "linear", from: input, weights: weights, bias: [Float(intercept)], activation: .identity)
+      let sum = try graph.addLinear(name: "linear", from: input, weights: weights, bias: [Float(intercept)])
       return .number(isExponential ? try graph.add(Exp(), name: "exp", from: sum) : sum)
     }
   }

@@ -11,6 +11,7 @@ struct LogisticRegression: ModelFamily {
   let summary = "linear classifier for two or more classes, L1 and L2 penalties, exact optimum."
   let tasks: Set<ModelGraph.Task> = [.classification]
   let usesWeights = true
+  let takesText = true
   let modelSettings = [
     Setting("c", .number(1e-12...1e12), .number(1), "Inverse strength of the penalty, as C of scikit-learn."),
     Setting(
@@ -83,7 +84,7 @@ struct LogisticRegression: ModelFamily {
     let point: [Double]
     let notes: [String]
 
-    func export(into graph: inout GraphBuilder, input: Int) -> OutputHead {
+    func export(into graph: inout GraphBuilder, input: Int) throws(TrainingError) -> OutputHead {
       var weights = point[..<(outputs * columns)].map { Float($0) }
       var bias = point[(outputs * columns)...].map { Float($0) }
       if outputs == 1 {
@@ -92,8 +93,7 @@ struct LogisticRegression: ModelFamily {
         bias = [0] + bias
       }
       let matrix = Matrix(rows: bias.count, columns: columns, elements: weights)
-      return .logits(
-        graph.addDense(name: "logits", from: input, weights: matrix, bias: bias, activation: .identity))
+      return .logits(try graph.addLinear(name: "logits", from: input, weights: matrix, bias: bias))
     }
   }
 }

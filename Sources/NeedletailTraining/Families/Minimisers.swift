@@ -1,3 +1,5 @@
+internal import COpenBLAS
+
 /// Minimum of a function that a search found.
 struct Minimum {
   var point: [Double]
@@ -86,7 +88,7 @@ struct LBFGS {
     var weights = [Double](repeating: 0, count: steps.count)
     for i in steps.indices.reversed() {
       weights[i] = Self.dot(steps[i], q) / curvatures[i]
-      for j in q.indices { q[j] -= weights[i] * changes[i][j] }
+      Self.add(-weights[i], changes[i], to: &q)
     }
     if let last = steps.indices.last {
       let scale = curvatures[last] / Self.dot(changes[last], changes[last])
@@ -94,7 +96,7 @@ struct LBFGS {
     }
     for i in steps.indices {
       let along = weights[i] - Self.dot(changes[i], q) / curvatures[i]
-      for j in q.indices { q[j] += along * steps[i][j] }
+      Self.add(along, steps[i], to: &q)
     }
     return q.map { -$0 }
   }
@@ -154,7 +156,16 @@ struct LBFGS {
     return secant > low + margin && secant < high - margin ? secant : middle
   }
 
+  /// Numbers from which vectors are left to OpenBLAS: the weights of 50,000 terms for each of several classes.
+  private static let blasCountMin = 1 << 14
+
+  private static func add(_ factor: Double, _ vector: [Double], to sum: inout [Double]) {
+    guard vector.count < blasCountMin else { return cblas_daxpy(Int32(vector.count), factor, vector, 1, &sum, 1) }
+    for i in sum.indices { sum[i] += factor * vector[i] }
+  }
+
   private static func dot(_ a: [Double], _ b: [Double]) -> Double {
+    guard a.count < blasCountMin else { return cblas_ddot(Int32(a.count), a, 1, b, 1) }
     var sum = 0.0
     for i in a.indices { sum += a[i] * b[i] }
     return sum

@@ -26,6 +26,10 @@ public protocol ModelFamily<Input>: Sendable {
   var usesWeights: Bool { get }
   /// True where the family saves its state for ``FitContext/checkpoints`` and goes on from it. Default: false.
   var usesCheckpoints: Bool { get }
+  /// True where columns may be text. Default: false, and a run file with such a column is refused.
+  var takesText: Bool { get }
+  /// True where there must be a column of text, so that one is looked for. Default: false.
+  var needsText: Bool { get }
   /// True where int8 weights make the model faster. Default: false, as for a model of one layer.
   var gainsFromInt8: Bool { get }
   /// Keys under `model` with their defaults and bounds. Default: none.
@@ -51,6 +55,8 @@ extension ModelFamily {
   public var usesValidationRows: Bool { false }
   public var usesWeights: Bool { false }
   public var usesCheckpoints: Bool { false }
+  public var takesText: Bool { false }
+  public var needsText: Bool { false }
   public var gainsFromInt8: Bool { false }
   public var modelSettings: [Setting] { [] }
   public var trainingSettings: [Setting] { [] }
@@ -166,6 +172,7 @@ public enum FamilyRegistry {
     MLP(),
     NearestCentroid(),
     RandomForest(),
+    TextLinear(),
   ]
 }
 

@@ -9,6 +9,8 @@ internal import NeedletailCore
 struct PenalisedRegression {
   let loss: LinearRegression.Loss
   let inputs: DesignMatrix
+  /// Whether there are terms of texts, too many for products of all columns.
+  private let hasTerms: Bool
   /// Brought to mean 0 and deviation 1; counts to mean 1.
   let targets: [Double]
   let scale: TargetScale
@@ -29,6 +31,7 @@ struct PenalisedRegression {
   ) {
     self.loss = loss
     self.inputs = DesignMatrix(inputs, normalisedBy: shares)
+    hasTerms = inputs.terms.columns > 0
     self.shares = shares
     let standard = TargetScale(targets, shares: shares)
     // The loss of scaled targets is smaller than that of the targets by this factor.
@@ -51,13 +54,14 @@ struct PenalisedRegression {
     let minimum: Minimum
     let hasMagnitudes = magnitudes.contains { $0 > 0 }
     switch loss {
+    case .squared where hasTerms: minimum = smooth(progress, hasMagnitudes: hasMagnitudes, squaredLoss)
     case .squared:
       try inputs.checkGram()
       minimum = try CoordinateDescent(self).minimise(progress)
     case .quantile(let share):
       try inputs.checkGram()
       minimum = try QuantileProblem(self, share: share).minimise(progress)
-    case .poisson: minimum = poisson(progress, hasMagnitudes: hasMagnitudes)
+    case .poisson: minimum = smooth(progress, hasMagnitudes: hasMagnitudes, poissonLoss)
     }
     try progress.check()
     guard minimum.value.isFinite, minimum.point.allSatisfy(\.isFinite) else {
@@ -76,12 +80,15 @@ struct PenalisedRegression {
     return (solution, notes)
   }
 
-  private func poisson(_ progress: IterationProgress, hasMagnitudes: Bool) -> Minimum {
+  /// Value of a smooth loss at a point; the arguments are those of ``poissonLoss(_:gradient:scores:)``.
+  private typealias SmoothLoss = (_ point: [Double], _ gradient: inout [Double], _ scores: inout [Double]) -> Double
+
+  private func smooth(_ progress: IterationProgress, hasMagnitudes: Bool, _ loss: SmoothLoss) -> Minimum {
     var scores = [Double](repeating: 0, count: inputs.rows)
-    // At 0 the answer is the mean of all counts.
+    // At 0 the answer is the mean of all targets.
     let start = [Double](repeating: 0, count: inputs.columns + 1)
     func evaluate(_ point: [Double], _ gradient: inout [Double]) -> Double {
-      progress.isStopped ? .nan : poissonLoss(point, gradient: &gradient, scores: &scores)
+      progress.isStopped ? .nan : loss(point, &gradient, &scores)
     }
     guard hasMagnitudes else {
       var solver = LBFGS()
@@ -94,29 +101,53 @@ struct PenalisedRegression {
     return solver.minimise(from: start, penalty: magnitudes + [0], evaluate)
   }
 
+  /// Mean of half the squared errors, plus the penalty on squares; see ``poissonLoss(_:gradient:scores:)``.
+  private func squaredLoss(_ point: [Double], gradient: inout [Double], scores: inout [Double]) -> Double {
+    let loss = { [shares, targets] (row: Int, score: Double) in
+      (
+        value: 0.5 * shares[row] * (score - targets[row]) * (score - targets[row]),
+        slope: shares[row] * (score - targets[row])
+      )
+    }
+    return penalised(point, gradient: &gradient, scores: &scores, loss)
+  }
+
   /// Mean of exp(z) − y · z, half the deviance up to a constant, plus the penalty on squares.
   ///
   /// - Parameters:
   ///   - gradient: receives the derivative of the result by every element of the point.
   ///   - scores: scratch of a number a row.
   func poissonLoss(_ point: [Double], gradient: inout [Double], scores: inout [Double]) -> Double {
+    penalised(point, gradient: &gradient, scores: &scores) { row, score in
+      let mean = exp(score)
+      return (shares[row] * (mean - targets[row] * score), shares[row] * (mean - targets[row]))
+    }
+  }
+
+  /// Sum of a loss over the rows, plus the penalty on squares.
+  ///
+  /// - Parameter loss: of a row and its score: the value, and its derivative by the score.
+  private func penalised(
+    _ point: [Double], gradient: inout [Double], scores: inout [Double],
+    _ loss: (_ row: Int, _ score: Double) -> (value: Double, slope: Double)
+  ) -> Double {
     let columns = inputs.columns
     for row in 0..<inputs.rows { scores[row] = point[columns] }
     inputs.addProducts(with: point, outputs: 1, to: &scores)
-    var (loss, intercept) = (0.0, 0.0)
+    var (sum, intercept) = (0.0, 0.0)
     for row in 0..<inputs.rows {
-      let (score, mean) = (scores[row], exp(scores[row]))
-      loss += shares[row] * (mean - targets[row] * score)
-      scores[row] = shares[row] * (mean - targets[row])
-      intercept += scores[row]
+      let own = loss(row, scores[row])
+      sum += own.value
+      scores[row] = own.slope
+      intercept += own.slope
     }
     inputs.writeGradient(of: scores, outputs: 1, to: &gradient)
     for column in 0..<columns {
-      loss += 0.5 * squares[column] * point[column] * point[column]
+      sum += 0.5 * squares[column] * point[column] * point[column]
       gradient[column] += squares[column] * point[column]
     }
     gradient[columns] = intercept
-    return loss
+    return sum
   }
 }
 

@@ -31,6 +31,14 @@ struct ColumnFit {
     _ column: Table.Column, rows: [Int], policy: RunConfiguration.FeaturePolicy, _ configuration: RunConfiguration,
     encodesTargets: Bool = false
   ) throws(TrainingError) {
+    guard !column.isText else {
+      // A missing text reads as an empty one, unless the run file refuses it for this very column.
+      let own = configuration.document["features"]["columns"][column.name]["missing"].text
+      feature = Feature(
+        name: column.name, kind: .text, missing: own == "refuse" ? .refuse : .impute, summary: policy.summary)
+      (self.missing, fill, recoding, encoding, hasGaps) = (.refuse, 0, [], .automatic, false)
+      return
+    }
     self.missing = policy.missing
     let missing = (0..<column.count).count { column.isMissing($0) }
     if policy.missing == .refuse, missing > 0 {

@@ -123,6 +123,7 @@ struct ColumnSource: Sendable {
   ) -> [Operand] {
     let isScaled = configuration.family.preprocessing.numbers == .scaled
     return fits.enumerated().flatMap { index, fit -> [Operand] in
+      guard fit.feature.kind != .text else { return [] }
       guard fit.feature.kind.isDatetime else { return [Operand(feature: index, fit: fit, part: nil)] }
       var parts = configuration.policy(for: fit.feature.name).parts
       if parts.isEmpty {

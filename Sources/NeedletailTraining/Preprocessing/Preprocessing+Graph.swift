@@ -4,11 +4,16 @@ internal import NeedletailEngine
 /// The fitted steps as nodes of a graph, and rows that the engine takes through them.
 extension Preprocessing {
   /// A graph that holds nothing but the bound input row.
-  func emptyGraph() -> GraphBuilder { GraphBuilder(inputColumns: schema.features.count, element: element) }
+  func emptyGraph() -> GraphBuilder {
+    GraphBuilder(inputColumns: schema.features.count, element: element, texts: texts.count)
+  }
+
+  /// Features that are columns of the preprocessed row, in schema order: all but texts.
+  private var rowFeatures: [Int] { columnFits.indices.filter { columnFits[$0].feature.kind != .text } }
 
   /// Adds the preprocessing to an empty graph.
   ///
-  /// - Returns: the value that holds the preprocessed row.
+  /// - Returns: the value that holds the preprocessed row; the raw row where all features are text.
   /// - Throws: `TrainingError` that names the node and its column where a fitted number is not finite in f32.
   func export(into graph: inout GraphBuilder) throws(TrainingError) -> Int {
     try export(into: &graph, fold: nil, keepingCodesOf: [])
@@ -20,21 +25,32 @@ extension Preprocessing {
   func export(
     into graph: inout GraphBuilder, fold: Int?, keepingCodesOf kept: Set<Int>
   ) throws(TrainingError) -> Int {
+    graph.terms = []
+    for text in texts {
+      guard let input = graph.textInput else { preconditionFailure("a graph for texts has a value of them") }
+      let name = "\(columnFits[text.feature].feature.name).terms"
+      graph.terms.append(try graph.add(text.operation, name: name, from: input))
+    }
+    guard !sources.isEmpty else { return 0 }
     var value = 0
+    let rowFeatures = rowFeatures
+    let rowFits = rowFeatures.map { columnFits[$0] }
+    func place(_ feature: Int) -> Int { rowFeatures.firstIndex(of: feature) ?? 0 }
+    if !texts.isEmpty { value = try graph.add(SelectColumns(columns: rowFeatures), name: "columns", from: value) }
     let flags = sources.compactMap { source -> Int? in
-      if case .flag(let operand) = source.kind { operand.feature } else { nil }
+      if case .flag(let operand) = source.kind { place(operand.feature) } else { nil }
     }
     if !flags.isEmpty {
       let derived = DerivedColumns(derivations: flags.map { .init(.missing, of: [$0]) })
       value = try graph.add(derived, name: "missing_flags", from: value)
     }
-    if columnFits.contains(where: \.fills) {
-      let fill = columnFits.map(\.fill) + [Float](repeating: 0, count: flags.count)
+    if rowFits.contains(where: \.fills) {
+      let fill = rowFits.map(\.fill) + [Float](repeating: 0, count: flags.count)
       value = try graph.add(Impute(fill: fill), name: "impute", from: value)
     }
     if operands.contains(where: { $0.part != nil }) {
-      var parts = [[DatePart]](repeating: [], count: columnFits.count + flags.count)
-      for operand in operands { if let part = operand.part { parts[operand.feature].append(part) } }
+      var parts = [[DatePart]](repeating: [], count: rowFits.count + flags.count)
+      for operand in operands { if let part = operand.part { parts[place(operand.feature)].append(part) } }
       value = try graph.add(DateParts(parts: parts), name: "date_parts", from: value)
     }
     let derivations = sources.compactMap { source -> DerivedColumns.Derivation? in
@@ -155,7 +171,7 @@ extension Preprocessing {
     }
     let graph = ModelGraph(
       task: .regression, values: builder.values, nodes: builder.nodes,
-      outputs: [.init(name: "features", value: value, kind: .number)], tensors: [])
+      outputs: [.init(name: "features", value: value, kind: .number)], tensors: [], textInput: builder.textInput)
     let runner: RowRunner
     do throws(PlanError) {
       runner = try RowRunner(CompiledModel(ModelDefinition(schema: schema, graph: graph, labels: [])))

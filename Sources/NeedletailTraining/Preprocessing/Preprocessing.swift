@@ -3,6 +3,8 @@ internal import NeedletailEngine
 
 /// Steps from a raw row to the numbers that a family learns from.
 ///
+/// Columns of text become terms, which stand beside the row: they are too many to be written.
+///
 /// It is fitted on the training rows only and then becomes the first nodes of the model's graph, each only where it has
 /// something to do: flags of missing values, impute, parts of dates, products and crosses, tables of categories, curves,
 /// one-hot, scale. The trainer runs these nodes on the engine, as the server will.
@@ -12,6 +14,8 @@ public struct Preprocessing: Sendable {
   public let columns: Int
   /// One a feature, in schema order.
   let columnFits: [ColumnFit]
+  /// One a column of text, in schema order: their terms are no part of the preprocessed row.
+  let texts: [TextFit]
   /// Element type that features are bound as. It is f64 where the family asks for it, and where a column that is
   /// scaled would lose digits in f32.
   let element: ValueType.Element
@@ -50,6 +54,11 @@ public struct Preprocessing: Sendable {
           encodesTargets: encodesTargets))
     }
     try Self.checkGaps(fits, configuration)
+    var texts: [TextFit] = []
+    for (index, column) in features.columns.enumerated() where column.isText {
+      texts.append(try TextFit(column, feature: index, index: texts.count, rows: rows, configuration))
+    }
+    self.texts = texts
     let request = configuration.family.preprocessing
     columnFits = fits
     operands = ColumnSource.operands(features, rows: rows, fits: fits, configuration)
@@ -64,7 +73,7 @@ public struct Preprocessing: Sendable {
     let scalings = sources.map { source in
       request.numbers == .scaled && source.isNumber ? Self.scaling(of: source, configuration) : .none
     }
-    let notes = fits.compactMap(\.note)
+    let notes = fits.compactMap(\.note) + texts.map(\.note)
     guard scalings.contains(where: { $0 != .none }) else {
       element = hasDates ? .float64 : request.element
       // Dates come in f64, and a family of f32 gets them rounded.

@@ -75,6 +75,7 @@ extension TableProfile {
     case .categorical: column.dropReason == nil ? "category" : "text"
     case .bool: "bool"
     case .datetime: "date"
+    case .text: "text"
     }
   }
 

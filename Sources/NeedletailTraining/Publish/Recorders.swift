@@ -33,6 +33,10 @@ struct GoldenRecorder {
     typical: [(number: Int, cells: [Cell])], training: [[Cell]]
   ) throws(TrainingError) -> [GoldenSample] {
     var samples: [GoldenSample] = []
+    // A golden sample's text has no NUL.
+    let typical = typical.filter { row in
+      row.cells.allSatisfy { if case .text(let text) = $0 { !text.utf8.contains(0) } else { true } }
+    }
     let step = max(1, typical.count / Self.typicalRowsMax)
     for index in stride(from: 0, to: typical.count, by: step).prefix(Self.typicalRowsMax) {
       samples.append(try answered("row \(typical[index].number)", typical[index].cells))
@@ -150,6 +154,11 @@ enum DriftRecorder {
 
   /// Distribution of one column over some rows.
   static func column(_ column: Table.Column, rows: [Int]) -> DriftBaseline.Column {
+    if column.isText {
+      // What is bound of a text is its length in bytes.
+      let lengths = rows.map { Double(column.text($0).utf8.count) }
+      return self.column(.init(name: column.name, values: .numbers(lengths)), rows: Array(rows.indices))
+    }
     let missing = rows.count { column.isMissing($0) }
     var baseline = DriftBaseline.Column(
       name: column.name, rows: rows.count, missingRate: rows.isEmpty ? 0 : Double(missing) / Double(rows.count))

@@ -35,6 +35,11 @@ struct FeatureSpace {
 
   /// - Parameter rows: those that numbers are standardised by.
   init(_ definition: ModelDefinition, _ rows: [[Cell]]) throws(TrainingError) {
+    guard definition.graph.textInput == nil else {
+      throw TrainingError(
+        .data,
+        "expected a model of numbers, categories and dates, among whose rows distances are known, found one of text")
+    }
     if let graph = definition.graph.preprocessing {
       let model = ModelDefinition(schema: definition.schema, graph: graph, labels: [])
       do throws(PlanError) { kind = .preprocessed(RowRunner(try CompiledModel(model))) } catch {

@@ -89,19 +89,20 @@ struct MixedModel: FittedModel {
   }
 
   func export(into graph: inout GraphBuilder, input: Int) throws(TrainingError) -> OutputHead {
-    var inputs = [arm: input]
+    /// By arm: the preprocessed row, and the terms of texts.
+    var inputs = [arm: (row: input, terms: graph.terms)]
     var sum: Int?
     for (index, member) in members.enumerated() {
       let value: Int
       if let known = inputs[member.arm] {
-        value = known
+        (value, graph.terms) = (known.row, known.terms)
       } else {
         var own = try member.preprocessing.export(into: &graph)
         // The graph is bound in f64, and a preprocessing without a scaling leaves it so.
         if member.takesFloat32, graph.values[own].type.element != .float32 {
           own = try graph.addIdentity(name: "rounded\(index + 1)", from: own)
         }
-        inputs[member.arm] = own
+        inputs[member.arm] = (own, graph.terms)
         value = own
       }
       let head = try member.model.export(into: &graph, input: value)

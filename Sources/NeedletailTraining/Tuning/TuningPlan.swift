@@ -167,17 +167,27 @@ struct TuningPlan: Sendable {
     metric = settings.metric.resolved(data.task)
     let table = SearchTable(
       task: data.task, classes: labels.count, rows: split.train.count, columns: dataset.features.columns.count,
-      hasCategories: dataset.features.columns.contains { if case .categories = $0.values { true } else { false } })
+      hasCategories: dataset.features.columns.contains {
+        if case .categories = $0.values { !$0.isText } else { false }
+      })
     var arms: [TuningArm] = []
     var warnings = data.warnings
-    let names =
-      settings.families.isEmpty ? settings.preset.families(data.task, rows: split.train.count) : settings.families
+    let hasText = dataset.features.columns.contains(where: \.isText)
+    let preset =
+      hasText
+      ? source.families.filter { $0.takesText && $0.tasks.contains(data.task) }.names
+      : settings.preset.families(data.task, rows: split.train.count)
+    let names = settings.families.isEmpty ? preset : settings.families
     for name in names {
       guard let family = source.families.named(name) else { continue }
       guard family.tasks.contains(data.task), dataset.weights.isEmpty || family.usesWeights else {
         if settings.families.isEmpty { continue }
         let what = family.tasks.contains(data.task) ? "with weights" : "for \(data.task.rawValue)"
         throw fault("families", "expected families \(what), found \(name)")
+      }
+      guard hasText ? family.takesText : !family.needsText else {
+        throw fault(
+          "families", "expected families \(hasText ? "that take text" : "for columns without text"), found \(name)")
       }
       arms.append(try TuningArm(family, source, own: own, table: table))
     }
