@@ -370,6 +370,10 @@ if isFuzzing {
       name: "fuzz-import",
       dependencies: ["FuzzDriver", "NeedletailCore", "NeedletailEngine", "NeedletailTraining"],
       path: "Tests/fuzz/import", exclude: ["tokens.dict"], swiftSettings: swiftSettings),
+    .executableTarget(
+      name: "fuzz-folder",
+      dependencies: ["FuzzDriver", "NeedletailCore", "NeedletailEngine", "NeedletailTraining"],
+      path: "Tests/fuzz/folder", swiftSettings: swiftSettings),
   ]
 }
 

@@ -16,4 +16,16 @@ extension Limits {
   /// Tokens of one run of a model that reads text, unless one row may have more. With so many, layers multiply as fast as
   /// they can; scratch has 10 to 20 KB for each.
   public static let runTokensMin = 1024
+
+  // MARK: Hugging Face folders
+
+  /// Bytes of a foreign `tokenizer.json` or `vocab.txt`, and of other files beside them that are no weights. XLM-RoBERTa's
+  /// 250,002 tokens take 17 MB.
+  public static let tokenizerFileBytesMax = 64 << 20
+  /// Bytes of the header of a safetensors file, as its own library bounds it.
+  public static let tensorHeaderBytesMax = 100_000_000
+  /// Tensors of one foreign file: a transformer of 48 layers has 800.
+  public static let foreignTensorsMax = 65_536
+  /// Dimensions of a foreign tensor, most of which are not read.
+  public static let foreignTensorRankMax = 16
 }

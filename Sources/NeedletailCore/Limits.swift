@@ -293,15 +293,6 @@ public enum Limits {
   public static let treeDepthMax = 1024
   /// Bytes of a foreign model file: 2,000 trees of depth 10 take some 300 MiB as text.
   public static let foreignFileBytesMax = 1 << 30
-  /// Bytes of a foreign `tokenizer.json` or `vocab.txt`, and of other files beside them that are no weights. XLM-RoBERTa's
-  /// 250,002 tokens take 17 MB.
-  public static let tokenizerFileBytesMax = 64 << 20
-  /// Bytes of the header of a safetensors file, as its own library bounds it.
-  public static let tensorHeaderBytesMax = 100_000_000
-  /// Tensors of one foreign file: a transformer of 48 layers has 800.
-  public static let foreignTensorsMax = 65_536
-  /// Dimensions of a foreign tensor, most of which are not read.
-  public static let foreignTensorRankMax = 16
   /// Rows of a CSV file that an imported model is checked with.
   public static let sampleRowsMax = 1_000_000
   /// Levels of lists and objects in a foreign model file; XGBoost's have nine.

@@ -9,20 +9,22 @@ import NeedletailTraining
 struct ImportCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "import",
-    abstract: "Turns a model of XGBoost, LightGBM, CatBoost or scikit-learn into a bundle.",
+    abstract: "Turns a model of XGBoost, LightGBM, CatBoost, scikit-learn or Hugging Face into a bundle.",
     discussion: """
       Reads XGBoost's JSON and UBJ, LightGBM's text, CatBoost's JSON, and what needletail.export of the Python client \
-      writes of scikit-learn's trees. With --data and --expected every answer is compared with the library's before \
-      anything is written, and some of the rows become golden samples, which each server checks again.
+      writes of scikit-learn's trees; or a Hugging Face folder of a BERT, DistilBERT or RoBERTa, with config.json, \
+      model.safetensors and tokenizer.json or vocab.txt. With --data and --expected every answer is compared with the \
+      library's before anything is written, and some of the rows become golden samples, which each server checks again.
 
         needletail-trainer import churn.ubj --publish store
         needletail-trainer import churn.json --data rows.csv --expected answers.csv --labels no,yes
+        needletail-trainer import models/MiniLM --publish store
       """)
 
-  @Argument(help: ArgumentHelp("The model file.", valueName: "file"))
+  @Argument(help: ArgumentHelp("The model file, or a Hugging Face folder.", valueName: "path"))
   var file: String
 
-  @Option(help: ArgumentHelp("The model's name; else the file's, without its ending.", valueName: "name"))
+  @Option(help: ArgumentHelp("The model's name; else the path's last part, without its ending.", valueName: "name"))
   var model: String?
 
   @Option(help: ArgumentHelp("A CSV file of rows, its header the features.", valueName: "file"))
@@ -30,7 +32,8 @@ struct ImportCommand: ParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "The library's answers for these rows: columns prediction, raw, raw_N, p_LABEL or p_N.", valueName: "file"))
+      "The library's answers for these rows: columns prediction, raw, raw_N, p_LABEL, p_N or NAME_N.",
+      valueName: "file"))
   var expected: String?
 
   @Option(help: ArgumentHelp("Class labels in the order of their numbers, separated by commas.", valueName: "a,b,…"))
@@ -50,6 +53,8 @@ struct ImportCommand: ParsableCommand {
       "Iterations to keep: best (up to the one that early stopping chose), all, or a number.", valueName: "n"))
   var iterations = "best"
 
+  @OptionGroup(title: "Hugging Face folders") var encoder: EncoderOptions
+
   @Option(name: .shortAndLong, help: ArgumentHelp("Where to write; else NAME.ntb.", valueName: "file"))
   var output: String?
 
@@ -57,6 +62,9 @@ struct ImportCommand: ParsableCommand {
 
   func validate() throws {
     if expected != nil, data == nil { throw ValidationError("--expected: expected --data with the rows, found none") }
+    if !EncoderImport.recognises(file), let name = encoder.given {
+      throw ValidationError("\(name): expected a Hugging Face folder, found \(file)")
+    }
   }
 
   func run() throws { try perform(runTyped) }
@@ -69,9 +77,27 @@ struct ImportCommand: ParsableCommand {
     let observer = RunObserver(stage: { text in
       if bundleOptions.showsProgress { FileHandle.standardError.write(Data((text + "\n").utf8)) }
     })
-    let imported = try ModelImport(path: file, settings: settings, observer: observer).run()
+    if EncoderImport.recognises(file) {
+      let imported = try EncoderImport(path: file, settings: encoder.settings(settings), observer: observer).run()
+      try finish(target, path, encode: imported.encode, report: imported.report) { table, version, bytes, paths in
+        table.render(imported, version: version, bundleBytes: bytes, paths: paths)
+      }
+    } else {
+      let imported = try ModelImport(path: file, settings: settings, observer: observer).run()
+      try finish(target, path, encode: imported.encode, report: imported.report) { table, version, bytes, paths in
+        table.render(imported, version: version, bundleBytes: bytes, paths: paths)
+      }
+    }
+  }
+
+  /// Writes and publishes the bundle, and says so.
+  private func finish(
+    _ target: PublishTarget, _ path: String,
+    encode: (ModelVersion, [SigningKey]) throws(TrainingError) -> [UInt8], report: (ModelVersion, Int) -> Document,
+    render: (ResultsTable, ModelVersion, Int, [(label: String, path: String)]) -> String
+  ) throws(TrainingError) {
     func write(_ version: ModelVersion) throws(TrainingError) -> [UInt8] {
-      let bytes = try imported.encode(version: version, signing: target.keys)
+      let bytes = try encode(version, target.keys)
       do {
         try AtomicFile.write(bytes, to: path, existing: .replaced)
       } catch {
@@ -83,14 +109,13 @@ struct ImportCommand: ParsableCommand {
     let bytes = try write(first)
     let (version, published) = try target.publish(bytes, version: first, remake: write)
     if bundleOptions.json {
-      var report = imported.report(version: version, bundleBytes: bytes.count).adding("bundle", .text(path))
+      var report = report(version, bytes.count).adding("bundle", .text(path))
       if let published { report = report.adding("published", .text(published)) }
       print(report.json, terminator: "")
     } else if !bundleOptions.quiet {
       var paths = [(label: "bundle", path: path + (target.keys.isEmpty ? " (unsigned)" : ""))]
       if let published { paths.append((label: "published", path: published)) }
-      let table = ResultsTable(terminal: Terminal(descriptor: 1))
-      print(table.render(imported, version: version, bundleBytes: bytes.count, paths: paths), terminator: "")
+      print(render(ResultsTable(terminal: Terminal(descriptor: 1)), version, bytes.count, paths), terminator: "")
     }
   }
 

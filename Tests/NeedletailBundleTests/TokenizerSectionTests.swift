@@ -71,11 +71,11 @@ struct TokenizerSectionTests {
   }
 
   private static let bad = [
-    BadMessage("lengths that are too long", .malformed, "tokenizer: expected lengths of tokens that add up to 47 bytes")
+    BadMessage("lengths that are too long", .malformed, "tokenizer: expected lengths of tokens that add up to 43 bytes")
     {
       $0.pointee.token_length[0] = 6
     },
-    BadMessage("a length of 4 GiB", .malformed, "tokenizer: expected lengths of tokens that add up to 47 bytes") {
+    BadMessage("a length of 4 GiB", .malformed, "tokenizer: expected lengths of tokens that add up to 43 bytes") {
       $0.pointee.token_length[0] = .max
     },
     BadMessage("a token that is no UTF-8", .invalidGraph, "tokenizer: token 0 \"�PAD]\": expected UTF-8") {

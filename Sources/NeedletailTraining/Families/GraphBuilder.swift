@@ -222,6 +222,12 @@ enum AnswerNames {
   static let number = "prediction"
   /// Sums of trees before the link function.
   static let raw = "raw"
+  /// Vector of a text.
+  static let embedding = "embedding"
+  /// Kinds and places of entities in a text.
+  static let entities = "entities"
+  /// Place of an answer in a text.
+  static let answer = "answer"
 }
 
 extension ModelGraph {

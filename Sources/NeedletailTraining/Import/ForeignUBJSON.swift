@@ -68,7 +68,8 @@ struct ForeignUBJSON {
         break
       }
       let key = try text()
-      guard fields.updateValue(try value(of: elementType(type), depth: depth + 1), forKey: ForeignKey(key)) == nil else {
+      let field = try value(of: elementType(type), depth: depth + 1)
+      guard fields.updateValue(field, forKey: ForeignKey(key)) == nil else {
         throw fault("each key once in an object", found: "\(key.quotedForMessage) twice")
       }
     }

@@ -15,6 +15,9 @@ package struct SampleRows {
     var rows: Int
     /// Differences are absolute, and relative to the library's number: absolute where that is 0.
     var columns: [(name: String, largestDifference: Double, largestRelativeDifference: Double, equal: Int)]
+    /// The model's numbers in all columns, row after row, and the library's.
+    var found: [Double] = []
+    var expected: [Double] = []
 
     var words: String {
       columns.map { column in
@@ -55,7 +58,9 @@ package struct SampleRows {
       }
       var cells: [Cell] = []
       for (feature, position) in zip(definition.schema.features, positions) {
-        let isMissing = words.isMissing(record.field(position), isQuoted: record.isQuoted(position))
+        // Any word is a text.
+        let isMissing =
+          feature.kind != .text && words.isMissing(record.field(position), isQuoted: record.isQuoted(position))
         do throws(TrainingError) {
           cells.append(isMissing ? .missing : try Self.cell(record.text(position), feature, rules))
         } catch {
@@ -87,9 +92,13 @@ package struct SampleRows {
   /// Compares the model's answers with the library's.
   ///
   /// The CSV file has a line for each row, and columns called `prediction` (a number, or a label), `raw` or `raw_0`,
-  /// `raw_1`, … (sums before the link function), or `p_LABEL` or `p_N` (probability of a class).
+  /// `raw_1`, … (sums before the link function), `p_LABEL` or `p_N` (probability of a class), or `NAME_0`,
+  /// `NAME_1`, … (numbers of another output).
+  /// - Parameter tolerance: largest difference of a number, relative to numbers above 1.
   /// - Throws: `TrainingError` that names the row and the column which differ.
-  func compare(with path: String, _ model: CompiledModel) throws(TrainingError) -> Agreement {
+  func compare(
+    with path: String, _ model: CompiledModel, tolerance: Double = tolerance
+  ) throws(TrainingError) -> Agreement {
     var expected: [[String]] = []
     var columns: [Column] = []
     let file = try DataFile(name: path, path: path, format: DataFormat(kind: .csv, delimiter: .comma, quote: .double))
@@ -111,7 +120,12 @@ package struct SampleRows {
       throw .importing("--data: expected rows that the model answers, found \(error.message)")
     }
     var agreement = Agreement(rows: rows.count, columns: [])
+    let width = columns.count { outputIsNumber($0, model) }
+    agreement.found = [Double](repeating: 0, count: width * rows.count)
+    agreement.expected = agreement.found
+    var place = 0
     for (index, column) in columns.enumerated() {
+      defer { place += outputIsNumber(column, model) ? 1 : 0 }
       var equal = 0
       var largest = 0.0
       var largestRelative = 0.0
@@ -130,10 +144,12 @@ package struct SampleRows {
             throw disagreement(path, row, column.name, expected: "a number there", found: text.quotedForMessage)
           }
           let difference = abs(found - number)
-          guard difference <= Self.tolerance * max(1, abs(number)) else {
+          guard difference <= tolerance * max(1, abs(number)) else {
             throw disagreement(path, row, column.name, expected: "\(number)", found: "\(found)")
           }
           if Float(number) == Float(found) { equal += 1 }
+          agreement.found[row * width + place] = found
+          agreement.expected[row * width + place] = number
           largest = max(largest, difference)
           largestRelative = max(largestRelative, number == 0 ? difference : difference / abs(number))
         }
@@ -141,6 +157,10 @@ package struct SampleRows {
       agreement.columns.append((column.name, largest, largestRelative, equal))
     }
     return agreement
+  }
+
+  private func outputIsNumber(_ column: Column, _ model: CompiledModel) -> Bool {
+    model.plan.outputs[column.output].kind != .classLabel
   }
 
   private func disagreement(
@@ -179,6 +199,10 @@ package struct SampleRows {
         output(AnswerNames.raw) ?? output(AnswerNames.number)
       } else if name.hasPrefix("raw_"), let place = Int(name.dropFirst("raw_".count)), place >= 0 {
         output(AnswerNames.raw, place: place) ?? output(AnswerNames.number, place: place)
+      } else if let end = name.lastIndex(of: "_"), let place = Int(name[name.index(after: end)...]), place >= 0,
+        let found = output(String(name[..<end]), place: place)
+      {
+        found
       } else if name.hasPrefix("p_"), !labels.isEmpty, let place = Self.place(of: name.dropFirst(2), in: labels) {
         output(AnswerNames.probabilities, place: place)
       } else {
@@ -187,7 +211,7 @@ package struct SampleRows {
     guard let found else {
       throw .data(
         file: file, line: 1, column: name,
-        "expected prediction, raw, raw_N, p_LABEL or p_N with what the model answers, found another name")
+        "expected prediction, raw, raw_N, p_LABEL, p_N or NAME_N with what the model answers, found another name")
     }
     return found
   }

@@ -81,14 +81,14 @@ enum FuzzBundle {
         model.graph.tokenizer = try? Tokenizer(definition)
         return BundleContents(definition: model)
       })
-    .map { contents in
-      guard let model = try? ModelID("fuzz"), let version = ModelVersion(1),
-        let assembly = try? BundleWriter(
-          model: model, version: version, contents: contents, createdMilliseconds: 1
-        ).assembly(compressing: false)
-      else { preconditionFailure("the fixture does not encode") }
-      return assembly
-    }
+      .map { contents in
+        guard let model = try? ModelID("fuzz"), let version = ModelVersion(1),
+          let assembly = try? BundleWriter(
+            model: model, version: version, contents: contents, createdMilliseconds: 1
+          ).assembly(compressing: false)
+        else { preconditionFailure("the fixture does not encode") }
+        return assembly
+      }
   }
 }
 
