@@ -141,7 +141,7 @@ struct TokenizerImportTests {
       "unigrams", #""precompiled_charsmap": "AAQ"#, #""precompiled_charsmap": "?AAQ"#,
       "precompiled_charsmap: expected base64"),
     Change(
-      "unigrams", #""precompiled_charsmap": "AAQ"#, #""precompiled_charsmap": "/AQA"#,
+      "unigrams", #""precompiled_charsmap": "AAQA"#, #""precompiled_charsmap": "/AQA"#,
       "character map: expected one that stays inside itself"),
     Change("unigrams", #""replacement": "▁""#, #""replacement": "_""#, "replacement: expected ▁, found \"_\""),
     Change(
