@@ -129,6 +129,7 @@ final class EmbeddedContext: @unchecked Sendable {
         var textBytes = 0
         try binder.bind(tensors, rows: first..<first + count, into: workspace.rows, textBytesUsed: &textBytes)
         plan.run(workspace, rows: count)
+        if let error = plan.textError(workspace, rows: 0..<count, first: first) { throw error }
         for output in outputs { copy(output, at: first, count: count) }
         first += count
       }
