@@ -49,14 +49,17 @@ struct TokenServingTests {
       models: ["sentences": definition], configure: { $0.serving.inlineCost = .seconds(inlineSeconds) }
     ) { test in
       let client = try await test.client()
-      try await withThrowingTaskGroup(of: Bool.self) { group in
-        for (row, text) in texts.enumerated() {
-          group.addTask {
-            let answer = try await client.predict("sentences", inputs: [.column("text", [text])])
-            return answer.floats("embedding") == Array(expected[16 * row..<16 * row + 16])
+      // A few at a time: a queue of a slow machine may hold no more.
+      for first in stride(from: 0, to: texts.count, by: 6) {
+        try await withThrowingTaskGroup(of: Bool.self) { group in
+          for row in first..<min(first + 6, texts.count) {
+            group.addTask {
+              let answer = try await client.predict("sentences", inputs: [.column("text", [texts[row]])])
+              return answer.floats("embedding") == Array(expected[16 * row..<16 * row + 16])
+            }
           }
+          for try await isEqual in group { #expect(isEqual) }
         }
-        for try await isEqual in group { #expect(isEqual) }
       }
       await client.close()
     }
