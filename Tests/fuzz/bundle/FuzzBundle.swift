@@ -61,6 +61,7 @@ enum FuzzBundle {
     options.isa = .scalar
     // A decoded graph may still ask for more memory than there should be for a test.
     guard contents.definition.graph.values.allSatisfy({ $0.columns < 1 << 14 }),
+      contents.definition.graph.nodes.allSatisfy({ ($0.operation as? Tokenize)?.tokensMax ?? 0 <= 256 }),
       let model = try? CompiledModel(contents.definition, options: options)
     else { return }
     guard let workspace = try? Workspace(model.plan) else { return }
@@ -76,10 +77,8 @@ enum FuzzBundle {
         BundleContents(definition: BundleFixtures.columnSteps()),
         BundleContents(definition: ModelFixtures.topics()),
       ]
-      + TokenizerFixtures.all.map { definition in
-        var model = BundleFixtures.line(weight: 1)
-        model.graph.tokenizer = try? Tokenizer(definition)
-        return BundleContents(definition: model)
+      + TokenizerFixtures.all.compactMap { tokenizer in
+        (try? EncoderFixtures.sentences(tokenizer, tokensMax: 64)).map { BundleContents(definition: $0) }
       })
       .map { contents in
         guard let model = try? ModelID("fuzz"), let version = ModelVersion(1),
