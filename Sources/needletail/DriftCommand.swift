@@ -55,7 +55,8 @@ struct DriftCommand: AsyncParsableCommand {
   }
 
   func run() async throws {
-    let report = try await data.map { try compare(path: $0) } ?? fetch()
+    let report: DriftReport
+    if let data { report = try compare(path: data) } else { report = try await fetch() }
     if json {
       try printJSON(report.limited(to: top))
     } else {

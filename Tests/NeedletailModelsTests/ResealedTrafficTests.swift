@@ -57,6 +57,7 @@ struct ResealedTrafficTests {
         switch feature.kind {
         case .numeric, .datetime: .number(number)
         case .categorical(let categories, _): .text(categories.last ?? "")
+        case .text: .text("a text of \(number)")
         }
       }
     }

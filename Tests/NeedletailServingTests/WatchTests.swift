@@ -23,7 +23,7 @@ struct WatchTests {
     prediction: DriftBaseline.Column(
       name: "y", rows: 100, missingRate: 0, quantileEdges: [-20, 0, 20], binCounts: [50, 50]))
 
-  private func await(_ watch: VersionWatch, rows: UInt64, _ bench: BatcherBench) throws {
+  private func settle(_ watch: VersionWatch, rows: UInt64, _ bench: BatcherBench) throws {
     let deadline = Instant.now().advanced(byMicroseconds: 20_000_000)
     while watch.rows < rows {
       try #require(Instant.now() < deadline, "\(watch.rows) rows")
@@ -47,7 +47,7 @@ struct WatchTests {
     bench.writer.time = .now()
     bench.call(1, [[1, 3], [3, 9], [.nan, 1]])
     bench.run()
-    try await (watch, rows: 3, bench)
+    try settle(watch, rows: 3, bench)
     let report = watch.report()
     #expect(report.columns.map(\.name) == ["x0", "x1"])
     #expect(report.columns[0].figures.missingRate == 1.0 / 3)

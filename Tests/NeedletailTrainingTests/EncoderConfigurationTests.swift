@@ -1,4 +1,5 @@
 import Foundation
+import NeedletailEngine
 import NeedletailTestSupport
 import Testing
 

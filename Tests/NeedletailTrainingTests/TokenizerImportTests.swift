@@ -86,7 +86,7 @@ struct TokenizerImportTests {
     Change("word-pieces", #""[UNK]": 1"#, #""[UNK]": 1.5"#, "a whole number from 0 to 16777216, found 1.5"),
     Change("word-pieces", #""[UNK]": 1"#, #""[UNK]": -1"#, "a whole number from 0 to 16777216, found -1.0"),
     Change("word-pieces", #""[UNK]": 1"#, #""[UNK]": 7"#, "expected an id of its own, found 7"),
-    Change("word-pieces", #""[UNK]": 1"#, #""[UNK]": 100000"#, "expected ids that fill 0 to"),
+    Change("word-pieces", #""[UNK]": 1"#, #""[UNK]": 100000"#, "unknown token: expected an id below 240, found 100000"),
     Change("word-pieces", #""[UNK]": 1"#, #""[PAD]": 1"#, "expected each key once in an object, found \"[PAD]\" twice"),
     Change("word-pieces", #""[UNK]": 1"#, #""\ud800": 1"#, "the second half of a surrogate pair"),
     Change("word-pieces", #""type": "BertNormalizer""#, #""type": "NFC""#, "one BertNormalizer, found 1 with \"NFC\""),

@@ -11,9 +11,6 @@ enum RunSettings {
     let familySetting = Setting(
       "family", .choice(families.names), isRequired: true,
       families.map { "\($0.name): \($0.summary)" }.joined(separator: " "))
-    let text = [
-      Setting("text", .section(TextSettings.settings), "What becomes of columns that are text: terms, a column each.")
-    ]
     return [
       Setting("data", .section(data), "Where the rows come from; paths are relative to this file."),
       Setting(
@@ -23,7 +20,7 @@ enum RunSettings {
       Setting(
         "preprocessing", .section(preprocessing(family.preprocessing)),
         "Becomes part of the model: the server runs the same."),
-    ] + (family.takesText ? text : []) + [
+      Setting("text", .section(TextSettings.settings), "What becomes of columns that are text: terms, a column each."),
       Setting("model", .section([familySetting] + family.modelSettings), "The model family and its shape."),
       Setting("training", .section([seed, refit] + family.trainingSettings), "How it learns."),
       Setting("tuning", .section(tuning(families)), "What needletail-trainer tune searches; train takes no notice."),

@@ -75,7 +75,7 @@ public struct StarterConfiguration {
     var text = "# A training run for Needletail: needletail-trainer train THIS_FILE\n"
     text += "# \(Figures.count(proposal.rows)) rows; a line that starts with # shows a default.\n"
     for section in RunSettings.all(family: family, among: FamilyRegistry.all) {
-      guard case .section(let settings) = section.kind else { continue }
+      guard case .section(let settings) = section.kind, section.key != "text" || family.takesText else { continue }
       text += "\n# \(section.summary)\n\(section.key):\n"
       for setting in settings { text += lines(setting, in: section.key) }
     }

@@ -59,8 +59,8 @@ struct TextSettings {
     Setting("case", .choice(["lower", "keep"]), .text("lower"), "With lower, letters become lower case first."),
     Setting(
       "weights", .choice(Weights.allCases.map(\.rawValue)), .text(Weights.tfidf.rawValue),
-      "tfidf: a vocabulary, in which frequent terms weigh less; counts: one without; hash: terms share columns by their "
-        + "hash. Each text has length 1."),
+      "With tfidf a vocabulary, in which frequent terms weigh less; with counts one without weights; with hash terms share "
+        + "columns by their hash. Each text has length 1."),
     Setting(
       "max_features", .integer(1...Limits.columnsMax), .integer(termsDefault),
       "Terms of a vocabulary at most: those that occur most often."),

@@ -13,7 +13,7 @@ struct DriftReport: Encodable {
     let psi, jensenShannon: Double
     let level: String
     let confidence, mean: Double?
-    let nan: Double
+    let nonFinite: Double
     let classes: [String: Double]
   }
 
@@ -38,7 +38,7 @@ struct DriftReport: Encodable {
       let figures = answers.column.figures
       return Answers(
         psi: figures.stabilityIndex, jensenShannon: figures.jensenShannon, level: figures.level.rawValue,
-        confidence: answers.confidence, mean: answers.mean, nan: answers.nonFiniteRate,
+        confidence: answers.confidence, mean: answers.mean, nonFinite: answers.nonFiniteRate,
         classes: Dictionary(answers.classShares.map { ($0.name, $0.share) }) { first, _ in first })
     }
   }
@@ -78,7 +78,8 @@ struct DriftReport: Encodable {
         psi: psi, jensenShannon: metrics.value("needletail_answers_jensen_shannon", of) ?? 0,
         level: Self.level(psi: psi, chance: metrics.value("needletail_answers_psi_by_chance", of) ?? 0),
         confidence: metrics.value("needletail_answers_confidence", of),
-        mean: metrics.value("needletail_answers_mean", of), nan: metrics.value("needletail_answers_nan_ratio", of) ?? 0,
+        mean: metrics.value("needletail_answers_mean", of),
+        nonFinite: metrics.value("needletail_answers_nan_ratio", of) ?? 0,
         classes: Dictionary(classes.map { ($0.labels["class"] ?? "", $0.value) }) { first, _ in first })
     }
   }
@@ -137,7 +138,7 @@ struct DriftReport: Encodable {
     var facts: [String] = []
     if let confidence = answers.confidence { facts.append("mean confidence \(Self.number(confidence))") }
     if let mean = answers.mean { facts.append("mean answer \(Self.number(mean))") }
-    if answers.nan > 0 { facts.append("\(Self.share(answers.nan)) not finite") }
+    if answers.nonFinite > 0 { facts.append("\(Self.share(answers.nonFinite)) not finite") }
     facts += answers.classes.sorted { ($1.value, $0.key) < ($0.value, $1.key) }.prefix(8).map { name, share in
       "\(BundleOutput.plain(name)) \(Self.share(share))"
     }
