@@ -60,6 +60,23 @@ struct WatchTests {
     #expect(answers.column.figures.rows == 2)
   }
 
+  @Test func rowsAreTakenFromAllOverABatch() throws {
+    let bench = BatcherBench()
+    let live = try bench.live(
+      ModelFixtures.linearRegression(weights: [2, -3], bias: 1), planRows: 256, drift: Self.baseline)
+    let watch = try #require(live.watch)
+    bench.publish(live)
+    bench.meet(live)
+    bench.writer.time = .now()
+    // Sorted, as files are: the first half in one cell, the second in the other.
+    bench.call(1, (0..<200).map { [$0 < 100 ? 1 : 3, 0] })
+    bench.run()
+    try settle(watch, rows: 50, bench)
+    #expect(watch.rows == 50, "every fourth of 200 is the most that fits 64")
+    #expect(watch.report().columns[0].figures.stabilityIndex < 1e-9)
+    #expect(watch.report().answers?.mean == (3 + 7) / 2.0)
+  }
+
   @Test func aCallThatAsksForOtherOutputsCountsItsInputs() throws {
     let watch = try #require(
       VersionWatch(

@@ -44,6 +44,9 @@ final class BatchMailbox: @unchecked Sendable {
   private var outputs: [UnsafeMutablePointer<Float>] = []
   private var capacity = 0
   private var rows = 0
+  /// Rows of the batch from one that is copied to the next: rows are spread over the whole batch, because callers sort
+  /// theirs.
+  private var stride = 1
   private var selection = UInt64.max
   private var phase = Phase.idle
 
@@ -56,14 +59,18 @@ final class BatchMailbox: @unchecked Sendable {
 
   // MARK: called by the loop
 
-  /// Copies the first rows of the next run, if there is room, because a plan may overwrite its input.
+  /// Copies rows of the next run, if there is room, because a plan may overwrite its input.
   /// - Returns: number of rows that were copied.
   func takeInput(_ workspace: borrowing Workspace, rows: Int) -> Int { take(workspace.input, rows: rows) }
 
   private func take(_ bound: UnsafeRawPointer, rows: Int) -> Int {
     guard state.load(ordering: .acquiring) == State.empty, phase == .idle, let input else { return 0 }
-    self.rows = min(rows, capacity)
-    input.copyMemory(from: bound, byteCount: self.rows * plan.inputItemBytes)
+    stride = (rows + capacity - 1) / capacity
+    self.rows = (rows + stride - 1) / stride
+    let itemBytes = plan.inputItemBytes
+    for row in 0..<self.rows {
+      (input + row * itemBytes).copyMemory(from: bound + row * stride * itemBytes, byteCount: itemBytes)
+    }
     phase = .inputTaken
     return self.rows
   }
@@ -73,9 +80,7 @@ final class BatchMailbox: @unchecked Sendable {
     guard phase == .inputTaken else { return }
     phase = .whole
     selection = .max
-    for (index, output) in plan.outputs.enumerated() {
-      outputs[index].update(from: workspace.output(index), count: rows * output.floatsPerRow)
-    }
+    for index in plan.outputs.indices { copy(workspace.output(index), of: index) }
   }
 
   /// Copies a call that a worker answered, if there is room.
@@ -87,10 +92,14 @@ final class BatchMailbox: @unchecked Sendable {
     guard taken > 0 else { return 0 }
     phase = .whole
     self.selection = selection
-    for (index, output) in plan.outputs.enumerated() where selection.selects(index) {
-      outputs[index].update(from: values[index], count: taken * output.floatsPerRow)
-    }
+    for index in plan.outputs.indices where selection.selects(index) { copy(values[index], of: index) }
     return taken
+  }
+
+  /// Copies the values of an output for the rows that were taken.
+  private func copy(_ values: UnsafePointer<Float>, of output: Int) {
+    let width = plan.outputs[output].floatsPerRow
+    for row in 0..<rows { (outputs[output] + row * width).update(from: values + row * stride * width, count: width) }
   }
 
   /// Hands over the copied batch.

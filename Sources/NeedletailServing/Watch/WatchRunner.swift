@@ -116,7 +116,7 @@ struct WatchCopies: ~Copyable {
     runner?.wake()
   }
 
-  /// Copies the first rows of a batch before it is computed.
+  /// Copies rows of a batch before it is computed.
   func takeInput(_ workspace: borrowing Workspace, rows: Int) { _ = mailbox?.takeInput(workspace, rows: rows) }
 
   /// Copies the answers of the batch whose input was copied, and hands both over.

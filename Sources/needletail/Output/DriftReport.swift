@@ -10,7 +10,7 @@ struct DriftReport: Encodable {
   }
 
   struct Answers: Encodable {
-    let psi, jensenShannon: Double
+    let psi, psiByChance, jensenShannon: Double
     let level: String
     let confidence, mean: Double?
     let nonFinite: Double
@@ -37,7 +37,8 @@ struct DriftReport: Encodable {
     answers = report.answers.map { answers in
       let figures = answers.column.figures
       return Answers(
-        psi: figures.stabilityIndex, jensenShannon: figures.jensenShannon, level: figures.level.rawValue,
+        psi: figures.stabilityIndex, psiByChance: figures.chance, jensenShannon: figures.jensenShannon,
+        level: figures.level.rawValue,
         confidence: answers.confidence, mean: answers.mean, nonFinite: answers.nonFiniteRate,
         classes: Dictionary(answers.classShares.map { ($0.name, $0.share) }) { first, _ in first })
     }
@@ -74,9 +75,10 @@ struct DriftReport: Encodable {
       let classes = metrics["needletail_answers_class_ratio"].filter { sample in
         sample.labels["model"] == model && sample.labels["version"] == String(chosen)
       }
+      let chance = metrics.value("needletail_answers_psi_by_chance", of) ?? 0
       return Answers(
-        psi: psi, jensenShannon: metrics.value("needletail_answers_jensen_shannon", of) ?? 0,
-        level: Self.level(psi: psi, chance: metrics.value("needletail_answers_psi_by_chance", of) ?? 0),
+        psi: psi, psiByChance: chance, jensenShannon: metrics.value("needletail_answers_jensen_shannon", of) ?? 0,
+        level: Self.level(psi: psi, chance: chance),
         confidence: metrics.value("needletail_answers_confidence", of),
         mean: metrics.value("needletail_answers_mean", of),
         nonFinite: metrics.value("needletail_answers_nan_ratio", of) ?? 0,
@@ -119,7 +121,8 @@ struct DriftReport: Encodable {
     ])
     if let answers {
       table.append([
-        ("answers", .strong), (Self.number(answers.psi), .plain), ("", .plain),
+        ("answers", .strong), (Self.number(answers.psi), .plain),
+        (Self.number(answers.psiByChance), .faint),
         (Self.number(answers.jensenShannon), .plain), ("", .plain), ("", .plain), ("", .plain),
         Self.cell(answers.level),
       ])
@@ -155,8 +158,11 @@ struct DriftReport: Encodable {
   }
 
   private static func number(_ value: Double) -> String {
-    let thousandths = (value * 1000).rounded() / 1000
-    return "\(thousandths)"
+    guard value.isFinite, abs(value) < 1e9 else { return "\(value)" }
+    let thousandths = Int((abs(value) * 1000).rounded())
+    let fraction = String(thousandths % 1000)
+    let zeros = String(repeating: "0", count: 3 - fraction.count)
+    return "\(value < 0 && thousandths > 0 ? "-" : "")\(thousandths / 1000).\(zeros)\(fraction)"
   }
 
   private static func share(_ value: Double) -> String { "\((value * 1000).rounded() / 10) %" }
