@@ -104,7 +104,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("library")
     parser.add_argument("descriptions")
-    parser.add_argument("--lines", type=int, default=20_000)
+    parser.add_argument("--lines", type=int, default=4_000)
     options = parser.parse_args()
     library = Library(options.library)
     chance = random.Random(18)
