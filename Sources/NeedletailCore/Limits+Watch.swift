@@ -5,7 +5,7 @@ extension Limits {
   public static let watchWindowSecondsDefault = 3600
   /// Longest such time, a week.
   public static let watchWindowSecondsMax = 604_800
-  /// Columns of one version that are watched: counting one row of them takes some 30 µs of the watching thread.
+  /// Columns of one version that are watched, which bounds the time that a row takes the watching thread.
   public static let watchedColumnsMax = 1024
   /// Cells of all watched columns of one version: 13 counts of 8 bytes each, 7 MB at most.
   public static let watchedCellsMax = 65_536
@@ -15,6 +15,6 @@ extension Limits {
   /// Rows that a loop hands to the watching thread at a time.
   public static let watchRowsMax = 64
   /// Pause in microseconds of the watching thread between two rounds over all loops and versions: a loop copies at most
-  /// twenty batches a second, which takes it some 50 µs.
+  /// twenty batches a second of each version.
   public static let watchPauseMicroseconds = 50_000
 }
