@@ -36,7 +36,7 @@ public struct DriftColumn: Sendable {
   public var count: Int { reference.count }
 
   /// Cells of a feature; nil where its baseline cannot be compared: it has no rows with a value, its categories are
-  /// hashed, or it does not fit the feature. Of a text, its length in bytes is bound and compared.
+  /// hashed, or it does not fit the feature. A text is compared by its length in bytes, which is what is bound.
   public init?(_ baseline: DriftBaseline.Column, _ feature: Feature) {
     switch feature.kind {
     case .numeric, .datetime, .text:
