@@ -23,8 +23,6 @@ final class BatchMailbox: @unchecked Sendable {
     static let unprepared = 0
     static let empty = 1
     static let full = 2
-    /// Nobody will take what is left here.
-    static let refused = 3
   }
 
   /// A batch, as the background thread sees it.
@@ -114,9 +112,6 @@ final class BatchMailbox: @unchecked Sendable {
   /// Ends the use of this mailbox by the loop.
   func close() { closed.store(true, ordering: .releasing) }
 
-  /// Whether what is left here is never taken.
-  var isRefused: Bool { state.load(ordering: .acquiring) == State.refused }
-
   // MARK: called by the background thread
 
   var isClosed: Bool { closed.load(ordering: .acquiring) }
@@ -137,9 +132,6 @@ final class BatchMailbox: @unchecked Sendable {
     self.capacity = capacity
     state.store(State.empty, ordering: .releasing)
   }
-
-  /// Says that nothing will ever be taken.
-  func refuse() { state.store(State.refused, ordering: .releasing) }
 
   /// Deals with the batch, if there is one, and makes room for the next.
   /// - Returns: what `body` made of it; nil: there was no batch.
