@@ -207,11 +207,13 @@ func (c *connection) endAbove(lastID uint64, err *Error) {
 	}
 }
 
-// isWanted tells whether somebody waits for a call that was not sent yet. One that was given up is not sent at all.
+// isWanted tells whether somebody waits for a call, which counts as sent from here on: a server may read a request, and
+// close, before the write of it has returned here. A call that was given up is not sent at all.
 func (c *connection) isWanted(call *attempt) bool {
 	c.lock.Lock()
 	defer c.lock.Unlock()
 	if c.calls[call.id] == call {
+		call.isSent = true
 		return true
 	}
 	delete(c.calls, call.id)
@@ -230,15 +232,13 @@ func (c *connection) write() {
 		var err error
 		if c.isWanted(call) {
 			_, err = buffer.Write(call.frame)
-			c.lock.Lock()
-			call.isSent = err == nil
-			c.lock.Unlock()
 		}
 		if err == nil && len(c.writes) == 0 {
 			err = buffer.Flush()
 		}
 		if err != nil {
-			// A server that refuses a frame says why before it closes: the reader finds it, or the end.
+			// A server that refuses a frame says why before it closes: the reader finds it, or the end. The last
+			// frame is not whole, so that the server cannot run it.
 			c.lock.Lock()
 			call.isSent = false
 			c.drains = true

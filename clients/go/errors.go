@@ -62,7 +62,7 @@ type Error struct {
 	Message string
 	// RetryAfter is when the server wants to be asked again; 0 where it does not say.
 	RetryAfter time.Duration
-	// Sent says that the whole request of a lost connection had been sent, so that the server may have run it.
+	// Sent says that the request of a lost connection was sent or being sent, so that the server may have run it.
 	Sent bool
 
 	inner error

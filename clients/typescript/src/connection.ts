@@ -20,7 +20,6 @@ export interface Limits {
 
 interface Attempt {
   id: number;
-  sent: boolean;
   end: (outcome: Response|unknown, isAnswer: boolean) => void;
 }
 
@@ -105,7 +104,6 @@ export class Connection {
       const aborted = (): void => this.abandon(attempt, limits.signal?.reason);
       const attempt: Attempt = {
         id,
-        sent: false,
         end: (outcome, isAnswer) => {
           clearTimeout(timer);
           limits.signal?.removeEventListener("abort", aborted);
@@ -128,7 +126,7 @@ export class Connection {
       if (this.calls.size === 0) this.silentSince = performance.now();
       this.calls.set(id, attempt);
       if (this.waiting++ === 0) this.socket.ref();
-      this.send(requestHead(id, timeoutUs), body, attempt);
+      this.send(requestHead(id, timeoutUs), body);
     });
   }
 
@@ -136,7 +134,7 @@ export class Connection {
     this.die(new NeedletailError("UNAVAILABLE", "lost", why));
   }
 
-  private send(head: Uint8Array, body: Uint8Array, attempt: Attempt): void {
+  private send(head: Uint8Array, body: Uint8Array): void {
     // Joined protobuf messages are one merged message: only the head differs between attempts.
     const frame = new Uint8Array(4 + head.length + body.length);
     new DataView(frame.buffer).setUint32(0, head.length + body.length);
@@ -151,9 +149,7 @@ export class Connection {
         this.socket.uncork();
       });
     }
-    this.socket.write(frame, (error) => {
-      attempt.sent = !error;
-    });
+    this.socket.write(frame);
   }
 
   /** Ends the wait for a call. Its answer is thrown away when it comes. */
@@ -183,7 +179,9 @@ export class Connection {
       if (!attempt || BigInt(id) <= lastId) continue;
       this.calls.set(id, undefined);
       const {code, origin, message, retryAfterMs} = failure;
-      attempt.end(new NeedletailError(code, origin, message, retryAfterMs, attempt.sent), false);
+      // All of them count as sent: a server may read a request, and close, before Node reports the write (over TLS it
+      // does so a turn of its event loop later), and an error of a write does not say how many frames went before.
+      attempt.end(new NeedletailError(code, origin, message, retryAfterMs, true), false);
     }
   }
 

@@ -16,7 +16,7 @@ export class NeedletailError extends Error {
       message: string,
       /** Milliseconds after which the server wants to be asked again; 0: it does not say. */
       readonly retryAfterMs = 0,
-      /** The whole request of a lost connection had been sent, so that the server may have run it. */
+      /** The request of a lost connection was sent or being sent, so that the server may have run it. */
       readonly sent = false,
   ) {
     super(message);

@@ -31,11 +31,10 @@ final class Connection {
       NeedletailException.of(Code.UNAVAILABLE, Origin.SERVER, "the server is stopping");
   private static final int CHUNK_BYTES = 64 << 10;
 
-  /** One attempt of a call. */
+  /** A call, which is on one connection at a time. */
   abstract static class Attempt {
-    private long id;
-    private byte[] frame;
-    private boolean isSent;
+    /** Its last one, on whichever connection. */
+    private volatile Frame frame;
 
     /** A Request without id and budget. */
     abstract byte[] body();
@@ -50,16 +49,16 @@ final class Connection {
 
   private final Wire wire;
   private final int answerBytesMax;
-  private final LinkedBlockingQueue<Attempt> writes = new LinkedBlockingQueue<>();
+  private final LinkedBlockingQueue<Frame> writes = new LinkedBlockingQueue<>();
   /** Ends the thread that writes. */
-  private final Attempt last = new Waiting(new byte[0], 0L);
+  private final Frame last = new Frame(0, null, new byte[0]);
 
   private NeedletailException failure;
   /** No new call: the server stops, or refused a frame. */
   private boolean isDraining;
   private long nextId = 1;
   /** By id; null: nobody waits for the answer. */
-  private final Map<Long, Attempt> calls = new HashMap<>();
+  private final Map<Long, Frame> calls = new HashMap<>();
   private int waiting;
   private long silentSince = System.nanoTime();
 
@@ -157,45 +156,27 @@ final class Connection {
     synchronized (this) {
       refusal = failure != null ? failure : isDraining ? STOPPING : null;
       if (refusal == null) {
-        attempt.id = nextId++;
-        attempt.frame = frameOf(attempt);
-        attempt.isSent = false;
+        Frame frame = Frame.of(nextId++, attempt);
+        attempt.frame = frame;
         if (calls.isEmpty())
           silentSince = System.nanoTime();
-        calls.put(attempt.id, attempt);
+        calls.put(frame.id, frame);
         waiting++;
-        writes.add(attempt);
+        writes.add(frame);
         return;
       }
     }
     attempt.fail(refusal.forCall(false));
   }
 
-  private static byte[] frameOf(Attempt attempt) {
-    Request.Builder head = Request.newBuilder().setId(attempt.id);
-    if (attempt.deadline() != null) {
-      // Less than a microsecond is sent as one, for 0 would be no deadline; the field is unsigned.
-      long left = TimeUnit.NANOSECONDS.toMicros(attempt.deadline() - System.nanoTime());
-      head.setTimeoutUs((int) Math.min(Math.max(left, 1), 0xffffffffL));
-    }
-    // Joined protobuf messages are one merged message: only the head differs between attempts.
-    byte[] small = head.build().toByteArray();
-    byte[] body = attempt.body();
-    int length = small.length + body.length;
-    byte[] frame = new byte[4 + length];
-    for (int place = 0; place < 4; place++) frame[place] = (byte) (length >> (24 - 8 * place));
-    System.arraycopy(small, 0, frame, 4, small.length);
-    System.arraycopy(body, 0, frame, 4 + small.length, body.length);
-    return frame;
-  }
-
   /** Ends the wait for a call. Its answer is thrown away when it comes. */
   void abandon(Attempt attempt, boolean isLate) {
     boolean isSilent;
+    Frame frame = attempt.frame;
     synchronized (this) {
-      if (calls.get(attempt.id) != attempt)
+      if (frame == null || calls.get(frame.id) != frame)
         return;
-      calls.put(attempt.id, null);
+      calls.put(frame.id, null);
       waiting--;
       isSilent = isLate && System.nanoTime() - silentSince >= SILENCE_NANOS_MAX;
       isSilent |= calls.size() - waiting > ABANDONED_MAX;
@@ -226,38 +207,32 @@ final class Connection {
   /** Takes calls above an id out; what is returned tells them, and is run without the lock. */
   private List<Runnable> endAbove(long lastId, NeedletailException error) {
     List<Runnable> ends = new ArrayList<>();
-    for (Map.Entry<Long, Attempt> entry : calls.entrySet()) {
-      Attempt attempt = entry.getValue();
-      if (attempt == null || Long.compareUnsigned(entry.getKey(), lastId) <= 0)
+    for (Map.Entry<Long, Frame> entry : calls.entrySet()) {
+      Frame frame = entry.getValue();
+      if (frame == null || Long.compareUnsigned(entry.getKey(), lastId) <= 0)
         continue;
       entry.setValue(null);
       waiting--;
-      boolean isSent = attempt.isSent;
-      ends.add(() -> attempt.fail(error.forCall(isSent)));
+      boolean isSent = frame.isSent;
+      ends.add(() -> frame.attempt.fail(error.forCall(isSent)));
     }
     return ends;
   }
 
   private void write() {
     ByteArrayOutputStream buffer = new ByteArrayOutputStream(CHUNK_BYTES);
-    List<Attempt> written = new ArrayList<>();
     try {
-      for (Attempt next = writes.take(); next != last; next = writes.take()) {
-        written.clear();
+      for (Frame next = writes.take(); next != last; next = writes.take()) {
         buffer.reset();
         // What waits leaves in one piece.
         for (; next != null && next != last; next = buffer.size() < CHUNK_BYTES ? writes.poll() : null) {
           if (!isWanted(next))
             continue;
-          buffer.write(next.frame, 0, next.frame.length);
-          next.frame = null;
-          written.add(next);
+          buffer.write(next.bytes, 0, next.bytes.length);
+          next.bytes = null;
         }
         if (buffer.size() > 0)
           wire.write(buffer.toByteArray(), buffer.size());
-        synchronized (this) {
-          for (Attempt attempt : written) attempt.isSent = true;
-        }
         if (next == last)
           return;
       }
@@ -271,11 +246,18 @@ final class Connection {
     }
   }
 
-  /** Whether somebody waits for a call that was not sent yet. One that was given up is not sent at all. */
-  private synchronized boolean isWanted(Attempt attempt) {
-    if (calls.get(attempt.id) == attempt)
+  /**
+   * Whether somebody waits for a call, which counts as sent from here on. One that was given up is not sent at all.
+   *
+   * A server may read a request, and close, before the write of it has returned here: the thread that reads would
+   * then end a call that the server has run, and call it one that was not sent.
+   */
+  private synchronized boolean isWanted(Frame frame) {
+    if (calls.get(frame.id) == frame) {
+      frame.isSent = true;
       return true;
-    calls.remove(attempt.id);
+    }
+    calls.remove(frame.id);
     return false;
   }
 
@@ -349,10 +331,10 @@ final class Connection {
         throw NeedletailException.violation(
             "id: expected that of a call in flight, found %s", Long.toUnsignedString(response.getId()));
       } else {
-        Attempt attempt = calls.remove(response.getId());
-        if (attempt != null) {
+        Frame frame = calls.remove(response.getId());
+        if (frame != null) {
           waiting--;
-          ends.add(() -> attempt.answer(response));
+          ends.add(() -> frame.attempt.answer(response));
         }
       }
       // It takes no call and owes no answer.

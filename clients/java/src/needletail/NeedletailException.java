@@ -99,7 +99,7 @@ public final class NeedletailException extends RuntimeException {
     return retryAfter;
   }
 
-  /** Whether the whole request of a lost connection had been sent, so that the server may have run it. */
+  /** Whether the request of a lost connection was sent or being sent, so that the server may have run it. */
   public boolean isSent() {
     return isSent;
   }
