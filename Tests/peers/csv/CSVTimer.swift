@@ -14,8 +14,8 @@ enum CSVTimer {
     var split = Double.infinity
     var columns = Double.infinity
     for _ in 0..<5 {
-      split = min(split, seconds { splitRecords(bytes) })
-      columns = min(columns, seconds { readColumns(bytes) })
+      split = min(split, seconds { () throws(CSVError) in try splitRecords(bytes) })
+      columns = min(columns, seconds { () throws(CSVError) in try readColumns(bytes) })
     }
     print(split, columns)
   }
