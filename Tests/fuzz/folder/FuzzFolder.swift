@@ -11,14 +11,17 @@ internal import NeedletailTraining
 enum FuzzFolder {
   static func main() {
     fuzz { data, count in
-      let bytes = Array(UnsafeBufferPointer(start: data, count: count))
-      guard let way = bytes.first else { return 0 }
-      do throws(TrainingError) {
-        try check(Array(bytes.dropFirst()), way % 4)
-      } catch {
-        precondition(!error.message.isEmpty, "a refusal without words")
-      }
+      FuzzFolder.read(Array(UnsafeBufferPointer(start: data, count: count)))
       return 0
+    }
+  }
+
+  private static func read(_ bytes: [UInt8]) {
+    guard let way = bytes.first else { return }
+    do throws(TrainingError) {
+      try check(Array(bytes.dropFirst()), way % 4)
+    } catch {
+      precondition(!error.message.isEmpty, "a refusal without words")
     }
   }
 
