@@ -1,8 +1,13 @@
-"""check.py BIN WORK-DIRECTORY: Triton's client and curl against a server, compared with the binary protocol."""
+"""check.py BIN WORK-DIRECTORY KSERVE SCHEMATHESIS: foreign clients against a server, compared with the binary protocol.
+
+The last two are the pythons of environments that have KServe's client and schemathesis.
+"""
 
 import concurrent.futures
 import json
+import os
 import random
+import re
 import subprocess
 import sys
 import time
@@ -13,6 +18,7 @@ import tritonclient.http as triton
 from needletail import Client
 
 programs, work = Path(sys.argv[1]), Path(sys.argv[2])
+root = Path(__file__).resolve().parents[2]
 failures = []
 
 
@@ -165,12 +171,53 @@ def check_curl(address):
     )
 
 
+def start_kserve(python, address, binary_client, shops):
+    """KServe's client takes seconds to import: it runs beside the other checks."""
+    rows = numpy.random.default_rng(3).uniform(-1, 1, (50, 6)).astype(numpy.float32)
+    orders = {"shop": numpy.array(shops * 5, dtype=object), "size": numpy.linspace(0, 10, 20, dtype=numpy.float32)}
+    expected = {
+        "rows": rows.tolist(),
+        "prediction": binary_client.predict("sums", rows)["prediction"].tolist(),
+        "shop": orders["shop"].tolist(),
+        "size": orders["size"].tolist(),
+        "label": binary_client.predict("orders", orders)["label"].tolist(),
+    }
+    (work / "expected.json").write_text(json.dumps(expected), encoding="utf-8")
+    script = Path(__file__).with_name("kserve_client.py")
+    return subprocess.Popen([python, script, address, work / "expected.json"])
+
+
+def check_document(python, address):
+    """Whatever the OpenAPI document allows and forbids, and no path that it does not have."""
+    document = root / "proto" / "openapi.yaml"
+    settings = Path(__file__).with_name("schemathesis.toml")
+    command = [Path(python).with_name("schemathesis"), "--config-file", settings, "run", document]
+    done = subprocess.run(
+        [*command, "--url", f"http://{address}"],
+        capture_output=True,
+        text=True,
+        cwd=work,
+        env={**os.environ, "CI": "1"},
+    )
+    expect(done.returncode == 0, "schemathesis finds nothing", done.stdout[-6000:] + done.stderr[-2000:])
+    page = (root / "Sources/Handbook/Handbook.docc/OpenInference.md").read_text(encoding="utf-8")
+    told = set()
+    for path in re.findall(r"`(?:GET|POST) (/v2[^`]*)`", page):
+        plain = path.replace("NAME", "{model}").replace("[/versions/N]", "")
+        told |= {plain, plain.replace("{model}", "{model}/versions/{version}")} if "[" in path else {plain}
+    paths = set(re.findall(r"^  (/v2[^:]*):$", document.read_text(encoding="utf-8"), re.M))
+    expect(paths == told, "the document has the paths of the handbook", sorted(paths ^ told))
+
+
 shops = train_all()
 server, address, http = start()
 try:
     with Client(address) as client:
+        kserve = start_kserve(sys.argv[3], http, client, shops)
         check_triton(http, client, shops)
     check_curl(http)
+    expect(kserve.wait(timeout=60) == 0, "KServe's client")
+    check_document(sys.argv[4], http)
 finally:
     server.terminate()
     expect(server.wait(timeout=30) == 0, "the server stops", (work / "server.log").read_text()[-500:])
