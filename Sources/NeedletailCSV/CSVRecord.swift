@@ -3,13 +3,13 @@ internal import NeedletailCore
 /// One record of a CSV file: borrowed bytes, valid inside ``CSVParser/withRecord(_:)``.
 public struct CSVRecord {
   /// Bytes of all fields, one after the other, without quotes.
-  let bytes: UnsafeBufferPointer<UInt8>
+  @usableFromInline let bytes: UnsafeBufferPointer<UInt8>
   /// End of each field in `bytes`.
-  let ends: UnsafeBufferPointer<UInt32>
+  @usableFromInline let ends: UnsafeBufferPointer<UInt32>
   /// Bytes between two fields: a delimiter, or none.
-  let gap: Int
+  @usableFromInline let gap: Int
   /// Nil: no field was quoted.
-  let quoted: UnsafeBufferPointer<Bool>?
+  @usableFromInline let quoted: UnsafeBufferPointer<Bool>?
   /// Line on which the record begins, from 1.
   public let line: Int
   /// Whether some byte is not ASCII.
@@ -17,12 +17,14 @@ public struct CSVRecord {
 
   public var count: Int { ends.count }
 
+  @inlinable
   public func field(_ index: Int) -> UnsafeBufferPointer<UInt8> {
     let start = index == 0 ? 0 : Int(ends[index - 1]) + gap
     return UnsafeBufferPointer(rebasing: bytes[start..<Int(ends[index])])
   }
 
   /// Whether the field was quoted, so that it is text even where it is a word for a missing value.
+  @inlinable
   public func isQuoted(_ index: Int) -> Bool { quoted?[index] ?? false }
 
   /// - Returns: Text of the field; nil: the field is not UTF-8.

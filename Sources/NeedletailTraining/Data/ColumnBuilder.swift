@@ -1,3 +1,4 @@
+internal import NeedletailCSV
 internal import NeedletailCore
 
 /// Collects the cells of one column in the second pass over the files.
@@ -8,13 +9,16 @@ struct ColumnBuilder {
   private let style: NumberStyle
   private let words: MissingWords
   private let categoriesMax: Int
+  /// True for a column of numbers whose cells may be read as plain ones before anything else is tried.
+  private let isPlainNumeric: Bool
   private var numbers: [Double] = []
   private var codes: [Int32] = []
   /// Categories as they are spelled in their first row, normalised.
   private var categories: [String] = []
-  private var codeByKey: [[UInt8]: Int32] = [:]
-  /// Codes by the bytes of fields seen, so that a field need not be normalised again.
-  private var codeByField: [[UInt8]: Int32] = [:]
+  private var codeByKey = ByteDictionary()
+  /// Codes by the bytes of fields seen that are no words for a missing value, so that a field need not be normalised
+  /// again.
+  private var codeByField = ByteDictionary()
   private var findings = Findings()
 
   /// Values that were read in a way that the user may not expect.
@@ -42,11 +46,26 @@ struct ColumnBuilder {
     self.words = words
     self.style = style
     self.categoriesMax = categoriesMax
+    isPlainNumeric = (type == .numeric || type == .automatic) && words.allowNumbersFirst(style)
     if type == .categorical || type == .text { codes.reserveCapacity(rows) } else { numbers.reserveCapacity(rows) }
   }
 
   /// - Throws: `TrainingError` where the cell does not fit the column's type.
+  @inline(__always)
   mutating func add(
+    _ field: UnsafeBufferPointer<UInt8>, isQuoted: Bool, file: String, line: Int
+  ) throws(TrainingError) {
+    if isPlainNumeric, let value = NumberText.parse(field), abs(value) <= 0x1p53, !mayBeginWithZeros(field) {
+      numbers.append(value)
+    } else if type == .categorical, let code = codeByField.code(of: UnsafeRawBufferPointer(field)) {
+      codes.append(code)
+    } else {
+      try addAny(field, isQuoted: isQuoted, file: file, line: line)
+    }
+  }
+
+  @inline(never)
+  private mutating func addAny(
     _ field: UnsafeBufferPointer<UInt8>, isQuoted: Bool, file: String, line: Int
   ) throws(TrainingError) {
     switch type {
@@ -79,15 +98,15 @@ struct ColumnBuilder {
     }
   }
 
+  /// Code of a field that is not in `codeByField`.
   private mutating func code(
     of field: UnsafeBufferPointer<UInt8>, file: String, line: Int
   ) throws(TrainingError) -> Int32 {
-    let bytes = Array(field)
-    if let code = codeByField[bytes] { return code }
-    let key = ValueText.withCategoryKey(of: UnsafeRawBufferPointer(field)) { Array($0) } ?? bytes
+    let bytes = UnsafeRawBufferPointer(field)
+    let key = ValueText.withCategoryKey(of: bytes) { Array($0) } ?? Array(field)
     let spelling = ValueText.normalised(field) ?? ""
     let code: Int32
-    if let known = codeByKey[key] {
+    if let known = key.withUnsafeBytes({ codeByKey.code(of: $0) }) {
       code = known
       if !categories[Int(known)].utf8.elementsEqual(spelling.utf8) { findings.otherSpellings[known] = spelling }
     } else {
@@ -97,11 +116,13 @@ struct ColumnBuilder {
           "expected at most \(categoriesMax) categories, found more; if it is an identifier, add it to data.drop")
       }
       code = Int32(categories.count)
-      codeByKey[key] = code
+      key.withUnsafeBytes { codeByKey.insert($0, code: code) }
       categories.append(spelling)
     }
-    // Bounded, for the same text may come with any number of spaces.
-    if codeByField.count < 4 * categoriesMax { codeByField[bytes] = code }
+    // Bounded, for the same text may come with any number of spaces. A word in quotes is text, and missing without.
+    if codeByField.count < 4 * categoriesMax, !words.isMissing(field, isQuoted: false) {
+      codeByField.insert(bytes, code: code)
+    }
     return code
   }
 
@@ -130,6 +151,16 @@ struct ColumnBuilder {
     if text.count > 15, abs(value) > 0x1p53, text.allSatisfy({ $0 &- UInt8(ascii: "0") < 10 }) {
       if findings.beyondDoubles == 0 { findings.beyondDouble = String(decoding: text, as: UTF8.self) }
       findings.beyondDoubles += 1
+    }
+  }
+
+  /// False for most numbers, which begin with another digit, a sign, or a zero and a point.
+  private func mayBeginWithZeros(_ field: UnsafeBufferPointer<UInt8>) -> Bool {
+    guard field.count > 1 else { return false }
+    return switch field[0] {
+    case UInt8(ascii: "0"): field[1] != UInt8(ascii: ".")
+    case UInt8(ascii: " "), UInt8(ascii: "\t"): true
+    default: false
     }
   }
 
@@ -184,12 +215,28 @@ struct ColumnBuilder {
           + "; answers spell it \(categories[Int(code)].quotedForMessage)")
     }
     for (word, digit) in [("true", "1"), ("false", "0")] {
-      if let a = codeByKey[Array(word.utf8)], codeByKey[Array(digit.utf8)] != nil {
+      if let a = codeByKey.code(of: word), codeByKey.code(of: digit) != nil {
         warnings.append(
           "\(column): \(categories[Int(a)].quotedForMessage) and \(digit.quotedForMessage) are two values here; "
             + "write one of them if they mean the same")
       }
     }
     return warnings
+  }
+}
+
+extension [ColumnBuilder] {
+  /// Adds a record, of which each builder takes the field at its place.
+  ///
+  /// - Throws: `TrainingError` where a cell does not fit its column's type.
+  mutating func add(_ record: CSVRecord, places: [Int], file: String) throws(TrainingError) {
+    // Once for all cells it is checked that nobody else holds the builders.
+    try withUnsafeMutableBufferPointer { (builders) throws(TrainingError) in
+      for index in builders.indices {
+        let place = places[index]
+        try builders[index].add(
+          record.field(place), isQuoted: record.isQuoted(place), file: file, line: record.line)
+      }
+    }
   }
 }

@@ -13,21 +13,33 @@ struct DateTally {
   private var counts = [0, 0, 0]
   /// Text in which either the day or the month may stand first, which are not the same.
   private var firstAmbiguous: String?
+  /// By text, bits of the orders in which it is a date: columns repeat their texts, and reading one takes three tries.
+  private var ordersByText = ByteDictionary()
+  private static let textsMax = 4096
 
   /// - Returns: false for text that is no date in any order.
   mutating func add(_ text: UnsafeRawBufferPointer) -> Bool {
-    if DateText.parse(text, order: .yearFirst) != nil {
-      for order in counts.indices { counts[order] += 1 }
-      return true
+    let orders: Int32
+    if let known = ordersByText.code(of: text) {
+      orders = known
+    } else {
+      orders = self.orders(of: text)
+      if ordersByText.count < Self.textsMax { ordersByText.insert(text, code: orders) }
     }
+    guard orders != 0 else { return false }
+    for order in counts.indices { counts[order] += Int(orders >> Int32(order)) & 1 }
+    return true
+  }
+
+  /// Bits of the orders in which a text is a date. What begins with the year is one in all of them.
+  private mutating func orders(of text: UnsafeRawBufferPointer) -> Int32 {
+    if DateText.parse(text, order: .yearFirst) != nil { return 0b111 }
     let dayFirst = DateText.parse(text, order: .dayFirst)
     let monthFirst = DateText.parse(text, order: .monthFirst)
-    if dayFirst != nil { counts[1] += 1 }
-    if monthFirst != nil { counts[2] += 1 }
     if let dayFirst, let monthFirst, dayFirst != monthFirst, firstAmbiguous == nil {
       firstAmbiguous = String(decoding: text, as: UTF8.self)
     }
-    return dayFirst != nil || monthFirst != nil
+    return (dayFirst == nil ? 0 : 0b010) | (monthFirst == nil ? 0 : 0b100)
   }
 
   /// Dates in the order that fits most texts.
@@ -87,17 +99,12 @@ struct ColumnSurvey {
   mutating func add(
     _ field: UnsafeBufferPointer<UInt8>, isQuoted: Bool, _ words: MissingWords, file: String, line: Int
   ) {
-    if words.isMissing(field, isQuoted: isQuoted) {
+    if words.allowNumbersFirst(style), let number = NumberText.parse(field) {
+      add(number)
+    } else if words.isMissing(field, isQuoted: isQuoted) {
       missing += 1
     } else if let number = style.parse(field) {
-      numbers += 1
-      hasOnlyBits = hasOnlyBits && (number == 0 || number == 1)
-      guard isWhole else { return }
-      if number == number.rounded(), abs(number) < 1e9 {
-        if wholeNumbers.count <= Self.classesMax { wholeNumbers.insert(Int(number)) }
-      } else {
-        isWhole = false
-      }
+      add(number)
     } else if NumberText.parseBool(field) != nil {
       bools += 1
     } else if isQuoted, words.isMissing(field, isQuoted: false) {
@@ -108,6 +115,17 @@ struct ColumnSurvey {
       let place = { Place(file: file, line: line, text: String(decoding: field, as: UTF8.self)) }
       if firstText == nil { firstText = place() }
       if !dates.add(UnsafeRawBufferPointer(field)), firstNotDate == nil { firstNotDate = place() }
+    }
+  }
+
+  private mutating func add(_ number: Double) {
+    numbers += 1
+    hasOnlyBits = hasOnlyBits && (number == 0 || number == 1)
+    guard isWhole else { return }
+    if number == number.rounded(), abs(number) < 1e9 {
+      if wholeNumbers.count <= Self.classesMax { wholeNumbers.insert(Int(number)) }
+    } else {
+      isWhole = false
     }
   }
 

@@ -81,11 +81,18 @@ struct MissingWords {
   private let words: [[UInt8]]
   /// Whether some word begins with a byte: most cells are told from all words by their first one.
   private var isFirst = [Bool](repeating: false, count: 256)
+  /// True where a word is a number without marks, such as -999.
+  private let hasNumbers: Bool
 
   init(_ rules: ValueRules) {
     words = rules.missing.map { Array($0.utf8) }
+    hasNumbers = rules.missing.contains { NumberText.parse($0) != nil }
     for word in words { isFirst[Int(word[0])] = true }
   }
+
+  /// True where a cell that is a plain number is never missing and means the same in this style, so that it need not be
+  /// compared with the words first.
+  func allowNumbersFirst(_ style: NumberStyle) -> Bool { !hasNumbers && style.thousands != .point }
 
   /// True for a normalised text that is one of the words.
   func contain(_ text: UnsafeRawBufferPointer) -> Bool {

@@ -115,10 +115,7 @@ struct TableProposal {
       }
     }) { (record) throws(TrainingError) in
       count += 1
-      for (index, place) in places.enumerated() {
-        try builders[index].add(
-          record.field(place), isQuoted: record.isQuoted(place), file: file.name, line: record.line)
-      }
+      try builders.add(record, places: places, file: file.name)
     }
     var columns: [Table.Column] = []
     for index in builders.indices { columns.append(builders[index].finish()) }

@@ -233,11 +233,7 @@ public struct TableReader {
         }
         rowsRead += 1
         duplicates.add(record, fields: allPlaces)
-        for index in builders.indices {
-          let place = places[index]
-          try builders[index].add(
-            record.field(place), isQuoted: record.isQuoted(place), file: entry.name, line: record.line)
-        }
+        try builders.add(record, places: places, file: entry.name)
       }
     }
     let unnamed = header.count { $0.isEmpty }

@@ -3,7 +3,8 @@ import NeedletailCSV
 import NeedletailCore
 
 /// Reads a CSV file that is in memory several times, and prints the seconds of the best: of splitting records into
-/// fields, and of reading columns of numbers and of text on top of that.
+/// fields, of finding the types of columns, and of reading columns whose types are known. Columns are read by the
+/// trainer's own types, which are compiled into this program.
 @main
 enum CSVTimer {
   static func main() {
@@ -12,12 +13,24 @@ enum CSVTimer {
       exit(2)
     }
     var split = Double.infinity
+    var types = Double.infinity
     var columns = Double.infinity
     for _ in 0..<5 {
-      split = min(split, seconds { () throws(CSVError) in try splitRecords(bytes) })
-      columns = min(columns, seconds { () throws(CSVError) in try readColumns(bytes) })
+      var found: (readings: [ColumnReading], rows: Int) = ([], 0)
+      split = min(split, seconds { () throws(TrainingError) in try splitRecords(bytes) })
+      types = min(
+        types,
+        seconds { () throws(TrainingError) in
+          found = try findTypes(bytes)
+          return found.rows
+        })
+      columns = min(
+        columns,
+        seconds { () throws(TrainingError) in
+          try readColumns(bytes, found.readings, rows: found.rows).reduce(0) { $0 + $1.count }
+        })
     }
-    print(split, columns)
+    print(split, types, columns)
   }
 
   private static func read(_ path: String) -> UnsafeBufferPointer<UInt8>? {
@@ -31,7 +44,7 @@ enum CSVTimer {
     return UnsafeBufferPointer(start: map.assumingMemoryBound(to: UInt8.self), count: size)
   }
 
-  private static func seconds(_ body: () throws(CSVError) -> Int) -> Double {
+  private static func seconds(_ body: () throws(TrainingError) -> Int) -> Double {
     var (start, end) = (timespec(), timespec())
     clock_gettime(CLOCK_MONOTONIC, &start)
     guard let found = try? body(), found > 0 else {
@@ -43,20 +56,27 @@ enum CSVTimer {
   }
 
   private static let chunkBytes = 1 << 20
+  private static let file = "table.csv"
+  private static let words = MissingWords(ValueRules())
 
   private static func forEachRecord(
-    _ bytes: UnsafeBufferPointer<UInt8>, _ body: (CSVRecord) throws(CSVError) -> Void
-  ) throws(CSVError) {
+    _ bytes: UnsafeBufferPointer<UInt8>, _ body: (CSVRecord) throws(TrainingError) -> Void
+  ) throws(TrainingError) {
     var parser = CSVParser()
+    func advance(_ step: (inout CSVParser) throws(CSVError) -> Bool) throws(TrainingError) -> Bool {
+      do throws(CSVError) { return try step(&parser) } catch { throw failure(error) }
+    }
     for start in stride(from: 0, to: bytes.count, by: chunkBytes) {
       let chunk = UnsafeBufferPointer(rebasing: bytes[start..<min(start + chunkBytes, bytes.count)])
       var position = 0
-      while try parser.next(in: chunk, from: &position) { try parser.withRecord(body) }
+      while try advance({ (parser) throws(CSVError) in try parser.next(in: chunk, from: &position) }) {
+        try parser.withRecord(body)
+      }
     }
-    if try parser.finish() { try parser.withRecord(body) }
+    if try advance({ (parser) throws(CSVError) in try parser.finish() }) { try parser.withRecord(body) }
   }
 
-  private static func splitRecords(_ bytes: UnsafeBufferPointer<UInt8>) throws(CSVError) -> Int {
+  private static func splitRecords(_ bytes: UnsafeBufferPointer<UInt8>) throws(TrainingError) -> Int {
     var total = 0
     try forEachRecord(bytes) { record in
       for index in 0..<record.count { total &+= record.field(index).count }
@@ -64,31 +84,67 @@ enum CSVTimer {
     return total
   }
 
-  private static func readColumns(_ bytes: UnsafeBufferPointer<UInt8>) throws(CSVError) -> Int {
-    var numbers: [[Double]] = []
-    var texts: [[UInt32]] = []
-    var codes: [[[UInt8]: UInt32]] = []
-    var isText: [Bool] = []
-    try forEachRecord(bytes) { record in
-      if numbers.isEmpty {
-        for index in 0..<record.count { isText.append(record.field(index).first == UInt8(ascii: "w")) }
-        numbers = [[Double]](repeating: [], count: record.count)
-        texts = [[UInt32]](repeating: [], count: record.count)
-        codes = [[[UInt8]: UInt32]](repeating: [:], count: record.count)
-        return
-      }
-      for index in 0..<record.count {
-        let field = record.field(index)
-        if isText[index] {
-          let key = Array(field)
-          let code = codes[index][key] ?? UInt32(codes[index].count)
-          codes[index][key] = code
-          texts[index].append(code)
-        } else {
-          numbers[index].append(NumberText.parse(field) ?? .nan)
-        }
+  /// Finds the type of every column in one pass, as `TableReader` does where a run file declares none.
+  private static func findTypes(_ bytes: UnsafeBufferPointer<UInt8>) throws(TrainingError) -> (
+    readings: [ColumnReading], rows: Int
+  ) {
+    var surveys: [ColumnSurvey] = []
+    var rows = 0
+    try forEachRow(bytes) { header in
+      surveys = header.map { ColumnSurvey(name: $0) }
+    } row: { (record) throws(TrainingError) in
+      rows += 1
+      for index in surveys.indices {
+        surveys[index].add(
+          record.field(index), isQuoted: record.isQuoted(index), words, file: file, line: record.line)
       }
     }
-    return numbers.reduce(0) { $0 + $1.count } + texts.reduce(0) { $0 + $1.count }
+    var readings: [ColumnReading] = []
+    for survey in surveys { readings.append(try survey.inferredReading()) }
+    return (readings, rows)
+  }
+
+  /// Reads every column, as `TableReader` does in its last pass.
+  private static func readColumns(
+    _ bytes: UnsafeBufferPointer<UInt8>, _ readings: [ColumnReading], rows: Int
+  ) throws(TrainingError) -> [Table.Column] {
+    var builders: [ColumnBuilder] = []
+    let places = Array(readings.indices)
+    try forEachRow(bytes) { header in
+      builders = zip(header, readings).map { name, reading in
+        ColumnBuilder(
+          name: name, reading: reading, words: words, style: .plain, categoriesMax: Limits.trainingCategoriesMax,
+          rows: rows)
+      }
+    } row: { (record) throws(TrainingError) in
+      try builders.add(record, places: places, file: file)
+    }
+    var columns: [Table.Column] = []
+    for index in builders.indices { columns.append(builders[index].finish()) }
+    return columns
+  }
+
+  private static func forEachRow(
+    _ bytes: UnsafeBufferPointer<UInt8>, header: ([String]) -> Void,
+    row: (CSVRecord) throws(TrainingError) -> Void
+  ) throws(TrainingError) {
+    var names: [String] = []
+    try forEachRecord(bytes) { (record) throws(TrainingError) in
+      do throws(CSVError) {
+        if names.isEmpty {
+          names = try record.columnNames()
+          header(names)
+          return
+        }
+        try record.check(against: names)
+      } catch {
+        throw failure(error)
+      }
+      try row(record)
+    }
+  }
+
+  private static func failure(_ error: CSVError) -> TrainingError {
+    .data(file: file, line: error.line, column: error.column, error.problem)
   }
 }

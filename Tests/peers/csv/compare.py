@@ -1,4 +1,4 @@
-"""Times the CSV parser beside pandas and Polars on one file in memory, each on one thread."""
+"""Times the reading of CSV beside pandas and Polars on one file in memory, each on one thread."""
 
 import argparse
 import json
@@ -46,13 +46,17 @@ def main() -> None:
     write(path, options.rows)
     megabytes = path.stat().st_size / 1e6
     output = subprocess.run([options.timer, path], check=True, capture_output=True, text=True).stdout
-    split, columns = (float(word) for word in output.split())
-    ours = megabytes / columns
+    split, types, columns = (float(word) for word in output.split())
+    ours, both = megabytes / columns, megabytes / (types + columns)
+    pandas = megabytes / best(lambda: pd.read_csv(path))
+    polars = megabytes / best(lambda: pl.read_csv(path, n_threads=1))
     rows = [
         ("splitting into fields", megabytes / split, NEEDED_MB_A_SECOND, "needed"),
         ("reading columns", ours, NEEDED_MB_A_SECOND, "needed"),
-        ("reading columns", ours, megabytes / best(lambda: pd.read_csv(path)), "pandas, C engine"),
-        ("reading columns", ours, megabytes / best(lambda: pl.read_csv(path, n_threads=1)), "Polars, one thread"),
+        ("reading columns", ours, pandas, "pandas, C engine"),
+        ("reading columns", ours, polars, "Polars, one thread"),
+        # The trainer looks at every row before it says what a column holds; pandas does so too, Polars at 100.
+        ("finding types, reading", both, pandas, "pandas, C engine"),
     ]
     if not options.json:
         print(f"{megabytes:.0f} MB, {options.rows} rows of 30 columns; MB/s")
