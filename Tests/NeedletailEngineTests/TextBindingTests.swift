@@ -59,11 +59,12 @@ struct TextBindingTests {
     let bodies = ["red\u{0}blue", "", "\u{1F600}", "x"]
     let request = columns(titles, bodies)
     let binder = text.model.binder
-    #expect(binder.textBytes(of: request.tensors, rows: 0..<4) == (titles + bodies).reduce(0) { $0 + $1.utf8.count })
-    #expect(binder.textBytes(of: request.tensors, rows: 2..<3) == 3 + 4)
+    let size = try binder.size(of: request.tensors, max: BatchExtent(rows: 4))
+    #expect(size.textBytes == (titles + bodies).reduce(0) { $0 + $1.utf8.count })
+    #expect(size.extent == BatchExtent(rows: 4))
     var used = 0
     try binder.bind(request.tensors, rows: 0..<4, into: text.workspace.rows, textBytesUsed: &used)
-    #expect(used == binder.textBytes(of: request.tensors, rows: 0..<4))
+    #expect(used == size.textBytes)
     #expect(text.workspace.rows.texts(8) == zip(titles, bodies).flatMap { [$0, $1] })
     let row = text.workspace.input.assumingMemoryBound(to: Float.self)
     #expect((0..<12).map { row[$0] } == [0, 0, 8, 4, 0, 0, 3, 0, 4, 2, 0, 1])
@@ -76,6 +77,7 @@ struct TextBindingTests {
     var used = 0
     try text.model.binder.bind(strings.tensors, rows: 0..<2, into: text.workspace.rows, textBytesUsed: &used)
     #expect(text.workspace.rows.texts(4) == ["a title", "", "b", "a body"])
+    #expect(try text.model.binder.size(of: strings.tensors, max: BatchExtent(rows: 2)).textBytes == 7 + 0 + 1 + 6)
     withExtendedLifetime(strings) {}
   }
 
@@ -171,7 +173,8 @@ struct TextBindingTests {
     let request = columns(["a text of more than fifteen bytes", "é"], ["", "b"])
     func bind() throws {
       var used = 0
-      _ = text.model.binder.textBytes(of: request.tensors, rows: 0..<2)
+      _ = try text.model.binder.size(of: request.tensors, max: BatchExtent(rows: 2))
+      _ = text.model.binder.rowsOfRun(request.tensors, from: 0, of: 2, for: text.model.plan)
       try text.model.binder.bind(request.tensors, rows: 0..<2, into: text.workspace.rows, textBytesUsed: &used)
     }
     // The first round fills the runtime's caches of generic types, once per process.

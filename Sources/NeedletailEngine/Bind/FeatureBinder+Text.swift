@@ -4,39 +4,44 @@ public import NeedletailCore
 /// Features that are free text. Their column is bound like any other, with checks; what follows copies the bytes, for
 /// those of a call are gone before its run.
 extension FeatureBinder {
-  /// Bytes that the texts of some rows take; 0 for a model without text. The shapes of the tensors were checked.
-  public func textBytes(of tensors: UnsafeBufferPointer<TensorView>, rows: Range<Int>) -> Int {
-    var bytes = 0
-    forEachText(of: tensors, rows: rows) { _, _, text in bytes += text?.count ?? 0 }
-    return bytes
-  }
-
-  /// Upper bound of the tokens of some rows; as many units as rows for a model that has none.
-  public func units(of tensors: UnsafeBufferPointer<TensorView>, rows: Range<Int>) -> Int {
-    guard let tokenBound else { return rows.count }
-    var units = 0
-    for row in rows { units += tokenBound.tokens(textBytes: textBytes(of: tensors, rows: row..<row + 1)) }
-    return units
+  /// Bytes of the texts of some rows, and how much there is to compute, in one pass over their lengths: as many units as
+  /// rows for a model that does not read text as tokens, else an upper bound of the tokens.
+  ///
+  /// - Complexity: O(tensors + texts of the rows).
+  func measureTexts(_ tensors: UnsafeBufferPointer<TensorView>, rows: Range<Int>) -> (bytes: Int, units: Int) {
+    guard textCount > 0 else { return (0, rows.count) }
+    return withTexts(of: tensors) { texts in
+      var (sum, units) = (0, 0)
+      for row in rows {
+        let bytes = texts.bytes(row)
+        sum += bytes
+        units += tokenBound?.tokens(textBytes: bytes) ?? 1
+      }
+      return (sum, units)
+    }
   }
 
   /// How many of the rows from `first` on one run takes, by their number, by the bytes of their texts and by their tokens;
   /// at least one.
   ///
   /// - Parameter rows: rows of the call, more than `first`.
+  /// - Complexity: O(tensors + texts of the rows that fit).
   public func rowsOfRun(
     _ tensors: UnsafeBufferPointer<TensorView>, from first: Int, of rows: Int, for plan: Plan
   ) -> Int {
     let most = min(plan.rowsMax, rows - first)
     guard textCount > 0 else { return most }
-    var (count, room, unitsLeft) = (0, plan.textBytesMax, plan.extentMax.units)
-    while count < most {
-      let bytes = textBytes(of: tensors, rows: first + count..<first + count + 1)
-      room -= bytes
-      unitsLeft -= tokenBound?.tokens(textBytes: bytes) ?? 1
-      if room < 0 || unitsLeft < 0 { break }
-      count += 1
+    return withTexts(of: tensors) { texts in
+      var (count, room, unitsLeft) = (0, plan.textBytesMax, plan.extentMax.units)
+      while count < most {
+        let bytes = texts.bytes(first + count)
+        room -= bytes
+        unitsLeft -= tokenBound?.tokens(textBytes: bytes) ?? 1
+        if room < 0 || unitsLeft < 0 { break }
+        count += 1
+      }
+      return max(count, 1)
     }
-    return max(count, 1)
   }
 
   /// Copies the texts of some rows, whose columns were bound.
@@ -45,13 +50,15 @@ extension FeatureBinder {
   func copyTexts(
     _ tensors: UnsafeBufferPointer<TensorView>, rows: Range<Int>, into memory: RowMemory, used: inout Int
   ) {
-    let places = memory.texts.assumingMemoryBound(to: nt_text_item.self)
-    var next = used
-    forEachText(of: tensors, rows: rows) { row, index, text in
-      let place = places + (row - rows.lowerBound) * textCount + index
-      next += Self.copy(text, to: memory.bytes + next, place)
+    var place = memory.texts.assumingMemoryBound(to: nt_text_item.self)
+    withTexts(of: tensors) { texts in
+      for row in rows {
+        for index in 0..<textCount {
+          used += Self.copy(texts[row, index], to: memory.bytes + used, place)
+          place += 1
+        }
+      }
     }
-    used = next
   }
 
   /// Copies the texts of one row of cells.
@@ -77,25 +84,51 @@ extension FeatureBinder {
     return text?.count ?? 0
   }
 
-  /// Goes through the texts of some rows: row, number of the text in it, and its bytes or nil where it is missing.
-  private func forEachText(
-    of tensors: UnsafeBufferPointer<TensorView>, rows: Range<Int>, _ body: (Int, Int, UnsafeRawBufferPointer?) -> Void
-  ) {
-    guard textCount > 0 else { return }
-    if let tensor = denseTensor(tensors) {
-      for row in rows {
-        for index in 0..<textCount {
-          body(row, index, tensor.type == .string ? tensor.strings[row * count + textFeatures[index]] : nil)
-        }
+  /// Finds the tensors that hold the texts of a call, once for all rows: a name is not looked up again for each of them.
+  private func withTexts<Result>(
+    of tensors: UnsafeBufferPointer<TensorView>, _ body: (CallTexts) -> Result
+  ) -> Result {
+    // At most `Limits.textFeaturesMax` numbers, which the stack has room for.
+    withUnsafeTemporaryAllocation(of: Int.self, capacity: textCount) { positions in
+      positions.initialize(repeating: -1)
+      if let tensor = denseTensor(tensors) {
+        if tensor.type == .string { positions.update(repeating: 0) }
+        return body(
+          CallTexts(tensors: tensors, positions: positions, columns: count, features: UnsafePointer(textFeatures)))
       }
-      return
+      for position in 0..<tensors.count {
+        guard let feature = feature(named: tensors[position].name, hint: position), columns[feature].isText else {
+          continue
+        }
+        positions[columns[feature].textIndex] = position
+      }
+      return body(CallTexts(tensors: tensors, positions: positions, columns: 1, features: nil))
     }
-    for position in 0..<tensors.count {
-      let tensor = tensors[position]
-      guard let feature = feature(named: tensor.name, hint: position), columns[feature].isText else { continue }
-      let index = columns[feature].textIndex
-      for row in rows { body(row, index, tensor.strings[row]) }
-    }
+  }
+}
+
+/// Where the texts of a call's rows lie. It borrows the call's tensors.
+private struct CallTexts {
+  let tensors: UnsafeBufferPointer<TensorView>
+  /// Tensor of each text of a row; −1: the texts are missing.
+  let positions: UnsafeMutableBufferPointer<Int>
+  /// Elements of one row of a tensor.
+  let columns: Int
+  /// Element of each text in its row; nil where a row has one element.
+  let features: UnsafePointer<Int>?
+
+  /// Bytes of a text; nil: it is missing.
+  subscript(row: Int, index: Int) -> UnsafeRawBufferPointer? {
+    let position = positions[index]
+    guard position >= 0 else { return nil }
+    return tensors[position].strings[row * columns + (features?[index] ?? 0)]
+  }
+
+  /// Bytes of all texts of a row.
+  func bytes(_ row: Int) -> Int {
+    var bytes = 0
+    for index in 0..<positions.count { bytes += self[row, index]?.count ?? 0 }
+    return bytes
   }
 }
 

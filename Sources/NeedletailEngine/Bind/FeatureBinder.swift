@@ -118,9 +118,16 @@ public final class FeatureBinder: Sendable {
   /// - Throws: `.invalidArgument` naming the tensor, what was expected and what was found.
   public func extent(
     of tensors: UnsafeBufferPointer<TensorView>, max: BatchExtent
-  ) throws(ServingError) -> BatchExtent {
+  ) throws(ServingError) -> BatchExtent { try size(of: tensors, max: max).extent }
+
+  /// As ``extent(of:max:)``, with the bytes of all texts of the call, which the same pass over them finds; 0 for a model
+  /// without text.
+  public func size(
+    of tensors: UnsafeBufferPointer<TensorView>, max: BatchExtent
+  ) throws(ServingError) -> (extent: BatchExtent, textBytes: Int) {
     let rows = try rows(of: tensors, rowsMax: tokenBound == nil ? min(max.rows, max.units) : max.rows)
-    return BatchExtent(rows: rows, units: units(of: tensors, rows: 0..<rows))
+    let texts = measureTexts(tensors, rows: 0..<rows)
+    return (BatchExtent(rows: rows, units: texts.units), texts.bytes)
   }
 
   private func rows(of tensors: UnsafeBufferPointer<TensorView>, rowsMax: Int) throws(ServingError) -> Int {

@@ -21,6 +21,9 @@ struct TokenizerScratch {
 }
 
 /// How many tokens texts may have, known before they are tokenised: rows are put together by it.
+///
+/// It goes by bytes alone. Counting words or letters would cost a walk over every text and bind no better: whatever a text
+/// looks like, a word of rare letters has a token for each of them, and a byte-level model may leave every byte alone.
 public struct TokenBound: Equatable, Sendable {
   /// Tokens of each byte at most: every model makes at least one byte of text a token, and SentencePiece's character maps
   /// make text up to four times as long.

@@ -99,8 +99,7 @@ public final class TickBatcher<Writer: ResponseWriter> {
   }
 
   private func bind(_ call: PredictCall, _ batch: ModelBatch<Writer.Schema>, _ writer: Writer) throws(ServingError) {
-    let (selection, extent) = try check(call, batch, writer)
-    let textBytes = batch.model.compiled.binder.textBytes(of: call.tensors, rows: 0..<extent.rows)
+    let (selection, extent, textBytes) = try check(call, batch, writer)
     if !batch.hasRoom(for: extent, textBytes: textBytes) { run(batch, into: writer) }
     let nanoseconds = estimate(batch, calls: 1, extent)
     if !batch.hasRoom(for: extent, textBytes: textBytes) {
@@ -124,16 +123,16 @@ public final class TickBatcher<Writer: ResponseWriter> {
     callBegan()
   }
 
-  /// Outputs and extent of a call whose tensors and answer are within their bounds.
+  /// Outputs, extent and bytes of texts of a call whose tensors and answer are within their bounds.
   func check(
     _ call: PredictCall, _ batch: ModelBatch<Writer.Schema>, _ writer: Writer
-  ) throws(ServingError) -> (selection: UInt64, extent: BatchExtent) {
+  ) throws(ServingError) -> (selection: UInt64, extent: BatchExtent, textBytes: Int) {
     let selection = try writer.selection(of: call.outputs, batch.schema)
-    let extent = try batch.model.compiled.binder.extent(of: call.tensors, max: BatchExtent(rows: rowsMax))
+    let (extent, textBytes) = try batch.model.compiled.binder.size(of: call.tensors, max: BatchExtent(rows: rowsMax))
     if batch.answerSize.bytes(rows: extent.rows) > Limits.answerBytesMax {
       try batch.answerSize.check(rows: extent.rows, selection: selection)
     }
-    return (selection, extent)
+    return (selection, extent, textBytes)
   }
 
   // MARK: batches

@@ -36,9 +36,7 @@ extension TickBatcher {
   /// Binds an admitted call into memory of its own and keeps it until the end of the tick, when it is submitted.
   func queue(_ call: PredictCall, _ batch: ModelBatch<Writer.Schema>, _ writer: Writer) throws(ServingError) {
     guard let lane = batch.lane else { preconditionFailure("a call was admitted to a lane that does not exist") }
-    let (selection, extent) = try check(call, batch, writer)
-    let binder = batch.model.compiled.binder
-    let textBytes = binder.textBytes(of: call.tensors, rows: 0..<extent.rows)
+    let (selection, extent, textBytes) = try check(call, batch, writer)
     let inputFloats = (batch.plan.boundBytes(rows: extent.rows, textBytes: textBytes) + 3) / MemoryLayout<Float>.size
     let outputFloats = extent.rows * batch.plan.collectedFloatsPerRow(selection)
     guard
@@ -51,7 +49,7 @@ extension TickBatcher {
     queued.layOut(inputFloats: inputFloats, outputFloats: outputFloats)
     do throws(ServingError) {
       var used = 0
-      try binder.bind(
+      try batch.model.compiled.binder.bind(
         call.tensors, rows: 0..<extent.rows, into: batch.plan.rowMemory(at: queued.input, rows: extent.rows),
         textBytesUsed: &used)
     } catch {
