@@ -310,6 +310,7 @@ static nt_text_status compile(build *build, nt_isa isa, size_t *where) {
   draft->model = spec->model;
   draft->split = nt_text_split_for(isa);
   draft->unknown_id = spec->unknown_id;
+  draft->dropped_id = spec->drops_unknown ? spec->unknown_id : NT_TEXT_NONE;
   draft->truncation = spec->truncation;
   draft->tokens_max = spec->tokens_max;
   draft->clean_text = spec->clean_text;

@@ -150,6 +150,20 @@ static nt_text_status truncate_counts(nt_text_truncation truncation, size_t room
   return NT_TEXT_OK;
 }
 
+/// Leaves out the tokens of one text that the vocabulary drops, and returns how many remain.
+static size_t drop(uint32_t dropped, uint32_t *ids, uint32_t *starts, uint32_t *ends, uint32_t *words, size_t count) {
+  if (dropped == NT_TEXT_NONE) return count;
+  size_t kept = 0;
+  for (size_t index = 0; index < count; index++) {
+    if (ids[index] == dropped) continue;
+    ids[kept] = ids[index];
+    starts[kept] = starts[index];
+    ends[kept] = ends[index];
+    words[kept++] = words[index];
+  }
+  return kept;
+}
+
 static void put_special(nt_text_scratch *scratch, size_t at, const nt_text_piece *piece, bool second) {
   scratch->token_ids[at] = piece->id;
   scratch->token_starts[at] = scratch->token_ends[at] = 0;
@@ -220,6 +234,10 @@ nt_text_status nt_text_encode(const nt_text_vocabulary *vocabulary, nt_text_scra
     *where = scratch->tokens_max;
     return NT_TEXT_TOO_MANY_TOKENS;
   }
+  counts[0] = drop(vocabulary->dropped_id, scratch->token_ids + leading, scratch->token_starts + leading,
+                   scratch->token_ends + leading, scratch->token_words + leading, counts[0]);
+  counts[1] = drop(vocabulary->dropped_id, scratch->second_ids, scratch->second_starts, scratch->second_ends,
+                   scratch->second_words, counts[1]);
   *tokens = (nt_text_tokens){
       .count = lay_out(scratch, layout, special, counts[0], counts[1]),
       .ids = scratch->token_ids,

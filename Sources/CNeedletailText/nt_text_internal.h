@@ -169,6 +169,8 @@ struct nt_text_vocabulary {
   nt_text_split split;
   nt_text_trie trie;
   uint32_t unknown_id;
+  /// The id whose tokens are left out of the answer, NT_TEXT_NONE without one.
+  uint32_t dropped_id;
 
   /// WordPiece: where tokens that go on inside a word hang, NT_TEXT_NONE without any.
   uint32_t continuing;

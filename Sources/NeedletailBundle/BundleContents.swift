@@ -77,6 +77,11 @@ struct SectionReader {
         .malformed,
         "header: required features: expected bit 2 for numbers with a point between thousands, found it unset")
     }
+    guard requiredFeatures & BundleFormat.droppedTokens != 0 || graph.tokenizer?.definition.dropsUnknown != true else {
+      throw BundleError(
+        .malformed,
+        "header: required features: expected bit 3 for a tokenizer that drops unknown tokens, found it unset")
+    }
     let labels = try optional(.labels, LabelsSection.decode) ?? []
     let contents = BundleContents(
       definition: ModelDefinition(schema: schema, graph: graph, labels: labels),

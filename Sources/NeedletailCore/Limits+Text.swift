@@ -26,6 +26,8 @@ extension Limits {
   public static let tensorHeaderBytesMax = 100_000_000
   /// Tensors of one foreign file: a transformer of 48 layers has 800.
   public static let foreignTensorsMax = 65_536
+  /// Files that the tensors of one foreign model lie in: with 5 GB each, more than a terabyte.
+  public static let foreignTensorFilesMax = 256
   /// Dimensions of a foreign tensor, most of which are not read.
   public static let foreignTensorRankMax = 16
 }

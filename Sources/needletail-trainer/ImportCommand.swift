@@ -13,7 +13,7 @@ struct ImportCommand: ParsableCommand {
     discussion: """
       Reads XGBoost's JSON and UBJ, LightGBM's text, CatBoost's JSON, and what needletail.export of the Python client \
       writes of scikit-learn's trees; or a Hugging Face folder of a BERT, DistilBERT or RoBERTa, with config.json, \
-      model.safetensors and tokenizer.json or vocab.txt. With --data and --expected every answer is compared with the \
+      model.safetensors and tokenizer.json or vocab.txt, or of model2vec's static embeddings. With --data and --expected every answer is compared with the \
       library's before anything is written, and some of the rows become golden samples, which each server checks again.
 
         needletail-trainer import churn.ubj --publish store

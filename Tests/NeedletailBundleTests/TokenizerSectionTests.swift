@@ -32,6 +32,21 @@ struct TokenizerSectionTests {
     #expect(try assembly(contents).encode(signing: []) == bytes)
   }
 
+  @Test func aTokenizerThatDropsUnknownTokensAsksForFormat17() throws {
+    var definition = TokenizerFixtures.wordPieces()
+    definition.dropsUnknown = true
+    let contents = try contents(definition)
+    let bytes = try BundleFixtures.bundle(contents)
+    #expect(try read(bytes) == contents)
+    #expect(Array(bytes[8..<12]) == [1, 0, 7, 0], "major and minor")
+    #expect(bytes[16] & 8 != 0, "required features")
+    var assembly = try assembly(contents)
+    assembly.requiredFeatures = 0
+    let unmarked = try assembly.encode(signing: [BundleFixtures.key])
+    let error = #expect(throws: BundleError.self) { try read(unmarked) }
+    #expect(error.map { "\($0)" }?.contains("expected bit 3 for a tokenizer that drops unknown tokens") == true)
+  }
+
   // MARK: - what is refused
 
   typealias Message = UnsafeMutablePointer<Needletail__V1__Tokenizer>

@@ -35,6 +35,25 @@ struct TokenizerTests {
     #expect(try Tokenizer(TokenizerFixtures.unigrams()).tokensMax == nil)
   }
 
+  @Test func unknownTokensMayBeDropped() throws {
+    var definition = TokenizerFixtures.wordPieces()
+    definition.dropsUnknown = true
+    let found = try encoding(definition, "fast zebra <new> ? zebra [UNK] an")
+    #expect(found.ids == [2, 4, 11, 6, 3])
+    #expect(found.starts == [0, 0, 10, 31, 0] && found.ends == [0, 4, 16, 33, 0])
+    // What is dropped was counted when the text was truncated.
+    let long = try encoding(definition, String(repeating: "zebra fast ", count: 40))
+    #expect(long.ids == [2] + [UInt32](repeating: 4, count: 7) + [3])
+    let pair = try encoding(definition, "zebra an zebra", "zebra fast")
+    #expect(pair.ids == [2, 6, 3, 4, 3] && pair.types == [0, 0, 0, 1, 1])
+    var pieces = TokenizerFixtures.unigrams()
+    pieces.dropsUnknown = true
+    #expect(try encoding(pieces, "faster  z ").ids == [0, 2, 4, 3])
+    definition.unknown = nil
+    let error = #expect(throws: GraphFault.self) { try Tokenizer(definition) }
+    #expect(error?.message.contains("expected an unknown token, found none") == true)
+  }
+
   @Test func bytePairsAreMergedInTheOrderOfTheirRanks() throws {
     let definition = TokenizerFixtures.bytePairs()
     let token = { (text: String) in UInt32(257 - (0..<258).first { definition.tokens[$0] == text }!) }

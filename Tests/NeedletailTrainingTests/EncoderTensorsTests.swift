@@ -14,8 +14,8 @@ enum HuggingFaceFixtures {
 
 @Suite("Tensors of encoders, and adapters")
 struct EncoderTensorsTests {
-  private func file(_ name: String) throws -> TensorFile {
-    try TensorFile(HuggingFaceFixtures.path("\(name)/model.safetensors"))
+  private func file(_ name: String) throws -> ModelTensors {
+    try ModelTensors(TensorFile(HuggingFaceFixtures.path("\(name)/model.safetensors")))
   }
 
   private func adapter() throws -> LowRankAdapter {

@@ -31,6 +31,7 @@ class Spec(Structure):
         ("tokens", Strings),
         ("ids", POINTER(c_uint32)),
         ("unknown_id", c_uint32),
+        ("drops_unknown", c_bool),
         ("continuing_prefix", c_char_p),
         ("continuing_prefix_bytes", c_size_t),
         ("word_characters_max", c_uint32),

@@ -147,8 +147,10 @@ typedef struct nt_text_spec {
   nt_text_strings tokens;
   /// The id of each token.
   const uint32_t *ids;
-  /// The id for text that no token covers.
+  /// The id for text that no token covers; and whether its tokens are left out of the answer once texts are
+  /// truncated, as for static embeddings.
   uint32_t unknown_id;
+  bool drops_unknown;
 
   /// WordPiece: what stands before a token that goes on inside a word, "##"; and characters of a word, beyond which it
   /// is unknown.

@@ -26,6 +26,7 @@ enum TokenizerSection {
     var definition = TokenizerDefinition(model: try model(message), tokens: tokens)
     definition.ids = MessageValues.array(message.token_id, message.n_token_id)
     definition.unknown = message.unknown == 0 ? nil : message.unknown - 1
+    definition.dropsUnknown = message.drops_unknown != 0
     definition.added = MessageValues.messages(message.added, message.n_added).map { token in
       var added = TokenizerDefinition.AddedToken(MessageValues.text(token.text), id: token.id)
       added.isSingleWord = token.single_word != 0
@@ -124,6 +125,7 @@ extension TokenizerSection {
         $0.n_token_id = definition.ids.count
         $0.token_id = memory.array(definition.ids)
         $0.unknown = definition.unknown.map { $0 + 1 } ?? 0
+        $0.drops_unknown = definition.dropsUnknown ? 1 : 0
         $0.n_added = added.count
         $0.added = memory.array(added)
         $0.n_single = single.count

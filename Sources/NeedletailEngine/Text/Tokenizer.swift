@@ -49,6 +49,7 @@ private final class TokenizerSpecification {
     let ids = definition.ids.isEmpty ? (0..<definition.tokens.count).map { UInt32($0) } : definition.ids
     pointer.pointee.ids = UnsafePointer(memory.array(ids))
     pointer.pointee.unknown_id = definition.unknown ?? UInt32.max
+    pointer.pointee.drops_unknown = definition.dropsUnknown
     pointer.pointee.added = strings(PackedTexts(definition.added.map(\.text)))
     pointer.pointee.added_properties = UnsafePointer(memory.array(definition.added.map(Self.properties)))
     pointer.pointee.single = template(definition.single)

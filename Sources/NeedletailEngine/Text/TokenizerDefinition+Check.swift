@@ -40,6 +40,9 @@ extension TokenizerDefinition {
     if let unknown, unknown >= UInt32(idCount) {
       throw GraphFault("tokenizer: unknown token: expected an id below \(idCount), found \(unknown)")
     }
+    guard !dropsUnknown || unknown != nil else {
+      throw GraphFault("tokenizer: unknown tokens are dropped: expected an unknown token, found none")
+    }
     switch model {
     case .wordPieces(let model):
       try Self.check("characters of a word", model.wordCharactersMax, 1...Int(NT_TEXT_WORD_CHARACTERS_MAX))

@@ -126,6 +126,9 @@ public struct TokenizerDefinition: Equatable, Sendable {
   public var ids: [UInt32] = []
   /// Id of the token for text that no token covers; nil: there is none.
   public var unknown: UInt32?
+  /// Whether unknown tokens are left out of the answer, once texts are truncated: static embeddings have them not in their
+  /// mean.
+  public var dropsUnknown = false
   public var added: [AddedToken] = []
   /// What stands around one text; empty: the text alone.
   public var single: [Piece] = []

@@ -5530,7 +5530,7 @@ const ProtobufCMessageDescriptor needletail__v1__weight_tensor__descriptor =
   (ProtobufCMessageInit) needletail__v1__weight_tensor__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor needletail__v1__tokenizer__field_descriptors[12] =
+static const ProtobufCFieldDescriptor needletail__v1__tokenizer__field_descriptors[13] =
 {
   {
     "token_bytes",
@@ -5676,10 +5676,23 @@ static const ProtobufCFieldDescriptor needletail__v1__tokenizer__field_descripto
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "drops_unknown",
+    13,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__Tokenizer, drops_unknown),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned needletail__v1__tokenizer__field_indices_by_name[] = {
   7,   /* field[7] = added */
   5,   /* field[5] = byte_pairs */
+  12,   /* field[12] = drops_unknown */
   9,   /* field[9] = pair */
   8,   /* field[8] = single */
   0,   /* field[0] = token_bytes */
@@ -5694,7 +5707,7 @@ static const unsigned needletail__v1__tokenizer__field_indices_by_name[] = {
 static const ProtobufCIntRange needletail__v1__tokenizer__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 12 }
+  { 0, 13 }
 };
 const ProtobufCMessageDescriptor needletail__v1__tokenizer__descriptor =
 {
@@ -5704,7 +5717,7 @@ const ProtobufCMessageDescriptor needletail__v1__tokenizer__descriptor =
   "Needletail__V1__Tokenizer",
   "needletail.v1",
   sizeof(Needletail__V1__Tokenizer),
-  12,
+  13,
   needletail__v1__tokenizer__field_descriptors,
   needletail__v1__tokenizer__field_indices_by_name,
   1,  needletail__v1__tokenizer__number_ranges,

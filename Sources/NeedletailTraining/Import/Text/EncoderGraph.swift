@@ -40,17 +40,28 @@ struct EncoderGraph {
 
   /// Adds what makes tokens of the texts.
   mutating func addTokens() -> Tokens {
+    let first = values.count
+    addTokenizer(writing: [("token ids", 1), ("token types", 1), ("token spans", 4)])
+    return Tokens(ids: first, types: first + 1, spans: first + 2)
+  }
+
+  /// Adds what makes token ids of the texts, where nothing asks for their types and what they cover.
+  ///
+  /// - Returns: the value of the ids.
+  mutating func addTokenIds() -> Int {
+    addTokenizer(writing: [("token ids", 1)])
+    return values.count - 1
+  }
+
+  private mutating func addTokenizer(writing outputs: [(name: String, columns: Int)]) {
     let hasSecond = values[Self.textInput].columns == 2
     let first = values.count
-    values.append(.init(name: "token ids", type: ValueType(.int32, [1], per: .token)))
-    values.append(.init(name: "token types", type: ValueType(.int32, [1], per: .token)))
-    values.append(.init(name: "token spans", type: ValueType(.int32, [4], per: .token)))
+    values += outputs.map { ModelGraph.Value(name: $0.name, type: ValueType(.int32, [$0.columns], per: .token)) }
     nodes.append(
       Node(
-        name: "tokenize", inputs: [Self.textInput], outputs: [first, first + 1, first + 2],
+        name: "tokenize", inputs: [Self.textInput], outputs: Array(first..<values.count),
         operation: Tokenize(
           column: 0, second: hasSecond ? 1 : nil, tokensMax: tokenizer.tokensMax ?? Limits.rowTokensMax)))
-    return Tokens(ids: first, types: first + 1, spans: first + 2)
   }
 
   /// Adds an fp32 tensor.

@@ -33,7 +33,7 @@ public struct EncoderImportSettings: Sendable {
   public init(model: ModelID) { self.model = model }
 }
 
-/// Turns a Hugging Face folder of an encoder into a bundle's contents.
+/// Turns a Hugging Face folder of an encoder, or one of static embeddings, into a bundle's contents.
 ///
 /// Tokenizer, configuration and tensors are read, a LoRA adapter is merged, and the graph is compiled by the serving
 /// engine. Its answers are compared with the library's where those are given, and those of int8 with those of fp32.
@@ -58,9 +58,9 @@ public struct EncoderImport {
   /// - Throws: `TrainingError` that names the file, the field or the tensor, what was expected and what was found.
   public func run() throws(TrainingError) -> ImportedEncoder {
     observer.stage("reading \(folder.path)")
-    let source = try EncoderFolder(folder, settings)
+    let source = try source()
     let definition = try source.definition(settings)
-    observer.stage("compiling \(source.configuration.layers) layers")
+    observer.stage("compiling \(source.parameterWords)")
     let fp32 = try EncoderAnswers(definition)
     let samples = try settings.data.map { (data) throws(TrainingError) in try SampleRows(path: data, definition) }
     var comparison: SampleRows.Agreement?
@@ -104,6 +104,15 @@ public struct EncoderImport {
       contents: BundleContents(definition: served, golden: golden, lineage: lineage))
   }
 
+  private func source() throws(TrainingError) -> any TextModelSource {
+    guard folder.has("config.json") else {
+      throw .importing("\(folder.path): expected a Hugging Face folder with config.json, found none")
+    }
+    let tensors = try ModelTensors.read(folder)
+    guard tensors.has(StaticFolder.table) else { return try EncoderFolder(folder, tensors, settings) }
+    return try StaticFolder(folder, tensors, settings)
+  }
+
   /// Largest difference from the library's numbers, relative to those above 1. Both sum in fp32, in other orders.
   static let tolerance = 1e-4
   /// Texts on which int8 is compared with fp32.
@@ -117,20 +126,19 @@ extension SampleTexts {
   }
 }
 
-/// The parts of a Hugging Face folder.
-struct EncoderFolder {
+/// The parts of a Hugging Face folder of an encoder.
+struct EncoderFolder: TextModelSource {
   let configuration: EncoderConfiguration
   let modules: SentenceModules?
   let tokenizer: Tokenizer
-  /// Sentences about decisions that the user may want to know.
   private(set) var notes: [String] = []
-  private let tensors: TensorFile
+  private let tensors: ModelTensors
   private let adapter: LowRankAdapter?
 
-  init(_ folder: ForeignFolder, _ settings: EncoderImportSettings) throws(TrainingError) {
-    for name in ["config.json", "model.safetensors"] where !folder.has(name) {
-      throw .importing("\(folder.path): expected a Hugging Face folder with \(name), found none")
-    }
+  init(
+    _ folder: ForeignFolder, _ tensors: ModelTensors, _ settings: EncoderImportSettings
+  ) throws(TrainingError) {
+    self.tensors = tensors
     let document = try folder.json("config.json")
     var configuration = try folder.naming("config.json") { () throws(TrainingError) in
       try EncoderConfiguration(document)
@@ -150,7 +158,6 @@ struct EncoderFolder {
       tokensMax = asked
     }
     tokenizer = try Self.tokenizer(folder, configuration, modules, tokensMax: tokensMax)
-    tensors = try TensorFile(folder.path("model.safetensors"))
     notes.append("texts are cut off to \(tokensMax) tokens")
     if configuration.head == .sequenceClassification, configuration.labels.isEmpty {
       notes.append("config.json names no labels: they are called LABEL_0, LABEL_1 and so on")
@@ -207,7 +214,6 @@ struct EncoderFolder {
     return tokenizer
   }
 
-  /// Schema, graph and labels.
   func definition(_ settings: EncoderImportSettings) throws(TrainingError) -> ModelDefinition {
     var tensors = try EncoderTensors(self.tensors, adapter: adapter, architecture: configuration.architecture)
     let isAnswer = configuration.head == .questionAnswering
@@ -225,7 +231,6 @@ struct EncoderFolder {
     return ModelDefinition(schema: schema, graph: finished, labels: labels)
   }
 
-  /// What the model is, for people and for the lineage.
   var words: String {
     let kind =
       switch configuration.head {
@@ -235,6 +240,13 @@ struct EncoderFolder {
       case .questionAnswering: "question answering"
       }
     return "\(configuration.architecture.words), \(kind)"
+  }
+
+  var sizes: [Document.Entry] {
+    [
+      .init("layers", .integer(configuration.layers)), .init("width", .integer(configuration.width)),
+      .init("heads", .integer(configuration.heads)), .init("vocabulary", .integer(configuration.vocabulary)),
+    ]
   }
 
   var parameterWords: String {

@@ -2,7 +2,7 @@ internal import NeedletailCore
 
 /// The tensors of an encoder by their names inside its body, with an adapter merged.
 struct EncoderTensors {
-  private let file: TensorFile
+  private let file: ModelTensors
   private let adapter: LowRankAdapter?
   /// What stands in front of the names of the body: `bert.`, or nothing.
   private let prefix: String
@@ -12,7 +12,7 @@ struct EncoderTensors {
 
   /// - Throws: `TrainingError` where the file has no table of words.
   init(
-    _ file: TensorFile, adapter: LowRankAdapter?, architecture: EncoderConfiguration.Architecture
+    _ file: ModelTensors, adapter: LowRankAdapter?, architecture: EncoderConfiguration.Architecture
   ) throws(TrainingError) {
     let table = "embeddings.word_embeddings.weight"
     let named = "\(architecture.rawValue)."

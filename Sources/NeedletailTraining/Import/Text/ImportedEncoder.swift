@@ -2,10 +2,10 @@ public import NeedletailBundle
 public import NeedletailCore
 internal import NeedletailEngine
 
-/// Result of the import of an encoder: a bundle's contents, and what there is to say about them.
+/// Result of the import of an encoder or of static embeddings: a bundle's contents, and what there is to say about them.
 public struct ImportedEncoder {
   let settings: EncoderImportSettings
-  let source: EncoderFolder
+  let source: any TextModelSource
   let comparison: SampleRows.Agreement?
   /// Agreement of int8 with fp32; nil for fp32.
   let similarity: AnswerSimilarity?
@@ -19,15 +19,12 @@ public struct ImportedEncoder {
 
   /// Figures for other programs.
   public func report(version: ModelVersion, bundleBytes: Int) -> Document {
-    let configuration = source.configuration
-    return .section([
+    let head: [Document.Entry] = [
       .init("model", .text(model.name)),
       .init("version", .integer(Int(clamping: version.number))),
       .init("source", .text(source.words)),
-      .init("layers", .integer(configuration.layers)),
-      .init("width", .integer(configuration.width)),
-      .init("heads", .integer(configuration.heads)),
-      .init("vocabulary", .integer(configuration.vocabulary)),
+    ]
+    let rest: [Document.Entry] = [
       .init("tokens_max", .integer(source.tokenizer.tokensMax ?? 0)),
       .init("labels", .list(contents.definition.labels.map { .text($0) })),
       .init("bundle_bytes", .integer(bundleBytes)),
@@ -40,7 +37,8 @@ public struct ImportedEncoder {
         "largest_difference",
         .number((comparison?.columns ?? []).map(\.largestDifference).max() ?? 0)),
       .init("notes", .list(source.notes.map { .text($0) })),
-    ])
+    ]
+    return .section(head + source.sizes + rest)
   }
 
   /// The bundle's file, read back and checked.

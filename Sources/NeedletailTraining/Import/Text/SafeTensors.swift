@@ -129,7 +129,7 @@ package struct SafeTensorsHeader {
 
 /// Numbers of a tensor as fp32.
 enum TensorNumbers {
-  /// Converts little-endian bytes; F16 and BF16 are widened exactly.
+  /// Converts little-endian bytes; F16, BF16 and I8 are widened exactly, F64 is rounded.
   ///
   /// - Returns: nil for a type that holds no weights.
   static func floats(_ bytes: UnsafeRawBufferPointer, _ element: SafeTensorsHeader.Element) -> [Float]? {
@@ -147,7 +147,35 @@ enum TensorNumbers {
       return (0..<count).map {
         Float(bitPattern: UInt32(bytes.loadUnaligned(fromByteOffset: 2 * $0, as: UInt16.self)) << 16)
       }
+    case .float64:
+      return (0..<count).map {
+        Float(Double(bitPattern: UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: 8 * $0, as: UInt64.self))))
+      }
+    case .int8: return bytes.map { Float(Int8(bitPattern: $0)) }
     default: return nil
+    }
+  }
+
+  /// Little-endian whole numbers; one that does not fit is nil.
+  ///
+  /// - Returns: nil for a type that holds none.
+  static func integers(_ bytes: UnsafeRawBufferPointer, _ element: SafeTensorsHeader.Element) -> [Int?]? {
+    func numbers<Number: FixedWidthInteger & BitwiseCopyable>(_ type: Number.Type) -> [Int?] {
+      let size = MemoryLayout<Number>.size
+      return (0..<bytes.count / size).map {
+        Int(exactly: Number(littleEndian: bytes.loadUnaligned(fromByteOffset: size * $0, as: type)))
+      }
+    }
+    switch element {
+    case .uint8: return numbers(UInt8.self)
+    case .int8: return numbers(Int8.self)
+    case .int16: return numbers(Int16.self)
+    case .uint16: return numbers(UInt16.self)
+    case .int32: return numbers(Int32.self)
+    case .uint32: return numbers(UInt32.self)
+    case .int64: return numbers(Int64.self)
+    case .uint64: return numbers(UInt64.self)
+    case .boolean, .float16, .bfloat16, .float32, .float64: return nil
     }
   }
 }

@@ -47,28 +47,61 @@ final class TensorFile {
 
   /// Numbers of a tensor as fp32, row-major.
   ///
-  /// - Parameter shape: what it must be; nil for a dimension that may have any size from 1.
+  /// - Parameters:
+  ///   - shape: what it must be; nil for a dimension that may have any size from 1.
+  ///   - readsIntegers: whether int8 counts as numbers too. Where a scale belongs to it, it does not.
   /// - Throws: `TrainingError` that names the tensor, what was expected and what was found.
-  func floats(_ name: String, shape: [Int?]) throws(TrainingError) -> (floats: [Float], shape: [Int]) {
-    func fault(_ expected: String, _ found: String) -> TrainingError {
-      .importing("\(path): tensor \(name.quotedForMessage): expected \(expected), found \(found)")
-    }
-    let words = "[" + shape.map { $0.map(String.init) ?? "any" }.joined(separator: ", ") + "]"
-    guard let tensor = tensors[ForeignKey(name)] else { throw fault("shape \(words)", "no tensor of that name") }
-    guard tensor.shape.count == shape.count,
-      zip(tensor.shape, shape).allSatisfy({ $0 > 0 && ($1 == nil || $0 == $1) })
-    else { throw fault("shape \(words)", "shape \(tensor.shape)") }
-    let bytes: [UInt8]
-    do throws(TrainingError) { bytes = try Self.read(file, tensor.range) } catch {
-      throw TrainingError(error.kind, "\(path): \(error.message)")
-    }
-    guard let floats = bytes.withUnsafeBytes({ TensorNumbers.floats($0, tensor.element) }) else {
-      throw fault("F32, F16 or BF16", tensor.element.rawValue)
+  func floats(
+    _ name: String, shape: [Int?], readsIntegers: Bool = false
+  ) throws(TrainingError) -> (floats: [Float], shape: [Int]) {
+    let (tensor, bytes) = try read(name, shape: shape)
+    guard readsIntegers || tensor.element != .int8,
+      let floats = bytes.withUnsafeBytes({ TensorNumbers.floats($0, tensor.element) })
+    else {
+      throw fault(name, readsIntegers ? "F32, F16, BF16, F64 or I8" : "F32, F16, BF16 or F64", tensor.element.rawValue)
     }
     if let index = floats.firstIndex(where: { !$0.isFinite }) {
-      throw fault("finite numbers", "\(floats[index]) at \(index)")
+      throw fault(name, "finite numbers", "\(floats[index]) at \(index)")
     }
     return (floats, tensor.shape)
+  }
+
+  /// Whole numbers of a tensor of one dimension.
+  ///
+  /// - Parameters:
+  ///   - count: how many it must have.
+  ///   - range: what all of them must be in.
+  /// - Throws: `TrainingError` that names the tensor, what was expected and what was found.
+  func integers(_ name: String, count: Int, in range: Range<Int>) throws(TrainingError) -> [Int] {
+    let (tensor, bytes) = try read(name, shape: [count])
+    guard let integers = bytes.withUnsafeBytes({ TensorNumbers.integers($0, tensor.element) }) else {
+      throw fault(name, "whole numbers", tensor.element.rawValue)
+    }
+    if let index = integers.firstIndex(where: { $0 == nil || !range.contains($0!) }) {
+      let found = integers[index].map { "\($0)" } ?? "more"
+      throw fault(name, "\(range.lowerBound) to \(range.upperBound - 1)", "\(found) at \(index)")
+    }
+    return integers.compactMap { $0 }
+  }
+
+  private func fault(_ name: String, _ expected: String, _ found: String) -> TrainingError {
+    .importing("\(path): tensor \(name.quotedForMessage): expected \(expected), found \(found)")
+  }
+
+  /// Bytes of a tensor whose shape was checked.
+  private func read(
+    _ name: String, shape: [Int?]
+  ) throws(TrainingError) -> (tensor: SafeTensorsHeader.Tensor, bytes: [UInt8]) {
+    let words = "[" + shape.map { $0.map(String.init) ?? "any" }.joined(separator: ", ") + "]"
+    guard let tensor = tensors[ForeignKey(name)] else {
+      throw fault(name, "shape \(words)", "no tensor of that name")
+    }
+    guard tensor.shape.count == shape.count,
+      zip(tensor.shape, shape).allSatisfy({ $0 > 0 && ($1 == nil || $0 == $1) })
+    else { throw fault(name, "shape \(words)", "shape \(tensor.shape)") }
+    do throws(TrainingError) { return (tensor, try Self.read(file, tensor.range)) } catch {
+      throw TrainingError(error.kind, "\(path): \(error.message)")
+    }
   }
 
   private static func byteCount(_ file: borrowing FileDescriptor) throws(TrainingError) -> Int {

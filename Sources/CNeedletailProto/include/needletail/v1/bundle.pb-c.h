@@ -1340,6 +1340,11 @@ struct  Needletail__V1__Tokenizer
    * Tokens that remain, those of the template included; 0 exactly with KEEP_ALL.
    */
   uint32_t tokens_max;
+  /*
+   * Unknown tokens are left out of the answer once texts are truncated, as for static embeddings. Needs `unknown`, and
+   * bit 3 of the required features: a reader of format 1.6 would answer with them among the others.
+   */
+  protobuf_c_boolean drops_unknown;
   Needletail__V1__Tokenizer__ModelCase model_case;
   union {
     Needletail__V1__WordPieces *word_pieces;
@@ -1349,7 +1354,7 @@ struct  Needletail__V1__Tokenizer
 };
 #define NEEDLETAIL__V1__TOKENIZER__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__tokenizer__descriptor) \
-    , {0,NULL}, 0,NULL, 0,NULL, 0, 0,NULL, 0,NULL, 0,NULL, NEEDLETAIL__V1__TRUNCATION__KEEP_ALL, 0, NEEDLETAIL__V1__TOKENIZER__MODEL__NOT_SET, {0} }
+    , {0,NULL}, 0,NULL, 0,NULL, 0, 0,NULL, 0,NULL, 0,NULL, NEEDLETAIL__V1__TRUNCATION__KEEP_ALL, 0, 0, NEEDLETAIL__V1__TOKENIZER__MODEL__NOT_SET, {0} }
 
 
 /*
