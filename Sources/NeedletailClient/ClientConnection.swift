@@ -322,7 +322,8 @@ struct CallTable<Caller> {
         caller,
         .failure(
           ClientError(
-            error.code, origin: .server, error.message, retryAfterMicroseconds: error.retryAfterMicroseconds)))
+            error.code, origin: .server, error.message, retryAfterMicroseconds: error.retryAfterMicroseconds,
+            detail: error.detail)))
     case let result:
       return .complete(caller, .success(result))
     }

@@ -251,6 +251,16 @@ public final class NeedletailClient: Sendable {
     return report
   }
 
+  /// Asks what the server is: version, features, and the limits in force.
+  /// - Parameter timeout: Budget of the call, on both sides; nil: `Configuration.defaultTimeout`.
+  /// - Throws: A ``ClientError``; `.unimplemented` from servers that do not know the call.
+  public func serverInfo(timeout: Duration? = nil) async throws(ClientError) -> ServerInfoReport {
+    guard case .serverInfo(let report) = try await call(.serverInfo, timeout: timeout) else {
+      throw Self.wrongAnswer("ServerInfo")
+    }
+    return report
+  }
+
   /// Ends the connection. Calls in flight fail with the origin `.closed`.
   public func close() async {
     channel.eventLoop.execute { [connection] in connection.value.close() }
@@ -337,6 +347,8 @@ public struct ClientError: Error, Equatable, Sendable, CustomStringConvertible {
   public let retryAfterMicroseconds: UInt32
   /// True if the server certainly did not execute the call.
   public let isSafeToRetry: Bool
+  /// The part of the request that the error is about, as the server names it; nil: none in particular.
+  public let detail: ErrorDetail?
 
   /// Makes an error.
   /// - Parameters:
@@ -345,15 +357,17 @@ public struct ClientError: Error, Equatable, Sendable, CustomStringConvertible {
   ///   - message: One sentence for people.
   ///   - retryAfterMicroseconds: Pause before the call may be repeated; 0: none is asked for.
   ///   - isSafeToRetry: Whether the server certainly did not execute the call; nil: what the code implies.
+  ///   - detail: The part of the request that the error is about.
   public init(
     _ code: StatusCode, origin: Origin, _ message: String, retryAfterMicroseconds: UInt32 = 0,
-    isSafeToRetry: Bool? = nil
+    isSafeToRetry: Bool? = nil, detail: ErrorDetail? = nil
   ) {
     self.code = code
     self.origin = origin
     self.message = message
     self.retryAfterMicroseconds = retryAfterMicroseconds
     self.isSafeToRetry = isSafeToRetry ?? code.isSafeToRetry
+    self.detail = detail
   }
 
   public var description: String { "\(code): \(message)" }

@@ -157,15 +157,19 @@ public struct ServingError: Error, Equatable, Sendable, CustomStringConvertible 
   public let retryAfterMicroseconds: UInt32
   /// Name of the model that the caller may have meant; the message asks for it.
   public let suggestedModel: String?
+  /// The part of the request that the error is about, for programs; nil: none in particular.
+  public let detail: ErrorDetail?
 
   /// Creates an error; codes without further values have functions of their own below.
   public init(
-    _ code: StatusCode, _ sentence: String, retryAfterMicroseconds: UInt32 = 0, suggestedModel: String? = nil
+    _ code: StatusCode, _ sentence: String, retryAfterMicroseconds: UInt32 = 0, suggestedModel: String? = nil,
+    detail: ErrorDetail? = nil
   ) {
     self.code = code
     self.sentence = sentence
     self.retryAfterMicroseconds = retryAfterMicroseconds
     self.suggestedModel = suggestedModel
+    self.detail = detail
   }
 
   /// The sentence for people, with the question for the suggested model.
@@ -175,20 +179,27 @@ public struct ServingError: Error, Equatable, Sendable, CustomStringConvertible 
 
   /// This error for a caller that must not learn of the suggested model.
   public var withoutSuggestion: ServingError {
-    ServingError(code, sentence, retryAfterMicroseconds: retryAfterMicroseconds)
+    ServingError(code, sentence, retryAfterMicroseconds: retryAfterMicroseconds, detail: detail)
   }
 
+  /// Compares code, sentence and pause; ``detail`` says what the sentence says.
   public static func == (a: ServingError, b: ServingError) -> Bool {
     a.code == b.code && a.message == b.message && a.retryAfterMicroseconds == b.retryAfterMicroseconds
   }
 
   public var description: String { "\(code): \(message)" }
 
-  public static func invalidArgument(_ message: String) -> ServingError { .init(.invalidArgument, message) }
-  public static func notFound(_ message: String) -> ServingError { .init(.notFound, message) }
+  public static func invalidArgument(_ message: String, _ detail: ErrorDetail? = nil) -> ServingError {
+    .init(.invalidArgument, message, detail: detail)
+  }
+  public static func notFound(_ message: String, _ detail: ErrorDetail? = nil) -> ServingError {
+    .init(.notFound, message, detail: detail)
+  }
   public static func unauthenticated(_ message: String) -> ServingError { .init(.unauthenticated, message) }
   public static func permissionDenied(_ message: String) -> ServingError { .init(.permissionDenied, message) }
-  public static func unavailable(_ message: String) -> ServingError { .init(.unavailable, message) }
+  public static func unavailable(_ message: String, _ detail: ErrorDetail? = nil) -> ServingError {
+    .init(.unavailable, message, detail: detail)
+  }
   public static func deadlineExceeded(_ message: String) -> ServingError { .init(.deadlineExceeded, message) }
   public static func unimplemented(_ message: String) -> ServingError { .init(.unimplemented, message) }
   public static func `internal`(_ message: String) -> ServingError { .init(.internal, message) }
@@ -198,6 +209,6 @@ public struct ServingError: Error, Equatable, Sendable, CustomStringConvertible 
   public static func unknownOutput(_ name: String, among names: [String]) -> ServingError {
     .notFound(
       "outputs: expected one of \(names.map(\.quotedForMessage).joined(separator: ", ")), found "
-        + name.quotedForMessage + Suggestion.clause(for: name, among: names))
+        + name.quotedForMessage + Suggestion.clause(for: name, among: names), ErrorDetail(field: "outputs"))
   }
 }

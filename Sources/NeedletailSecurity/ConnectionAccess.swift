@@ -147,13 +147,14 @@ public struct ConnectionAccess: ~Copyable {
   /// Checks that the grant covers a call; nothing is charged. Admission asks this before anything else, since callers
   /// without the grant must not learn that a model exists or how busy it is.
   /// - Parameters:
+  ///   - call: The call; of several, the grant must cover one.
   ///   - model: UTF-8 name of the model; empty for calls about no model.
   ///   - ring: The current ring; read only if its generation differs from ``generation``.
   /// - Throws: The refusal, naming what the key may do.
   public mutating func check(
     _ call: AccessCalls, model: UnsafeRawBufferPointer, _ ring: @autoclosure () -> KeyRing?
   ) throws(AccessRefusal) {
-    guard calls.contains(call) else { throw refusal(of: call, ring()) }
+    guard !calls.isDisjoint(with: call) else { throw refusal(of: call, ring()) }
     if !reachesAllModels, !model.isEmpty { try checkModel(model) }
   }
 

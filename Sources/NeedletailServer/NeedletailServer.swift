@@ -11,6 +11,7 @@ internal import NeedletailSecurity
 internal import NeedletailServing
 internal import NeedletailSystem
 internal import NeedletailTLS
+internal import NeedletailWire
 internal import ServiceLifecycle
 internal import Synchronization
 internal import UnixSignals
@@ -63,7 +64,7 @@ public final class NeedletailServer: Sendable {
     let store = try Self.makeStore(configuration, registry: registry, metrics: metrics, logger: logger)
     let control = ControlPlane(
       readiness: Readiness(store: store), store: store, registry: registry, metrics: metrics,
-      allowsUnsigned: configuration.allowUnsigned)
+      allowsUnsigned: configuration.allowUnsigned, serverInfo: ServerInfoReport(configuration))
     let tls = try configuration.tls.map { files throws(ConfigurationError) in try TLSSource(files) }
     let keys = try configuration.apiKeys.map { path throws(ConfigurationError) in try KeySource(path: path) }
     let outputBudget = OutputBudget(bytesMax: configuration.limits.outputBytesTotalMax)

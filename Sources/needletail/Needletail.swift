@@ -16,8 +16,8 @@ struct Needletail: AsyncParsableCommand {
     version: needletailVersion,
     subcommands: [
       PredictCommand.self, EmbedCommand.self, ModelsCommand.self, HealthCommand.self, MetricsCommand.self,
-      EventsCommand.self, RolloutCommand.self, DriftCommand.self, BenchCommand.self, BundleCommand.self,
-      ExplainCommand.self, KeyCommand.self,
+      ServerCommand.self, EventsCommand.self, RolloutCommand.self, DriftCommand.self, BenchCommand.self,
+      BundleCommand.self, ExplainCommand.self, KeyCommand.self,
     ])
 }
 

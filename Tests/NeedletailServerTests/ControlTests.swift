@@ -23,6 +23,28 @@ struct ControlTests {
     }
   }
 
+  @Test func theServerTellsWhatItIs() async throws {
+    try await TestServer.with(
+      models: ["people": ModelFixtures.logistic()],
+      configure: {
+        $0.limits.batchRowsMax = 9
+        $0.limits.idle = .seconds(77)
+      }
+    ) { test in
+      let client = try await test.client()
+      let info = try await client.serverInfo()
+      #expect(info.name == "needletail" && info.version == needletailVersion && !info.isa.isEmpty)
+      #expect(info.features == ["bulk", "error_detail", "events", "rollout", "text"])
+      #expect(info.limits.rowsMax == 9 && info.limits.idleMilliseconds == 77_000)
+      #expect(info.limits.named.allSatisfy { $0.value > 0 })
+      let error = await #expect(throws: ClientError.self) {
+        _ = try await client.predict("people", inputs: [.features([Float](repeating: 0, count: 30), columns: 3)])
+      }
+      #expect(error?.detail?.limit == ErrorDetail.Limit("rows_max", maximum: 9, found: 10))
+      await client.close()
+    }
+  }
+
   @Test func theListShowsRejectedBundlesAndStrayFiles() async throws {
     try await TestServer.with(models: ["people": ModelFixtures.logistic()]) { test in
       try test.directory.write([1, 2, 3], to: "store/stray.txt")

@@ -94,6 +94,30 @@ struct OpenInferenceTests {
     }
   }
 
+  @Test func theServerTellsItsLimitsAndErrorsTheirPlace() async throws {
+    try await Self.with(configure: { $0.limits.batchRowsMax = 9 }) { _, peer in
+      let server = try peer.get("/v2/server")
+      #expect(
+        server.status == 200 && server.text("name") == "needletail" && server.text("version") == needletailVersion)
+      #expect((server.json["features"] as? [String])?.contains("open_inference") == true)
+      let limits = server.json["limits"] as? [String: Int]
+      #expect(limits?["rows_max"] == 9 && limits?["answer_bytes_max"] == Limits.answerBytesMax)
+      #expect(try peer.post("/v2/server", "").status == 405)
+      let unknown = try peer.post(
+        "/v2/models/people/infer",
+        Self.people().replacingOccurrences(of: "\"green\",null", with: "null,\"mauve\""))
+      #expect(unknown.status == 400 && unknown.text("field") == "colour" && unknown.json["row"] as? Int == 1)
+      #expect(try peer.get("/v2/models/none").text("field") == "model")
+      let rows = Array(repeating: "[0,0,0,0,0,0,0,0]", count: 10).joined(separator: ",")
+      let many = try peer.post(
+        "/v2/models/digits/infer",
+        "{\"inputs\":[{\"name\":\"features\",\"shape\":[10,8],\"datatype\":\"FP32\",\"data\":[\(rows)]}]}")
+      let limit = many.json["limit"] as? [String: Any]
+      #expect(many.status == 400 && many.text("field") == "features" && limit?["name"] as? String == "rows_max")
+      #expect(limit?["maximum"] as? Int == 9 && limit?["found"] as? Int == 10)
+    }
+  }
+
   @Test func theServerAndItsModelsAreDescribed() async throws {
     try await Self.with { _, peer in
       #expect(try peer.get("/v2").text("name") == "needletail")

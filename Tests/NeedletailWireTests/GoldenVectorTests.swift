@@ -135,6 +135,7 @@ extension RequestView {
     case .authenticate(let key): .authenticate(key: String(decoding: key, as: UTF8.self))
     case .events(let after, let limit): .events(after: after, limit: limit)
     case .rollout(let model, let undo): .rollout(model: String(decoding: model, as: UTF8.self), undo: undo)
+    case .serverInfo: .serverInfo
     case .none: nil
     }
   }
@@ -176,6 +177,7 @@ extension ResponseMessage {
     case .authenticated(let principal): ResponseEncoder.appendAuthenticated(id: id, principal: principal, to: &buffer)
     case .events(let report): ResponseEncoder.appendEvents(id: id, report, to: &buffer)
     case .rollout(let report): ResponseEncoder.appendRollout(id: id, report, to: &buffer)
+    case .serverInfo(let report): ResponseEncoder.appendServerInfo(id: id, report, to: &buffer)
     case .goAway(let lastID): ResponseEncoder.appendGoAway(lastID: lastID, to: &buffer)
     case .failed(let error): ResponseEncoder.appendError(id: id, error, to: &buffer)
     case .none: break

@@ -34,7 +34,9 @@ struct ProtobufCOracle {
       let step = RolloutUndo(version: rollout.from_version, isForced: isForced)
       return isSame && undo == (rollout.action.rawValue == 1 ? step : nil) ? nil : "rollout"
     case (.health, NEEDLETAIL__V1__REQUEST__CALL_HEALTH), (.metrics, NEEDLETAIL__V1__REQUEST__CALL_METRICS),
-      (.listModels, NEEDLETAIL__V1__REQUEST__CALL_LIST_MODELS), (.none, NEEDLETAIL__V1__REQUEST__CALL__NOT_SET):
+      (.listModels, NEEDLETAIL__V1__REQUEST__CALL_LIST_MODELS),
+      (.serverInfo, NEEDLETAIL__V1__REQUEST__CALL_SERVER_INFO),
+      (.none, NEEDLETAIL__V1__REQUEST__CALL__NOT_SET):
       return nil
     default:
       return "call \(view.call), expected case \(expected.call_case.rawValue)"

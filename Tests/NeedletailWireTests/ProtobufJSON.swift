@@ -45,6 +45,7 @@ enum ProtobufJSON {
         "model": text(model), "action": undo.map { _ in "ROLLOUT_UNDO" }, "from_version": long(undo?.version ?? 0),
         "force": undo?.isForced == true ? true : nil,
       ])
+    case .serverInfo: object["server_info"] = Object()
     case .none: break
     }
     return object
@@ -103,11 +104,37 @@ enum ProtobufJSON {
     case .failed(let error):
       object["status"] = Self.object([
         "code": error.code.description, "message": text(error.message),
-        "retry_after_us": int(error.retryAfterMicroseconds),
+        "retry_after_us": int(error.retryAfterMicroseconds), "detail": error.detail.map(of),
       ])
+    case .serverInfo(let report): object["server_info"] = of(report)
     case .none: break
     }
     return object
+  }
+
+  private static func of(_ detail: ErrorDetail) -> Object {
+    object([
+      "field": text(detail.field), "row": detail.row.map { String($0) },
+      "limit": detail.limit.map {
+        object(["name": text($0.name), "maximum": long($0.maximum), "found": long($0.found)])
+      },
+    ])
+  }
+
+  private static func of(_ report: ServerInfoReport) -> Object {
+    let limits = report.limits
+    return object([
+      "name": text(report.name), "version": text(report.version), "isa": text(report.isa),
+      "features": list(report.features),
+      "limits": object([
+        "request_bytes_max": long(limits.requestBytesMax), "answer_bytes_max": long(limits.answerBytesMax),
+        "rows_max": long(limits.rowsMax), "calls_in_flight_max": long(limits.callsInFlightMax),
+        "other_calls_in_flight_max": long(limits.otherCallsInFlightMax), "tensors_max": long(limits.tensorsMax),
+        "dimensions_max": long(limits.dimensionsMax), "output_names_max": long(limits.outputNamesMax),
+        "routing_key_bytes_max": long(limits.routingKeyBytesMax), "text_bytes_max": long(limits.textBytesMax),
+        "output_bytes_max": long(limits.outputBytesMax), "idle_ms": long(limits.idleMilliseconds),
+      ]),
+    ])
   }
 
   private static func of(_ prediction: Prediction) -> Object {

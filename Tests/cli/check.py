@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -105,6 +106,14 @@ def check_json():
     expect({"inputs", "outputs", "labels", "plan", "lineage", "status"} <= set(description), "models MODEL --json")
     [health] = lines_of(run("health", "--json"))
     expect(health["live"] and health["ready"], "health --json")
+    [info] = lines_of(run("server", "--json"))
+    limits, told = info["limits"], run("server").stdout
+    expect(limits["rows_max"] == 4096 and "error_detail" in info["features"], "server --json", info)
+    expect(
+        told.startswith(f"needletail {info['version']} on {info['isa']}\nfeatures: ")
+        and re.search(r"^  request_bytes_max +16777216$", told, re.M),
+        "server, as the page Operating shows it", told,
+    )  # fmt: skip
     events = lines_of(run("events", "--json", "--all"))
     numbers = [event["sequence"] for event in events]
     expect(numbers == list(range(numbers[0], numbers[0] + len(numbers))), "events --json --all has no gap", numbers)
@@ -148,7 +157,7 @@ def check_text():
         done.returncode == 0 and f'"{pattern}"' in done.stderr, "key generate writes a long pattern whole", done.stderr
     )
     expect(run("health").returncode == 0, "health ends with 0 while the server is ready")
-    for command in ("models", "events", "predict", "health", "metrics", "bench", "bundle", "explain"):
+    for command in ("models", "server", "events", "predict", "health", "metrics", "bench", "bundle", "explain"):
         done = run(command, "--help")
         expect(done.returncode == 0 and "USAGE" in done.stdout, f"{command} --help")
     expect(run("--version").stdout.strip() != "", "--version")

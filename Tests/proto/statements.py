@@ -771,7 +771,7 @@ def keys_are_required(bench: Bench) -> None:
         for request in (
             line(1), health(), pb.Request(metrics=pb.MetricsRequest()), pb.Request(list_models=pb.ListModelsRequest()),
             pb.Request(describe_model=pb.DescribeModelRequest(model="line")), pb.Request(events=pb.EventsRequest()),
-            pb.Request(rollout=pb.RolloutRequest(model="line")),
+            pb.Request(rollout=pb.RolloutRequest(model="line")), pb.Request(server_info=pb.ServerInfoRequest()),
         ):  # fmt: skip
             refused(peer, request, "UNAUTHENTICATED")
         peer.send(authenticate(keys["all"]))
@@ -1104,6 +1104,60 @@ def unknown_fields(bench: Bench) -> None:
             expect(code(peer.receive()), "OK")
         peer.raw(frame(base + b"\xa3\x06\xa4\x06"))
         expect(code(peer.receive()), "INVALID_ARGUMENT")
+
+
+@statement(56, "where one row is at fault, counted from 0", "a limit of `ServerLimits` that the request exceeds")
+def details(bench: Bench) -> None:
+    server = bench.server("detail", limits={"batch_rows_max": 5})
+    with bench.peer(server) as peer:
+
+        def detail(request: pb.Request) -> pb.ErrorDetail:
+            response = peer.call(request)
+            assert response.status.HasField("detail"), response
+            return response.status.detail
+
+        unnamed = detail(line(1, 2, float("inf")))
+        expect((unnamed.field, unnamed.HasField("row"), unnamed.row), ("a", True, 2))
+        expect(detail(line(float("inf"))).HasField("row"), True)
+        expect(detail(predict("lime", floats([[1, 1]]))).field, "model")
+        expect(detail(line(1, version=77)).field, "version")
+        expect(detail(line(1, label="none")).field, "label")
+        expect(detail(line(1, outputs=("none",))).field, "outputs")
+        expect(detail(predict("line")).field, "inputs")
+        expect(detail(predict("line", numbers("none", [1]))).field, "none")
+        shape = detail(predict("line", floats([[1, 2, 3]])))
+        expect((shape.field, shape.HasField("row"), shape.HasField("limit")), ("features", False, False))
+        limit = detail(line(*range(6))).limit
+        expect((limit.name, limit.maximum, limit.found), ("rows_max", 5, 6))
+        limit = detail(line(1, routing_key="k" * 257)).limit
+        expect((limit.name, limit.maximum, limit.found), ("routing_key_bytes_max", 256, 257))
+        peer.raw(struct.pack(">I", (16 << 20) + 1))
+        limit = peer.receive().status.detail.limit
+        expect((limit.name, limit.maximum, limit.found), ("request_bytes_max", 16 << 20, (16 << 20) + 1))
+
+
+@statement(57, "names the limits in force", "whatever moved them", "asks for keys", "`UNIMPLEMENTED` ([S14]) means")
+def server_information(bench: Bench) -> None:
+    request = pb.Request(server_info=pb.ServerInfoRequest())
+    with bench.peer(bench.server("moved", limits={"batch_rows_max": 7, "frame_bytes_max": 1 << 20})) as peer:
+        info = peer.call(request).server_info
+        expect((info.name, bool(info.version), bool(info.isa)), ("needletail", True, True))
+        expect("authentication" in info.features or "open_inference" in info.features, False)
+        assert {"bulk", "error_detail", "events", "rollout", "text"} <= set(info.features), info
+        limits = info.limits
+        expect((limits.rows_max, limits.request_bytes_max, limits.answer_bytes_max), (7, 1 << 20, 64 << 20))
+        expect((limits.calls_in_flight_max, limits.other_calls_in_flight_max), (4096, 16))
+        expect((limits.tensors_max, limits.dimensions_max, limits.output_names_max), (16_384, 8, 64))
+        expect((limits.routing_key_bytes_max, limits.text_bytes_max, limits.idle_ms), (256, 65_536, 300_000))
+        expect(limits.output_bytes_max, 64 << 20)
+    server, keys = bench.keyed()
+    with bench.peer(server) as peer:
+        refused(peer, request, "UNAUTHENTICATED")
+        # Any key may ask, here one for predictions alone, whose rate others use as well.
+        peer.call(authenticate(keys["line"]))
+        answers: list[pb.Response] = []
+        until("an answer", lambda: code(answers.append(peer.call(request)) or answers[-1]) == "OK", seconds=5)
+        assert "authentication" in answers[-1].server_info.features
 
 
 # ---------------------------------------------------------------- main

@@ -356,6 +356,15 @@ static void status_error(const Needletail__V1__Status *status, needletail_error 
   }
   fail(error, (needletail_code)status->code, NEEDLETAIL_FROM_SERVER, "%s", status->message);
   error->retry_after_us = status->retry_after_us;
+  const Needletail__V1__ErrorDetail *detail = status->detail;
+  if (!detail) return;
+  snprintf(error->field, sizeof error->field, "%s", detail->field);
+  error->has_row = detail->place_case == NEEDLETAIL__V1__ERROR_DETAIL__PLACE_ROW;
+  error->row = error->has_row ? detail->row : 0;
+  if (!detail->limit) return;
+  snprintf(error->limit, sizeof error->limit, "%s", detail->limit->name);
+  error->limit_maximum = detail->limit->maximum;
+  error->limit_found = detail->limit->found;
 }
 
 static bool is_refusal(const Response *response) {
@@ -1445,6 +1454,14 @@ needletail_answer *needletail_models(needletail_client *client, uint64_t timeout
   return run(client, &request, timeout_us, NEEDLETAIL__V1__RESPONSE__RESULT_LIST_MODELS, error);
 }
 
+needletail_answer *needletail_server_info(needletail_client *client, uint64_t timeout_us, needletail_error *error) {
+  Needletail__V1__ServerInfoRequest info = NEEDLETAIL__V1__SERVER_INFO_REQUEST__INIT;
+  Request request = NEEDLETAIL__V1__REQUEST__INIT;
+  request.call_case = NEEDLETAIL__V1__REQUEST__CALL_SERVER_INFO;
+  request.server_info = &info;
+  return run(client, &request, timeout_us, NEEDLETAIL__V1__RESPONSE__RESULT_SERVER_INFO, error);
+}
+
 needletail_answer *needletail_describe(needletail_client *client, const char *model, uint64_t version,
                                        const char *label, uint64_t timeout_us, needletail_error *error) {
   Needletail__V1__DescribeModelRequest describe = NEEDLETAIL__V1__DESCRIBE_MODEL_REQUEST__INIT;
@@ -1485,6 +1502,11 @@ const Needletail__V1__ListModelsResponse *needletail_answer_models(const needlet
 const Needletail__V1__DescribeModelResponse *needletail_answer_description(const needletail_answer *answer) {
   const Response *response = answer->response;
   return response->result_case == NEEDLETAIL__V1__RESPONSE__RESULT_DESCRIBE_MODEL ? response->describe_model : NULL;
+}
+
+const Needletail__V1__ServerInfoResponse *needletail_answer_server_info(const needletail_answer *answer) {
+  const Response *response = answer->response;
+  return response->result_case == NEEDLETAIL__V1__RESPONSE__RESULT_SERVER_INFO ? response->server_info : NULL;
 }
 
 /* ---------------------------------------------------------------- client */

@@ -55,6 +55,13 @@ typedef struct {
   needletail_cause cause;
   uint32_t retry_after_us; /* when the server wants to be asked again; 0: it does not say */
   char message[512];       /* one sentence for people */
+  /* What it is about, for programs: */
+  char field[128];        /* a feature, an input tensor or a field of the call, such as "model"; empty: of none */
+  bool has_row;           /* whether one row is at fault */
+  uint64_t row;           /* its number in the call, from 0 */
+  char limit[48];         /* a limit of the server that the request exceeds; empty: none */
+  uint64_t limit_maximum; /* its value */
+  uint64_t limit_found;   /* what the request has, as far as it was counted */
 } needletail_error;
 
 /* "INVALID_ARGUMENT" and so on. */
@@ -200,6 +207,8 @@ void needletail_answer_free(needletail_answer *answer);
 needletail_answer *needletail_health(needletail_client *client, uint64_t timeout_us, needletail_error *error);
 needletail_answer *needletail_metrics(needletail_client *client, uint64_t timeout_us, needletail_error *error);
 needletail_answer *needletail_models(needletail_client *client, uint64_t timeout_us, needletail_error *error);
+/* Version, features and limits of the server; NEEDLETAIL_UNIMPLEMENTED from one without this call. */
+needletail_answer *needletail_server_info(needletail_client *client, uint64_t timeout_us, needletail_error *error);
 /* `version` 0 and `label` NULL: what the rollout serves now. */
 needletail_answer *needletail_describe(needletail_client *client, const char *model, uint64_t version,
                                        const char *label, uint64_t timeout_us, needletail_error *error);
@@ -209,6 +218,7 @@ const struct Needletail__V1__HealthResponse *needletail_answer_health(const need
 const char *needletail_answer_metrics(const needletail_answer *answer); /* Prometheus text */
 const struct Needletail__V1__ListModelsResponse *needletail_answer_models(const needletail_answer *answer);
 const struct Needletail__V1__DescribeModelResponse *needletail_answer_description(const needletail_answer *answer);
+const struct Needletail__V1__ServerInfoResponse *needletail_answer_server_info(const needletail_answer *answer);
 
 #ifdef __cplusplus
 }

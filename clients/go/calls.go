@@ -146,6 +146,18 @@ func (c *Client) Models(ctx context.Context) (*pb.ListModelsResponse, error) {
 	return response.GetListModels(), nil
 }
 
+// ServerInfo tells version, features and limits of the server; a server without this call answers Unimplemented.
+func (c *Client) ServerInfo(ctx context.Context) (*pb.ServerInfoResponse, error) {
+	response, err := c.ask(ctx, &pb.Request{Call: &pb.Request_ServerInfo{ServerInfo: &pb.ServerInfoRequest{}}})
+	if err != nil {
+		return nil, err
+	}
+	if response.GetServerInfo() == nil {
+		return nil, wrongResult("server_info", response)
+	}
+	return response.GetServerInfo(), nil
+}
+
 // Describe tells inputs, outputs, labels and origin of a model. Version 0 and no label: what the rollout serves now.
 func (c *Client) Describe(ctx context.Context, model string, version uint64, label string) (*pb.DescribeModelResponse, error) {
 	if err := checkSelector(version, label); err != nil {

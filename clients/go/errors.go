@@ -64,6 +64,8 @@ type Error struct {
 	RetryAfter time.Duration
 	// Sent says that the request of a lost connection was sent or being sent, so that the server may have run it.
 	Sent bool
+	// Detail is what the error is about: a field, a row, a limit; nil where the server does not say.
+	Detail *pb.ErrorDetail
 
 	inner error
 }
@@ -106,5 +108,6 @@ func statusError(status *pb.Status) *Error {
 	}
 	err := fail(code, FromServer, "%s", status.GetMessage())
 	err.RetryAfter = time.Duration(status.GetRetryAfterUs()) * time.Microsecond
+	err.Detail = status.GetDetail()
 	return err
 }

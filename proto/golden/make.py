@@ -152,6 +152,7 @@ REQUESTS = {
     "rollout-undo-from": dict(id=22, rollout=dict(model="wine", action="ROLLOUT_UNDO", from_version=U64, force=True)),
     "authenticate": dict(id=16, authenticate=dict(api_key="secret")),
     "no-call": dict(id=17),
+    "server-info": dict(id=23, server_info={}),
 }
 
 STATUSES = [
@@ -294,6 +295,57 @@ RESPONSES = {
                 dict(name="stable", version=3, answering_version=3, state="LIVE"),
                 {},
             ],
+        ),
+    ),
+    "server-info-answer": dict(
+        id=23,
+        server_info=dict(
+            name="needletail",
+            version="1.2.3",
+            isa="avx2",
+            features=["bulk", "error_detail", ""],
+            limits=dict(
+                request_bytes_max=16 << 20,
+                answer_bytes_max=64 << 20,
+                rows_max=4096,
+                calls_in_flight_max=4095,
+                other_calls_in_flight_max=16,
+                tensors_max=16_384,
+                dimensions_max=8,
+                output_names_max=63,
+                routing_key_bytes_max=256,
+                text_bytes_max=65_535,
+                output_bytes_max=U64,
+                idle_ms=300_000,
+            ),
+        ),
+    ),
+    "server-info-answer-default": dict(id=24, server_info=dict(limits={})),
+    # Details of an error: of a cell of the first row, of another row, of a limit, and of nothing.
+    "status-detail-first-row": dict(
+        id=25,
+        status=dict(
+            code="INVALID_ARGUMENT",
+            message='feature "größe", row 0: expected a value, found none',
+            detail=dict(field="größe", row=0),
+        ),
+    ),
+    "status-detail-row": dict(id=26, status=dict(code="INVALID_ARGUMENT", message="row 9, text", detail=dict(row=U64))),
+    "status-detail-limit": dict(
+        id=27,
+        status=dict(
+            code="INVALID_ARGUMENT",
+            message='input "features": expected at most 4096 rows, found 4097',
+            detail=dict(field="features", limit=dict(name="rows_max", maximum=4096, found=4097)),
+        ),
+    ),
+    "status-detail-overloaded": dict(
+        id=28,
+        status=dict(
+            code="OVERLOADED",
+            message="16 in flight",
+            retry_after_us=10_000,
+            detail=dict(limit=dict(name="other_calls_in_flight_max", maximum=U64)),
         ),
     ),
     "authenticate-answer": dict(id=16, authenticate=dict(principal="ci")),

@@ -195,15 +195,16 @@ extension FeatureBinder {
   private static let suggestionCandidatesMax = 256
 
   @inline(never)
-  func input(_ name: UnsafeRawBufferPointer, _ message: String) -> ServingError {
-    .invalidArgument("input \(textForMessage(name).quotedForMessage): \(message)")
+  func input(_ name: UnsafeRawBufferPointer, _ message: String, limit: ErrorDetail.Limit? = nil) -> ServingError {
+    let name = textForMessage(name)
+    return .invalidArgument("input \(name.quotedForMessage): \(message)", .init(field: name, limit: limit))
   }
 
   @inline(never)
   func noTensors() -> ServingError {
     .invalidArgument(
-      "inputs: expected a tensor \"\(Self.denseName)\" of shape [rows, \(count)], or one tensor for each of \(count) features, found none"
-    )
+      "inputs: expected a tensor \"\(Self.denseName)\" of shape [rows, \(count)], or one tensor for each of \(count) features, found none",
+      .init(field: "inputs"))
   }
 
   @inline(never)
@@ -211,37 +212,41 @@ extension FeatureBinder {
     if isDenseName(name) { return input(name, "expected no other inputs beside it") }
     let names = schema.features.map(\.name)
     return .invalidArgument(
-      "unknown input \(textForMessage(name).quotedForMessage), expected \(list(names, suggestingFor: name))")
+      "unknown input \(textForMessage(name).quotedForMessage), expected \(list(names, suggestingFor: name))",
+      .init(field: textForMessage(name)))
   }
 
   @inline(never)
   func error(_ fault: CellFault, feature index: Int, row: Int, found cell: Cell) -> ServingError {
     let feature = schema.features[index]
-    let place = "feature \(feature.name.quotedForMessage), row \(row)"
     let found =
       switch cell {
       case .number(let number): "\(number)"
       case .text(let text): text.quotedForMessage
       case .missing: "none"
       }
-    switch fault {
-    case .missing: return .invalidArgument("\(place): expected a value, found none")
-    case .infinite: return .invalidArgument("\(place): expected a finite number, found \(found)")
-    case .tooLarge:
-      return .invalidArgument(
-        "\(place): expected a number within ±\(Float.greatestFiniteMagnitude), found \(found)")
-    case .notANumber: return .invalidArgument("\(place): expected a number, found \(found)")
-    case .notADate:
-      return .invalidArgument(
-        "\(place): expected \(Self.dateWords(feature)), of the years 1 to 9999, found \(found)")
-    case .notAText: return .invalidArgument("\(place): expected text, found \(found)")
-    case .textTooLong(let bytes):
-      return .invalidArgument("\(place): expected at most \(textBytesMax) bytes of text, found \(bytes)")
-    case .notABool:
-      return .invalidArgument("\(place): expected a BOOL byte of 0 or 1, found \(found.prefix { $0 != "." })")
-    case .invalidUTF8: return .invalidArgument("\(place): expected UTF-8 text, found \(found)")
-    case .unknownCategory: return .invalidArgument("\(place): \(unknownCategory(cell, of: feature, found: found))")
-    }
+    var limit: ErrorDetail.Limit?
+    let fault =
+      switch fault {
+      case .missing: "expected a value, found none"
+      case .infinite: "expected a finite number, found \(found)"
+      case .tooLarge: "expected a number within ±\(Float.greatestFiniteMagnitude), found \(found)"
+      case .notANumber: "expected a number, found \(found)"
+      case .notADate: "expected \(Self.dateWords(feature)), of the years 1 to 9999, found \(found)"
+      case .notAText: "expected text, found \(found)"
+      case .textTooLong(let bytes): tooLong(bytes, &limit)
+      case .notABool: "expected a BOOL byte of 0 or 1, found \(found.prefix { $0 != "." })"
+      case .invalidUTF8: "expected UTF-8 text, found \(found)"
+      case .unknownCategory: unknownCategory(cell, of: feature, found: found)
+      }
+    return .invalidArgument(
+      "feature \(feature.name.quotedForMessage), row \(row): \(fault)",
+      .init(field: feature.name, row: UInt64(clamping: row), limit: limit))
+  }
+
+  private func tooLong(_ bytes: Int, _ limit: inout ErrorDetail.Limit?) -> String {
+    limit = .init("text_bytes_max", maximum: UInt64(clamping: textBytesMax), found: UInt64(clamping: bytes))
+    return "expected at most \(textBytesMax) bytes of text, found \(bytes)"
   }
 
   private static func dateWords(_ feature: Feature) -> String {

@@ -196,7 +196,9 @@ public final class FeatureBinder: Sendable {
     let rows = tensor.shape[0]
     guard rows > 0 else { throw input(tensor.name, "expected at least 1 row, found 0") }
     guard let rowsMax = UInt64(exactly: rowsMax), rows <= rowsMax else {
-      throw input(tensor.name, "expected at most \(rowsMax) rows, found \(rows)")
+      throw input(
+        tensor.name, "expected at most \(rowsMax) rows, found \(rows)",
+        limit: .init("rows_max", maximum: UInt64(clamping: rowsMax), found: rows))
     }
     return Int(rows)
   }
@@ -229,8 +231,8 @@ public final class FeatureBinder: Sendable {
         seen[feature / 8] |= bit
       }
       for feature in 0..<count where seen[feature / 8] & (1 << UInt8(feature % 8)) == 0 {
-        return .invalidArgument(
-          "input \(schema.features[feature].name.quotedForMessage): expected a tensor, found none")
+        let name = schema.features[feature].name
+        return .invalidArgument("input \(name.quotedForMessage): expected a tensor, found none", .init(field: name))
       }
       return nil
     }

@@ -37,7 +37,7 @@ extension Plan {
     let status = nt_text_status(status)
     let place = status == NT_TEXT_TOO_LONG ? scratch?.bytesMax : scratch?.tokensMax
     let error = Tokenizer.error(status, at: place ?? 0)
-    return .invalidArgument("row \(row), \(error.message)")
+    return .invalidArgument("row \(row), \(error.message)", .init(row: UInt64(clamping: row)))
   }
 }
 

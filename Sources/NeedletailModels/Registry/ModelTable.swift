@@ -246,24 +246,30 @@ public final class ModelTable: @unchecked Sendable {
   }
 
   private func unknownModel(_ name: UnsafeRawBufferPointer) -> ServingError {
-    guard !name.isEmpty else { return .invalidArgument("model: expected a name, found none") }
+    guard !name.isEmpty else {
+      return .invalidArgument("model: expected a name, found none", ErrorDetail(field: "model"))
+    }
     // Foreign bytes may be 64 MiB long: only as many as a name can have are looked at.
     let text = String(decoding: name.prefix(Limits.modelNameBytesMax), as: UTF8.self)
     let nearest = Suggestion.nearest(to: text, among: entries.lazy.map(\.model.name))
-    return ServingError(.notFound, "model \(text.quotedForMessage): not found", suggestedModel: nearest)
+    return ServingError(
+      .notFound, "model \(text.quotedForMessage): not found", suggestedModel: nearest,
+      detail: ErrorDetail(field: "model"))
   }
 
   private func notLive(_ number: UInt64, in entry: Entry) -> ServingError {
     let name = entry.model.name.quotedForMessage
+    let detail = ErrorDetail(field: "version")
     if entry.awaited.contains(where: { $0.number == number }) {
-      return .unavailable("model \(name): version \(number) not live yet, it is being loaded")
+      return .unavailable("model \(name): version \(number) not live yet, it is being loaded", detail)
     }
     switch entry.live.count {
     case 0: return entry.noneLive
-    case 1: return .notFound("model \(name): version \(number) not live, live is \(entry.live[0].version)")
+    case 1:
+      return .notFound("model \(name): version \(number) not live, live is \(entry.live[0].version)", detail)
     default:
       let live = entry.live.map(\.version.description).joined(separator: ", ")
-      return .notFound("model \(name): version \(number) not live, live are \(live)")
+      return .notFound("model \(name): version \(number) not live, live are \(live)", detail)
     }
   }
 
@@ -272,14 +278,15 @@ public final class ModelTable: @unchecked Sendable {
     let text = String(decoding: label.prefix(Limits.modelNameBytesMax), as: UTF8.self)
     let known = entry.routing.labels.lazy.map(\.name)
     return .notFound(
-      "model \(entry.model.name.quotedForMessage): label \(text.quotedForMessage) not defined\(Suggestion.clause(for: text, among: known))"
-    )
+      "model \(entry.model.name.quotedForMessage): label \(text.quotedForMessage) not defined\(Suggestion.clause(for: text, among: known))",
+      ErrorDetail(field: "label"))
   }
 
   private func labelNotLive(_ label: UnsafeRawBufferPointer, in entry: Entry) -> ServingError {
     let text = String(decoding: label, as: UTF8.self)
     return .unavailable(
-      "model \(entry.model.name.quotedForMessage): label \(text.quotedForMessage) names a version that is not live")
+      "model \(entry.model.name.quotedForMessage): label \(text.quotedForMessage) names a version that is not live",
+      ErrorDetail(field: "label"))
   }
 }
 

@@ -83,7 +83,10 @@ extension CodecFailure {
   init(_ error: FrameError) {
     switch error {
     case .emptyFrame: reason = .emptyFrame
-    case .tooLong: reason = .tooLong
+    case .tooLong(let found, let limit):
+      reason = .tooLong
+      detail = ErrorDetail(
+        limit: .init("request_bytes_max", maximum: UInt64(clamping: limit), found: UInt64(clamping: found)))
     }
     message = error.description
   }

@@ -138,6 +138,8 @@ struct CodecFailure: Error {
   let reason: Reason
   /// Sentence for the peer.
   let message: String
+  /// What it is about, for programs.
+  var detail: ErrorDetail?
 }
 
 /// The answer to one predict call, as codecs write it.

@@ -166,7 +166,7 @@ final class Connection {
       return .unauthenticated(
         "authenticate: expected an API key before any other call, found a frame: \(failure.message)")
     }
-    return .invalidArgument(failure.message)
+    return .invalidArgument(failure.message, failure.detail)
   }
 
   /// Who makes the calls of the connection. Allocates: for calls that change something, and refusals.

@@ -43,6 +43,7 @@ enum ControlCall: Sendable {
   case events(after: UInt64, limit: UInt32)
   /// - Parameter undo: the step to take back; nil: only show.
   case rollout(String, undo: RolloutUndo?)
+  case serverInfo
 
   /// Whether the call changes what serves: then somebody will want to know who made it.
   var changesSomething: Bool {
@@ -58,6 +59,7 @@ enum ControlAnswer: Sendable {
   case description(ModelDescription)
   case events(EventListReport)
   case rollout(RolloutReport)
+  case serverInfo(ServerInfoReport)
   case error(ServingError)
 
   /// The answer without the models that the caller may not know of.
@@ -76,7 +78,7 @@ enum ControlAnswer: Sendable {
       return .models(report)
     case .events(let report): return .events(report.showing(models))
     case .error(let error): return .error(error.showing(models))
-    case .metrics, .description, .rollout: return self
+    case .metrics, .description, .rollout, .serverInfo: return self
     }
   }
 
@@ -88,6 +90,7 @@ enum ControlAnswer: Sendable {
     case .description(let description): ResponseEncoder.appendDescription(id: id, description, to: &buffer)
     case .events(let report): ResponseEncoder.appendEvents(id: id, report, to: &buffer)
     case .rollout(let report): ResponseEncoder.appendRollout(id: id, report, to: &buffer)
+    case .serverInfo(let report): ResponseEncoder.appendServerInfo(id: id, report, to: &buffer)
     case .error(let error): ResponseEncoder.appendError(id: id, error, to: &buffer)
     }
   }

@@ -16,15 +16,19 @@ final class ControlPlane: Sendable {
   let registry: ModelRegistry
   let metrics: MetricsRegistry
   private let allowsUnsigned: Bool
+  /// What the server says of itself; the same from start to end.
+  private let serverInfo: ServerInfoReport
 
   init(
-    readiness: Readiness, store: ModelStore, registry: ModelRegistry, metrics: MetricsRegistry, allowsUnsigned: Bool
+    readiness: Readiness, store: ModelStore, registry: ModelRegistry, metrics: MetricsRegistry, allowsUnsigned: Bool,
+    serverInfo: ServerInfoReport
   ) {
     self.readiness = readiness
     self.store = store
     self.registry = registry
     self.metrics = metrics
     self.allowsUnsigned = allowsUnsigned
+    self.serverInfo = serverInfo
   }
 
   /// Runs on the concurrent pool, off the event loops.
@@ -40,6 +44,7 @@ final class ControlPlane: Sendable {
         if let undo { try await undoRollout(of: model, undo, caller) }
         return .rollout(try rollout(of: model))
       case .describeModel(let reference): return .description(try describe(reference))
+      case .serverInfo: return .serverInfo(serverInfo)
       }
     } catch {
       return .error(readiness.judged(error))
@@ -78,11 +83,13 @@ final class ControlPlane: Sendable {
 
   /// - Throws: `.notFound`, or `.invalidArgument` for no name.
   private func rollout(of name: String) throws(ServingError) -> RolloutReport {
-    guard !name.isEmpty else { throw .invalidArgument("model: expected a name, found none") }
+    let detail = ErrorDetail(field: "model")
+    guard !name.isEmpty else { throw .invalidArgument("model: expected a name, found none", detail) }
     let status = store.status
     guard let model = status.model(name) else {
       let nearest = Suggestion.nearest(to: name, among: status.models.lazy.map(\.model.name))
-      throw ServingError(.notFound, "model \(name.quotedForMessage): not found", suggestedModel: nearest)
+      throw ServingError(
+        .notFound, "model \(name.quotedForMessage): not found", suggestedModel: nearest, detail: detail)
     }
     let shadow = registry.current.entries.first { $0.model == model.model }?.shadowModel
     var report = RolloutReport(

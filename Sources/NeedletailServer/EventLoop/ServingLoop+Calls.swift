@@ -152,6 +152,8 @@ extension ServingLoop {
     case .events(let after, let limit): (call, kind) = (.events(after: after, limit: limit), .list)
     case .rollout(let name, let undo):
       (call, kind, model) = (.rollout(ModelReference.text(name), undo: undo), undo == nil ? .list : .rollout, name)
+    // A client that may make any call may know what calls may look like.
+    case .serverInfo: (call, kind) = (.serverInfo, .all)
     case .authenticate(let key): return authenticate(request.id, key, connection)
     case .none:
       return connection.reject(
@@ -171,7 +173,9 @@ extension ServingLoop {
         ServingError(
           .overloaded,
           "calls other than predict: expected at most \(limit) in flight on a connection, found \(limit + 1)",
-          retryAfterMicroseconds: Limits.controlRetryMicroseconds))
+          retryAfterMicroseconds: Limits.controlRetryMicroseconds,
+          detail: ErrorDetail(
+            limit: .init("other_calls_in_flight_max", maximum: UInt64(limit), found: UInt64(limit + 1)))))
     }
     let deadline = Deadline(arrival: times.arrived, timeoutMicroseconds: request.timeoutMicroseconds)
     run(call, id: request.id, deadline, connection)

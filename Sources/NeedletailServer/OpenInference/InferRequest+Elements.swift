@@ -175,3 +175,17 @@ extension InferRequest {
     }
   }
 }
+
+extension InferRequest {
+  /// Error of a request beyond a limit.
+  /// - Parameter found: what the request has; nil: it was not counted to its end.
+  @inline(never)
+  static func exceeded(
+    _ field: String, _ maximum: Int, _ unit: String, _ limit: String, found: Int? = nil
+  ) -> ServingError {
+    .invalidArgument(
+      "\(field): expected at most \(maximum) \(unit), found \(found.map(String.init) ?? "more")",
+      .init(
+        field: field, limit: .init(limit, maximum: UInt64(maximum), found: UInt64(clamping: found ?? maximum + 1))))
+  }
+}

@@ -220,7 +220,7 @@ struct InferRequest {
     try cursor.enter(UInt8(ascii: "["), "a list of inputs")
     while try cursor.next(until: UInt8(ascii: "]"), &isFirst) {
       guard inputs.count < Limits.inputTensorsMax else {
-        throw .invalidArgument("inputs: expected at most \(Limits.inputTensorsMax) tensors, found more")
+        throw Self.exceeded("inputs", Limits.inputTensorsMax, "tensors", "tensors_max")
       }
       inputs.append(try Self.readInput(&cursor, arena))
       let index = inputs.count - 1
@@ -279,7 +279,7 @@ struct InferRequest {
     try cursor.enter(UInt8(ascii: "["), "a list of dimensions")
     while try cursor.next(until: UInt8(ascii: "]"), &isFirst) {
       guard rank < Limits.tensorRankMax else {
-        throw .invalidArgument("shape: expected at most \(Limits.tensorRankMax) dimensions, found more")
+        throw exceeded("shape", Limits.tensorRankMax, "dimensions", "dimensions_max")
       }
       shape[rank] = try cursor.count("a dimension from 0")
       rank += 1
@@ -292,7 +292,7 @@ struct InferRequest {
     try cursor.enter(UInt8(ascii: "["), "a list of outputs")
     while try cursor.next(until: UInt8(ascii: "]"), &isFirst) {
       guard outputs.count < Limits.outputNamesMax else {
-        throw .invalidArgument("outputs: expected at most \(Limits.outputNamesMax) names, found more")
+        throw Self.exceeded("outputs", Limits.outputNamesMax, "names", "output_names_max")
       }
       var name = UnsafeRawBufferPointer(start: nil, count: 0)
       var isBinary: Bool?
@@ -335,8 +335,8 @@ struct InferRequest {
       } else if key.elementsEqual("routing_key".utf8) {
         head.routingKey = try Self.plain(try cursor.text("a routing key"), cursor, arena)
         guard head.routingKey.count <= Limits.routingKeyBytesMax else {
-          throw .invalidArgument(
-            "routing_key: expected at most \(Limits.routingKeyBytesMax) bytes, found \(head.routingKey.count)")
+          let (limit, found) = (Limits.routingKeyBytesMax, head.routingKey.count)
+          throw Self.exceeded("routing_key", limit, "bytes", "routing_key_bytes_max", found: found)
         }
       } else if key.elementsEqual("priority".utf8) {
         // As in the binary protocol: 0 is interactive, and a level that this server does not know the lowest.
@@ -373,7 +373,7 @@ struct InferRequest {
   @inline(never)
   func input(_ index: Int, _ message: String) -> ServingError {
     let name = String(decoding: inputs[index].name.prefix(Limits.featureNameBytesMax), as: UTF8.self)
-    return .invalidArgument("input \(name.quotedForMessage): \(message)")
+    return .invalidArgument("input \(name.quotedForMessage): \(message)", .init(field: name))
   }
 
   func tooMany(_ index: Int, _ count: Int) -> ServingError {

@@ -279,6 +279,7 @@ final class OpenInferenceCodec: ConnectionCodec {
       predict.inputBytes = body.count
       return RequestView(id: nextID(), timeoutMicroseconds: told.timeoutMicroseconds, call: .predict(predict))
     case .ready: return RequestView(id: nextID(), timeoutMicroseconds: 0, call: .health)
+    case .serverInfo: return RequestView(id: nextID(), timeoutMicroseconds: 0, call: .serverInfo)
     case .statistics, .index: return RequestView(id: nextID(), timeoutMicroseconds: 0, call: .listModels)
     case .unload:
       throw .unimplemented(
@@ -340,7 +341,7 @@ final class OpenInferenceCodec: ConnectionCodec {
     let allow = errorStatus == 405 ? allowed : nil
     errorStatus = nil
     body.clear()
-    body.writeString("{\"error\":\(JSONText.quoted(error.message)),\"code\":\"\(error.code)\"}")
+    body.writeString(OpenInferenceReports.error(error))
     writeHead(
       status, bodyBytes: body.readableBytes, retryAfterMicroseconds: error.retryAfterMicroseconds, allow: allow,
       to: &output)

@@ -7,12 +7,13 @@ enum OpenInferenceReports {
   static let server = Array(
     """
     {"name":"needletail","version":"\(needletailVersion)",\
-    "extensions":["binary_tensor_data","model_repository","model_configuration","statistics"]}
+    "extensions":["binary_tensor_data","model_repository","model_configuration","statistics","server_info"]}
     """.utf8)
 
   /// - Parameter route: what was asked.
   static func answer(_ answer: ControlAnswer, to route: OpenInferenceRoute) -> (status: Int, json: String) {
     switch (answer, route) {
+    case (.serverInfo(let report), _): return (200, information(report))
     case (.health(let report), _): return (report.ready ? 200 : 503, "{\"ready\":\(report.ready)}")
     case (.models(let report), .statistics): return (200, statistics(report.models))
     case (.models(let report), _): return (200, index(report.models))
@@ -29,6 +30,27 @@ enum OpenInferenceReports {
       )
     case (.metrics, _), (.events, _), (.rollout, _), (.error, _): preconditionFailure("no path asks for these")
     }
+  }
+
+  private static func information(_ report: ServerInfoReport) -> String {
+    let features = report.features.map(JSONText.quoted).joined(separator: ",")
+    let limits = report.limits.named.map { "\"\($0.name)\":\($0.value)" }.joined(separator: ",")
+    return "{\"name\":\(JSONText.quoted(report.name)),\"version\":\(JSONText.quoted(report.version)),"
+      + "\"isa\":\(JSONText.quoted(report.isa)),\"features\":[\(features)],\"limits\":{\(limits)}}"
+  }
+
+  /// An error: the sentence under the protocol's name, the code, and for programs what it is about.
+  static func error(_ error: ServingError) -> String {
+    var members = ["\"error\":\(JSONText.quoted(error.message))", "\"code\":\"\(error.code)\""]
+    if let detail = error.detail {
+      if !detail.field.isEmpty { members.append("\"field\":\(JSONText.quoted(detail.field))") }
+      if let row = detail.row { members.append("\"row\":\(row)") }
+      if let limit = detail.limit {
+        members.append(
+          "\"limit\":{\"name\":\(JSONText.quoted(limit.name)),\"maximum\":\(limit.maximum),\"found\":\(limit.found)}")
+      }
+    }
+    return "{\(members.joined(separator: ","))}"
   }
 
   // MARK: tensors

@@ -5,6 +5,8 @@ enum OpenInferenceRoute: Equatable {
   case live
   case ready
   case server
+  /// Version, features and limits: the binary protocol's call `server_info`.
+  case serverInfo
   case model(ModelQuestion)
   case infer
   case statistics
@@ -61,6 +63,7 @@ enum OpenInferenceRoute: Equatable {
     guard part(0, "v2") else { return nil }
     switch parts.count {
     case 1: return Match(route: .server, method: .get)
+    case 2 where part(1, "server"): return Match(route: .serverInfo, method: .get)
     case 3 where part(1, "health") && part(2, "live"): return Match(route: .live, method: .get)
     case 3 where part(1, "health") && part(2, "ready"): return Match(route: .ready, method: .get)
     case 3 where part(1, "models") && part(2, "stats"): return Match(route: .statistics, method: .get)

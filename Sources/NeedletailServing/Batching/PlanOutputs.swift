@@ -100,7 +100,10 @@ extension AnswerSize {
     guard bytes <= Limits.answerBytesMax else {
       throw .invalidArgument(
         "rows: expected an answer of at most \(Limits.answerBytesMax) bytes, found \(bytes) for \(rows) rows; "
-          + "ask for fewer rows or outputs")
+          + "ask for fewer rows or outputs",
+        .init(
+          limit: .init(
+            "answer_bytes_max", maximum: UInt64(Limits.answerBytesMax), found: UInt64(clamping: bytes))))
     }
     return bytes
   }

@@ -109,6 +109,8 @@ package struct JSONObject: Encodable, ExpressibleByDictionaryLiteral {
     self.members = members.map { (name: $0.0, value: $0.1) }
   }
 
+  package init(_ members: [(name: String, value: any Encodable)]) { self.members = members }
+
   package func encode(to encoder: any Encoder) throws {
     var object = encoder.container(keyedBy: Name.self)
     for (name, value) in members where (value as? any Absentable)?.isAbsent != true {

@@ -29,9 +29,10 @@ enum PredictDecoder {
         }
       }
     }
-    try check("inputs", body.tensorCount, atMost: Limits.inputTensorsMax, unit: "tensors")
-    try check("outputs", body.outputCount, atMost: Limits.outputNamesMax, unit: "names")
-    try check("routing_key", view.routingKey.count, atMost: Limits.routingKeyBytesMax, unit: "bytes")
+    try check("inputs", body.tensorCount, atMost: Limits.inputTensorsMax, unit: "tensors", "tensors_max")
+    try check("outputs", body.outputCount, atMost: Limits.outputNamesMax, unit: "names", "output_names_max")
+    try check(
+      "routing_key", view.routingKey.count, atMost: Limits.routingKeyBytesMax, unit: "bytes", "routing_key_bytes_max")
     body.payloads = payloads
     return view
   }
@@ -107,7 +108,7 @@ enum PredictDecoder {
       default: break
       }
     }
-    try check("shape", rank, atMost: Limits.tensorRankMax, unit: "dimensions")
+    try check("shape", rank, atMost: Limits.tensorRankMax, unit: "dimensions", "dimensions_max")
     let shape = try array(of: UInt64.self, count: rank, in: arena)
     if shapeFields <= 1, rank == 0 || !packedShape.isEmpty {
       // One packed field, as encoders write it.
@@ -119,9 +120,11 @@ enum PredictDecoder {
     // Millions of empty texts take four times their frame: those that the shape does not ask for take nothing.
     let product = elements(of: shape)
     guard stringCount == 0 || product == UInt64(stringCount) else {
-      let name = String(decoding: view.name.prefix(128), as: UTF8.self).quotedForMessage
+      let name = String(decoding: view.name.prefix(128), as: UTF8.self)
       let expected = product.map { String($0) } ?? "fewer than 2⁶⁴"
-      throw .invalidArgument("input \(name): expected \(expected) strings for its shape, found \(stringCount)")
+      throw .invalidArgument(
+        "input \(name.quotedForMessage): expected \(expected) strings for its shape, found \(stringCount)",
+        .init(field: name))
     }
     let strings = try array(of: TextElements.Place.self, count: stringCount, in: arena)
     if stringCount > 0 { try fill(strings, from: message) }
@@ -195,10 +198,13 @@ enum PredictDecoder {
   }
 
   private static func check(
-    _ field: StaticString, _ count: Int, atMost limit: Int, unit: StaticString
+    _ field: StaticString, _ count: Int, atMost limit: Int, unit: StaticString, _ name: StaticString
   ) throws(ServingError) {
     guard count <= limit else {
-      throw .invalidArgument("\(field): expected at most \(limit) \(unit), found \(count)")
+      throw .invalidArgument(
+        "\(field): expected at most \(limit) \(unit), found \(count)",
+        .init(
+          field: "\(field)", limit: .init("\(name)", maximum: UInt64(limit), found: UInt64(clamping: count))))
     }
   }
 

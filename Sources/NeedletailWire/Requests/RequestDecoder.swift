@@ -15,6 +15,7 @@ public struct RequestView {
     case events(after: UInt64, limit: UInt32)
     /// Name of the model as sent, and the step to take back; nil: only to report.
     case rollout(model: UnsafeRawBufferPointer, undo: RolloutUndo?)
+    case serverInfo
     /// No call, or one that this server does not know: `UNIMPLEMENTED`.
     case none
   }
@@ -133,6 +134,7 @@ public enum RequestDecoder {
       case .authenticate: .authenticate(try authenticate(envelope.payloads))
       case .events: try events(envelope.payloads)
       case .rollout: try rollout(envelope.payloads)
+      case .serverInfo: .serverInfo
       case nil: .none
       }
     return (RequestView(id: envelope.id, timeoutMicroseconds: envelope.timeoutMicroseconds, call: call), body)
@@ -241,6 +243,7 @@ enum CallNumber: UInt32 {
   case authenticate = 8
   case events = 9
   case rollout = 10
+  case serverInfo = 11
 }
 
 /// The fields of a `Request` itself.

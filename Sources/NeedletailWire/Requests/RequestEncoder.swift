@@ -21,6 +21,7 @@ public enum RequestEncoder {
     case events(after: UInt64, limit: UInt32)
     /// - Parameter undo: the step to take back; nil: only to report.
     case rollout(model: String, undo: RolloutUndo?)
+    case serverInfo
   }
 
   public struct Predict: Sendable {
@@ -80,6 +81,7 @@ public enum RequestEncoder {
         $0.uint(3, undo?.version ?? 0)
         $0.bool(4, undo?.isForced ?? false)
       }
+    case .serverInfo: request.message(11) { _ in }
     }
     guard request.bytes.count <= frameBytesMax else {
       throw TooLong(bytes: request.bytes.count, limit: frameBytesMax)

@@ -81,6 +81,7 @@ public struct ResponseMessage: Sendable, Equatable {
     case goAway(lastID: UInt64)
     case events(EventListReport)
     case rollout(RolloutReport)
+    case serverInfo(ServerInfoReport)
     /// The call failed with this error.
     case failed(ServingError)
     /// No result, or one that this client does not know.
@@ -127,6 +128,7 @@ public enum ResponseDecoder {
       case (9, .bytes(let message)): result = .goAway(lastID: try lastID(message))
       case (10, .bytes(let message)): result = .events(try EventListReport(decoding: message))
       case (11, .bytes(let message)): result = .rollout(try RolloutReport(decoding: message))
+      case (12, .bytes(let message)): result = .serverInfo(try ServerInfoReport(decoding: message))
       default: break
       }
     }
@@ -138,18 +140,20 @@ public enum ResponseDecoder {
     var code: UInt64 = 0
     var text = ""
     var retryAfter: UInt32 = 0
+    var detail: ErrorDetail?
     var fields = MessageCursor(message, of: "Status")
     while let field = try fields.next() {
       switch (field.number, field.value) {
       case (1, .varint(let value)): code = value
       case (2, .bytes(let bytes)): text = String(decoding: bytes, as: UTF8.self)
       case (3, .varint(let value)): retryAfter = UInt32(truncatingIfNeeded: value)
+      case (4, .bytes(let bytes)): detail = try ErrorDetail.decode(bytes)
       default: break
       }
     }
     guard code != 0 else { return nil }
     let known = UInt8(exactly: code).flatMap(StatusCode.init(rawValue:)) ?? .internal
-    return ServingError(known, text, retryAfterMicroseconds: retryAfter)
+    return ServingError(known, text, retryAfterMicroseconds: retryAfter, detail: detail)
   }
 
   /// The one string of a message that has no other field.
@@ -171,6 +175,39 @@ public enum ResponseDecoder {
       if field.number == 1, case .varint(let value) = field.value { id = value }
     }
     return id
+  }
+}
+
+extension ErrorDetail {
+  fileprivate static func decode(_ message: UnsafeRawBufferPointer) throws(ServingError) -> ErrorDetail {
+    var field = ""
+    var row: UInt64?
+    var limit: Limit?
+    var fields = MessageCursor(message, of: "ErrorDetail")
+    while let next = try fields.next() {
+      switch (next.number, next.value) {
+      case (1, .bytes(let bytes)): field = String(decoding: bytes, as: UTF8.self)
+      case (2, .varint(let value)): row = value
+      case (3, .bytes(let bytes)): limit = try Self.limit(bytes)
+      default: break
+      }
+    }
+    return ErrorDetail(field: field, row: row, limit: limit)
+  }
+
+  private static func limit(_ message: UnsafeRawBufferPointer) throws(ServingError) -> Limit {
+    var name = ""
+    var (maximum, found) = (UInt64(0), UInt64(0))
+    var fields = MessageCursor(message, of: "ExceededLimit")
+    while let field = try fields.next() {
+      switch (field.number, field.value) {
+      case (1, .bytes(let bytes)): name = String(decoding: bytes, as: UTF8.self)
+      case (2, .varint(let value)): maximum = value
+      case (3, .varint(let value)): found = value
+      default: break
+      }
+    }
+    return Limit(name, maximum: maximum, found: found)
   }
 }
 

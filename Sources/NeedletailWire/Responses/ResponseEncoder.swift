@@ -18,7 +18,10 @@ public enum ResponseEncoder {
       let text = UnsafeRawBufferPointer(text)
       func bytes(_ value: UInt64) -> Int { value == 0 ? 0 : 1 + WireFormat.varintBytes(value) }
       let (code, retryAfter) = (UInt64(error.code.rawValue), UInt64(error.retryAfterMicroseconds))
-      let statusBytes = bytes(code) + (text.isEmpty ? 0 : WireFormat.delimitedBytes(text.count)) + bytes(retryAfter)
+      let detail = error.detail.map(Self.encoded) ?? []
+      let statusBytes =
+        bytes(code) + (text.isEmpty ? 0 : WireFormat.delimitedBytes(text.count)) + bytes(retryAfter)
+        + (detail.isEmpty ? 0 : WireFormat.delimitedBytes(detail.count))
       let responseBytes = bytes(id) + WireFormat.delimitedBytes(statusBytes)
       buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: 4 + responseBytes) { memory in
         guard let start = memory.baseAddress else { return 0 }
@@ -32,10 +35,30 @@ public enum ResponseEncoder {
           cursor.copy(text)
         }
         if retryAfter != 0 { cursor.number(3, retryAfter) }
+        if !detail.isEmpty {
+          cursor.header(4, bytes: detail.count)
+          detail.withUnsafeBytes { cursor.copy($0) }
+        }
         assert(cursor.at == start + 4 + responseBytes, "the size was computed from the same figures")
         return 4 + responseBytes
       }
     }
+  }
+
+  /// An `ErrorDetail`, whose names are bounded by those who make one.
+  private static func encoded(_ detail: ErrorDetail) -> [UInt8] {
+    var message = MessageWriter()
+    message.string(1, detail.field)
+    // A member of a oneof is present even with its default value.
+    if let row = detail.row { message.member(2, row) }
+    if let limit = detail.limit {
+      message.message(3) {
+        $0.string(1, limit.name)
+        $0.uint(2, limit.maximum)
+        $0.uint(3, limit.found)
+      }
+    }
+    return message.bytes
   }
 
   public static func appendHealth(id: UInt64, _ report: HealthReport, to buffer: inout ByteBuffer) {
@@ -67,6 +90,10 @@ public enum ResponseEncoder {
 
   public static func appendRollout(id: UInt64, _ report: RolloutReport, to buffer: inout ByteBuffer) {
     append(id: id, to: &buffer) { $0.message(11, report) }
+  }
+
+  public static func appendServerInfo(id: UInt64, _ report: ServerInfoReport, to buffer: inout ByteBuffer) {
+    append(id: id, to: &buffer) { $0.message(12, report) }
   }
 
   /// Calls with an id above `lastID` were not executed and are safe to retry elsewhere.

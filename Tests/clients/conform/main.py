@@ -122,7 +122,12 @@ def expectation(expected: dict[str, Any]) -> dict[str, Any]:
     response = golden_response(expected["golden"])
     if response.status.code:
         error = {"code": pb.StatusCode.Name(response.status.code), "message": response.status.message}
-        return {"error": error | {"retry_after_us": response.status.retry_after_us}}
+        detail = response.status.detail
+        error |= {"retry_after_us": response.status.retry_after_us, "field": detail.field}
+        error["row"] = detail.row if detail.HasField("row") else None
+        limit = detail.limit
+        found = {"name": limit.name, "maximum": limit.maximum, "found": limit.found}
+        return {"error": error | {"limit": found if detail.HasField("limit") else None}}
     if response.HasField("predict"):
         answer = response.predict
         timing = {name: getattr(answer.timing, name) for name in ("queue_us", "compute_us", "batch_rows")}
@@ -130,6 +135,13 @@ def expectation(expected: dict[str, Any]) -> dict[str, Any]:
         return {"model": answer.model, "version": answer.version, "outputs": outputs, "timing": timing}
     if response.HasField("metrics"):
         return {"text": response.metrics.text}
+    if response.HasField("server_info"):
+        info = response.server_info
+        names = ("rows_max", "request_bytes_max", "text_bytes_max", "idle_ms")
+        return {
+            "name": info.name, "version": info.version, "isa": info.isa, "features": list(info.features),
+            "limits": {name: getattr(info.limits, name) for name in names},
+        }  # fmt: skip
     if response.HasField("describe_model"):
         model = response.describe_model
         return {

@@ -28,8 +28,12 @@ import needletail.Prediction;
 import needletail.Tls;
 import needletail.v1.DataType;
 import needletail.v1.DescribeModelResponse;
+import needletail.v1.ErrorDetail;
+import needletail.v1.ExceededLimit;
 import needletail.v1.HealthResponse;
 import needletail.v1.ModelStatus;
+import needletail.v1.ServerInfoResponse;
+import needletail.v1.ServerLimits;
 import needletail.v1.TensorSpec;
 import needletail.v1.VersionStatus;
 
@@ -90,9 +94,22 @@ public final class Driver {
 
   private static Map<String, Object> problem(NeedletailException error) {
     String[] causes = {"status", "caller", "connect", "lost", "time", "protocol"};
-    return Map.of("error",
-        Map.of("code", error.code().name(), "cause", causes[error.origin().ordinal()], "message", error.getMessage(),
-            "retry_after_us", error.retryAfter().toNanos() / 1000));
+    Map<String, Object> found = new LinkedHashMap<>();
+    found.put("code", error.code().name());
+    found.put("cause", causes[error.origin().ordinal()]);
+    found.put("message", error.getMessage());
+    found.put("retry_after_us", error.retryAfter().toNanos() / 1000);
+    ErrorDetail detail = error.detail() == null ? ErrorDetail.getDefaultInstance() : error.detail();
+    found.put("field", detail.getField());
+    if (detail.hasRow())
+      found.put("row", new Unsigned(detail.getRow()));
+    if (detail.hasLimit()) {
+      ExceededLimit limit = detail.getLimit();
+      found.put("limit",
+          Map.of("name", limit.getName(), "maximum", new Unsigned(limit.getMaximum()), "found",
+              new Unsigned(limit.getFound())));
+    }
+    return Map.of("error", found);
   }
 
   private static NeedletailClient open(Map<String, Object> request) {
@@ -261,6 +278,18 @@ public final class Driver {
         answer.put("labels", new ArrayList<Object>(found.getLabelsList()));
         answer.put("inputs", specs(found.getInputsList()));
         answer.put("outputs", specs(found.getOutputsList()));
+        return answer;
+      case "server":
+        ServerInfoResponse info = client.serverInfo();
+        ServerLimits limits = info.getLimits();
+        answer.put("name", info.getName());
+        answer.put("version", info.getVersion());
+        answer.put("isa", info.getIsa());
+        answer.put("features", new ArrayList<Object>(info.getFeaturesList()));
+        answer.put("limits",
+            Map.of("rows_max", new Unsigned(limits.getRowsMax()), "request_bytes_max",
+                new Unsigned(limits.getRequestBytesMax()), "text_bytes_max", new Unsigned(limits.getTextBytesMax()),
+                "idle_ms", new Unsigned(limits.getIdleMs())));
         return answer;
       case "storm":
         answer.put("wrong", storm(client, request));

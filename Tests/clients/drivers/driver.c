@@ -267,6 +267,15 @@ static void print_error(const needletail_error *error) {
   printf("{\"error\":{\"code\":\"%s\",\"cause\":\"%s\",\"retry_after_us\":%u,\"message\":",
          needletail_code_name(error->code), causes[error->cause], error->retry_after_us);
   print_text(error->message);
+  printf(",\"field\":");
+  print_text(error->field);
+  if (error->has_row) printf(",\"row\":%llu", (unsigned long long)error->row);
+  if (*error->limit) {
+    printf(",\"limit\":{\"maximum\":%llu,\"found\":%llu,\"name\":", (unsigned long long)error->limit_maximum,
+           (unsigned long long)error->limit_found);
+    print_text(error->limit);
+    putchar('}');
+  }
   printf("}}\n");
 }
 
@@ -389,6 +398,22 @@ static void print_specs(const char *name, size_t count, Needletail__V1__TensorSp
   putchar(']');
 }
 
+static void print_server(const Needletail__V1__ServerInfoResponse *info) {
+  static const Needletail__V1__ServerLimits none = NEEDLETAIL__V1__SERVER_LIMITS__INIT;
+  const Needletail__V1__ServerLimits *limits = info->limits ? info->limits : &none;
+  printf("\"name\":");
+  print_text(info->name);
+  printf(",\"version\":");
+  print_text(info->version);
+  printf(",\"isa\":");
+  print_text(info->isa);
+  putchar(',');
+  print_texts("features", info->n_features, info->features);
+  printf(",\"limits\":{\"rows_max\":%llu,\"request_bytes_max\":%llu,\"text_bytes_max\":%llu,\"idle_ms\":%llu}",
+         (unsigned long long)limits->rows_max, (unsigned long long)limits->request_bytes_max,
+         (unsigned long long)limits->text_bytes_max, (unsigned long long)limits->idle_ms);
+}
+
 static void print_answer(needletail_answer *answer, const needletail_error *error) {
   if (!answer) {
     print_error(error);
@@ -398,6 +423,7 @@ static void print_answer(needletail_answer *answer, const needletail_error *erro
   const Needletail__V1__HealthResponse *health = needletail_answer_health(answer);
   const Needletail__V1__ListModelsResponse *models = needletail_answer_models(answer);
   const Needletail__V1__DescribeModelResponse *model = needletail_answer_description(answer);
+  const Needletail__V1__ServerInfoResponse *info = needletail_answer_server_info(answer);
   if (health) {
     printf("\"live\":%s,\"ready\":%s,", health->live ? "true" : "false", health->ready ? "true" : "false");
     print_models(health->n_models, health->models);
@@ -413,6 +439,8 @@ static void print_answer(needletail_answer *answer, const needletail_error *erro
     print_texts("labels", model->n_labels, model->labels);
     print_specs("inputs", model->n_inputs, model->inputs);
     print_specs("outputs", model->n_outputs, model->outputs);
+  } else if (info) {
+    print_server(info);
   } else if (needletail_answer_metrics(answer)) {
     printf("\"text\":");
     print_text(needletail_answer_metrics(answer));
@@ -548,6 +576,9 @@ static void answer(const value *request) {
     return;
   } else if (strcmp(what, "models") == 0) {
     print_answer(needletail_models(client, timeout_us, &error), &error);
+    return;
+  } else if (strcmp(what, "server") == 0) {
+    print_answer(needletail_server_info(client, timeout_us, &error), &error);
     return;
   } else if (strcmp(what, "describe") == 0) {
     print_answer(needletail_describe(client, text_of(request, "model"), version_of(request), text_of(request, "label"),

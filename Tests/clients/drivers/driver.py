@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import math
 import sys
@@ -94,6 +95,11 @@ async def ask(client: AsyncClient, request: dict[str, Any]) -> dict[str, Any]:
         return await storm(client, request)
     if request["do"] == "models":
         return {"models": models_of(await client.models(**timeout_of(request)))}
+    if request["do"] == "server":
+        info = await client.server_info(**timeout_of(request))
+        names = ("rows_max", "request_bytes_max", "text_bytes_max", "idle_ms")
+        return {"name": info.name, "version": info.version, "isa": info.isa, "features": list(info.features),
+                "limits": {name: getattr(info.limits, name) for name in names}}  # fmt: skip
     model = await client.describe(request["model"], version=request.get("version"), label=request.get("label"))
     return {
         "model": model.model, "version": model.version, "state": model.state, "task": model.task,
@@ -120,9 +126,12 @@ async def outcome(work: Any) -> dict[str, Any]:
     try:
         return {"ok": True, **await work}
     except needletail.NeedletailError as error:
+        detail = error.detail or needletail.ErrorDetail()
         return {"error": {
             "code": error.code.name, "message": error.message, "retry_after_us": round((error.retry_after or 0) * 1e6),
             "cause": next((cause for kind, cause in CAUSES.items() if isinstance(error, kind)), "status"),
+            "field": detail.field, "row": detail.row,
+            "limit": None if detail.limit is None else dataclasses.asdict(detail.limit),
         }}  # fmt: skip
 
 

@@ -121,6 +121,13 @@ async function ask(client: Client, request: Request, signal?: AbortSignal): Prom
       return {models: models((await client.models(options)).models)};
     case "describe":
       return {...(await client.describe(request.model, options))};
+    case "server": {
+      const {name, version, isa, features, limits} = await client.serverInfo(options);
+      const {rowsMax, requestBytesMax, textBytesMax, idleMs} = limits;
+      const told =
+          {rows_max: rowsMax, request_bytes_max: requestBytesMax, text_bytes_max: textBytesMax, idle_ms: idleMs};
+      return {name, version, isa, features, limits: told};
+    }
     case "storm":
       return storm(client, request);
     default:
@@ -133,8 +140,9 @@ async function ask(client: Client, request: Request, signal?: AbortSignal): Prom
 
 function problem(error: unknown): Answer {
   if (!(error instanceof NeedletailError)) return {error: {code: "CANCELLED", message: String(error)}};
-  const {code, origin, message, retryAfterMs} = error;
-  return {error: {code, cause: origin, message, retry_after_us: Math.round(retryAfterMs * 1000)}};
+  const {code, origin, message, retryAfterMs, detail} = error;
+  const {field = "", row, limit} = detail ?? {};
+  return {error: {code, cause: origin, message, retry_after_us: Math.round(retryAfterMs * 1000), field, row, limit}};
 }
 
 const clients = new Map<string, Client>();

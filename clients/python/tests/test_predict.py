@@ -205,6 +205,34 @@ def test_the_rows_of_one_call_can_be_set(asked: Asked) -> None:
 
 
 @BOTH
+def test_a_server_that_takes_fewer_rows_is_asked_for_as_many_as_it_takes(asked: Asked) -> None:
+    sizes: list[int] = []
+
+    def script(peer: Peer) -> None:
+        while True:
+            request = peer.read()
+            if request is None:
+                return
+            rows = int(request.predict.inputs[0].shape[0])
+            sizes.append(rows)
+            response = pb.Response(id=request.id)
+            if rows > 5:
+                status = response.status
+                status.code, status.message = pb.INVALID_ARGUMENT, "a sentence that nobody reads"
+                limit = pb.ExceededLimit(name="rows_max", maximum=5, found=rows)
+                status.detail.CopyFrom(pb.ErrorDetail(field="age", limit=limit))
+            else:
+                data = np.full(rows, 1, dtype="<f4").tobytes()
+                response.predict.model, response.predict.version = "m", 1
+                response.predict.outputs.add(name="prediction", type=pb.FLOAT32, shape=[rows], data=data)
+            peer.send(response)
+
+    with FakeServer(script) as server:
+        [answer] = asked(server.address, [{"age": np.arange(12.0)}])
+    assert (sizes, len(answer.prediction)) == ([12, 5, 5, 2], 12)
+
+
+@BOTH
 def test_rows_that_fit_into_no_frame_together_are_several_calls(asked: Asked) -> None:
     book = Book([NUMBER])
     with book.server() as server:

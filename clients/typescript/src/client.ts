@@ -135,6 +135,13 @@ export class Client {
     return answer;
   }
 
+  /** Version, features and limits of the server; UNIMPLEMENTED from one without this call. */
+  async serverInfo(options: CallOptions = {}): Promise<messages.ServerInfo> {
+    const answer = (await this.ask(messages.serverInfoCall(), options)).serverInfo;
+    if (!answer) throw violation("result: expected server_info, found another or none");
+    return answer;
+  }
+
   /** Inputs, outputs, labels and origin of a model. */
   async describe(model: string, options: VersionOptions = {}): Promise<messages.ModelDescription> {
     const answer = (await this.ask(messages.describeModelCall(model, selectorOf(options)), options)).describeModel;
@@ -178,7 +185,7 @@ export class Client {
   private async attempt(body: Uint8Array, limits: Limits): Promise<messages.Response> {
     const response = await (await this.take(limits)).call(body, limits);
     const status = response.status;
-    if (status && status.code !== 0) throw statusError(status.code, status.message, status.retryAfterUs);
+    if (status && status.code !== 0) throw statusError(status);
     return response;
   }
 

@@ -57,7 +57,7 @@ export class Connection {
       try {
         const response = await connection.call(authenticateCall(settings.apiKey), {deadline});
         const status = response.status;
-        if (status && status.code !== 0) throw statusError(status.code, status.message, status.retryAfterUs);
+        if (status && status.code !== 0) throw statusError(status);
       } catch (error) {
         connection.close("the connection did not begin");
         if (error instanceof NeedletailError && error.origin === "time") {
@@ -178,10 +178,10 @@ export class Connection {
     for (const [id, attempt] of this.calls) {
       if (!attempt || BigInt(id) <= lastId) continue;
       this.calls.set(id, undefined);
-      const {code, origin, message, retryAfterMs} = failure;
+      const {code, origin, message, retryAfterMs, detail} = failure;
       // All of them count as sent: a server may read a request, and close, before Node reports the write (over TLS it
       // does so a turn of its event loop later), and an error of a write does not say how many frames went before.
-      attempt.end(new NeedletailError(code, origin, message, retryAfterMs, true), false);
+      attempt.end(new NeedletailError(code, origin, message, retryAfterMs, true, detail), false);
     }
   }
 
@@ -258,7 +258,7 @@ export class Connection {
     this.drains = true;
     const status = response.status;
     if (status && status.code !== 0) {
-      const failure = statusError(status.code, status.message, status.retryAfterUs);
+      const failure = statusError(status);
       if (this.waiting > 1)
         this.close(`the server refused a frame: ${failure.message}`);
       else

@@ -8,6 +8,16 @@ export type StatusCode =|"INVALID_ARGUMENT"|"NOT_FOUND"|"UNAUTHENTICATED"|"PERMI
  */
 export type Origin = "status"|"caller"|"connect"|"lost"|"time"|"protocol";
 
+/** The part of a request that an error is about. */
+export interface ErrorDetail {
+  /** A feature, an input tensor, or a field of the call, such as "model" or "outputs"; empty: of none. */
+  field: string;
+  /** The row of the call, counted from 0; undefined: no single row. */
+  row?: bigint;
+  /** A limit of the server that the request exceeds; undefined: none. */
+  limit?: {name: string; maximum: bigint; found: bigint};
+}
+
 /** A call without an answer. One that was cancelled rejects with the reason of its signal instead. */
 export class NeedletailError extends Error {
   constructor(
@@ -18,6 +28,8 @@ export class NeedletailError extends Error {
       readonly retryAfterMs = 0,
       /** The request of a lost connection was sent or being sent, so that the server may have run it. */
       readonly sent = false,
+      /** What the error is about; undefined where the server does not say. */
+      readonly detail?: ErrorDetail,
   ) {
     super(message);
     this.name = "NeedletailError";
@@ -37,12 +49,20 @@ const codes: (StatusCode|undefined)[] = [
   "UNIMPLEMENTED",
 ];
 
-export function statusError(code: number, message: string, retryAfterUs: number): NeedletailError {
+/** A status as it stands in a response. */
+export interface Status {
+  code: number;
+  message: string;
+  retryAfterUs: number;
+  detail?: ErrorDetail;
+}
+
+export function statusError({code, message, retryAfterUs, detail}: Status): NeedletailError {
   const known = codes[code];
   if (known === undefined) {
     return new NeedletailError("INTERNAL", "status", `status code ${code} is unknown to this client: ${message}`);
   }
-  return new NeedletailError(known, "status", message, retryAfterUs / 1000);
+  return new NeedletailError(known, "status", message, retryAfterUs / 1000, false, detail);
 }
 
 export function invalid(message: string): NeedletailError {

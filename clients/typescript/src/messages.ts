@@ -1,5 +1,6 @@
 // The messages of needletail/v1/inference.proto that a client needs. Field numbers never change within version 1.
 
+import {ErrorDetail, Status} from "./errors";
 import {Reader, Writer} from "./wire";
 
 /** A tensor on the wire. */
@@ -44,6 +45,38 @@ export interface ModelList {
   models: ModelStatus[];
   /** Files in the store that are no bundle of any model. */
   problems: {path: string; reason: string}[];
+}
+
+/** The limits in force; 0: the server does not say. */
+export interface ServerLimits {
+  requestBytesMax: bigint;
+  answerBytesMax: bigint;
+  /** Rows of one call. */
+  rowsMax: bigint;
+  /** Calls in flight on a connection, and of these those that are no predictions. */
+  callsInFlightMax: bigint;
+  otherCallsInFlightMax: bigint;
+  /** Tensors of one call, dimensions of one of them, and names of outputs. */
+  tensorsMax: bigint;
+  dimensionsMax: bigint;
+  outputNamesMax: bigint;
+  routingKeyBytesMax: bigint;
+  /** Bytes of one text in a column of text. */
+  textBytesMax: bigint;
+  /** Bytes of the answers of one connection that are computed or wait to be read. */
+  outputBytesMax: bigint;
+  /** Silence after which a connection is closed. */
+  idleMs: bigint;
+}
+
+export interface ServerInfo {
+  name: string;
+  version: string;
+  /** The instruction set that the server compiles models for. */
+  isa: string;
+  /** What the server offers beside the calls that every server has; proto/README.md lists them. */
+  features: string[];
+  limits: ServerLimits;
 }
 
 export interface TensorSpec {
@@ -96,7 +129,7 @@ export interface PredictAnswer {
 /** One frame of a server. */
 export interface Response {
   id: bigint;
-  status?: {code: number; message: string; retryAfterUs: number};
+  status?: Status;
   predict?: PredictAnswer;
   health?: Health;
   metrics?: string;
@@ -104,6 +137,7 @@ export interface Response {
   describeModel?: ModelDescription;
   authenticate?: string;
   goAway?: bigint;
+  serverInfo?: ServerInfo;
 }
 
 export const typeNames = [
@@ -172,6 +206,7 @@ export function predictCall(
 
 export const healthCall = (): Uint8Array => new Writer().message(4, new Writer()).finish();
 export const metricsCall = (): Uint8Array => new Writer().message(5, new Writer()).finish();
+export const serverInfoCall = (): Uint8Array => new Writer().message(11, new Writer()).finish();
 export const listModelsCall = (): Uint8Array => new Writer().message(6, new Writer()).finish();
 
 export function describeModelCall(model: string, selector: Selector): Uint8Array {
@@ -211,16 +246,19 @@ export function readResponse(frame: Uint8Array): Response {
       only({authenticate: readText(reader.message())});
     else if (reader.is(9, 2))
       only({goAway: readGoAway(reader.message())});
+    else if (reader.is(12, 2))
+      only({serverInfo: readServerInfo(reader.message())});
     else
       reader.skip();
   }
   return response;
 }
 
-const results = ["predict", "health", "metrics", "listModels", "describeModel", "authenticate", "goAway"] as const;
+const results =
+    ["predict", "health", "metrics", "listModels", "describeModel", "authenticate", "goAway", "serverInfo"] as const;
 
-function readStatus(reader: Reader): {code: number; message: string; retryAfterUs: number} {
-  const status = {code: 0, message: "", retryAfterUs: 0};
+function readStatus(reader: Reader): Status {
+  const status: Status = {code: 0, message: "", retryAfterUs: 0};
   while (reader.next()) {
     if (reader.is(1, 0))
       status.code = reader.number();
@@ -228,10 +266,80 @@ function readStatus(reader: Reader): {code: number; message: string; retryAfterU
       status.message = reader.text();
     else if (reader.is(3, 0))
       status.retryAfterUs = reader.number();
+    else if (reader.is(4, 2))
+      status.detail = readDetail(reader.message());
     else
       reader.skip();
   }
   return status;
+}
+
+function readDetail(reader: Reader): ErrorDetail {
+  const detail: ErrorDetail = {field: ""};
+  while (reader.next()) {
+    if (reader.is(1, 2))
+      detail.field = reader.text();
+    else if (reader.is(2, 0))
+      detail.row = reader.varint();
+    else if (reader.is(3, 2)) {
+      const limit = {name: "", maximum: 0n, found: 0n};
+      for (const told = reader.message(); told.next();) {
+        if (told.is(1, 2))
+          limit.name = told.text();
+        else if (told.is(2, 0))
+          limit.maximum = told.varint();
+        else if (told.is(3, 0))
+          limit.found = told.varint();
+        else
+          told.skip();
+      }
+      detail.limit = limit;
+    } else
+      reader.skip();
+  }
+  return detail;
+}
+
+/** The limits in the order of their fields. */
+const limitNames: readonly(keyof ServerLimits)[] = [
+  "requestBytesMax",
+  "answerBytesMax",
+  "rowsMax",
+  "callsInFlightMax",
+  "otherCallsInFlightMax",
+  "tensorsMax",
+  "dimensionsMax",
+  "outputNamesMax",
+  "routingKeyBytesMax",
+  "textBytesMax",
+  "outputBytesMax",
+  "idleMs",
+];
+
+function readServerInfo(reader: Reader): ServerInfo {
+  const limits = Object.fromEntries(limitNames.map((name) => [name, 0n])) as unknown as ServerLimits;
+  const info: ServerInfo = {name: "", version: "", isa: "", features: [], limits};
+  while (reader.next()) {
+    if (reader.is(1, 2))
+      info.name = reader.text();
+    else if (reader.is(2, 2))
+      info.version = reader.text();
+    else if (reader.is(3, 2))
+      info.isa = reader.text();
+    else if (reader.is(4, 2))
+      info.features.push(reader.text());
+    else if (reader.is(5, 2)) {
+      for (const told = reader.message(); told.next();) {
+        const place = limitNames.findIndex((_, index) => told.is(index + 1, 0));
+        if (place >= 0)
+          limits[limitNames[place]] = told.varint();
+        else
+          told.skip();
+      }
+    } else
+      reader.skip();
+  }
+  return info;
 }
 
 function readGoAway(reader: Reader): bigint {

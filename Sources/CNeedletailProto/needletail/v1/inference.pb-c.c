@@ -142,6 +142,96 @@ void   needletail__v1__status__free_unpacked
   assert(message->base.descriptor == &needletail__v1__status__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   needletail__v1__error_detail__init
+                     (Needletail__V1__ErrorDetail         *message)
+{
+  static const Needletail__V1__ErrorDetail init_value = NEEDLETAIL__V1__ERROR_DETAIL__INIT;
+  *message = init_value;
+}
+size_t needletail__v1__error_detail__get_packed_size
+                     (const Needletail__V1__ErrorDetail *message)
+{
+  assert(message->base.descriptor == &needletail__v1__error_detail__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t needletail__v1__error_detail__pack
+                     (const Needletail__V1__ErrorDetail *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &needletail__v1__error_detail__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t needletail__v1__error_detail__pack_to_buffer
+                     (const Needletail__V1__ErrorDetail *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &needletail__v1__error_detail__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Needletail__V1__ErrorDetail *
+       needletail__v1__error_detail__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Needletail__V1__ErrorDetail *)
+     protobuf_c_message_unpack (&needletail__v1__error_detail__descriptor,
+                                allocator, len, data);
+}
+void   needletail__v1__error_detail__free_unpacked
+                     (Needletail__V1__ErrorDetail *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &needletail__v1__error_detail__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   needletail__v1__exceeded_limit__init
+                     (Needletail__V1__ExceededLimit         *message)
+{
+  static const Needletail__V1__ExceededLimit init_value = NEEDLETAIL__V1__EXCEEDED_LIMIT__INIT;
+  *message = init_value;
+}
+size_t needletail__v1__exceeded_limit__get_packed_size
+                     (const Needletail__V1__ExceededLimit *message)
+{
+  assert(message->base.descriptor == &needletail__v1__exceeded_limit__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t needletail__v1__exceeded_limit__pack
+                     (const Needletail__V1__ExceededLimit *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &needletail__v1__exceeded_limit__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t needletail__v1__exceeded_limit__pack_to_buffer
+                     (const Needletail__V1__ExceededLimit *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &needletail__v1__exceeded_limit__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Needletail__V1__ExceededLimit *
+       needletail__v1__exceeded_limit__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Needletail__V1__ExceededLimit *)
+     protobuf_c_message_unpack (&needletail__v1__exceeded_limit__descriptor,
+                                allocator, len, data);
+}
+void   needletail__v1__exceeded_limit__free_unpacked
+                     (Needletail__V1__ExceededLimit *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &needletail__v1__exceeded_limit__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 void   needletail__v1__go_away__init
                      (Needletail__V1__GoAway         *message)
 {
@@ -1549,7 +1639,142 @@ void   needletail__v1__authenticate_response__free_unpacked
   assert(message->base.descriptor == &needletail__v1__authenticate_response__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
-static const ProtobufCFieldDescriptor needletail__v1__request__field_descriptors[10] =
+void   needletail__v1__server_info_request__init
+                     (Needletail__V1__ServerInfoRequest         *message)
+{
+  static const Needletail__V1__ServerInfoRequest init_value = NEEDLETAIL__V1__SERVER_INFO_REQUEST__INIT;
+  *message = init_value;
+}
+size_t needletail__v1__server_info_request__get_packed_size
+                     (const Needletail__V1__ServerInfoRequest *message)
+{
+  assert(message->base.descriptor == &needletail__v1__server_info_request__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t needletail__v1__server_info_request__pack
+                     (const Needletail__V1__ServerInfoRequest *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &needletail__v1__server_info_request__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t needletail__v1__server_info_request__pack_to_buffer
+                     (const Needletail__V1__ServerInfoRequest *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &needletail__v1__server_info_request__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Needletail__V1__ServerInfoRequest *
+       needletail__v1__server_info_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Needletail__V1__ServerInfoRequest *)
+     protobuf_c_message_unpack (&needletail__v1__server_info_request__descriptor,
+                                allocator, len, data);
+}
+void   needletail__v1__server_info_request__free_unpacked
+                     (Needletail__V1__ServerInfoRequest *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &needletail__v1__server_info_request__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   needletail__v1__server_info_response__init
+                     (Needletail__V1__ServerInfoResponse         *message)
+{
+  static const Needletail__V1__ServerInfoResponse init_value = NEEDLETAIL__V1__SERVER_INFO_RESPONSE__INIT;
+  *message = init_value;
+}
+size_t needletail__v1__server_info_response__get_packed_size
+                     (const Needletail__V1__ServerInfoResponse *message)
+{
+  assert(message->base.descriptor == &needletail__v1__server_info_response__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t needletail__v1__server_info_response__pack
+                     (const Needletail__V1__ServerInfoResponse *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &needletail__v1__server_info_response__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t needletail__v1__server_info_response__pack_to_buffer
+                     (const Needletail__V1__ServerInfoResponse *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &needletail__v1__server_info_response__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Needletail__V1__ServerInfoResponse *
+       needletail__v1__server_info_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Needletail__V1__ServerInfoResponse *)
+     protobuf_c_message_unpack (&needletail__v1__server_info_response__descriptor,
+                                allocator, len, data);
+}
+void   needletail__v1__server_info_response__free_unpacked
+                     (Needletail__V1__ServerInfoResponse *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &needletail__v1__server_info_response__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   needletail__v1__server_limits__init
+                     (Needletail__V1__ServerLimits         *message)
+{
+  static const Needletail__V1__ServerLimits init_value = NEEDLETAIL__V1__SERVER_LIMITS__INIT;
+  *message = init_value;
+}
+size_t needletail__v1__server_limits__get_packed_size
+                     (const Needletail__V1__ServerLimits *message)
+{
+  assert(message->base.descriptor == &needletail__v1__server_limits__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t needletail__v1__server_limits__pack
+                     (const Needletail__V1__ServerLimits *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &needletail__v1__server_limits__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t needletail__v1__server_limits__pack_to_buffer
+                     (const Needletail__V1__ServerLimits *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &needletail__v1__server_limits__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Needletail__V1__ServerLimits *
+       needletail__v1__server_limits__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Needletail__V1__ServerLimits *)
+     protobuf_c_message_unpack (&needletail__v1__server_limits__descriptor,
+                                allocator, len, data);
+}
+void   needletail__v1__server_limits__free_unpacked
+                     (Needletail__V1__ServerLimits *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &needletail__v1__server_limits__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+static const ProtobufCFieldDescriptor needletail__v1__request__field_descriptors[11] =
 {
   {
     "id",
@@ -1671,6 +1896,18 @@ static const ProtobufCFieldDescriptor needletail__v1__request__field_descriptors
     0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "server_info",
+    11,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Needletail__V1__Request, call_case),
+    offsetof(Needletail__V1__Request, server_info),
+    &needletail__v1__server_info_request__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned needletail__v1__request__field_indices_by_name[] = {
   7,   /* field[7] = authenticate */
@@ -1682,12 +1919,13 @@ static const unsigned needletail__v1__request__field_indices_by_name[] = {
   4,   /* field[4] = metrics */
   2,   /* field[2] = predict */
   9,   /* field[9] = rollout */
+  10,   /* field[10] = server_info */
   1,   /* field[1] = timeout_us */
 };
 static const ProtobufCIntRange needletail__v1__request__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 10 }
+  { 0, 11 }
 };
 const ProtobufCMessageDescriptor needletail__v1__request__descriptor =
 {
@@ -1697,14 +1935,14 @@ const ProtobufCMessageDescriptor needletail__v1__request__descriptor =
   "Needletail__V1__Request",
   "needletail.v1",
   sizeof(Needletail__V1__Request),
-  10,
+  11,
   needletail__v1__request__field_descriptors,
   needletail__v1__request__field_indices_by_name,
   1,  needletail__v1__request__number_ranges,
   (ProtobufCMessageInit) needletail__v1__request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor needletail__v1__response__field_descriptors[11] =
+static const ProtobufCFieldDescriptor needletail__v1__response__field_descriptors[12] =
 {
   {
     "id",
@@ -1838,6 +2076,18 @@ static const ProtobufCFieldDescriptor needletail__v1__response__field_descriptor
     0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "server_info",
+    12,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Needletail__V1__Response, result_case),
+    offsetof(Needletail__V1__Response, server_info),
+    &needletail__v1__server_info_response__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned needletail__v1__response__field_indices_by_name[] = {
   7,   /* field[7] = authenticate */
@@ -1850,12 +2100,13 @@ static const unsigned needletail__v1__response__field_indices_by_name[] = {
   4,   /* field[4] = metrics */
   2,   /* field[2] = predict */
   10,   /* field[10] = rollout */
+  11,   /* field[11] = server_info */
   1,   /* field[1] = status */
 };
 static const ProtobufCIntRange needletail__v1__response__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 11 }
+  { 0, 12 }
 };
 const ProtobufCMessageDescriptor needletail__v1__response__descriptor =
 {
@@ -1865,14 +2116,14 @@ const ProtobufCMessageDescriptor needletail__v1__response__descriptor =
   "Needletail__V1__Response",
   "needletail.v1",
   sizeof(Needletail__V1__Response),
-  11,
+  12,
   needletail__v1__response__field_descriptors,
   needletail__v1__response__field_indices_by_name,
   1,  needletail__v1__response__number_ranges,
   (ProtobufCMessageInit) needletail__v1__response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor needletail__v1__status__field_descriptors[3] =
+static const ProtobufCFieldDescriptor needletail__v1__status__field_descriptors[4] =
 {
   {
     "code",
@@ -1910,16 +2161,29 @@ static const ProtobufCFieldDescriptor needletail__v1__status__field_descriptors[
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "detail",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__Status, detail),
+    &needletail__v1__error_detail__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned needletail__v1__status__field_indices_by_name[] = {
   0,   /* field[0] = code */
+  3,   /* field[3] = detail */
   1,   /* field[1] = message */
   2,   /* field[2] = retry_after_us */
 };
 static const ProtobufCIntRange needletail__v1__status__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 3 }
+  { 0, 4 }
 };
 const ProtobufCMessageDescriptor needletail__v1__status__descriptor =
 {
@@ -1929,11 +2193,139 @@ const ProtobufCMessageDescriptor needletail__v1__status__descriptor =
   "Needletail__V1__Status",
   "needletail.v1",
   sizeof(Needletail__V1__Status),
-  3,
+  4,
   needletail__v1__status__field_descriptors,
   needletail__v1__status__field_indices_by_name,
   1,  needletail__v1__status__number_ranges,
   (ProtobufCMessageInit) needletail__v1__status__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor needletail__v1__error_detail__field_descriptors[3] =
+{
+  {
+    "field",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__ErrorDetail, field),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "row",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    offsetof(Needletail__V1__ErrorDetail, place_case),
+    offsetof(Needletail__V1__ErrorDetail, row),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "limit",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__ErrorDetail, limit),
+    &needletail__v1__exceeded_limit__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned needletail__v1__error_detail__field_indices_by_name[] = {
+  0,   /* field[0] = field */
+  2,   /* field[2] = limit */
+  1,   /* field[1] = row */
+};
+static const ProtobufCIntRange needletail__v1__error_detail__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 3 }
+};
+const ProtobufCMessageDescriptor needletail__v1__error_detail__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "needletail.v1.ErrorDetail",
+  "ErrorDetail",
+  "Needletail__V1__ErrorDetail",
+  "needletail.v1",
+  sizeof(Needletail__V1__ErrorDetail),
+  3,
+  needletail__v1__error_detail__field_descriptors,
+  needletail__v1__error_detail__field_indices_by_name,
+  1,  needletail__v1__error_detail__number_ranges,
+  (ProtobufCMessageInit) needletail__v1__error_detail__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor needletail__v1__exceeded_limit__field_descriptors[3] =
+{
+  {
+    "name",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__ExceededLimit, name),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "maximum",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__ExceededLimit, maximum),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "found",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__ExceededLimit, found),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned needletail__v1__exceeded_limit__field_indices_by_name[] = {
+  2,   /* field[2] = found */
+  1,   /* field[1] = maximum */
+  0,   /* field[0] = name */
+};
+static const ProtobufCIntRange needletail__v1__exceeded_limit__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 3 }
+};
+const ProtobufCMessageDescriptor needletail__v1__exceeded_limit__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "needletail.v1.ExceededLimit",
+  "ExceededLimit",
+  "Needletail__V1__ExceededLimit",
+  "needletail.v1",
+  sizeof(Needletail__V1__ExceededLimit),
+  3,
+  needletail__v1__exceeded_limit__field_descriptors,
+  needletail__v1__exceeded_limit__field_indices_by_name,
+  1,  needletail__v1__exceeded_limit__number_ranges,
+  (ProtobufCMessageInit) needletail__v1__exceeded_limit__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
 static const ProtobufCFieldDescriptor needletail__v1__go_away__field_descriptors[1] =
@@ -4597,6 +4989,295 @@ const ProtobufCMessageDescriptor needletail__v1__authenticate_response__descript
   needletail__v1__authenticate_response__field_indices_by_name,
   1,  needletail__v1__authenticate_response__number_ranges,
   (ProtobufCMessageInit) needletail__v1__authenticate_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+#define needletail__v1__server_info_request__field_descriptors NULL
+#define needletail__v1__server_info_request__field_indices_by_name NULL
+#define needletail__v1__server_info_request__number_ranges NULL
+const ProtobufCMessageDescriptor needletail__v1__server_info_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "needletail.v1.ServerInfoRequest",
+  "ServerInfoRequest",
+  "Needletail__V1__ServerInfoRequest",
+  "needletail.v1",
+  sizeof(Needletail__V1__ServerInfoRequest),
+  0,
+  needletail__v1__server_info_request__field_descriptors,
+  needletail__v1__server_info_request__field_indices_by_name,
+  0,  needletail__v1__server_info_request__number_ranges,
+  (ProtobufCMessageInit) needletail__v1__server_info_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor needletail__v1__server_info_response__field_descriptors[5] =
+{
+  {
+    "name",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__ServerInfoResponse, name),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "version",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__ServerInfoResponse, version),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "isa",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__ServerInfoResponse, isa),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "features",
+    4,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_STRING,
+    offsetof(Needletail__V1__ServerInfoResponse, n_features),
+    offsetof(Needletail__V1__ServerInfoResponse, features),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "limits",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__ServerInfoResponse, limits),
+    &needletail__v1__server_limits__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned needletail__v1__server_info_response__field_indices_by_name[] = {
+  3,   /* field[3] = features */
+  2,   /* field[2] = isa */
+  4,   /* field[4] = limits */
+  0,   /* field[0] = name */
+  1,   /* field[1] = version */
+};
+static const ProtobufCIntRange needletail__v1__server_info_response__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 5 }
+};
+const ProtobufCMessageDescriptor needletail__v1__server_info_response__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "needletail.v1.ServerInfoResponse",
+  "ServerInfoResponse",
+  "Needletail__V1__ServerInfoResponse",
+  "needletail.v1",
+  sizeof(Needletail__V1__ServerInfoResponse),
+  5,
+  needletail__v1__server_info_response__field_descriptors,
+  needletail__v1__server_info_response__field_indices_by_name,
+  1,  needletail__v1__server_info_response__number_ranges,
+  (ProtobufCMessageInit) needletail__v1__server_info_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor needletail__v1__server_limits__field_descriptors[12] =
+{
+  {
+    "request_bytes_max",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__ServerLimits, request_bytes_max),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "answer_bytes_max",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__ServerLimits, answer_bytes_max),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "rows_max",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__ServerLimits, rows_max),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "calls_in_flight_max",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__ServerLimits, calls_in_flight_max),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "other_calls_in_flight_max",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__ServerLimits, other_calls_in_flight_max),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "tensors_max",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__ServerLimits, tensors_max),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "dimensions_max",
+    7,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__ServerLimits, dimensions_max),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "output_names_max",
+    8,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__ServerLimits, output_names_max),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "routing_key_bytes_max",
+    9,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__ServerLimits, routing_key_bytes_max),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "text_bytes_max",
+    10,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__ServerLimits, text_bytes_max),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "output_bytes_max",
+    11,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__ServerLimits, output_bytes_max),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "idle_ms",
+    12,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__ServerLimits, idle_ms),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned needletail__v1__server_limits__field_indices_by_name[] = {
+  1,   /* field[1] = answer_bytes_max */
+  3,   /* field[3] = calls_in_flight_max */
+  6,   /* field[6] = dimensions_max */
+  11,   /* field[11] = idle_ms */
+  4,   /* field[4] = other_calls_in_flight_max */
+  10,   /* field[10] = output_bytes_max */
+  7,   /* field[7] = output_names_max */
+  0,   /* field[0] = request_bytes_max */
+  8,   /* field[8] = routing_key_bytes_max */
+  2,   /* field[2] = rows_max */
+  5,   /* field[5] = tensors_max */
+  9,   /* field[9] = text_bytes_max */
+};
+static const ProtobufCIntRange needletail__v1__server_limits__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 12 }
+};
+const ProtobufCMessageDescriptor needletail__v1__server_limits__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "needletail.v1.ServerLimits",
+  "ServerLimits",
+  "Needletail__V1__ServerLimits",
+  "needletail.v1",
+  sizeof(Needletail__V1__ServerLimits),
+  12,
+  needletail__v1__server_limits__field_descriptors,
+  needletail__v1__server_limits__field_indices_by_name,
+  1,  needletail__v1__server_limits__number_ranges,
+  (ProtobufCMessageInit) needletail__v1__server_limits__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
 static const ProtobufCEnumValue needletail__v1__status_code__enum_values_by_number[10] =

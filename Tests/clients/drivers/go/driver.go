@@ -227,6 +227,13 @@ func ask(ctx context.Context, client *needletail.Client, r request) (object, err
 		return object{"model": model.GetModel(), "version": model.GetVersion(),
 			"state": strings.ToLower(model.GetState().String()), "task": model.GetTask(), "labels": model.GetLabels(),
 			"inputs": specs(model.GetInputs()), "outputs": specs(model.GetOutputs())}, err
+	case "server":
+		info, err := client.ServerInfo(ctx)
+		limits := info.GetLimits()
+		return object{"name": info.GetName(), "version": info.GetVersion(), "isa": info.GetIsa(),
+			"features": append([]string{}, info.GetFeatures()...), "limits": object{"rows_max": limits.GetRowsMax(),
+				"request_bytes_max": limits.GetRequestBytesMax(), "text_bytes_max": limits.GetTextBytesMax(),
+				"idle_ms": limits.GetIdleMs()}}, err
 	case "storm":
 		return storm(ctx, client, r), nil
 	}
@@ -298,8 +305,15 @@ func problem(err error) object {
 		return object{"error": object{"code": "CANCELLED", "message": err.Error()}}
 	}
 	cause := []string{"status", "caller", "connect", "lost", "time", "protocol"}[own.Cause]
-	return object{"error": object{"code": own.Code.String(), "cause": cause, "message": own.Message,
-		"retry_after_us": own.RetryAfter.Microseconds()}}
+	found := object{"code": own.Code.String(), "cause": cause, "message": own.Message,
+		"retry_after_us": own.RetryAfter.Microseconds(), "field": own.Detail.GetField()}
+	if own.Detail.GetPlace() != nil {
+		found["row"] = own.Detail.GetRow()
+	}
+	if limit := own.Detail.GetLimit(); limit != nil {
+		found["limit"] = object{"name": limit.GetName(), "maximum": limit.GetMaximum(), "found": limit.GetFound()}
+	}
+	return object{"error": found}
 }
 
 type call struct {

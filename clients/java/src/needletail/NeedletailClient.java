@@ -30,6 +30,8 @@ import needletail.v1.PredictRequest;
 import needletail.v1.Priority;
 import needletail.v1.Request;
 import needletail.v1.Response;
+import needletail.v1.ServerInfoRequest;
+import needletail.v1.ServerInfoResponse;
 
 /**
  * A client of a Needletail server, with a pool of connections. Any number of threads may share it.
@@ -136,6 +138,12 @@ public final class NeedletailClient implements AutoCloseable {
   public ListModelsResponse models() {
     Request request = Request.newBuilder().setListModels(ListModelsRequest.getDefaultInstance()).build();
     return result(ask(request, new CallOptions()), Response.ResultCase.LIST_MODELS, Response::getListModels);
+  }
+
+  /** Version, features and limits of the server; UNIMPLEMENTED from one without this call. */
+  public ServerInfoResponse serverInfo() {
+    Request request = Request.newBuilder().setServerInfo(ServerInfoRequest.getDefaultInstance()).build();
+    return result(ask(request, new CallOptions()), Response.ResultCase.SERVER_INFO, Response::getServerInfo);
   }
 
   /** Inputs, outputs, labels and origin of a model. */

@@ -1,6 +1,7 @@
 package needletail;
 
 import java.time.Duration;
+import needletail.v1.ErrorDetail;
 import needletail.v1.Status;
 
 /** A call without an answer. One that was cancelled, or interrupted, throws a CancellationException instead. */
@@ -41,13 +42,21 @@ public final class NeedletailException extends RuntimeException {
   private final Origin origin;
   private final Duration retryAfter;
   private final boolean isSent;
+  /** Not kept where the exception is serialised: messages of protobuf are sent as themselves. */
+  private final transient ErrorDetail detail;
 
   NeedletailException(Code code, Origin origin, String message, Duration retryAfter, boolean isSent, Throwable cause) {
+    this(code, origin, message, retryAfter, isSent, cause, null);
+  }
+
+  private NeedletailException(Code code, Origin origin, String message, Duration retryAfter, boolean isSent,
+      Throwable cause, ErrorDetail detail) {
     super(message, cause);
     this.code = code;
     this.origin = origin;
     this.retryAfter = retryAfter;
     this.isSent = isSent;
+    this.detail = detail;
   }
 
   static NeedletailException of(Code code, Origin origin, String message) {
@@ -78,12 +87,13 @@ public final class NeedletailException extends RuntimeException {
     }
     // Unsigned in the protocol.
     Duration pause = Duration.ofNanos((status.getRetryAfterUs() & 0xffffffffL) * 1000);
-    return new NeedletailException(Code.values()[number], Origin.SERVER, status.getMessage(), pause, false, null);
+    return new NeedletailException(Code.values()[number], Origin.SERVER, status.getMessage(), pause, false, null,
+        status.hasDetail() ? status.getDetail() : null);
   }
 
   /** The same error for one of the calls of a connection, with a stack of its own. */
   NeedletailException forCall(boolean isSent) {
-    return new NeedletailException(code, origin, getMessage(), retryAfter, isSent, getCause());
+    return new NeedletailException(code, origin, getMessage(), retryAfter, isSent, getCause(), detail);
   }
 
   public Code code() {
@@ -102,6 +112,11 @@ public final class NeedletailException extends RuntimeException {
   /** Whether the request of a lost connection was sent or being sent, so that the server may have run it. */
   public boolean isSent() {
     return isSent;
+  }
+
+  /** What the error is about: a field, a row, a limit; null where the server does not say. */
+  public ErrorDetail detail() {
+    return detail;
   }
 
   @Override

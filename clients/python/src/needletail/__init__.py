@@ -9,7 +9,7 @@
         print(answer.version, answer.label, answer["probabilities"])
 
 :class:`Client` blocks and is for any number of threads, :class:`AsyncClient` is for asyncio.
-Both know the same calls: ``predict``, ``health``, ``models``, ``describe`` and ``metrics``.
+Both know the same calls: ``predict``, ``health``, ``models``, ``describe``, ``metrics`` and ``server_info``.
 :func:`load` opens a bundle in this process, without a server.
 """
 
@@ -24,6 +24,8 @@ from .errors import (
     ConnectionFailed,
     ConnectionLost,
     DeadlineExceeded,
+    ErrorDetail,
+    ExceededLimit,
     InternalError,
     InvalidArgument,
     NeedletailError,
@@ -43,6 +45,8 @@ from .results import (
     ModelList,
     ModelStatus,
     Prediction,
+    ServerInfo,
+    ServerLimits,
     StoreProblem,
     TensorSpec,
     Timing,
@@ -57,6 +61,8 @@ __all__ = [
     "ConnectionFailed",
     "ConnectionLost",
     "DeadlineExceeded",
+    "ErrorDetail",
+    "ExceededLimit",
     "ExtraColumns",
     "Health",
     "InternalError",
@@ -73,6 +79,8 @@ __all__ = [
     "Prediction",
     "ProtocolError",
     "RetryPolicy",
+    "ServerInfo",
+    "ServerLimits",
     "StatusCode",
     "StoreProblem",
     "TLS",

@@ -14,13 +14,15 @@ from google.protobuf.message import DecodeError
 
 from . import _tensors
 from ._inputs import Feature, Schema
-from .errors import InvalidArgument, NeedletailError, ProtocolError, error_for_status
+from .errors import ErrorDetail, ExceededLimit, InvalidArgument, NeedletailError, ProtocolError, error_for_status
 from .results import (
     Health,
     ModelDescription,
     ModelList,
     ModelStatus,
     Prediction,
+    ServerInfo,
+    ServerLimits,
     StoreProblem,
     TensorSpec,
     Timing,
@@ -69,7 +71,16 @@ class Call(Generic[T]):
 def status_error(response: pb.Response) -> NeedletailError:
     """The error of a response whose status is not OK."""
     status = response.status
-    return error_for_status(int(status.code), status.message, status.retry_after_us)
+    return error_for_status(int(status.code), status.message, status.retry_after_us, _detail(status))
+
+
+def _detail(status: pb.Status) -> ErrorDetail | None:
+    if not status.HasField("detail"):
+        return None
+    detail, limit = status.detail, None
+    if detail.HasField("limit"):
+        limit = ExceededLimit(detail.limit.name, detail.limit.maximum, detail.limit.found)
+    return ErrorDetail(detail.field, detail.row if detail.HasField("row") else None, limit)
 
 
 def decode_response(frame: bytes) -> pb.Response:
@@ -121,6 +132,10 @@ def metrics() -> Call[str]:
 
 def list_models() -> Call[ModelList]:
     return Call("list_models", pb.Request(list_models=pb.ListModelsRequest()).SerializeToString(), _read_models)
+
+
+def server_info() -> Call[ServerInfo]:
+    return Call("server_info", pb.Request(server_info=pb.ServerInfoRequest()).SerializeToString(), _read_server_info)
 
 
 def describe_model(model: str, *, version: int | None, label: str | None) -> Call[ModelDescription]:
@@ -177,6 +192,12 @@ def _read_health(response: pb.Response) -> Health:
 def _read_models(response: pb.Response) -> ModelList:
     answer = response.list_models
     return ModelList(_models(answer.models), [StoreProblem(p.path, p.reason) for p in answer.problems])
+
+
+def _read_server_info(response: pb.Response) -> ServerInfo:
+    answer = response.server_info
+    limits = ServerLimits(**{each.name: getattr(answer.limits, each.name) for each in dataclasses.fields(ServerLimits)})
+    return ServerInfo(answer.name, answer.version, answer.isa, tuple(answer.features), limits)
 
 
 def _read_description(response: pb.Response) -> ModelDescription:

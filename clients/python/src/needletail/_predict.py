@@ -114,8 +114,8 @@ class Predict:
             # All rows are answered by the version that answered the first.
             wanted, named = (answers[0].version, None) if answers else (version, label)
             answer = yield from self._ask_once(part, wanted, named)
-            if answer is None:  # too long for a frame
-                rows = (rows + 1) // 2
+            if answer is None:  # too many rows for the server, or too long for a frame
+                rows = self._rows_max if self._rows_max < rows else (rows + 1) // 2
                 continue
             answers.append(answer)
             start += len(part)
@@ -135,7 +135,9 @@ class Predict:
                 return None
             try:
                 answer: Prediction = yield call
-            except InvalidArgument:
+            except InvalidArgument as error:
+                if self._learn_rows_max(error, len(part)):
+                    return None
                 # Perhaps the inputs only have another form than the model wants: numbers where it has categories,
                 # columns that it does not know.
                 if is_fresh:
@@ -151,6 +153,14 @@ class Predict:
                     warn_of_extra_columns(self._model, part, schema)
                 return answer
         raise Unavailable(f"model {self._model!r}: expected inputs of one form, found other ones in each version")
+
+    def _learn_rows_max(self, error: InvalidArgument, rows: int) -> bool:
+        """Whether a server refused a call for its number of rows, and takes fewer."""
+        limit = error.detail.limit if error.detail else None
+        if limit is None or limit.name != "rows_max" or not 0 < limit.maximum < rows:
+            return False
+        self._rows_max = limit.maximum
+        return True
 
     def _fits(
         self, part: Table, asked: Schema | None, answer: Prediction

@@ -21,7 +21,7 @@ from ._predict import ROWS_MAX_DEFAULT
 from ._settings import TLS
 from ._slots import Holder, Slots
 from .errors import ConnectionFailed, ConnectionLost, DeadlineExceeded, NeedletailError, PoolExhausted, Unavailable
-from .results import Health, ModelDescription, ModelList, Prediction
+from .results import Health, ModelDescription, ModelList, Prediction, ServerInfo
 from .retry import RetryPolicy
 
 T = TypeVar("T")
@@ -125,6 +125,10 @@ class AsyncClient(BaseClient):
     async def metrics(self, *, timeout: Timeout = UNSET) -> str:
         """The server's metrics as Prometheus text."""
         return await self._run(_calls.metrics(), timeout)
+
+    async def server_info(self, *, timeout: Timeout = UNSET) -> ServerInfo:
+        """Version, features and limits of the server; :class:`~needletail.Unimplemented` from one without this call."""
+        return await self._run(_calls.server_info(), timeout)
 
     async def close(self) -> None:
         """Closes the connections. Calls that are under way fail with ``ConnectionLost``."""

@@ -18,7 +18,7 @@ from ._pool import ConnectionPool, Lease
 from ._predict import ROWS_MAX_DEFAULT
 from ._settings import TLS
 from .errors import NeedletailError
-from .results import Health, ModelDescription, ModelList, Prediction
+from .results import Health, ModelDescription, ModelList, Prediction, ServerInfo
 from .retry import RetryPolicy
 
 T = TypeVar("T")
@@ -54,8 +54,8 @@ class Client(BaseClient):
         api_key: Shown on every connection, for servers that ask for one.
         max_frame_bytes: The longest request sent and the longest answer accepted. Raise it
             together with the server's ``limits.frame_bytes_max``.
-        max_rows: Rows of one call, at most the server's ``limits.batch_rows_max``; more are
-            several calls, all answered by one version.
+        max_rows: Rows of one call; more are several calls, all answered by one version. Where a
+            server takes fewer (``limits.batch_rows_max``), it says so, and the calls become as short.
     """
 
     def __init__(
@@ -148,6 +148,10 @@ class Client(BaseClient):
     def metrics(self, *, timeout: Timeout = UNSET) -> str:
         """The server's metrics as Prometheus text."""
         return self._run(_calls.metrics(), timeout)
+
+    def server_info(self, *, timeout: Timeout = UNSET) -> ServerInfo:
+        """Version, features and limits of the server; :class:`~needletail.Unimplemented` from one without this call."""
+        return self._run(_calls.server_info(), timeout)
 
     def close(self) -> None:
         """Closes the connections. Calls that are under way end as they would; later ones fail."""

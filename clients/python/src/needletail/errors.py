@@ -12,6 +12,7 @@ Every error that a call can raise is a :class:`NeedletailError`::
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 from typing import Any
 
@@ -31,6 +32,28 @@ class StatusCode(enum.IntEnum):
     UNIMPLEMENTED = 9
 
 
+@dataclasses.dataclass(frozen=True)
+class ExceededLimit:
+    """A limit of the server that a request exceeds."""
+
+    #: As the attributes of :class:`~needletail.ServerLimits` are named; newer servers may know more.
+    name: str
+    maximum: int
+    #: What the request has, as far as it was counted.
+    found: int
+
+
+@dataclasses.dataclass(frozen=True)
+class ErrorDetail:
+    """The part of a request that an error is about, for programs; ``message`` says the same to people."""
+
+    #: A feature, an input tensor or a field of the call, such as ``"model"`` or ``"outputs"``; empty: of none.
+    field: str = ""
+    #: The row of the call that was sent, counted from 0; None: no single row.
+    row: int | None = None
+    limit: ExceededLimit | None = None
+
+
 class NeedletailError(Exception):
     """A call that has no answer.
 
@@ -38,9 +61,11 @@ class NeedletailError(Exception):
         code: The status code; the class says the same.
         message: One sentence: the field, what was expected, what was found.
         retry_after: Seconds after which the server wants to be asked again, or None.
+        detail: What the error is about, or None where the server does not say.
     """
 
     code: StatusCode = StatusCode.INTERNAL
+    detail: ErrorDetail | None = None
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -172,7 +197,9 @@ _CLASSES: dict[int, type[NeedletailError]] = {
 }
 
 
-def error_for_status(code: int, message: str, retry_after_us: int = 0) -> NeedletailError:
+def error_for_status(
+    code: int, message: str, retry_after_us: int = 0, detail: ErrorDetail | None = None
+) -> NeedletailError:
     """The error that a status other than OK stands for.
 
     A code that this client does not know (a newer server) is an :class:`InternalError`.
@@ -181,4 +208,6 @@ def error_for_status(code: int, message: str, retry_after_us: int = 0) -> Needle
     if kind is None:
         return InternalError(f"status code {code} is unknown to this client: {message}")
     retry_after = retry_after_us / 1e6 if retry_after_us else None
-    return kind(message, retry_after=retry_after)
+    error = kind(message, retry_after=retry_after)
+    error.detail = detail
+    return error

@@ -113,6 +113,43 @@ class Health:
 
 
 @dataclasses.dataclass(frozen=True)
+class ServerLimits:
+    """The limits of a server that are in force; 0 stands for one that it does not tell."""
+
+    request_bytes_max: int
+    answer_bytes_max: int
+    #: Rows of one call; ``predict`` cuts more into several.
+    rows_max: int
+    #: Calls in flight on a connection, and of these those that are no predictions.
+    calls_in_flight_max: int
+    other_calls_in_flight_max: int
+    #: Tensors of one call, dimensions of one of them, and names of outputs.
+    tensors_max: int
+    dimensions_max: int
+    output_names_max: int
+    routing_key_bytes_max: int
+    #: Bytes of one text in a column of text.
+    text_bytes_max: int
+    #: Bytes of the answers of one connection that are computed or wait to be read.
+    output_bytes_max: int
+    #: Silence, in milliseconds, after which a connection is closed.
+    idle_ms: int
+
+
+@dataclasses.dataclass(frozen=True)
+class ServerInfo:
+    """What a server is."""
+
+    name: str
+    version: str
+    #: The instruction set that it compiles models for.
+    isa: str
+    #: What it offers beside the calls that every server has; ``proto/README.md`` lists them.
+    features: tuple[str, ...]
+    limits: ServerLimits
+
+
+@dataclasses.dataclass(frozen=True)
 class StoreProblem:
     """A file in the store that is no bundle of any model."""
 

@@ -18,6 +18,8 @@ PROTOBUF_C__BEGIN_DECLS
 typedef struct Needletail__V1__Request Needletail__V1__Request;
 typedef struct Needletail__V1__Response Needletail__V1__Response;
 typedef struct Needletail__V1__Status Needletail__V1__Status;
+typedef struct Needletail__V1__ErrorDetail Needletail__V1__ErrorDetail;
+typedef struct Needletail__V1__ExceededLimit Needletail__V1__ExceededLimit;
 typedef struct Needletail__V1__GoAway Needletail__V1__GoAway;
 typedef struct Needletail__V1__Tensor Needletail__V1__Tensor;
 typedef struct Needletail__V1__PredictRequest Needletail__V1__PredictRequest;
@@ -51,6 +53,9 @@ typedef struct Needletail__V1__RolloutLabel Needletail__V1__RolloutLabel;
 typedef struct Needletail__V1__RolloutShadow Needletail__V1__RolloutShadow;
 typedef struct Needletail__V1__AuthenticateRequest Needletail__V1__AuthenticateRequest;
 typedef struct Needletail__V1__AuthenticateResponse Needletail__V1__AuthenticateResponse;
+typedef struct Needletail__V1__ServerInfoRequest Needletail__V1__ServerInfoRequest;
+typedef struct Needletail__V1__ServerInfoResponse Needletail__V1__ServerInfoResponse;
+typedef struct Needletail__V1__ServerLimits Needletail__V1__ServerLimits;
 
 
 /* --- enums --- */
@@ -176,7 +181,8 @@ typedef enum {
   NEEDLETAIL__V1__REQUEST__CALL_DESCRIBE_MODEL = 7,
   NEEDLETAIL__V1__REQUEST__CALL_AUTHENTICATE = 8,
   NEEDLETAIL__V1__REQUEST__CALL_EVENTS = 9,
-  NEEDLETAIL__V1__REQUEST__CALL_ROLLOUT = 10
+  NEEDLETAIL__V1__REQUEST__CALL_ROLLOUT = 10,
+  NEEDLETAIL__V1__REQUEST__CALL_SERVER_INFO = 11
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(NEEDLETAIL__V1__REQUEST__CALL__CASE)
 } Needletail__V1__Request__CallCase;
 
@@ -201,6 +207,7 @@ struct  Needletail__V1__Request
     Needletail__V1__AuthenticateRequest *authenticate;
     Needletail__V1__EventsRequest *events;
     Needletail__V1__RolloutRequest *rollout;
+    Needletail__V1__ServerInfoRequest *server_info;
   };
 };
 #define NEEDLETAIL__V1__REQUEST__INIT \
@@ -218,7 +225,8 @@ typedef enum {
   NEEDLETAIL__V1__RESPONSE__RESULT_AUTHENTICATE = 8,
   NEEDLETAIL__V1__RESPONSE__RESULT_GO_AWAY = 9,
   NEEDLETAIL__V1__RESPONSE__RESULT_EVENTS = 10,
-  NEEDLETAIL__V1__RESPONSE__RESULT_ROLLOUT = 11
+  NEEDLETAIL__V1__RESPONSE__RESULT_ROLLOUT = 11,
+  NEEDLETAIL__V1__RESPONSE__RESULT_SERVER_INFO = 12
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(NEEDLETAIL__V1__RESPONSE__RESULT__CASE)
 } Needletail__V1__Response__ResultCase;
 
@@ -247,6 +255,7 @@ struct  Needletail__V1__Response
     Needletail__V1__GoAway *go_away;
     Needletail__V1__EventsResponse *events;
     Needletail__V1__RolloutResponse *rollout;
+    Needletail__V1__ServerInfoResponse *server_info;
   };
 };
 #define NEEDLETAIL__V1__RESPONSE__INIT \
@@ -266,10 +275,71 @@ struct  Needletail__V1__Status
    * Only with OVERLOADED.
    */
   uint32_t retry_after_us;
+  /*
+   * What the sentence is about, for programs. Absent where nothing of it applies.
+   */
+  Needletail__V1__ErrorDetail *detail;
 };
 #define NEEDLETAIL__V1__STATUS__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__status__descriptor) \
-    , NEEDLETAIL__V1__STATUS_CODE__OK, (char *)protobuf_c_empty_string, 0 }
+    , NEEDLETAIL__V1__STATUS_CODE__OK, (char *)protobuf_c_empty_string, 0, NULL }
+
+
+typedef enum {
+  NEEDLETAIL__V1__ERROR_DETAIL__PLACE__NOT_SET = 0,
+  NEEDLETAIL__V1__ERROR_DETAIL__PLACE_ROW = 2
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(NEEDLETAIL__V1__ERROR_DETAIL__PLACE__CASE)
+} Needletail__V1__ErrorDetail__PlaceCase;
+
+/*
+ * The part of a request that an error is about.
+ */
+struct  Needletail__V1__ErrorDetail
+{
+  ProtobufCMessage base;
+  /*
+   * A feature as describe_model names it, an input tensor, or a field of the call, such as "model" or "outputs".
+   */
+  char *field;
+  /*
+   * Absent: no limit was exceeded.
+   */
+  Needletail__V1__ExceededLimit *limit;
+  Needletail__V1__ErrorDetail__PlaceCase place_case;
+  union {
+    /*
+     * The row of the call, counted from 0. Absent: no single row.
+     */
+    uint64_t row;
+  };
+};
+#define NEEDLETAIL__V1__ERROR_DETAIL__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__error_detail__descriptor) \
+    , (char *)protobuf_c_empty_string, NULL, NEEDLETAIL__V1__ERROR_DETAIL__PLACE__NOT_SET, {0} }
+
+
+/*
+ * A limit that a request exceeded.
+ */
+struct  Needletail__V1__ExceededLimit
+{
+  ProtobufCMessage base;
+  /*
+   * As the fields of ServerLimits are named; more may come.
+   */
+  char *name;
+  /*
+   * The most that the server takes.
+   */
+  uint64_t maximum;
+  /*
+   * What the request has, as far as it was counted.
+   */
+  uint64_t found;
+};
+#define NEEDLETAIL__V1__EXCEEDED_LIMIT__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__exceeded_limit__descriptor) \
+    , (char *)protobuf_c_empty_string, 0, 0 }
 
 
 /*
@@ -1004,6 +1074,78 @@ struct  Needletail__V1__AuthenticateResponse
     , (char *)protobuf_c_empty_string }
 
 
+struct  Needletail__V1__ServerInfoRequest
+{
+  ProtobufCMessage base;
+};
+#define NEEDLETAIL__V1__SERVER_INFO_REQUEST__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__server_info_request__descriptor) \
+     }
+
+
+struct  Needletail__V1__ServerInfoResponse
+{
+  ProtobufCMessage base;
+  /*
+   * Name and version of the software.
+   */
+  char *name;
+  char *version;
+  /*
+   * The instruction set that plans are compiled for.
+   */
+  char *isa;
+  /*
+   * What this server offers beside the calls that every server has: README.md, Calls. More may come.
+   */
+  size_t n_features;
+  char **features;
+  Needletail__V1__ServerLimits *limits;
+};
+#define NEEDLETAIL__V1__SERVER_INFO_RESPONSE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__server_info_response__descriptor) \
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0,NULL, NULL }
+
+
+/*
+ * The limits in force: README.md, Limits. 0: this server does not say.
+ */
+struct  Needletail__V1__ServerLimits
+{
+  ProtobufCMessage base;
+  uint64_t request_bytes_max;
+  uint64_t answer_bytes_max;
+  uint64_t rows_max;
+  /*
+   * Of one connection, and of these those that are no predictions.
+   */
+  uint64_t calls_in_flight_max;
+  uint64_t other_calls_in_flight_max;
+  /*
+   * Of one call.
+   */
+  uint64_t tensors_max;
+  uint64_t dimensions_max;
+  uint64_t output_names_max;
+  uint64_t routing_key_bytes_max;
+  /*
+   * Of one text in a column of text.
+   */
+  uint64_t text_bytes_max;
+  /*
+   * Answers of one connection that are computed or wait to be read, together.
+   */
+  uint64_t output_bytes_max;
+  /*
+   * Silence after which a connection is closed.
+   */
+  uint64_t idle_ms;
+};
+#define NEEDLETAIL__V1__SERVER_LIMITS__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__server_limits__descriptor) \
+    , 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+
+
 /* Needletail__V1__Request methods */
 void   needletail__v1__request__init
                      (Needletail__V1__Request         *message);
@@ -1060,6 +1202,44 @@ Needletail__V1__Status *
                       const uint8_t       *data);
 void   needletail__v1__status__free_unpacked
                      (Needletail__V1__Status *message,
+                      ProtobufCAllocator *allocator);
+/* Needletail__V1__ErrorDetail methods */
+void   needletail__v1__error_detail__init
+                     (Needletail__V1__ErrorDetail         *message);
+size_t needletail__v1__error_detail__get_packed_size
+                     (const Needletail__V1__ErrorDetail   *message);
+size_t needletail__v1__error_detail__pack
+                     (const Needletail__V1__ErrorDetail   *message,
+                      uint8_t             *out);
+size_t needletail__v1__error_detail__pack_to_buffer
+                     (const Needletail__V1__ErrorDetail   *message,
+                      ProtobufCBuffer     *buffer);
+Needletail__V1__ErrorDetail *
+       needletail__v1__error_detail__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   needletail__v1__error_detail__free_unpacked
+                     (Needletail__V1__ErrorDetail *message,
+                      ProtobufCAllocator *allocator);
+/* Needletail__V1__ExceededLimit methods */
+void   needletail__v1__exceeded_limit__init
+                     (Needletail__V1__ExceededLimit         *message);
+size_t needletail__v1__exceeded_limit__get_packed_size
+                     (const Needletail__V1__ExceededLimit   *message);
+size_t needletail__v1__exceeded_limit__pack
+                     (const Needletail__V1__ExceededLimit   *message,
+                      uint8_t             *out);
+size_t needletail__v1__exceeded_limit__pack_to_buffer
+                     (const Needletail__V1__ExceededLimit   *message,
+                      ProtobufCBuffer     *buffer);
+Needletail__V1__ExceededLimit *
+       needletail__v1__exceeded_limit__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   needletail__v1__exceeded_limit__free_unpacked
+                     (Needletail__V1__ExceededLimit *message,
                       ProtobufCAllocator *allocator);
 /* Needletail__V1__GoAway methods */
 void   needletail__v1__go_away__init
@@ -1656,6 +1836,63 @@ Needletail__V1__AuthenticateResponse *
 void   needletail__v1__authenticate_response__free_unpacked
                      (Needletail__V1__AuthenticateResponse *message,
                       ProtobufCAllocator *allocator);
+/* Needletail__V1__ServerInfoRequest methods */
+void   needletail__v1__server_info_request__init
+                     (Needletail__V1__ServerInfoRequest         *message);
+size_t needletail__v1__server_info_request__get_packed_size
+                     (const Needletail__V1__ServerInfoRequest   *message);
+size_t needletail__v1__server_info_request__pack
+                     (const Needletail__V1__ServerInfoRequest   *message,
+                      uint8_t             *out);
+size_t needletail__v1__server_info_request__pack_to_buffer
+                     (const Needletail__V1__ServerInfoRequest   *message,
+                      ProtobufCBuffer     *buffer);
+Needletail__V1__ServerInfoRequest *
+       needletail__v1__server_info_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   needletail__v1__server_info_request__free_unpacked
+                     (Needletail__V1__ServerInfoRequest *message,
+                      ProtobufCAllocator *allocator);
+/* Needletail__V1__ServerInfoResponse methods */
+void   needletail__v1__server_info_response__init
+                     (Needletail__V1__ServerInfoResponse         *message);
+size_t needletail__v1__server_info_response__get_packed_size
+                     (const Needletail__V1__ServerInfoResponse   *message);
+size_t needletail__v1__server_info_response__pack
+                     (const Needletail__V1__ServerInfoResponse   *message,
+                      uint8_t             *out);
+size_t needletail__v1__server_info_response__pack_to_buffer
+                     (const Needletail__V1__ServerInfoResponse   *message,
+                      ProtobufCBuffer     *buffer);
+Needletail__V1__ServerInfoResponse *
+       needletail__v1__server_info_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   needletail__v1__server_info_response__free_unpacked
+                     (Needletail__V1__ServerInfoResponse *message,
+                      ProtobufCAllocator *allocator);
+/* Needletail__V1__ServerLimits methods */
+void   needletail__v1__server_limits__init
+                     (Needletail__V1__ServerLimits         *message);
+size_t needletail__v1__server_limits__get_packed_size
+                     (const Needletail__V1__ServerLimits   *message);
+size_t needletail__v1__server_limits__pack
+                     (const Needletail__V1__ServerLimits   *message,
+                      uint8_t             *out);
+size_t needletail__v1__server_limits__pack_to_buffer
+                     (const Needletail__V1__ServerLimits   *message,
+                      ProtobufCBuffer     *buffer);
+Needletail__V1__ServerLimits *
+       needletail__v1__server_limits__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   needletail__v1__server_limits__free_unpacked
+                     (Needletail__V1__ServerLimits *message,
+                      ProtobufCAllocator *allocator);
 /* --- per-message closures --- */
 
 typedef void (*Needletail__V1__Request_Closure)
@@ -1666,6 +1903,12 @@ typedef void (*Needletail__V1__Response_Closure)
                   void *closure_data);
 typedef void (*Needletail__V1__Status_Closure)
                  (const Needletail__V1__Status *message,
+                  void *closure_data);
+typedef void (*Needletail__V1__ErrorDetail_Closure)
+                 (const Needletail__V1__ErrorDetail *message,
+                  void *closure_data);
+typedef void (*Needletail__V1__ExceededLimit_Closure)
+                 (const Needletail__V1__ExceededLimit *message,
                   void *closure_data);
 typedef void (*Needletail__V1__GoAway_Closure)
                  (const Needletail__V1__GoAway *message,
@@ -1766,6 +2009,15 @@ typedef void (*Needletail__V1__AuthenticateRequest_Closure)
 typedef void (*Needletail__V1__AuthenticateResponse_Closure)
                  (const Needletail__V1__AuthenticateResponse *message,
                   void *closure_data);
+typedef void (*Needletail__V1__ServerInfoRequest_Closure)
+                 (const Needletail__V1__ServerInfoRequest *message,
+                  void *closure_data);
+typedef void (*Needletail__V1__ServerInfoResponse_Closure)
+                 (const Needletail__V1__ServerInfoResponse *message,
+                  void *closure_data);
+typedef void (*Needletail__V1__ServerLimits_Closure)
+                 (const Needletail__V1__ServerLimits *message,
+                  void *closure_data);
 
 /* --- services --- */
 
@@ -1781,6 +2033,8 @@ extern const ProtobufCEnumDescriptor    needletail__v1__rollout_action__descript
 extern const ProtobufCMessageDescriptor needletail__v1__request__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__response__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__status__descriptor;
+extern const ProtobufCMessageDescriptor needletail__v1__error_detail__descriptor;
+extern const ProtobufCMessageDescriptor needletail__v1__exceeded_limit__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__go_away__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__tensor__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__predict_request__descriptor;
@@ -1814,6 +2068,9 @@ extern const ProtobufCMessageDescriptor needletail__v1__rollout_label__descripto
 extern const ProtobufCMessageDescriptor needletail__v1__rollout_shadow__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__authenticate_request__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__authenticate_response__descriptor;
+extern const ProtobufCMessageDescriptor needletail__v1__server_info_request__descriptor;
+extern const ProtobufCMessageDescriptor needletail__v1__server_info_response__descriptor;
+extern const ProtobufCMessageDescriptor needletail__v1__server_limits__descriptor;
 
 PROTOBUF_C__END_DECLS
 

@@ -123,6 +123,16 @@ class DescribeModelResponse(_message.Message):
     version: int
     def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., state: _Optional[_Union[VersionState, str]] = ..., task: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., labels: _Optional[_Iterable[str]] = ..., digest: _Optional[str] = ..., signer: _Optional[str] = ..., created_ms: _Optional[int] = ..., metrics: _Optional[_Mapping[str, float]] = ..., lineage: _Optional[_Mapping[str, str]] = ..., precision: _Optional[str] = ..., isa: _Optional[str] = ..., resident_bytes: _Optional[int] = ..., plan: _Optional[_Iterable[str]] = ..., status: _Optional[_Union[VersionStatus, _Mapping]] = ..., plan_choice: _Optional[str] = ..., value_rules: _Optional[_Union[ValueRules, _Mapping]] = ...) -> None: ...
 
+class ErrorDetail(_message.Message):
+    __slots__ = ["field", "limit", "row"]
+    FIELD_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    ROW_FIELD_NUMBER: _ClassVar[int]
+    field: str
+    limit: ExceededLimit
+    row: int
+    def __init__(self, field: _Optional[str] = ..., row: _Optional[int] = ..., limit: _Optional[_Union[ExceededLimit, _Mapping]] = ...) -> None: ...
+
 class Event(_message.Message):
     __slots__ = ["facts", "kind", "message", "model", "sequence", "severity", "time_ms", "version"]
     FACTS_FIELD_NUMBER: _ClassVar[int]
@@ -170,6 +180,16 @@ class EventsResponse(_message.Message):
     newest: int
     oldest: int
     def __init__(self, oldest: _Optional[int] = ..., newest: _Optional[int] = ..., events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ..., began_ms: _Optional[int] = ...) -> None: ...
+
+class ExceededLimit(_message.Message):
+    __slots__ = ["found", "maximum", "name"]
+    FOUND_FIELD_NUMBER: _ClassVar[int]
+    MAXIMUM_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    found: int
+    maximum: int
+    name: str
+    def __init__(self, name: _Optional[str] = ..., maximum: _Optional[int] = ..., found: _Optional[int] = ...) -> None: ...
 
 class GoAway(_message.Message):
     __slots__ = ["last_id"]
@@ -254,7 +274,7 @@ class PredictResponse(_message.Message):
     def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., outputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ...) -> None: ...
 
 class Request(_message.Message):
-    __slots__ = ["authenticate", "describe_model", "events", "health", "id", "list_models", "metrics", "predict", "rollout", "timeout_us"]
+    __slots__ = ["authenticate", "describe_model", "events", "health", "id", "list_models", "metrics", "predict", "rollout", "server_info", "timeout_us"]
     AUTHENTICATE_FIELD_NUMBER: _ClassVar[int]
     DESCRIBE_MODEL_FIELD_NUMBER: _ClassVar[int]
     EVENTS_FIELD_NUMBER: _ClassVar[int]
@@ -264,6 +284,7 @@ class Request(_message.Message):
     METRICS_FIELD_NUMBER: _ClassVar[int]
     PREDICT_FIELD_NUMBER: _ClassVar[int]
     ROLLOUT_FIELD_NUMBER: _ClassVar[int]
+    SERVER_INFO_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_US_FIELD_NUMBER: _ClassVar[int]
     authenticate: AuthenticateRequest
     describe_model: DescribeModelRequest
@@ -274,11 +295,12 @@ class Request(_message.Message):
     metrics: MetricsRequest
     predict: PredictRequest
     rollout: RolloutRequest
+    server_info: ServerInfoRequest
     timeout_us: int
-    def __init__(self, id: _Optional[int] = ..., timeout_us: _Optional[int] = ..., predict: _Optional[_Union[PredictRequest, _Mapping]] = ..., health: _Optional[_Union[HealthRequest, _Mapping]] = ..., metrics: _Optional[_Union[MetricsRequest, _Mapping]] = ..., list_models: _Optional[_Union[ListModelsRequest, _Mapping]] = ..., describe_model: _Optional[_Union[DescribeModelRequest, _Mapping]] = ..., authenticate: _Optional[_Union[AuthenticateRequest, _Mapping]] = ..., events: _Optional[_Union[EventsRequest, _Mapping]] = ..., rollout: _Optional[_Union[RolloutRequest, _Mapping]] = ...) -> None: ...
+    def __init__(self, id: _Optional[int] = ..., timeout_us: _Optional[int] = ..., predict: _Optional[_Union[PredictRequest, _Mapping]] = ..., health: _Optional[_Union[HealthRequest, _Mapping]] = ..., metrics: _Optional[_Union[MetricsRequest, _Mapping]] = ..., list_models: _Optional[_Union[ListModelsRequest, _Mapping]] = ..., describe_model: _Optional[_Union[DescribeModelRequest, _Mapping]] = ..., authenticate: _Optional[_Union[AuthenticateRequest, _Mapping]] = ..., events: _Optional[_Union[EventsRequest, _Mapping]] = ..., rollout: _Optional[_Union[RolloutRequest, _Mapping]] = ..., server_info: _Optional[_Union[ServerInfoRequest, _Mapping]] = ...) -> None: ...
 
 class Response(_message.Message):
-    __slots__ = ["authenticate", "describe_model", "events", "go_away", "health", "id", "list_models", "metrics", "predict", "rollout", "status"]
+    __slots__ = ["authenticate", "describe_model", "events", "go_away", "health", "id", "list_models", "metrics", "predict", "rollout", "server_info", "status"]
     AUTHENTICATE_FIELD_NUMBER: _ClassVar[int]
     DESCRIBE_MODEL_FIELD_NUMBER: _ClassVar[int]
     EVENTS_FIELD_NUMBER: _ClassVar[int]
@@ -289,6 +311,7 @@ class Response(_message.Message):
     METRICS_FIELD_NUMBER: _ClassVar[int]
     PREDICT_FIELD_NUMBER: _ClassVar[int]
     ROLLOUT_FIELD_NUMBER: _ClassVar[int]
+    SERVER_INFO_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     authenticate: AuthenticateResponse
     describe_model: DescribeModelResponse
@@ -300,8 +323,9 @@ class Response(_message.Message):
     metrics: MetricsResponse
     predict: PredictResponse
     rollout: RolloutResponse
+    server_info: ServerInfoResponse
     status: Status
-    def __init__(self, id: _Optional[int] = ..., status: _Optional[_Union[Status, _Mapping]] = ..., predict: _Optional[_Union[PredictResponse, _Mapping]] = ..., health: _Optional[_Union[HealthResponse, _Mapping]] = ..., metrics: _Optional[_Union[MetricsResponse, _Mapping]] = ..., list_models: _Optional[_Union[ListModelsResponse, _Mapping]] = ..., describe_model: _Optional[_Union[DescribeModelResponse, _Mapping]] = ..., authenticate: _Optional[_Union[AuthenticateResponse, _Mapping]] = ..., go_away: _Optional[_Union[GoAway, _Mapping]] = ..., events: _Optional[_Union[EventsResponse, _Mapping]] = ..., rollout: _Optional[_Union[RolloutResponse, _Mapping]] = ...) -> None: ...
+    def __init__(self, id: _Optional[int] = ..., status: _Optional[_Union[Status, _Mapping]] = ..., predict: _Optional[_Union[PredictResponse, _Mapping]] = ..., health: _Optional[_Union[HealthResponse, _Mapping]] = ..., metrics: _Optional[_Union[MetricsResponse, _Mapping]] = ..., list_models: _Optional[_Union[ListModelsResponse, _Mapping]] = ..., describe_model: _Optional[_Union[DescribeModelResponse, _Mapping]] = ..., authenticate: _Optional[_Union[AuthenticateResponse, _Mapping]] = ..., go_away: _Optional[_Union[GoAway, _Mapping]] = ..., events: _Optional[_Union[EventsResponse, _Mapping]] = ..., rollout: _Optional[_Union[RolloutResponse, _Mapping]] = ..., server_info: _Optional[_Union[ServerInfoResponse, _Mapping]] = ...) -> None: ...
 
 class RolloutArm(_message.Message):
     __slots__ = ["compute_ns", "failed", "labels", "nan_outputs", "requests", "rows", "share_ppm", "version"]
@@ -405,15 +429,63 @@ class RolloutShadow(_message.Message):
     version: int
     def __init__(self, version: _Optional[int] = ..., rows: _Optional[int] = ..., flips: _Optional[int] = ..., skipped: _Optional[int] = ..., nan_outputs: _Optional[int] = ..., max_difference: _Optional[float] = ..., compute_ns: _Optional[int] = ..., problem: _Optional[str] = ...) -> None: ...
 
+class ServerInfoRequest(_message.Message):
+    __slots__ = []
+    def __init__(self) -> None: ...
+
+class ServerInfoResponse(_message.Message):
+    __slots__ = ["features", "isa", "limits", "name", "version"]
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
+    ISA_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    features: _containers.RepeatedScalarFieldContainer[str]
+    isa: str
+    limits: ServerLimits
+    name: str
+    version: str
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., isa: _Optional[str] = ..., features: _Optional[_Iterable[str]] = ..., limits: _Optional[_Union[ServerLimits, _Mapping]] = ...) -> None: ...
+
+class ServerLimits(_message.Message):
+    __slots__ = ["answer_bytes_max", "calls_in_flight_max", "dimensions_max", "idle_ms", "other_calls_in_flight_max", "output_bytes_max", "output_names_max", "request_bytes_max", "routing_key_bytes_max", "rows_max", "tensors_max", "text_bytes_max"]
+    ANSWER_BYTES_MAX_FIELD_NUMBER: _ClassVar[int]
+    CALLS_IN_FLIGHT_MAX_FIELD_NUMBER: _ClassVar[int]
+    DIMENSIONS_MAX_FIELD_NUMBER: _ClassVar[int]
+    IDLE_MS_FIELD_NUMBER: _ClassVar[int]
+    OTHER_CALLS_IN_FLIGHT_MAX_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_BYTES_MAX_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_NAMES_MAX_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_BYTES_MAX_FIELD_NUMBER: _ClassVar[int]
+    ROUTING_KEY_BYTES_MAX_FIELD_NUMBER: _ClassVar[int]
+    ROWS_MAX_FIELD_NUMBER: _ClassVar[int]
+    TENSORS_MAX_FIELD_NUMBER: _ClassVar[int]
+    TEXT_BYTES_MAX_FIELD_NUMBER: _ClassVar[int]
+    answer_bytes_max: int
+    calls_in_flight_max: int
+    dimensions_max: int
+    idle_ms: int
+    other_calls_in_flight_max: int
+    output_bytes_max: int
+    output_names_max: int
+    request_bytes_max: int
+    routing_key_bytes_max: int
+    rows_max: int
+    tensors_max: int
+    text_bytes_max: int
+    def __init__(self, request_bytes_max: _Optional[int] = ..., answer_bytes_max: _Optional[int] = ..., rows_max: _Optional[int] = ..., calls_in_flight_max: _Optional[int] = ..., other_calls_in_flight_max: _Optional[int] = ..., tensors_max: _Optional[int] = ..., dimensions_max: _Optional[int] = ..., output_names_max: _Optional[int] = ..., routing_key_bytes_max: _Optional[int] = ..., text_bytes_max: _Optional[int] = ..., output_bytes_max: _Optional[int] = ..., idle_ms: _Optional[int] = ...) -> None: ...
+
 class Status(_message.Message):
-    __slots__ = ["code", "message", "retry_after_us"]
+    __slots__ = ["code", "detail", "message", "retry_after_us"]
     CODE_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     RETRY_AFTER_US_FIELD_NUMBER: _ClassVar[int]
     code: StatusCode
+    detail: ErrorDetail
     message: str
     retry_after_us: int
-    def __init__(self, code: _Optional[_Union[StatusCode, str]] = ..., message: _Optional[str] = ..., retry_after_us: _Optional[int] = ...) -> None: ...
+    def __init__(self, code: _Optional[_Union[StatusCode, str]] = ..., message: _Optional[str] = ..., retry_after_us: _Optional[int] = ..., detail: _Optional[_Union[ErrorDetail, _Mapping]] = ...) -> None: ...
 
 class StoreProblem(_message.Message):
     __slots__ = ["path", "reason"]
