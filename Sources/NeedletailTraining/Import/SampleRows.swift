@@ -36,55 +36,10 @@ package struct SampleRows {
   ///
   /// - Throws: `TrainingError` that names the line and the feature.
   init(path: String, _ definition: ModelDefinition) throws(TrainingError) {
-    var positions: [Int] = []
-    var rows: [[Cell]] = []
     var hash = SHA256()
-    let rules = definition.schema.rules ?? ValueRules()
-    let words = MissingWords(rules)
     let file = try DataFile(name: path, path: path, format: DataFormat(kind: .csv, delimiter: .comma, quote: .double))
-    try file.read {
-      hash.update(UnsafeRawBufferPointer($0))
-    } header: { (header) throws(TrainingError) in
-      let names = header.map { ValueText.normalised($0) }
-      for feature in definition.schema.features {
-        guard let position = names.firstIndex(of: feature.name) else {
-          throw .data(file: path, line: 1, column: feature.name, "expected a column for each feature, found none")
-        }
-        positions.append(position)
-      }
-    } record: { (record) throws(TrainingError) in
-      guard rows.count < Limits.sampleRowsMax else {
-        throw .data(file: path, line: record.line, "expected at most \(Limits.sampleRowsMax) rows, found more")
-      }
-      var cells: [Cell] = []
-      for (feature, position) in zip(definition.schema.features, positions) {
-        // Any word is a text.
-        let isMissing =
-          feature.kind != .text && words.isMissing(record.field(position), isQuoted: record.isQuoted(position))
-        do throws(TrainingError) {
-          cells.append(isMissing ? .missing : try Self.cell(record.text(position), feature, rules))
-        } catch {
-          throw .data(file: path, line: record.line, column: feature.name, error.message)
-        }
-      }
-      rows.append(cells)
-    }
-    self.rows = rows
+    rows = try FeatureReader.rows(of: file, definition.schema) { hash.update(UnsafeRawBufferPointer($0)) }
     sha256 = Hex.text(hash.finalize())
-  }
-
-  /// A field that is no missing word without quotes.
-  static func cell(
-    _ text: String?, _ feature: Feature, _ rules: ValueRules
-  ) throws(TrainingError) -> Cell {
-    guard let text else { throw .importing("expected text in UTF-8, found other bytes") }
-    guard feature.kind == .numeric else { return .text(text) }
-    switch rules.number(text) {
-    case .number(let number): return .number(number)
-    case .missing: return .missing
-    case .tooLarge: throw .importing("expected a number within ±3.4e38, found \(text.quotedForMessage)")
-    case .notANumber: throw .importing("expected a number, found \(text.quotedForMessage)")
-    }
   }
 
   // MARK: - comparison

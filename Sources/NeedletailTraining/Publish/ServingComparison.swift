@@ -318,7 +318,7 @@ extension Cell {
   fileprivate func converted(for feature: Feature, _ rules: ValueRules) throws(TrainingError) -> Cell {
     switch (self, feature.kind) {
     case (.missing, _), (.number, .numeric): return self
-    case (.text(let text), _): return try SampleRows.cell(text, feature, rules)
+    case (.text(let text), _): return try FeatureReader.cell(text, feature, rules)
     case (.number(let number), _):
       var csv = CSVWriter()
       csv.add(number)

@@ -83,8 +83,8 @@ public struct RowSelection {
       throw .output("--confidence: expected a model that tells probabilities, found \(bundlePath)")
     }
     observer.stage("reading \(dataPath)")
-    let table = try UnlabelledTable(path: dataPath, delimiter: settings.delimiter, definition)
-    let kept = table.rows.indices.filter { BundleEvaluation.accepts(compiled, table.rows[$0]) }
+    let rows = try read(dataPath, definition)
+    let kept = rows.indices.filter { BundleEvaluation.accepts(compiled, rows[$0]) }
     guard !kept.isEmpty else {
       throw TrainingError(.data, "\(dataPath): expected rows that the model answers, found that it refuses all")
     }
@@ -93,7 +93,7 @@ public struct RowSelection {
     var labels: [(index: Int, confidence: Double)] = []
     if tellsProbabilities {
       let layout = AnswerLayout(compiled)
-      let answers = try RowRunner(compiled).run(count: kept.count) { table.rows[kept[$0]] }[layout.numbers]
+      let answers = try RowRunner(compiled).run(count: kept.count) { rows[kept[$0]] }[layout.numbers]
       let classes = definition.labels.count
       for row in kept.indices {
         let probabilities = answers[(row * classes)..<((row + 1) * classes)]
@@ -102,7 +102,7 @@ public struct RowSelection {
         labels.append((best - row * classes, Double(probabilities[best])))
       }
     }
-    let picks = try pick(definition, table, kept, uncertainties, observer)
+    let picks = try pick(definition, rows, kept, uncertainties, observer)
     let chosen = picks.map { pick in
       SelectedRows.Row(
         record: kept[pick.row], uncertainty: uncertainties.isEmpty ? nil : uncertainties[pick.row],
@@ -121,13 +121,19 @@ public struct RowSelection {
     }
     return SelectedRows(
       model: manifest.model, version: manifest.version, labels: definition.labels, settings: settings,
-      dataPath: dataPath, rowsRead: table.rows.count, rowsRefused: table.rows.count - kept.count, chosen: chosen,
+      dataPath: dataPath, rowsRead: rows.count, rowsRefused: rows.count - kept.count, chosen: chosen,
       prelabelled: prelabelled)
+  }
+
+  /// Rows of a file in the order of the features. The truth is not looked at.
+  private func read(_ path: String, _ definition: ModelDefinition) throws(TrainingError) -> [[Cell]] {
+    try FeatureReader.rows(
+      of: DataFile(name: path, path: path, format: DataFormat(delimiter: settings.delimiter)), definition.schema)
   }
 
   /// - Returns: indices into `kept`, the best first, with the distance to the nearest row chosen before.
   private func pick(
-    _ definition: ModelDefinition, _ table: UnlabelledTable, _ kept: [Int], _ uncertainties: [Double],
+    _ definition: ModelDefinition, _ rows: [[Cell]], _ kept: [Int], _ uncertainties: [Double],
     _ observer: RunObserver
   ) throws(TrainingError) -> [(row: Int, distance: Double?)] {
     let count = min(settings.count, kept.count)
@@ -140,53 +146,13 @@ public struct RowSelection {
       : Array(kept.indices)
     observer.stage("comparing \(Figures.count(candidates.count)) rows")
     let labelled = try settings.labelled.map { (path) throws(TrainingError) in
-      try UnlabelledTable(path: path, delimiter: settings.delimiter, definition).rows
+      try read(path, definition)
     }
-    let space = try FeatureSpace(definition, table.rows)
-    let points = try space.points(candidates.map { table.rows[kept[$0]] })
+    let space = try FeatureSpace(definition, rows)
+    let points = try space.points(candidates.map { rows[kept[$0]] })
     let known = try space.points(labelled ?? [])
     let weights = settings.strategy == .both ? candidates.map { uncertainties[$0] } : []
     return Coverage(points, columns: space.columns).greedy(count: count, known: known, weights: weights)
       .map { (candidates[$0.row], $0.distance) }
-  }
-}
-
-/// Rows of a file in the order of a model's features. The truth is not looked at.
-struct UnlabelledTable {
-  private(set) var rows: [[Cell]] = []
-
-  /// - Throws: `TrainingError` that names the line and the column.
-  init(path: String, delimiter: CSVDelimiter?, _ definition: ModelDefinition) throws(TrainingError) {
-    var places: [Int] = []
-    var rows: [[Cell]] = []
-    let rules = definition.schema.rules ?? ValueRules()
-    let words = MissingWords(rules)
-    let file = try DataFile(name: path, path: path, format: DataFormat(delimiter: delimiter))
-    try file.read(header: { (header) throws(TrainingError) in
-      let header = header.map { ValueText.normalised($0) }
-      for feature in definition.schema.features {
-        guard let place = header.firstIndex(of: feature.name) else {
-          throw .data(
-            file: path, line: 1, column: feature.name,
-            "expected a column of that name, found none\(Suggestion.clause(for: feature.name, among: header))")
-        }
-        places.append(place)
-      }
-    }) { (record) throws(TrainingError) in
-      guard rows.count < Limits.sampleRowsMax else {
-        throw .data(file: path, line: record.line, "expected at most \(Limits.sampleRowsMax) rows, found more")
-      }
-      var cells: [Cell] = []
-      for (feature, place) in zip(definition.schema.features, places) {
-        let isMissing = words.isMissing(record.field(place), isQuoted: record.isQuoted(place))
-        do throws(TrainingError) {
-          cells.append(isMissing ? .missing : try SampleRows.cell(record.text(place), feature, rules))
-        } catch {
-          throw .data(file: path, line: record.line, column: feature.name, error.message)
-        }
-      }
-      rows.append(cells)
-    }
-    self.rows = rows
   }
 }
