@@ -4,18 +4,31 @@ internal import NeedletailEngine
 
 /// A model fitted again on all rows, once the split has said how good it is.
 extension TrainingRun {
-  /// Puts a model of all rows into the bundle. Figures, thresholds and importance stay those of the model that did not
-  /// see the rows which judged it.
+  /// Fits the family again on all rows, with as many rounds or epochs as were best, and puts that model into the bundle.
   ///
   /// - Throws: `TrainingError` where all rows together cannot be fitted.
   func refit(_ trained: inout TrainedModel) throws(TrainingError) {
-    let configuration = try refitting(trained.history)
-    let dataset = trained.data.dataset
-    let rows = Array(0..<dataset.rowCount)
-    observer.stage("fitting again on all \(Figures.count(rows.count)) rows")
-    let data = try PreparedData(
-      configuration, dataset: dataset, split: Split(train: rows, validation: [], test: trained.data.split.test))
-    let fitted = try configuration.family.fit(data, configuration) { (report) in observer.epoch(report) }
+    let configuration = try configuration.refitting(bestStep: trained.history.last?.bestEpoch ?? 0)
+    observer.stage("fitting again on all \(Figures.count(trained.data.dataset.rowCount)) rows")
+    let data = try PreparedData(configuration, ofAllRowsIn: trained.data)
+    let fitted = try configuration.family.fit(data, configuration) { (report) throws(TrainingError) in
+      observer.epoch(report)
+      // The checkpoint is one of the first fit: going on makes the same models again.
+      if checkpointing?.isStopping() ?? false { throw .interrupted("stopped while it was fitted again on all rows") }
+    }
+    try bundle(
+      fitted, of: data, into: &trained,
+      judged: "the one that learned from \(Figures.count(trained.data.split.train.count)) of them")
+  }
+
+  /// Puts a model of all rows into the bundle. Figures, thresholds and importance stay those of the model that did not
+  /// see the rows which judged it.
+  ///
+  /// - Parameter judged: what the figures are of, for people.
+  /// - Throws: `TrainingError` where the engine refuses the model.
+  func bundle(
+    _ fitted: any FittedModel, of data: PreparedData, into trained: inout TrainedModel, judged: String
+  ) throws(TrainingError) {
     let graph = try data.graph(of: fitted)
     let evaluator = Evaluator(data, configuration)
     let layers = Self.layers(trained.decision.int8Layers, of: trained.fp32.definition.graph, in: graph)
@@ -25,11 +38,11 @@ extension TrainingRun {
     observer.stage("recording golden samples and the drift baseline of the new model")
     (trained.contents.golden, trained.contents.drift) = try recordings(data, evaluator, report)
     trained.contents.definition = report.definition
-    trained.contents.lineage?.rows = rows.count
+    trained.contents.lineage?.rows = data.split.train.count
     trained.refitted = report.test
     trained.notes.append(
-      "the bundle holds a model that was fitted again on all \(Figures.count(rows.count)) rows; figures are of the one "
-        + "that learned from \(Figures.count(trained.data.split.train.count)) of them")
+      "the bundle holds a model that was fitted again on all \(Figures.count(data.split.train.count)) rows; figures are "
+        + "of \(judged)")
   }
 
   /// Golden samples and the drift baseline of a compiled model.
@@ -53,28 +66,39 @@ extension TrainingRun {
     return (golden, drift)
   }
 
+  /// Layers that stand where others do in a graph of the same layers.
+  private static func layers(_ chosen: Set<Int>, of graph: ModelGraph, in other: ModelGraph) -> Set<Int> {
+    let (from, to) = (Quantiser.denseLayers(of: graph), Quantiser.denseLayers(of: other))
+    guard from.count == to.count else { return [] }
+    return Set(zip(from, to).filter { chosen.contains($0.0) }.map(\.1))
+  }
+}
+
+extension RunConfiguration {
   /// Settings without validation rows: as many rounds or epochs as were best, and no early stopping.
-  private func refitting(_ history: [EpochReport]) throws(TrainingError) -> RunConfiguration {
-    let family = configuration.family
+  ///
+  /// - Parameter bestStep: number of rounds or epochs; 0: as the settings say.
+  /// - Throws: `TrainingError` for settings that cannot do without validation rows.
+  func refitting(bestStep: Int) throws(TrainingError) -> RunConfiguration {
     let keys = family.trainingSettings.map(\.key)
-    guard keys.contains("patience") else { return configuration }
-    let schedule = configuration.document["training"]["schedule"].text
+    guard keys.contains("patience") else { return self }
+    let schedule = document["training"]["schedule"].text
     guard schedule != "plateau" else {
       throw .configuration(
-        configuration.location(of: "training.schedule"),
+        location(of: "training.schedule"),
         "training.schedule: expected constant or cosine beside training.refit, found plateau, which looks at "
           + "validation rows")
     }
     var changes: [(section: String, key: String, value: Document)] = [("training", "patience", .integer(0))]
-    if let best = history.last?.bestEpoch, best > 0 {
+    if bestStep > 0 {
       if family.modelSettings.contains(where: { $0.key == "trees" }) {
-        changes.append(("model", "trees", .integer(best)))
+        changes.append(("model", "trees", .integer(bestStep)))
       } else if keys.contains("epochs") {
-        changes.append(("training", "epochs", .integer(best)))
+        changes.append(("training", "epochs", .integer(bestStep)))
       }
     }
-    let document = Document.section(
-      configuration.document.entries.map { section in
+    let changed = Document.section(
+      document.entries.map { section in
         let own = changes.filter { $0.section == section.key }
         guard !own.isEmpty else { return section }
         return .init(
@@ -84,13 +108,15 @@ extension TrainingRun {
               own.first { $0.key == entry.key }.map { .init(entry.key, $0.value) } ?? entry
             }))
       })
-    return configuration.replacing(family: family, document: document)
+    return replacing(family: family, document: changed)
   }
+}
 
-  /// Layers that stand where others do in a graph of the same layers.
-  private static func layers(_ chosen: Set<Int>, of graph: ModelGraph, in other: ModelGraph) -> Set<Int> {
-    let (from, to) = (Quantiser.denseLayers(of: graph), Quantiser.denseLayers(of: other))
-    guard from.count == to.count else { return [] }
-    return Set(zip(from, to).filter { chosen.contains($0.0) }.map(\.1))
+extension PreparedData {
+  /// The same table with every row among the training rows, and the test rows there once more.
+  init(_ configuration: RunConfiguration, ofAllRowsIn data: PreparedData) throws(TrainingError) {
+    try self.init(
+      configuration, dataset: data.dataset,
+      split: Split(train: Array(0..<data.dataset.rowCount), validation: [], test: data.split.test))
   }
 }

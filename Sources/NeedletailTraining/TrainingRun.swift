@@ -7,7 +7,7 @@ internal import NeedletailEngine
 public struct TrainingRun {
   public let configuration: RunConfiguration
   let observer: RunObserver
-  private let checkpointing: Checkpointing?
+  let checkpointing: Checkpointing?
   private let incumbent: Incumbent?
 
   /// Where and when a run saves the state of its training, for families that can.
@@ -51,6 +51,8 @@ public struct TrainingRun {
     for warning in data.warnings { observer.warning(warning) }
     try EvaluationSettings(configuration.document).check(data, configuration)
     try incumbent?.check(data)
+    // What a second fit forbids shows before the first one.
+    if configuration.isRefitting { _ = try configuration.refitting(bestStep: 0) }
     observer.stage(
       "fitting \(configuration.family.name) on \(Figures.count(data.split.train.count)) rows × \(data.preprocessing.columns) columns"
     )
@@ -62,12 +64,12 @@ public struct TrainingRun {
       observer.epoch(report)
       for sentence in alarms.observe(report) { observer.warning(sentence) }
     }
-    checkpoints?.remove()
     let fitSeconds = Double(Instant.now().microseconds(since: start)) / 1e6
 
     var trained = try finish(data, fitted, fitSeconds: fitSeconds)
     trained.history = history
-    if configuration.document["training"]["refit"].flag ?? false { try refit(&trained) }
+    if configuration.isRefitting { try refit(&trained) }
+    checkpoints?.remove()
     return trained
   }
 
@@ -82,7 +84,7 @@ public struct TrainingRun {
     let (decision, quantised) = try evaluator.quantise(graph, fp32)
     var chosen = quantised
     let threshold = EvaluationSettings(configuration.document).threshold(
-      chosen.validation, targets: data.targets(data.split.validation))
+      chosen.validation, targets: data.targets(data.split.validation), weights: data.weights(data.split.validation))
     if let threshold {
       let isQuantised = !decision.int8Layers.isEmpty
       chosen = try evaluator.evaluate(chosen.definition.graph.deciding(at: threshold.threshold))
@@ -118,6 +120,7 @@ public struct TrainingRun {
     var metrics: [String: Double] = [:]
     for (part, evaluation) in [("validation", chosen.validation), ("test", chosen.test)] {
       for figure in evaluation.figures { metrics["\(part).\(figure.name)"] = figure.value }
+      for figure in evaluation.weighted { metrics["\(part)_weighted.\(figure.name)"] = figure.value }
     }
     if !decision.int8Layers.isEmpty {
       for figure in fp32.test.figures { metrics["fp32.test.\(figure.name)"] = figure.value }

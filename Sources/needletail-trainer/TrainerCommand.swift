@@ -111,7 +111,7 @@ struct TrainCommand: ParsableCommand {
     var observer = console.observer
     let recorder = try RunRecorder(configuration, files: files, warning: observer.warning)
     let interruption = Interruption(
-      notice: "saving the state at the end of the epoch", atOnce: recorder.interruption)
+      notice: "saving the state as soon as it is whole", atOnce: recorder.interruption)
     let (showStage, showEpoch) = (observer.stage, observer.epoch)
     observer.stage = { text in
       // Before the first epoch and behind the last one there is no state to save.
@@ -144,7 +144,9 @@ struct TrainCommand: ParsableCommand {
       console.finish()
       recorder.finish(error.kind == .interrupted ? .interrupted : .failed, error.message)
       guard error.kind == .interrupted else { throw error }
-      let advice = "\(error.message); to go on: needletail-trainer train \(file) --resume \(files.directory)"
+      let canGoOn = FileManager.default.fileExists(atPath: checkpoint)
+      let advice =
+        error.message + (canGoOn ? "; to go on: needletail-trainer train \(file) --resume \(files.directory)" : "")
       guard interruption.isTerminated else { throw TrainingError(.interrupted, advice) }
       FileHandle.standardError.write(Data((advice + "\n").utf8))
       Foundation.exit(128 + SIGTERM)

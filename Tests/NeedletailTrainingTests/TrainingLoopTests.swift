@@ -189,10 +189,39 @@ import Testing
     #expect(!FileManager.default.fileExists(atPath: path))
   }
 
+  @Test(arguments: ["kind", "x, task: regression"], [7, 19])
+  func aForestThatWasStoppedGrowsTheSameTrees(target: String, stop: Int) throws {
+    try directory.write(Synthetic.classesCSV(rows: 300, seed: 5), to: "data.csv")
+    let run = try RunConfiguration(
+      yaml: """
+        data: { files: [data.csv] }
+        features: { missing: keep }
+        target: { column: \(target) }
+        model: { family: random_forest, trees: 20 }
+        training: { row_sample: 0.8 }
+        """, file: "run.yaml", directory: directory.path)
+    let path = directory.file(Checkpoints.fileName)
+    func train(isResuming: Bool = false, stopAfter: Int? = nil) throws -> TrainedModel {
+      var trees = 0
+      return try TrainingRun(
+        run, observer: RunObserver(epoch: { trees = $0.epoch }),
+        checkpointing: .init(path: path, isResuming: isResuming) { stopAfter.map { trees >= $0 } ?? false }
+      ).run()
+    }
+    let whole = try train()
+    let stopped = #expect(throws: TrainingError.self) { try train(stopAfter: stop) }
+    #expect(stopped?.kind == .interrupted && stopped?.message == "stopped after tree \(stop) of 20")
+    let resumed = try train(isResuming: true)
+    #expect(resumed.contents.definition == whole.contents.definition)
+    #expect(resumed.history.map(\.epoch) == whole.history.map(\.epoch) && resumed.notes == whole.notes)
+    #expect(!FileManager.default.fileExists(atPath: path))
+  }
+
   @Test func familiesWithoutCheckpointsSaySo() throws {
     try directory.write(Synthetic.classesCSV(rows: 200, seed: 1), to: "data.csv")
     let run = try RunConfiguration(
-      yaml: "data: { files: [data.csv] }\ntarget: { column: kind }\nmodel: { family: random_forest }\n",
+      yaml: "data: { files: [data.csv] }\nfeatures: { missing: mean }\ntarget: { column: kind }\n"
+        + "model: { family: logistic_regression }\n",
       file: "run.yaml",
       directory: directory.path)
     let error = #expect(throws: TrainingError.self) {
@@ -200,7 +229,7 @@ import Testing
     }
     #expect(
       error?.message.contains("--resume: expected a family that keeps checkpoints, such as ") == true
-        && error?.message.hasSuffix(", found random_forest") == true, "\(error?.message ?? "")")
+        && error?.message.hasSuffix(", found logistic_regression") == true, "\(error?.message ?? "")")
   }
 
   @Test(arguments: [("gbdt", "round", 20), ("random_forest", "tree", 20)])

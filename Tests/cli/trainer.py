@@ -161,20 +161,28 @@ def standard_input():
 
 
 def signals():
-    """Boosted trees that are stopped save their state, and go on to the same model."""
-    settings = ["--set", "model.trees=4000", "--set", "model.leaves=4", "--set", "training.patience=0"]
-    settings += ["--set", "evaluation.report=false", "--set", "publish.model=stopped"]
-    whole = run("train", work / "run.yaml", "--output", work / "whole", "--json", *settings)
-    for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
-        output = work / f"stopped-{status}"
+    """Boosted trees and forests that are stopped save their state, and go on to the same model."""
+    common = ["--set", "evaluation.report=false", "--set", "publish.model=stopped"]
+    boosted = [*common, "--set", "model.trees=4000", "--set", "model.leaves=4", "--set", "training.patience=0"]
+    forest = [*common, "--set", "model={family: random_forest, trees: 8000}"]
+    for step, settings, number, status in (
+        ("round", boosted, signal.SIGINT, 130), ("round", boosted, signal.SIGTERM, 143),
+        ("tree", forest, signal.SIGINT, 130),
+    ):  # fmt: skip
+        whole = run("train", work / "run.yaml", "--output", work / f"whole-{step}", "--json", *settings)
+        output = work / f"stopped-{step}-{status}"
         command = [program, "train", work / "run.yaml", "--output", output, *settings]
         child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
-        while not child.stderr.readline().startswith("round"):
+        while not child.stderr.readline().startswith(step):
             pass
         child.send_signal(number)
         rest = child.communicate()[1]
-        expect(child.returncode == status and "--resume" in rest, f"signal {number} ends a training", rest[-300:])
+        expect(
+            child.returncode == status and "--resume" in rest, f"signal {number} ends a training, {step}", rest[-300:]
+        )
         expect(state(output) == ["interrupted"], "its run is interrupted", state(output))
+        left = sorted(path.name for path in output.iterdir())
+        expect(left == ["checkpoint.ntc"], "it leaves its state, and no half-written file", left)
         done = run("train", work / "run.yaml", "--resume", output, "--json", *settings)
         expect(
             done.returncode == 0 and json.loads(done.stdout)["test"] == json.loads(whole.stdout)["test"],

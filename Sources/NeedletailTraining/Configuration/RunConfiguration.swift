@@ -186,6 +186,9 @@ public struct RunConfiguration: Sendable {
     return name.isEmpty ? nil : String(name)
   }
 
+  /// Whether the model that is served learns from all rows, once the split has said how good it is.
+  var isRefitting: Bool { document["training"]["refit"].flag ?? false }
+
   /// True where the run file or a `--set` holds the setting.
   func isSet(_ setting: String) -> Bool { locations[setting] != nil }
 

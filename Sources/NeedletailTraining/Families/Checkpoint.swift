@@ -17,6 +17,8 @@ public final class Checkpoints {
   private let isAsked: () -> Bool
   private let saveMicroseconds: UInt32
   private var lastSaved = Instant.now()
+  /// Time that the last save took.
+  private var savingMicroseconds: UInt32 = 0
   /// State to go on from; nil: from the beginning.
   let resumed: [UInt8]?
   /// True once the file is there.
@@ -53,11 +55,19 @@ public final class Checkpoints {
   /// Whether the training should end after saving its state.
   var isStopping: Bool { isAsked() }
 
+  /// Share of the time that saving may take: the trees of a deep forest grow to gigabytes.
+  private static let savingShareMax = 0.05
+
   /// Whether it is time to save, or the training is to stop.
-  var isDue: Bool { isStopping || Instant.now().microseconds(since: lastSaved) >= saveMicroseconds }
+  var isDue: Bool {
+    let least = max(Double(saveMicroseconds), Double(savingMicroseconds) / Self.savingShareMax)
+    return isStopping || Double(Instant.now().microseconds(since: lastSaved)) >= least
+  }
 
   /// Writes a state, whole or not at all.
-  func save(_ state: [UInt8]) throws(TrainingError) {
+  func save(_ makeState: @autoclosure () -> [UInt8]) throws(TrainingError) {
+    let began = Instant.now()
+    let state = makeState()
     var bytes = ByteWriter()
     bytes.add(bytes: Self.magic)
     bytes.add(UInt64(purpose.count))
@@ -74,6 +84,7 @@ public final class Checkpoints {
       throw .output("\(path): expected to write the checkpoint, found: \(error)")
     }
     lastSaved = .now()
+    savingMicroseconds = lastSaved.microseconds(since: began)
     isSaved = true
   }
 

@@ -13,6 +13,7 @@ struct RandomForest: ModelFamily {
   let summary = "an average of decision trees, each on a sample of rows and columns, for classes and numbers."
   let tasks: Set<ModelGraph.Task> = [.classification, .regression]
   let usesWeights = true
+  let usesCheckpoints = true
   let modelSettings = [
     Setting("trees", .integer(1...Limits.treesMax), .integer(100), "Trees of the forest."),
     Setting("leaves", .integer(2...4_000_000), .integer(4_000_000), "Leaves of a tree at most."),
@@ -150,9 +151,9 @@ private struct Forest {
     let draws = max(1, Int(((context.training["row_sample"].number ?? 1) * Double(count)).rounded()))
     let replaces = context.training["bootstrap"].flag ?? true
     let isUsed = [Bool](repeating: true, count: table.columns.count)
-    var trees: [GrownTree] = []
-    let reportEvery = max(1, treeCount / 100)
-    for number in 1...max(treeCount, 1) {
+    var trees = try resumed(treeCount)
+    for number in trees.indices { try report(number + 1, of: treeCount) }
+    while trees.count < treeCount {
       let units = slopes()
       let job = nt_boost_round_job(
         gradients: gradients.start, hessians: hessians.start, rows: count, row_bits: table.rowBits,
@@ -167,12 +168,59 @@ private struct Forest {
         hessianUnit: units.hessian, isUsed: isUsed, rowCount: drawn, scores: nil, renewed: nil,
         shares: bias.isEmpty ? (context.train.targets, weights, context.classCount) : nil)
       trees.append(grower.grow(target, &random))
-      if number % reportEvery == 0 || number == treeCount {
-        try context.progress(
-          EpochReport(
-            epoch: number, epochCount: treeCount, loss: .nan, metricName: "", bestEpoch: 0, stepName: "tree"))
-      }
+      try report(trees.count, of: treeCount)
+      try keep(trees, of: treeCount)
     }
+    return trees
+  }
+
+  /// Reports the first tree, the last one, and each hundredth of them.
+  private func report(_ number: Int, of treeCount: Int) throws(TrainingError) {
+    guard number == 1 || number == treeCount || number % max(1, treeCount / 100) == 0 else { return }
+    try context.progress(
+      EpochReport(epoch: number, epochCount: treeCount, loss: .nan, metricName: "", bestEpoch: 0, stepName: "tree"))
+  }
+
+  // MARK: - checkpoints
+
+  /// Numbers of a leaf.
+  private var leafWidth: Int { max(context.classCount, 1) }
+
+  /// Saves the trees where it is time to, and stops where the user asks for it.
+  private func keep(_ trees: [GrownTree], of treeCount: Int) throws(TrainingError) {
+    guard let checkpoints = context.checkpoints, checkpoints.isDue, trees.count < treeCount else { return }
+    try checkpoints.save(state(trees))
+    if checkpoints.isStopping { throw .interrupted("stopped after tree \(trees.count) of \(treeCount)") }
+  }
+
+  private func state(_ trees: [GrownTree]) -> [UInt8] {
+    var writer = ByteWriter()
+    for word in random.words { writer.add(word) }
+    writer.add(UInt64(trees.count))
+    for tree in trees { tree.write(&writer) }
+    return writer.bytes
+  }
+
+  /// Goes on from the checkpoint, if there is one, and then grows the same trees, bit for bit.
+  ///
+  /// - Returns: the trees so far.
+  /// - Throws: `TrainingError` where it holds the state of something else.
+  private mutating func resumed(_ treeCount: Int) throws(TrainingError) -> [GrownTree] {
+    guard let state = context.checkpoints?.resumed else { return [] }
+    let other = TrainingError.fit("checkpoint: expected the state of a forest on these rows, found another")
+    var reader = ByteReader(state[...])
+    let words = (0..<4).compactMap { _ in reader.number() }
+    guard words.count == 4, let count = reader.count(), (1..<treeCount).contains(count) else { throw other }
+    var trees: [GrownTree] = []
+    for _ in 0..<count {
+      guard
+        let tree = GrownTree(
+          &reader, features: table.columns.count, leavesMax: rules.leavesMax, width: leafWidth)
+      else { throw other }
+      trees.append(tree)
+    }
+    guard reader.isAtEnd else { throw other }
+    random = RandomSource(words: words)
     return trees
   }
 
