@@ -30,6 +30,12 @@ struct EvaluateCommand: ParsableCommand {
     help: ArgumentHelp("Judges the rows of each value apart, feature or not; may be repeated.", valueName: "column"))
   var subgroups: [String] = []
 
+  @Option(
+    help: ArgumentHelp(
+      "Numbers from 0 by which rows count in figures that stand beside the others, as sample_weight of scikit-learn.",
+      valueName: "column"))
+  var weight: String?
+
   @Option(help: ArgumentHelp("Between the fields of the file.", valueName: "name"))
   var delimiter = CSVDelimiter.comma
 
@@ -48,7 +54,7 @@ struct EvaluateCommand: ParsableCommand {
     if let report { try OutputPath.checkFile(report) }
     let console = Console(isSilent: quiet || json)
     let document = try BundleEvaluation(
-      bundle: bundle, data: data, delimiter: delimiter, target: target, subgroups: subgroups
+      bundle: bundle, data: data, delimiter: delimiter, target: target, subgroups: subgroups, weight: weight
     ).report(observer: console.observer)
     if let report { try ReportCommand.write(document, to: report) }
     if json {

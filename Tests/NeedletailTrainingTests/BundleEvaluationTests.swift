@@ -20,9 +20,13 @@ import Testing
     return try directory.write(try TrainingRun(run).run().encode(version: .first, signing: []), to: "model.ntb")
   }
 
-  private func report(_ csv: String, subgroups: [String] = [], target: String? = nil) throws -> Document {
+  private func report(
+    _ csv: String, subgroups: [String] = [], target: String? = nil, weight: String? = nil
+  ) throws -> Document {
     let data = try directory.write(csv, to: "labelled.csv")
-    return try BundleEvaluation(bundle: try bundle(), data: data, target: target, subgroups: subgroups).report()
+    return try BundleEvaluation(
+      bundle: try bundle(), data: data, target: target, subgroups: subgroups, weight: weight
+    ).report()
   }
 
   @Test func judgesRowsThatTheModelNeverSaw() throws {
@@ -41,6 +45,28 @@ import Testing
     #expect(groups.map { $0["group"].text } == ["1", "2"])
     #expect(groups.map { $0["rows"].integer } == [50, 50])
     #expect(ReportPage(report).html.contains("<section id=\"subgroups\">"))
+  }
+
+  @Test func rowsCountByTheirWeights() throws {
+    // Rows of weight 2 stand for two rows each, and rows of weight 0 for none.
+    let rows = Synthetic.classesCSV(rows: 60, seed: 9).split(separator: "\n").dropFirst().enumerated()
+      .map { $0 % 5 > 0 ? $1 : $1.hasSuffix("left") ? $1.dropLast(4) + "right" : $1.dropLast(5) + "left" }
+    let header = "x,y,colour,kind,w\n"
+    let weighted = try report(
+      header + rows.enumerated().map { "\($1),\($0 % 3)\n" }.joined(), weight: "w")
+    let repeated = try report(
+      header + rows.enumerated().flatMap { [String](repeating: "\($1),1\n", count: $0 % 3) }.joined())
+    for figure in repeated["test"].entries {
+      let found = try #require(weighted["test_weighted"][figure.key].number)
+      #expect(abs(found - (figure.value.number ?? .nan)) < 1e-12, "\(figure.key)")
+    }
+    #expect(weighted["weights"]["column"].text == "w")
+    #expect(weighted["by_weight"]["classes"].elements.map { $0["f1"] } == repeated["classes"].elements.map { $0["f1"] })
+    #expect(ReportPage(weighted).html.contains("Rows count by the column w"))
+    let error = #expect(throws: TrainingError.self) {
+      try report(header + rows.map { "\($0),-1\n" }.joined(), weight: "w")
+    }
+    #expect(error?.message.contains("column \"w\": expected a weight from 0, found \"-1\"") == true)
   }
 
   @Test func rowsWithoutTruthAndRowsThatTheModelRefusesAreCounted() throws {

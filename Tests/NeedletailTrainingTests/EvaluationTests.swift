@@ -205,6 +205,44 @@ import Testing
     }
   }
 
+  @Test func aRunWithWeightsHasFiguresByWeight() throws {
+    let lines = Synthetic.classesCSV(rows: 300, seed: 1).split(separator: "\n")
+    let csv = "\(lines[0]),w\n" + lines.dropFirst().enumerated().map { "\($1),\($0 % 4)\n" }.joined()
+    for (sets, words) in [
+      (["target.weight=w"], "Rows count by the column w, as by"),
+      (["data.drop=[w]", "training.class_weights={left: 3}"], "Rows count by the weights of their classes in"),
+      (["target.weight=w", "training.class_weights=balanced"], "the column w times the weights of their classes"),
+    ] {
+      let trained = try train(Synthetic.classesRun, csv: csv, sets: sets)
+      let report = try report(trained)
+      let figures = report["test_weighted"]
+      #expect(figures.entries.map(\.key) == report["test"].entries.map(\.key))
+      #expect(trained.contents.metrics["test_weighted.log_loss"] == figures["log_loss"].number)
+      #expect(report["validation_weighted"]["log_loss"].number != report["validation"]["log_loss"].number)
+      #expect(ReportPage(report).html.contains(words), "\(words)")
+      #expect(ModelCard(report).markdown.contains("test rows by weight"))
+      #expect(report["by_weight"]["classes"].elements.count == 2)
+    }
+    let plain = try report(try train(Synthetic.classesRun, csv: csv, sets: ["data.drop=[w]"]))
+    #expect(plain["test_weighted"] == .null && !ReportPage(plain).html.contains("<section id=\"weights\">"))
+  }
+
+  @Test func theWeightsOfTheHandbookAreTaken() throws {
+    let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+      .deletingLastPathComponent()
+    let page = try String(
+      contentsOf: root.appending(path: "Sources/Handbook/Handbook.docc/Training.md"), encoding: .utf8)
+    let blocks = page.split(separator: "```yaml\n").dropFirst().compactMap { $0.split(separator: "```").first }
+    let block = String(try #require(blocks.first { $0.contains("weight: exposure") }))
+    var random = RandomSource(seed: 4)
+    let rows = (0..<300).map { row in
+      "\(random.normal() + Double(row % 3)),\(row % 5),\(row % 3 == 2 ? "yes" : "no")\n"
+    }
+    let trained = try train("data: { files: [data.csv] }\n" + block, csv: "x,exposure,churned\n" + rows.joined())
+    #expect(trained.chosen.test.weighted.map(\.name) == trained.testFigures.map(\.name))
+    #expect(trained.metrics(version: .first, bundleBytes: 1)["weights"]["column"] == .text("exposure"))
+  }
+
   @Test func aReportOfNumbersShowsResiduals() throws {
     var random = RandomSource(seed: 1)
     let rows = (0..<200).map { _ in (random.normal(), random.normal()) }

@@ -25,6 +25,40 @@ import Testing
     #expect(value("auc", figures).isNaN)
   }
 
+  /// Expected values: sklearn.metrics 1.9 with `sample_weight` on the same rows.
+  @Test func weightsAreSampleWeightsOfScikitLearn() {
+    let weights: [Double] = [0.5, 2, 1, 0, 3, 1.5]
+    let binary: [Float] = [0.75, 0.25, 0.5, 0.5, 0.25, 0.75, 0.5, 0.5, 0.875, 0.125, 0.375, 0.625]
+    let figures = Metrics.classification(
+      probabilities: binary, predicted: [0, 0, 1, 0, 0, 1], truth: [0, 1, 1, 1, 0, 0], classCount: 2, weights: weights)
+    let expected = [
+      ("accuracy", 0.5625), ("precision_macro", 0.5181818181818182), ("recall_macro", 0.5166666666666666),
+      ("f1_macro", 0.5151515151515151), ("log_loss", 0.4612069408985899), ("auc", 0.8),
+    ]
+    #expect(figures.map(\.name) == expected.map(\.0))
+    for (name, value) in expected { #expect(abs(self.value(name, figures) - value) < 1e-9, "\(name)") }
+    let numbers = Metrics.regression(
+      predicted: [2, 4, 7, 1, 0.5, 3], truth: [1, 4, 10, 2, 0, 3.5], weights: weights)
+    for (name, value) in [
+      ("r2", 0.8677943034898415), ("mse", 1.328125), ("rmse", 1.1524430571616109), ("mae", 0.71875),
+    ] {
+      #expect(abs(self.value(name, numbers) - value) < 1e-9, "\(name)")
+    }
+    #expect(Metrics.regression(predicted: [1], truth: [1], weights: [0]).isEmpty)
+    #expect(Metrics.classification(probabilities: nil, predicted: [1], truth: [1], classCount: 2, weights: [0]).isEmpty)
+  }
+
+  @Test func aClassOfNoWeightStillCountsInMeans() {
+    let figures = ClassFigures(
+      predicted: [0, 1, 1, 2, 0], truth: [0, 1, 2, 2, 1], classCount: 3, weights: [1, 2, 0, 0, 3])
+    #expect(figures.classes.map(\.support) == [1, 5, 0])
+    // f1_score(average="macro", zero_division=0) with the same weights.
+    #expect(abs(figures.macro.f1 - 0.3238095238095238) < 1e-9)
+    // balanced_accuracy_score and matthews_corrcoef.
+    #expect(abs(figures.balancedAccuracy - 0.7) < 1e-9)
+    #expect(abs(figures.matthews - 0.31622776601683794) < 1e-9)
+  }
+
   @Test func withoutProbabilitiesTheirMetricsAreAbsent() {
     let figures = Metrics.classification(probabilities: nil, predicted: [0, 1, 1], truth: [0, 1, 0], classCount: 2)
     #expect(figures.map(\.name) == ["accuracy", "precision_macro", "recall_macro", "f1_macro"])

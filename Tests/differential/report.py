@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from sklearn import metrics
 from sklearn.calibration import calibration_curve
+from sklearn.datasets import load_breast_cancer
 
 EXAMPLES = Path("deploy/examples")
 # Answers are fp32; figures are computed from them in double precision.
@@ -175,6 +176,63 @@ def evaluate(trainer, work, directory, report):
     )
 
 
+def weighted(trainer, work):
+    """Rows count by a column times the weights of their classes: `sample_weight` of scikit-learn."""
+    data = load_breast_cancer()
+    random = np.random.default_rng(5)
+    weights = random.integers(0, 4, size=len(data.target)).astype(float) / 2
+    table = work / "weighted.csv"
+    with table.open("w") as file:
+        writer = csv.writer(file)
+        writer.writerow([*(f"x{k}" for k in range(5)), "w", "kind"])
+        for row, weight, target in zip(data.data[:, :5], weights, data.target, strict=True):
+            writer.writerow([*map(repr, map(float, row)), weight, ["bad", "good"][target]])
+    (work / "weighted.yaml").write_text(
+        f"data: {{ files: [{table}] }}\ntarget: {{ column: kind, weight: w }}\n"
+        "model: { family: logistic_regression }\ntraining: { class_weights: balanced }\n"
+        "evaluation: { threshold_for: f1 }\ntracking: { record: false }\n"
+    )
+    directory = work / "weighted"
+    command = [trainer, "train", work / "weighted.yaml", "--output", directory, "--quiet"]
+    subprocess.run(command, check=True)
+    report = json.loads((directory / "report.json").read_text())
+    with (directory / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    with (directory / "split.csv").open() as file:
+        train = [int(row["row"]) - 1 for row in csv.DictReader(file) if row["part"] == "train"]
+    # scikit-learn's `balanced` counts rows; here they count by their weights, as repeated rows would.
+    totals = np.bincount(data.target[train], weights[train])
+    classes = totals.sum() / (2 * totals)
+    chosen = [int(row["row"]) - 1 for row in rows]
+    truth = data.target[chosen]
+    sample = weights[chosen] * np.float32(classes)[truth]
+    predicted = np.array([int(row["class"]) for row in rows])
+    p = np.array([[answer(row["p_bad"]), answer(row["p_good"])] for row in rows])
+    # scikit-learn wants rows that add up to 1 more exactly than fp32 does.
+    q = p / p.sum(axis=1, keepdims=True)
+    keys = ("precision", "recall", "f1", "support")
+    each = metrics.precision_recall_fscore_support(truth, predicted, sample_weight=sample)
+    found = report["test_weighted"]
+    macro = metrics.precision_recall_fscore_support(truth, predicted, average="macro", sample_weight=sample)
+    expect("weighted: accuracy", found["accuracy"], metrics.accuracy_score(truth, predicted, sample_weight=sample))
+    expect("weighted: means over classes", [found[f"{key}_macro"] for key in keys[:3]], macro[:3])
+    expect("weighted: log loss", found["log_loss"], metrics.log_loss(truth, q, sample_weight=sample), 1e-6)
+    expect("weighted: area", found["auc"], metrics.roc_auc_score(truth, p[:, 1], sample_weight=sample))
+    own = report["by_weight"]
+    for key, values in zip(keys, each, strict=True):
+        expect(f"weighted: {key} of each class", [one[key] for one in own["classes"]], values)
+    expect(
+        "weighted: balanced accuracy, Matthews' correlation",
+        [own["averages"]["balanced_accuracy"], own["averages"]["mcc"]],
+        [
+            metrics.balanced_accuracy_score(truth, predicted, sample_weight=sample),
+            metrics.matthews_corrcoef(truth, predicted, sample_weight=sample),
+        ],
+    )
+    plain = [metrics.accuracy_score(truth, predicted), metrics.roc_auc_score(truth, p[:, 1])]
+    expect("weighted: figures of rows that count alike", [report["test"]["accuracy"], report["test"]["auc"]], plain)
+
+
 def main(trainer, work):
     sets = ("evaluation.threshold_for=f1", "evaluation.subgroups=[mean_radius]")
     directory, report, rows = run(trainer, work, "breast_cancer", *sets)
@@ -185,6 +243,7 @@ def main(trainer, work):
     classes("digits", report, rows)
     _, report, rows = run(trainer, work, "diabetes")
     numbers(report, rows)
+    weighted(trainer, work)
     print(f"{sum(results)} passed, {len(results) - sum(results)} failed")
     return 0 if all(results) else 1
 

@@ -110,6 +110,11 @@ struct PreparedData {
 
   func targets(_ rows: [Int]) -> [Double] { rows.map { targets[$0] } }
 
+  /// Weights of `target.weight`; none where it names no column.
+  func weights(_ rows: [Int]) -> [Double] {
+    dataset.weights.isEmpty ? [] : rows.map { Double(dataset.weights[$0]) }
+  }
+
   /// Raw rows, as a client would send them.
   func cells(_ rows: [Int]) -> [[Cell]] {
     rows.map { preprocessing.cells(of: dataset.features, row: $0) }

@@ -8,22 +8,28 @@ struct ClassFigures: Equatable, Sendable {
     var precision = 0.0
     var recall = 0.0
     var f1 = 0.0
-    /// Rows whose truth is the class.
+    /// Weight of the rows whose truth is the class: their number where all count alike.
     var support = 0.0
   }
 
-  /// Rows by true class and by predicted class.
-  let confusion: [[Int]]
+  /// Weight of the rows by true class and by predicted class.
+  let confusion: [[Double]]
   let classes: [Scores]
+  /// Classes that occur in the truth or in the answers, whatever their rows weigh.
+  private let present: [Int]
 
-  init(predicted: [Int], truth: [Int], classCount: Int) {
-    var confusion = [[Int]](repeating: [Int](repeating: 0, count: classCount), count: classCount)
-    for (p, t) in zip(predicted, truth) { confusion[t][p] += 1 }
+  /// - Parameter weights: one a row, from 0; none: 1 for all.
+  init(predicted: [Int], truth: [Int], classCount: Int, weights: [Double] = []) {
+    var confusion = [[Double]](repeating: [Double](repeating: 0, count: classCount), count: classCount)
+    for row in truth.indices { confusion[truth[row]][predicted[row]] += weights.isEmpty ? 1 : weights[row] }
     self.confusion = confusion
+    let occurring = Set(truth).union(predicted)
+    present = (0..<classCount).filter(occurring.contains)
+    let columns = (0..<classCount).map { index in confusion.reduce(0) { $0 + $1[index] } }
     classes = (0..<classCount).map { index in
-      let hits = Double(confusion[index][index])
-      let actual = Double(confusion[index].reduce(0, +))
-      let answered = Double(confusion.reduce(0) { $0 + $1[index] })
+      let hits = confusion[index][index]
+      let actual = confusion[index].reduce(0, +)
+      let answered = columns[index]
       return Scores(
         precision: Self.ratio(hits, answered), recall: Self.ratio(hits, actual),
         f1: Self.ratio(2 * hits, answered + actual), support: actual)
@@ -44,9 +50,6 @@ struct ClassFigures: Equatable, Sendable {
 
   /// Mean over the classes that occur in the truth or in the answers.
   var macro: Scores {
-    let present = classes.indices.filter { index in
-      confusion[index].contains { $0 > 0 } || confusion.contains { $0[index] > 0 }
-    }
     func mean(_ value: (Scores) -> Double) -> Double {
       Self.ratio(present.reduce(0) { $0 + value(classes[$1]) }, Double(present.count))
     }
@@ -63,10 +66,10 @@ struct ClassFigures: Equatable, Sendable {
 
   /// Correlation of Matthews (1975), for any number of classes (Gorodkin, 2004); 0 where it is not defined.
   var matthews: Double {
-    let actual = confusion.map { Double($0.reduce(0, +)) }
-    let answered = confusion.indices.map { index in Double(confusion.reduce(0) { $0 + $1[index] }) }
+    let actual = confusion.map { $0.reduce(0, +) }
+    let answered = confusion.indices.map { index in confusion.reduce(0) { $0 + $1[index] } }
     let total = actual.reduce(0, +)
-    let hits = confusion.indices.reduce(0.0) { $0 + Double(confusion[$1][$1]) }
+    let hits = confusion.indices.reduce(0.0) { $0 + confusion[$1][$1] }
     let expected = zip(actual, answered).reduce(0) { $0 + $1.0 * $1.1 }
     let a = total * total - answered.reduce(0) { $0 + $1 * $1 }
     let b = total * total - actual.reduce(0) { $0 + $1 * $1 }
@@ -79,7 +82,7 @@ struct RankedScores {
   /// Rows with at least some score: all of the same score count together.
   struct Step: Equatable {
     var threshold: Double
-    /// Rows of the class, and of others, that score at least the threshold.
+    /// Weight of the rows of the class, and of others, that score at least the threshold.
     var truePositives: Double
     var falsePositives: Double
   }
@@ -89,14 +92,17 @@ struct RankedScores {
   let positives: Double
   let negatives: Double
 
-  init(_ rows: [(score: Float, isPositive: Bool)]) {
-    let sorted = rows.sorted { $0.score > $1.score }
+  /// - Parameter weights: one a row, from 0; none: 1 for all. Rows of weight 0 are no rows.
+  init(_ rows: [(score: Float, isPositive: Bool)], weights: [Double] = []) {
+    let counted = weights.isEmpty ? Array(rows.indices) : rows.indices.filter { weights[$0] > 0 }
+    let sorted = counted.sorted { rows[$0].score > rows[$1].score }
     var steps: [Step] = []
     var (hits, misses) = (0.0, 0.0)
     for (index, row) in sorted.enumerated() {
-      if row.isPositive { hits += 1 } else { misses += 1 }
-      if index + 1 == sorted.count || sorted[index + 1].score != row.score {
-        steps.append(Step(threshold: Double(row.score), truePositives: hits, falsePositives: misses))
+      let weight = weights.isEmpty ? 1 : weights[row]
+      if rows[row].isPositive { hits += weight } else { misses += weight }
+      if index + 1 == sorted.count || rows[sorted[index + 1]].score != rows[row].score {
+        steps.append(Step(threshold: Double(rows[row].score), truePositives: hits, falsePositives: misses))
       }
     }
     self.steps = steps

@@ -73,24 +73,15 @@ struct EvaluationDocument {
   private func classSections() -> [Document.Entry] {
     let figures = ClassFigures(
       predicted: judged.evaluation.classes, truth: judged.truth, classCount: judged.labels.count)
-    var entries: [Document.Entry] = [
-      .init(
-        "classes",
-        .list(
-          zip(judged.labels, figures.classes).map { label, scores in
-            .section([.init("label", .text(label))] + Self.entries(scores))
-          })),
-      .init(
-        "averages",
-        .section([
-          .init("macro", .section(Self.entries(figures.macro))),
-          .init("weighted", .section(Self.entries(figures.weighted))),
-          .init("balanced_accuracy", .number(figures.balancedAccuracy)),
-          .init("mcc", .number(figures.matthews)),
-        ])),
-    ]
+    var entries = [classes(figures), averages(figures)]
+    if !judged.evaluation.weighted.isEmpty {
+      let weighted = ClassFigures(
+        predicted: judged.evaluation.classes, truth: judged.truth, classCount: judged.labels.count,
+        weights: judged.weights)
+      entries.append(.init("by_weight", .section([classes(weighted), averages(weighted)])))
+    }
     if judged.labels.count <= Self.confusionMax {
-      entries.append(.init("confusion", .list(figures.confusion.map { .list($0.map { .integer($0) }) })))
+      entries.append(.init("confusion", .list(figures.confusion.map { .list($0.map { .integer(Int($0)) }) })))
     }
     guard judged.evaluation.areProbabilities else { return entries }
     entries += curves(figures)
@@ -102,10 +93,31 @@ struct EvaluationDocument {
     return entries
   }
 
+  private func classes(_ figures: ClassFigures) -> Document.Entry {
+    .init(
+      "classes",
+      .list(
+        zip(judged.labels, figures.classes).map { label, scores in
+          .section([.init("label", .text(label))] + Self.entries(scores))
+        }))
+  }
+
+  private func averages(_ figures: ClassFigures) -> Document.Entry {
+    .init(
+      "averages",
+      .section([
+        .init("macro", .section(Self.entries(figures.macro))),
+        .init("weighted", .section(Self.entries(figures.weighted))),
+        .init("balanced_accuracy", .number(figures.balancedAccuracy)),
+        .init("mcc", .number(figures.matthews)),
+      ]))
+  }
+
   private static func entries(_ scores: ClassFigures.Scores) -> [Document.Entry] {
     [
       .init("precision", .number(scores.precision)), .init("recall", .number(scores.recall)),
-      .init("f1", .number(scores.f1)), .init("support", .integer(Int(scores.support))),
+      .init("f1", .number(scores.f1)),
+      .init("support", Int(exactly: scores.support).map { .integer($0) } ?? .number(scores.support)),
     ]
   }
 

@@ -68,12 +68,15 @@ struct EvaluationSettings {
 
   /// Threshold for the second class that is best on the validation rows; nil where none is asked for, or the model tells
   /// no probabilities.
-  func threshold(_ validation: Evaluation, targets: [Double]) -> ChosenThreshold? {
+  ///
+  /// - Parameter weights: of the rows; none: all count alike.
+  func threshold(_ validation: Evaluation, targets: [Double], weights: [Double]) -> ChosenThreshold? {
     guard let thresholdMetric, validation.areProbabilities, validation.numbers.count == 2 * targets.count else {
       return nil
     }
     return ChosenThreshold(
       thresholdMetric,
-      RankedScores(targets.indices.map { (validation.numbers[2 * $0 + 1], targets[$0] == 1) }), costs: costs)
+      RankedScores(
+        targets.indices.map { (validation.numbers[2 * $0 + 1], targets[$0] == 1) }, weights: weights), costs: costs)
   }
 }

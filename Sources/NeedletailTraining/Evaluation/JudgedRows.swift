@@ -12,17 +12,21 @@ struct JudgedRows {
   let rowNumbers: [Int]
   /// Class indices, or values.
   let targets: [Double]
+  /// Weights of the weighted figures; none: there are no such figures.
+  let weights: [Double]
   let evaluation: Evaluation
 
   init(
-    _ definition: ModelDefinition, _ compiled: CompiledModel, rows: [[Cell]], rowNumbers: [Int], targets: [Double]
+    _ definition: ModelDefinition, _ compiled: CompiledModel, rows: [[Cell]], rowNumbers: [Int], targets: [Double],
+    weights: [Double] = []
   ) throws(TrainingError) {
     self.definition = definition
     self.compiled = compiled
     self.rows = rows
     self.rowNumbers = rowNumbers
     self.targets = targets
-    evaluation = try Evaluation(compiled, rows: rows, targets: targets)
+    self.weights = weights
+    evaluation = try Evaluation(compiled, rows: rows, targets: targets, weights: weights)
   }
 
   var labels: [String] { definition.labels }

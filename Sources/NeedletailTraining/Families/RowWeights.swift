@@ -17,17 +17,44 @@ enum RowWeights {
   /// - Returns: none where the run asks for none.
   static func ofClasses<Input>(_ context: FitContext<Input>) -> [Float] {
     guard context.classCount > 0 else { return [] }
-    let setting = context.training[setting.key]
+    let labels =
+      context.labels.count == context.classCount
+      ? context.labels : [String](repeating: "", count: context.classCount)
+    return ofClasses(
+      context.training[setting.key], labels, targets: context.train.targets, weights: context.train.weights)
+  }
+
+  /// The same for training rows of these targets and weights.
+  private static func ofClasses(
+    _ setting: Document, _ labels: [String], targets: [Double], weights: [Float]
+  ) -> [Float] {
     if setting.text == "balanced" {
-      var sums = [Double](repeating: 0, count: context.classCount)
-      for (row, target) in context.train.targets.enumerated() {
-        sums[Int(target)] += context.train.weights.isEmpty ? 1 : Double(context.train.weights[row])
-      }
+      var sums = [Double](repeating: 0, count: labels.count)
+      for (row, target) in targets.enumerated() { sums[Int(target)] += weights.isEmpty ? 1 : Double(weights[row]) }
       let total = sums.reduce(0, +)
-      return sums.map { $0 > 0 ? Float(total / (Double(context.classCount) * $0)) : 1 }
+      return sums.map { $0 > 0 ? Float(total / (Double(labels.count) * $0)) : 1 }
     }
-    guard !setting.entries.isEmpty, context.labels.count == context.classCount else { return [] }
-    return context.labels.map { label in Float(setting[label].number ?? 1) }
+    guard !setting.entries.isEmpty else { return [] }
+    return labels.map { Float(setting[$0].number ?? 1) }
+  }
+
+  /// Weights by which judged rows count in the weighted figures: those of the rows, times those that their classes had in
+  /// training.
+  ///
+  /// - Returns: none where the run has neither.
+  static func ofJudged(_ rows: [Int], _ data: PreparedData, _ configuration: RunConfiguration) -> [Double] {
+    let own = data.dataset.weights
+    let train = data.split.train
+    let classes =
+      data.labels.isEmpty
+      ? []
+      : ofClasses(
+        configuration.document["training"][setting.key], data.labels, targets: data.targets(train),
+        weights: own.isEmpty ? [] : train.map { own[$0] })
+    guard !own.isEmpty || !classes.isEmpty else { return [] }
+    return rows.map { row in
+      (own.isEmpty ? 1 : Double(own[row])) * (classes.isEmpty ? 1 : Double(classes[Int(data.targets[row])]))
+    }
   }
 
   /// Weight of each row, that of its class included; none where all are 1.

@@ -70,7 +70,9 @@ public struct ModelCard {
   }
 
   private var figures: String {
-    let parts = [("test", "test"), ("validation", "validation")].filter { !report[$0.0].entries.isEmpty }
+    let parts = [
+      ("test", "test rows"), ("test_weighted", "test rows by weight"), ("validation", "validation rows"),
+    ].filter { !report[$0.0].entries.isEmpty }
     guard let first = parts.first else { return "" }
     var rows = report[first.0].entries.map { entry in
       [ReportPage.name(of: entry.key)]
@@ -85,7 +87,8 @@ public struct ModelCard {
       rows.append([name, ReportPage.figure(value)] + parts.dropFirst().map { _ in "–" })
     }
     var text = "By the definitions of scikit-learn, measured with the engine that serves.\n\n"
-    text += Self.table(["figure"] + parts.map { "\($0.1) rows" }, rows)
+    text += Self.table(["figure"] + parts.map(\.1), rows)
+    if !report["test_weighted"].entries.isEmpty { text += "\n\n" + Self.escaped(ReportPage(report).weightsWords) }
     if let all = report["refit_rows"].integer {
       text +=
         "\n\nThese are figures of a model that learned from the training rows only. The model that is served was then "

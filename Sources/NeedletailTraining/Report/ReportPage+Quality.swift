@@ -58,6 +58,44 @@ extension ReportPage {
     }
   }
 
+  // MARK: - weights
+
+  /// Figures of rows that count by their weights, beside those of rows that count alike.
+  func weights(_ html: inout HTMLWriter) {
+    let weighted = report["test_weighted"]
+    guard !weighted.entries.isEmpty else { return }
+    html.element("p", weightsWords)
+    let hasValidation = !report["validation_weighted"].entries.isEmpty
+    html.element("div", ["class": "side"]) { side in
+      table(
+        "", ["figure", "alike", "by weight"] + (hasValidation ? ["validation, by weight"] : []),
+        weighted.entries.map { entry in
+          [Self.name(of: entry.key)]
+            + [report["test"], weighted, report["validation_weighted"]].prefix(hasValidation ? 3 : 2).map { figures in
+              figures[entry.key].number.map(Self.figure) ?? "–"
+            }
+        }, &side)
+      let classes = report["by_weight"]["classes"].elements
+      guard !classes.isEmpty else { return }
+      table(
+        "", ["class, by weight", "precision", "recall", "F1", "weight"],
+        classes.map { one in
+          [one["label"].text ?? ""]
+            + ["precision", "recall", "f1"].map { one[$0].number.map { Figures.fixed($0, 4) } ?? "–" }
+            + [Self.text(one["support"])]
+        }, &side)
+    }
+  }
+
+  /// What rows count by in the weighted figures.
+  var weightsWords: String {
+    var parts: [String] = []
+    if let column = report["weights"]["column"].text { parts.append("the column \(column)") }
+    if report["weights"]["class_weights"] != .null { parts.append("the weights of their classes in training") }
+    return "Rows count by \(parts.joined(separator: " times ")), as by sample_weight in scikit-learn. All other "
+      + "figures count every row alike."
+  }
+
   /// Rows that the figures of the page rest on.
   var rowsName: String {
     let count = report["rows"]["test"].integer.map { Figures.count($0) + " " } ?? ""

@@ -18,6 +18,7 @@ public struct ReportPage {
     [
       ("learning", "Learning", { $0.learning(&$1) }),
       ("classes", "Classes", { $0.classes(&$1) }),
+      ("weights", "Weights", { $0.weights(&$1) }),
       ("curves", "Curves", { $0.curves(&$1) }),
       ("threshold", "Threshold", { $0.threshold(&$1) }),
       ("residuals", "Residuals", { $0.residuals(&$1) }),

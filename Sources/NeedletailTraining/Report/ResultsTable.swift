@@ -239,13 +239,16 @@ public struct ResultsTable {
 
   private func figures(_ trained: TrainedModel, bundleBytes: Int) -> [String] {
     let isQuantised = !trained.decision.int8Layers.isEmpty
+    let weighted = trained.chosen.test.weighted
     var rows: [[String]] = [isQuantised ? ["test", "fp32", trained.precision, "change"] : ["test", "fp32"]]
+    if !weighted.isEmpty { rows[0].append("by weight") }
     for (index, figure) in trained.fp32TestFigures.enumerated() {
       var row = [figure.name.split(separator: "_").joined(separator: " "), Self.text(figure.value)]
       if isQuantised {
         let value = trained.testFigures[index].value
         row += [Self.text(value), Self.signed(value - figure.value)]
       }
+      if !weighted.isEmpty { row.append(weighted.first { $0.name == figure.name }.map { Self.text($0.value) } ?? "–") }
       rows.append(row)
     }
     var weights = ["weights", Figures.bytes(trained.fp32.weightBytes)]

@@ -137,6 +137,17 @@ extension TrainedModel {
     return csv.text
   }
 
+  /// What the weights of the weighted figures are: the column of the rows' weights, and those of the classes.
+  private var weights: Document {
+    let classes = configuration.document["training"][RowWeights.setting.key]
+    let hasClasses = classes != .null && classes.text != "none"
+    guard !data.dataset.weights.isEmpty || hasClasses else { return .null }
+    return .section([
+      .init("column", configuration.request.weight.map { .text($0) } ?? .null),
+      .init("class_weights", hasClasses ? classes : .null),
+    ])
+  }
+
   /// Every figure of the run, for other programs.
   public func metrics(version: ModelVersion, bundleBytes: Int) -> Document {
     func section(_ figures: [Metrics.Figure]) -> Document {
@@ -155,6 +166,10 @@ extension TrainedModel {
       .init("test", section(chosen.test.figures)),
       .init("validation", section(chosen.validation.figures)),
       .init("test_fp32", section(fp32.test.figures)),
+      .init("weights", weights),
+      .init("test_weighted", chosen.test.weighted.isEmpty ? .null : section(chosen.test.weighted)),
+      .init(
+        "validation_weighted", chosen.validation.weighted.isEmpty ? .null : section(chosen.validation.weighted)),
       .init(
         "quantisation",
         .section([

@@ -18,7 +18,8 @@ extension TrainedModel {
     let definition = contents.definition
     let judged = try JudgedRows(
       definition, chosen.compiled, rows: data.cells(data.split.test),
-      rowNumbers: data.split.test.map { data.dataset.features.rowNumbers[$0] }, targets: data.targets(data.split.test))
+      rowNumbers: data.split.test.map { data.dataset.features.rowNumbers[$0] }, targets: data.targets(data.split.test),
+      weights: RowWeights.ofJudged(data.split.test, data, configuration))
     var importance = self.importance
     if importance.isEmpty {
       let features = definition.schema.features.map { FeatureImportance(name: $0.name, gainShare: 0, splits: 0) }
@@ -97,9 +98,12 @@ extension ResultsTable {
       "", terminal.bold("  \(title)") + "  \(evaluation["precision"].text ?? "")",
       "  " + terminal.dim("\(Figures.count(rows)) rows of \((evaluation["files"].text ?? "").escapingControls)"), "",
     ]
-    var table = [["figure", ""]]
+    let weighted = evaluation["test_weighted"]
+    var table = [["figure", weighted.entries.isEmpty ? "" : "alike"] + (weighted.entries.isEmpty ? [] : ["by weight"])]
     for figure in evaluation["test"].entries {
-      table.append([ReportPage.name(of: figure.key), ReportPage.figure(figure.value.number ?? .nan)])
+      table.append(
+        [ReportPage.name(of: figure.key), ReportPage.figure(figure.value.number ?? .nan)]
+          + (weighted.entries.isEmpty ? [] : [weighted[figure.key].number.map(ReportPage.figure) ?? "–"]))
     }
     if let area = evaluation["areas"]["average_precision_macro"].number {
       table.append(["average precision", ReportPage.figure(area)])
@@ -107,7 +111,7 @@ extension ResultsTable {
     if let error = evaluation["calibration"]["expected_calibration_error"].number {
       table.append(["calibration error", ReportPage.figure(error)])
     }
-    lines += Self.aligned(table).dropFirst().map { "  " + $0 }
+    lines += Self.aligned(table).dropFirst(weighted.entries.isEmpty ? 1 : 0).map { "  " + $0 }
     let classes = evaluation["classes"].elements
     if !classes.isEmpty {
       var table = [["class", "precision", "recall", "F1", "rows"]]
