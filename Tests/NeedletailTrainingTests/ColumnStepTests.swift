@@ -337,21 +337,23 @@ import Testing
     }
   }
 
-  @Test func indicatorsOfTheWidestCategoryAreTheSameRowsAsAMatrix() throws {
+  @Test func indicatorsOfWideCategoriesAreTheSameRowsAsAMatrix() throws {
     let steps = Self.steps.replacingOccurrences(of: "ENCODING", with: "one_hot")
       .replacingOccurrences(of: "FILL", with: "median").replacingOccurrences(of: "encoding: target", with: "scale: log")
     let (fitted, table) = try fit(mixed(rows: 300), steps, rows: Array(0..<200))
     let matrix = try fitted.transform(table, rows: Array(0..<300))
     let rows = try IndicatorRows(fitted, table, rows: Array(0..<300))
-    #expect(rows.indicators.count >= IndicatorRows.levelsMin && rows.columns == matrix.columns)
-    for row in 0..<300 {
-      var written = [Float](repeating: 0, count: rows.columns)
-      for column in 0..<rows.others.columns {
-        written[column < rows.indicators.lowerBound ? column : column + rows.indicators.count] =
-          rows.others[row, column]
+    #expect(!rows.row.categories.isEmpty && rows.columns == matrix.columns)
+    #expect(rows.row.categories.allSatisfy { $0.columns.count >= IndicatorRows.levelsMin })
+    for coded in [rows.row, rows.row.keepingWidestCategory, try CodedRows(fitted, table, rows: Array(0..<300))] {
+      for row in 0..<300 {
+        var written = [Float](repeating: 0, count: rows.columns)
+        for (column, place) in coded.places.enumerated() { written[place] = coded.numbers[row, column] }
+        for category in coded.categories where category.codes[row] >= 0 {
+          written[category.columns.lowerBound + Int(category.codes[row])] = 1
+        }
+        #expect(written == Array(matrix.elements[row * rows.columns..<(row + 1) * rows.columns]))
       }
-      if rows.levels[row] >= 0 { written[rows.indicators.lowerBound + Int(rows.levels[row])] = 1 }
-      #expect(written == Array(matrix.elements[row * rows.columns..<(row + 1) * rows.columns]))
     }
   }
 

@@ -92,7 +92,8 @@ import Testing
       targets.append(2 + sum + (codes[row] >= 0 ? effects[Int(codes[row])] : 0) + 0.1 * random.normal())
     }
     let indicators = IndicatorRows(
-      columns: others + levels, indicators: 1..<(1 + levels), levels: codes, others: other)
+      CodedRows(
+        columns: others + levels, categories: [.init(columns: 1..<(1 + levels), codes: codes)], numbers: other))
     return (indicators, plain, targets)
   }
 

@@ -1,21 +1,22 @@
 internal import COpenBLAS
 internal import NeedletailCore
 
-/// The rows that a linear model learns from, in double precision, with the widest category as a number a row, and the
-/// terms of texts as lists of those that are there.
+/// The rows that a linear model learns from, in double precision, with each wide category as a number a row, and the terms
+/// of texts as lists of those that are there.
 ///
-/// Products with it take the other columns and one addition a row: thousands of levels cost no more than one.
+/// Products with it take the other columns and one addition a row and category: thousands of levels cost no more than one.
 struct DesignMatrix: Sendable {
   let rows: Int
   /// Width of the preprocessed row, and of the terms behind it.
   let columns: Int
   private let rowColumns: Int
   private let terms: SparseMatrix
-  private let indicators: Range<Int>
-  private let levels: [Int32]
-  /// Columns that are no indicators of the widest category, row-major.
+  private let categories: [CodedRows.Category]
+  /// Columns that are no indicators of a wide category, row-major.
   private let others: [Double]
   private let otherColumns: Int
+  /// Place of each of them in the preprocessed row.
+  private let places: [Int]
   /// What was taken off each column, and what it was then divided by.
   let means: [Double]
   let scales: [Double]
@@ -23,17 +24,18 @@ struct DesignMatrix: Sendable {
   /// Rows whose products are summed at once, which bounds the memory for their copies.
   private static let chunkRows = 2048
 
-  /// - Parameter shares: weights of the rows that add up to 1, by which columns are brought to mean 0 and deviation 1,
-  ///   the widest category's indicators and terms excepted; nil leaves all columns as they are.
+  /// - Parameter shares: weights of the rows that add up to 1, by which columns are brought to mean 0 and deviation 1.
+  ///   Indicators of wide categories, which stay sparse, are brought to a mean square of 1, and terms stay as they are; nil
+  ///   leaves all columns as they are.
   init(_ inputs: IndicatorRows, normalisedBy shares: [Double]? = nil) {
     rows = inputs.rowCount
     columns = inputs.columns
-    rowColumns = inputs.rowColumns
+    rowColumns = inputs.row.columns
     terms = SparseMatrix(inputs.terms)
-    indicators = inputs.indicators
-    levels = inputs.levels
-    otherColumns = inputs.others.columns
-    var others = inputs.others.elements.map { Double($0) }
+    categories = inputs.row.categories
+    otherColumns = inputs.row.numbers.columns
+    places = inputs.row.places
+    var others = inputs.row.numbers.elements.map { Double($0) }
     var means = [Double](repeating: 0, count: columns)
     var scales = [Double](repeating: 1, count: columns)
     if let shares {
@@ -53,9 +55,13 @@ struct DesignMatrix: Sendable {
       for row in 0..<rows {
         for column in 0..<width { others[row * width + column] /= deviation[column] }
       }
-      for column in 0..<width {
-        let place = column < indicators.lowerBound || indicators.isEmpty ? column : column + indicators.count
-        (means[place], scales[place]) = (mean[column], deviation[column])
+      for column in 0..<width { (means[places[column]], scales[places[column]]) = (mean[column], deviation[column]) }
+      for category in categories {
+        var sums = [Double](repeating: 0, count: category.columns.count)
+        for row in 0..<rows where category.codes[row] >= 0 { sums[Int(category.codes[row])] += shares[row] }
+        for (level, sum) in sums.enumerated() where sum > 0 {
+          scales[category.columns.lowerBound + level] = sum.squareRoot()
+        }
       }
     }
     self.others = others
@@ -73,13 +79,11 @@ struct DesignMatrix: Sendable {
 
   /// Weights of the columns beside the indicators, output by output.
   private func packed(_ weights: [Double], _ outputs: Int) -> [Double] {
-    guard !indicators.isEmpty || terms.columns > 0 else { return weights }
+    guard otherColumns < columns else { return weights }
     var packed: [Double] = []
     packed.reserveCapacity(outputs * otherColumns)
     for output in 0..<outputs {
-      let first = output * columns
-      packed += weights[first..<(first + indicators.lowerBound)]
-      packed += weights[(first + indicators.upperBound)..<(first + rowColumns)]
+      for place in places { packed.append(weights[output * columns + place]) }
     }
     return packed
   }
@@ -96,10 +100,17 @@ struct DesignMatrix: Sendable {
         Int32(otherColumns), packed(weights, outputs), Int32(otherColumns), 1, &scores, Int32(outputs))
     }
     terms.addProducts(with: weights, first: rowColumns, stride: columns, outputs: outputs, to: &scores)
-    guard !indicators.isEmpty else { return }
-    for row in 0..<rows where levels[row] >= 0 {
-      let column = indicators.lowerBound + Int(levels[row])
-      for output in 0..<outputs { scores[row * outputs + output] += weights[output * columns + column] }
+    for category in categories {
+      var effects = [Double](repeating: 0, count: category.columns.count * outputs)
+      for (level, column) in category.columns.enumerated() {
+        for output in 0..<outputs {
+          effects[level * outputs + output] = weights[output * columns + column] / scales[column]
+        }
+      }
+      for row in 0..<rows where category.codes[row] >= 0 {
+        let first = Int(category.codes[row]) * outputs
+        for output in 0..<outputs { scores[row * outputs + output] += effects[first + output] }
+      }
     }
   }
 
@@ -109,7 +120,7 @@ struct DesignMatrix: Sendable {
   func writeGradient(of slopes: [Double], outputs: Int, to gradient: inout [Double]) {
     let width = Int32(otherColumns)
     terms.writeGradient(of: slopes, first: rowColumns, stride: columns, outputs: outputs, to: &gradient)
-    guard !indicators.isEmpty || terms.columns > 0 else {
+    guard otherColumns < columns else {
       cblas_dgemm(
         CblasRowMajor, CblasTrans, CblasNoTrans, Int32(outputs), width, Int32(rows), 1, slopes, Int32(outputs), others,
         width, 0, &gradient, width)
@@ -122,23 +133,28 @@ struct DesignMatrix: Sendable {
         width, 0, &packed, width)
     }
     for output in 0..<outputs {
-      for column in 0..<otherColumns {
-        let place = column < indicators.lowerBound || indicators.isEmpty ? column : column + indicators.count
+      for (column, place) in places.enumerated() {
         gradient[output * columns + place] = packed[output * otherColumns + column]
       }
-      for column in indicators { gradient[output * columns + column] = 0 }
     }
-    guard !indicators.isEmpty else { return }
-    for row in 0..<rows where levels[row] >= 0 {
-      let column = indicators.lowerBound + Int(levels[row])
-      for output in 0..<outputs { gradient[output * columns + column] += slopes[row * outputs + output] }
+    for category in categories {
+      var sums = [Double](repeating: 0, count: category.columns.count * outputs)
+      for row in 0..<rows where category.codes[row] >= 0 {
+        let first = Int(category.codes[row]) * outputs
+        for output in 0..<outputs { sums[first + output] += slopes[row * outputs + output] }
+      }
+      for (level, column) in category.columns.enumerated() {
+        for output in 0..<outputs {
+          gradient[output * columns + column] = sums[level * outputs + output] / scales[column]
+        }
+      }
     }
   }
 
   /// Xᵀ · diag(weights) · X with a column of ones behind the others, (columns + 1)² elements.
   ///
   /// - Parameter weights: a number from 0 for each row.
-  /// - Complexity: O(rows · columns²), the widest category's columns counting as one.
+  /// - Complexity: O(rows · columns²), the columns of each wide category counting as one.
   /// - Precondition: there are no terms.
   func gram(_ weights: [Double]) -> [Double] {
     let (width, size) = (otherColumns + 1, columns + 1)
@@ -157,29 +173,32 @@ struct DesignMatrix: Sendable {
         CblasRowMajor, CblasUpper, CblasTrans, Int32(width), Int32(count), 1, chunk, Int32(width), 1, &inner,
         Int32(width))
     }
-    func place(_ column: Int) -> Int {
-      column < indicators.lowerBound || indicators.isEmpty ? column : column + indicators.count
-    }
+    let allPlaces = places + [columns]
     var gram = [Double](repeating: 0, count: size * size)
     for first in 0..<width {
       for second in first..<width {
-        let (a, b) = (place(first), place(second))
+        let (a, b) = (allPlaces[first], allPlaces[second])
         gram[a * size + b] = inner[first * width + second]
         gram[b * size + a] = inner[first * width + second]
       }
     }
-    guard !indicators.isEmpty else { return gram }
-    for row in 0..<rows where levels[row] >= 0 {
-      let level = indicators.lowerBound + Int(levels[row])
-      gram[level * size + level] += weights[row]
-      gram[level * size + columns] += weights[row]
-      for column in 0..<otherColumns {
-        gram[level * size + place(column)] += weights[row] * others[row * otherColumns + column]
+    for (index, category) in categories.enumerated() {
+      for row in 0..<rows where category.codes[row] >= 0 {
+        let level = category.columns.lowerBound + Int(category.codes[row])
+        let weight = weights[row] / scales[level]
+        gram[level * size + level] += weight / scales[level]
+        gram[level * size + columns] += weight
+        for column in 0..<otherColumns {
+          gram[level * size + places[column]] += weight * others[row * otherColumns + column]
+        }
+        for other in categories[(index + 1)...] where other.codes[row] >= 0 {
+          let second = other.columns.lowerBound + Int(other.codes[row])
+          gram[level * size + second] += weight / scales[second]
+          gram[second * size + level] += weight / scales[second]
+        }
       }
-    }
-    for level in indicators {
-      for column in 0..<size where !indicators.contains(column) {
-        gram[column * size + level] = gram[level * size + column]
+      for level in category.columns {
+        for place in allPlaces { gram[place * size + level] = gram[level * size + place] }
       }
     }
     return gram

@@ -9,8 +9,8 @@ internal import NeedletailCore
 struct PenalisedRegression {
   let loss: LinearRegression.Loss
   let inputs: DesignMatrix
-  /// Whether there are terms of texts, too many for products of all columns.
-  private let hasTerms: Bool
+  /// Whether there are terms of texts or several wide categories, too many columns for products of all of them.
+  private let isWide: Bool
   /// Brought to mean 0 and deviation 1; counts to mean 1.
   let targets: [Double]
   let scale: TargetScale
@@ -22,6 +22,9 @@ struct PenalisedRegression {
   var iterationsMax = 10_000
   var tolerance = 1e-8
 
+  /// Columns of several wide categories and others whose products are computed: they fit a core's cache.
+  private static let productColumnsMax = 2048
+
   /// - Parameters:
   ///   - l1: penalty on magnitudes, in the units of the rows.
   ///   - l2: penalty on half the squares, likewise.
@@ -31,7 +34,8 @@ struct PenalisedRegression {
   ) {
     self.loss = loss
     self.inputs = DesignMatrix(inputs, normalisedBy: shares)
-    hasTerms = inputs.terms.columns > 0
+    isWide =
+      inputs.terms.columns > 0 || (inputs.row.categories.count > 1 && inputs.columns > Self.productColumnsMax)
     self.shares = shares
     let standard = TargetScale(targets, shares: shares)
     // The loss of scaled targets is smaller than that of the targets by this factor.
@@ -54,7 +58,7 @@ struct PenalisedRegression {
     let minimum: Minimum
     let hasMagnitudes = magnitudes.contains { $0 > 0 }
     switch loss {
-    case .squared where hasTerms: minimum = smooth(progress, hasMagnitudes: hasMagnitudes, squaredLoss)
+    case .squared where isWide: minimum = smooth(progress, hasMagnitudes: hasMagnitudes, squaredLoss)
     case .squared:
       try inputs.checkGram()
       minimum = try CoordinateDescent(self).minimise(progress)
