@@ -58,4 +58,73 @@ import Testing
     }
     #expect(error?.message.contains("expected constant or cosine beside training.refit, found plateau") == true)
   }
+
+  @Test func theScheduleIsRefusedBeforeAnythingIsFitted() throws {
+    let directory = try TemporaryDirectory()
+    try directory.write(Synthetic.classesCSV(rows: 300, seed: 3), to: "data.csv")
+    let sets = ["training.schedule=plateau", "training.refit=true"]
+    let run = try RunConfiguration(yaml: Synthetic.classesRun, file: "run.yaml", directory: directory.path, sets: sets)
+    var epochs = 0
+    #expect(throws: TrainingError.self) {
+      try TrainingRun(run, observer: RunObserver(epoch: { _ in epochs += 1 })).run()
+    }
+    #expect(epochs == 0)
+    let source = RunFileText(text: Synthetic.classesRun, file: "run.yaml", directory: directory.path, sets: sets)
+    #expect { _ = try TuningRun(source, place: .memory) } throws: { "\($0)".contains("found plateau") }
+  }
+
+  @Test func aSecondFitThatIsStoppedCanBeGoneOnWith() throws {
+    let directory = try TemporaryDirectory()
+    try directory.write(Synthetic.classesCSV(rows: 300, seed: 3), to: "data.csv")
+    let run = try RunConfiguration(
+      yaml: """
+        data: { files: [data.csv] }
+        target: { column: kind }
+        model: { family: gbdt, trees: 30 }
+        training: { patience: 0, refit: true }
+        """, file: "run.yaml", directory: directory.path)
+    var (fits, isStopping) = (0, false)
+    let observer = RunObserver(
+      stage: { if $0.hasPrefix("fitting") { fits += 1 } }, epoch: { _ in isStopping = fits == 2 })
+    let error = #expect(throws: TrainingError.self) {
+      try TrainingRun(
+        run, observer: observer,
+        checkpointing: .init(path: directory.file("state"), isResuming: false, isStopping: { isStopping })
+      ).run()
+    }
+    #expect(error?.kind == .interrupted)
+    #expect(error?.message == "stopped while it was fitted again on all rows")
+  }
+
+  @Test(arguments: [("[gbdt]", 0, 1), ("[logistic_regression, gbdt]", 3, 4)])
+  func aSearchFitsItsBestAgainOnAllRows(families: String, folds: Int, mixture: Int) throws {
+    let directory = try TemporaryDirectory()
+    try directory.write(Synthetic.classesCSV(rows: 300, seed: 3), to: "data.csv")
+    func tune(_ refit: Bool) throws -> TunedModel {
+      let tuning = try TuningRun(
+        RunFileText(
+          text: "data: { files: [data.csv] }\ntarget: { column: kind }\nfeatures: { missing: median }\n"
+            + "model: { family: logistic_regression }\n",
+          file: "run.yaml", directory: directory.path,
+          sets: [
+            "tuning.trials=6", "tuning.parallel=1", "tuning.families=\(families)", "tuning.folds=\(folds)",
+            "tuning.mixture=\(mixture)", "training.refit=\(refit)",
+          ]), place: .memory)
+      try tuning.search()
+      return try tuning.finish()
+    }
+    let (plain, again) = (try tune(false), try tune(true))
+    #expect(again.model.testFigures.map(\.value) == plain.model.testFigures.map(\.value))
+    #expect(again.model.contents.definition.graph != plain.model.contents.definition.graph)
+    #expect(again.model.contents.lineage?.rows == 300)
+    #expect(again.model.notes.contains { $0.contains("fitted again on all 300 rows") })
+    #expect(again.configuration["training"]["refit"] == .flag(true))
+    _ = try again.model.encode(version: .first, signing: [])
+    guard folds == 0 else { return }
+    // The same settings with as many rounds as were best, and no validation rows, make the same trees.
+    let document = try RunConfiguration(
+      yaml: again.configuration.yaml, file: "best.yaml", directory: directory.path)
+    let trained = try TrainingRun(document).run()
+    #expect(trained.contents.definition.graph == again.model.contents.definition.graph)
+  }
 }

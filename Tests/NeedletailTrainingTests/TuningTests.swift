@@ -119,11 +119,13 @@ import Testing
       .deletingLastPathComponent()
     let page = try String(
       contentsOf: root.appending(path: "Sources/Handbook/Handbook.docc/Tuning.md"), encoding: .utf8)
-    let block = try #require(page.split(separator: "```yaml\n").dropFirst().first?.split(separator: "```").first)
+    let blocks = page.split(separator: "```yaml\n").dropFirst().compactMap { $0.split(separator: "```").first }
     let directory = try TemporaryDirectory()
-    let tuning = try search(source(directory, yaml: String(block)))
+    let tuning = try search(source(directory, yaml: String(try #require(blocks.first))))
     #expect(tuning.leaderboard.count <= 12 && !tuning.leaderboard.isEmpty)
     #expect(try tuning.finish().model.testFigures.count > 0)
+    let refit = try search(source(directory, yaml: String(try #require(blocks.first { $0.contains("refit: true") }))))
+    #expect(try refit.finish().model.contents.lineage?.rows == 240)
     for preset in TuningPreset.allCases {
       let row = page.split(separator: "\n").first {
         $0.hasPrefix("| `\(preset.rawValue)` | \(Int(preset.seconds) / 60) min")

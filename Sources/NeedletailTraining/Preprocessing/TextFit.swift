@@ -74,6 +74,34 @@ struct TextSettings {
       "buckets", .integer(2...Limits.columnsMax), .integer(bucketsDefault), "Columns of hashed terms."),
   ]
 
+  /// Settings that tuning varies.
+  static var searchSettings: [SearchSetting] {
+    func terms(_ unit: String, _ shortest: Int, _ longest: Int) -> Document {
+      .section([
+        .init("terms", .text(unit)), .init("shortest", .integer(shortest)), .init("longest", .integer(longest)),
+      ])
+    }
+    func hashed(_ buckets: Int) -> Document {
+      .section([.init("weights", .text(Weights.hash.rawValue)), .init("buckets", .integer(buckets))])
+    }
+    return [
+      .choice(
+        "\(section).terms",
+        [
+          terms("words", 1, 2), terms("words", 1, 1), terms("words", 1, 3), terms("word_characters", 3, 5),
+          terms("characters", 2, 5),
+        ]),
+      .choice(
+        "\(section).weights",
+        [
+          .section([.init("weights", .text(Weights.tfidf.rawValue))]),
+          .section([.init("weights", .text(Weights.counts.rawValue))]), hashed(1 << 16), hashed(bucketsDefault),
+        ]),
+      .logarithmic("\(section).min_df", 1...10, first: 2),
+      .choice("\(section).sublinear", [.flag(true), .flag(false)]),
+    ]
+  }
+
   /// - Throws: `TrainingError` where two settings contradict each other.
   func check(_ configuration: RunConfiguration) throws(TrainingError) {
     guard analyser.shortest <= analyser.longest else {

@@ -10,6 +10,7 @@ public struct SearchSetting: Sendable {
 
   /// Keys of the run file with dots between them: `training.learning_rate`.
   public var path: String
+  /// A choice may be a section: a value for the setting, and for others that stand beside it.
   public var values: Values
   /// Value of the first trial.
   public var first: Document
@@ -36,6 +37,23 @@ public struct SearchSetting: Sendable {
 
   public static func choice(_ path: String, _ values: [Document]) -> SearchSetting {
     SearchSetting(path, .choice(values), first: values[0])
+  }
+
+  /// Paths of all settings that it changes.
+  var paths: [String] {
+    guard case .choice(let values) = values else { return [path] }
+    var paths: [String] = []
+    for value in values {
+      for change in Self.changes(path, value) where !paths.contains(change.path) { paths.append(change.path) }
+    }
+    return paths
+  }
+
+  /// Settings that a value stands for: one, or those of a section.
+  static func changes(_ path: String, _ value: Document) -> [(path: String, value: Document)] {
+    guard !value.entries.isEmpty else { return [(path, value)] }
+    let section = path.split(separator: ".").dropLast().joined(separator: ".")
+    return value.entries.map { ("\(section).\($0.key)", $0.value) }
   }
 
   /// The setting as a dimension of a search.
@@ -72,6 +90,8 @@ public struct SearchTable: Sendable {
   public var rows: Int
   public var columns: Int
   public var hasCategories: Bool
+  /// Whether some column is text.
+  public var hasText = false
 }
 
 extension Document {

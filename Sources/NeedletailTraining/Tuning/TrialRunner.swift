@@ -15,22 +15,38 @@ struct TrialResult: Sendable {
   var rows: [Int]
   /// The fitted model, or one of each fold.
   var models: [any FittedModel]
+  /// Best round or epoch of each; 0 for families without validation rows.
+  var bestSteps: [Int] = []
+
+  /// Rounds or epochs of a fit to all rows; 0: as the settings say.
+  var bestStep: Int {
+    let known = bestSteps.filter { $0 > 0 }
+    guard !known.isEmpty else { return 0 }
+    return (known.reduce(0, +) + known.count / 2) / known.count
+  }
 }
 
-/// Fits and judges trials. Any thread may use it; rows are prepared once for each family and fold.
+/// Fits and judges trials. Any thread may use it; rows are prepared once for each family, fold, and way of reading texts.
 ///
-/// `@unchecked Sendable`: `prepared` is used under the lock.
+/// `@unchecked Sendable`: `wholes`, `prepared`, `textKeys` and `numbers` are used under the lock.
 final class TrialRunner: @unchecked Sendable {
   let plan: TuningPlan
   /// Threads of one trial.
   let threads: Int
   private let lock = Monitor()
+  /// Rows of the split of the run, whose preprocessing the folds share.
+  private var wholes: [PreparedKey: PreparedData] = [:]
   private var prepared: [PreparedKey: PreparedFold] = [:]
+  /// Ways of reading texts whose rows are kept, the latest last.
+  private var textKeys: [String] = []
+  private var numbers: [PreparedKey: Int] = [:]
 
   private struct PreparedKey: Hashable {
     var arm: Int
     /// Nil: the split of the run.
     var fold: Int?
+    /// Settings of texts; empty where no column is text.
+    var text: String
   }
 
   /// Rows of one fold in the form of one family.
@@ -40,38 +56,94 @@ final class TrialRunner: @unchecked Sendable {
     let fit: FamilyFit
   }
 
+  /// Ways of reading texts whose rows stay in memory beside those that running trials use.
+  private static let textsKept = 2
+
   init(_ plan: TuningPlan, threads: Int) {
     self.plan = plan
     self.threads = threads
   }
 
-  /// - Parameter fold: nil for the split of the run.
-  func prepare(arm: Int, fold: Int?) throws(TrainingError) -> PreparedFold {
-    let key = PreparedKey(arm: arm, fold: fold == nil || plan.folds.count == 1 ? nil : fold)
+  private func key(_ arm: Int, _ fold: Int?, _ configuration: RunConfiguration) -> PreparedKey {
+    let hasText = plan.dataset.features.columns.contains(where: \.isText)
+    return PreparedKey(
+      arm: arm, fold: fold == nil || plan.folds.count == 1 ? nil : fold,
+      text: hasText ? configuration.document[TextSettings.section].inlineYAML : "")
+  }
+
+  /// - Parameters:
+  ///   - fold: nil for the split of the run.
+  ///   - configuration: of the trial; only its settings of texts decide.
+  func prepare(arm: Int, fold: Int?, _ configuration: RunConfiguration) throws(TrainingError) -> PreparedFold {
+    let key = key(arm, fold, configuration)
     lock.lock()
     defer { lock.unlock() }
-    if let found = prepared[key] { return found }
-    let family = plan.arms[arm].family
-    let whole: PreparedData
-    if let known = prepared[PreparedKey(arm: arm, fold: nil)] {
-      whole = known.data
-    } else {
-      whole = try PreparedData(plan.arms[arm].configuration, dataset: plan.dataset, split: plan.split)
+    if let found = prepared[key] {
+      keep(key.text)
+      return found
     }
+    // Trials that read texts in ways of their own do not wait for each other.
+    let isShared = key.text.isEmpty
+    let wholeKey = PreparedKey(arm: arm, fold: nil, text: key.text)
+    let known = wholes[wholeKey]
+    if !isShared { lock.unlock() }
+    let whole: PreparedData
+    let found: PreparedFold
+    do throws(TrainingError) {
+      whole =
+        if let known { known } else { try PreparedData(configuration, dataset: plan.dataset, split: plan.split) }
+      found = try folded(key, of: whole)
+    } catch {
+      if !isShared { lock.lock() }
+      throw error
+    }
+    if !isShared { lock.lock() }
+    wholes[wholeKey] = whole
+    prepared[key] = found
+    keep(key.text)
+    return found
+  }
+
+  private func folded(_ key: PreparedKey, of whole: PreparedData) throws(TrainingError) -> PreparedFold {
     // All folds share one preprocessing but for encoded targets, so that their models can answer together.
     let data = try key.fold.map { (fold) throws(TrainingError) in try whole.replacing(plan.folds[fold]) } ?? whole
-    let found = PreparedFold(data: data, cells: data.cells(data.split.validation), fit: try family.prepare(data))
-    prepared[key] = found
-    return found
+    return PreparedFold(
+      data: data, cells: data.cells(data.split.validation), fit: try plan.arms[key.arm].family.prepare(data))
+  }
+
+  /// Marks a way of reading texts as the latest, and forgets the rows of those before the last few. The lock is held.
+  private func keep(_ text: String) {
+    guard !text.isEmpty, textKeys.last != text else { return }
+    textKeys.removeAll { $0 == text }
+    textKeys.append(text)
+    guard textKeys.count > Self.textsKept else { return }
+    let oldest = textKeys.removeFirst()
+    for key in wholes.keys where key.text == oldest { wholes[key] = nil }
+    for key in prepared.keys where key.text == oldest { prepared[key] = nil }
   }
 
   /// Preprocessing of a fitted model, and a number that is the same for models with the same one.
   ///
   /// - Parameter fold: of the model; nil for one of the split of the run.
-  func preprocessing(arm: Int, fold: Int?) throws(TrainingError) -> (preprocessing: Preprocessing, number: Int) {
-    let whole = try prepare(arm: arm, fold: nil).data.preprocessing
-    guard let fold, whole.encodesTargets else { return (whole, arm) }
-    return (try prepare(arm: arm, fold: fold).data.preprocessing, plan.preprocessingNumber(arm: arm, fold: fold))
+  func preprocessing(
+    arm: Int, fold: Int?, _ configuration: RunConfiguration
+  ) throws(TrainingError) -> (preprocessing: Preprocessing, number: Int) {
+    let whole = try prepare(arm: arm, fold: nil, configuration).data.preprocessing
+    guard let fold, whole.encodesTargets else { return (whole, number(arm: arm, fold: nil, configuration)) }
+    return (
+      try prepare(arm: arm, fold: fold, configuration).data.preprocessing,
+      number(arm: arm, fold: fold, configuration)
+    )
+  }
+
+  /// The number of ``preprocessing(arm:fold:_:)``.
+  func number(arm: Int, fold: Int?, _ configuration: RunConfiguration) -> Int {
+    let key = key(arm, fold, configuration)
+    lock.lock()
+    defer { lock.unlock() }
+    if let known = numbers[key] { return known }
+    numbers[key] = numbers.count
+    return numbers.count - 1
   }
 
   /// Fits and judges one trial.
@@ -86,9 +158,11 @@ final class TrialRunner: @unchecked Sendable {
     var result = TrialResult(loss: 0, fitSeconds: 0, microsecondsPerRow: 0, answers: [], rows: [], models: [])
     var truth: [Double] = []
     for fold in plan.folds.indices {
-      let prepared = try prepare(arm: trial.arm, fold: fold)
+      let prepared = try prepare(arm: trial.arm, fold: fold, configuration)
       let start = Instant.now()
+      var bestStep = 0
       let fitted = try prepared.fit(configuration, nil) { (epoch: EpochReport) throws(TrainingError) in
+        bestStep = epoch.bestEpoch
         guard !isCrossValidated, let loss = epoch.validationLoss else { return try report(-1, .nan) }
         try report(arm.family.tuningStep(of: epoch, settings: configuration.document), loss)
       }
@@ -103,11 +177,12 @@ final class TrialRunner: @unchecked Sendable {
         result.microsecondsPerRow = try RowRunner(model).microsecondsPerRow(prepared.cells, repetitions: 300)
       }
       if isCrossValidated {
-        try report(fold, plan.metric.loss(result.answers, truth, classes: plan.labels.count))
+        try report(fold, plan.loss(result.answers, truth, rows: result.rows))
       }
       result.models.append(fitted)
+      result.bestSteps.append(bestStep)
     }
-    result.loss = plan.metric.loss(result.answers, truth, classes: plan.labels.count)
+    result.loss = plan.loss(result.answers, truth, rows: result.rows)
     return result
   }
 

@@ -58,7 +58,7 @@ extension TuningRun {
 
 /// Result of a search.
 public struct TunedModel {
-  public let model: TrainedModel
+  public internal(set) var model: TrainedModel
   /// All settings of the best single model, as a run file.
   public let configuration: Document
   public let leaderboard: [TuningLeader]

@@ -52,7 +52,8 @@ struct TuningArm: Sendable {
     var sets: [String] = []
     // Settings of another family mean nothing here.
     if family.name != own.family.name {
-      sets = ["model={family: \(family.name)}", "training={seed: \(own.seed)}", "preprocessing={}"]
+      let refit = own.isRefitting ? ", refit: true" : ""
+      sets = ["model={family: \(family.name)}", "training={seed: \(own.seed)\(refit)}", "preprocessing={}"]
       if let missing = Self.missing(for: family, own) { sets.append("features.missing=\(missing)") }
       sets += Self.resets(for: family, own)
     }
@@ -62,7 +63,10 @@ struct TuningArm: Sendable {
     self.sets = sets
     configuration = try source.configuration(sets)
     // What the run file says stays as it is.
-    settings = family.searchSettings(table).filter { !own.isOwn($0.path, of: family) }
+    let texts = table.hasText ? TextSettings.searchSettings : []
+    settings =
+      family.searchSettings(table).filter { !own.isOwn($0.path, of: family) }
+      + texts.filter { !$0.paths.contains(where: own.isSet) }
   }
 
   /// Policy for missing values where the run file's own one is for another kind of model; nil: the run file's.
@@ -106,7 +110,9 @@ struct TuningArm: Sendable {
 
   /// Values of a point, by the path of their setting.
   func values(_ point: SearchSpace.Point) -> [(path: String, value: Document)] {
-    zip(settings, point).compactMap { setting, number in number.map { (setting.path, setting.value($0)) } }
+    zip(settings, point).flatMap { setting, number in
+      number.map { SearchSetting.changes(setting.path, setting.value($0)) } ?? []
+    }
   }
 
   /// Settings of a trial.
@@ -137,12 +143,6 @@ struct TuningPlan: Sendable {
   let targets: [Double]
   /// Rows that train and rows that judge; one pair without cross-validation.
   let folds: [Split]
-  /// Number of the preprocessing of a fold that has encodings of its own; those of the arms come first.
-  func preprocessingNumber(arm: Int, fold: Int) -> Int { arms.count + arm * folds.count + fold }
-
-  /// Arm of a preprocessing's number.
-  func arm(of number: Int) -> Int { number < arms.count ? number : (number - arms.count) / folds.count }
-
   /// True where folds learn from what comes before the rows that judge. A model of the first ones knows the least.
   var isInOrderOfTime: Bool { folds.count > 1 && !dataset.times.isEmpty }
   /// Sentences for people about rows, and about families that are left out.
@@ -165,14 +165,14 @@ struct TuningPlan: Sendable {
         "metric", "expected \(fitting.joined(separator: " | ")) for this target, found \(settings.metric.rawValue)")
     }
     metric = settings.metric.resolved(data.task)
+    let hasText = dataset.features.columns.contains(where: \.isText)
     let table = SearchTable(
       task: data.task, classes: labels.count, rows: split.train.count, columns: dataset.features.columns.count,
       hasCategories: dataset.features.columns.contains {
         if case .categories = $0.values { !$0.isText } else { false }
-      })
+      }, hasText: hasText)
     var arms: [TuningArm] = []
     var warnings = data.warnings
-    let hasText = dataset.features.columns.contains(where: \.isText)
     let preset =
       hasText
       ? source.families.filter { $0.takesText && $0.tasks.contains(data.task) }.names
@@ -203,11 +203,17 @@ struct TuningPlan: Sendable {
       }
       folds = [split]
     }
-    if own.document["training"]["refit"].flag ?? false {
-      warnings.append("training.refit is for train: train the file that tune writes with it")
-    }
+    // What a fit to all rows forbids shows before the search.
+    if own.isRefitting { for arm in arms { _ = try arm.configuration.refitting(bestStep: 0) } }
     if settings.latencyMicrosecondsMax != nil, split.test.isEmpty { warnings.append("no test rows to time") }
     self.warnings = warnings
+  }
+
+  /// What is minimised: of answers for these rows, by their weights where the run has some.
+  func loss(_ answers: [Float], _ truth: [Double], rows: [Int]) -> Double {
+    metric.loss(
+      answers, truth, classes: labels.count,
+      weights: dataset.weights.isEmpty ? [] : rows.map { Double(dataset.weights[$0]) })
   }
 
   /// Folds of the training and validation rows, in the order of time, by group or stratified as the split is.
@@ -242,6 +248,7 @@ struct TuningPlan: Sendable {
       "seed \(settings.seed)",
       "sampler \(settings.sampler.rawValue)", "training rows \(split.train.count)",
     ]
+    if !dataset.weights.isEmpty { lines.append("judged by the weights of the rows") }
     for arm in arms {
       let space = arm.settings.map { "\($0.path) \($0.values)" }.joined(separator: "; ")
       lines.append("family \(arm.family.name): \(arm.sets.joined(separator: " ")) \(space)")

@@ -12,13 +12,13 @@ public final class TuningRun: @unchecked Sendable {
   let own: RunConfiguration
   let observer: TuningObserver
   private let store: StudyStore
-  private let runner: TrialRunner
+  let runner: TrialRunner
   private let threadCount: Int
   private let isInterrupted: @Sendable () -> Bool
   private let lock = Monitor()
   private var study: Study
-  private var records: [StudyStore.Record] = []
-  private var results: [Int: TrialResult] = [:]
+  private(set) var records: [StudyStore.Record] = []
+  private(set) var results: [Int: TrialResult] = [:]
   private var running: Set<Int> = []
   private var activeThreads = 0
   private var failure: TrainingError?
@@ -27,7 +27,7 @@ public final class TuningRun: @unchecked Sendable {
   private let start = Instant.now()
 
   /// Results whose answers are kept in memory, for a mixture.
-  private static let resultsKept = 30
+  static let resultsKept = 30
   /// Heartbeats in the time after which a silent process counts as lost: a few may be late.
   private static let beatsPerLoss = 6.0
   private static let drawMicroseconds: UInt64 = 200_000
@@ -118,7 +118,7 @@ public final class TuningRun: @unchecked Sendable {
     }
   }
 
-  private var secondsSpent: Double { Double(Instant.now().microseconds(since: start)) / 1e6 }
+  var secondsSpent: Double { Double(Instant.now().microseconds(since: start)) / 1e6 }
 
   /// True once no further trial begins. The first trials may take longer than the search has.
   private func isOver() -> Bool {
@@ -275,126 +275,5 @@ public final class TuningRun: @unchecked Sendable {
           rows: [], models: [])
         return leader(record.trial, result, record.trial.loss ?? .infinity)
       }
-  }
-
-  // MARK: - the end
-
-  /// The best model, or mixture of models, trained and judged as `train` does it.
-  ///
-  /// - Throws: `TrainingError` where no model keeps to the latency, or the best cannot be trained again.
-  public func finish() throws(TrainingError) -> TunedModel {
-    var candidates = try self.candidates()
-    guard let first = candidates.first else { throw .fit("tuning: expected a complete trial, found none") }
-    candidates.removeAll { $0.result.rows != first.result.rows }
-    let truth = first.result.rows.map { plan.targets[$0] }
-    let classes = plan.labels.count
-    let membersMax = min(plan.settings.mixture, candidates.count)
-    var mixture = Mixture(members: [.init(candidate: 0, weight: 1)], loss: first.result.loss)
-    if membersMax > 1 {
-      observer.stage("mixing the best \(candidates.count) models")
-      let found = Mixture.choose(candidates.map(\.result.answers), membersMax: membersMax) { answers in
-        plan.metric.loss(answers, truth, classes: classes)
-      }
-      if found.loss < mixture.loss { mixture = found }
-    }
-    var order = Array(candidates.indices)
-    while true {
-      let trained = try train(mixture, candidates)
-      let limit = plan.settings.latencyMicrosecondsMax ?? .infinity
-      if trained.model.chosen.microsecondsPerRow <= limit { return trained }
-      observer.stage(
-        "\(Figures.microseconds(trained.model.chosen.microsecondsPerRow)) a row is more than tuning.latency_us_max, "
-          + "\(Figures.microseconds(limit)): trying less")
-      if mixture.members.count > 1 {
-        mixture = mixture.withoutLightest()
-      } else {
-        // Alone and undisturbed the model is slower than it was during the search: the next one.
-        order.removeAll { $0 == mixture.members[0].candidate }
-        guard let next = order.first else {
-          throw .fit("tuning.latency_us_max: expected a model within \(Figures.microseconds(limit)), found none")
-        }
-        mixture = Mixture(members: [.init(candidate: next, weight: 1)], loss: candidates[next].result.loss)
-      }
-    }
-  }
-
-  private struct Candidate {
-    var trial: Study.Trial
-    var result: TrialResult
-  }
-
-  /// Models that a mixture is made of, the best first. Those of an earlier process are fitted again.
-  private func candidates() throws(TrainingError) -> [Candidate] {
-    let ranked = records.filter { $0.trial.state == .complete && ($0.trial.loss ?? .infinity).isFinite }
-      .sorted { ($0.trial.loss ?? 0, $0.trial.number) < ($1.trial.loss ?? 0, $1.trial.number) }
-    var candidates: [Candidate] = []
-    for record in ranked.prefix(plan.settings.mixture > 1 ? Self.resultsKept : 1) {
-      if let result = results[record.trial.number] {
-        candidates.append(Candidate(trial: record.trial, result: result))
-      } else if candidates.count < plan.settings.mixture {
-        observer.stage("fitting trial \(record.trial.number + 1) again")
-        candidates.append(
-          Candidate(trial: record.trial, result: try runner.run(record.trial) { (_, _) throws(TrainingError) in }))
-      }
-    }
-    return candidates
-  }
-
-  /// Puts the models together, and measures the whole.
-  ///
-  /// The models of all folds answer together, so that no row is lost to judging; where one model is wanted, it is fitted
-  /// on the run's own training rows.
-  private func train(_ mixture: Mixture, _ candidates: [Candidate]) throws(TrainingError) -> TunedModel {
-    var members: [MixedModel.Member] = []
-    var configurations: [RunConfiguration] = []
-    for member in mixture.members {
-      let (trial, result) = (candidates[member.candidate].trial, candidates[member.candidate].result)
-      let arm = plan.arms[trial.arm]
-      let prepared = try runner.prepare(arm: trial.arm, fold: nil)
-      let configuration = try arm.configuration(of: trial.point)
-      configurations.append(configuration)
-      var models = result.models
-      if models.count > 1, plan.settings.mixture == 1 || plan.isInOrderOfTime {
-        observer.stage("fitting \(arm.family.name) #\(trial.number + 1)")
-        models = [try prepared.fit(configuration, nil) { (_: EpochReport) throws(TrainingError) in }]
-      }
-      for (fold, model) in models.enumerated() {
-        let (own, number) = try runner.preprocessing(arm: trial.arm, fold: models.count > 1 ? fold : nil)
-        members.append(
-          .init(
-            model: model, weight: member.weight / Double(models.count), preprocessing: own,
-            takesFloat32: arm.family.preprocessing.element == .float32, arm: number,
-            name: "\(arm.family.name) #\(trial.number + 1)"))
-      }
-    }
-    let best = try plan.arms[candidates[0].trial.arm].configuration(of: candidates[0].trial.point)
-    // Only a graph bound in f64 has the digits for every member.
-    let base = members.first { $0.preprocessing.element == .float64 } ?? members[0]
-    let baseArm = plan.arm(of: base.arm)
-    let data = try runner.prepare(arm: baseArm, fold: nil).data
-    var (configuration, model) = (configurations[0], members[0].model)
-    if members.count > 1 {
-      model = MixedModel(members: members, arm: baseArm, classCount: plan.labels.count)
-      let document = Self.document(own, mixture.members.map(\.weight), configurations)
-      configuration = configuration.replacing(family: MixtureFamily(), document: document)
-    }
-    let run = TrainingRun(configuration, observer: RunObserver(stage: observer.stage))
-    let trained = try run.finish(data, model, fitSeconds: secondsSpent)
-    return TunedModel(model: trained, configuration: best.portableDocument, leaderboard: leaderboard)
-  }
-
-  /// Settings of a mixture: those of the run, and what each member has of its own.
-  private static func document(
-    _ own: RunConfiguration, _ weights: [Double], _ configurations: [RunConfiguration]
-  ) -> Document {
-    let shared = own.document.entries.filter { !["model", "training", "preprocessing"].contains($0.key) }
-    let parts = zip(weights, configurations).map { weight, configuration in
-      Document.section([
-        .init("weight", .number(weight)), .init("model", configuration.document["model"]),
-        .init("training", configuration.document["training"]),
-        .init("preprocessing", configuration.document["preprocessing"]),
-      ])
-    }
-    return .section(shared + [.init("mixture", .list(parts))])
   }
 }

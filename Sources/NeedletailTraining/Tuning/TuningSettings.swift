@@ -13,7 +13,8 @@ extension RunSettings {
       Setting("families", .list(.choice(families.names)), "Kinds of models; left out: what the preset says."),
       Setting(
         "metric", .choice(TuningMetric.allCases.map(\.rawValue)), .text(TuningMetric.automatic.rawValue),
-        "What is sought, on the validation rows. auto: log_loss for classes, rmse for numbers."),
+        "What is sought, on the validation rows, which count by target.weight. auto: log_loss for classes, rmse for "
+          + "numbers."),
       Setting(
         "folds", .integer(0...20),
         "Parts of the training and validation rows, each of which judges models of the others; 0: the validation rows "
@@ -164,30 +165,35 @@ enum TuningMetric: String, CaseIterable, Sendable {
   ///   - answers: probabilities, rows × classes, or one number a row.
   ///   - truth: class indices, or values.
   ///   - classes: 0 for regression.
+  ///   - weights: one a row, from 0; none: all rows count alike.
   /// - Returns: infinity where the rows do not define the figure.
-  func loss(_ answers: [Float], _ truth: [Double], classes: Int) -> Double {
-    guard !truth.isEmpty else { return .infinity }
-    let count = Double(truth.count)
+  func loss(_ answers: [Float], _ truth: [Double], classes: Int, weights: [Double] = []) -> Double {
+    let total = weights.isEmpty ? Double(truth.count) : weights.reduce(0, +)
+    guard total > 0 else { return .infinity }
     func best(_ row: Int) -> Int {
       var best = 0
       for index in 1..<classes where answers[row * classes + index] > answers[row * classes + best] { best = index }
       return best
     }
-    func mean(_ part: (Int) -> Double) -> Double { truth.indices.reduce(0) { $0 + part($1) } / count }
+    func mean(_ part: (Int) -> Double) -> Double {
+      truth.indices.reduce(0) { $0 + (weights.isEmpty ? part($1) : weights[$1] * part($1)) } / total
+    }
     switch self {
     case .automatic, .logLoss:
       return mean { row in -log(max(Double(answers[row * classes + Int(truth[row])]), Double.ulpOfOne)) }
     case .accuracy: return mean { row in best(row) == Int(truth[row]) ? 0 : 1 }
     case .auc:
-      return 1 - (Metrics.areaUnderROC(truth.indices.map { (answers[$0 * 2 + 1], truth[$0] == 1) }) ?? -.infinity)
+      let scores = truth.indices.map { (score: answers[$0 * 2 + 1], isPositive: truth[$0] == 1) }
+      return 1 - (Metrics.areaUnderROC(scores, weights: weights) ?? -.infinity)
     case .f1:
       let figures = Metrics.classification(
-        probabilities: nil, predicted: truth.indices.map(best), truth: truth.map { Int($0) }, classCount: classes)
+        probabilities: nil, predicted: truth.indices.map(best), truth: truth.map { Int($0) }, classCount: classes,
+        weights: weights)
       return 1 - (figures.first { $0.name == "f1_macro" }?.value ?? -.infinity)
     case .rmse: return mean { row in Self.square(Double(answers[row]) - truth[row]) }.squareRoot()
     case .mae: return mean { row in abs(Double(answers[row]) - truth[row]) }
     case .r2:
-      let centre = truth.reduce(0, +) / count
+      let centre = mean { truth[$0] }
       let spread = mean { row in Self.square(truth[row] - centre) }
       return spread > 0 ? mean { row in Self.square(Double(answers[row]) - truth[row]) } / spread : .infinity
     }
