@@ -134,9 +134,9 @@ import Testing
     // With a level's effect, the mean of its residuals is 0.
     var residual = 0.0
     var count = 0.0
-    for row in 0..<20_000 where indicators.levels[row] == 17 {
+    for row in 0..<20_000 where indicators.row.categories[0].codes[row] == 17 {
       let others = [0, 4001, 4002].enumerated().reduce(0.0) {
-        $0 + fitted.weights[$1.element] * Double(indicators.others[row, $1.offset])
+        $0 + fitted.weights[$1.element] * Double(indicators.row.numbers[row, $1.offset])
       }
       residual += targets[row] - fitted.intercept - fitted.weights[18] - others
       count += 1

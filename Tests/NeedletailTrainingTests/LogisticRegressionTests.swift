@@ -100,7 +100,7 @@ import Testing
     var (elements, targets): ([Float], [Double]) = ([], [])
     for row in 0..<60 {
       for _ in 0..<Int(weights[row]) {
-        elements += (0..<4).map { plain.inputs.others[row, $0] }
+        elements += (0..<4).map { plain.inputs.row.numbers[row, $0] }
         targets.append(plain.targets[row])
       }
     }

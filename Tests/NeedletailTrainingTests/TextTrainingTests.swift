@@ -168,6 +168,101 @@ struct TextTrainingTests {
     #expect(error?.message.hasSuffix("tuning.families: expected families that take text, found gbdt") == true)
   }
 
+  @Test func tuningVariesHowTextsAreRead() throws {
+    try directory.write(Texts.csv(rows: 200), to: "data.csv")
+    func source(_ more: String, _ sets: [String] = []) -> RunFileText {
+      RunFileText(
+        text: Texts.run("text_linear", more: more), file: "run.yaml", directory: directory.path,
+        sets: ["tuning.families=[text_linear]", "tuning.parallel=1"] + sets)
+    }
+    func paths(_ more: String) throws -> [String] {
+      let own = try source(more).configuration()
+      return try TuningPlan(source(more), own, TuningSettings(own)).arms[0].settings.map(\.path)
+    }
+    #expect(try paths("") == ["model.c", "text.terms", "text.weights", "text.min_df", "text.sublinear"])
+    // What the run file sets stays, and so does what belongs to it.
+    #expect(try paths("text: { longest: 3, buckets: 4096 }") == ["model.c", "text.min_df", "text.sublinear"])
+    let arm = try #require(
+      try TuningPlan(source(""), source("").configuration(), TuningSettings(source("").configuration())).arms.first)
+    let text = try arm.configuration(of: [1, 3, 2, 4, 1]).document["text"]
+    #expect(text["terms"] == .text("word_characters") && text["shortest"] == .integer(3))
+    #expect(text["weights"] == .text("hash") && text["buckets"] == .integer(65_536))
+    #expect(text["min_df"].number == 4 && text["sublinear"] == .flag(false))
+
+    // Models that read texts in several ways answer together, also where rows are forgotten and read again.
+    let sets = ["tuning.trials=9", "tuning.folds=3", "tuning.mixture=5", "tuning.pruner=none", "training.refit=true"]
+    let tuning = try TuningRun(source("", sets), place: .memory)
+    try tuning.search()
+    let leaders = tuning.leaderboard
+    #expect(leaders.count == 9)
+    #expect(Set(leaders.flatMap(\.settings).filter { $0.hasPrefix("text.terms=") }).count > 1)
+    let tuned = try tuning.finish()
+    #expect(try #require(tuned.model.testFigures.first { $0.name == "accuracy" }?.value) > 0.9)
+    _ = try tuned.model.encode(version: .first, signing: [])
+  }
+
+  /// The definition: the score where a text is what it is, less the mean of the scores with the texts of all training rows.
+  @Test(arguments: ["score, age, colour", "score, age", "score"], ["text_linear", "logistic_regression"])
+  func aTextContributesWhatItDiffersByFromTheMean(drop: String, family: String) throws {
+    let trained = try train(Texts.run(family, drop: drop))
+    let definition = trained.contents.definition
+    let explainer = try ModelExplainer(definition, drift: trained.contents.drift)
+    let rows = trained.data.cells(trained.data.split.test)
+    let found = try explainer.explain(rows, firstRow: 1, threads: 2)
+    #expect(explainer.outputs == ["food", "ships"])
+    let others = trained.data.cells(trained.data.split.train)
+    let width = definition.schema.features.count
+    for row in [0, 3, 9] {
+      let swapped = others.map { other in [other[0]] + rows[row].dropFirst() }
+      let scores = try explainer.explain(swapped).scores
+      let means = (0..<2).map { output in
+        swapped.indices.reduce(0.0) { $0 + scores[$1 * 2 + output] } / Double(swapped.count)
+      }
+      for output in 0..<2 {
+        let contribution = found.contributions[(row * 2 + output) * width]
+        #expect(abs(contribution - (found.scores[row * 2 + output] - means[output])) < 1e-4)
+      }
+    }
+    #expect(found.contributions.contains { abs($0) > 0.5 })
+    #expect(trained.importance.isEmpty || trained.importance[0].meanContribution ?? 0 > 0.5)
+  }
+
+  @Test func aModelOfTextWhoseMeansAreNotKnownIsNotExplained() throws {
+    for drop in ["score, age, colour", "score"] {
+      var definition = try train(Texts.run("text_linear", drop: drop)).contents.definition
+      for index in definition.graph.tensors.indices where definition.graph.tensors[index].name.contains(".terms.") {
+        if definition.graph.tensors[index].shape.count == 1 {
+          definition.graph.tensors[index].storage = .float32([0, 0])
+        }
+      }
+      for index in definition.graph.nodes.indices where definition.graph.nodes[index].name == "logits intercept" {
+        definition.graph.nodes[index].operation = Softmax()
+      }
+      let error = #expect(throws: ExplanationError.self) { try ModelExplainer(definition) }
+      #expect(
+        error?.message.hasSuffix("earlier trainer wrote; train the model again") == true, "\(error?.message ?? "")")
+    }
+  }
+
+  @Test(arguments: ["score, age, colour", "score"])
+  func textsUnlikeTheOthersAreSelectedFirst(drop: String) throws {
+    // Without pairs of words, their order makes no difference.
+    let trained = try train(Texts.run("text_linear", drop: drop), sets: ["text.longest=1"])
+    let bundle = try directory.write(trained.encode(version: .first, signing: []), to: "model.ntb")
+    let plain = drop == "score" ? ",30,red" : ""
+    let header = drop == "score" ? "note,age,colour\n" : "note\n"
+    let texts = ["bread soup salt", "sail anchor wind", "salt soup bread", "wind anchor sail", "bread bread soup salt"]
+    let data = try directory.write(header + texts.map { "\($0)\(plain)\n" }.joined(), to: "pool.csv")
+    var settings = RowSelection.Settings()
+    (settings.strategy, settings.count) = (.diversity, 3)
+    settings.labelled = try directory.write(header + "soup bread salt\(plain)\n", to: "labelled.csv")
+    let chosen = try RowSelection(bundle: bundle, data: data, settings).run().chosen
+    // One about ships; then what is as one of those before is near.
+    #expect([1, 3].contains(chosen[0].record))
+    let distances = chosen.compactMap(\.distance)
+    #expect(distances[0] > 0.9 && distances[0] < 1.5 && distances[1] < 0.6, "\(distances)")
+  }
+
   @Test func theExampleOfTheHandbookTrains() throws {
     let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
       .deletingLastPathComponent()
@@ -235,8 +330,9 @@ struct SparseRowsTests {
         dense[row] = (hasLevels ? [first[0]] + indicators + first[1...] : first) + own.map { Double($0) }
       }
       let inputs = IndicatorRows(
-        columns: hasLevels ? others + levels : others, indicators: hasLevels ? 1..<(1 + levels) : 0..<0,
-        levels: hasLevels ? codes : [], others: plain, terms: terms)
+        CodedRows(
+          columns: hasLevels ? others + levels : others,
+          categories: hasLevels ? [.init(columns: 1..<(1 + levels), codes: codes)] : [], numbers: plain), terms: terms)
       let matrix = DesignMatrix(inputs)
       #expect(matrix.columns == dense[0].count)
       let weights = (0..<outputs * matrix.columns).map { _ in Double(random.uniform()) - 0.5 }

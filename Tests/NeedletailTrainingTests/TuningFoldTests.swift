@@ -82,8 +82,9 @@ import Testing
       + "tuning: { folds: 3, trials: 3, seconds: 60, families: [logistic_regression, gbdt], mixture: 3, pruner: none }"
     let plan = try plan(sections)
     let runner = TrialRunner(plan, threads: 1)
-    let whole = try runner.prepare(arm: 0, fold: nil).data
-    let rows = try runner.prepare(arm: 0, fold: 0).data
+    let settings = plan.arms[0].configuration
+    let whole = try runner.prepare(arm: 0, fold: nil, settings).data
+    let rows = try runner.prepare(arm: 0, fold: 0, settings).data
     let place = try #require(whole.preprocessing.sources.firstIndex { $0.name == "city" })
     func encodings(_ data: PreparedData) throws -> [Float] {
       let matrix = try data.preprocessing.transform(data.dataset.features, rows: Array(0..<300))

@@ -1,4 +1,5 @@
 import Foundation
+import NeedletailBundle
 import NeedletailCore
 import NeedletailEngine
 import NeedletailTestSupport

@@ -1,4 +1,5 @@
 import NeedletailCore
+import NeedletailEngine
 import Testing
 
 @testable import NeedletailTraining

@@ -16,6 +16,8 @@ struct LinearShapley: Sendable {
   /// What a served score may differ by from the sum in fp64, as part of the magnitudes: sums in fp32 in another order, or
   /// int8 layers.
   let servedTolerance: Double
+  /// The same for a layer of fp32 weights.
+  static let servedTolerance = 1e-4
 
   /// - Parameter node: a ``Dense`` without an activation.
   /// - Throws: the feature whose mean the bundle does not hold.
@@ -45,18 +47,20 @@ struct LinearShapley: Sendable {
     }
     baseValues = base
     self.magnitudes = magnitudes
-    servedTolerance = graph.tensors[dense.weights].isInt8 ? 0.05 : 1e-4
+    servedTolerance = graph.tensors[dense.weights].isInt8 ? 0.05 : Self.servedTolerance
   }
 
   private static func means(
     _ definition: ModelDefinition, input: Int, _ origins: [Int], _ drift: DriftBaseline?
   ) throws(ExplanationError) -> [Double] {
-    let graph = definition.graph
+    // Terms of texts do not reach the layer's columns, and would take long.
+    let graph = definition.graph.leading(to: input)
     let writer = graph.nodes.first { $0.outputs.contains(input) }
     let affine = writer?.operation as? Affine
     var means = [Double](repeating: 0, count: origins.count)
     for (index, feature) in definition.schema.features.enumerated() {
       let columns = origins.indices.filter { origins[$0] == index }
+      if feature.kind == .text, columns.isEmpty { continue }
       let field = "feature \(feature.name.quotedForMessage)"
       guard case .categorical(let categories, _) = feature.kind else {
         guard let affine, affine.scaling == .standardise, !affine.clamp else {
@@ -112,5 +116,20 @@ struct LinearShapley: Sendable {
         sums[row * outputs + output] = sum
       }
     }
+  }
+}
+
+extension ModelGraph {
+  /// The graph without the nodes on which a value does not depend.
+  fileprivate func leading(to value: Int) -> ModelGraph {
+    var needed: Set<Int> = [value]
+    var kept: [Node] = []
+    for node in nodes.reversed() where node.outputs.contains(where: needed.contains) {
+      needed.formUnion(node.inputs)
+      kept.append(node)
+    }
+    var graph = self
+    graph.nodes = kept.reversed()
+    return graph
   }
 }

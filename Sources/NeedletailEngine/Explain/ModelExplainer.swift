@@ -22,15 +22,19 @@ public struct Explanation: Sendable {
 ///
 /// Contributions are those to the raw score, before a link function: log-odds of two classes, the score of each of
 /// several, the number itself of most regressions. With ``baseValues``, the mean over the training rows, they add up to
-/// it. Columns that preprocessing makes of one feature count for that feature.
+/// it. Columns that preprocessing makes of one feature count for that feature, and all terms of a text for the text.
 public final class ModelExplainer: Sendable {
   private enum Method: Sendable {
     case trees(TreeShapley)
     case linear(LinearShapley)
+    /// Nothing beside the texts: the score of each output with the mean of them.
+    case constant([Double])
   }
 
   /// Where the columns come from that the method reads.
   private enum Source: Sendable {
+    /// Nothing is read.
+    case none
     /// The bound row itself.
     case row
     /// An output of the plan, in fp32.
@@ -45,6 +49,8 @@ public final class ModelExplainer: Sendable {
   /// Score of each output that the contributions start from.
   public let baseValues: [Double]
   private let method: Method
+  /// Layers of texts, whose answers follow the score, and the columns where they are an output.
+  private let texts: TermLayers?
   private let source: Source
   private let columns: Int
   private let graph: ModelGraph
@@ -62,42 +68,53 @@ public final class ModelExplainer: Sendable {
       throw ExplanationError(error.message)
     }
     let graph = definition.graph
-    guard graph.textInput == nil else {
-      throw ExplanationError("features: expected numbers, categories and dates, found text, which is not explained")
-    }
-    let node = try Self.explainedNode(of: graph)
-    let input = graph.nodes[node].inputs[0]
-    let score = graph.nodes[node].outputs[0]
-    let type = graph.values[input].type
-    let origins = try Self.origins(of: input, in: graph, definition.schema)
+    let texts = graph.textInput == nil ? nil : try TermLayers(graph, definition.schema)
+    self.texts = texts
     features = definition.schema.features.map(\.name)
-    columns = type.columns
-    let outputCount = graph.values[score].columns
-    outputs = Self.names(definition, outputs: outputCount)
-    if let trees = graph.nodes[node].operation as? TreeEnsemble {
-      guard !trees.covers.isEmpty else {
-        throw ExplanationError(
-          "trees: expected the weight of the training rows in each leaf (covers), found none, for the bundle was "
-            + "written before format 1.3, or by a library that does not tell; import or train the model again")
-      }
-      let shapley = TreeShapley(trees, outputs: outputCount, playerOfColumn: origins, players: features.count)
-      method = .trees(shapley)
-      baseValues = shapley.baseValues
-    } else {
-      let shapley = try LinearShapley(definition, node: node, origins: origins, drift: drift)
-      method = .linear(shapley)
-      baseValues = shapley.baseValues
+    let node: Int? = if let texts { texts.rowLayer } else { try Self.explainedNode(of: graph) }
+    guard let score = texts?.score ?? node.map({ graph.nodes[$0].outputs[0] }) else {
+      preconditionFailure("a model without texts has a node that is explained")
     }
     var explained = graph
     explained.task = .regression
     explained.outputs = [.init(name: "score", value: score, kind: .number)]
-    if input == 0 {
-      source = .row
-    } else if type.element == .float32 {
-      source = .output(1)
-      explained.outputs.append(.init(name: "columns", value: input, kind: .number))
+    let outputCount = graph.values[score].columns
+    outputs = Self.names(definition, outputs: outputCount)
+    if let node {
+      let input = graph.nodes[node].inputs[0]
+      let type = graph.values[input].type
+      let origins = try Self.origins(of: input, in: graph, definition.schema)
+      columns = type.columns
+      if let trees = graph.nodes[node].operation as? TreeEnsemble {
+        guard !trees.covers.isEmpty else {
+          throw ExplanationError(
+            "trees: expected the weight of the training rows in each leaf (covers), found none, for the bundle was "
+              + "written before format 1.3, or by a library that does not tell; import or train the model again")
+        }
+        let shapley = TreeShapley(trees, outputs: outputCount, playerOfColumn: origins, players: features.count)
+        method = .trees(shapley)
+        baseValues = shapley.baseValues
+      } else {
+        let shapley = try LinearShapley(definition, node: node, origins: origins, drift: drift)
+        method = .linear(shapley)
+        baseValues = shapley.baseValues
+      }
+      if input == 0 {
+        source = .row
+      } else if type.element == .float32 {
+        source = .output(1)
+        explained.outputs.append(.init(name: "columns", value: input, kind: .number))
+      } else {
+        source = .value(input)
+      }
     } else {
-      source = .value(input)
+      columns = 0
+      source = .none
+      baseValues = texts?.constants ?? []
+      method = .constant(baseValues)
+    }
+    for (index, part) in (texts?.parts ?? []).enumerated() {
+      explained.outputs.append(.init(name: "text\(index)", value: part.value, kind: .number))
     }
     self.graph = graph
     do throws(PlanError) {
@@ -137,7 +154,8 @@ public final class ModelExplainer: Sendable {
   ) throws(ExplanationError) -> [Int] {
     var origins = [[Int]](repeating: [], count: graph.values.count)
     origins[0] = Array(schema.features.indices)
-    for node in graph.nodes where node.outputs.count == 1 {
+    // Terms and what is made of them lead to no row of numbers.
+    for node in graph.nodes where node.outputs.count == 1 && node.inputs.allSatisfy({ !origins[$0].isEmpty }) {
       let columns = graph.values[node.outputs[0]].columns
       let context = OperationContext(graph: graph, node: node)
       origins[node.outputs[0]] =
@@ -179,7 +197,8 @@ public final class ModelExplainer: Sendable {
     var inputs: [Double] = []
     inputs.reserveCapacity(rows.count * columns)
     var scores: [Double] = []
-    try evaluate(rows, firstRow: firstRow, &inputs, &scores)
+    var textParts: [Double] = []
+    try evaluate(rows, firstRow: firstRow, &inputs, &scores, &textParts)
     let width = outputs.count * features.count
     let values = UnsafeMutableBufferPointer<Double>.allocate(capacity: rows.count * width)
     let sums = UnsafeMutableBufferPointer<Double>.allocate(capacity: rows.count * outputs.count)
@@ -193,26 +212,30 @@ public final class ModelExplainer: Sendable {
       work(job, progress: progress)
       for helper in helpers { helper.join() }
     }
+    add(textParts, rows: rows.count, to: values, sums)
     try check(values, sums, scores, firstRow: firstRow)
     return Explanation(contributions: Array(values), scores: scores)
   }
 
-  /// Columns that the method reads, and the scores as a server computes them.
+  /// Columns that the method reads, the scores as a server computes them, and the answers of the layers of texts: rows ×
+  /// texts × outputs.
   private func evaluate(
-    _ rows: [[Cell]], firstRow: Int, _ inputs: inout [Double], _ scores: inout [Double]
+    _ rows: [[Cell]], firstRow: Int, _ inputs: inout [Double], _ scores: inout [Double], _ textParts: inout [Double]
   ) throws(ExplanationError) {
     let workspace: Workspace
     do throws(PlanError) { workspace = try Workspace(plan) } catch { throw ExplanationError(error.message) }
     let isDouble = plan.input.element == .float64
-    for start in stride(from: 0, to: rows.count, by: plan.rowsMax) {
-      let count = min(plan.rowsMax, rows.count - start)
-      for row in 0..<count {
-        let item = workspace.input + row * plan.inputItemBytes
-        do throws(ServingError) {
-          try binder.bind(rows[start + row], row: firstRow + start + row, into: item)
-        } catch {
-          throw ExplanationError(error.message)
-        }
+    let textCount = texts?.parts.count ?? 0
+    let firstText = plan.outputs.count - textCount
+    var start = 0
+    while start < rows.count {
+      let count: Int
+      do throws(ServingError) {
+        count = try binder.bind(
+          rows: rows.count - start, from: firstRow + start, for: plan, into: workspace.rows
+        ) { rows[$0 - firstRow] }
+      } catch {
+        throw ExplanationError(error.message)
       }
       plan.run(workspace, rows: count)
       for row in 0..<count {
@@ -223,6 +246,7 @@ public final class ModelExplainer: Sendable {
             : Double(item.load(fromByteOffset: 4 * column, as: Float.self))
         }
         switch source {
+        case .none: break
         case .row: inputs += bound
         case .value(let value): inputs += graph.reference(bound)[value]
         case .output(let output):
@@ -231,6 +255,30 @@ public final class ModelExplainer: Sendable {
         }
         let score = workspace.output(0) + row * outputs.count
         for output in outputs.indices { scores.append(Double(score[output])) }
+        for text in 0..<textCount {
+          let values = workspace.output(firstText + text) + row * outputs.count
+          for output in outputs.indices { textParts.append(Double(values[output])) }
+        }
+      }
+      start += count
+    }
+  }
+
+  /// Adds what texts contribute.
+  private func add(
+    _ textParts: [Double], rows: Int, to values: UnsafeMutableBufferPointer<Double>,
+    _ sums: UnsafeMutableBufferPointer<Double>
+  ) {
+    guard let texts else { return }
+    var place = 0
+    for row in 0..<rows {
+      for part in texts.parts {
+        for output in outputs.indices {
+          let index = row * outputs.count + output
+          values[index * features.count + part.feature] += textParts[place]
+          sums[index] += textParts[place]
+          place += 1
+        }
       }
     }
   }
@@ -284,6 +332,11 @@ public final class ModelExplainer: Sendable {
         linear.explain(
           inputs + start * columns, count: count, values: values + start * width, sums: sums + start * outputs.count)
       }
+    case .constant(let base):
+      run { start, count in
+        (values + start * width).update(repeating: 0, count: count * width)
+        for index in 0..<count * base.count { sums[start * base.count + index] = base[index % base.count] }
+      }
     }
   }
 
@@ -299,6 +352,7 @@ public final class ModelExplainer: Sendable {
       switch method {
       case .trees(let trees): (trees.magnitudes, trees.servedTolerance)
       case .linear(let linear): (linear.magnitudes, linear.servedTolerance)
+      case .constant(let base): (base.map { abs($0) }, LinearShapley.servedTolerance)
       }
     for index in scores.indices {
       let output = index % outputs.count

@@ -107,33 +107,53 @@ public struct GraphBuilder: Sendable {
 
   /// Adds a linear layer of the preprocessed row and of the terms of texts: one layer for each, and their sum.
   ///
+  /// A layer of terms takes its mean over the training rows off, as scaling does it for numbers, so that what it answers is
+  /// what the text contributes.
+  ///
   /// - Parameters:
   ///   - input: index of the value of the preprocessed row.
   ///   - weights: [output columns, columns of the row and then of each text's terms].
   ///   - bias: one number an output column.
+  ///   - termMeans: mean of each column of terms over the training rows.
   /// - Returns: index of the value that it writes.
   mutating func addLinear(
-    name: String, from input: Int, weights: Matrix, bias: [Float]
+    name: String, from input: Int, weights: Matrix, bias: [Float], termMeans: [Double]
   ) throws(TrainingError) -> Int {
     let rowColumns = weights.columns - terms.reduce(0) { $0 + columns(of: $1) }
+    precondition(termMeans.count == weights.columns - rowColumns)
+    var base = bias.map { Double($0) }
     var parts = terms.map { (value: $0, name: "\(name) of \(values[$0].name)") }
     if rowColumns > 0 { parts.insert((input, name), at: 0) }
     var (sum, first): (Int?, Int) = (nil, 0)
+    let firstBias = tensors.count + 1
     for (index, part) in parts.enumerated() {
-      let width = part.value == input && rowColumns > 0 ? rowColumns : columns(of: part.value)
+      let isRow = index == 0 && rowColumns > 0
+      let width = isRow ? rowColumns : columns(of: part.value)
       var own = Matrix(rows: weights.rows, columns: width)
       for row in 0..<weights.rows {
         let start = row * weights.columns + first
         own.elements.replaceSubrange(row * width..<(row + 1) * width, with: weights.elements[start..<start + width])
       }
+      let means = bias.indices.map { output in
+        isRow
+          ? 0
+          : (0..<width).reduce(0.0) { sum, column in
+            sum + Double(own[output, column]) * termMeans[first - rowColumns + column]
+          }
+      }
+      for output in bias.indices { base[output] += means[output] }
       let added = addDense(
-        name: part.name, from: part.value, weights: own, bias: index == 0 ? bias : bias.map { _ in 0 },
-        activation: .identity)
+        name: part.name, from: part.value, weights: own, bias: means.map { Float(-$0) }, activation: .identity)
       sum = if let sum { try add(Add(), name: "\(name) sum", from: sum, added) } else { added }
       first += width
     }
     guard let sum else { preconditionFailure("a linear layer has columns") }
-    return sum
+    if rowColumns > 0 {
+      tensors[firstBias].storage = .float32(base.map { Float($0) })
+      return sum
+    }
+    let intercept = Affine(scaling: .standardise, offset: base.map { Float(-$0) }, scale: base.map { _ in 1 })
+    return try add(intercept, name: "\(name) intercept", from: sum)
   }
 
   /// Adds what turns a family's last value into probabilities, where it stands for some.

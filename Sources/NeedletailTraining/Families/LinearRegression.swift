@@ -51,6 +51,10 @@ struct LinearRegression: ModelFamily {
     [("training.tolerance", .number(1e-6))]
   }
 
+  /// Columns beside the widest category up to which least squares with several wide categories are solved exactly: the
+  /// time grows with their square for each row.
+  static let exactColumnsMax = 512
+
   func fit(_ context: FitContext<IndicatorRows>) throws(TrainingError) -> any FittedModel {
     let loss = try loss(context)
     let shares = try RowWeights.shares(context)
@@ -61,11 +65,13 @@ struct LinearRegression: ModelFamily {
     let ratio = context.model["l1_ratio"].number ?? 0.5
     let l1 = penalty * ratio
     let l2 = penalty * (1 - ratio) + (context.model["l2"].number ?? 0) / total
-    let hasTerms = context.train.inputs.terms.columns > 0
+    let inputs = context.train.inputs
+    let hasTerms = inputs.terms.columns > 0
+    let isWide = inputs.row.categories.count > 1 && inputs.columnsBesideWidest > Self.exactColumnsMax
     if case .quantile = loss, hasTerms {
       throw .fit("model.loss: expected squared or poisson beside columns of text, found quantile")
     }
-    guard loss != .squared || l1 > 0 || hasTerms else { return try solveExactly(context, l2: l2 * total) }
+    guard loss != .squared || l1 > 0 || hasTerms || isWide else { return try solveExactly(context, l2: l2 * total) }
     return try Self.iterated(loss, context, shares: shares, l1: l1, l2: l2)
   }
 
@@ -83,7 +89,8 @@ struct LinearRegression: ModelFamily {
     regression.iterationsMax = context.training["iterations_max"].integer ?? regression.iterationsMax
     regression.tolerance = context.training["tolerance"].number ?? regression.tolerance
     let (solution, notes) = try regression.solve(IterationProgress(context.progress))
-    return try fitted(solution, isExponential: loss == .poisson, notes)
+    return try fitted(
+      solution, isExponential: loss == .poisson, termMeans: context.train.inputs.terms.means, notes)
   }
 
   private func loss(_ context: FitContext<IndicatorRows>) throws(TrainingError) -> Loss {
@@ -107,27 +114,31 @@ struct LinearRegression: ModelFamily {
   private func solveExactly(
     _ context: FitContext<IndicatorRows>, l2: Double
   ) throws(TrainingError) -> any FittedModel {
-    let inputs = context.train.inputs
-    let problem = CentredProblem(inputs.others, context.train.targets, weights: context.train.weights, l2: l2)
+    let inputs = context.train.inputs.row.keepingWidestCategory
+    let problem = CentredProblem(inputs.numbers, context.train.targets, weights: context.train.weights, l2: l2)
     let solution =
-      inputs.indicators.isEmpty
-      ? try problem.solve() : try GroupedProblem(problem, inputs).solve()
+      if let category = inputs.categories.first {
+        try GroupedProblem(problem, category).solve()
+      } else {
+        try problem.solve()
+      }
     var notes = ["solved exactly"]
     if solution.dependentColumns > 0 {
       notes.append(
         "\(solution.dependentColumns) of \(inputs.columns) columns depend on others: solution of least norm")
     }
-    return try Self.fitted(solution, isExponential: false, notes)
+    return try Self.fitted(solution, isExponential: false, termMeans: [], notes)
   }
 
   private static func fitted(
-    _ solution: LinearSolution, isExponential: Bool, _ notes: [String]
+    _ solution: LinearSolution, isExponential: Bool, termMeans: [Double], _ notes: [String]
   ) throws(TrainingError) -> Fitted {
     guard (solution.weights + [solution.intercept]).allSatisfy({ Float($0).isFinite }) else {
       throw .fit("linear_regression: expected weights within ±3.4e38, found an overflow; standardise the features")
     }
     return Fitted(
-      weights: solution.weights, intercept: solution.intercept, isExponential: isExponential, notes: notes)
+      weights: solution.weights, intercept: solution.intercept, isExponential: isExponential, termMeans: termMeans,
+      notes: notes)
   }
 
   struct Fitted: FittedModel {
@@ -135,11 +146,14 @@ struct LinearRegression: ModelFamily {
     let intercept: Double
     /// True where the answer is e to the power of the sum.
     let isExponential: Bool
+    /// Mean of each column of terms over the training rows.
+    let termMeans: [Double]
     let notes: [String]
 
     func export(into graph: inout GraphBuilder, input: Int) throws(TrainingError) -> OutputHead {
       let weights = Matrix(rows: 1, columns: weights.count, elements: weights.map { Float($0) })
-      let sum = try graph.addLinear(name: "linear", from: input, weights: weights, bias: [Float(intercept)])
+      let sum = try graph.addLinear(
+        name: "linear", from: input, weights: weights, bias: [Float(intercept)], termMeans: termMeans)
       return .number(isExponential ? try graph.add(Exp(), name: "exp", from: sum) : sum)
     }
   }

@@ -68,7 +68,9 @@ struct LogisticRegression: ModelFamily {
     let weightCount = loss.outputCount * context.train.inputs.columns
     var notes = [result.note]
     if ratio > 0 { notes.append(Self.zeros(result.point[..<weightCount])) }
-    return Fitted(outputs: loss.outputCount, columns: context.train.inputs.columns, point: result.point, notes: notes)
+    return Fitted(
+      outputs: loss.outputCount, columns: context.train.inputs.columns, point: result.point,
+      termMeans: context.train.inputs.terms.means, notes: notes)
   }
 
   /// Sentence about the weights that a penalty on magnitudes made 0.
@@ -82,6 +84,8 @@ struct LogisticRegression: ModelFamily {
     let columns: Int
     /// Weights [outputs, columns], then intercepts.
     let point: [Double]
+    /// Mean of each column of terms over the training rows.
+    let termMeans: [Double]
     let notes: [String]
 
     func export(into graph: inout GraphBuilder, input: Int) throws(TrainingError) -> OutputHead {
@@ -93,7 +97,8 @@ struct LogisticRegression: ModelFamily {
         bias = [0] + bias
       }
       let matrix = Matrix(rows: bias.count, columns: columns, elements: weights)
-      return .logits(try graph.addLinear(name: "logits", from: input, weights: matrix, bias: bias))
+      return .logits(
+        try graph.addLinear(name: "logits", from: input, weights: matrix, bias: bias, termMeans: termMeans))
     }
   }
 }

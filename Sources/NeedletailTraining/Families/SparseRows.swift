@@ -58,6 +58,13 @@ public struct SparseRows: Equatable, Sendable {
     }
   }
 
+  /// Mean of each column over all rows.
+  var means: [Double] {
+    var sums = [Double](repeating: 0, count: columns)
+    for (place, number) in zip(places, numbers) { sums[Int(place)] += Double(number) }
+    return sums.map { $0 / Double(max(rowCount, 1)) }
+  }
+
   /// The same numbers by column: places are rows.
   fileprivate var transposed: SparseRows {
     var result = SparseRows(rows: columns, columns: rowCount)

@@ -6,7 +6,8 @@ internal import NeedletailEngine
 ///
 /// For a model that multiplies a preprocessed row by weights, that row is the point. One that compares columns with
 /// thresholds, such as trees, has no scale of its own: numbers are standardised by the rows at hand, and a category is a
-/// corner that is as far from every other as a number moves in one standard deviation. More than 256 columns are
+/// corner that is as far from every other as a number moves in one standard deviation. Terms of texts are columns as the
+/// model weighs them, so that two texts are at most √2 apart. More than 256 columns are
 /// projected onto 256 by random signs, which keeps distances within a few per cent (Johnson and Lindenstrauss, 1984;
 /// Achlioptas, 2003).
 struct FeatureSpace {
@@ -14,10 +15,18 @@ struct FeatureSpace {
   let columns: Int
   private let wide: Int
   private let kind: Kind
+  private let texts: [Text]
+
+  /// A text of the row, whose terms stand behind its other columns.
+  private struct Text {
+    var feature: Int
+    var encoder: TermEncoder
+    var first: Int
+  }
 
   private enum Kind {
-    /// The row that reaches the first layer.
-    case preprocessed(RowRunner)
+    /// The row that reaches the first layer, and its columns.
+    case preprocessed(RowRunner, Int)
     case raw([Column])
   }
 
@@ -27,6 +36,8 @@ struct FeatureSpace {
     case number(at: Int, mean: Double, deviation: Double, date: DateOrder?)
     /// A category, in as many columns as there are, and one for all others.
     case category(at: Int, [String: Int])
+    /// A text, whose terms are no columns of the row.
+    case text
   }
 
   static let columnsMax = 256
@@ -35,22 +46,20 @@ struct FeatureSpace {
 
   /// - Parameter rows: those that numbers are standardised by.
   init(_ definition: ModelDefinition, _ rows: [[Cell]]) throws(TrainingError) {
-    guard definition.graph.textInput == nil else {
-      throw TrainingError(
-        .data,
-        "expected a model of numbers, categories and dates, among whose rows distances are known, found one of text")
-    }
+    let rowColumns: Int
     if let graph = definition.graph.preprocessing {
       let model = ModelDefinition(schema: definition.schema, graph: graph, labels: [])
-      do throws(PlanError) { kind = .preprocessed(RowRunner(try CompiledModel(model))) } catch {
+      rowColumns = graph.values[graph.outputs[0].value].columns
+      do throws(PlanError) { kind = .preprocessed(RowRunner(try CompiledModel(model)), rowColumns) } catch {
         throw TrainingError(error)
       }
-      wide = graph.values[graph.outputs[0].value].columns
     } else {
       var columns: [Column] = []
       var place = 0
       for (index, feature) in definition.schema.features.enumerated() {
-        if case .categorical(let categories, _) = feature.kind {
+        if feature.kind == .text {
+          columns.append(.text)
+        } else if case .categorical(let categories, _) = feature.kind {
           let codes = Dictionary(categories.enumerated().map { ($1, $0) }, uniquingKeysWith: { first, _ in first })
           columns.append(.category(at: place, codes))
           place += categories.count + 1
@@ -63,10 +72,34 @@ struct FeatureSpace {
           place += 2
         }
       }
-      wide = place
+      rowColumns = place
       kind = .raw(columns)
     }
+    (texts, wide) = try Self.texts(definition, behind: rowColumns)
     columns = min(wide, Self.columnsMax)
+  }
+
+  /// What finds the terms of each text, and the number of all columns.
+  private static func texts(
+    _ definition: ModelDefinition, behind rowColumns: Int
+  ) throws(TrainingError) -> (texts: [Text], columns: Int) {
+    let features = definition.schema.features.indices.filter { definition.schema.features[$0].kind == .text }
+    var texts: [Text] = []
+    var place = rowColumns
+    for case let terms as TextTerms in definition.graph.nodes.map(\.operation) {
+      do throws(PlanError) {
+        let encoder = try TermEncoder(terms, textBytesMax: Limits.textBytesMaxDefault)
+        texts.append(Text(feature: features[terms.text], encoder: encoder, first: place))
+      } catch {
+        throw TrainingError(error)
+      }
+      place += terms.columnCount
+    }
+    guard !texts.isEmpty || features.isEmpty else {
+      throw TrainingError(
+        .data, "expected a model of terms of texts, among whose rows distances are known, found one of tokens")
+    }
+    return (texts, place)
   }
 
   private static func number(_ cell: Cell, _ date: DateOrder?) -> Double? {
@@ -81,13 +114,13 @@ struct FeatureSpace {
   func points(_ rows: [[Cell]]) throws(TrainingError) -> [Float] {
     var points = [Float](repeating: 0, count: rows.count * columns)
     switch kind {
-    case .preprocessed(let runner):
+    case .preprocessed(let runner, let width):
       for start in stride(from: 0, to: rows.count, by: Self.chunk) {
         let count = min(Self.chunk, rows.count - start)
         let values = try runner.run(count: count) { rows[start + $0] }[0]
         for row in 0..<count {
-          for column in 0..<wide where values[row * wide + column].isFinite {
-            add(values[row * wide + column], column, of: start + row, to: &points)
+          for column in 0..<width where values[row * width + column].isFinite {
+            add(values[row * width + column], column, of: start + row, to: &points)
           }
         }
       }
@@ -105,6 +138,22 @@ struct FeatureSpace {
             guard case .text(let text) = cell else { continue }
             // Two corners at 1/√2 are 1 apart.
             add(Float(0.5.squareRoot()), place + (codes[text] ?? codes.count), of: row, to: &points)
+          case .text: continue
+          }
+        }
+      }
+    }
+    for text in texts {
+      for (row, cells) in rows.enumerated() {
+        guard case .text(var own) = cells[text.feature] else { continue }
+        guard own.utf8.count <= Limits.textBytesMaxDefault else {
+          throw TrainingError(
+            .data, "expected texts of at most \(Limits.textBytesMaxDefault) bytes, found one of \(own.utf8.count)")
+        }
+        own.withUTF8 { bytes in
+          let terms = text.encoder.terms(of: bytes)
+          for (column, weight) in zip(terms.columns, terms.weights) {
+            add(weight, text.first + Int(column), of: row, to: &points)
           }
         }
       }
@@ -134,8 +183,11 @@ extension ModelGraph {
   /// The part that computes what the first layer of weights reads; nil for a graph without one, or whose first layer
   /// reads the raw row.
   fileprivate var preprocessing: ModelGraph? {
-    guard let layer = nodes.first(where: { $0.operation is Dense || $0.operation is TreeEnsemble }),
-      layer.operation is Dense, let wanted = layer.inputs.first, wanted != 0,
+    let terms = Set(nodes.filter { $0.operation is TextTerms }.flatMap(\.outputs))
+    guard
+      let layer = nodes.first(where: { node in
+        (node.operation is Dense && !node.inputs.contains(where: terms.contains)) || node.operation is TreeEnsemble
+      }), layer.operation is Dense, let wanted = layer.inputs.first, wanted != 0,
       values[wanted].type.element == .float32
     else { return nil }
     var needed: Set<Int> = [wanted]
@@ -146,6 +198,7 @@ extension ModelGraph {
       kept.insert(node, at: 0)
     }
     needed.insert(0)
+    if let textInput { needed.insert(textInput) }
     let order = needed.sorted()
     let places = Dictionary(order.enumerated().map { ($1, $0) }, uniquingKeysWith: { first, _ in first })
     func renumbered(_ indices: [Int]) -> [Int] { indices.map { places[$0] ?? 0 } }
@@ -156,7 +209,8 @@ extension ModelGraph {
           name: node.name, inputs: renumbered(node.inputs), outputs: renumbered(node.outputs), operation: node.operation
         )
       },
-      outputs: [.init(name: "features", value: places[wanted] ?? 0, kind: .number)], tensors: tensors)
+      outputs: [.init(name: "features", value: places[wanted] ?? 0, kind: .number)], tensors: tensors,
+      textInput: textInput.flatMap { places[$0] })
   }
 }
 
