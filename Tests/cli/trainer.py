@@ -164,7 +164,7 @@ def signals():
     """Boosted trees and forests that are stopped save their state, and go on to the same model."""
     common = ["--set", "evaluation.report=false", "--set", "publish.model=stopped"]
     boosted = [*common, "--set", "model.trees=4000", "--set", "model.leaves=4", "--set", "training.patience=0"]
-    forest = [*common, "--set", "model={family: random_forest, trees: 8000}"]
+    forest = [*common, "--set", "model={family: random_forest, trees: 1500}"]
     for step, settings, number, status in (
         ("round", boosted, signal.SIGINT, 130), ("round", boosted, signal.SIGTERM, 143),
         ("tree", forest, signal.SIGINT, 130),
