@@ -2,9 +2,11 @@
 # Sourced, not run: system packages of Debian 12 and Ubuntu 24.04.
 #
 #   needletail_packages [PACKAGE...]
+#   needletail_package_lists
 #
-# Installs what a build of Needletail needs, and PACKAGE... besides, as far as it is missing.
-# Says nothing when nothing is missing. Safe to call from several scripts at once.
+# The first installs what a build of Needletail needs, and PACKAGE... besides, as far as it is missing. Says nothing when
+# nothing is missing. Safe to call from several scripts at once. The second fetches apt's lists of packages where there
+# are none: images of containers often leave them out.
 
 # The C libraries with their headers, the generators of the message code, and Python.
 # git and the certificates fetch the Swift dependencies.
@@ -49,6 +51,15 @@ needletail_packages() {
     return 1
   fi
   rm -f "$log"
+}
+
+needletail_package_lists() {
+  # A package that is only installed has no file to fetch. Counting reads to the end: apt-cache would fail at a closed pipe.
+  apt-cache dumpavail 2>/dev/null | grep -c '^Filename:' >/dev/null && return 0
+  local as_root=()
+  ((EUID == 0)) || as_root=(sudo)
+  echo "needletail: fetching apt's lists of packages" >&2
+  "${as_root[@]}" apt-get -q -y -o DPkg::Lock::Timeout=600 update >&2
 }
 
 # Whether a package is there; `pkgconf` provides `pkg-config` on newer systems.
