@@ -226,7 +226,7 @@ def train(trainer: Path, work: Path, seconds: float) -> None:
     for table in TABLES:
         directory = work / table.name
         directory.mkdir()
-        data, file, out = directory / "data.csv", directory / f"{table.name}.yaml", directory / "out"
+        data, file, out = (directory / name for name in (f"{table.name}.csv", f"{table.name}.yaml", "out"))
         frame = table.load()
         frame.to_csv(data, index=False)
         row: dict[str, Any] = {"name": f"{table.name} {len(frame)} x {len(frame.columns) - 1}", "table": table.name}
