@@ -5,7 +5,8 @@ extension FeatureBinder {
   ///
   /// Allocates only where it throws.
   /// - Parameters:
-  ///   - memory: room for `rows.count` rows and the bytes of their texts, which ``size(of:max:)`` says; row `rows.lowerBound` comes first.
+  ///   - memory: room for `rows.count` rows and the bytes of their texts, which ``size(of:max:)`` says; row
+  ///     `rows.lowerBound` comes first.
   ///   - used: bytes of texts that were taken of the memory before, and that are now.
   /// - Throws: `.invalidArgument` naming feature, row, what was expected and what was found; no text was copied then.
   public func bind(
