@@ -53,20 +53,42 @@ import Testing
       .map { $0 % 5 > 0 ? $1 : $1.hasSuffix("left") ? $1.dropLast(4) + "right" : $1.dropLast(5) + "left" }
     let header = "x,y,colour,kind,w\n"
     let weighted = try report(
-      header + rows.enumerated().map { "\($1),\($0 % 3)\n" }.joined(), weight: "w")
+      header + rows.enumerated().map { "\($1),\($0 % 3)\n" }.joined(), subgroups: ["colour"], weight: "w")
     let repeated = try report(
-      header + rows.enumerated().flatMap { [String](repeating: "\($1),1\n", count: $0 % 3) }.joined())
+      header + rows.enumerated().flatMap { [String](repeating: "\($1),1\n", count: $0 % 3) }.joined(),
+      subgroups: ["colour"])
     for figure in repeated["test"].entries {
       let found = try #require(weighted["test_weighted"][figure.key].number)
       #expect(abs(found - (figure.value.number ?? .nan)) < 1e-12, "\(figure.key)")
     }
     #expect(weighted["weights"]["column"].text == "w")
     #expect(weighted["by_weight"]["classes"].elements.map { $0["f1"] } == repeated["classes"].elements.map { $0["f1"] })
-    #expect(ReportPage(weighted).html.contains("Rows count by the column w"))
+    for key in ["averages", "confusion", "roc", "precision_recall", "areas", "calibration", "thresholds"] {
+      #expect(Self.areEqual(weighted["by_weight"][key], repeated[key]), "\(key)")
+    }
+    let groups = weighted["subgroups"].elements[0]["groups"].elements
+    for group in repeated["subgroups"].elements[0]["groups"].elements {
+      let found = try #require(groups.first { $0["group"] == group["group"] })
+      #expect(found["weight"].number == group["rows"].number)
+      #expect(Self.areEqual(found["figures_weighted"], group["figures"]))
+    }
+    let page = ReportPage(weighted).html
+    #expect(page.contains("Rows count by the column w") && page.contains("Confusion matrix by weight"))
     let error = #expect(throws: TrainingError.self) {
       try report(header + rows.map { "\($0),-1\n" }.joined(), weight: "w")
     }
     #expect(error?.message.contains("column \"w\": expected a weight from 0, found \"-1\"") == true)
+  }
+
+  /// True where both have the same shape and names, and numbers that differ by less than 1e-12.
+  private static func areEqual(_ a: Document, _ b: Document) -> Bool {
+    if let x = a.number, let y = b.number { return abs(x - y) < 1e-12 }
+    guard a.entries.map(\.key) == b.entries.map(\.key), a.elements.count == b.elements.count else { return false }
+    let isLeaf = a.entries.isEmpty && a.elements.isEmpty
+    return isLeaf
+      ? a == b
+      : zip(a.entries, b.entries).allSatisfy { areEqual($0.value, $1.value) }
+        && zip(a.elements, b.elements).allSatisfy { areEqual($0, $1) }
   }
 
   @Test func rowsWithoutTruthAndRowsThatTheModelRefusesAreCounted() throws {

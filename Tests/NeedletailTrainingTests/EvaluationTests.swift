@@ -105,14 +105,38 @@ import Testing
 
   @Test func calibrationAgreesWithScikitLearn() {
     let found = Calibration(zip(scores, truth).map { (Double($0), $1) })
-    let filled = found.bins.filter { $0.count > 0 }
+    let filled = found.bins.filter { $0.weight > 0 }
     // 0.1 and 0.2 as Float lie a little above the bounds of their bins.
-    #expect(filled.map(\.count) == [1, 1, 2, 2, 2, 2])
+    #expect(filled.map(\.weight) == [1, 1, 2, 2, 2, 2])
     for (bin, share) in zip(filled, [0, 0, 0.5, 0.5, 0.5, 1]) { #expect(abs(bin.share - share) < 1e-12) }
     for (bin, mean) in zip(filled, [0.1, 0.2, 0.35, 0.4, 0.675, 0.85]) {
       #expect(abs(bin.meanProbability - mean) < 1e-6)
     }
     #expect(abs(found.expectedError - 0.145) < 1e-6)
+  }
+
+  /// `roc_curve`, `precision_recall_curve` and their areas with `sample_weight`.
+  @Test func weightedCurvesAgreeWithScikitLearn() {
+    let weights: [Double] = [1, 0.5, 2, 0, 1.5, 1, 3, 2, 0.5, 1]
+    let ranked = RankedScores(zip(scores, truth).map { ($0, $1) }, weights: weights)
+    #expect(abs((ranked.rocArea ?? 0) - 0.7916666666666666) < 1e-12)
+    #expect(abs((ranked.averagePrecision ?? 0) - 0.7912955465587044) < 1e-12)
+    // Weights of the rows above each threshold, of 6 and 6.5.
+    let roc: [(Double, Double)] = [
+      (0, 0), (0, 1), (1, 1), (1, 4), (1.5, 4.5), (3, 6.5), (5, 6.5), (6, 6.5),
+    ].map { ($0 / 6, $1 / 6.5) }
+    #expect(ranked.rocPoints.count == roc.count)
+    for (point, expected) in zip(ranked.rocPoints, roc) {
+      #expect(abs(point.x - expected.0) < 1e-12 && abs(point.y - expected.1) < 1e-12)
+    }
+  }
+
+  /// `quantile` of NumPy with the method `inverted_cdf` and weights.
+  @Test func weightedQuantilesAgreeWithNumPy() {
+    let values: [Double] = [-2, -1, 0.5, 1, 4]
+    let weights: [Double] = [1, 0.5, 2, 0.25, 1.25]
+    let found = [0.01, 0.2, 0.25, 0.5, 0.75, 0.99].map { Quantiles.of(values, weights: weights, $0) }
+    #expect(found == [-2, -2, -1, 0.5, 1, 4])
   }
 
   @Test func groupsOfNumbersAreQuartersAndOfTextsTheMostFrequent() {
@@ -129,8 +153,8 @@ import Testing
 
   @Test func longCurvesKeepTheirEnds() {
     let points = (0...10_000).map { (x: Double($0), y: 1.0) }
-    let kept = EvaluationDocument.points(points).elements
-    #expect(kept.count == EvaluationDocument.pointsMax)
+    let kept = QualityDocument.points(points).elements
+    #expect(kept.count == QualityDocument.pointsMax)
     #expect(kept.first?.elements.first?.number == 0)
     #expect(kept.last?.elements.first?.number == 10_000)
   }

@@ -153,27 +153,34 @@ def subgroups(report, rows):
         expect(f"subgroups of {column['column']}: accuracies add up", weighted, report["test"]["accuracy"])
 
 
-def evaluate(trainer, work, directory, report):
-    """The bundle judged on the rows of test.csv with their truth says what the run said of it."""
+def labelled(work, directory, report, **columns):
+    """The rows of test.csv with their truth, the half of the table that they are in, and more columns."""
     with (directory / "test.csv").open() as test, (directory / "predictions.csv").open() as predictions:
         rows, answers = list(csv.reader(test)), list(csv.DictReader(predictions))
     table = work / "labelled.csv"
     with table.open("w") as file:
         writer = csv.writer(file)
-        writer.writerow([*rows[0], report["target"], "half"])
+        writer.writerow([*rows[0], report["target"], "half", *columns])
         for index, (row, answer) in enumerate(zip(rows[1:], answers, strict=True)):
-            writer.writerow([*row, answer["target"], "first" if index * 2 < len(answers) else "second"])
-    command = [trainer, "evaluate", directory / "model.ntb", "--data", table, "--subgroup", "half", "--json"]
-    found = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+            half = "first" if index * 2 < len(answers) else "second"
+            writer.writerow([*row, answer["target"], half, *(column[index] for column in columns.values())])
+    return table
+
+
+def judge(trainer, directory, table, *arguments):
+    command = [trainer, "evaluate", directory / "model.ntb", "--data", table, "--json", *arguments]
+    return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+
+
+def evaluate(trainer, work, directory, report):
+    """The bundle judged on the rows of test.csv with their truth says what the run said of it."""
+    found = judge(trainer, directory, labelled(work, directory, report), "--subgroup", "half")
     for key, value in report["test"].items():
         expect(f"evaluate: {key}", found["test"][key], value)
     expect("evaluate: confusion matrix", found["confusion"], report["confusion"])
-    groups = {one["group"]: one["rows"] for one in found["subgroups"][0]["groups"]}
-    expect(
-        "evaluate: rows by a column that is no feature",
-        sorted(groups.values()),
-        sorted([len(answers) // 2, -(-len(answers) // 2)]),
-    )
+    counts = [one["rows"] for one in found["subgroups"][0]["groups"]]
+    expected = [report["rows"]["test"] // 2, -(-report["rows"]["test"] // 2)]
+    expect("evaluate: rows by a column that is no feature", sorted(counts), expected)
 
 
 def weighted(trainer, work):
@@ -231,6 +238,76 @@ def weighted(trainer, work):
     )
     plain = [metrics.accuracy_score(truth, predicted), metrics.roc_auc_score(truth, p[:, 1])]
     expect("weighted: figures of rows that count alike", [report["test"]["accuracy"], report["test"]["auc"]], plain)
+    table = labelled(work, directory, report, w=weights[chosen])
+    found = judge(trainer, directory, table, "--weight", "w", "--subgroup", "half")
+    weighted_curves(found["by_weight"], truth, predicted, p[:, 1], weights[chosen])
+    groups(found, truth, predicted, weights[chosen], metrics.accuracy_score, "accuracy")
+
+
+def weighted_curves(found, truth, predicted, p, sample):
+    """Sums of halves are exact, so that both sides leave out the same points on a line."""
+    expected = metrics.confusion_matrix(truth, predicted, sample_weight=sample)
+    expect("weighted: confusion matrix", found["confusion"], expected)
+    false, true, _ = metrics.roc_curve(truth, p, sample_weight=sample)
+    expect("weighted: ROC curve", found["roc"][0]["points"], np.stack([false, true], axis=1))
+    expect("weighted: ROC area", found["roc"][0]["auc"], metrics.roc_auc_score(truth, p, sample_weight=sample))
+    precision, recall, _ = metrics.precision_recall_curve(truth, p, sample_weight=sample)
+    curve = found["precision_recall"][0]
+    expect("weighted: precision and recall", curve["points"], np.stack([recall, precision], axis=1)[::-1])
+    expected = metrics.average_precision_score(truth, p, sample_weight=sample)
+    expect("weighted: average precision", curve["average_precision"], expected)
+    calibration = found["calibration"]
+    expected = metrics.brier_score_loss(truth, p, sample_weight=sample)
+    expect("weighted: Brier score", calibration["brier"], expected)
+    # calibration_curve takes no weights; rows repeated as often as their halves say are the same.
+    twice = np.repeat(np.arange(len(truth)), (2 * sample).astype(int))
+    share, mean = calibration_curve(truth[twice], p[twice], n_bins=10)
+    bins = [one for one in calibration["bins"] if one["count"]]
+    expect("weighted: calibration, what came true", [one["share"] for one in bins], share)
+    expect("weighted: calibration, probabilities", [one["mean_probability"] for one in bins], mean)
+    counts = np.array([one["count"] for one in bins])
+    expected = np.sum(counts * np.abs(share - mean)) / np.sum(sample)
+    expect("weighted: expected calibration error", calibration["expected_calibration_error"], expected)
+    for one in found["thresholds"][::25]:
+        at = p >= one["threshold"]
+        expected = [
+            metrics.f1_score(truth, at, sample_weight=sample),
+            metrics.balanced_accuracy_score(truth, at, sample_weight=sample),
+            metrics.matthews_corrcoef(truth, at, sample_weight=sample),
+        ]
+        found_here = [one[key] for key in ("f1", "balanced_accuracy", "mcc")]
+        expect(f"weighted: figures at the threshold {one['threshold']}", found_here, expected)
+
+
+def groups(report, truth, predicted, sample, metric, key):
+    """Rows of the first half of the table, and of the second."""
+    first = np.arange(len(truth)) * 2 < len(truth)
+    for one in report["subgroups"][0]["groups"]:
+        rows = first if one["group"] == "first" else ~first
+        expected = [sample[rows].sum(), metric(truth[rows], predicted[rows], sample_weight=sample[rows])]
+        found = [one["weight"], one["figures_weighted"][key]]
+        expect(f"weighted: weight and {key} of the {one['group']} half", found, expected)
+
+
+def weighted_numbers(trainer, work, directory, report, rows):
+    """The residuals of a regression by weight: `average`, `quantile` and `histogram` of NumPy with weights."""
+    truth = np.array([float(row["target"]) for row in rows])
+    predicted = np.array([answer(row["prediction"]) for row in rows])
+    sample = np.random.default_rng(6).integers(0, 4, size=len(truth)) / 2
+    table = labelled(work, directory, report, w=sample)
+    found = judge(trainer, directory, table, "--weight", "w", "--subgroup", "half")
+    groups(found, truth, predicted, sample, metrics.mean_absolute_error, "mae")
+    own = found["by_weight"]["residuals"]
+    counted = sample > 0
+    residuals, weights = (truth - predicted)[counted], sample[counted]
+    mean = np.average(residuals, weights=weights)
+    deviation = np.sqrt(np.average((residuals - mean) ** 2, weights=weights))
+    expect("weighted: residuals, mean and deviation", [own["mean"], own["deviation"]], [mean, deviation])
+    quantiles = list(own["quantiles"].items())
+    expected = np.quantile(residuals, [float(key) for key, _ in quantiles], weights=weights, method="inverted_cdf")
+    expect("weighted: quantiles of residuals", [value for _, value in quantiles], expected)
+    expected, _ = np.histogram(residuals, bins=len(own["histogram"]), weights=weights)
+    expect("weighted: histogram of residuals", own["histogram"], expected)
 
 
 def main(trainer, work):
@@ -241,8 +318,9 @@ def main(trainer, work):
     evaluate(trainer, work, directory, report)
     _, report, rows = run(trainer, work, "digits")
     classes("digits", report, rows)
-    _, report, rows = run(trainer, work, "diabetes")
+    directory, report, rows = run(trainer, work, "diabetes")
     numbers(report, rows)
+    weighted_numbers(trainer, work, directory, report, rows)
     weighted(trainer, work)
     print(f"{sum(results)} passed, {len(results) - sum(results)} failed")
     return 0 if all(results) else 1

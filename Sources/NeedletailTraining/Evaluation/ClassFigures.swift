@@ -237,7 +237,8 @@ struct ChosenThreshold: Equatable, Sendable {
 struct Calibration: Equatable, Sendable {
   /// Rows whose probability lies in one part of 0 to 1; the lower bound belongs to the part before.
   struct Bin: Equatable, Sendable {
-    var count = 0
+    /// Weight of the rows: their number where all count alike.
+    var weight = 0.0
     var meanProbability = 0.0
     /// Part of the rows in which the event came true.
     var share = 0.0
@@ -251,23 +252,26 @@ struct Calibration: Equatable, Sendable {
   let expectedError: Double
 
   /// The bins of `calibration_curve` with the strategy `uniform`.
-  init(_ rows: [(probability: Double, isTrue: Bool)]) {
+  ///
+  /// - Parameter weights: one a row, from 0; none: 1 for all.
+  init(_ rows: [(probability: Double, isTrue: Bool)], weights: [Double] = []) {
     var bins = [Bin](repeating: Bin(), count: Self.binCount)
-    for row in rows {
+    for (index, row) in rows.enumerated() {
+      let weight = weights.isEmpty ? 1 : weights[index]
       let place = (row.probability * Double(Self.binCount)).rounded(.up)
       let bin = min(max(Int(place) - 1, 0), Self.binCount - 1)
-      bins[bin].count += 1
-      bins[bin].meanProbability += row.probability
-      bins[bin].share += row.isTrue ? 1 : 0
+      bins[bin].weight += weight
+      bins[bin].meanProbability += weight * row.probability
+      bins[bin].share += row.isTrue ? weight : 0
     }
     var error = 0.0
-    for index in bins.indices where bins[index].count > 0 {
-      let count = Double(bins[index].count)
+    for index in bins.indices where bins[index].weight > 0 {
       error += abs(bins[index].meanProbability - bins[index].share)
-      bins[index].meanProbability /= count
-      bins[index].share /= count
+      bins[index].meanProbability /= bins[index].weight
+      bins[index].share /= bins[index].weight
     }
     self.bins = bins
-    expectedError = rows.isEmpty ? 0 : error / Double(rows.count)
+    let total = bins.reduce(0) { $0 + $1.weight }
+    expectedError = total > 0 ? error / total : 0
   }
 }

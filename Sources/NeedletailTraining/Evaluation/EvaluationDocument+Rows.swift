@@ -12,10 +12,18 @@ extension EvaluationDocument {
         "groups",
         .list(
           groups.map { name, rows in
-            .section([
+            var entries: [Document.Entry] = [
               .init("group", .text(name)), .init("rows", .integer(rows.count)),
               .init("figures", Self.figures(judged.figures(of: rows))),
-            ])
+            ]
+            if !judged.evaluation.weighted.isEmpty {
+              let weights = judged.weights
+              entries += [
+                .init("weight", .number(rows.reduce(0) { $0 + weights[$1] })),
+                .init("figures_weighted", Self.figures(judged.figures(of: rows, weights: rows.map { weights[$0] }))),
+              ]
+            }
+            return .section(entries)
           })),
     ])
   }
@@ -139,23 +147,29 @@ extension EvaluationDocument {
 
 extension JudgedRows {
   /// Figures of some of the rows.
-  func figures(of chosen: [Int]) -> [Metrics.Figure] {
-    guard !chosen.isEmpty else { return [] }
+  ///
+  /// - Parameter weights: one for each chosen row; none: they count alike.
+  /// - Returns: nothing without rows, or where all weights are 0.
+  func figures(of chosen: [Int], weights: [Double] = []) -> [Metrics.Figure] {
+    let total = weights.isEmpty ? Double(chosen.count) : weights.reduce(0, +)
+    guard total > 0 else { return [] }
     let width = max(labels.count, 1)
     let numbers = chosen.flatMap { evaluation.numbers[$0 * width..<($0 + 1) * width] }
-    guard isClassification else {
-      let bias = chosen.reduce(0.0) { $0 + Double(evaluation.numbers[$1]) - targets[$1] } / Double(chosen.count)
-      return Metrics.regression(predicted: numbers, truth: chosen.map { targets[$0] }) + [("bias", bias)]
+    func mean(_ value: (Int) -> Double) -> Double {
+      chosen.indices.reduce(0) { $0 + (weights.isEmpty ? 1 : weights[$1]) * value(chosen[$1]) } / total
     }
-    let predicted = chosen.map { evaluation.classes[$0] }
+    guard isClassification else {
+      let bias = mean { Double(evaluation.numbers[$0]) - targets[$0] }
+      return Metrics.regression(predicted: numbers, truth: chosen.map { targets[$0] }, weights: weights)
+        + [("bias", bias)]
+    }
     var figures = Metrics.classification(
-      probabilities: evaluation.areProbabilities ? numbers : nil, predicted: predicted,
-      truth: chosen.map { Int(targets[$0]) }, classCount: labels.count)
+      probabilities: evaluation.areProbabilities ? numbers : nil, predicted: chosen.map { evaluation.classes[$0] },
+      truth: chosen.map { Int(targets[$0]) }, classCount: labels.count, weights: weights)
     if labels.count == 2 {
       // Shares of rows given the second class, and of those that are of it.
-      let count = Double(chosen.count)
-      figures.append(("predicted_rate", Double(predicted.count { $0 == 1 }) / count))
-      figures.append(("true_rate", Double(chosen.count { targets[$0] == 1 }) / count))
+      figures.append(("predicted_rate", mean { evaluation.classes[$0] == 1 ? 1 : 0 }))
+      figures.append(("true_rate", mean { targets[$0] == 1 ? 1 : 0 }))
     }
     return figures
   }

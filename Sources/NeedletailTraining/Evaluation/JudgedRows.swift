@@ -35,11 +35,13 @@ struct JudgedRows {
   var truth: [Int] { targets.map { Int($0) } }
 
   /// Probability, or score, of a class in each row, and whether the row is of the class.
-  func scores(of index: Int) -> RankedScores {
+  ///
+  /// - Parameter weights: one a row; none: all rows count alike.
+  func scores(of index: Int, weights: [Double] = []) -> RankedScores {
     RankedScores(
       targets.indices.map { row in
         (evaluation.numbers[row * labels.count + index], Int(targets[row]) == index)
-      })
+      }, weights: weights)
   }
 
   /// Rows of a sample that is the same for the same seed, in their order.

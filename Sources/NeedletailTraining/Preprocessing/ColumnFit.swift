@@ -224,6 +224,22 @@ enum Quantiles {
     let high = min(low + 1, sorted.count - 1)
     return sorted[low] + (position - Double(low)) * (sorted[high] - sorted[low])
   }
+
+  /// The first value at which the weights so far reach the fraction of all: `quantile(method="inverted_cdf")` of NumPy.
+  ///
+  /// - Parameters:
+  ///   - sorted: ascending, not empty.
+  ///   - weights: one a value, above 0.
+  ///   - fraction: above 0, up to 1.
+  static func of(_ sorted: [Double], weights: [Double], _ fraction: Double) -> Double {
+    let wanted = fraction * weights.reduce(0, +)
+    var sum = 0.0
+    for (value, weight) in zip(sorted, weights) {
+      sum += weight
+      if sum >= wanted { return value }
+    }
+    return sorted[sorted.count - 1]
+  }
 }
 
 /// Centre and width of one numeric column over its training rows, and the scaling that follows from them:

@@ -50,7 +50,9 @@ extension ReportPage {
         "", ["class", "precision", "recall", "F1", "rows"],
         classes.map { row($0["label"].text ?? "", $0) }
           + [row("mean over classes", averages["macro"]), row("mean by rows", averages["weighted"])], &side)
-      confusion(classes.map { $0["label"].text ?? "" }, &side)
+      confusion(
+        report["confusion"], classes.map { $0["label"].text ?? "" },
+        "Confusion matrix: a line for each true class, a column for each answer.", &side)
     }
     if let balanced = averages["balanced_accuracy"].number, let matthews = averages["mcc"].number {
       html.element(
@@ -84,7 +86,14 @@ extension ReportPage {
             + ["precision", "recall", "f1"].map { one[$0].number.map { Figures.fixed($0, 4) } ?? "–" }
             + [Self.text(one["support"])]
         }, &side)
+      confusion(
+        report["by_weight"]["confusion"], classes.map { $0["label"].text ?? "" },
+        "Confusion matrix by weight: a line for each true class, a column for each answer.", &side)
     }
+    curves(of: report["by_weight"], &html)
+    thresholds(of: report["by_weight"], &html)
+    residuals(of: report["by_weight"], &html)
+    subgroups(by: "figures_weighted", rows: "weight", &html)
   }
 
   /// What rows count by in the weighted figures.
@@ -92,8 +101,8 @@ extension ReportPage {
     var parts: [String] = []
     if let column = report["weights"]["column"].text { parts.append("the column \(column)") }
     if report["weights"]["class_weights"] != .null { parts.append("the weights of their classes in training") }
-    return "Rows count by \(parts.joined(separator: " times ")), as by sample_weight in scikit-learn. All other "
-      + "figures count every row alike."
+    return "Rows count by \(parts.joined(separator: " times ")), as by sample_weight in scikit-learn. The other "
+      + "sections count every row alike."
   }
 
   /// Rows that the figures of the page rest on.
@@ -102,13 +111,13 @@ extension ReportPage {
     return "\(count)test rows"
   }
 
-  private func confusion(_ labels: [String], _ html: inout HTMLWriter) {
-    let rows = report["confusion"].elements.map { $0.elements.map { $0.integer ?? 0 } }
+  private func confusion(_ matrix: Document, _ labels: [String], _ caption: String, _ html: inout HTMLWriter) {
+    let rows = matrix.elements.map { $0.elements.map { $0.number ?? 0 } }
     guard !rows.isEmpty else { return }
     let isCompact = labels.count > 14
     html.element("div", ["class": "scroll"]) { scroll in
       scroll.element("table", ["class": isCompact ? "confusion compact" : "confusion"]) { table in
-        table.element("caption", "Confusion matrix: a line for each true class, a column for each answer.")
+        table.element("caption", caption)
         table.element("thead") { thead in
           thead.element("tr") { tr in
             tr.element("td", ["style": "--share: 0"], "")
@@ -117,17 +126,18 @@ extension ReportPage {
         }
         table.element("tbody") { body in
           for (truth, counts) in rows.enumerated() where truth < labels.count {
-            let sum = Double(max(counts.reduce(0, +), 1))
+            let sum = counts.reduce(0, +)
             body.element("tr") { tr in
               tr.element("th", ["scope": "row"], Chart.shortened(labels[truth], to: isCompact ? 10 : 24))
               for (answer, count) in counts.enumerated() {
-                let share = Double(count) / sum
+                let share = sum > 0 ? count / sum : 0
+                let words = Int(exactly: count).map(Figures.count) ?? Figures.short(count)
                 tr.element(
                   "td",
                   [
                     "class": share > 0.5 ? "full" : "", "style": "--share: \(Figures.fixed(share * 0.8, 3))",
-                    "title": "\(labels[truth]) answered as \(answer < labels.count ? labels[answer] : ""): \(count)",
-                  ], count == 0 && isCompact ? "" : Figures.count(count))
+                    "title": "\(labels[truth]) answered as \(answer < labels.count ? labels[answer] : ""): \(words)",
+                  ], count == 0 && isCompact ? "" : words)
               }
             }
           }
@@ -138,11 +148,14 @@ extension ReportPage {
 
   // MARK: - curves
 
-  func curves(_ html: inout HTMLWriter) {
-    let roc = report["roc"].elements
-    let calibration = report["calibration"]
+  func curves(_ html: inout HTMLWriter) { curves(of: report, &html) }
+
+  /// - Parameter figures: the report, or its figures by weight.
+  private func curves(of figures: Document, _ html: inout HTMLWriter) {
+    let roc = figures["roc"].elements
+    let calibration = figures["calibration"]
     guard !roc.isEmpty || calibration != .null else { return }
-    let areas = report["areas"]
+    let areas = figures["areas"]
     html.element("div", ["class": "pictures"]) { pictures in
       if !roc.isEmpty {
         picture(
@@ -155,7 +168,7 @@ extension ReportPage {
             } + [.init("", .dashed, colour: 5, [(0, 0), (1, 1)])],
             xRange: (0, 1), yRange: (0, 1), isSquare: true), &pictures)
       }
-      let precisionRecall = report["precision_recall"].elements
+      let precisionRecall = figures["precision_recall"].elements
       if !precisionRecall.isEmpty {
         let base = precisionRecall.count == 1 ? precisionRecall[0]["base_rate"].number : nil
         picture(
@@ -184,7 +197,7 @@ extension ReportPage {
   }
 
   private func reliability(_ calibration: Document, _ html: inout HTMLWriter) {
-    let bins = calibration["bins"].elements.filter { ($0["count"].integer ?? 0) > 0 }
+    let bins = calibration["bins"].elements.filter { ($0["count"].number ?? 0) > 0 }
     let error = calibration["expected_calibration_error"].number ?? 0
     let brier = calibration["brier"].number ?? 0
     var came = Chart.Series(
@@ -206,28 +219,35 @@ extension ReportPage {
   // MARK: - threshold
 
   func threshold(_ html: inout HTMLWriter) {
-    let steps = report["thresholds"].elements
-    guard !steps.isEmpty else { return }
+    guard !report["thresholds"].elements.isEmpty else { return }
     let label = report["labels"].elements.last?.text ?? ""
     let served = report["threshold"]["threshold"].number ?? 0.5
     html.element(
       "p",
       "Rows whose probability of \(label) is at least the threshold count as \(label). The served class has "
         + "\(Figures.short(served)).")
+    thresholds(of: report, &html)
+  }
+
+  /// - Parameter figures: the report, or its figures by weight.
+  private func thresholds(of figures: Document, _ html: inout HTMLWriter) {
+    let steps = figures["thresholds"].elements
+    guard !steps.isEmpty else { return }
+    let label = report["labels"].elements.last?.text ?? ""
     func points(_ key: String) -> [(x: Double, y: Double)] {
       steps.map { ($0["threshold"].number ?? .nan, $0[key].number ?? .nan) }
     }
     html.element("div", ["class": "pictures"]) { pictures in
       let keys = ["precision", "recall", "f1"]
+      let chosen = figures["threshold"]
       var chart = Chart(
         title: "Precision, recall and F1 by threshold", xLabel: "threshold", yLabel: "figure",
         series: keys.enumerated().map { .init(Self.name(of: $1), colour: $0, points($1)) }, xRange: (0, 1),
         yRange: (0, 1))
-      if let chosen = report["threshold"]["threshold"].number {
+      if let chosen = chosen["threshold"].number {
         chart.series.append(.init("chosen", .dashed, colour: 5, [(chosen, 0), (chosen, 1)]))
       }
       picture("\(label) by threshold", "", chart, &pictures)
-      let chosen = report["threshold"]
       guard let value = chosen["threshold"].number else { return }
       pictures.element("div") { div in
         let keys = ["precision", "recall", "f1", "accuracy", "balanced_accuracy", "mcc"]
@@ -244,8 +264,11 @@ extension ReportPage {
 
   // MARK: - residuals
 
-  func residuals(_ html: inout HTMLWriter) {
-    let residuals = report["residuals"]
+  func residuals(_ html: inout HTMLWriter) { residuals(of: report, &html) }
+
+  /// - Parameter figures: the report, or its figures by weight.
+  private func residuals(of figures: Document, _ html: inout HTMLWriter) {
+    let residuals = figures["residuals"]
     guard residuals != .null else { return }
     let points = Self.points(residuals["points"])
     let values = points.flatMap { [$0.x, $0.y] }
@@ -268,7 +291,7 @@ extension ReportPage {
           "Mean \(Self.figure(residuals["mean"].number ?? 0)), deviation "
             + "\(Self.figure(residuals["deviation"].number ?? 0)).",
           Chart(
-            title: "Histogram of the residuals", xLabel: "true − predicted", yLabel: "rows",
+            title: "Histogram of the residuals", xLabel: "true − predicted", yLabel: points.isEmpty ? "weight" : "rows",
             series: [
               .init("", .bars, colour: 0, counts.enumerated().map { (from + (Double($0) + 0.5) * width, $1) })
             ]), &pictures)
