@@ -41,6 +41,45 @@ import Testing
     }
   }
 
+  /// Columns whose first values look like another type than all of them, beside the same columns declared.
+  @Test(arguments: [
+    (["1", "2.5", "", "3"], TableRequest.ColumnType.numeric), (["", "NA", "7", "-1e3"], .numeric),
+    (["007", "8", " 9 ", "9007199254740993"], .numeric), (["1", "\"NA\"", "2", "3"], .numeric),
+    (["red", "blue", "", "red"], .categorical), (["\"NA\"", "red", "blue", ""], .categorical),
+    (["red", "\"NA\"", "blue", ""], .categorical), (["1", "a", "b", "2"], .categorical),
+    (["a", "1", "2", "b"], .categorical), (["true", "0", "1", ""], .bool), (["0", "1", "true", "false"], .bool),
+    (["2024-01-31", "2024-02-01", "", "2023-12-31"], .datetime),
+  ])
+  func aColumnReadsAsIfItsTypeWereDeclared(values: [String], type: TableRequest.ColumnType) throws {
+    let csv = "x,t\n" + values.enumerated().map { "\($1),\($0 % 2 == 0 ? "p" : "q")\n" }.joined()
+    let path = try directory.write(csv, to: "data.csv")
+    var request = TableRequest(files: [("data.csv", path)], target: "t")
+    let found = try TableReader(request).read()
+    request.types = [("x", type)]
+    request.targetUse = .classification
+    let declared = try TableReader(request).read()
+    #expect(found.types == [type, .categorical])
+    // As text, for NaN is not equal to itself.
+    #expect("\(found.features.columns)" == "\(declared.features.columns)")
+    #expect(found.target == declared.target)
+    #expect(found.warnings == declared.warnings && found.sha256 == declared.sha256)
+  }
+
+  @Test func aColumnOfMoreCategoriesThanADraftKeepsIsReadWhole() throws {
+    let count = ColumnDraft.categoriesMax + 10
+    let long = String(repeating: "x", count: ColumnDraft.categoryBytesMax + 1)
+    let rows = (0..<count).map { "c\($0),\($0 == count - 1 ? long : "short"),\($0 % 2 == 0 ? "p" : "q")\n" }
+    let data = try directory.dataset("many,long,t\n" + rows.joined(), target: "t")
+    guard case .categories(let codes, let names) = data.features.columns[0].values,
+      case .categories(let longCodes, let longNames) = data.features.columns[1].values
+    else {
+      Issue.record("wrong types: \(data.types)")
+      return
+    }
+    #expect(codes == (0..<Int32(count)).map { $0 } && names.count == count && names[count - 1] == "c\(count - 1)")
+    #expect(longCodes.last == 1 && longNames == ["short", long])
+  }
+
   @Test func mergesFilesByNameAndNumbersTheirRows() throws {
     let a = try directory.write("x,y,t\n1,2,p\n3,4,q\n", to: "a.csv")
     let b = try directory.write("t,x,y\np,5,6\n", to: "b.csv")

@@ -1,7 +1,7 @@
 internal import NeedletailCSV
 internal import NeedletailCore
 
-/// Collects the cells of one column in the second pass over the files.
+/// Collects the cells of one column whose type is known.
 struct ColumnBuilder {
   let name: String
   private let type: TableRequest.ColumnType
@@ -55,12 +55,32 @@ struct ColumnBuilder {
   mutating func add(
     _ field: UnsafeBufferPointer<UInt8>, isQuoted: Bool, file: String, line: Int
   ) throws(TrainingError) {
-    if isPlainNumeric, let value = NumberText.parse(field), abs(value) <= 0x1p53, !mayBeginWithZeros(field) {
-      numbers.append(value)
-    } else if type == .categorical, let code = codeByField.code(of: UnsafeRawBufferPointer(field)) {
+    if addNumber(field) != nil { return }
+    if type == .categorical, let code = codeByField.code(of: UnsafeRawBufferPointer(field)) {
       codes.append(code)
     } else {
       try addAny(field, isQuoted: isQuoted, file: file, line: line)
+    }
+  }
+
+  /// Adds a cell of a column of numbers that holds a plain one.
+  ///
+  /// - Returns: nil for any other, which is not added.
+  @inline(__always)
+  mutating func addNumber(_ field: UnsafeBufferPointer<UInt8>) -> Double? {
+    guard isPlainNumeric, let value = NumberText.parse(field), abs(value) <= 0x1p53, !mayBeginWithZeros(field) else {
+      return nil
+    }
+    numbers.append(value)
+    return value
+  }
+
+  /// Adds so many cells without a value.
+  mutating func addMissing(_ count: Int) {
+    if type == .categorical || type == .text {
+      codes.append(contentsOf: repeatElement(-1, count: count))
+    } else {
+      numbers.append(contentsOf: repeatElement(.nan, count: count))
     }
   }
 
@@ -229,11 +249,11 @@ extension [ColumnBuilder] {
   /// Adds a record, of which each builder takes the field at its place.
   ///
   /// - Throws: `TrainingError` where a cell does not fit its column's type.
-  mutating func add(_ record: CSVRecord, places: [Int], file: String) throws(TrainingError) {
+  mutating func add(_ record: CSVRecord, places: ArraySlice<Int>, file: String) throws(TrainingError) {
     // Once for all cells it is checked that nobody else holds the builders.
     try withUnsafeMutableBufferPointer { (builders) throws(TrainingError) in
       for index in builders.indices {
-        let place = places[index]
+        let place = places[places.startIndex + index]
         try builders[index].add(
           record.field(place), isQuoted: record.isQuoted(place), file: file, line: record.line)
       }

@@ -57,7 +57,7 @@ struct DateTally {
   var ambiguous: String? { counts[1] == counts[2] ? firstAmbiguous : nil }
 }
 
-/// Findings of the first pass over the files in one column.
+/// What the values of one column look like: its type follows from all of them.
 struct ColumnSurvey {
   let name: String
   private let style: NumberStyle
@@ -74,7 +74,8 @@ struct ColumnSurvey {
   private var firstText: Place?
   private var dates = DateTally()
   private var firstNotDate: Place?
-  /// Distinct whole numbers, counted until there are too many to be classes.
+  /// Distinct whole numbers, counted until there are too many to be classes: bits of those below 64, and the others.
+  private var smallNumbers: UInt64 = 0
   private var wholeNumbers: Set<Int> = []
   private(set) var isWhole = true
 
@@ -118,16 +119,27 @@ struct ColumnSurvey {
     }
   }
 
-  private mutating func add(_ number: Double) {
+  /// Takes a number, as the field before it would be.
+  @inline(__always)
+  mutating func add(_ number: Double) {
     numbers += 1
     hasOnlyBits = hasOnlyBits && (number == 0 || number == 1)
     guard isWhole else { return }
     if number == number.rounded(), abs(number) < 1e9 {
-      if wholeNumbers.count <= Self.classesMax { wholeNumbers.insert(Int(number)) }
+      if number >= 0, number < 64 {
+        smallNumbers |= 1 << UInt64(number)
+      } else if wholeNumbers.count <= Self.classesMax {
+        wholeNumbers.insert(Int(number))
+      }
     } else {
       isWhole = false
     }
   }
+
+  private var wholeNumberCount: Int { smallNumbers.nonzeroBitCount + wholeNumbers.count }
+
+  /// True where a word for a missing value stood in quotes.
+  var hasQuotedWords: Bool { quotedWords > 0 }
 
   var dateOrder: DateOrder { dates.order }
 
@@ -174,7 +186,7 @@ struct ColumnSurvey {
 
   /// True where the values read like class labels rather than quantities.
   var looksLikeClasses: Bool {
-    numbers == 0 || texts > 0 || bools > 0 || (isWhole && wholeNumbers.count <= Self.classesMax)
+    numbers == 0 || texts > 0 || bools > 0 || (isWhole && wholeNumberCount <= Self.classesMax)
   }
 }
 

@@ -115,7 +115,7 @@ struct TableProposal {
       }
     }) { (record) throws(TrainingError) in
       count += 1
-      try builders.add(record, places: places, file: file.name)
+      try builders.add(record, places: places[...], file: file.name)
     }
     var columns: [Table.Column] = []
     for index in builders.indices { columns.append(builders[index].finish()) }

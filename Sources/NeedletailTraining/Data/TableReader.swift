@@ -36,8 +36,9 @@ public struct Dataset: Sendable {
 
 /// Reads the files of a run into one data set.
 ///
-/// It takes two passes: the first infers the types that were not declared, the second keeps the values. A type guessed
-/// from the first rows could be wrong for the last. Neither pass holds a file in memory.
+/// A type that was not declared is found from all rows, for one guessed from the first could be wrong for the last. The
+/// same pass keeps the values as the first of a column has them (``ColumnDraft``), and only columns whose type turned out
+/// to be another are read in a second one. Neither pass holds a file in memory.
 public struct TableReader {
   private let request: TableRequest
   private let words: MissingWords
@@ -55,9 +56,8 @@ public struct TableReader {
     let firstFile = try file(first)
     let header = try firstFile.readHeader()
     let names = try chosenColumns(header, file: first.name) + request.roles.map(\.column)
-    let (readings, rows, warnings) = try survey(names, header: header)
     let found = firstFile.findings.isEmpty ? [] : ["\(first.name): \(firstFile.findings.joined(separator: ", "))"]
-    return try load(names, readings, rows: rows, header: header, warnings: found + warnings)
+    return try load(names, header: header, warnings: found)
   }
 
   private func file(_ entry: (name: String, path: String)) throws(TrainingError) -> DataFile {
@@ -135,89 +135,22 @@ public struct TableReader {
 
   // MARK: - passes
 
-  /// Reading of every column, the target last, and how many rows there are; 0 where no pass was needed.
-  private func survey(
-    _ names: [String], header: [String]
-  ) throws(TrainingError) -> (readings: [ColumnReading], rows: Int, warnings: [String]) {
-    var readings = names.map { name in
-      ColumnReading(
-        type: request.types.first { $0.column == name }?.type ?? .automatic,
-        dateOrder: request.dateOrders[name] ?? .yearFirst)
-    }
-    let targetIndex = names.count - 1
-    let roles = request.roles
-    for (index, role) in roles.enumerated() { readings[names.count - roles.count + index].type = role.type }
-    let unknown = readings.indices.filter { index in
-      switch readings[index].type {
-      case .automatic: true
-      case .datetime: request.dateOrders[names[index]] == nil
-      case .numeric, .categorical, .bool, .text: false
-      }
-    }
-    guard !unknown.isEmpty else { return (readings, 0, []) }
+  /// What a pass over all files finds beside the cells.
+  private struct Contents {
     var rows = 0
-
-    var surveys = unknown.map { ColumnSurvey(name: names[$0], style: request.rules.numbers) }
-    for entry in request.files {
-      var places: [Int] = []
-      try file(entry).read(
-        header: { (found) throws(TrainingError) in
-          places = try positions(names, in: found, first: header, file: entry.name)
-        },
-        record: { record in
-          rows += 1
-          for (position, index) in unknown.enumerated() {
-            let place = places[index]
-            surveys[position].add(
-              record.field(place), isQuoted: record.isQuoted(place), words, file: entry.name, line: record.line)
-          }
-        })
-    }
-    var warnings: [String] = []
-    for (position, index) in unknown.enumerated() {
-      let survey = surveys[position]
-      let declared = request.dateOrders[names[index]]
-      if readings[index].type == .datetime {
-        readings[index].dateOrder = survey.dateOrder
-      } else if index == targetIndex && survey.looksLikeClasses {
-        readings[index] = ColumnReading(type: .categorical)
-      } else {
-        readings[index] = try survey.inferredReading()
-        let isFeature = index < names.count - roles.count
-        if request.infersText, isFeature, readings[index].type == .categorical, survey.looksLikeText {
-          readings[index] = ColumnReading(type: .text)
-        }
-        if let declared { readings[index].dateOrder = declared }
-      }
-      if readings[index].type == .datetime, declared == nil,
-        let warning = survey.orderWarning(readings[index].dateOrder)
-      {
-        warnings.append(warning)
-      }
-    }
-    return (readings, rows, warnings)
+    var duplicates = DuplicateRows()
+    var sha256 = ""
   }
 
-  /// - Parameter rows: as the first pass counted them.
-  private func load(
-    _ names: [String], _ readings: [ColumnReading], rows: Int, header: [String], warnings surveyWarnings: [String]
-  ) throws(TrainingError) -> Dataset {
-    let featureCount = names.count - request.roles.count
-    var builders = zip(names, readings).enumerated().map { index, column in
-      let categoriesMax =
-        switch index {
-        case names.count - 1: Limits.labelsMax
-        case ..<featureCount: Limits.trainingCategoriesMax
-        // Groups may be as many as rows.
-        default: Limits.trainingRowsMax
-        }
-      return ColumnBuilder(
-        name: column.0, reading: column.1, words: words, style: request.rules.numbers, categoriesMax: categoriesMax,
-        rows: min(rows, Limits.trainingRowsMax))
-    }
+  /// Reads all files, and gives each record to the handler with the places of the columns in it.
+  ///
+  /// - Parameter countsDuplicates: false for a second pass.
+  private func pass(
+    _ names: [String], header: [String], countsDuplicates: Bool,
+    record handle: (CSVRecord, [Int], String) throws(TrainingError) -> Void
+  ) throws(TrainingError) -> Contents {
+    var contents = Contents()
     var hash = SHA256()
-    var rowsRead = 0
-    var duplicates = DuplicateRows()
     for entry in request.files {
       var places: [Int] = []
       var allPlaces: [Int] = []
@@ -227,32 +160,116 @@ public struct TableReader {
         places = try positions(names, in: found, first: header, file: entry.name)
         allPlaces = try positions(header, in: found, first: header, file: entry.name)
       } record: { (record) throws(TrainingError) in
-        guard rowsRead < Limits.trainingRowsMax else {
+        guard contents.rows < Limits.trainingRowsMax else {
           throw .data(
             file: entry.name, line: record.line, "expected at most \(Limits.trainingRowsMax) rows, found more")
         }
-        rowsRead += 1
-        duplicates.add(record, fields: allPlaces)
-        try builders.add(record, places: places, file: entry.name)
+        contents.rows += 1
+        if countsDuplicates { contents.duplicates.add(record, fields: allPlaces) }
+        try handle(record, places, entry.name)
       }
     }
+    contents.sha256 = Hex.text(hash.finalize())
+    return contents
+  }
+
+  /// Reading of a column that was not declared in full, from what all its values look like.
+  ///
+  /// - Parameter index: of the column; the target is last.
+  private func reading(
+    _ declared: ColumnReading, _ survey: ColumnSurvey, index: Int, of count: Int, warnings: inout [String]
+  ) throws(TrainingError) -> ColumnReading {
+    let order = request.dateOrders[survey.name]
+    var reading = declared
+    if declared.type == .datetime {
+      reading.dateOrder = survey.dateOrder
+    } else if index == count - 1 && survey.looksLikeClasses {
+      reading = ColumnReading(type: .categorical)
+    } else {
+      reading = try survey.inferredReading()
+      let isFeature = index < count - request.roles.count
+      if request.infersText, isFeature, reading.type == .categorical, survey.looksLikeText {
+        reading = ColumnReading(type: .text)
+      }
+      if let order { reading.dateOrder = order }
+    }
+    if reading.type == .datetime, order == nil, let warning = survey.orderWarning(reading.dateOrder) {
+      warnings.append(warning)
+    }
+    return reading
+  }
+
+  /// Cells of all columns.
+  private func cells(
+    _ names: [String], header: [String], warnings: inout [String]
+  ) throws(TrainingError) -> (builders: [ColumnBuilder], readings: [ColumnReading], contents: Contents) {
+    var readings = request.declaredReadings(names)
+    func builder(_ index: Int, rows: Int) -> ColumnBuilder {
+      ColumnBuilder(
+        name: names[index], reading: readings[index], words: words, style: request.rules.numbers,
+        categoriesMax: request.categoriesMax(index, of: names.count), rows: rows)
+    }
+    let unknown = names.indices.filter { request.isUnknown(readings[$0], names[$0]) }
+    let known = names.indices.filter { !unknown.contains($0) }
+    var drafts = unknown.map { index in
+      ColumnDraft(
+        name: names[index], words: words, style: request.rules.numbers,
+        categoriesMax: request.categoriesMax(index, of: names.count), keepsCells: readings[index].type == .automatic)
+    }
+    var first = known.map { builder($0, rows: 0) }
+    let contents = try pass((unknown + known).map { names[$0] }, header: header, countsDuplicates: true) {
+      (record, places, file) throws(TrainingError) in
+      drafts.add(record, places: places[..<unknown.count], file: file)
+      try first.add(record, places: places[unknown.count...], file: file)
+    }
+    var builders = [ColumnBuilder?](repeating: nil, count: names.count)
+    for (index, builder) in zip(known, first) { builders[index] = builder }
+    first = []
+    for (place, index) in unknown.enumerated() {
+      readings[index] = try reading(
+        readings[index], drafts[place].survey, index: index, of: names.count, warnings: &warnings)
+      builders[index] = drafts[place].take(readings[index])
+    }
+    let rest = names.indices.filter { builders[$0] == nil }
+    if !rest.isEmpty {
+      var second = rest.map { builder($0, rows: contents.rows) }
+      let again = try pass(rest.map { names[$0] }, header: header, countsDuplicates: false) {
+        (record, places, file) throws(TrainingError) in
+        try second.add(record, places: places[...], file: file)
+      }
+      guard again.sha256 == contents.sha256 else {
+        throw TrainingError(.data, "expected files that stay as they are while they are read, found that they changed")
+      }
+      for (index, builder) in zip(rest, second) { builders[index] = builder }
+    }
+    return (builders.compactMap { $0 }, readings, contents)
+  }
+
+  private func load(
+    _ names: [String], header: [String], warnings fileWarnings: [String]
+  ) throws(TrainingError) -> Dataset {
+    let featureCount = names.count - request.roles.count
+    var warnings = fileWarnings
+    var cells = try self.cells(names, header: header, warnings: &warnings)
     let unnamed = header.count { $0.isEmpty }
-    var warnings = surveyWarnings + builders.flatMap(\.warnings)
+    warnings += cells.builders.flatMap(\.warnings)
     if unnamed > 0 {
       warnings.insert(
         "\(unnamed == 1 ? "a column without a name is" : "\(unnamed) columns without a name are") left out", at: 0)
     }
     var columns: [Table.Column] = []
-    for index in builders.indices { columns.append(builders[index].finish()) }
+    for index in cells.builders.indices { columns.append(cells.builders[index].finish()) }
+    cells.builders = []
+    let duplicates = cells.contents.duplicates.rows
     let (kept, unlabelled) = try clean(
-      Table(columns: columns, rowNumbers: Array(1...rowsRead)), duplicates: duplicates.rows)
+      Table(columns: columns, rowNumbers: Array(1...cells.contents.rows)), duplicates: duplicates)
     return Dataset(
       features: kept.features, target: kept.target, weights: try weights(kept.roles), groups: try groups(kept.roles),
       times: try times(kept.roles), parts: try parts(kept.roles),
-      rowsRead: rowsRead, duplicates: duplicates.rows.count,
-      duplicatesDropped: request.dropsDuplicates ? duplicates.rows.count : 0, unlabelledDropped: unlabelled,
-      rules: request.rules, types: (readings[..<featureCount] + readings.suffix(1)).map(\.type), warnings: warnings,
-      sha256: Hex.text(hash.finalize()))
+      rowsRead: cells.contents.rows, duplicates: duplicates.count,
+      duplicatesDropped: request.dropsDuplicates ? duplicates.count : 0, unlabelledDropped: unlabelled,
+      rules: request.rules, types: (cells.readings[..<featureCount] + cells.readings.suffix(1)).map(\.type),
+      warnings: warnings, sha256: cells.contents.sha256)
   }
 
   /// - Parameter roles: the columns of the request's roles but the target, rows numbered as in the files.

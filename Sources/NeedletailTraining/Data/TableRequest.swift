@@ -97,3 +97,36 @@ public struct TableRequest: Sendable {
   /// The one role whose column may be a feature as well.
   static let timeSetting = "split.time"
 }
+
+extension TableRequest {
+  /// Readings of the columns as far as they are declared, the target last.
+  func declaredReadings(_ names: [String]) -> [ColumnReading] {
+    return names.indices.map { index in
+      let declared = types.first { $0.column == names[index] }?.type ?? .automatic
+      let role = index - (names.count - roles.count)
+      return ColumnReading(
+        type: role >= 0 ? roles[role].type : declared, dateOrder: dateOrders[names[index]] ?? .yearFirst)
+    }
+  }
+
+  /// True where a column's type, or the order of its dates, must be found from its values.
+  func isUnknown(_ reading: ColumnReading, _ name: String) -> Bool {
+    switch reading.type {
+    case .automatic: true
+    case .datetime: dateOrders[name] == nil
+    case .numeric, .categorical, .bool, .text: false
+    }
+  }
+
+  /// Different texts that a column may have.
+  ///
+  /// - Parameter index: of the column; those of roles stand behind the features, the target last.
+  func categoriesMax(_ index: Int, of count: Int) -> Int {
+    switch index {
+    case count - 1: Limits.labelsMax
+    case ..<(count - roles.count): Limits.trainingCategoriesMax
+    // Groups may be as many as rows.
+    default: Limits.trainingRowsMax
+    }
+  }
+}

@@ -3,7 +3,7 @@ import NeedletailCSV
 import NeedletailCore
 
 /// Reads a CSV file that is in memory several times, and prints the seconds of the best: of splitting records into
-/// fields, of finding the types of columns, and of reading columns whose types are known. Columns are read by the
+/// fields, of reading columns whose types must be found, and of reading columns whose types are known. Columns are read by the
 /// trainer's own types, which are compiled into this program.
 @main
 enum CSVTimer {
@@ -27,7 +27,8 @@ enum CSVTimer {
       columns = min(
         columns,
         seconds { () throws(TrainingError) in
-          try readColumns(bytes, found.readings, rows: found.rows).reduce(0) { $0 + $1.count }
+          let places = Array(found.readings.indices)
+          return try readColumns(bytes, found.readings, places, rows: found.rows).reduce(0) { $0 + $1.count }
         })
     }
     print(split, types, columns)
@@ -84,40 +85,53 @@ enum CSVTimer {
     return total
   }
 
-  /// Finds the type of every column in one pass, as `TableReader` does where a run file declares none.
+  /// Reads every column and finds its type, as `TableReader` does where a run file declares none.
   private static func findTypes(_ bytes: UnsafeBufferPointer<UInt8>) throws(TrainingError) -> (
     readings: [ColumnReading], rows: Int
   ) {
-    var surveys: [ColumnSurvey] = []
+    var drafts: [ColumnDraft] = []
+    var places: [Int] = []
     var rows = 0
     try forEachRow(bytes) { header in
-      surveys = header.map { ColumnSurvey(name: $0) }
-    } row: { (record) throws(TrainingError) in
-      rows += 1
-      for index in surveys.indices {
-        surveys[index].add(
-          record.field(index), isQuoted: record.isQuoted(index), words, file: file, line: record.line)
+      drafts = header.map {
+        ColumnDraft(name: $0, words: words, style: .plain, categoriesMax: Limits.trainingCategoriesMax)
       }
+      places = Array(header.indices)
+    } row: { record in
+      rows += 1
+      drafts.add(record, places: places[...], file: file)
     }
     var readings: [ColumnReading] = []
-    for survey in surveys { readings.append(try survey.inferredReading()) }
+    var again: [Int] = []
+    var cells = 0
+    for index in drafts.indices {
+      let reading = try drafts[index].survey.inferredReading()
+      readings.append(reading)
+      if var builder = drafts[index].take(reading) { cells += builder.finish().count } else { again.append(index) }
+    }
+    if !again.isEmpty {
+      cells += try readColumns(bytes, readings, again, rows: rows).reduce(0) { $0 + $1.count }
+    }
+    guard cells == rows * readings.count else {
+      print("expected \(rows) rows of \(readings.count) columns, found \(cells) cells")
+      exit(1)
+    }
     return (readings, rows)
   }
 
-  /// Reads every column, as `TableReader` does in its last pass.
+  /// Reads the columns at these places, as `TableReader` does where their types are known.
   private static func readColumns(
-    _ bytes: UnsafeBufferPointer<UInt8>, _ readings: [ColumnReading], rows: Int
+    _ bytes: UnsafeBufferPointer<UInt8>, _ readings: [ColumnReading], _ places: [Int], rows: Int
   ) throws(TrainingError) -> [Table.Column] {
     var builders: [ColumnBuilder] = []
-    let places = Array(readings.indices)
     try forEachRow(bytes) { header in
-      builders = zip(header, readings).map { name, reading in
+      builders = places.map { place in
         ColumnBuilder(
-          name: name, reading: reading, words: words, style: .plain, categoriesMax: Limits.trainingCategoriesMax,
-          rows: rows)
+          name: header[place], reading: readings[place], words: words, style: .plain,
+          categoriesMax: Limits.trainingCategoriesMax, rows: rows)
       }
     } row: { (record) throws(TrainingError) in
-      try builders.add(record, places: places, file: file)
+      try builders.add(record, places: places[...], file: file)
     }
     var columns: [Table.Column] = []
     for index in builders.indices { columns.append(builders[index].finish()) }
