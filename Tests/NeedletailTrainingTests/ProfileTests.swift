@@ -105,4 +105,29 @@ import Testing
     #expect((json?["columns"] as? [Any])?.count == 6 && json?["rows"] as? Int == 300)
     #expect((json?["alerts"] as? [[String: Any]])?.contains { $0["kind"] as? String == "spellings" } == true)
   }
+
+  @Test func textsThatAModelCanHardlyLearnFromAreCounted() throws {
+    let faulty: [(String, String)] = [
+      ("two words", "short"), ("A  Fine text number 7 ", "repeated"), ("a fine <b>bold</b> text", "markup"),
+      ("fish &amp; chips &#39;n peas", "markup"), ("a caf\u{FFFD} in the north", "garbled"),
+      ("the caf\u{C3}\u{A9} in town", "garbled"), ("it\u{E2}\u{20AC}\u{2122}s a quote here", "garbled"),
+      ("a bell \u{7} rings in here", "controls"),
+    ]
+    let fine =
+      (0..<40).map { "a fine text number \($0)" } + [
+        "3 < 5 and 7 > 2 here", "the café, a naïve façade", "he & she ; they said",
+      ]
+    let rows = (fine + faulty.map(\.0)).enumerated().map { "\"\($0.element)\",\($0.offset % 2)\n" }
+    let profile = try profile("note,t\n" + rows.joined(), target: "t")
+    let quality = try #require(profile.columns[0].quality)
+    #expect(quality.texts == fine.count + faulty.count)
+    for (name, count) in quality.faults { #expect(count == faulty.count { $0.1 == name }, "\(name)") }
+    #expect(quality.faulty == faulty.count)
+    #expect(abs(quality.score - 100 * Double(fine.count) / Double(quality.texts)) < 1e-9)
+    #expect(profile.columns[1].quality == nil)
+    #expect(profile.alerts.count { $0.kind == .text } == 5)
+    let text = profile.render(.plain)
+    #expect(text.contains("quality  words") && text.split(separator: "\n").allSatisfy { $0.count <= 80 }, "\(text)")
+    #expect(profile.document.json.contains("\"text_quality\""))
+  }
 }

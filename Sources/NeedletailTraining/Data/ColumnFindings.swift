@@ -54,8 +54,11 @@ struct ColumnFindings {
   var present: Int { rows - missing }
   /// Distinct values; at least so many where they are not all counted.
   var distinct: Int { hashes.count + uncounted }
-  /// True where the values read like free text rather than names, as ``ColumnSurvey`` decides.
-  var looksLikeText: Bool { texts == present && texts > 0 && spaces >= (ColumnSurvey.wordsOfTextMin - 1) * texts }
+  /// True where the values read like free text rather than names, as ``ColumnSurvey`` decides. A few of them may be
+  /// numbers, as titles of films are.
+  var looksLikeText: Bool {
+    texts > 0 && texts * 10 >= present * 9 && spaces >= (ColumnSurvey.wordsOfTextMin - 1) * texts
+  }
   var bytesPerText: Double { texts > 0 ? Double(textBytes) / Double(texts) : 0 }
 
   mutating func add(_ field: UnsafeBufferPointer<UInt8>, isQuoted: Bool, _ missingWords: MissingWords) {

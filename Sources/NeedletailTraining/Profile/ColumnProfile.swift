@@ -48,6 +48,8 @@ struct ColumnProfile {
   var isDistinctExact: Bool
   var numbers: Numbers?
   var texts: Texts?
+  /// Quality of its texts, where it is a column of free text.
+  var quality: TextQuality?
   /// Why `init` would leave it out.
   var dropReason: String?
 

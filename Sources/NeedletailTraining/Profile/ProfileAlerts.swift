@@ -65,6 +65,25 @@ extension TableProfile {
     return alerts
   }
 
+  /// Texts that a model can hardly learn from, where they are more than a hundredth.
+  private static func textAlerts(_ column: ColumnProfile, _ quality: TextQuality) -> [Alert] {
+    let words = [
+      "short": "have fewer than \(TextQuality.wordsMin) words",
+      "repeated": "repeat an earlier one: keep copies together with target.group, or the test rows are known",
+      "markup": "hold tags or entities of HTML: take them out, in training and in what is sent to the model",
+      "garbled": "have signs of a wrong encoding: read the source again as what it is",
+      "controls": "hold control characters",
+    ]
+    return quality.faults.compactMap { fault in
+      guard Double(fault.count) > duplicateShareMax * Double(quality.texts), let what = words[fault.name] else {
+        return nil
+      }
+      return Alert(
+        kind: .text, columns: [column.name],
+        text: "\(share(fault.count, quality.texts)) of the texts in \(column.name.quotedForMessage) \(what)")
+    }
+  }
+
   private static func columnAlerts(_ column: ColumnProfile) -> [Alert] {
     let name = column.name.quotedForMessage
     func alert(_ kind: Alert.Kind, _ text: String) -> Alert {
@@ -72,6 +91,7 @@ extension TableProfile {
     }
     if column.missing == column.rows { return [alert(.empty, "has no value in any row: add it to data.drop")] }
     if column.distinct == 1, column.missing == 0 { return [alert(.constant, "is the same in every row")] }
+    if let quality = column.quality { return textAlerts(column, quality) }
     if let reason = column.dropReason { return [alert(.identifier, "is no feature: \(reason)")] }
     var alerts: [Alert] = []
     if column.missingShare > missingShareMax {

@@ -18,6 +18,8 @@ extension TableProfile {
     if numbers.count > 1 { text += "\n" + table(terminal, numbers) }
     let dates = dateRows
     if dates.count > 1 { text += "\n" + table(terminal, dates) }
+    let texts = textRows
+    if texts.count > 1 { text += "\n" + table(terminal, texts) }
     if target != nil, !powers.isEmpty {
       text +=
         "\n"
@@ -112,6 +114,16 @@ extension TableProfile {
         guard let numbers = column.numbers, column.type == .datetime else { return nil }
         return [column.name]
           + [numbers.minimum, numbers.quantiles[2], numbers.maximum].map { DateText.text($0.rounded()) }
+      }
+  }
+
+  /// Quality of texts, and how many have each fault.
+  private var textRows: [[String]] {
+    [["text", "quality", "words"] + TextQuality().faults.map(\.name)]
+      + columns.compactMap { column in
+        guard let quality = column.quality else { return nil }
+        return [column.name, Figures.fixed(quality.score, 0), Figures.fixed(quality.wordsMean, 1)]
+          + quality.faults.map { $0.count == 0 ? "" : Figures.count($0.count) }
       }
   }
 
@@ -251,6 +263,17 @@ extension ColumnProfile {
           "top",
           .list(texts.top.map { .section([.init("value", .text($0.value)), .init("count", .integer($0.count))]) })),
       ]
+    }
+    if let quality {
+      entries.append(
+        .init(
+          "text_quality",
+          .section(
+            [
+              .init("score", .number(quality.score)), .init("texts", .integer(quality.texts)),
+              .init("words_mean", .number(quality.wordsMean)), .init("bytes_max", .integer(quality.bytesMax)),
+              .init("faulty", .integer(quality.faulty)),
+            ] + quality.faults.map { .init($0.name, .integer($0.count)) })))
     }
     return .section(entries)
   }

@@ -6,7 +6,7 @@ public struct TableProfile {
   /// Something that a person should know before training.
   struct Alert: Equatable {
     enum Kind: String {
-      case empty, constant, identifier, missing, imbalanced, skewed, spellings, correlated, leakage, duplicates
+      case empty, constant, identifier, missing, imbalanced, skewed, spellings, correlated, leakage, duplicates, text
       case nearDuplicates = "near_duplicates"
       case unlabelled
     }
@@ -85,9 +85,12 @@ public struct TableProfile {
     rows = proposal.rows
     notes = proposal.warnings
     self.target = target
+    let qualities = try Self.textQualities(proposal)
     let profiles = proposal.columns.compactMap { proposed in
       findings.first { $0.name == proposed.name }.map {
-        ColumnProfile(proposed, $0, table.columns.first { $0.name == proposed.name })
+        var profile = ColumnProfile(proposed, $0, table.columns.first { $0.name == proposed.name })
+        profile.quality = qualities[proposed.name]
+        return profile
       }
     }
     columns = profiles
@@ -122,6 +125,24 @@ public struct TableProfile {
   }
 
   // MARK: - parts
+
+  /// Quality of each column of free text, which takes a pass over the file of its own where there is one.
+  private static func textQualities(_ proposal: TableProposal) throws(TrainingError) -> [String: TextQuality] {
+    let names = proposal.columns.filter(\.isText).map(\.name)
+    guard !names.isEmpty else { return [:] }
+    let words = MissingWords(ValueRules(missing: proposal.missingWords))
+    var qualities = names.map { _ in TextQuality() }
+    var places: [Int] = []
+    try proposal.file.read(header: { header in
+      places = names.compactMap { header.firstIndex(of: $0) }
+    }) { record in
+      for (index, place) in places.enumerated() {
+        let field = record.field(place)
+        if !words.isMissing(field, isQuoted: record.isQuoted(place)) { qualities[index].add(field) }
+      }
+    }
+    return Dictionary(uniqueKeysWithValues: zip(names, qualities))
+  }
 
   /// The target as classes where its few whole numbers read so.
   private static func classes(_ target: Table.Column, _ profiles: [ColumnProfile]) -> Table.Column {
