@@ -21,8 +21,8 @@ struct ExplainCommand: AsyncParsableCommand {
         needletail explain churn.ntb --data customers.csv --json --top 3
         needletail explain churn.ntb --data customers.csv --output contributions.csv
 
-      It shows the mean of the contributions' magnitudes, and each contribution for a few rows. The CSV file and the JSON \
-      lines hold one line for each row and output.
+      It shows the mean of the contributions' magnitudes, and each contribution for a few rows, that of a text also by \
+      its terms. The CSV file and the JSON lines hold one line for each row and output.
       """)
 
   @Argument(help: "A bundle file (.ntb).", completion: .file(extensions: ["ntb"]))
@@ -72,6 +72,8 @@ struct ExplainCommand: AsyncParsableCommand {
     } catch {
       throw Failure("\(file): \(error)")
     }
+    let terms: TermExplainer?
+    do throws(ExplanationError) { terms = try TermExplainer(explainer) } catch { throw Failure("\(file): \(error)") }
     let table = try FeatureTable(path: data, delimiter: delimiter)
     let writer = try output.map { try ContributionFile(path: $0, features: explainer.features) }
     var summary = ContributionSummary(explainer)
@@ -90,10 +92,11 @@ struct ExplainCommand: AsyncParsableCommand {
         }
         summary.add(explanation, rows: range.count)
         try writer?.append(explanation, explainer, firstRow: start + 1)
-        if json { try printLines(explanation, explainer, firstRow: start + 1) }
+        if json { try printLines(explanation, explainer, terms, cells, firstRow: start + 1) }
         if start == 0, !json, range.count <= Self.rowsShownMax, range.count == table.rows.count {
           summary.rows = range.map { table.shownValues(of: explainer.features, row: $0) }
           summary.first = explanation
+          if let terms { summary.texts = { row, output in terms.explain(cells[row], output: output) } }
         }
       }
       progress.finish()
@@ -109,7 +112,9 @@ struct ExplainCommand: AsyncParsableCommand {
     if let output { print("\nContributions: \(output)") }
   }
 
-  private func printLines(_ explanation: Explanation, _ explainer: ModelExplainer, firstRow: Int) throws {
+  private func printLines(
+    _ explanation: Explanation, _ explainer: ModelExplainer, _ terms: TermExplainer?, _ cells: [[Cell]], firstRow: Int
+  ) throws {
     let width = explainer.features.count
     for (index, score) in explanation.scores.enumerated() {
       let values = explanation.contributions[(index * width)..<((index + 1) * width)]
@@ -120,7 +125,10 @@ struct ExplainCommand: AsyncParsableCommand {
           row: firstRow + index / explainer.outputs.count, output: explainer.outputs[output],
           base: explainer.baseValues[output], score: score,
           contributions: Dictionary(
-            uniqueKeysWithValues: largest.map { (explainer.features[$0 - index * width], values[$0]) })),
+            uniqueKeysWithValues: largest.map { (explainer.features[$0 - index * width], values[$0]) }),
+          terms: terms?.explain(cells[index / explainer.outputs.count], output: output).map {
+            ExplainedText($0, top: top ?? $0.terms.count)
+          }),
         keys: .useDefaultKeys)
     }
   }
@@ -132,6 +140,31 @@ private struct ExplainedRow: Encodable {
   let output: String
   let base, score: Double
   let contributions: [String: Double]
+  /// Left out where the model reads no texts.
+  let terms: [ExplainedText]?
+}
+
+/// The terms of a text as JSON, largest contributions first.
+private struct ExplainedText: Encodable {
+  struct Term: Encodable {
+    let term: String
+    let contribution: Double
+  }
+
+  let feature: String
+  let withoutTerms: Double
+  let terms: [Term]
+
+  enum CodingKeys: String, CodingKey {
+    case feature, terms
+    case withoutTerms = "without_terms"
+  }
+
+  init(_ text: TextExplanation, top: Int) {
+    feature = text.feature
+    withoutTerms = text.withoutTerms
+    terms = text.terms.prefix(top).map { Term(term: $0.text, contribution: $0.contribution) }
+  }
 }
 
 /// All contributions as CSV: row, output, base, score, then a column for each feature. The file appears whole.

@@ -224,6 +224,17 @@ struct TextTrainingTests {
       }
     }
     #expect(found.contributions.contains { abs($0) > 0.5 })
+    // The terms of a text are in it, and add up to what it contributes.
+    let terms = try #require(try TermExplainer(explainer))
+    for (row, cells) in rows.enumerated() {
+      for output in 0..<2 {
+        let text = try #require(terms.explain(cells, output: output).first)
+        let sum = text.terms.reduce(text.withoutTerms) { $0 + $1.contribution }
+        #expect(text.feature == "note" && abs(sum - found.contributions[(row * 2 + output) * width]) < 1e-5)
+        guard case .text(let note) = cells[0] else { continue }
+        #expect(text.terms.allSatisfy { term in term.text.split(separator: " ").allSatisfy { note.contains($0) } })
+      }
+    }
     #expect(trained.importance.isEmpty || trained.importance[0].meanContribution ?? 0 > 0.5)
   }
 

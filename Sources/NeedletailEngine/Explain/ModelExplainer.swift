@@ -50,10 +50,10 @@ public final class ModelExplainer: Sendable {
   public let baseValues: [Double]
   private let method: Method
   /// Layers of texts, whose answers follow the score, and the columns where they are an output.
-  private let texts: TermLayers?
+  let texts: TermLayers?
   private let source: Source
   private let columns: Int
-  private let graph: ModelGraph
+  let graph: ModelGraph
   private let binder: FeatureBinder
   private let plan: Plan
 

@@ -9,6 +9,9 @@ struct TermLayers: Sendable {
     var feature: Int
     /// Value of the graph that the layer writes.
     var value: Int
+    /// Nodes of the terms and of their layer.
+    var terms: Int
+    var layer: Int
   }
 
   let parts: [Part]
@@ -21,9 +24,9 @@ struct TermLayers: Sendable {
 
   /// - Throws: why the texts of a graph cannot be explained.
   init(_ graph: ModelGraph, _ schema: FeatureSchema) throws(ExplanationError) {
-    var textOfValue: [Int: Int] = [:]
-    for node in graph.nodes {
-      if let terms = node.operation as? TextTerms { textOfValue[node.outputs[0]] = terms.text }
+    var textOfValue: [Int: (text: Int, node: Int)] = [:]
+    for (index, node) in graph.nodes.enumerated() {
+      if let terms = node.operation as? TextTerms { textOfValue[node.outputs[0]] = (terms.text, index) }
     }
     let features = schema.features.indices.filter { schema.features[$0].kind == .text }
     let layers = graph.nodes.indices.filter { graph.nodes[$0].operation is Dense }
@@ -52,9 +55,11 @@ struct TermLayers: Sendable {
       }
       (rowLayer, score, constants) = (nil, next.outputs[0], affine.offset.map { -Double($0) })
     }
-    parts = texts.map { layer in
+    parts = texts.compactMap { layer in
       let node = graph.nodes[layer]
-      return Part(feature: features[textOfValue[node.inputs[0]] ?? 0], value: node.outputs[0])
+      return textOfValue[node.inputs[0]].map { terms in
+        Part(feature: features[terms.text], value: node.outputs[0], terms: terms.node, layer: layer)
+      }
     }
   }
 

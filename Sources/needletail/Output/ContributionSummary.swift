@@ -13,6 +13,8 @@ struct ContributionSummary {
   /// Contributions of a few rows that are shown one by one, and the values of their features.
   var first: Explanation?
   var rows: [[String]] = []
+  /// Explains the texts of one of these rows by their terms, for an output.
+  var texts: (_ row: Int, _ output: Int) -> [TextExplanation] = { _, _ in [] }
 
   /// Outputs that are shown; of more, these and a sentence.
   private static let outputsShownMax = 10
@@ -34,14 +36,15 @@ struct ContributionSummary {
 
   func lines(model: String, top: Int) -> [String] {
     var lines = ["\(model): \(BundleOutput.counted(rowCount, "row")) explained"]
-    for output in outputs.indices.prefix(Self.outputsShownMax) {
+    let shown = self.shownOutputs
+    for output in shown.prefix(Self.outputsShownMax) {
       lines += [
-        "", "Mean contribution to \(shown(outputs[output])), which is \(Self.number(baseValues[output])) on average",
+        "", "Mean contribution to \(words(outputs[output])), which is \(Self.number(baseValues[output])) on average",
       ]
       lines += means(output, top: top)
     }
-    if outputs.count > Self.outputsShownMax {
-      lines += ["", "\(outputs.count - Self.outputsShownMax) more outputs: --json and --output have all of them"]
+    if shown.count > Self.outputsShownMax {
+      lines += ["", "\(shown.count - Self.outputsShownMax) more outputs: --json and --output have all of them"]
     }
     guard let first else { return lines }
     for row in rows.indices { lines += [""] + self.lines(of: row, first, top: top) }
@@ -71,7 +74,7 @@ struct ContributionSummary {
   /// One row: of several outputs, that with the highest score.
   private func lines(of row: Int, _ explanation: Explanation, top: Int) -> [String] {
     let scores = outputs.indices.map { explanation.scores[row * outputs.count + $0] }
-    let output = scores.indices.max { scores[$0] < scores[$1] } ?? 0
+    let output = shownOutputs.max { scores[$0] < scores[$1] } ?? 0
     let start = (row * outputs.count + output) * features.count
     let values = (0..<features.count).map { explanation.contributions[start + $0] }
     let order = values.indices.sorted { abs(values[$0]) > abs(values[$1]) }
@@ -89,10 +92,31 @@ struct ContributionSummary {
       table.rows.append([BundleOutput.counted(others.count, "other"), "", Self.signed(rest), ""])
     }
     let parts = "\(Self.number(baseValues[output])) and the contributions of"
-    return ["Row \(row + 1): \(shown(outputs[output])) is \(Self.number(scores[output])), \(parts)"] + table.lines()
+    return ["Row \(row + 1): \(words(outputs[output])) is \(Self.number(scores[output])), \(parts)"] + table.lines()
+      + texts(row, output).map { Self.line(of: $0, top: top) }
   }
 
-  private func shown(_ output: String) -> String { "the score of \(output.quotedForMessage)" }
+  /// A text by its terms: `  note: soup +0.31, bread +0.12, 3 others −0.02; without them −0.08`.
+  private static func line(of text: TextExplanation, top: Int) -> String {
+    var parts = text.terms.prefix(top).map { "\(BundleOutput.plain($0.text)) \(signed($0.contribution))" }
+    let others = text.terms.dropFirst(top)
+    if !others.isEmpty {
+      let sum = others.reduce(0) { $0 + $1.contribution }
+      parts.append("\(BundleOutput.counted(others.count, "other")) \(signed(sum))")
+    }
+    let terms = parts.isEmpty ? "no known terms" : parts.joined(separator: ", ")
+    return "  \(BundleOutput.plain(text.feature)): \(terms); without terms \(signed(text.withoutTerms))"
+  }
+
+  /// Outputs whose score ever changes, or all of them: one of two classes may have a score that is always 0.
+  private var shownOutputs: [Int] {
+    let changing = outputs.indices.filter { output in
+      baseValues[output] != 0 || (0..<features.count).contains { magnitudes[output * features.count + $0] != 0 }
+    }
+    return changing.isEmpty ? Array(outputs.indices) : changing
+  }
+
+  private func words(_ output: String) -> String { "the score of \(output.quotedForMessage)" }
 
   private static func number(_ value: Double) -> String { String(format: "%.4g", value) }
 
