@@ -17,7 +17,8 @@ raw values, with text, truth values and gaps, because preprocessing is part of t
 estimator's own, on a Unix socket, that is started when it is first needed: its answers are those of any server that
 the bundle is published to, to the bit. ``close``, the end of a ``with`` block, or the end of the process stops it.
 
-The programs are those of the directory ``programs``, of the environment variable ``NEEDLETAIL_BIN``, or of ``PATH``.
+The programs are those of the directory ``programs``, of the environment variable ``NEEDLETAIL_BIN``, of a wheel that
+brings them along, or of ``PATH``.
 
 Parameters:
     family: ``gbdt``, ``random_forest``, ``mlp``, ``linear_regression``, ``logistic_regression``, …: the families

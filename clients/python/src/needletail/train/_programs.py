@@ -19,13 +19,20 @@ class TrainingFailed(ValueError):
     """The trainer refused: the message is its own, and names what was expected and found."""
 
 
+#: Programs that a wheel of ``deploy/wheel`` brings along; in other wheels there is no such directory.
+OWN = Path(__file__).resolve().parent.parent / "programs"
+
+
 def find(programs: str | os.PathLike[str] | None, name: str) -> str:
-    """The path of a program.
+    """The path of a program: in the directory that the caller or ``NEEDLETAIL_BIN`` names, else that of the wheel, else
+    on ``PATH``.
 
     Raises:
         FileNotFoundError: saying where it was looked for.
     """
     directory = programs if programs is not None else os.environ.get("NEEDLETAIL_BIN") or None
+    if directory is None and os.access(OWN / name, os.X_OK):
+        return str(OWN / name)
     path = shutil.which(name, path=None if directory is None else os.fspath(directory))
     if path is None:
         places = "the directories of PATH" if directory is None else os.fspath(directory)
