@@ -5,16 +5,16 @@ extension Limits {
   public static let watchWindowSecondsDefault = 3600
   /// Longest such time, a week.
   public static let watchWindowSecondsMax = 604_800
-  /// Columns of one version that are watched, which bounds the time that a row takes the watching thread.
+  /// Columns of one version that are watched, which bounds the time that a row takes the background thread.
   public static let watchedColumnsMax = 1024
   /// Cells of all watched columns of one version: 13 counts of 8 bytes each, 7 MB at most.
   public static let watchedCellsMax = 65_536
   /// Columns, and classes, of one version that have series of their own in the metrics, six each: more would make a scrape
   /// of many models too long. The number of columns that have moved counts them all.
   public static let watchedSeriesColumnsMax = 100
-  /// Rows that a loop hands to the watching thread at a time.
+  /// Rows that a loop hands to the background thread for statistics at a time.
   public static let watchRowsMax = 64
-  /// Pause in microseconds of the watching thread between two rounds over all loops and versions: a loop copies at most
-  /// twenty batches a second of each version.
+  /// Pause in microseconds between two batches of one loop and version that are counted: a loop copies at most twenty a
+  /// second.
   public static let watchPauseMicroseconds = 50_000
 }

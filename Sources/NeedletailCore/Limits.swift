@@ -365,8 +365,7 @@ public enum Limits {
   public static let shadowRowsMax = 256
   /// Percent of one processor for all shadows together.
   public static let shadowProcessorPercent = 25
-  /// Longest pause of the shadow thread, above that after the largest batch of the largest plans. A version that
-  /// was retired keeps its memory as long.
+  /// Longest pause of shadows, above that after the largest batch of the largest plans.
   public static let shadowPauseMicrosecondsMax = 2_000_000
   /// Time since the last write to a temporary file that no process has locked, after which another writer
   /// removes it: far above what any writer pauses.

@@ -83,7 +83,7 @@ public final class NeedletailServer: Sendable {
       logger: logger, control: control, metrics: metrics,
       gate: ConnectionGate(connectionsMax: configuration.limits.connectionsMax), outputBudget: outputBudget,
       workers: workers, connectionCounters: ConnectionCounters(metrics: metrics), servingCounters: servingCounters,
-      shadows: ShadowRunner(metrics: metrics), watch: WatchRunner(),
+      background: BackgroundRunner(metrics: metrics),
       accessCounters: AccessCounters(metrics: metrics),
       tlsCounters: TLSCounters(metrics: metrics), audit: AuditLog(logger: logger), keys: keys)
 

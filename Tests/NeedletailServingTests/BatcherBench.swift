@@ -14,8 +14,7 @@ final class BatcherBench {
   let batcher: TickBatcher<RecordingWriter>
 
   let workers: WorkerPool?
-  private let shadows: ShadowRunner
-  private let watch = WatchRunner()
+  private let background: BackgroundRunner
   /// The loop, and the workers.
   private let threads: Int
 
@@ -24,11 +23,11 @@ final class BatcherBench {
   ///   - isStarted: whether they run at once, or when the test starts them.
   init(rowsMax: Int = 4096, workers: Int = 0, isStarted: Bool = true) {
     let counters = ServingCounters(metrics: metrics)
-    shadows = ShadowRunner(metrics: metrics)
+    background = BackgroundRunner(metrics: metrics)
     self.workers = workers == 0 ? nil : WorkerPool(.init(workers: workers), firstShard: 1)
     threads = 1 + workers
     batcher = TickBatcher(
-      reader: registry.reader(0), counters: counters, shard: 0, rowsMax: rowsMax, shadows: shadows, watch: watch,
+      reader: registry.reader(0), counters: counters, shard: 0, rowsMax: rowsMax, background: background,
       workers: self.workers.map { ($0, Mailbox {}) }, now: writer.time)
     if isStarted { self.workers?.start() }
   }
@@ -80,7 +79,7 @@ final class BatcherBench {
       _ = decide(CallHead(deadline: deadline, model: name, selector: .serving, rows: 1))
     }
     run()
-    while !shadows.isPrepared || !watch.isPrepared { usleep(100) }
+    while !background.isPrepared { usleep(100) }
   }
 
   /// Decides about a call with one dense matrix, and binds it if it is admitted.

@@ -102,7 +102,7 @@ final class ServingLoop: @unchecked Sendable {
     let mailbox = Mailbox { [inbox] in inbox.wake() }
     batcher = TickBatcher(
       reader: reader, counters: shared.servingCounters, shard: shard, rowsMax: limits.batchRowsMax,
-      shadows: shared.shadows, watch: shared.watch,
+      background: shared.background,
       workers: shared.workers.map { ($0, mailbox) },
       tickNanosecondsTarget: UInt64(clamping: serving.tickTarget.nanoseconds))
   }

@@ -16,8 +16,7 @@ struct SharedServices: Sendable {
   let workers: WorkerPool?
   let connectionCounters: ConnectionCounters
   let servingCounters: ServingCounters
-  let shadows: ShadowRunner
-  let watch: WatchRunner
+  let background: BackgroundRunner
   let accessCounters: AccessCounters
   let tlsCounters: TLSCounters
   let audit: AuditLog

@@ -34,15 +34,15 @@ public final class ModelBatch<Schema: AnyObject> {
 
   /// - Parameters:
   ///   - shard: index of the loop among the version's workspaces.
-  ///   - watch: counts what the version answers; nil: nobody does.
-  init(_ model: LiveModel, schema: Schema, shard: Int, watch: WatchRunner?) {
+  ///   - background: counts what the version answers; nil: nobody does.
+  init(_ model: LiveModel, schema: Schema, shard: Int, background: BackgroundRunner?) {
     self.model = model
     plan = model.compiled.plan
     self.schema = schema
     scratch = model.workspaces[shard]
     pointers = OutputPointers(plan, workspace: scratch.workspace)
     answerSize = AnswerSize(model)
-    watched = WatchCopies(model, watch)
+    watched = WatchCopies(model, background)
     calls.reserveCapacity(64)
   }
 
@@ -107,7 +107,7 @@ public final class ModelBatch<Schema: AnyObject> {
   /// Computes what was bound.
   func compute(shard: Int) {
     copies.takeInput(scratch.workspace, rows: extent.rows, shard: shard)
-    watched.takeInput(scratch.workspace, rows: extent.rows)
+    watched.takeInput(scratch.workspace, rows: extent.rows, shard: shard)
     plan.run(scratch.workspace, extent)
   }
 
@@ -159,7 +159,7 @@ public final class ModelBatch<Schema: AnyObject> {
   var isShadowed: Bool { copies.isConnected }
 
   /// Connects to the version that gets copies of the answers, or ends the connection.
-  func connect(shadow: LiveModel?, _ runner: ShadowRunner) { copies.connect(model, to: shadow, runner) }
+  func connect(shadow: LiveModel?, _ runner: BackgroundRunner) { copies.connect(model, to: shadow, runner) }
 
   /// Keeps the answers for the shadow version and for live statistics: after they were written, before the next run.
   func keepAnswers() {
@@ -169,10 +169,10 @@ public final class ModelBatch<Schema: AnyObject> {
 
   /// Keeps a call that a worker computed, with its answer.
   func keepAnswers(_ call: QueuedCall, _ outputs: UnsafeBufferPointer<UnsafePointer<Float>>, shard: Int) {
-    copies.take(
-      input: plan.rowMemory(at: call.input, rows: call.extent.rows), outputs: outputs, selection: call.selection,
-      rows: call.extent.rows, shard: shard)
-    watched.take(input: call.input, outputs: outputs, selection: call.selection, rows: call.extent.rows)
+    let (rows, selection) = (call.extent.rows, call.selection)
+    let input = plan.rowMemory(at: call.input, rows: rows)
+    copies.take(input: input, outputs: outputs, selection: selection, rows: rows, shard: shard)
+    watched.take(input: input, outputs: outputs, selection: selection, rows: rows, shard: shard)
   }
 
   /// Hands over what was kept.

@@ -18,8 +18,7 @@ public final class TickBatcher<Writer: ResponseWriter> {
   let counters: ServingCounters
   let shard: Int
   let rowsMax: Int
-  private let shadows: ShadowRunner?
-  private let watch: WatchRunner?
+  private let background: BackgroundRunner?
   /// Lease on the table of models, held from a tick's first call to its end.
   var lease: ModelLease?
   /// Batches by their version's ``LiveModel/slot``, so that a call's is found without a search.
@@ -52,18 +51,17 @@ public final class TickBatcher<Writer: ResponseWriter> {
   ///   - reader: this loop's own.
   ///   - shard: shard of the metrics, this loop's own.
   ///   - rowsMax: largest number of rows of one call.
-  ///   - shadows: runs copies of calls on shadow versions; nil: there are none.
-  ///   - watch: counts sampled rows for live statistics; nil: nobody does.
+  ///   - background: runs copies of calls on shadow versions and counts sampled rows for live statistics; nil: nobody
+  ///     does.
   ///   - workers: pool for plans too expensive for the loop, and the mailbox that their answers arrive in.
   ///   - tickNanosecondsTarget: target of ``LoadShedder``.
   public init(
-    reader: RegistryReader, counters: ServingCounters, shard: Int, rowsMax: Int, shadows: ShadowRunner? = nil,
-    watch: WatchRunner? = nil,
+    reader: RegistryReader, counters: ServingCounters, shard: Int, rowsMax: Int,
+    background: BackgroundRunner? = nil,
     workers: (pool: WorkerPool, mailbox: Mailbox)? = nil,
     tickNanosecondsTarget: UInt64 = Limits.tickNanosecondsTargetDefault, now: Instant = .now()
   ) {
-    self.shadows = shadows
-    self.watch = watch
+    self.background = background
     self.reader = reader
     self.counters = counters
     self.shard = shard
@@ -150,7 +148,7 @@ public final class TickBatcher<Writer: ResponseWriter> {
   }
 
   private func addBatch(for model: LiveModel, _ writer: Writer) -> ModelBatch<Writer.Schema> {
-    let batch = ModelBatch(model, schema: writer.makeSchema(for: model), shard: shard, watch: watch)
+    let batch = ModelBatch(model, schema: writer.makeSchema(for: model), shard: shard, background: background)
     connect(batch)
     while batches.count <= model.slot { batches.append(nil) }
     batches[model.slot] = batch
@@ -160,7 +158,7 @@ public final class TickBatcher<Writer: ResponseWriter> {
   /// Connects a batch to the version that the present table has for its copies.
   private func connect(_ batch: ModelBatch<Writer.Schema>) {
     batch.generation = generation
-    if let shadows { batch.connect(shadow: lease?.shadow(of: batch.model), shadows) }
+    if let background { batch.connect(shadow: lease?.shadow(of: batch.model), background) }
   }
 
   /// Notes that a batch may have copies for its shadow.
