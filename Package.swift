@@ -151,6 +151,14 @@ let package = Package(
       ],
       swiftSettings: swiftSettings),
 
+    // Captured calls: segments, rules and redaction. The server writes them; the command line reads them.
+    .target(
+      name: "NeedletailCapture",
+      dependencies: [
+        "CZlib", "CZstd", "NeedletailCore", "NeedletailSystem", "NeedletailCrypto", "NeedletailYAML",
+      ],
+      swiftSettings: dataPlaneSettings),
+
     // Store to live model.
     .target(
       name: "NeedletailModels",
@@ -167,7 +175,8 @@ let package = Package(
     .target(
       name: "NeedletailServing",
       dependencies: [
-        "NeedletailCore", "NeedletailSystem", "NeedletailMetrics", "NeedletailEngine", "NeedletailModels",
+        "NeedletailCore", "NeedletailSystem", "NeedletailMetrics", "NeedletailEngine", "NeedletailCapture",
+        "NeedletailModels",
       ],
       swiftSettings: dataPlaneSettings),
 
@@ -186,8 +195,8 @@ let package = Package(
       dependencies: [
         "CNeedletailAllocations", "NeedletailCore", "NeedletailSystem", "NeedletailMetrics", "NeedletailBLAS",
         "NeedletailProtobuf", "NeedletailWire", "NeedletailBundle", "NeedletailEngine", "NeedletailModels",
-        "NeedletailSecurity", "NeedletailObjectStore", "NeedletailServing", "NeedletailSockets", "NeedletailTLS",
-        "NeedletailYAML",
+        "NeedletailSecurity", "NeedletailObjectStore", "NeedletailCapture", "NeedletailServing", "NeedletailSockets",
+        "NeedletailTLS", "NeedletailYAML",
         .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOPosix", package: "swift-nio"),
         .product(name: "NIOHTTP1", package: "swift-nio"),
@@ -252,8 +261,8 @@ let package = Package(
       name: "needletail",
       dependencies: [
         "NeedletailClient", "NeedletailLoad", "NeedletailBundle", "NeedletailEngine", "NeedletailSecurity",
-        "NeedletailCore", "NeedletailSystem", "NeedletailModels", "NeedletailObjectStore", "NeedletailCSV",
-        "NeedletailYAML",
+        "NeedletailCore", "NeedletailSystem", "NeedletailModels", "NeedletailObjectStore", "NeedletailCapture",
+        "NeedletailCSV", "NeedletailYAML",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: swiftSettings),
@@ -276,6 +285,7 @@ let testedModules: [(name: String, extra: [Target.Dependency])] = [
   ("NeedletailObjectStore", ["NeedletailBundle"]),
   ("NeedletailEmbedded", ["CNeedletailEmbedded", "NeedletailBundle", "NeedletailEngine"]),
   ("NeedletailSecurity", ["NeedletailYAML"]),
+  ("NeedletailCapture", ["NeedletailYAML"]),
   ("NeedletailEngine", ["CNeedletailKernels", "CNeedletailProto", "CNeedletailText", "NeedletailBLAS"]),
   (
     "NeedletailModels",
@@ -284,7 +294,7 @@ let testedModules: [(name: String, extra: [Target.Dependency])] = [
       .product(name: "Logging", package: "swift-log"),
     ]
   ),
-  ("NeedletailServing", ["NeedletailModels", "NeedletailEngine"]),
+  ("NeedletailServing", ["NeedletailModels", "NeedletailEngine", "NeedletailCapture"]),
   (
     "NeedletailTLS",
     [.product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio")]
@@ -294,7 +304,7 @@ let testedModules: [(name: String, extra: [Target.Dependency])] = [
     "NeedletailServer",
     [
       "NeedletailClient", "NeedletailWire", "NeedletailModels", "NeedletailBundle", "NeedletailEngine",
-      "NeedletailSecurity", "NeedletailServing", "NeedletailTLS", "needletail-server",
+      "NeedletailCapture", "NeedletailSecurity", "NeedletailServing", "NeedletailTLS", "needletail-server",
       .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),
       .product(name: "Logging", package: "swift-log"),
       .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),

@@ -1,0 +1,123 @@
+import NeedletailCore
+import NeedletailTestSupport
+
+@testable import NeedletailCapture
+
+/// Calls and segments made in memory.
+enum CaptureFixtures {
+  static let model = CapturedModel(
+    name: "people", version: 3, digest: "ab", features: ["age", "colour"],
+    outputs: [
+      .init(name: "probabilities", kind: .number, columns: 2), .init(name: "label", kind: .classLabel, columns: 1),
+    ],
+    labels: ["no", "yes"], redacted: [])
+
+  static let column = CapturedTensor(
+    name: Array("age".utf8), type: .float64, shape: [2], data: bytes([31.5, .nan]), strings: [])
+
+  static let texts = CapturedTensor(
+    name: Array("colour".utf8), type: .string, shape: [2], data: [], strings: [Array("grün".utf8), []])
+
+  static func call(_ id: UInt64, _ inputs: [CapturedTensor] = [column, texts]) -> CapturedCall {
+    CapturedCall(
+      model: model, status: .ok, reasons: [.rate, .slow], microseconds: 1_700_000_000_000_000 + id, id: id,
+      queueMicroseconds: 5, computeMicroseconds: 9, batchRows: 4, rows: 2, inputs: inputs,
+      answers: [
+        .init(output: 0, values: [0.25, 0.75, 1, 0]), .init(output: 1, values: [1, 0]),
+      ])
+  }
+
+  static func error(_ id: UInt64) -> CapturedCall {
+    var call = call(id)
+    (call.status, call.reasons, call.rows, call.answers) = (.invalidArgument, .error, 0, [])
+    return call
+  }
+
+  static func bytes(_ values: [Double]) -> [UInt8] {
+    values.flatMap { value in withUnsafeBytes(of: value.bitPattern.littleEndian) { Array($0) } }
+  }
+
+  static func head(_ call: CapturedCall, source: UInt32 = 0) -> CallRecordHead {
+    CallRecordHead(
+      status: call.status, reasons: call.reasons, source: source, time: call.microseconds, id: call.id,
+      queueMicroseconds: call.queueMicroseconds, computeMicroseconds: call.computeMicroseconds,
+      batchRows: UInt32(call.batchRows), rows: UInt32(call.rows),
+      selection: call.answers.reduce(0) { $0 | 1 << UInt64($1.output) }, tensors: UInt32(call.inputs.count),
+      floats: UInt32(call.answers.reduce(0) { $0 + $1.values.count }))
+  }
+
+  /// A segment of blocks.
+  static func segment(_ blocks: [[CapturedCall]], isEnded: Bool = true) throws -> [UInt8] {
+    var encoder = try SegmentEncoder(SegmentHeader(microseconds: 7, id: Array(1...16)))
+    var bytes = encoder.headerBytes
+    for block in blocks {
+      for call in block {
+        let request = call.inputs.flatMap(\.encoded)
+        let answer = call.answers.flatMap { $0.values.flatMap { withUnsafeBytes(of: $0.bitPattern) { Array($0) } } }
+        try request.withUnsafeBytes { request in
+          try answer.withUnsafeBytes { answer in
+            try encoder.append(head(call), request: request, answer: answer, of: call.model)
+          }
+        }
+      }
+      bytes += try encoder.takeBlock()
+    }
+    return isEnded ? bytes + encoder.trailerBytes : bytes
+  }
+
+  /// All that a decoder finds.
+  struct Found: Equatable {
+    var calls: [CapturedCall] = []
+    var faults: [CaptureError] = []
+    var isComplete = false
+    var wholeBytes = 0
+  }
+
+  /// Decodes bytes that come in pieces.
+  static func decode(_ bytes: [UInt8], pieceBytes: Int = 1 << 20) throws(CaptureError) -> Found {
+    var decoder = SegmentDecoder()
+    var found = Found()
+    func take(_ step: SegmentDecoder.Step) -> Bool {
+      switch step {
+      case .header: return true
+      case .block(_, let records):
+        do throws(CaptureError) {
+          _ = try BlockRecords.forEachCall(in: records) { call in
+            found.calls.append(call)
+            return true
+          }
+        } catch {
+          found.faults.append(error)
+        }
+        return true
+      case .damaged(_, let error): found.faults.append(error)
+      case .end: found.isComplete = true
+      case .torn(let error): found.faults.append(error)
+      case .moreBytes: return false
+      }
+      if case .damaged = step { return true }
+      return false
+    }
+    var start = 0
+    var isOver = false
+    while start < bytes.count, !isOver {
+      let end = min(bytes.count, start + pieceBytes)
+      Array(bytes[start..<end]).withUnsafeBytes { decoder.append($0) }
+      start = end
+      while true {
+        let step = try decoder.next()
+        if case .moreBytes(let count) = step {
+          if count > 0 { break }
+          continue
+        }
+        if !take(step) {
+          isOver = true
+          break
+        }
+      }
+    }
+    if !isOver { _ = take(decoder.finish()) }
+    found.wholeBytes = decoder.wholeBytes
+    return found
+  }
+}
