@@ -32,6 +32,7 @@ public final class NeedletailServer: Sendable {
   private let keys: KeySource?
   private let control: ControlPlane
   private let workers: WorkerPool
+  private let capture: CaptureService?
   private let housekeeping: MultiThreadedEventLoopGroup
   private let services: ServiceGroup
   private let admin: BoundAddress
@@ -79,11 +80,14 @@ public final class NeedletailServer: Sendable {
         inlineNanosecondsMax: UInt64(clamping: configuration.serving.inlineCost.nanoseconds),
         queueDelayNanoseconds: UInt64(clamping: configuration.serving.queueDelay.nanoseconds)),
       firstShard: threads)
+    let capture = try configuration.capture.map { options throws(ConfigurationError) in
+      try options.service(metrics) { [store] in store.eventLog.emit(.server, .warning, $0) }
+    }
     let shared = SharedServices(
       logger: logger, control: control, metrics: metrics,
       gate: ConnectionGate(connectionsMax: configuration.limits.connectionsMax), outputBudget: outputBudget,
       workers: workers, connectionCounters: ConnectionCounters(metrics: metrics), servingCounters: servingCounters,
-      background: BackgroundRunner(metrics: metrics),
+      background: BackgroundRunner(metrics: metrics), capture: capture,
       accessCounters: AccessCounters(metrics: metrics),
       tlsCounters: TLSCounters(metrics: metrics), audit: AuditLog(logger: logger), keys: keys)
 
@@ -95,6 +99,7 @@ public final class NeedletailServer: Sendable {
     self.control = control
     workers.start()
     self.workers = workers
+    self.capture = capture
     self.housekeeping = housekeeping
     self.listener = listener
     self.tls = tls
@@ -184,6 +189,7 @@ public final class NeedletailServer: Sendable {
     telling.cancel()
     admin.set(nil)
     workers.stop()
+    await capture?.stop()
     try? await housekeeping.shutdownGracefully()
     try result.get()
   }

@@ -65,6 +65,12 @@ struct ServerCommand: AsyncParsableCommand {
   @Option(name: .customLong("api-keys"), help: help("api_keys", "file"))
   var apiKeys: String?
 
+  @Option(help: help("capture.rules", "file"))
+  var captureRules: String?
+
+  @Option(help: help("capture.directory", "dir"))
+  var captureDirectory: String?
+
   @Flag(help: help("allow_unsigned"))
   var allowUnsigned = false
 
@@ -125,6 +131,8 @@ struct ServerCommand: AsyncParsableCommand {
     flags["tls_key"] = tlsKey
     flags["tls_client_ca"] = tlsClientCA
     flags["api_keys"] = apiKeys
+    flags["capture.rules"] = captureRules
+    flags["capture.directory"] = captureDirectory
     flags["allow_unsigned"] = allowUnsigned ? "true" : nil
     flags["models.readiness"] = readiness
     flags["models.required"] = requiredModels

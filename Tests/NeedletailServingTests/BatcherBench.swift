@@ -21,14 +21,18 @@ final class BatcherBench {
   /// - Parameters:
   ///   - workers: threads for expensive plans; 0: there are none.
   ///   - isStarted: whether they run at once, or when the test starts them.
-  init(rowsMax: Int = 4096, workers: Int = 0, isStarted: Bool = true) {
+  ///   - capture: makes what captures calls.
+  init(
+    rowsMax: Int = 4096, workers: Int = 0, isStarted: Bool = true,
+    capture: (MetricsRegistry) -> CaptureService? = { _ in nil }
+  ) {
     let counters = ServingCounters(metrics: metrics)
     background = BackgroundRunner(metrics: metrics)
     self.workers = workers == 0 ? nil : WorkerPool(.init(workers: workers), firstShard: 1)
     threads = 1 + workers
     batcher = TickBatcher(
       reader: registry.reader(0), counters: counters, shard: 0, rowsMax: rowsMax, background: background,
-      workers: self.workers.map { ($0, Mailbox {}) }, now: writer.time)
+      capture: capture(metrics), workers: self.workers.map { ($0, Mailbox {}) }, now: writer.time)
     if isStarted { self.workers?.start() }
   }
 

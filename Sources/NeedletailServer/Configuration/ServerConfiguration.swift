@@ -88,6 +88,8 @@ public struct ServerConfiguration: Sendable {
   public var precision = PrecisionPolicy.stored
   /// Time in seconds that live statistics look back; 0: there are none.
   public var watchSeconds = Limits.watchWindowSecondsDefault
+  /// Capturing of calls; nil: there is none.
+  public var capture: CaptureOptions?
   /// Threads that may share one large layer; 0: as many as the process may use processors.
   public var engineThreads = 0
   public var serving = ServingOptions()
@@ -142,6 +144,7 @@ public struct ServerConfiguration: Sendable {
     relaxed = try values.flag(.relaxed)
     precision = PrecisionPolicy(rawValue: try values.choice(.precision)) ?? .stored
     watchSeconds = try values.integer(.watchWindow)
+    capture = try Self.capture(values)
     engineThreads = try values.integer(.engineThreads)
     serving.workers = try values.integer(.workers)
     serving.inlineCost = .microseconds(try values.integer(.inlineMicroseconds))

@@ -62,7 +62,8 @@ extension ServerSetting {
     tlsClientCA,
     tlsClientCRL, apiKeys, reload, trust, allowUnsigned, threads,
     logLevel, logFormat, grace, stopLimit, rescan, readiness, requiredModels, keep, planRows, relaxed, precision,
-    watchWindow, engineThreads, memory,
+    watchWindow, captureRules, captureDirectory, captureKey, captureBytes, captureSegmentBytes, captureSeconds,
+    engineThreads, memory,
     workers, inlineMicroseconds, queueDelayMicroseconds, tickMicroseconds, spinMicroseconds,
     frameBytes, connections, callsInFlight, outputBytes, outputBytesTotal, idle, frameTimeout, stall, handshake,
     batchRows, textBytes,
@@ -175,6 +176,23 @@ extension ServerSetting {
     "watch.window_seconds", .integer(0...Limits.watchWindowSecondsMax),
     default: "\(Limits.watchWindowSecondsDefault)",
     "Seconds that live statistics of inputs and answers look back; 0 keeps none")
+  static let captureRules = ServerSetting(
+    "capture.rules", .path, flag: "capture-rules",
+    "File that says which calls of which models are captured; without one none are")
+  static let captureDirectory = ServerSetting(
+    "capture.directory", .path, flag: "capture-directory",
+    "Directory for captured calls; without one, capture below state_directory")
+  static let captureKey = ServerSetting(
+    "capture.key_file", .path, "File with the key that redacted values are hashed with")
+  static let captureBytes = ServerSetting(
+    "capture.bytes_max", .integer(2 << 20...(1 << 50)), default: "\(Limits.captureBytesDefault)",
+    "Bytes of all captured calls; the oldest are removed")
+  static let captureSegmentBytes = ServerSetting(
+    "capture.segment_bytes_max", .integer(1 << 20...(1 << 40)), default: "\(Limits.captureSegmentBytesDefault)",
+    "Bytes of a segment of captured calls after which the next one begins")
+  static let captureSeconds = ServerSetting(
+    "capture.seconds_max", .integer(60...1_000_000_000), default: "\(Limits.captureSecondsDefault)",
+    "Seconds after which a segment of captured calls is removed")
   static let engineThreads = ServerSetting(
     "engine.threads", .integer(0...64), default: "0",
     "Threads that may share one large layer; 0 takes as many as the process may use processors")

@@ -17,6 +17,8 @@ struct SharedServices: Sendable {
   let connectionCounters: ConnectionCounters
   let servingCounters: ServingCounters
   let background: BackgroundRunner
+  /// Nil: calls are not captured.
+  let capture: CaptureService?
   let accessCounters: AccessCounters
   let tlsCounters: TLSCounters
   let audit: AuditLog

@@ -13,6 +13,8 @@ public final class ModelBatch<Schema: AnyObject> {
   let pointers: OutputPointers
   private var copies = ShadowCopies()
   private let watched: WatchCopies
+  /// Captures calls; nil: no rule is about the version.
+  let capture: CaptureTap?
   let answerSize: AnswerSize
   /// Lane in which its calls wait for workers; nil until the first one does.
   private(set) var lane: WorkerLane?
@@ -35,8 +37,10 @@ public final class ModelBatch<Schema: AnyObject> {
   /// - Parameters:
   ///   - shard: index of the loop among the version's workspaces.
   ///   - background: counts what the version answers; nil: nobody does.
-  init(_ model: LiveModel, schema: Schema, shard: Int, background: BackgroundRunner?) {
+  ///   - capture: captures its calls.
+  init(_ model: LiveModel, schema: Schema, shard: Int, background: BackgroundRunner?, capture: CaptureTap? = nil) {
     self.model = model
+    self.capture = capture
     plan = model.compiled.plan
     self.schema = schema
     scratch = model.workspaces[shard]

@@ -62,6 +62,7 @@ struct BoundCall {
   /// Row of the workspace's input at which the call begins.
   var firstRow: Int
   var extent: BatchExtent
+  var capture = CaptureTicket.unwanted
 }
 
 /// Cost of a computed call, as its answer reports it.

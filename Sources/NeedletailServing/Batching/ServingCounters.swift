@@ -36,3 +36,11 @@ public final class ServingCounters: Sendable {
     }
   }
 }
+
+/// Answers of one batch on their way to sockets.
+struct UnsentAnswers {
+  var counters: ModelCounters
+  /// End of their computation.
+  var computed: Instant
+  var calls: Int
+}

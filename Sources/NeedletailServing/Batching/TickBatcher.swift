@@ -19,6 +19,8 @@ public final class TickBatcher<Writer: ResponseWriter> {
   let shard: Int
   let rowsMax: Int
   private let background: BackgroundRunner?
+  private let capture: CaptureService?
+  private let captureLane: CaptureLane?
   /// Lease on the table of models, held from a tick's first call to its end.
   var lease: ModelLease?
   /// Batches by their version's ``LiveModel/slot``, so that a call's is found without a search.
@@ -53,15 +55,18 @@ public final class TickBatcher<Writer: ResponseWriter> {
   ///   - rowsMax: largest number of rows of one call.
   ///   - background: runs copies of calls on shadow versions and counts sampled rows for live statistics; nil: nobody
   ///     does.
+  ///   - capture: captures calls by rules; nil: nobody does.
   ///   - workers: pool for plans too expensive for the loop, and the mailbox that their answers arrive in.
   ///   - tickNanosecondsTarget: target of ``LoadShedder``.
   public init(
     reader: RegistryReader, counters: ServingCounters, shard: Int, rowsMax: Int,
-    background: BackgroundRunner? = nil,
+    background: BackgroundRunner? = nil, capture: CaptureService? = nil,
     workers: (pool: WorkerPool, mailbox: Mailbox)? = nil,
     tickNanosecondsTarget: UInt64 = Limits.tickNanosecondsTargetDefault, now: Instant = .now()
   ) {
     self.background = background
+    self.capture = capture
+    captureLane = capture?.lane(shard: shard)
     self.reader = reader
     self.counters = counters
     self.shard = shard
@@ -84,16 +89,24 @@ public final class TickBatcher<Writer: ResponseWriter> {
       do throws(ServingError) {
         try bind(call, batch, writer)
       } catch {
-        reject(call.address, error, batch, writer)
+        reject(call, error, batch, writer)
       }
     case .queue(let batch):
       do throws(ServingError) {
         try queue(call, batch, writer)
       } catch {
-        reject(call.address, error, batch, writer)
+        reject(call, error, batch, writer)
       }
     case .reject: preconditionFailure("a rejected call was bound")
     }
+  }
+
+  /// Rejects a call whose tensors are there.
+  private func reject(
+    _ call: PredictCall, _ error: ServingError, _ batch: ModelBatch<Writer.Schema>, _ writer: Writer
+  ) {
+    reject(call.address, error, batch, writer)
+    batch.capture?.end(call.tensors, CapturedEnd(call.address, arrival: call.arrival, error), nil)
   }
 
   private func bind(_ call: PredictCall, _ batch: ModelBatch<Writer.Schema>, _ writer: Writer) throws(ServingError) {
@@ -114,7 +127,8 @@ public final class TickBatcher<Writer: ResponseWriter> {
     batch.append(
       BoundCall(
         address: call.address, arrival: call.arrival, receiveMicroseconds: call.receiveMicroseconds,
-        deadline: call.deadline, selection: selection, firstRow: batch.extent.rows, extent: extent))
+        deadline: call.deadline, selection: selection, firstRow: batch.extent.rows, extent: extent,
+        capture: batch.capture?.keep(call.tensors) ?? CaptureTicket.unwanted))
     // Calls that failed while they were bound are no work.
     pendingNanoseconds &+= nanoseconds
     tickNanoseconds &+= nanoseconds
@@ -148,7 +162,9 @@ public final class TickBatcher<Writer: ResponseWriter> {
   }
 
   private func addBatch(for model: LiveModel, _ writer: Writer) -> ModelBatch<Writer.Schema> {
-    let batch = ModelBatch(model, schema: writer.makeSchema(for: model), shard: shard, background: background)
+    let tap = captureLane.flatMap { capture?.tap(for: model, $0) }
+    let batch = ModelBatch(
+      model, schema: writer.makeSchema(for: model), shard: shard, background: background, capture: tap)
     connect(batch)
     while batches.count <= model.slot { batches.append(nil) }
     batches[model.slot] = batch
@@ -176,6 +192,7 @@ public final class TickBatcher<Writer: ResponseWriter> {
     bound.removeAll(keepingCapacity: true)
     pendingNanoseconds = 0
     submit(into: writer)
+    captureLane?.endTick()
     shedder.end(now: writer.time, workNanoseconds: tickNanoseconds)
     tickNanoseconds = 0
     // Ends the lease: versions that left the table may be freed.
@@ -269,6 +286,7 @@ public final class TickBatcher<Writer: ResponseWriter> {
     batch.dropExpired(at: start) { call in
       callsEnded(1)
       reject(call.address, Self.expired, batch, writer)
+      batch.capture?.end(call.capture, CapturedEnd(call.address, arrival: call.arrival, Self.expired), nil)
     }
     let rows = batch.extent.rows
     guard rows > 0 else { return }
@@ -284,15 +302,20 @@ public final class TickBatcher<Writer: ResponseWriter> {
       let call = batch.calls[index]
       if let error = batch.textError(call) {
         reject(call.address, error, batch, writer)
+        batch.capture?.end(call.capture, CapturedEnd(call.address, arrival: call.arrival, error), nil)
         continue
       }
       let timing = AnswerTiming(
         queueMicroseconds: start.microseconds(since: call.arrival), computeMicroseconds: computeMicroseconds,
         batchRows: UInt32(clamping: rows))
       count(batch.model.counters, received: call.receiveMicroseconds, timing)
+      let values = batch.outputs(from: call.firstRow)
       writer.answer(
-        call.address, batch.schema, rows: call.extent.rows,
-        values: batch.outputs(from: call.firstRow), selection: call.selection, timing: timing, memory: nil)
+        call.address, batch.schema, rows: call.extent.rows, values: values, selection: call.selection, timing: timing,
+        memory: nil)
+      batch.capture?.end(
+        call.capture, CapturedEnd(call.address, arrival: call.arrival, .ok, timing),
+        CapturedValues(values: values, selection: call.selection, rows: call.extent.rows))
     }
     batch.keepAnswers()
     keptForShadow(batch)
@@ -324,10 +347,12 @@ public final class TickBatcher<Writer: ResponseWriter> {
     count(batch.model.counters, calls: 1, rows: rows, timing.computeMicroseconds, end: end)
     count(batch.model.counters, received: call.receiveMicroseconds, timing)
     batch.skipShadow(rows: rows, shard: shard)
+    let values = batch.pointers.point(at: collected, rows: rows, selection: selection)
     writer.answer(
-      call.address, batch.schema, rows: rows,
-      values: batch.pointers.point(at: collected, rows: rows, selection: selection), selection: selection,
-      timing: timing, memory: nil)
+      call.address, batch.schema, rows: rows, values: values, selection: selection, timing: timing, memory: nil)
+    batch.capture?.end(
+      call.tensors, CapturedEnd(call.address, arrival: call.arrival, .ok, timing),
+      CapturedValues(values: values, selection: selection, rows: rows))
   }
 
   // MARK: counting
@@ -368,12 +393,4 @@ public final class TickBatcher<Writer: ResponseWriter> {
     batch.model.counters.requests(error.code).add(shard: shard)
     writer.reject(address, error)
   }
-}
-
-/// Answers of one batch on their way to sockets.
-private struct UnsentAnswers {
-  var counters: ModelCounters
-  /// End of their computation.
-  var computed: Instant
-  var calls: Int
 }

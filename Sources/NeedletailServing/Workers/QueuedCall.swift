@@ -27,6 +27,8 @@ final class QueuedCall: @unchecked Sendable {
   /// Outputs wanted, one bit each.
   var selection: UInt64 = 0
   var extent = BatchExtent.zero
+  /// What is captured of it; ``request`` is what it speaks of.
+  var capture = CaptureTicket.unwanted
   /// Lane in which the call waits.
   var lane: WorkerLane?
   /// The loop's ``ModelBatch`` of the version. Opaque, because that type depends on the loop's response writer.
@@ -60,6 +62,8 @@ final class QueuedCall: @unchecked Sendable {
   }
 
   var input: UnsafeMutablePointer<Float> { memory.floats }
+  /// Request to capture, behind the bound rows.
+  var request: UnsafeMutableRawPointer { UnsafeMutableRawPointer(memory.floats) + Int(capture.offset) }
   var output: UnsafeMutablePointer<Float> { memory.floats + inputFloats }
 }
 

@@ -1,3 +1,4 @@
+internal import NeedletailCapture
 internal import NeedletailCore
 internal import NeedletailEngine
 internal import NeedletailMetrics
@@ -39,14 +40,16 @@ extension TickBatcher {
     let (selection, extent, textBytes) = try check(call, batch, writer)
     let inputFloats = (batch.plan.boundBytes(rows: extent.rows, textBytes: textBytes) + 3) / MemoryLayout<Float>.size
     let outputFloats = extent.rows * batch.plan.collectedFloatsPerRow(selection)
+    var capture = batch.capture?.begin(call.tensors) ?? CaptureTicket.unwanted
+    let requestFloats = (Int(capture.bytes) + 3) / MemoryLayout<Float>.size
     guard
       let queued = workers?.slab.take(
-        inputFloats: inputFloats, outputFloats: outputFloats, isLarge: call.address.isLarge)
+        inputFloats: inputFloats + requestFloats, outputFloats: outputFloats, isLarge: call.address.isLarge)
     else {
       counters.shed(.memory).add(shard: shard)
       throw lane.shedError
     }
-    queued.layOut(inputFloats: inputFloats, outputFloats: outputFloats)
+    queued.layOut(inputFloats: inputFloats + requestFloats, outputFloats: outputFloats)
     do throws(ServingError) {
       var used = 0
       try batch.model.compiled.binder.bind(
@@ -63,6 +66,9 @@ extension TickBatcher {
     queued.priority = call.priority
     queued.selection = selection
     queued.extent = extent
+    capture.offset = UInt32(truncatingIfNeeded: inputFloats * MemoryLayout<Float>.size)
+    queued.capture = capture
+    if capture.state == .kept { RequestRecord.write(call.tensors, to: queued.request) }
     queued.lane = lane
     queued.owner = Unmanaged.passUnretained(batch).toOpaque()
     queued.outcome = .waiting
@@ -114,14 +120,29 @@ extension TickBatcher {
         timing: call.timing, memory: call.address.isLarge ? call.memory : nil)
       batch.keepAnswers(call, values, shard: shard)
       keptForShadow(batch)
+      captured(
+        call, .init(call.address, arrival: call.arrival, .ok, call.timing), batch,
+        CapturedValues(values: values, selection: call.selection, rows: call.extent.rows))
     case .failed(let error):
       reject(call.address, error, batch, writer)
+      captured(call, .init(call.address, arrival: call.arrival, error), batch, nil)
     case .expired:
       reject(call.address, Self.expired, batch, writer)
+      captured(call, .init(call.address, arrival: call.arrival, Self.expired), batch, nil)
     case .shed, .waiting:
       counters.shed(.queue).add(shard: shard)
-      if let lane = call.lane { reject(call.address, lane.shedError, batch, writer) }
+      guard let lane = call.lane else { break }
+      reject(call.address, lane.shedError, batch, writer)
+      captured(call, .init(call.address, arrival: call.arrival, lane.shedError), batch, nil)
     }
     workers?.slab.giveBack(call)
+  }
+
+  private func captured(
+    _ call: QueuedCall, _ end: @autoclosure () -> CapturedEnd, _ batch: ModelBatch<Writer.Schema>,
+    _ answer: CapturedValues?
+  ) {
+    guard let tap = batch.capture else { return }
+    tap.end(call.capture, request: call.request, end(), answer)
   }
 }

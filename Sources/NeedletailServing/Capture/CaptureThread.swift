@@ -1,0 +1,225 @@
+internal import NeedletailCapture
+internal import NeedletailCore
+internal import NeedletailMetrics
+internal import NeedletailModels
+internal import NeedletailSystem
+internal import Synchronization
+
+/// The thread that takes records from the rings of all loops, redacts them and writes them.
+///
+/// `@unchecked Sendable`: what is not in `shared` belongs to the thread.
+final class CaptureThread: @unchecked Sendable {
+  private struct Shared {
+    var rings: [CaptureRing] = []
+    var sources: [CaptureSource] = []
+    var isStopped = false
+    var whenStopped: (@Sendable () -> Void)?
+  }
+
+  let wakeup = Wakeup()
+  private let shared = Mutex(Shared())
+  private let directory: CaptureDirectory
+  private let series: CaptureSeries
+  private let losses: CaptureLosses
+  private let report: @Sendable (String) -> Void
+
+  private var sources: [CaptureSource] = []
+  private var segment: SegmentWriter?
+  /// Calls of each source in the block that is not written yet.
+  private var pending: [UInt32: Int] = [:]
+  private var flushDue: Instant?
+  private var pruneDue = Instant(nanoseconds: 0)
+  /// End of the pause after a failure of the disk; nil: it works.
+  private var retryDue: Instant?
+  private var lostToDisk = 0
+  /// Microseconds of the wall clock less those of the monotonic one.
+  private var wallOffset: Int64 = 0
+
+  init(
+    _ directory: CaptureDirectory, _ series: CaptureSeries, _ losses: CaptureLosses,
+    report: @escaping @Sendable (String) -> Void
+  ) {
+    self.directory = directory
+    self.series = series
+    self.losses = losses
+    self.report = report
+  }
+
+  // MARK: called by others
+
+  func addRing() -> CaptureRing {
+    let ring = CaptureRing(bytes: Limits.captureRingBytes)
+    shared.withLock { $0.rings.append(ring) }
+    wakeup.signal()
+    return ring
+  }
+
+  /// Number by which records refer to a version.
+  func source(of model: LiveModel, _ rule: CaptureRule, key: [UInt8]) -> UInt32 {
+    shared.withLock { shared in
+      let known = shared.sources.firstIndex { source in
+        source.model.name == model.model.name && source.model.version == model.version.number
+          && source.model.digest == model.digest
+      }
+      if let known { return UInt32(known) }
+      shared.sources.append(CaptureSource(model, rule, key: key))
+      return UInt32(shared.sources.count - 1)
+    }
+  }
+
+  /// Ends the thread.
+  /// - Parameter whenStopped: called on the thread when all is written.
+  func stop(_ whenStopped: (@Sendable () -> Void)? = nil) {
+    let isLate = shared.withLock { shared in
+      if shared.isStopped { return true }
+      shared.isStopped = true
+      shared.whenStopped = whenStopped
+      return false
+    }
+    if isLate { whenStopped?() }
+    wakeup.signal()
+  }
+
+  // MARK: the thread
+
+  func run() {
+    for sentence in directory.recover() { report(sentence) }
+    var next: Instant? = Instant.now()
+    while true {
+      _ = wakeup.wait(until: next)
+      let (rings, isStopped, whenStopped) = shared.withLock { ($0.rings, $0.isStopped, $0.whenStopped) }
+      let found = drain(rings)
+      let now = Instant.now()
+      if isStopped {
+        endSegment()
+        whenStopped?()
+        return
+      }
+      if let due = flushDue, now >= due { flush() }
+      if now >= pruneDue { prune(now, room: 0) }
+      if found > 0 {
+        // Calls that come meanwhile wait in the rings, and wake nobody.
+        next = now.advanced(byMicroseconds: UInt64(Limits.capturePauseMicroseconds))
+        continue
+      }
+      var isIdle = true
+      for ring in rings where !ring.awaitNext() { isIdle = false }
+      next = isIdle ? min(flushDue ?? pruneDue, pruneDue) : now
+    }
+  }
+
+  private func drain(_ rings: [CaptureRing]) -> Int {
+    let now = Moment.now()
+    wallOffset = Int64(now.milliseconds) * 1000 - Int64(now.instant.nanoseconds / 1000)
+    return rings.reduce(0) { count, ring in count + ring.drain(take) }
+  }
+
+  private func take(_ record: UnsafeRawBufferPointer) {
+    do throws(CaptureError) {
+      var head = try CallRecordHead(reading: record)
+      if head.source >= sources.count { sources = shared.withLock { $0.sources } }
+      let source = sources[Int(head.source)]
+      head.time = UInt64(clamping: Int64(head.time / 1000) + wallOffset)
+      let answerBytes = 4 * Int(head.floats)
+      let request = UnsafeRawBufferPointer(rebasing: record[CallRecordHead.bytes..<record.count - answerBytes])
+      let answer = UnsafeRawBufferPointer(rebasing: record[(record.count - answerBytes)...])
+      guard try beginSegment() else { return loseToDisk(1) }
+      if let redactor = source.redactor {
+        let (kept, tensors) = try redactor.redact(request, tensors: Int(head.tensors))
+        head.tensors = UInt32(tensors)
+        try kept.withUnsafeBufferPointer { (kept) throws(CaptureError) -> Void in
+          try segment?.append(
+            head, request: UnsafeRawBufferPointer(kept), answer: answer, of: source.model)
+        }
+      } else {
+        try segment?.append(head, request: request, answer: answer, of: source.model)
+      }
+      pending[head.source, default: 0] += 1
+    } catch {
+      if error.reason == .io { fail(error, losing: 1) } else { losses.counter(.large).add() }
+      return
+    }
+    if flushDue == nil {
+      flushDue = Instant.now().advanced(byMicroseconds: UInt64(Limits.captureFlushMicroseconds))
+    }
+    if segment?.isBlockFull == true { flush() }
+  }
+
+  // MARK: segments
+
+  /// Begins a segment if there is none.
+  /// - Returns: false during the pause after a failure.
+  private func beginSegment() throws(CaptureError) -> Bool {
+    guard segment == nil else { return true }
+    let now = Instant.now()
+    if let due = retryDue {
+      guard now >= due else { return false }
+      for sentence in directory.recover() { report(sentence) }
+    }
+    prune(now, room: directory.segmentBytesMax)
+    segment = try directory.begin(microseconds: UInt64(clamping: Int64(now.nanoseconds / 1000) + wallOffset))
+    return true
+  }
+
+  private func flush() {
+    flushDue = nil
+    guard segment != nil else { return }
+    let before = segment?.bytes ?? 0
+    do throws(CaptureError) {
+      let calls = try segment?.flush() ?? 0
+      if calls > 0 { written(bytes: (segment?.bytes ?? 0) - before) }
+    } catch {
+      segment = nil
+      return fail(error, losing: takePending())
+    }
+    if segment?.isFull == true { endSegment() }
+  }
+
+  private func endSegment() {
+    flushDue = nil
+    guard let last = segment.take() else { return }
+    do throws(CaptureError) {
+      // A segment that had no call since its last block is ended all the same.
+      if try last.end() > 0 { written(bytes: 0) }
+    } catch {
+      fail(error, losing: takePending())
+    }
+    prune(Instant.now(), room: 0)
+  }
+
+  private func written(bytes: Int) {
+    for (source, calls) in pending { series.calls(of: sources[Int(source)].model.name).add(UInt64(calls)) }
+    pending.removeAll(keepingCapacity: true)
+    series.writtenBytes.add(UInt64(bytes))
+    guard retryDue != nil else { return }
+    retryDue = nil
+    report("capture: \(directory.path) can be written again; \(lostToDisk) calls were not captured")
+    lostToDisk = 0
+  }
+
+  /// Removes what is too old or too much, and counts what is left.
+  private func prune(_ now: Instant, room: Int) {
+    let (segments, bytes) = directory.prune(nowSeconds: Int(UnixTime.nowMilliseconds() / 1000), room: room)
+    series.segments.set(Double(segments))
+    series.storedBytes.set(Double(bytes))
+    pruneDue = now.advanced(byMicroseconds: UInt64(Limits.capturePruneMicroseconds))
+  }
+
+  // MARK: failures
+
+  private func takePending() -> Int {
+    defer { pending.removeAll(keepingCapacity: true) }
+    return pending.values.reduce(0, +)
+  }
+
+  private func fail(_ error: CaptureError, losing calls: Int) {
+    if retryDue == nil { report("capture: \(error.message); calls are answered, and not captured until this works") }
+    retryDue = Instant.now().advanced(byMicroseconds: UInt64(Limits.captureRetryMicroseconds))
+    loseToDisk(calls)
+  }
+
+  private func loseToDisk(_ calls: Int) {
+    lostToDisk += calls
+    losses.counter(.disk).add(UInt64(calls))
+  }
+}
