@@ -28,6 +28,9 @@ NT_TARGET_AVX2 NT_INLINE void tile_step(__m256 *sums, const float *a, size_t dep
   for (int p = 0; p < P; p++) {
     __m256 w0 = weights_lanes(w + (size_t)p * panel_bytes, form);
     __m256 w1 = weights_lanes(w + (size_t)p * panel_bytes + 32, form);
+    // Twelve sums leave four registers. Reading an activation again for the second panel is free; kept for it, three of
+    // them push sums into memory, which takes half of the speed.
+    if (R * P >= 6) __asm__("" : "+r"(a));
     for (int r = 0; r < R; r++) {
       __m256 activation = _mm256_broadcast_ss(a + (size_t)r * depth);
       int i = 2 * (r * P + p);

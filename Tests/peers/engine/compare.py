@@ -322,7 +322,7 @@ def main():
     for n, k in ((512, 512), (1024, 1024), (4096, 4096), (384, 1536)):
         products_int8(number, n, k, (1, 2, 3, 4, 6, 8, 12, 16, 32, 64))
     for n, k in ((512, 512), (1024, 512), (1024, 1024)):
-        products_fp32(number, n, k, (1, 2, 4, 6, 8, 16, 32))
+        products_fp32(number, n, k, (1, 2, 3, 4, 6, 8, 16, 32))
     work = os.path.dirname(os.path.abspath(sys.argv[1]))
     is_wide = number in (ISAS["avx512vnni"], ISAS["amx"])
     needed = NEEDED_WIDE if is_wide else NEEDED
