@@ -83,6 +83,11 @@ uint64_t nt_thread_processor_nanoseconds_of(int32_t thread) {
   return nanoseconds_of((clockid_t)(~(uint32_t)thread << 3 | 6u));
 }
 
+uint64_t nt_thread_preemptions(void) {
+  struct rusage usage;
+  return getrusage(RUSAGE_THREAD, &usage) == 0 ? (uint64_t)usage.ru_nivcsw : 0;
+}
+
 size_t nt_heap_free_bytes(void) {
 #if defined(__GLIBC__) && __GLIBC_PREREQ(2, 33)
   return mallinfo2().fordblks;

@@ -150,10 +150,10 @@ public enum Limits {
   public static let inlineNanosecondsMaxDefault: UInt64 = 150_000
   /// Longest that `serving.spin_microseconds` lets an idle loop look before it sleeps: a hundred times what waking takes.
   public static let spinMicrosecondsMax = 1000
-  /// Pause between two looks of an idle loop from which on somebody else has run. A look takes less than a microsecond.
+  /// Pause between two looks of an idle loop from which on somebody else may have run. A look takes under 1 µs.
   public static let spinGapNanosecondsMax: UInt64 = 20_000
-  /// Time for which a loop then waits as if it had not been told to look.
-  public static let spinGivenUpNanoseconds: UInt64 = 100_000_000
+  /// Time for which a loop then waits as if not told to look: so it costs a busy processor a hundredth.
+  public static let spinGivenUpNanoseconds: UInt64 = 5_000_000
   /// Longest time that a call should wait for the calls read before it; default of `serving.tick_microseconds`.
   public static let tickNanosecondsTargetDefault: UInt64 = 5_000_000
   /// Rough cost of a call beside its rows: reading, decoding, answering and sending it.

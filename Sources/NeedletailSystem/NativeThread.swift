@@ -54,6 +54,9 @@ public final class NativeThread: Sendable {
     start(Options(name: name, niceness: niceness), body)
   }
 
+  /// How often the system has taken the processor from the calling thread for another one: a system call, some 0.3 µs.
+  public static func preemptions() -> UInt64 { nt_thread_preemptions() }
+
   /// Waits until the thread's body has returned. Blocks the caller: for threads, not for tasks.
   public func join() {
     ended.lock()

@@ -43,6 +43,9 @@ uint64_t nt_thread_processor_nanoseconds(void);
 // Nanoseconds that another thread of this process has used; 0 if there is no such thread.
 uint64_t nt_thread_processor_nanoseconds_of(int32_t thread);
 
+// How often the system has taken the processor from the calling thread for another; 0 where it does not say.
+uint64_t nt_thread_preemptions(void);
+
 // Bytes that were freed and that the C library keeps in its heaps; SIZE_MAX where it does not say.
 size_t nt_heap_free_bytes(void);
 

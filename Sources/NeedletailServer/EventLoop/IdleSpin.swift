@@ -1,17 +1,20 @@
 internal import NeedletailCore
 internal import NeedletailSockets
+internal import NeedletailSystem
 
 /// Whether an event loop that has nothing to do goes on looking for a while before it waits. Pure.
 ///
 /// Waking a thread whose processor was asleep takes some 13 µs, more than a small call takes. Looking
-/// costs a processor instead, so it is by choice, bounded, and given up for a while where others want the processor: a
-/// pause between two looks means that somebody else ran.
+/// costs a processor instead, so it is by choice, bounded, and given up for a while where others want the processor: between
+/// two looks time has passed, and the system has taken the processor away. Time alone proves nothing: in a virtual machine
+/// the host and its interrupts take 20 µs a hundred times a second, and looking was given up for good.
 struct IdleSpin {
   /// Longest time without an event; 0: never look.
   private let nanoseconds: UInt64
   private var start = Instant(nanoseconds: 0)
   private var lastLook = Instant(nanoseconds: 0)
   private var givenUpUntil = Instant(nanoseconds: 0)
+  private var preemptionsKnown: UInt64 = 0
 
   init(nanoseconds: UInt64) { self.nanoseconds = nanoseconds }
 
@@ -27,11 +30,18 @@ struct IdleSpin {
   }
 
   /// Notes a look that found nothing.
+  ///
+  /// - Parameter preemptions: how often others have taken the processor from this thread so far; asked only after a gap,
+  ///   for asking is a system call.
   /// - Returns: whether to look again.
-  mutating func foundNothing(at now: Instant) -> Bool {
-    guard now.nanoseconds &- lastLook.nanoseconds < Limits.spinGapNanosecondsMax else {
-      givenUpUntil = Instant(nanoseconds: now.nanoseconds &+ Limits.spinGivenUpNanoseconds)
-      return false
+  mutating func foundNothing(at now: Instant, preemptions: () -> UInt64) -> Bool {
+    if now.nanoseconds &- lastLook.nanoseconds >= Limits.spinGapNanosecondsMax {
+      let count = preemptions()
+      if count != preemptionsKnown {
+        preemptionsKnown = count
+        givenUpUntil = Instant(nanoseconds: now.nanoseconds &+ Limits.spinGivenUpNanoseconds)
+        return false
+      }
     }
     lastLook = now
     return now.nanoseconds &- start.nanoseconds < nanoseconds
@@ -46,7 +56,7 @@ extension IdleSpin {
     repeat {
       let events = poller.look()
       if events > 0 { return events }
-    } while foundNothing(at: .now())
+    } while foundNothing(at: .now(), preemptions: NativeThread.preemptions)
     return poller.wait()
   }
 }
