@@ -15,18 +15,18 @@ extension ServerInfoReport {
     if configuration.http != nil { features.append("open_inference") }
     features.sort()
     let set = configuration.limits
-    func bytes(_ count: Int) -> UInt64 { UInt64(clamping: count) }
-    limits.requestBytesMax = bytes(set.frameBytesMax)
-    limits.answerBytesMax = bytes(Limits.answerBytesMax)
-    limits.rowsMax = bytes(set.batchRowsMax)
-    limits.callsInFlightMax = bytes(set.callsInFlightMax)
-    limits.otherCallsInFlightMax = bytes(Limits.controlCallsInFlightMax)
-    limits.tensorsMax = bytes(Limits.inputTensorsMax)
-    limits.dimensionsMax = bytes(Limits.tensorRankMax)
-    limits.outputNamesMax = bytes(Limits.outputNamesMax)
-    limits.routingKeyBytesMax = bytes(Limits.routingKeyBytesMax)
-    limits.textBytesMax = bytes(configuration.textBytesMax)
-    limits.outputBytesMax = bytes(set.outputBytesMax)
+    func number(_ count: Int) -> UInt64 { UInt64(clamping: count) }
+    limits.requestBytesMax = number(set.frameBytesMax)
+    limits.answerBytesMax = number(Limits.answerBytesMax)
+    limits.rowsMax = number(set.batchRowsMax)
+    limits.callsInFlightMax = number(set.callsInFlightMax)
+    limits.otherCallsInFlightMax = number(Limits.controlCallsInFlightMax)
+    limits.tensorsMax = number(Limits.inputTensorsMax)
+    limits.dimensionsMax = number(Limits.tensorRankMax)
+    limits.outputNamesMax = number(Limits.outputNamesMax)
+    limits.routingKeyBytesMax = number(Limits.routingKeyBytesMax)
+    limits.textBytesMax = number(configuration.textBytesMax)
+    limits.outputBytesMax = number(set.outputBytesMax)
     limits.idleMilliseconds = UInt64(clamping: set.idle.components.seconds * 1000)
   }
 }
