@@ -135,43 +135,25 @@ import Testing
     }
   }
 
-  // MARK: - mixtures
-
-  @Test func aMixtureTakesWhatImprovesItAndWeighsItByHowOften() {
-    let truth: [Float] = [0, 0, 0, 0]
-    let answers: [[Float]] = [[1, 1, 1, 1], [-2, -2, -2, -2], [9, 9, 9, 9]]
-    func loss(_ mixed: [Float]) -> Double { zip(mixed, truth).reduce(0) { $0 + Double(abs($1.0 - $1.1)) } }
-    let mixture = Mixture.choose(answers, membersMax: 3, loss: loss)
-    #expect(mixture.members.map(\.candidate) == [0, 1])
-    #expect(abs(mixture.members[0].weight - 2.0 / 3) < 1e-9 && mixture.loss < 1e-6)
-    #expect(Mixture.choose(answers, membersMax: 1, loss: loss).members == [.init(candidate: 0, weight: 1)])
-    #expect(mixture.withoutLightest().members == [.init(candidate: 0, weight: 1)])
-  }
-
-  @Test func aMixtureOfTreesAndALinearModelAnswersTheirWeightedMean() throws {
+  @Test func theChosenModelsLearnAtLastFromTheRowsThatJudgedThem() throws {
     let directory = try TemporaryDirectory()
-    let source = try source(directory)
-    let own = try source.configuration()
-    let table = SearchTable(task: .classification, classes: 2, rows: 168, columns: 3, hasCategories: true)
-    let arms = try ["gbdt", "logistic_regression"].map { name in
-      try TuningArm(FamilyRegistry.all.named(name)!, source, own: own, table: table)
-    }
-    let datas = try arms.map { try PreparedData($0.configuration) }
-    let models = try zip(arms, datas).map { arm, data in
-      try arm.family.fit(data, try arm.configuration(of: arm.arm.start!)) { _ in }
-    }
-    let cells = datas[0].cells(datas[0].split.test)
-    let alone = try zip(datas, models).map { try TrialRunner.answers(TrialRunner.compile($0, $1), cells) }
-    let mixed = MixedModel(
-      members: zip(arms, zip(datas, models)).enumerated().map { index, part in
-        .init(
-          model: part.1.1, weight: [0.25, 0.75][index], preprocessing: part.1.0.preprocessing,
-          takesFloat32: part.0.family.preprocessing.element == .float32, arm: index, name: part.0.family.name)
-      }, arm: 0, classCount: 2)
-    let found = try TrialRunner.answers(TrialRunner.compile(datas[0], mixed), cells)
-    let expected = zip(alone[0], alone[1]).map { 0.25 * $0 + 0.75 * $1 }
-    #expect(zip(found, expected).allSatisfy { abs($0 - $1) < 1e-6 })
-    #expect(found.count == 2 * cells.count)
+    // From 10 on, y is 50: what only validation rows tell.
+    let train = (0..<200).map { "\(Double($0) / 20),\($0 % 3),train" }
+    let judges = (0..<60).map { "\(10 + Double($0) / 6),\(50 + $0 % 3),validation" }
+    let test = (0..<30).map { "\(10.05 + Double($0) / 3),\(50 + $0 % 3),test" }
+    try directory.write("x,y,part\n" + (train + judges + test).joined(separator: "\n") + "\n", to: "step.csv")
+    let run = """
+      data: { files: [step.csv] }
+      target: { column: "y", task: regression }
+      split: { column: part }
+      model: { family: random_forest }
+      tuning: { families: [random_forest], folds: 0, trials: 2 }
+      """
+    let source = RunFileText(text: run, file: "run.yaml", directory: directory.path, sets: [])
+    let tuned = try search(source).finish()
+    let error = try #require(tuned.model.testFigures.first { $0.name == "rmse" }?.value)
+    #expect(error < 25, "a model of the training rows alone is wrong by 49")
+    #expect(tuned.model.notes.contains { $0.contains("learned from the validation rows too") })
   }
 
   @Test func whatTheRunFileRefusesNoFamilyTakes() throws {

@@ -122,6 +122,20 @@ final class TrialRunner: @unchecked Sendable {
     for key in prepared.keys where key.text == oldest { prepared[key] = nil }
   }
 
+  /// The training rows of the run with the validation rows among them, for the last fit of a chosen model.
+  ///
+  /// - Returns: nil where the validation rows are needed once more: a threshold is chosen on them, a schedule watches
+  ///   them, or targets were encoded without them.
+  func joiningJudges(arm: Int, _ configuration: RunConfiguration) throws(TrainingError) -> PreparedData? {
+    let whole = try prepare(arm: arm, fold: nil, configuration).data
+    guard !whole.split.validation.isEmpty, !whole.preprocessing.encodesTargets,
+      EvaluationSettings(configuration.document).thresholdMetric == nil,
+      configuration.document["training"]["schedule"].text != "plateau"
+    else { return nil }
+    return try whole.replacing(
+      Split(train: whole.split.train + whole.split.validation, validation: [], test: whole.split.test))
+  }
+
   /// Preprocessing of a fitted model, and a number that is the same for models with the same one.
   ///
   /// - Parameter fold: of the model; nil for one of the split of the run.

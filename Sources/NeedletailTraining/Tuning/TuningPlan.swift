@@ -209,6 +209,15 @@ struct TuningPlan: Sendable {
     self.warnings = warnings
   }
 
+  /// Targets that the rows which train and judge have: what each member of a mixture of numbers is held to. Nil for
+  /// classes, and where rows are split by time, for a trend goes on.
+  var answerRange: ClosedRange<Float>? {
+    guard labels.isEmpty, dataset.times.isEmpty else { return nil }
+    let known = (split.train + split.validation).map { Float(targets[$0]) }
+    guard let low = known.min(), let high = known.max(), low.isFinite, high.isFinite else { return nil }
+    return low...high
+  }
+
   /// What is minimised: of answers for these rows, by their weights where the run has some.
   func loss(_ answers: [Float], _ truth: [Double], rows: [Int]) -> Double {
     metric.loss(

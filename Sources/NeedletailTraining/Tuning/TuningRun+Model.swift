@@ -15,7 +15,12 @@ extension TuningRun {
     var mixture = Mixture(members: [.init(candidate: 0, weight: 1)], loss: first.result.loss)
     if membersMax > 1 {
       observer.stage("mixing the best \(candidates.count) models")
-      let found = Mixture.choose(candidates.map(\.result.answers), membersMax: membersMax) { answers in
+      let range = plan.answerRange
+      let answers = candidates.map { candidate in
+        range.map { range in candidate.result.answers.map { min(max($0, range.lowerBound), range.upperBound) } }
+          ?? candidate.result.answers
+      }
+      let found = Mixture.choose(answers, membersMax: membersMax) { answers in
         plan.loss(answers, truth, rows: first.result.rows)
       }
       if found.loss < mixture.loss { mixture = found }
@@ -75,19 +80,30 @@ extension TuningRun {
 
   /// Puts the models together, and measures the whole.
   ///
-  /// The models of all folds answer together, so that no row is lost to judging; where one model is wanted, it is fitted
-  /// on the run's own training rows.
+  /// The models of all folds answer together, so that no row is lost to judging; where one model is wanted, and where the
+  /// validation rows judged, it learns from them too, with as many rounds or epochs as were best.
   private func train(_ mixture: Mixture, _ candidates: [Candidate]) throws(TrainingError) -> TunedModel {
     var parts: [Part] = []
+    var hasLearnedFromJudges = false
     for member in mixture.members {
       let (trial, result) = (candidates[member.candidate].trial, candidates[member.candidate].result)
       let arm = plan.arms[trial.arm]
       let configuration = try arm.configuration(of: trial.point)
       var models = result.models
-      if models.count > 1, plan.settings.mixture == 1 || plan.isInOrderOfTime {
-        observer.stage("fitting \(arm.family.name) #\(trial.number + 1)")
-        let prepared = try runner.prepare(arm: trial.arm, fold: nil, configuration)
-        models = [try prepared.fit(configuration, nil) { (_: EpochReport) throws(TrainingError) in }]
+      if models.count == 1 || plan.settings.mixture == 1 || plan.isInOrderOfTime {
+        if let joined = try runner.joiningJudges(arm: trial.arm, configuration) {
+          observer.stage("fitting \(arm.family.name) #\(trial.number + 1) with the rows that judged it")
+          hasLearnedFromJudges = true
+          models = [
+            try arm.family.fit(joined, configuration.refitting(bestStep: result.bestStep)) {
+              (_: EpochReport) throws(TrainingError) in
+            }
+          ]
+        } else if models.count > 1 {
+          observer.stage("fitting \(arm.family.name) #\(trial.number + 1)")
+          let prepared = try runner.prepare(arm: trial.arm, fold: nil, configuration)
+          models = [try prepared.fit(configuration, nil) { (_: EpochReport) throws(TrainingError) in }]
+        }
       }
       for (fold, model) in models.enumerated() {
         let (own, number) = try runner.preprocessing(
@@ -103,8 +119,12 @@ extension TuningRun {
     let (configuration, model) = joined(
       parts, mixture, number: runner.number(arm: base.arm, fold: nil, base.configuration))
     let run = TrainingRun(configuration, observer: RunObserver(stage: observer.stage))
-    let trained = try run.finish(
+    var trained = try run.finish(
       try runner.prepare(arm: base.arm, fold: nil, base.configuration).data, model, fitSeconds: secondsSpent)
+    if hasLearnedFromJudges {
+      trained.notes.append(
+        "it learned from the validation rows too: their figures say little, those of the test rows count")
+    }
     return TunedModel(model: trained, configuration: best.portableDocument, leaderboard: leaderboard)
   }
 
@@ -134,7 +154,8 @@ extension TuningRun {
   ) -> (configuration: RunConfiguration, model: any FittedModel) {
     let first = parts[0]
     guard parts.count > 1 else { return (first.configuration, first.member.model) }
-    let model = MixedModel(members: parts.map(\.member), arm: number, classCount: plan.labels.count)
+    let model = MixedModel(
+      members: parts.map(\.member), arm: number, classCount: plan.labels.count, range: plan.answerRange)
     // Models of all folds of a trial have one configuration.
     var configurations: [RunConfiguration] = []
     var name: String?
