@@ -17,7 +17,7 @@ struct Needletail: AsyncParsableCommand {
     subcommands: [
       PredictCommand.self, EmbedCommand.self, ModelsCommand.self, HealthCommand.self, MetricsCommand.self,
       ServerCommand.self, EventsCommand.self, RolloutCommand.self, DriftCommand.self, BenchCommand.self,
-      BundleCommand.self, ExplainCommand.self, KeyCommand.self,
+      CaptureCommand.self, ReplayCommand.self, BundleCommand.self, ExplainCommand.self, KeyCommand.self,
     ])
 }
 

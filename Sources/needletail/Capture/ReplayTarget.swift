@@ -1,0 +1,205 @@
+internal import Foundation
+internal import NeedletailBundle
+internal import NeedletailCapture
+internal import NeedletailClient
+internal import NeedletailCore
+internal import NeedletailEngine
+
+/// How a call was answered.
+struct ReplayAnswer: Equatable, Sendable {
+  var status: StatusCode
+  /// Sentence of an error.
+  var message = ""
+  var outputs: [String: OutputTensor.Values] = [:]
+
+  init(_ status: StatusCode, _ message: String = "") {
+    self.status = status
+    self.message = message
+  }
+
+  /// The answer that was captured.
+  init(_ call: CapturedCall) {
+    status = call.status
+    for answer in call.answers {
+      let output = call.model.outputs[answer.output]
+      outputs[output.name] =
+        switch output.kind {
+        case .number: .floats(answer.values)
+        case .classIndex: .integers(answer.values.map { Int64(exactly: $0) ?? -1 })
+        case .classLabel: .strings(answer.values.map { call.model.label($0) ?? "" })
+        }
+    }
+  }
+}
+
+/// A version at a server, or a bundle, that answers captured calls.
+protocol ReplayTarget: Sendable {
+  /// Name for people.
+  var name: String { get }
+  /// Name of the model; nil: any.
+  var model: String? { get }
+  var isRemote: Bool { get }
+
+  func answer(_ call: CapturedCall) async throws -> ReplayAnswer
+}
+
+/// One captured call with both answers.
+struct ReplayPair: Sendable {
+  var call: CapturedCall
+  var asked: ReplayAnswer
+  var expected: ReplayAnswer
+}
+
+enum ReplayTargets {
+  /// - Parameter text: `MODEL`, `MODEL@VERSION`, or a path that ends in `.ntb`.
+  static func target(_ text: String, _ client: NeedletailClient?) throws -> any ReplayTarget {
+    if text.hasSuffix(".ntb") { return try BundleTarget(path: text) }
+    guard let reference = ModelReference(argument: text), let client else {
+      throw Failure("--model: expected MODEL@VERSION or FILE.ntb, found \(text.quotedForMessage)")
+    }
+    return ServerTarget(text, reference, client)
+  }
+
+  /// Asks some calls, at a server all of them at a time, and gives the answers in the order of the calls.
+  static func answers(
+    _ calls: [CapturedCall], _ asked: any ReplayTarget, _ other: (any ReplayTarget)?
+  ) async throws -> [ReplayPair] {
+    let found = try await answers(calls, asked)
+    let expected = if let other { try await answers(calls, other) } else { calls.map { ReplayAnswer($0) } }
+    return calls.indices.map { ReplayPair(call: calls[$0], asked: found[$0], expected: expected[$0]) }
+  }
+
+  private static func answers(
+    _ calls: [CapturedCall], _ target: any ReplayTarget
+  ) async throws -> [ReplayAnswer] {
+    guard target.isRemote else {
+      var answers: [ReplayAnswer] = []
+      for call in calls { answers.append(try await target.answer(call)) }
+      return answers
+    }
+    return try await withThrowingTaskGroup(of: (Int, ReplayAnswer).self) { group in
+      for (index, call) in calls.enumerated() { group.addTask { (index, try await target.answer(call)) } }
+      var answers = [ReplayAnswer?](repeating: nil, count: calls.count)
+      for try await (index, answer) in group { answers[index] = answer }
+      return answers.compactMap { $0 }
+    }
+  }
+}
+
+/// A version at a server.
+struct ServerTarget: ReplayTarget {
+  let name: String
+  private let reference: ModelReference
+  private let client: NeedletailClient
+
+  /// Attempts for a call that the server was too busy for.
+  private static let attemptsMax = 100
+
+  init(_ name: String, _ reference: ModelReference, _ client: NeedletailClient) {
+    self.name = name
+    self.reference = reference
+    self.client = client
+  }
+
+  var model: String? { reference.model }
+  var isRemote: Bool { true }
+
+  func answer(_ call: CapturedCall) async throws -> ReplayAnswer {
+    let inputs = call.inputs.map { tensor in
+      InputTensor(
+        name: tensor.text, type: tensor.type ?? .float32, shape: tensor.shape, data: tensor.data,
+        strings: tensor.strings.map { String(decoding: $0, as: UTF8.self) })
+    }
+    let wanted = call.answers.map { call.model.outputs[$0.output].name }
+    let outputs = wanted.count == call.model.outputs.count ? [] : wanted
+    var attempt = 1
+    while true {
+      do throws(ClientError) {
+        let found = try await client.predict(
+          reference.model, selector: reference.selector, inputs: inputs, outputs: outputs)
+        var answer = ReplayAnswer(.ok)
+        for output in found.outputs { answer.outputs[output.name] = output.values }
+        return answer
+      } catch {
+        guard case .server = error.origin else { throw error }
+        guard error.isSafeToRetry, attempt < Self.attemptsMax else { return ReplayAnswer(error.code, error.message) }
+      }
+      attempt += 1
+      try await Task.sleep(for: .milliseconds(min(attempt * 2, 50)))
+    }
+  }
+}
+
+/// A bundle, computed in this process.
+///
+/// `@unchecked Sendable`: only one task asks at a time.
+final class BundleTarget: ReplayTarget, @unchecked Sendable {
+  let name: String
+  let model: String?
+  private let compiled: CompiledModel
+  private let workspace: Workspace
+
+  init(path: String) throws {
+    let found = try BundleFile.open(path: path)
+    let (bundle, contents) = try BundleOutput.naming(path) { () throws(BundleError) in
+      let bundle = try VerifiedBundle(found, trust: .allowingUnsigned, expecting: nil, nowMilliseconds: 0)
+      return (bundle, try bundle.decode())
+    }
+    name = path
+    model = bundle.manifest.model.name
+    do throws(PlanError) {
+      compiled = try CompiledModel(contents.definition)
+      workspace = try Workspace(compiled.plan)
+    } catch {
+      throw Failure("\(path): \(error)")
+    }
+  }
+
+  var isRemote: Bool { false }
+
+  func answer(_ call: CapturedCall) async throws -> ReplayAnswer { answer(toTensorsOf: call) }
+
+  private func answer(toTensorsOf call: CapturedCall) -> ReplayAnswer {
+    let wanted = Set(call.answers.map { call.model.outputs[$0.output].name })
+    do throws(ServingError) {
+      return try CapturedTensors.withViews(of: call.inputs) { (tensors) throws(ServingError) in
+        try compute(tensors, wanted: wanted)
+      }
+    } catch {
+      return ReplayAnswer(error.code, error.message)
+    }
+  }
+
+  /// - Parameter wanted: names of outputs; empty: all.
+  private func compute(
+    _ tensors: UnsafeBufferPointer<TensorView>, wanted: Set<String>
+  ) throws(ServingError) -> ReplayAnswer {
+    let (plan, binder) = (compiled.plan, compiled.binder)
+    let rows = try binder.size(of: tensors, max: BatchExtent(rows: 1_000_000)).extent.rows
+    var values = [[Float]](repeating: [], count: plan.outputs.count)
+    var row = 0
+    while row < rows {
+      let count = binder.rowsOfRun(tensors, from: row, of: rows, for: plan)
+      var used = 0
+      try binder.bind(tensors, rows: row..<row + count, into: workspace.rows, textBytesUsed: &used)
+      plan.runAlone(workspace, rows: count)
+      if let error = plan.textError(workspace, rows: 0..<count, first: row) { throw error }
+      for (index, output) in plan.outputs.enumerated() {
+        let width = output.kind == .number ? output.columns : 1
+        values[index] += UnsafeBufferPointer(start: workspace.output(index), count: count * width)
+      }
+      row += count
+    }
+    var answer = ReplayAnswer(.ok)
+    let labels = compiled.definition.labels
+    for (index, output) in plan.outputs.enumerated() where wanted.isEmpty || wanted.contains(output.name) {
+      answer.outputs[output.name] =
+        switch output.kind {
+        case .number: .floats(values[index])
+        case .classIndex: .integers(values[index].map { Int64(exactly: $0) ?? -1 })
+        case .classLabel: .strings(values[index].map { labels.indices.contains(Int($0)) ? labels[Int($0)] : "" })
+        }
+    }
+    return answer
+  }
+}
