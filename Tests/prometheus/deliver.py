@@ -27,7 +27,7 @@ SEVERITIES = dict(re.findall(r"- alert: (\w+)\n.*?severity: (\w+)", RULES, re.DO
 # Rates look back for minutes: these are not over as soon as the server has recovered.
 LASTING = {"NeedletailErrors", "NeedletailNaN", "NeedletailOverloaded", "NeedletailAuthentications"}
 # A counter that has risen within the hour; and a port that stays shut.
-LASTING |= {"NeedletailRolledBack", "NeedletailDown"}
+LASTING |= {"NeedletailRolledBack", "NeedletailDown", "NeedletailCaptureLost"}
 
 state = {"is_well": False}
 start = time.monotonic()
@@ -47,6 +47,7 @@ def exposition() -> str:
             f'needletail_requests_total{{{model},status="OVERLOADED"}} {count}',
             f"needletail_nan_outputs_total{{{model}}} {count}",
             f'needletail_authentications_total{{outcome="refused"}} {count}',
+            f'needletail_capture_lost_total{{reason="disk"}} {count}',
             'needletail_rollbacks_total{model="m",cause="guard"} 1',
             f'needletail_model_serving{{model="m"}} {1 - wrong}',
             f"needletail_store_ready {1 - wrong}",
@@ -146,7 +147,8 @@ alertmanager, address = launch(
 prometheus = None
 try:
     (directory / "alerts.yml").write_text(re.sub(r"for: \d+m", "for: 1s", RULES))
-    # The lines of alerting with their marks of a comment taken away; a port that nobody listens on is a server that is gone.
+    # The lines of alerting with their marks of a comment taken away; a port that nobody listens on is a server that is
+    # gone.
     settings = (ROOT / "deploy/prometheus/prometheus.yml").read_text()
     settings = re.sub(r"^# alerting:\n(#  .*\n)+", lambda block: re.sub("(?m)^# ", "", block[0]), settings, flags=re.M)
     settings = settings.replace("127.0.0.1:9093", address).replace("_interval: 15s", "_interval: 1s")
