@@ -49,6 +49,9 @@ import Testing
     (["red", "\"NA\"", "blue", ""], .categorical), (["1", "a", "b", "2"], .categorical),
     (["a", "1", "2", "b"], .categorical), (["true", "0", "1", ""], .bool), (["0", "1", "true", "false"], .bool),
     (["2024-01-31", "2024-02-01", "", "2023-12-31"], .datetime),
+    (["01/02/2024", "13/02/2024", "01/02/2024", "01/02/2024", "13/02/2024"], .datetime),
+    (["05/02/2024", "01/02/2024", "05/02/2024", "01/02/2024"], .datetime),
+    (["a b", "", "a  b ", "A B", "", "a b", "\"a b\""], .categorical),
   ])
   func aColumnReadsAsIfItsTypeWereDeclared(values: [String], type: TableRequest.ColumnType) throws {
     let csv = "x,t\n" + values.enumerated().map { "\($1),\($0 % 2 == 0 ? "p" : "q")\n" }.joined()

@@ -75,6 +75,13 @@ struct ColumnBuilder {
     return value
   }
 
+  /// Code of the last cell of a column of categories.
+  var lastCode: Int32? { codes.last }
+
+  /// Adds a cell of a column of categories that is like one before, whose code it was.
+  @inline(__always)
+  mutating func add(code: Int32) { codes.append(code) }
+
   /// Adds so many cells without a value.
   mutating func addMissing(_ count: Int) {
     if type == .categorical || type == .text {

@@ -14,7 +14,7 @@ struct ColumnDraft {
     case abandoned
   }
 
-  private(set) var survey: ColumnSurvey
+  private var survey: ColumnSurvey
   private let words: MissingWords
   private let style: NumberStyle
   private let categoriesMax: Int
@@ -23,6 +23,17 @@ struct ColumnDraft {
   private var builder: ColumnBuilder
   /// The same as the state says, for the loop over all cells.
   private var isNumeric = false
+  private var isCategorical = false
+  /// Fields without quotes of a column of categories: each is surveyed once, and then counted.
+  private var indexByField = ByteDictionary()
+  private var fields: [Field] = []
+
+  private struct Field {
+    var bytes: [UInt8]
+    var code: Int32
+    /// Times that it was there and is not in the survey yet.
+    var repeats = 0
+  }
 
   /// Categories of a draft, and bytes of one: a column of more is read again when its type is known.
   static let categoriesMax = 4096
@@ -53,6 +64,9 @@ struct ColumnDraft {
   mutating func add(_ field: UnsafeBufferPointer<UInt8>, isQuoted: Bool, file: String, line: Int) {
     if isNumeric, let number = builder.addNumber(field) {
       survey.add(number)
+    } else if isCategorical, !isQuoted, let index = indexByField.code(of: UnsafeRawBufferPointer(field)) {
+      fields[Int(index)].repeats += 1
+      builder.add(code: fields[Int(index)].code)
     } else {
       addAny(field, isQuoted: isQuoted, file: file, line: line)
     }
@@ -76,6 +90,10 @@ struct ColumnDraft {
     do throws(TrainingError) {
       guard state == .numeric || field.count <= Self.categoryBytesMax else { return abandon() }
       try builder.add(field, isQuoted: isQuoted, file: file, line: line)
+      if isCategorical, !isQuoted, let code = builder.lastCode, fields.count < Self.categoriesMax {
+        indexByField.insert(UnsafeRawBufferPointer(field), code: Int32(fields.count))
+        fields.append(Field(bytes: Array(field), code: code))
+      }
     } catch {
       // Whether it is an error at all depends on the type, which the whole column decides.
       abandon()
@@ -84,14 +102,32 @@ struct ColumnDraft {
 
   private mutating func begin(as type: TableRequest.ColumnType, missing: Int) {
     isNumeric = type == .numeric
+    isCategorical = !isNumeric
     state = isNumeric ? .numeric : .categorical
     builder = Self.builder(type, survey.name, words, style, categoriesMax: categoriesMax)
     builder.addMissing(missing)
   }
 
   private mutating func abandon() {
-    (state, isNumeric) = (.abandoned, false)
+    countRepeats()
+    (state, isNumeric, isCategorical) = (.abandoned, false, false)
+    (indexByField, fields) = (ByteDictionary(), [])
     builder = Self.builder(.numeric, survey.name, words, style, categoriesMax: 0)
+  }
+
+  /// What all values look like.
+  mutating func finishSurvey() -> ColumnSurvey {
+    countRepeats()
+    return survey
+  }
+
+  private mutating func countRepeats() {
+    for index in fields.indices where fields[index].repeats > 0 {
+      let (bytes, times) = (fields[index].bytes, fields[index].repeats)
+      fields[index].repeats = 0
+      // The survey knows line and file of the first one.
+      bytes.withUnsafeBufferPointer { survey.add($0, isQuoted: false, words, file: "", line: 0, times: times) }
+    }
   }
 
   /// Hands over the cells of the column, all of them, where they were collected as this type; otherwise nil.

@@ -227,7 +227,7 @@ public struct TableReader {
     first = []
     for (place, index) in unknown.enumerated() {
       readings[index] = try reading(
-        readings[index], drafts[place].survey, index: index, of: names.count, warnings: &warnings)
+        readings[index], drafts[place].finishSurvey(), index: index, of: names.count, warnings: &warnings)
       builders[index] = drafts[place].take(readings[index])
     }
     let rest = names.indices.filter { builders[$0] == nil }

@@ -105,7 +105,7 @@ enum CSVTimer {
     var again: [Int] = []
     var cells = 0
     for index in drafts.indices {
-      let reading = try drafts[index].survey.inferredReading()
+      let reading = try drafts[index].finishSurvey().inferredReading()
       readings.append(reading)
       if var builder = drafts[index].take(reading) { cells += builder.finish().count } else { again.append(index) }
     }
