@@ -141,7 +141,7 @@ public struct TrainingRun {
       metrics: metrics.filter { $0.value.isFinite }, lineage: lineage)
     return TrainedModel(
       configuration: configuration, contents: contents, data: data, fp32: fp32, chosen: chosen, decision: decision,
-      threshold: threshold, notes: fitted.notes, importance: importance, fitSeconds: fitSeconds)
+      threshold: threshold, notes: fitted.notes, cost: fitted.cost, importance: importance, fitSeconds: fitSeconds)
   }
 }
 
@@ -161,6 +161,8 @@ public struct TrainedModel {
   public internal(set) var history: [EpochReport] = []
   /// Sentences of the family about its training.
   public internal(set) var notes: [String]
+  /// Parameters that learned, memory and time; null for families that do not tell.
+  let cost: Document
   /// Answers for the test rows of a model that was fitted again on all rows, which is the one in the bundle; nil: the
   /// bundle holds the model that was judged.
   var refitted: Evaluation?

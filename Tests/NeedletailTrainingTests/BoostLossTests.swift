@@ -261,7 +261,7 @@ import Testing
     #expect(
       message("weight: w", family: "nearest_centroid", task: "classification")?.contains(
         "target.weight: expected a family that takes weights, such as gbdt or linear_regression or "
-          + "logistic_regression or mlp or random_forest or text_linear, found nearest_centroid")
+          + "logistic_regression or mlp or random_forest or text_linear or encoder, found nearest_centroid")
         == true)
   }
 }

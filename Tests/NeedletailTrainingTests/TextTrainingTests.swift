@@ -303,7 +303,7 @@ struct TextTrainingTests {
     let text = Texts.run("text_linear")
     try expect(
       "features.columns.note.type: expected a family that takes text, such as linear_regression or "
-        + "logistic_regression or text_linear, found gbdt", Texts.run("gbdt"))
+        + "logistic_regression or text_linear or encoder, found gbdt", Texts.run("gbdt"))
     let none = Texts.run("text_linear", drop: "score, note").replacingOccurrences(
       of: ", columns: { note: { type: text } }", with: "")
     try expect("model.family: expected a column of text for text_linear, found none", none)

@@ -75,7 +75,8 @@ public struct StarterConfiguration {
     var text = "# A training run for Needletail: needletail-trainer train THIS_FILE\n"
     text += "# \(Figures.count(proposal.rows)) rows; a line that starts with # shows a default.\n"
     for section in RunSettings.all(family: family, among: FamilyRegistry.all) {
-      guard case .section(let settings) = section.kind, section.key != "text" || family.takesText else { continue }
+      let hasTerms = family.takesText && family.preprocessing.texts == .terms
+      guard case .section(let settings) = section.kind, section.key != "text" || hasTerms else { continue }
       text += "\n# \(section.summary)\n\(section.key):\n"
       for setting in settings { text += lines(setting, in: section.key) }
     }
@@ -121,6 +122,8 @@ public struct StarterConfiguration {
     case "features.missing" where family.preprocessing.missing == .refused:
       return features.contains { $0.missing > 0 } ? "median" : nil
     case "features.unknown": return features.contains { $0.reading.type == .categorical } ? "zeros" : nil
+    // Nobody but the user knows the folder; training says that this one is none.
+    case "model.base": return family.modelSettings.contains { $0.key == "base" } ? "FOLDER" : nil
     case "publish.model": return RunConfiguration.modelName(of: fileName).map { Document.text($0).inlineYAML }
     default: return nil
     }

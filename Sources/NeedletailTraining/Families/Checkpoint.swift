@@ -188,3 +188,48 @@ struct ByteReader {
     return true
   }
 }
+
+extension ByteWriter {
+  /// Reports of the epochs so far; see ``ByteReader/reports(epochs:metricName:)``.
+  mutating func add(_ reports: [EpochReport]) {
+    add(UInt64(reports.count))
+    for report in reports {
+      for number in [
+        report.loss, report.validationLoss ?? .nan, report.validationMetric ?? .nan, Double(report.bestEpoch),
+        report.bestMetric ?? .nan,
+      ] { add(number) }
+    }
+  }
+}
+
+extension ByteReader {
+  /// An order of rows, each of which stands in it once.
+  mutating func order(count: Int) -> [Int]? {
+    var isSeen = [Bool](repeating: false, count: count)
+    var order: [Int] = []
+    order.reserveCapacity(count)
+    for _ in 0..<count {
+      guard let row = self.count(), isSeen.indices.contains(row), !isSeen[row] else { return nil }
+      isSeen[row] = true
+      order.append(row)
+    }
+    return order
+  }
+
+  /// Reports of epochs, at most as many as the training has.
+  mutating func reports(epochs: Int, metricName: String) -> [EpochReport]? {
+    guard let count = self.count(), count <= epochs else { return nil }
+    func optional(_ number: Double) -> Double? { number.isNaN ? nil : number }
+    var reports: [EpochReport] = []
+    while reports.count < count {
+      let numbers = (0..<5).compactMap { _ in double() }
+      guard numbers.count == 5, let bestEpoch = Int(exactly: numbers[3]) else { return nil }
+      reports.append(
+        EpochReport(
+          epoch: reports.count + 1, epochCount: epochs, loss: numbers[0], validationLoss: optional(numbers[1]),
+          validationMetric: optional(numbers[2]), metricName: metricName, bestEpoch: bestEpoch,
+          bestMetric: optional(numbers[4])))
+    }
+    return reports
+  }
+}

@@ -30,6 +30,8 @@ public protocol ModelFamily<Input>: Sendable {
   var takesText: Bool { get }
   /// True where there must be a column of text, so that one is looked for. Default: false.
   var needsText: Bool { get }
+  /// False where ``TuningRun`` leaves the family out, because a trial takes too long. Default: true.
+  var isSearched: Bool { get }
   /// True where int8 weights make the model faster. Default: false, as for a model of one layer.
   var gainsFromInt8: Bool { get }
   /// Keys under `model` with their defaults and bounds. Default: none.
@@ -57,6 +59,7 @@ extension ModelFamily {
   public var usesCheckpoints: Bool { false }
   public var takesText: Bool { false }
   public var needsText: Bool { false }
+  public var isSearched: Bool { true }
   public var gainsFromInt8: Bool { false }
   public var modelSettings: [Setting] { [] }
   public var trainingSettings: [Setting] { [] }
@@ -77,6 +80,11 @@ public protocol FittedModel: Sendable {
   /// - Throws: `TrainingError` of kind `fit` where the graph refuses a node, because a learned number is not finite for
   ///   instance.
   func export(into graph: inout GraphBuilder, input: Int) throws(TrainingError) -> OutputHead
+  /// The graph from texts to answers, for models that begin with a tokenizer of their own; ``export(into:input:)`` is then
+  /// not called. Default: nil.
+  var wholeGraph: ModelGraph? { get }
+  /// Parameters that learned, memory and time, for families whose fits are costly. Default: null.
+  var cost: Document { get }
   /// Sentences about the fit, for the result table: `converged after 34 iterations`.
   var notes: [String] { get }
   /// Use that the model makes of each feature, in schema order. Default: none, for families that do not tell.
@@ -84,6 +92,8 @@ public protocol FittedModel: Sendable {
 }
 
 extension FittedModel {
+  public var wholeGraph: ModelGraph? { nil }
+  public var cost: Document { .null }
   public var importance: [FeatureImportance] { [] }
 }
 
@@ -121,6 +131,8 @@ public struct FitContext<Input: TrainingInput> {
   public var progress: (EpochReport) throws(TrainingError) -> Void
   /// Place where the state is kept; nil: the training is neither saved nor stopped.
   public var checkpoints: Checkpoints?
+  /// Path of a file that a setting names.
+  public var path: (String) -> String = { $0 }
 
   public init(
     task: ModelGraph.Task, classCount: Int, labels: [String] = [], train: Samples<Input>, validation: Samples<Input>,
@@ -173,6 +185,7 @@ public enum FamilyRegistry {
     NearestCentroid(),
     RandomForest(),
     TextLinear(),
+    Encoder(),
   ]
 }
 

@@ -45,24 +45,41 @@ struct Optimiser {
   /// Takes one step with all parameters of a network that learn. Biases, and scales and shifts of batch normalisation, do
   /// not decay.
   mutating func update(_ network: Network, learningRate: Float) {
-    step += 1
-    update(network, 0..<network.decayingCount, learningRate: learningRate, decay: weightDecay)
-    update(network, network.decayingCount..<network.learningCount, learningRate: learningRate, decay: 0)
+    update(
+      network.parameters, gradient: network.gradient, decaying: network.decayingCount, kernels: network.kernels,
+      learningRate: learningRate)
   }
 
-  private func update(_ network: Network, _ range: Range<Int>, learningRate: Float, decay: Float) {
+  /// Takes one step with the parameters that learn, which stand before all others.
+  ///
+  /// - Parameters:
+  ///   - decaying: how many of them, from the first on, weight decay acts on.
+  mutating func update(
+    _ parameters: FloatBuffer, gradient: FloatBuffer, decaying: Int, kernels: UnsafePointer<nt_net_kernels>,
+    learningRate: Float
+  ) {
+    step += 1
+    for (range, decay) in [(0..<decaying, weightDecay), (decaying..<first.count, 0)] {
+      update(parameters, gradient, range, kernels, learningRate: learningRate, decay: decay)
+    }
+  }
+
+  private func update(
+    _ parameters: FloatBuffer, _ gradient: FloatBuffer, _ range: Range<Int>, _ kernels: UnsafePointer<nt_net_kernels>,
+    learningRate: Float, decay: Float
+  ) {
     var job = nt_net_step(
-      parameters: network.parameters.start + range.lowerBound, gradient: network.gradient.start + range.lowerBound,
+      parameters: parameters.start + range.lowerBound, gradient: gradient.start + range.lowerBound,
       first: first.start + range.lowerBound, second: nil, count: range.count, rate: learningRate,
       coupled_decay: rule == .adamw ? 0 : decay, decay: rule == .adamw ? decay : 0, correction1: momentum,
       correction2: 0)
     guard rule != .sgd else {
-      network.kernels.pointee.sgd(&job)
+      kernels.pointee.sgd(&job)
       return
     }
     job.second = second.start + range.lowerBound
     job.correction1 = Float(1 - pow(0.9, Double(step)))
     job.correction2 = Float((1 - pow(0.999, Double(step))).squareRoot())
-    network.kernels.pointee.adam(&job)
+    kernels.pointee.adam(&job)
   }
 }

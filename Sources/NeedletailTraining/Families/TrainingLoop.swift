@@ -253,13 +253,7 @@ struct TrainingLoop {
     schedule.write(&writer)
     for word in shuffler.words + (dropper?.words ?? []) { writer.add(word) }
     for row in order { writer.add(UInt64(row)) }
-    writer.add(UInt64(reports.count))
-    for report in reports {
-      for number in [
-        report.loss, report.validationLoss ?? .nan, report.validationMetric ?? .nan, Double(report.bestEpoch),
-        report.bestMetric ?? .nan,
-      ] { writer.add(number) }
-    }
+    writer.add(reports)
     return writer.bytes
   }
 
@@ -278,27 +272,15 @@ struct TrainingLoop {
     best.metric = metric.isNaN ? nil : metric
     best.epoch = epoch
     let words = (0..<8).compactMap { _ in reader.number() }
-    guard words.count == 8 else { return false }
+    guard words.count == 8, let order = reader.order(count: order.count) else { return false }
     shuffler = RandomSource(words: Array(words[..<4]))
     dropper = RandomSource(words: Array(words[4...]))
-    var isSeen = [Bool](repeating: false, count: order.count)
-    for place in order.indices {
-      guard let row = reader.count(), order.indices.contains(row), !isSeen[row] else { return false }
-      isSeen[row] = true
-      order[place] = row
+    self.order = order
+    guard let reports = reader.reports(epochs: epochs, metricName: network.isRegression ? "R²" : "accuracy") else {
+      return false
     }
-    guard let count = reader.count(), count <= epochs else { return false }
-    for epoch in 1...max(count, 1) where count > 0 {
-      let numbers = (0..<5).compactMap { _ in reader.double() }
-      guard numbers.count == 5, let bestEpoch = Int(exactly: numbers[3]) else { return false }
-      func optional(_ number: Double) -> Double? { number.isNaN ? nil : number }
-      reports.append(
-        EpochReport(
-          epoch: epoch, epochCount: epochs, loss: numbers[0], validationLoss: optional(numbers[1]),
-          validationMetric: optional(numbers[2]), metricName: network.isRegression ? "R²" : "accuracy",
-          bestEpoch: bestEpoch, bestMetric: optional(numbers[4])))
-    }
-    return best.epoch <= count
+    self.reports = reports
+    return best.epoch <= reports.count
   }
 }
 

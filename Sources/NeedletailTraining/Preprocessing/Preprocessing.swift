@@ -55,11 +55,17 @@ public struct Preprocessing: Sendable {
     }
     try Self.checkGaps(fits, configuration)
     var texts: [TextFit] = []
-    for (index, column) in features.columns.enumerated() where column.isText {
+    let request = configuration.family.preprocessing
+    for (index, column) in features.columns.enumerated() where column.isText && request.texts == .terms {
       texts.append(try TextFit(column, feature: index, index: texts.count, rows: rows, configuration))
     }
     self.texts = texts
-    let request = configuration.family.preprocessing
+    if request.texts == .whole, configuration.isSet(TextSettings.section) {
+      throw .configuration(
+        configuration.location(of: TextSettings.section),
+        "text: expected no such section with \(configuration.family.name), which reads texts by its own tokenizer, found "
+          + "one")
+    }
     columnFits = fits
     operands = ColumnSource.operands(features, rows: rows, fits: fits, configuration)
     var sources = try Self.sources(operands, features, rows, targets, configuration)

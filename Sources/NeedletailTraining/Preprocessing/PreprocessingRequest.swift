@@ -26,13 +26,26 @@ public struct PreprocessingRequest: Equatable, Sendable {
     case kept
   }
 
+  /// Treatment of texts.
+  public enum Texts: Sendable {
+    /// Terms, a column each.
+    case terms
+    /// Left to the family, which reads them by a tokenizer of its own.
+    case whole
+  }
+
   public var numbers: Numbers
   public var categories: Categories
   public var missing: Missing
   /// Element type in which the preprocessed row reaches the family's nodes. An ``Input`` of ``Matrix`` takes f32.
   public var element: ValueType.Element
 
-  public init(numbers: Numbers, categories: Categories, missing: Missing, element: ValueType.Element) {
+  public var texts: Texts
+
+  public init(
+    numbers: Numbers, categories: Categories, missing: Missing, element: ValueType.Element, texts: Texts = .terms
+  ) {
+    self.texts = texts
     self.numbers = numbers
     self.categories = categories
     self.missing = missing
@@ -42,6 +55,9 @@ public struct PreprocessingRequest: Equatable, Sendable {
   /// Request of models that add columns up: linear models and networks.
   public static let dense = PreprocessingRequest(
     numbers: .scaled, categories: .oneHot, missing: .refused, element: .float32)
+  /// Request of models that read nothing but texts, as they are.
+  public static let texts = PreprocessingRequest(
+    numbers: .scaled, categories: .oneHot, missing: .refused, element: .float32, texts: .whole)
   /// Request of models that look at one column at a time, such as trees. Their thresholds stay exact in f64.
   public static let columns = PreprocessingRequest(
     numbers: .unscaled, categories: .codes, missing: .kept, element: .float64)

@@ -120,8 +120,8 @@ enum Quantiser {
   static func quantise(_ graph: ModelGraph, layers: Set<Int>) -> ModelGraph {
     var result = graph
     for index in layers {
-      guard let dense = graph.nodes[index].operation as? Dense else { continue }
-      result.tensors[dense.weights] = quantise(graph.tensors[dense.weights])
+      guard let tensor = weights(of: graph.nodes[index].operation) else { continue }
+      result.tensors[tensor] = quantise(graph.tensors[tensor])
     }
     return result
   }
@@ -147,11 +147,26 @@ enum Quantiser {
     return WeightTensor(name: tensor.name, shape: tensor.shape, storage: .int8(quantised, scales: scales))
   }
 
-  /// Indices of the dense nodes that can gain from int8, in their order. A layer with one input column cannot: it has
+  /// Tensor of an operation's weights, where they may be int8.
+  private static func weights(of operation: any GraphOperation) -> Int? {
+    switch operation {
+    case let dense as Dense: dense.weights
+    case let table as Embedding: table.index == .value ? table.table : nil
+    default: nil
+    }
+  }
+
+  /// Rows of a table of words from which int8 makes the bundle smaller in earnest.
+  private static let tableRowsMin = 65
+
+  /// Indices of the dense nodes, and of tables of words, that can gain from int8, in their order. A layer with one input column cannot: it has
   /// no products to add up. Nor can one that reads indicators, whose weights are looked up.
   static func denseLayers(of graph: ModelGraph) -> [Int] {
     graph.nodes.indices.filter { index in
-      graph.nodes[index].operation is Dense && graph.values[graph.nodes[index].inputs[0]].columns > 1
+      if let table = graph.nodes[index].operation as? Embedding {
+        return table.index == .value && graph.tensors[table.table].shape[0] >= tableRowsMin
+      }
+      return graph.nodes[index].operation is Dense && graph.values[graph.nodes[index].inputs[0]].columns > 1
         && !graph.readsIndicators(index)
     }
   }
@@ -159,8 +174,8 @@ enum Quantiser {
   /// Number of weights in these layers, biases not counted.
   static func weightCount(of graph: ModelGraph) -> Int {
     denseLayers(of: graph).reduce(0) { sum, index in
-      guard let dense = graph.nodes[index].operation as? Dense else { return sum }
-      return sum + graph.tensors[dense.weights].elementCount
+      guard let tensor = weights(of: graph.nodes[index].operation) else { return sum }
+      return sum + graph.tensors[tensor].elementCount
     }
   }
 

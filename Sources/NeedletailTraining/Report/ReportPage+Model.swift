@@ -224,6 +224,31 @@ extension ReportPage {
 
   // MARK: - cost
 
+  /// `cost` holds `parameters`, and `modes` with `mode`, `learning`, `share` and `memory_bytes`, and of the one that was
+  /// trained `epochs`, `seconds` and `seconds_per_epoch`.
+  func cost(_ html: inout HTMLWriter) {
+    let modes = report["cost"]["modes"].elements
+    guard !modes.isEmpty else { return }
+    html.element(
+      "p",
+      "Of \(Figures.count(report["cost"]["parameters"].integer ?? 0)) parameters that are served. Memory is that of "
+        + "parameters, gradients, moments, the best weights and the numbers of a batch. Another mode is another run.")
+    let metric = isClassification ? "accuracy" : "r2"
+    table(
+      "", ["mode", "parameters that learn", "of all", "memory", "epochs", "an epoch", "all", Self.name(of: metric)],
+      modes.map { mode in
+        let isOwn = mode["seconds"].number != nil
+        func seconds(_ key: String) -> String { mode[key].number.map { Figures.fixed($0, 1) + " s" } ?? "–" }
+        return [
+          mode["mode"].text ?? "", Figures.count(mode["learning"].integer ?? 0),
+          Figures.fixed((mode["share"].number ?? 0) * 100, 2) + " %",
+          mode["memory_bytes"].integer.map(Figures.bytes) ?? "–", mode["epochs"].integer.map(Figures.count) ?? "–",
+          seconds("seconds_per_epoch"), seconds("seconds"),
+          isOwn ? report["test"][metric].number.map(Self.figure) ?? "–" : "–",
+        ]
+      }, &html)
+  }
+
   func speed(_ html: inout HTMLWriter) {
     let latency = report["latency"].elements
     let fp32 = report["test_fp32"].entries

@@ -29,6 +29,7 @@ public struct ReportPage {
       ("worst", "Worst errors", { $0.worst(&$1) }),
       ("tuning", "Tuning", { $0.tuning(&$1) }),
       ("speed", "Precision and speed", { $0.speed(&$1) }),
+      ("cost", "Cost of the training", { $0.cost(&$1) }),
       ("data", "Data", { $0.data(&$1) }),
       ("settings", "Run file", { $0.settings(&$1) }),
     ]

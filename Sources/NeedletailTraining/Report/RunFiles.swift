@@ -197,6 +197,7 @@ extension TrainedModel {
       .init("microseconds_per_row", .number(chosen.microsecondsPerRow)),
       .init("microseconds_per_row_fp32", isQuantised ? .number(fp32.microsecondsPerRow) : .null),
       .init("fit_seconds", .number(fitSeconds)),
+      .init("cost", cost),
       .init("golden_samples", .integer(contents.golden.count)),
       .init("importance", features),
       .init("permutation_metric", importance.isEmpty ? .null : .text(FeatureUse.metric(data.task))),

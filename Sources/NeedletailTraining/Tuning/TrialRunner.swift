@@ -235,11 +235,12 @@ extension ModelFamily {
     let validation: Samples<Input> = try data.samples(usesValidationRows ? data.split.validation : [])
     let (task, labels) = (data.task, data.labels)
     return { (configuration, checkpoints, progress) throws(TrainingError) in
-      try self.fit(
-        FitContext(
-          task: task, classCount: labels.count, labels: labels, train: train, validation: validation,
-          model: configuration.document["model"], training: configuration.document["training"],
-          seed: configuration.seed, checkpoints: checkpoints, progress: progress))
+      var context = FitContext(
+        task: task, classCount: labels.count, labels: labels, train: train, validation: validation,
+        model: configuration.document["model"], training: configuration.document["training"],
+        seed: configuration.seed, checkpoints: checkpoints, progress: progress)
+      context.path = configuration.path(of:)
+      return try self.fit(context)
     }
   }
 }
@@ -247,6 +248,7 @@ extension ModelFamily {
 extension PreparedData {
   /// The graph from a raw row to a fitted model's answers.
   func graph(of fitted: any FittedModel) throws(TrainingError) -> ModelGraph {
+    if let whole = fitted.wholeGraph { return whole }
     var builder = preprocessing.emptyGraph()
     let input = try preprocessing.export(into: &builder)
     let head = try fitted.export(into: &builder, input: input)

@@ -175,7 +175,7 @@ struct TuningPlan: Sendable {
     var warnings = data.warnings
     let preset =
       hasText
-      ? source.families.filter { $0.takesText && $0.tasks.contains(data.task) }.names
+      ? source.families.filter { $0.takesText && $0.isSearched && $0.tasks.contains(data.task) }.names
       : settings.preset.families(data.task, rows: split.train.count)
     let names = settings.families.isEmpty ? preset : settings.families
     for name in names {
@@ -184,6 +184,9 @@ struct TuningPlan: Sendable {
         if settings.families.isEmpty { continue }
         let what = family.tasks.contains(data.task) ? "with weights" : "for \(data.task.rawValue)"
         throw fault("families", "expected families \(what), found \(name)")
+      }
+      guard family.isSearched else {
+        throw fault("families", "expected families whose trials are short, found \(name); train fits it")
       }
       guard hasText ? family.takesText : !family.needsText else {
         throw fault(

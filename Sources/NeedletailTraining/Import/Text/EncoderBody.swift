@@ -2,7 +2,7 @@ internal import NeedletailCore
 internal import NeedletailEngine
 
 /// Names of the tensors of one layer, without `.weight` and `.bias`.
-private struct LayerNames {
+struct EncoderLayerNames {
   let query, key, value, output, attentionNorm, inner, outer, outputNorm: String
 
   init(_ architecture: EncoderConfiguration.Architecture, _ layer: Int) {
@@ -89,7 +89,7 @@ struct EncoderBody {
   private func addLayer(
     _ layer: Int, from input: Int, to graph: inout EncoderGraph, _ tensors: inout EncoderTensors
   ) throws(TrainingError) -> Int {
-    let names = LayerNames(configuration.architecture, layer)
+    let names = EncoderLayerNames(configuration.architecture, layer)
     // One product in place of three: the weights of q, k and v one below the other.
     var (weights, biases): ([Float], [Float]) = ([], [])
     for name in [names.query, names.key, names.value] {

@@ -85,18 +85,24 @@ struct EncoderHead {
     return graph.finish(numbers: value, as: AnswerNames.embedding)
   }
 
+  /// Layers between the first token and the scores, whose tensors stand in the body or beside it.
+  static func classificationNames(
+    _ architecture: EncoderConfiguration.Architecture
+  ) -> (layer: String, isHead: Bool, activation: Dense.Activation, scores: String) {
+    switch architecture {
+    case .bert: ("pooler.dense", false, .tanh, "classifier")
+    case .distilBERT: ("pre_classifier", true, .relu, "classifier")
+    case .roberta: ("classifier.dense", true, .tanh, "classifier.out_proj")
+    }
+  }
+
   /// The first token stands for the text. Each architecture has another layer between it and the scores.
   private func classification(
     _ graph: consuming EncoderGraph, _ state: Int, _ tensors: inout EncoderTensors
   ) throws(TrainingError) -> (graph: ModelGraph, labels: [String]) {
     let width = configuration.width
     let first = graph.add(Pool(.first), "first token", from: [state], ValueType(columns: width))
-    let names: (layer: String, isHead: Bool, activation: Dense.Activation, scores: String) =
-      switch configuration.architecture {
-      case .bert: ("pooler.dense", false, .tanh, "classifier")
-      case .distilBERT: ("pre_classifier", true, .relu, "classifier")
-      case .roberta: ("classifier.dense", true, .tanh, "classifier.out_proj")
-      }
+    let names = Self.classificationNames(configuration.architecture)
     let layer = try tensors.matrix("\(names.layer).weight", rows: width, columns: width, isHead: names.isHead).floats
     let layerBias = try tensors.vector("\(names.layer).bias", count: width, isHead: names.isHead)
     let hidden = graph.addDense(names.layer, from: first, weights: layer, bias: layerBias, names.activation)

@@ -135,25 +135,39 @@ struct EncoderFolder: TextModelSource {
   private let tensors: ModelTensors
   private let adapter: LowRankAdapter?
 
+  /// Parts for an import.
   init(
     _ folder: ForeignFolder, _ tensors: ModelTensors, _ settings: EncoderImportSettings
   ) throws(TrainingError) {
+    try self.init(
+      folder, tensors, labels: settings.labels,
+      adapter: try settings.adapter.map { (path) throws(TrainingError) in try LowRankAdapter(ForeignFolder(path)) },
+      pooling: try Self.modules(settings), tokensMax: settings.tokensMax, tokensSetting: "--tokens")
+  }
+
+  /// - Parameters:
+  ///   - labels: in place of the folder's; none: those.
+  ///   - pooling: where the folder does not say it.
+  ///   - tokensSetting: name of what the user bounds tokens by, for messages.
+  init(
+    _ folder: ForeignFolder, _ tensors: ModelTensors, labels: [String] = [], adapter: LowRankAdapter? = nil,
+    pooling asked: SentenceModules? = nil, tokensMax askedTokens: Int?, tokensSetting: String
+  ) throws(TrainingError) {
     self.tensors = tensors
+    self.adapter = adapter
     let document = try folder.json("config.json")
     var configuration = try folder.naming("config.json") { () throws(TrainingError) in
       try EncoderConfiguration(document)
     }
-    if !settings.labels.isEmpty { configuration.labels = settings.labels }
-    adapter = try settings.adapter.map { (path) throws(TrainingError) in try LowRankAdapter(ForeignFolder(path)) }
+    if !labels.isEmpty { configuration.labels = labels }
     if let task = adapter?.task { try configuration.set(task: task) }
     self.configuration = configuration
     let named = try SentenceModules.read(folder)
-    let asked = try Self.modules(settings)
     modules = named ?? asked
     var tokensMax = try Self.tokensMax(folder, configuration, modules)
-    if let asked = settings.tokensMax {
+    if let asked = askedTokens {
       guard (1...configuration.tokensMax).contains(asked) else {
-        throw .configuration("--tokens", "expected 1 to \(configuration.tokensMax), found \(asked)")
+        throw .configuration(tokensSetting, "expected 1 to \(configuration.tokensMax), found \(asked)")
       }
       tokensMax = asked
     }
@@ -162,6 +176,11 @@ struct EncoderFolder: TextModelSource {
     if configuration.head == .sequenceClassification, configuration.labels.isEmpty {
       notes.append("config.json names no labels: they are called LABEL_0, LABEL_1 and so on")
     }
+  }
+
+  /// The tensors by their names inside the body.
+  func bodyTensors() throws(TrainingError) -> EncoderTensors {
+    try EncoderTensors(tensors, adapter: adapter, architecture: configuration.architecture)
   }
 
   private static func modules(_ settings: EncoderImportSettings) throws(TrainingError) -> SentenceModules? {
@@ -215,7 +234,7 @@ struct EncoderFolder: TextModelSource {
   }
 
   func definition(_ settings: EncoderImportSettings) throws(TrainingError) -> ModelDefinition {
-    var tensors = try EncoderTensors(self.tensors, adapter: adapter, architecture: configuration.architecture)
+    var tensors = try bodyTensors()
     let isAnswer = configuration.head == .questionAnswering
     let isPair = settings.isPair || isAnswer
     var graph = EncoderGraph(texts: isPair ? 2 : 1, tokenizer: tokenizer)

@@ -9,6 +9,8 @@ struct EncoderTensors {
   /// The same in an adapter, which may have been trained on a class with another head.
   private let adapterPrefix: String
   private var used: Set<String> = []
+  /// Numbers of the body that take the place of the file's.
+  private var replaced: [String: [Float]] = [:]
 
   /// - Throws: `TrainingError` where the file has no table of words.
   init(
@@ -28,6 +30,9 @@ struct EncoderTensors {
   }
 
   var path: String { file.path }
+
+  /// Has a tensor of the body hold other numbers, as many as those of the file.
+  mutating func replace(_ name: String, by floats: [Float]) { replaced[name] = floats }
 
   /// Whether the body has a tensor.
   func has(_ name: String) -> Bool { file.has(prefix + name) }
@@ -59,6 +64,11 @@ struct EncoderTensors {
   ) throws(TrainingError) -> (floats: [Float], shape: [Int]) {
     let full = isHead ? name : prefix + name
     used.insert(full)
+    if !isHead, let own = replaced[name] {
+      let sizes = shape.map { $0 ?? own.count / max(shape.reduce(1) { $0 * ($1 ?? 1) }, 1) }
+      precondition(sizes.reduce(1, *) == own.count, "\(name): as many numbers as before")
+      return (own, sizes)
+    }
     if let found = try adapter?.replacement(of: name, prefix: adapterPrefix, shape: shape) { return found }
     return try file.floats(full, shape: shape)
   }

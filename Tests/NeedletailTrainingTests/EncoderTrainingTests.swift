@@ -1,0 +1,211 @@
+import Foundation
+import NeedletailBundle
+import NeedletailCore
+import NeedletailEngine
+import NeedletailTestSupport
+import Testing
+
+@testable import NeedletailTraining
+
+/// Fine-tuning from run files to bundles, on the small encoders of Tests/hugging-face/fixtures.
+@Suite("Fine-tuning of encoders") struct EncoderTrainingTests {
+  private let directory: TemporaryDirectory
+
+  init() throws { directory = try TemporaryDirectory() }
+
+  private static func fixture(_ name: String) -> String {
+    URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+      .appendingPathComponent("hugging-face/fixtures/\(name)").path
+  }
+
+  /// Short texts of two kinds, and a score that follows from how many words they have.
+  private static func csv(rows: Int, columns: String = "text,other,kind,score") -> String {
+    var random = RandomSource(seed: 8)
+    let words = [["the", "quick", "tokens"], ["brown", "fox", "again"]]
+    var csv = columns + "\n"
+    for row in 0..<rows {
+      let own = words[row % 2]
+      let text = (0..<3 + random.index(below: 4)).map { _ in own[random.index(below: 3)] }
+      csv += "\(text.joined(separator: " ")),\(own[0]),\(row % 2 == 0 ? "a" : "b"),\(text.count)\n"
+    }
+    return csv
+  }
+
+  private static func yaml(_ base: String, _ model: String = "", target: String = "kind", drop: String = "other, score")
+    -> String
+  {
+    """
+    data: { files: [data.csv], drop: [\(drop)] }
+    features: { columns: { text: { type: text }\(drop.contains("other") ? "" : ", other: { type: text }") } }
+    target: { column: \(target), task: \(target == "score" ? "regression" : "classification") }
+    model: { family: encoder, base: \(fixture(base))\(model.isEmpty ? "" : ", " + model) }
+    training: { learning_rate: 0.02, epochs: 12, patience: 6 }
+    evaluation: { report: false }
+    tracking: { record: false }
+    publish: { model: kinds }
+    """
+  }
+
+  private func train(_ yaml: String, csv: String = csv(rows: 240), sets: [String] = []) throws -> TrainedModel {
+    try directory.write(csv, to: "data.csv")
+    return try TrainingRun(RunConfiguration(yaml: yaml, file: "run.yaml", directory: directory.path, sets: sets)).run()
+  }
+
+  private func refusal(_ yaml: String, sets: [String] = []) -> String {
+    do {
+      _ = try train(yaml, csv: Self.csv(rows: 60), sets: sets)
+      return ""
+    } catch {
+      return (error as? TrainingError)?.message ?? "\(error)"
+    }
+  }
+
+  @Test(arguments: [
+    ("embedding", "mode: full"), ("embedding", "mode: lora, lora: { rank: 4, targets: [query, value, inner, outer] }"),
+    ("embedding", "mode: full, pooling: cls"), ("classification", "mode: full"),
+  ])
+  func whatWasLearnedIsServedAsAPlainEncoder(base: String, model: String) throws {
+    let trained = try train(Self.yaml(base, model))
+    #expect(try #require(trained.contents.metrics["test.accuracy"]) > 0.95)
+    let bytes = try trained.encode(version: .first, signing: [])
+    let bundle = try VerifiedBundle(
+      BundleFile(bytes: bytes), trust: .allowingUnsigned, expecting: nil, nowMilliseconds: 0)
+    let contents = try bundle.decode()
+    let compiled = try CompiledModel(contents.definition)
+    try GoldenCheck.run(contents.golden, on: compiled)
+    let answers = try compiled.answers(for: [[.text("fox brown fox")], [.text("the quick tokens the")]])
+    #expect(answers.last?.answer == .strings(["b", "a"]))
+
+    // Serving costs what the encoder costs that training began with.
+    var settings = EncoderImportSettings(model: try ModelID("m"))
+    settings.precision = .fp32
+    settings.pooling = base == "embedding" ? nil : "cls"
+    if base == "classification" { settings.adapter = Self.fixture("classification-adapter") }
+    let plain = try EncoderImport(path: Self.fixture(base), settings: settings).run().contents.definition.graph
+    func layers(_ graph: ModelGraph) -> [[Int]] {
+      graph.nodes.compactMap { node in
+        (node.operation as? Dense).map { graph.tensors[$0.weights].shape }
+      }.filter { $0[0] > 3 }
+    }
+    let hidden = model.contains("cls") ? [[16, 16]] : []
+    #expect(layers(contents.definition.graph) == layers(plain) + hidden)
+    #expect(contents.lineage?.family == "encoder")
+
+    let cost = trained.metrics(version: .first, bundleBytes: bytes.count)["cost"]
+    let modes = cost["modes"].elements
+    #expect(modes.compactMap { $0["mode"].text } == ["full", "frozen", "lora"])
+    #expect(modes.count { $0["seconds"].number != nil } == 1)
+    let numbers = modes.compactMap { $0["learning"].integer }
+    #expect(numbers[0] == cost["parameters"].integer && numbers[1] < numbers[2] && numbers[2] < numbers[0])
+  }
+
+  /// What trains in fp32 through OpenBLAS answers as the engine does.
+  @Test func theEngineAnswersWhatTrainingSaw() throws {
+    let trained = try train(
+      Self.yaml("embedding"), sets: ["quantisation.precision=fp32", "training.patience=0", "training.epochs=3"])
+    let last = try #require(trained.history.last)
+    let best = try #require(trained.history.first { $0.epoch == last.bestEpoch })
+    let loss = try #require(trained.contents.metrics["validation.log_loss"])
+    #expect(abs(loss - (best.validationLoss ?? 0)) < 1e-4)
+  }
+
+  @Test func theBodyOfAFrozenEncoderStays() throws {
+    let trained = try train(Self.yaml("embedding", "mode: frozen"), sets: ["quantisation.precision=fp32"])
+    #expect(try #require(trained.contents.metrics["test.accuracy"]) > 0.8)
+    let file = try TensorFile(Self.fixture("embedding/model.safetensors"))
+    let words = try file.floats("embeddings.word_embeddings.weight", shape: [nil, 16]).floats
+    let tensor = try #require(trained.contents.definition.graph.tensors.first { $0.name == "words.weight" })
+    #expect(tensor.storage == .float32(words))
+    #expect(trained.notes.last?.hasPrefix("mode frozen: 34 of ") == true)
+  }
+
+  @Test(arguments: ["full", "lora", "frozen"]) func theSameSeedGivesTheSameModelOnAnyThreads(mode: String) throws {
+    let sets = ["training.epochs=2", "training.patience=0"]
+    let yaml = Self.yaml("embedding", "mode: \(mode)")
+    let one = try train(yaml, sets: sets + ["training.threads=1"])
+    let two = try train(yaml, sets: sets + ["training.threads=2", "training.gradient_checkpointing=true"])
+    #expect(one.contents.definition == two.contents.definition)
+    let other = try train(yaml, sets: sets + ["training.seed=2"])
+    #expect(one.contents.definition != other.contents.definition)
+  }
+
+  @Test func numbersAndPairsAreLearned() throws {
+    let sets = ["training.epochs=40", "training.patience=0", "training.learning_rate=0.01"]
+    let number = try train(
+      Self.yaml("embedding", "dropout: 0", target: "score", drop: "other, kind"), csv: Self.csv(rows: 400), sets: sets)
+    #expect(try #require(number.contents.metrics["test.r2"]) > 0.5)
+    let pair = try train(Self.yaml("embedding", drop: "score"))
+    #expect(pair.contents.definition.schema.features.map(\.name) == ["text", "other"])
+    #expect(try #require(pair.contents.metrics["test.accuracy"]) > 0.95)
+    _ = try pair.encode(version: .first, signing: [])
+  }
+
+  @Test(arguments: ["full", "lora"]) func aFineTuningThatWasStoppedEndsInTheSameWeights(mode: String) throws {
+    try directory.write(Self.csv(rows: 120), to: "data.csv")
+    let configuration = try RunConfiguration(
+      yaml: Self.yaml("embedding", "mode: \(mode)"), file: "run.yaml", directory: directory.path,
+      sets: ["training.epochs=5", "training.patience=0"])
+    func run(isResuming: Bool = false, stopAfter: Int? = nil) throws -> TrainedModel {
+      var epochs = 0
+      return try TrainingRun(
+        configuration, observer: RunObserver(epoch: { _ in epochs += 1 }),
+        checkpointing: .init(path: directory.file(Checkpoints.fileName), isResuming: isResuming) {
+          stopAfter.map { epochs >= $0 } ?? false
+        }
+      ).run()
+    }
+    let whole = try run()
+    let error = #expect(throws: TrainingError.self) { try run(stopAfter: 2) }
+    #expect(error?.message == "stopped after epoch 2 of 5")
+    let resumed = try run(isResuming: true)
+    #expect(resumed.contents.definition == whole.contents.definition)
+    #expect(resumed.history.map(\.loss) == whole.history.map(\.loss))
+  }
+
+  @Test func aStarterLacksNothingButTheFolder() throws {
+    let rows = Self.csv(rows: 120).split(separator: "\n").map { line in
+      let fields = line.split(separator: ",")
+      return "\(fields[0]),\(fields[2])"
+    }
+    let path = try directory.write(rows.joined(separator: "\n") + "\n", to: "data.csv")
+    let yaml = try StarterConfiguration(name: "data.csv", path: path, target: "kind", family: "encoder").yaml
+    func run(_ yaml: String) throws -> TrainedModel {
+      try TrainingRun(RunConfiguration(yaml: yaml, file: "run.yaml", directory: directory.path)).run()
+    }
+    let error = #expect(throws: TrainingError.self) { try run(yaml) }
+    #expect(error?.message.hasPrefix("model.base: \(directory.path)/FOLDER: expected a Hugging Face folder") == true)
+    let trained = try run(yaml.replacingOccurrences(of: "FOLDER", with: Self.fixture("embedding")))
+    #expect(trained.contents.definition.schema.features.map(\.name) == ["text"])
+  }
+
+  @Test func whatCannotBeTrainedIsRefused() throws {
+    let base = Self.yaml("embedding")
+    #expect(
+      refusal(base, sets: ["model.base=nowhere"])
+        == "model.base: \(directory.path)/nowhere: expected a Hugging Face folder with config.json, found none")
+    #expect(
+      refusal(base, sets: ["model.base=\(Self.fixture("static"))"]).hasSuffix(
+        "expected an encoder, found static embeddings"))
+    #expect(refusal(base, sets: ["model.tokens_max=81"]).hasSuffix("model.tokens_max: expected 1 to 80, found 81"))
+    #expect(refusal(base, sets: ["model.mode=adapters"]).contains("expected full | frozen | lora, found \"adapters\""))
+    #expect(
+      refusal(base, sets: ["text.longest=2"]).hasSuffix(
+        "text: expected no such section with encoder, which reads texts by its own tokenizer, found one"))
+    #expect(
+      refusal(Self.yaml("embedding", drop: "other"))
+        == "features: expected only columns of text for this family, found \"score\"; leave it out with data.drop")
+    #expect(
+      refusal(base, sets: ["split={ train: 0.8, validation: 0, test: 0.2 }"])
+        == "training.patience: expected validation rows to stop by, found none; set split.validation or patience: 0")
+    #expect(
+      refusal(base.replacingOccurrences(of: "base: ", with: "mode: ")).contains(
+        "model.base: expected text, found nothing"))
+    let error = #expect(throws: TrainingError.self) {
+      let source = RunFileText(
+        text: base, file: "run.yaml", directory: directory.path, sets: ["tuning.families=[encoder]"])
+      let own = try source.configuration()
+      _ = try TuningPlan(source, own, TuningSettings(own))
+    }
+    #expect(error?.message.hasSuffix("expected families whose trials are short, found encoder; train fits it") == true)
+  }
+}
