@@ -72,6 +72,27 @@ struct StatusPageTests {
     #expect(!html.contains("a step in between"))
   }
 
+  @Test func columnsThatHaveMovedAskForAttention() throws {
+    var status = try status()
+    var drift = VersionDrift(
+      model: try ModelID("wine"), version: ModelVersion(1)!, rows: 5000, columns: 14,
+      moved: ["alcohol", Self.hostile, "hue", "ash"].enumerated().map {
+        .init(name: $1, psi: 0.451 - 0.05 * Double($0))
+      },
+      warnings: 2)
+    status.drift = [drift]
+    let html = StatusPage(status).html
+    #expect(html.contains("4 of 14 columns have moved from those of training: "))
+    #expect(html.contains("alcohol (PSI 0.45), ") && html.contains(", hue (PSI 0.35) and 1 more"))
+    #expect(html.contains(">4 moved<") && !html.contains("<script>alert"))
+    drift.moved = []
+    status.drift = [drift]
+    #expect(StatusPage(status).html.contains(">2 to look at<"))
+    drift.rows = 99
+    status.drift = [drift]
+    #expect(!StatusPage(status).html.contains("to look at"), "99 rows say nothing")
+  }
+
   @Test func aServerThatIsNotReadySaysWhy() throws {
     var status = try status()
     status.obstacle = "the server is stopping"

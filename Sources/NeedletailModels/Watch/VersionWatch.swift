@@ -183,8 +183,8 @@ public final class VersionWatch: Sendable {
   /// Rows counted since the version went live.
   public var rows: UInt64 { state.withLock { $0.rows } }
 
-  /// A report of less than a second ago: a scrape asks for it once for each series.
-  func recentReport(at now: Instant = .now()) -> Report {
+  /// A report of less than a second ago: a scrape asks for it once for each series, a page with each look.
+  public func recentReport(at now: Instant = .now()) -> Report {
     if let recent = state.withLock({ $0.recent }), now < recent.time.advanced(byMicroseconds: 1_000_000) {
       return recent.report
     }

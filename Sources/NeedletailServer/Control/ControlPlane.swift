@@ -68,7 +68,8 @@ final class ControlPlane: Sendable {
       version: needletailVersion, isa: InstructionSet.selected.rawValue, obstacle: readiness.obstacle,
       nowMilliseconds: Moment.now().milliseconds, startedMilliseconds: store.eventLog.beganMilliseconds,
       residentBytes: ProcessFigures.residentBytes().map { UInt64(max(0, $0)) }, allowsUnsigned: allowsUnsigned,
-      store: store.status, events: store.eventLog.last(Limits.eventsMax))
+      store: store.status, events: store.eventLog.last(Limits.eventsMax),
+      drift: registry.current.entries.flatMap(\.live).compactMap(VersionDrift.init))
   }
 
   /// At most `limit` events after a sequence number, oldest first; a limit of 0 stands for all.

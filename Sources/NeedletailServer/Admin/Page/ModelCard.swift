@@ -8,9 +8,11 @@ struct ModelCard {
   private let nowMilliseconds: UInt64
   /// Recent traffic of live versions, newest version first.
   private let traffic: [VersionTraffic]
+  private let drift: [VersionDrift]
 
-  init(_ model: ModelStatus, nowMilliseconds: UInt64) {
+  init(_ model: ModelStatus, _ drift: [VersionDrift], nowMilliseconds: UInt64) {
     self.model = model
+    self.drift = drift
     self.nowMilliseconds = nowMilliseconds
     traffic = model.versions.compactMap(\.traffic)
   }
@@ -141,7 +143,8 @@ struct ModelCard {
       table.element("thead") { head in
         head.element("tr") { row in
           for title in [
-            "Version", "State", "Share", "Requests/s", "p50", "p99", "Failed", "Memory", "Since", "Signer", "Digest",
+            "Version", "State", "Share", "Requests/s", "p50", "p99", "Failed", "Drift", "Memory", "Since", "Signer",
+            "Digest",
           ] {
             row.element("th", ["scope": "col"], title)
           }
@@ -172,6 +175,7 @@ struct ModelCard {
         "Failed",
         traffic.map { asked ? MessageFormat.share(Double($0.recentFailed) / Double($0.recentRequests)) : "–" }, &row
       )
+      cell("Drift", drift.first { $0.version == version.version }?.short, &row)
       cell("Memory", version.residentBytes > 0 ? MessageFormat.bytes(UInt64(version.residentBytes)) : nil, &row)
       row.element("td", ["data-label": "Since"]) { cell in
         PageTime(milliseconds: version.sinceMilliseconds)
@@ -188,7 +192,7 @@ struct ModelCard {
     }
     guard !version.reason.isEmpty else { return }
     body.element("tr", ["id": id + "-reason", "class": "reason \(Self.tone(version.state))"]) { row in
-      row.element("td", ["colspan": "11"]) { $0.element("bdi", ["class": "foreign"], version.reason) }
+      row.element("td", ["colspan": "12"]) { $0.element("bdi", ["class": "foreign"], version.reason) }
     }
   }
 

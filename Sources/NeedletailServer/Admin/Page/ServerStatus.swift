@@ -17,6 +17,8 @@ struct ServerStatus: Sendable {
   var allowsUnsigned: Bool
   var store: StoreStatus
   var events: EventLog.Page
+  /// Of the live versions that are watched.
+  var drift: [VersionDrift] = []
 }
 
 /// The shape of `GET /status.json`. Models, problems and events are those of `needletail models --json` and
@@ -64,11 +66,22 @@ struct ServerStatusJSON: Encodable {
     var setAside: [Quarantined]
   }
 
+  /// How far a watched version has moved from its training.
+  struct Drift: Encodable {
+    var model: String
+    var version: UInt64
+    var rows: Int
+    var columns: Int
+    var warnings: Int
+    var moved: [VersionDrift.Column]
+  }
+
   var server: Server
   var models: [JSONObject]
   var problems: [JSONObject]
   var history: [History]
   var rollouts: [Rollout]
+  var drift: [Drift]
   var events: JSONObject
 
   init(_ status: ServerStatus) {
@@ -89,6 +102,11 @@ struct ServerStatusJSON: Encodable {
       }
     }
     rollouts = status.store.models.filter { $0.rollout != RolloutStatus() }.map(Rollout.init)
+    drift = status.drift.map {
+      Drift(
+        model: $0.model.name, version: $0.version.number, rows: $0.rows, columns: $0.columns, warnings: $0.warnings,
+        moved: $0.moved)
+    }
     events = EventListReport(status.events, beganMilliseconds: status.startedMilliseconds).json
   }
 }

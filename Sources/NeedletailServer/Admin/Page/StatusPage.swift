@@ -95,9 +95,11 @@ struct StatusPage {
         .map { (model.model, $0) }
     }
     let rollouts = status.store.models.filter { !$0.rollout.fileProblem.isEmpty }
-    guard !troubled.isEmpty || !rollouts.isEmpty || !status.store.problems.isEmpty || status.allowsUnsigned else {
-      return
-    }
+    let moved = status.drift.compactMap { drift in drift.sentence.map { (drift, $0) } }
+    guard
+      !troubled.isEmpty || !rollouts.isEmpty || !moved.isEmpty || !status.store.problems.isEmpty
+        || status.allowsUnsigned
+    else { return }
     main.element("section", ["id": "attention", "aria-labelledby": "attention-title"]) { section in
       section.element("h2", ["id": "attention-title"], "Needs attention")
       section.element("ul", ["class": "notes"]) { list in
@@ -106,6 +108,13 @@ struct StatusPage {
             item.element("a", ["href": "#model-\(model.name)"], "\(model.name) \(version.version)")
             item.text(version.state == .rejected ? " rejected: " : ": ")
             item.element("bdi", ["class": "foreign"], version.reason)
+          }
+        }
+        for (drift, sentence) in moved {
+          list.element("li", ["class": "warn"]) { item in
+            item.element("a", ["href": "#model-\(drift.model.name)"], "\(drift.model.name) \(drift.version)")
+            item.text(": " + sentence.text)
+            item.element("bdi", ["class": "foreign"], sentence.names)
           }
         }
         for model in rollouts {
@@ -192,7 +201,8 @@ struct StatusPage {
         section.element("p", ["class": "empty"], "The store holds no models. Drop a bundle at MODEL/VERSION.ntb.")
       }
       for model in status.store.models {
-        ModelCard(model, nowMilliseconds: status.nowMilliseconds).write(&section)
+        let drift = status.drift.filter { $0.model == model.model }
+        ModelCard(model, drift, nowMilliseconds: status.nowMilliseconds).write(&section)
       }
     }
   }
