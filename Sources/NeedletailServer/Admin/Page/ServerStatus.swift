@@ -17,7 +17,7 @@ struct ServerStatus: Sendable {
   var allowsUnsigned: Bool
   var store: StoreStatus
   var events: EventLog.Page
-  /// Of the live versions that are watched.
+  /// How far each live version that is watched has moved from its training.
   var drift: [VersionDrift] = []
 }
 
