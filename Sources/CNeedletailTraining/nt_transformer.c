@@ -168,18 +168,18 @@ void nt_transformer_drop(const nt_transformer_dropout *dropout, float *x, size_t
 // MARK: - tables and pooling
 
 void nt_transformer_look_up(const float *words, const float *positions, const float *types, const uint32_t *ids,
-                            const uint32_t *places, const uint8_t *kinds, size_t tokens, size_t columns, float *to) {
+                            const uint32_t *places, const uint8_t *type_of, size_t tokens, size_t columns, float *to) {
   for (size_t token = 0; token < tokens; token++, to += columns) {
     const float *word = words + ids[token] * columns, *position = positions + places[token] * columns;
     for (size_t c = 0; c < columns; c++) to[c] = word[c] + position[c];
     if (!types) continue;
-    const float *type = types + kinds[token] * columns;
+    const float *type = types + type_of[token] * columns;
     for (size_t c = 0; c < columns; c++) to[c] += type[c];
   }
 }
 
 void nt_transformer_look_up_slope(const float *gradient, const uint32_t *ids, const uint32_t *places,
-                                  const uint8_t *kinds, size_t tokens, size_t columns, float *words, float *positions,
+                                  const uint8_t *type_of, size_t tokens, size_t columns, float *words, float *positions,
                                   float *types) {
   for (size_t token = 0; token < tokens; token++, gradient += columns) {
     float *word = words + ids[token] * columns, *position = positions + places[token] * columns;
@@ -188,7 +188,7 @@ void nt_transformer_look_up_slope(const float *gradient, const uint32_t *ids, co
       position[c] += gradient[c];
     }
     if (!types) continue;
-    float *type = types + kinds[token] * columns;
+    float *type = types + type_of[token] * columns;
     for (size_t c = 0; c < columns; c++) type[c] += gradient[c];
   }
 }

@@ -3,32 +3,9 @@
 // Tests/NeedletailTrainingTests holds slopes, normalisation, losses and steps to double precision.
 
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
 
 #include "nt_net.h"
-
-#define EXPECT(condition)                                                    \
-  do {                                                                       \
-    if (!(condition)) {                                                      \
-      fprintf(stderr, "net_test.c:%d: expected %s\n", __LINE__, #condition); \
-      exit(1);                                                               \
-    }                                                                        \
-  } while (0)
-
-static float next(void) {
-  static unsigned state = 1;
-  state = state * 1664525u + 1013904223u;
-  return (float)(state >> 8) / (float)(1 << 23) - 1;
-}
-
-/// Memory of exactly this many numbers, at an address of 4 bytes only.
-static float *numbers(size_t count) {
-  float *memory = malloc((count > 0 ? count : 1) * sizeof *memory);
-  EXPECT(memory != NULL);
-  for (size_t i = 0; i < count; i++) memory[i] = next();
-  return memory;
-}
+#include "numbers_test.h"
 
 static void products(const nt_net_kernels *kernels, size_t rows, size_t columns, size_t depth, int by_column) {
   // A lies by rows, or by columns as activations do for the gradient of weights.

@@ -3,33 +3,10 @@
 // loops in double precision; Tests/NeedletailTrainingTests holds whole encoders to differences of a loss.
 
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "nt_transformer.h"
-
-#define EXPECT(condition)                                                            \
-  do {                                                                               \
-    if (!(condition)) {                                                              \
-      fprintf(stderr, "transformer_test.c:%d: expected %s\n", __LINE__, #condition); \
-      exit(1);                                                                       \
-    }                                                                                \
-  } while (0)
-
-static float next(void) {
-  static unsigned state = 1;
-  state = state * 1664525u + 1013904223u;
-  return (float)(state >> 8) / (float)(1 << 23) - 1;
-}
-
-/// Memory of exactly this many numbers, at an address of 4 bytes only.
-static float *numbers(size_t count) {
-  float *memory = malloc((count > 0 ? count : 1) * sizeof *memory);
-  EXPECT(memory != NULL);
-  for (size_t i = 0; i < count; i++) memory[i] = next();
-  return memory;
-}
+#include "numbers_test.h"
 
 static float *copied(const float *from, size_t count) {
   float *to = numbers(count);
@@ -108,6 +85,7 @@ static void sums(const nt_transformer_kernels *kernels, size_t rows, size_t colu
   kernels->add_row(x, rows, columns, row);
   for (size_t i = 0; i < rows * columns; i++) EXPECT(x[i] == before[i] + row[i % columns]);
   kernels->add(x, before, rows * columns);
+  for (size_t i = 0; i < rows * columns; i++) EXPECT(x[i] == (before[i] + row[i % columns]) + before[i]);
   kernels->add_column_sums(before, rows, columns, columns, total);
   for (size_t c = 0; c < columns; c++) {
     double sum = total_before[c];
@@ -143,12 +121,27 @@ static void tables(size_t columns) {
     EXPECT(fabs(slopes[c] - means[c] / 3.0) < 1e-6 &&
            fabs(slopes[4 * columns + c] - means[2 * columns + c] / 2.0) < 1e-6);
   }
-  float *before = copied(words, 4 * columns);
-  nt_transformer_look_up_slope(slopes, ids, places, kinds, tokens, columns, words, positions, types);
-  for (size_t c = 0; c < columns; c++) {
-    EXPECT(fabs(words[2 * columns + c] - before[2 * columns + c] - slopes[c] - slopes[2 * columns + c]) < 1e-6);
+  for (int has_types = 0; has_types < 2; has_types++) {
+    float *read = has_types ? types : NULL;
+    float *tables[] = {words, positions, types};
+    float *before[] = {copied(words, 4 * columns), copied(positions, 3 * columns), copied(types, 2 * columns)};
+    const size_t rows[] = {4, 3, 2};
+    nt_transformer_look_up_slope(slopes, ids, places, kinds, tokens, columns, words, positions, read);
+    for (int table = 0; table < 3; table++) {
+      for (size_t row = 0; row < rows[table]; row++) {
+        for (size_t c = 0; c < columns; c++) {
+          double expected = before[table][row * columns + c];
+          for (size_t t = 0; t < tokens && (table < 2 || has_types); t++) {
+            const size_t own[] = {ids[t], places[t], kinds[t]};
+            if (own[table] == row) expected += slopes[t * columns + c];
+          }
+          EXPECT(fabs(tables[table][row * columns + c] - expected) < 1e-5);
+        }
+      }
+      free(before[table]);
+    }
   }
-  free(words), free(positions), free(types), free(x), free(means), free(slopes), free(before);
+  free(words), free(positions), free(types), free(x), free(means), free(slopes);
 }
 
 int main(void) {

@@ -1,5 +1,6 @@
 /// Hot loops of transformer encoders while they learn: tables, layer norms, the softmax of attention, dropout, pooling,
-/// and their slopes. Products are the caller's, by a library.
+/// and their slopes, which turn the gradient with respect to what a function writes into that with respect to what it
+/// reads. Products are the caller's, by a library.
 ///
 /// Matrices are row-major; a row of some columns begins `stride` floats behind the one before. Rows are tokens: those
 /// of a batch stand one after the other without padding, and `starts` says where each sequence's begin.
@@ -38,11 +39,11 @@ typedef struct nt_transformer_dropout {
 typedef struct nt_transformer_kernels {
   /// Writes y, which may be x, and what the slopes need.
   void (*norm)(const nt_transformer_norm *norm, const float *x, float *y);
-  /// Turns gradients by y into those by x, and adds those of scale and shift unless these are null.
+  /// Turns the gradient with respect to y into that with respect to x, and adds those of scale and shift unless null.
   void (*norm_slope)(const nt_transformer_norm *norm, float *gradient, float *scale_gradient, float *shift_gradient);
   /// Softmax of each row in place.
   void (*softmax)(float *x, size_t rows, size_t columns, size_t stride);
-  /// Turns gradients by probabilities into those by what the softmax was taken of, times a factor.
+  /// Turns the gradient with respect to the probabilities into that with respect to x of the softmax, times a factor.
   void (*softmax_slope)(const float *probabilities, float *gradient, size_t rows, size_t columns, size_t stride,
                         float factor);
   /// x[row, column] += added[column]
@@ -63,20 +64,20 @@ void nt_transformer_drop(const nt_transformer_dropout *dropout, float *x, size_t
 /// One factor, by the definition: 0 or 1 / (1 − share).
 float nt_transformer_drop_factor(const nt_transformer_dropout *dropout, uint64_t index);
 
-/// to[token] = words[id] + positions[place] + types[type]; the types may be null.
+/// to[token] = words[ids[token]] + positions[places[token]] + types[type_of[token]]; the types may be null.
 void nt_transformer_look_up(const float *words, const float *positions, const float *types, const uint32_t *ids,
-                            const uint32_t *places, const uint8_t *kinds, size_t tokens, size_t columns, float *to);
+                            const uint32_t *places, const uint8_t *type_of, size_t tokens, size_t columns, float *to);
 
 /// Adds each token's gradient to the rows of the tables that it read.
 void nt_transformer_look_up_slope(const float *gradient, const uint32_t *ids, const uint32_t *places,
-                                  const uint8_t *kinds, size_t tokens, size_t columns, float *words, float *positions,
+                                  const uint8_t *type_of, size_t tokens, size_t columns, float *words, float *positions,
                                   float *types);
 
 /// to[sequence, column]: the mean of a sequence's tokens, in rows of `stride`.
 void nt_transformer_pool_mean(const float *x, const size_t *starts, size_t sequences, size_t columns, float *to,
                               size_t stride);
 
-/// Writes each token's gradient by the gradients of the means.
+/// Writes the gradient with respect to each token from that with respect to the means.
 void nt_transformer_pool_mean_slope(const float *gradient, size_t stride, const size_t *starts, size_t sequences,
                                     size_t columns, float *to);
 
