@@ -68,7 +68,7 @@ extension TrainingRun {
 
   /// Layers that stand where others do in a graph of the same layers.
   private static func layers(_ chosen: Set<Int>, of graph: ModelGraph, in other: ModelGraph) -> Set<Int> {
-    let (from, to) = (Quantiser.denseLayers(of: graph), Quantiser.denseLayers(of: other))
+    let (from, to) = (Quantiser.layers(of: graph), Quantiser.layers(of: other))
     guard from.count == to.count else { return [] }
     return Set(zip(from, to).filter { chosen.contains($0.0) }.map(\.1))
   }

@@ -30,7 +30,7 @@ import Testing
   @Test func aLayerWithOneInputColumnStaysAsItIs() throws {
     let graph = try GraphBuilder(inputColumns: 1).finish(.logOdds(0), classCount: 2)
     #expect(graph.nodes.count == 3)
-    #expect(Quantiser.denseLayers(of: graph).isEmpty)
+    #expect(Quantiser.layers(of: graph).isEmpty)
   }
 
   @Test func leavesOtherLayersAndBiasesAlone() throws {
@@ -39,7 +39,7 @@ import Testing
     builder.addDense(name: "a", from: 0, weights: weights, bias: [1, 1], activation: .relu)
     builder.addDense(name: "b", from: 1, weights: weights, bias: [1, 1], activation: .identity)
     let graph = try builder.finish(.logits(2), classCount: 2)
-    #expect(Quantiser.denseLayers(of: graph) == [0, 1])
+    #expect(Quantiser.layers(of: graph) == [0, 1])
     let quantised = Quantiser.quantise(graph, layers: [1])
     #expect(quantised.tensors[0] == graph.tensors[0] && quantised.tensors[1] == graph.tensors[1])
     #expect(quantised.tensors[2] != graph.tensors[2] && quantised.tensors[3] == graph.tensors[3])

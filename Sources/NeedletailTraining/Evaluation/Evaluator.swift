@@ -93,7 +93,7 @@ struct Evaluator {
     let gate = QuantisationGate(settings: configuration.quantisation, familyGains: configuration.family.gainsFromInt8)
     let reference = try RowRunner(fp32.compiled).run(count: calibrationCells.count) { calibrationCells[$0] }
     let decision = try gate.decide(
-      layers: Quantiser.denseLayers(of: graph), weightCount: Quantiser.weightCount(of: graph),
+      layers: Quantiser.layers(of: graph), weightCount: Quantiser.weightCount(of: graph),
       names: { graph.nodes[$0].name }
     ) { (layers) throws(TrainingError) in
       try measure(

@@ -116,7 +116,7 @@ struct QuantisationGate {
 enum Quantiser {
   /// A copy of the graph with int8 weights.
   ///
-  /// - Parameter layers: indices of dense nodes to quantise; the others keep fp32.
+  /// - Parameter layers: indices of ``layers(of:)`` to quantise; the others keep fp32.
   static func quantise(_ graph: ModelGraph, layers: Set<Int>) -> ModelGraph {
     var result = graph
     for index in layers {
@@ -159,9 +159,10 @@ enum Quantiser {
   /// Rows of a table of words from which int8 makes the bundle smaller in earnest.
   private static let tableRowsMin = 65
 
-  /// Indices of the dense nodes, and of tables of words, that can gain from int8, in their order. A layer with one input column cannot: it has
-  /// no products to add up. Nor can one that reads indicators, whose weights are looked up.
-  static func denseLayers(of graph: ModelGraph) -> [Int] {
+  /// Indices of the nodes that can gain from int8, in their order: dense layers and tables of words. A dense layer with
+  /// one input column cannot, for it has no products to add up; nor can one that reads indicators, whose weights are
+  /// looked up.
+  static func layers(of graph: ModelGraph) -> [Int] {
     graph.nodes.indices.filter { index in
       if let table = graph.nodes[index].operation as? Embedding {
         return table.index == .value && graph.tensors[table.table].shape[0] >= tableRowsMin
@@ -171,9 +172,9 @@ enum Quantiser {
     }
   }
 
-  /// Number of weights in these layers, biases not counted.
+  /// Number of weights in all ``layers(of:)``, biases not counted.
   static func weightCount(of graph: ModelGraph) -> Int {
-    denseLayers(of: graph).reduce(0) { sum, index in
+    layers(of: graph).reduce(0) { sum, index in
       guard let tensor = weights(of: graph.nodes[index].operation) else { return sum }
       return sum + graph.tensors[tensor].elementCount
     }

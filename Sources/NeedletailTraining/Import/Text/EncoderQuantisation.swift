@@ -21,7 +21,7 @@ struct EncoderQuantisation {
 
   /// - Throws: `TrainingError` where a plan cannot be compiled, or refuses a row.
   func decide() throws(TrainingError) -> Decision {
-    let layers = Self.layers(of: definition.graph)
+    let layers = Quantiser.layers(of: definition.graph)
     var chosen = Set(layers)
     let whole = try measure(chosen)
     if whole.passes {
@@ -47,40 +47,14 @@ struct EncoderQuantisation {
   }
 
   private func decision(_ layers: Set<Int>, _ similarity: AnswerSimilarity, _ reason: String) -> Decision {
-    Decision(graph: Self.quantised(definition.graph, layers), similarity: similarity, reason: reason)
+    Decision(graph: Quantiser.quantise(definition.graph, layers: layers), similarity: similarity, reason: reason)
   }
 
   private func measure(_ layers: Set<Int>) throws(TrainingError) -> AnswerSimilarity {
     var changed = definition
-    changed.graph = Self.quantised(definition.graph, layers)
+    changed.graph = Quantiser.quantise(definition.graph, layers: layers)
     let answers = try EncoderAnswers(changed).numbers(for: rows)
     return AnswerSimilarity(answers, reference, width: width, kind: kind)
-  }
-
-  /// Nodes whose weights may be int8: dense layers and the table of words.
-  private static func layers(of graph: ModelGraph) -> [Int] {
-    graph.nodes.indices.filter { index in
-      let node = graph.nodes[index]
-      if let table = node.operation as? Embedding {
-        return table.index == .value && graph.tensors[table.table].shape[0] > 64
-      }
-      return node.operation is Dense && graph.values[node.inputs[0]].columns > 1
-    }
-  }
-
-  /// A copy of the graph with int8 weights, one scale for each row of a matrix.
-  private static func quantised(_ graph: ModelGraph, _ layers: Set<Int>) -> ModelGraph {
-    var result = graph
-    for index in layers {
-      let tensor: Int? =
-        switch graph.nodes[index].operation {
-        case let dense as Dense: dense.weights
-        case let table as Embedding: table.table
-        default: nil
-        }
-      if let tensor { result.tensors[tensor] = Quantiser.quantise(graph.tensors[tensor]) }
-    }
-    return result
   }
 }
 
