@@ -91,12 +91,15 @@ extension TableProfile {
     }
     if column.missing == column.rows { return [alert(.empty, "has no value in any row: add it to data.drop")] }
     if column.distinct == 1, column.missing == 0 { return [alert(.constant, "is the same in every row")] }
-    if let quality = column.quality { return textAlerts(column, quality) }
-    if let reason = column.dropReason { return [alert(.identifier, "is no feature: \(reason)")] }
+    if column.quality == nil, let reason = column.dropReason {
+      return [alert(.identifier, "is no feature: \(reason)")]
+    }
     var alerts: [Alert] = []
     if column.missingShare > missingShareMax {
       alerts.append(alert(.missing, "is missing in \(share(column.missing, column.rows)) of the rows"))
     }
+    // No long text is a category.
+    if let quality = column.quality { return alerts + textAlerts(column, quality) }
     if let top = column.texts?.top.first {
       if Double(top.count) >= frequentShareMax * Double(column.rows - column.missing) {
         alerts.append(
