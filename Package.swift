@@ -322,8 +322,8 @@ let testedModules: [(name: String, extra: [Target.Dependency])] = [
   (
     "NeedletailTraining",
     [
-      "CNeedletailTraining", "NeedletailBundle", "NeedletailCSV", "NeedletailEngine", "NeedletailModels",
-      "NeedletailYAML",
+      "CNeedletailTraining", "NeedletailBLAS", "NeedletailBundle", "NeedletailCSV", "NeedletailEngine",
+      "NeedletailModels", "NeedletailYAML",
     ]
   ),
 ]

@@ -34,6 +34,9 @@ public enum BLAS {
       (self.start, self.stride, self.isTransposed) = (start, stride, isTransposed)
     }
 
+    /// The same matrix with rows and columns exchanged.
+    public var transposed: Operand { Operand(start, stride: stride, isTransposed: !isTransposed) }
+
     /// The rows of the product from one on.
     public func from(row: Int) -> Operand {
       Operand(start + (isTransposed ? row : row * stride), stride: stride, isTransposed: isTransposed)

@@ -1,4 +1,5 @@
 import CNeedletailTraining
+import NeedletailBLAS
 import NeedletailCore
 import Testing
 
@@ -182,5 +183,42 @@ import Testing
     #expect(schedule("constant", warmup: 0.1) == [8, 8, 8, 8, 8, 8, 8, 8, 8, 8])
     let cosine = schedule("cosine", warmup: 0)
     #expect(cosine[0] == 8 && abs(cosine[5] - 4) < 1e-12 && cosine[9] > 0 && cosine[9] < 0.25)
+  }
+
+  /// Products and runs of numbers that are large enough to be cut into parts.
+  @Test func sharedWorkHasTheSameBitsOnAnyThreads() throws {
+    let (rows, columns, depth) = (300, 128, 128)
+    var random = RandomSource(seed: 3)
+    func numbers(_ count: Int) -> [Float] { (0..<count).map { _ in Float(random.normal()) } }
+    let (a, b, c) = (numbers(rows * depth), numbers(depth * columns), numbers(rows * columns))
+    let (one, three) = (try Self.network(Case()), try Self.network(Case(), threads: 3))
+    for (isTransposed, kept) in [(false, Float(0)), (true, 0), (false, 1)] {
+      func product(_ network: EncoderNetwork) -> [Float] {
+        var result = c
+        a.withUnsafeBufferPointer { a in
+          b.withUnsafeBufferPointer { b in
+            network.multiply(
+              .init(a.baseAddress!, stride: isTransposed ? rows : depth, isTransposed: isTransposed),
+              .init(b.baseAddress!, stride: columns), into: &result, stride: columns, rows: rows, columns: columns,
+              depth: depth, kept: kept)
+          }
+        }
+        return result
+      }
+      let found = product(three)
+      #expect(found == product(one))
+      for place in [(0, 0), (149, 5), (rows - 1, columns - 1)] {
+        let expected = (0..<depth).reduce(Double(kept * c[place.0 * columns + place.1])) { sum, k in
+          sum + Double(a[isTransposed ? k * rows + place.0 : place.0 * depth + k]) * Double(b[k * columns + place.1])
+        }
+        #expect(abs(Double(found[place.0 * columns + place.1]) - expected) < 1e-4)
+      }
+    }
+    var visits = [UInt8](repeating: 0, count: 200_000)
+    visits.withUnsafeMutableBufferPointer { visits in
+      nonisolated(unsafe) let start = visits.baseAddress!
+      three.share(200_000) { range in for index in range where index < 200_000 { start[index] += 1 } }
+    }
+    #expect(visits.allSatisfy { $0 == 1 }, "each number belongs to one part")
   }
 }

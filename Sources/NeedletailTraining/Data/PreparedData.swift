@@ -59,6 +59,7 @@ struct PreparedData {
         .data,
         "split.test: expected rows the model accepts, found only categories unseen in training; set unknown: zeros")
     }
+    try Self.checkWeights(dataset, split)
     self.split = split
     var warnings = dataset.warnings
     if refused > 0 {
@@ -134,6 +135,16 @@ struct PreparedData {
     }
   }
 
+  /// Figures of rows that count nothing would be divisions by 0.
+  private static func checkWeights(_ dataset: Dataset, _ split: Split) throws(TrainingError) {
+    guard !dataset.weights.isEmpty else { return }
+    for (part, rows) in [("validation", split.validation), ("test", split.test)] where !rows.isEmpty {
+      guard rows.contains(where: { dataset.weights[$0] > 0 }) else {
+        throw .fit("target.weight: expected a number above 0 among the \(part) rows, found only zeros")
+      }
+    }
+  }
+
   private static func check(
     _ configuration: RunConfiguration, _ dataset: Dataset, task: ModelGraph.Task, labels: [String]
   ) throws(TrainingError) {
@@ -145,6 +156,7 @@ struct PreparedData {
         "model.family: expected a family for \(task.rawValue) of \(dataset.target.name.quotedForMessage), "
           + "found \(family.name); use \(others), or set target.task")
     }
+    try family.check(configuration)
     if !dataset.weights.isEmpty, !family.usesWeights {
       let others = configuration.families.filter(\.usesWeights).names.joined(separator: " or ")
       throw .configuration(

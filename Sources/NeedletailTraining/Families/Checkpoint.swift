@@ -141,9 +141,12 @@ struct ByteWriter {
     bytes.append(contentsOf: text.utf8)
   }
 
-  mutating func add(_ buffer: FloatBuffer) {
-    add(UInt64(buffer.count))
-    for index in 0..<buffer.count {
+  /// - Parameter first: how many numbers; nil: all.
+  mutating func add(_ buffer: FloatBuffer, first: Int? = nil) {
+    let count = first ?? buffer.count
+    add(UInt64(count))
+    bytes.reserveCapacity(bytes.count + 4 * count)
+    for index in 0..<count {
       withUnsafeBytes(of: buffer.start[index].bitPattern.littleEndian) { bytes.append(contentsOf: $0) }
     }
   }
@@ -176,11 +179,17 @@ struct ByteReader {
 
   mutating func text() -> String? { counted().flatMap { String(validating: $0, as: UTF8.self) } }
 
-  /// Fills a buffer of the same size.
-  mutating func fill(_ buffer: FloatBuffer) -> Bool {
-    guard count() == buffer.count, let bytes = take(buffer.count * 4) else { return false }
+  /// Bytes without a count before them.
+  mutating func bytes(_ count: Int) -> [UInt8]? { take(count).map { Array($0) } }
+
+  /// Fills the beginning of a buffer.
+  ///
+  /// - Parameter first: how many numbers, which must be as many as were written; nil: all.
+  mutating func fill(_ buffer: FloatBuffer, first: Int? = nil) -> Bool {
+    let wanted = first ?? buffer.count
+    guard count() == wanted, let bytes = take(wanted * 4) else { return false }
     var index = bytes.startIndex
-    for place in 0..<buffer.count {
+    for place in 0..<wanted {
       let bits = (0..<4).reduce(UInt32(0)) { $0 | UInt32(bytes[index + $1]) << UInt32(8 * $1) }
       buffer.start[place] = Float(bitPattern: bits)
       index += 4

@@ -46,6 +46,11 @@ public protocol ModelFamily<Input>: Sendable {
   /// Number of a step that stands for the same amount of learning in every trial. Default: that of the epoch.
   func tuningStep(of report: EpochReport, settings: Document) -> Int
 
+  /// Refuses settings that mean nothing beside others. Default: nothing is refused.
+  ///
+  /// - Throws: `TrainingError` that names the setting.
+  func check(_ configuration: RunConfiguration) throws(TrainingError)
+
   /// Learns from the training rows.
   ///
   /// - Throws: `TrainingError` of kind `fit` that says what made learning impossible, with advice.
@@ -67,6 +72,7 @@ extension ModelFamily {
   public func searchSettings(_ table: SearchTable) -> [SearchSetting] { [] }
   public func tunedSettings(_ table: SearchTable) -> [(path: String, value: Document)] { [] }
   public func tuningStep(of report: EpochReport, settings: Document) -> Int { report.epoch }
+  public func check(_ configuration: RunConfiguration) throws(TrainingError) {}
 }
 
 /// Result of a fit: what a family learned, ready to become part of a graph.

@@ -17,37 +17,13 @@ struct TrainingLoop {
   private var order: [Int]
   private var shuffler: RandomSource
   private var dropper: RandomSource?
-  private var best: Best
+  private var best: BestEpoch
   /// Reports of the epochs so far, which a checkpoint keeps.
   private var reports: [EpochReport] = []
-  private let train: Targets
-  private let validation: Targets
+  private let train: LearningTargets
+  private let validation: LearningTargets
   private var batchTargets: [Double]
   private var batchWeights: [Float]
-
-  /// Scaled targets and the weights of their rows.
-  private struct Targets {
-    let values: [Double]
-    let weights: [Float]
-    /// Sum of the weights.
-    let total: Double
-
-    /// - Parameter unit: weight of a row that counts as 1.
-    init(_ values: [Double], _ weights: [Float], unit: Double) {
-      self.values = values
-      self.weights =
-        weights.isEmpty ? [Float](repeating: 1, count: values.count) : weights.map { Float(Double($0) / unit) }
-      total = self.weights.reduce(0) { $0 + Double($1) }
-    }
-  }
-
-  /// The epoch with the smallest validation loss so far.
-  private struct Best {
-    let parameters: FloatBuffer
-    var loss = Double.infinity
-    var metric: Double?
-    var epoch = 0
-  }
 
   init(network: Network, context: FitContext<CodedRows>, scale: TargetScale) {
     let training = context.training
@@ -66,13 +42,13 @@ struct TrainingLoop {
     order = Array(0..<context.train.count)
     shuffler = RandomSource(seed: context.seed, purpose: "batches")
     dropper = RandomSource(seed: context.seed, purpose: "dropout")
-    best = Best(parameters: FloatBuffer(count: network.parameters.count))
+    best = BestEpoch(parameterCount: network.parameters.count)
     let classWeights = RowWeights.ofClasses(context)
     let weights = RowWeights.of(context.train, classWeights)
     // The mean weight of a training row is 1, so that a learning rate fits all weights.
     let unit = weights.isEmpty ? 1 : weights.reduce(0) { $0 + Double($1) } / Double(weights.count)
-    train = Targets(context.train.targets.map { ($0 - scale.offset) / scale.scale }, weights, unit: unit)
-    validation = Targets(
+    train = LearningTargets(context.train.targets.map { ($0 - scale.offset) / scale.scale }, weights, unit: unit)
+    validation = LearningTargets(
       context.validation.targets.map { ($0 - scale.offset) / scale.scale },
       RowWeights.of(context.validation, classWeights), unit: unit)
     batchTargets = [Double](repeating: 0, count: max(batchRows, network.batchRowsMax))
@@ -107,12 +83,7 @@ struct TrainingLoop {
     if let validation {
       guard validation.loss.isFinite else { throw diverged("the validation loss", validation.loss, epoch) }
       schedule.observe(validation.loss)
-      if validation.loss < best.loss {
-        best.loss = validation.loss
-        best.metric = validation.metric
-        best.epoch = epoch
-        best.parameters.copy(from: network.parameters)
-      }
+      best.take(epoch, validation, network.parameters)
     }
     var report = EpochReport(
       epoch: epoch, epochCount: epochs, loss: loss, validationLoss: validation?.loss,
@@ -163,7 +134,7 @@ struct TrainingLoop {
   }
 
   /// Copies rows into the network's batch.
-  private mutating func gather(_ inputs: CodedRows, _ targets: Targets, _ rows: ArraySlice<Int>) {
+  private mutating func gather(_ inputs: CodedRows, _ targets: LearningTargets, _ rows: ArraySlice<Int>) {
     let (columns, stride) = (inputs.numbers.columns, network.inputStride)
     let destination = network.input
     inputs.numbers.elements.withUnsafeBufferPointer { source in
@@ -218,19 +189,11 @@ struct TrainingLoop {
       correct += part.correct
       start += rows
     }
-    let loss = sum / validation.total
-    guard network.isRegression else { return (loss, Double(correct) / Double(count)) }
-    let pairs = zip(validation.values, validation.weights)
-    let mean = pairs.reduce(0) { $0 + $1.0 * Double($1.1) } / validation.total
-    let spread = pairs.reduce(0) { $0 + Double($1.1) * ($1.0 - mean) * ($1.0 - mean) } / validation.total
-    return (loss, spread > 0 ? 1 - loss / spread : 0)
+    return validation.figures(sum: sum, correct: correct, isRegression: network.isRegression)
   }
 
   private func diverged(_ what: String, _ value: Double, _ epoch: Int, batch: Int? = nil) -> TrainingError {
-    let place = batch.map { ", batch \($0)" } ?? ""
-    return .fit(
-      "epoch \(epoch)\(place): expected \(what) to be finite, found \(value); "
-        + "lower training.learning_rate (now \(Figures.short(schedule.highest))) or set training.gradient_clip")
+    .diverged(what, value, epoch: epoch, batch: batch, learningRate: schedule.highest)
   }
 
   // MARK: - checkpoints
@@ -245,10 +208,7 @@ struct TrainingLoop {
   private var state: [UInt8] {
     var writer = ByteWriter()
     writer.add(network.parameters)
-    writer.add(best.parameters)
-    writer.add(best.loss)
-    writer.add(best.metric ?? .nan)
-    writer.add(UInt64(best.epoch))
+    best.write(&writer)
     optimiser.write(&writer)
     schedule.write(&writer)
     for word in shuffler.words + (dropper?.words ?? []) { writer.add(word) }
@@ -265,12 +225,9 @@ struct TrainingLoop {
   }
 
   private mutating func read(_ reader: inout ByteReader) -> Bool {
-    guard reader.fill(network.parameters), reader.fill(best.parameters), let loss = reader.double(),
-      let metric = reader.double(), let epoch = reader.count(), optimiser.read(&reader), schedule.read(&reader)
-    else { return false }
-    best.loss = loss
-    best.metric = metric.isNaN ? nil : metric
-    best.epoch = epoch
+    guard reader.fill(network.parameters), best.read(&reader), optimiser.read(&reader), schedule.read(&reader) else {
+      return false
+    }
     let words = (0..<8).compactMap { _ in reader.number() }
     guard words.count == 8, let order = reader.order(count: order.count) else { return false }
     shuffler = RandomSource(words: Array(words[..<4]))

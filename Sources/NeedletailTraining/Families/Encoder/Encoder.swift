@@ -36,7 +36,8 @@ struct Encoder: ModelFamily {
         "Size of a step; left out: 0.00005 with mode: full, 0.0005 with lora, 0.001 with frozen."),
     ] + StepSchedule.settings + [
       Setting(
-        "threads", .integer(0...64), .integer(0), "Threads that share large products; 0: one for each processor."),
+        "threads", .integer(0...64), .integer(0),
+        "Threads that share large products, 16 of them at most; 0: one for each processor."),
       Setting("momentum", .number(0...0.9999), .number(0.9), "Share of the last step that sgd repeats."),
       Setting("weight_decay", .number(0...100), .number(0.01), "Pulls weights (not biases and norms) towards zero."),
       RowWeights.setting,
@@ -47,6 +48,17 @@ struct Encoder: ModelFamily {
         "patience", .integer(0...1_000_000), .integer(3),
         "Epochs without a better validation loss before it stops; the best weights are kept. 0: never."),
     ]
+
+  func check(_ configuration: RunConfiguration) throws(TrainingError) {
+    let mode = EncoderRecipe.Mode(rawValue: configuration.document["model"]["mode"].text ?? "") ?? .full
+    var idle: [(path: String, wanted: String)] = []
+    if mode != .lora { idle.append(("model.lora", "mode: lora")) }
+    if mode == .frozen { idle.append(("training.gradient_checkpointing", "a body that learns")) }
+    for (path, wanted) in idle where configuration.isSet(path) {
+      throw .configuration(
+        configuration.location(of: path), "\(path): expected \(wanted) beside it, found mode: \(mode.rawValue)")
+    }
+  }
 
   func fit(_ context: FitContext<TextRows>) throws(TrainingError) -> any FittedModel {
     guard context.training["patience"].integer == 0 || context.validation.count > 0 else {
@@ -74,7 +86,7 @@ struct Encoder: ModelFamily {
         samples.inputs, base.tokenizer, positionOffset: configuration.positionOffset,
         typesMax: max(configuration.types, 1))
       let targets = samples.targets.map { target in scale.map { (target - $0.offset) / $0.scale } ?? target }
-      return EncoderLoop.Part(texts, targets, weights, unit: unit)
+      return EncoderLoop.Part(texts: texts, targets: LearningTargets(targets, weights, unit: unit))
     }
     var train = try part(context.train, weights)
     var validation = try part(
@@ -150,6 +162,8 @@ struct Encoder: ModelFamily {
     _ body: () throws(TrainingError) -> Result
   ) throws(TrainingError) -> Result {
     do throws(TrainingError) { return try body() } catch {
+      // What another setting asks for is no fault of the folder.
+      if error.kind == .configuration { throw error }
       throw TrainingError(error.kind, "model.base: \(error.message)")
     }
   }

@@ -2,6 +2,7 @@ internal import CNeedletailTraining
 internal import Glibc
 internal import NeedletailBLAS
 internal import NeedletailCore
+internal import NeedletailCrypto
 internal import NeedletailEngine
 
 /// Epochs over texts. The validation rows decide which weights are kept, and when to stop.
@@ -19,37 +20,21 @@ struct EncoderLoop {
   private var order: [Int]
   private var shuffler: RandomSource
   private let dropoutSeed: UInt64
-  private var best: Best
+  private var best: BestEpoch
   private var reports: [EpochReport] = []
   private let train: Part
   private let validation: Part
-  /// Time of the epochs, those before a resumption left out.
+  /// Time of the epochs, those before a resumption among them.
   private(set) var seconds = 0.0
+  /// Hash of what the training begins with: weights, and the tokens that the folder's tokenizer makes of the texts.
+  private let beginning: [UInt8]
 
   /// Rows that are learned from, or that steer.
   struct Part {
     let texts: TokenizedTexts
     /// Vectors of the texts, where the body stays as it is.
     var vectors: [Float] = []
-    let targets: [Double]
-    let weights: [Float]
-    let total: Double
-
-    /// - Parameter unit: weight of a row that counts as 1.
-    init(_ texts: TokenizedTexts, _ targets: [Double], _ weights: [Float], unit: Double) {
-      self.texts = texts
-      self.targets = targets
-      self.weights =
-        weights.isEmpty ? [Float](repeating: 1, count: targets.count) : weights.map { Float(Double($0) / unit) }
-      total = self.weights.reduce(0) { $0 + Double($1) }
-    }
-  }
-
-  private struct Best {
-    let parameters: FloatBuffer
-    var loss = Double.infinity
-    var metric: Double?
-    var epoch = 0
+    let targets: LearningTargets
   }
 
   /// Rows of a part of a step.
@@ -71,7 +56,7 @@ struct EncoderLoop {
     let steps = epochs * ((context.train.count + batchRows - 1) / batchRows)
     schedule = StepSchedule(training, highest: learningRate, steps: steps)
     clip = training["gradient_clip"].number ?? 0
-    patience = validation.targets.isEmpty ? 0 : training["patience"].integer ?? 0
+    patience = validation.targets.values.isEmpty ? 0 : training["patience"].integer ?? 0
     optimiser = Optimiser(
       rule: Optimiser.Rule(rawValue: training["optimiser"].text ?? "") ?? .adamw,
       momentum: Float(training["momentum"].number ?? 0), weightDecay: Float(training["weight_decay"].number ?? 0),
@@ -80,7 +65,8 @@ struct EncoderLoop {
     shuffler = RandomSource(seed: context.seed, purpose: "batches")
     var dropper = RandomSource(seed: context.seed, purpose: "dropout")
     dropoutSeed = dropper.next()
-    best = Best(parameters: FloatBuffer(count: network.parameters.learningCount))
+    best = BestEpoch(parameterCount: network.parameters.learningCount)
+    beginning = context.checkpoints == nil ? [] : Self.hash(network.parameters.parameters, train.texts.ids)
   }
 
   /// Trains the network, which then holds the weights with the smallest validation loss.
@@ -110,6 +96,13 @@ struct EncoderLoop {
   /// Epochs that ran, those before a resumption among them.
   var epochsRun: Int { reports.count }
 
+  private static func hash(_ parameters: FloatBuffer, _ ids: [UInt32]) -> [UInt8] {
+    var hash = SHA256()
+    hash.update(UnsafeRawBufferPointer(start: parameters.start, count: parameters.count * MemoryLayout<Float>.stride))
+    ids.withUnsafeBytes { hash.update($0) }
+    return Array(hash.finalize())
+  }
+
   private func keepBest() {
     network.parameters.parameters.start.update(from: best.parameters.start, count: best.parameters.count)
     network.parameters.mergeAdapters()
@@ -120,10 +113,7 @@ struct EncoderLoop {
     let found = validate()
     if let found {
       guard found.loss.isFinite else { throw diverged("the validation loss", found.loss, epoch) }
-      if found.loss < best.loss {
-        (best.loss, best.metric, best.epoch) = (found.loss, found.metric, epoch)
-        best.parameters.start.update(from: network.parameters.parameters.start, count: best.parameters.count)
-      }
+      best.take(epoch, found, network.parameters.parameters)
     }
     let report = EpochReport(
       epoch: epoch, epochCount: epochs, loss: loss, validationLoss: found?.loss, validationMetric: found?.metric,
@@ -147,7 +137,8 @@ struct EncoderLoop {
         let key = SplitMix64.mix(dropoutSeed &+ UInt64(epoch) << 32 &+ UInt64(part))
         load(train, own, key: key)
         let loss = network.loss(
-          targets: own.map { train.targets[$0] }, weights: own.map { train.weights[$0] }, stepRows: rows.count
+          targets: own.map { train.targets.values[$0] }, weights: own.map { train.targets.weights[$0] },
+          stepRows: rows.count
         ).sum
         guard loss.isFinite else { throw diverged("the loss", loss, epoch, batch: step - (epoch - 1) * steps) }
         network.backward(key: key)
@@ -160,7 +151,7 @@ struct EncoderLoop {
       parameters.mergeAdapters()
       start += rows.count
     }
-    return total / train.total
+    return total / train.targets.total
   }
 
   /// Runs the network over some rows.
@@ -184,32 +175,24 @@ struct EncoderLoop {
 
   /// Loss and metric of the validation rows; nil without any.
   private func validate() -> (loss: Double, metric: Double)? {
-    let count = validation.targets.count
-    guard count > 0, validation.total > 0 else { return nil }
+    let targets = validation.targets
+    let count = targets.values.count
+    guard count > 0, targets.total > 0 else { return nil }
     var (sum, correct) = (0.0, 0)
     let all = Array(0..<count)
     for start in stride(from: 0, to: count, by: partRows) {
       let rows = all[start..<min(start + partRows, count)]
       load(validation, rows, key: nil)
       let part = network.loss(
-        targets: rows.map { validation.targets[$0] }, weights: rows.map { validation.weights[$0] },
-        stepRows: rows.count)
+        targets: rows.map { targets.values[$0] }, weights: rows.map { targets.weights[$0] }, stepRows: rows.count)
       sum += part.sum
       correct += part.correct
     }
-    let loss = sum / validation.total
-    guard network.isRegression else { return (loss, Double(correct) / Double(count)) }
-    let pairs = zip(validation.targets, validation.weights)
-    let mean = pairs.reduce(0) { $0 + $1.0 * Double($1.1) } / validation.total
-    let spread = pairs.reduce(0) { $0 + Double($1.1) * ($1.0 - mean) * ($1.0 - mean) } / validation.total
-    return (loss, spread > 0 ? 1 - loss / spread : 0)
+    return targets.figures(sum: sum, correct: correct, isRegression: network.isRegression)
   }
 
   private func diverged(_ what: String, _ value: Double, _ epoch: Int, batch: Int? = nil) -> TrainingError {
-    let place = batch.map { ", batch \($0)" } ?? ""
-    return .fit(
-      "epoch \(epoch)\(place): expected \(what) to be finite, found \(value); "
-        + "lower training.learning_rate (now \(Figures.short(schedule.highest))) or set training.gradient_clip")
+    .diverged(what, value, epoch: epoch, batch: batch, learningRate: schedule.highest)
   }
 
   // MARK: - checkpoints
@@ -223,11 +206,11 @@ struct EncoderLoop {
 
   private var state: [UInt8] {
     var writer = ByteWriter()
-    writer.add(network.parameters.parameters)
-    writer.add(best.parameters)
-    writer.add(best.loss)
-    writer.add(best.metric ?? .nan)
-    writer.add(UInt64(best.epoch))
+    writer.add(bytes: beginning)
+    writer.add(seconds)
+    // What learns stands first; the rest is as it was at the beginning.
+    writer.add(network.parameters.parameters, first: network.parameters.learningCount)
+    best.write(&writer)
     optimiser.write(&writer)
     for word in shuffler.words { writer.add(word) }
     for row in order { writer.add(UInt64(row)) }
@@ -237,16 +220,21 @@ struct EncoderLoop {
 
   private mutating func resume(_ state: [UInt8]) throws(TrainingError) {
     var reader = ByteReader(state[...])
+    guard reader.bytes(beginning.count) == beginning else {
+      throw .fit("checkpoint: expected the encoder that it was made with, found another in model.base")
+    }
     guard read(&reader), reader.isAtEnd else {
       throw .fit("checkpoint: expected the state of an encoder of this shape, found another")
     }
+    network.parameters.mergeAdapters()
   }
 
   private mutating func read(_ reader: inout ByteReader) -> Bool {
-    guard reader.fill(network.parameters.parameters), reader.fill(best.parameters), let loss = reader.double(),
-      let metric = reader.double(), let epoch = reader.count(), optimiser.read(&reader)
+    guard let seconds = reader.double(),
+      reader.fill(network.parameters.parameters, first: network.parameters.learningCount), best.read(&reader),
+      optimiser.read(&reader)
     else { return false }
-    (best.loss, best.metric, best.epoch) = (loss, metric.isNaN ? nil : metric, epoch)
+    self.seconds = seconds
     let words = (0..<4).compactMap { _ in reader.number() }
     guard words.count == 4, let order = reader.order(count: order.count) else { return false }
     (shuffler, self.order) = (RandomSource(words: words), order)

@@ -6,7 +6,7 @@ internal import NeedletailEngine
 extension EncoderNetwork {
   /// Loss of the rows just run: cross-entropy of softmax for classes, squared error for a number.
   ///
-  /// The derivative of the sum divided by `share` rows is kept for ``backward(key:)``: a step may take several batches.
+  /// The derivative of the sum divided by `stepRows` is kept for ``backward(key:)``: a step may take several batches.
   ///
   /// - Parameters:
   ///   - targets: class indices, or numbers; one a row.
@@ -186,10 +186,30 @@ extension EncoderNetwork {
     let range = layer.weights.offset..<layer.weights.offset + layer.weights.count
     for adapter in parameters.adapters where range.contains(adapter.target.offset) {
       let first = (adapter.target.offset - layer.weights.offset) / inputs
-      multiply(
-        .init(delta + first, stride: outputs, isTransposed: true), .init(input, stride: inputs),
-        into: weightsDelta.start, stride: inputs, rows: adapter.target.rows, columns: inputs, depth: rows)
-      parameters.addGradient(of: adapter, by: weightsDelta.start)
+      addGradient(of: adapter, by: .init(delta + first, stride: outputs), .init(input, stride: inputs), rows: rows)
     }
+  }
+
+  /// Adds the derivatives of an adapter's matrices. The weights are base + scale · B · A, so those of A are
+  /// scale · (delta · B)ᵀ · input and those of B scale · deltaᵀ · (input · Aᵀ): narrow products, and none as large as the
+  /// weights.
+  private func addGradient(
+    of adapter: EncoderParameters.Adapter, by delta: BLAS.Operand, _ input: BLAS.Operand, rows: Int
+  ) {
+    guard let a = parameters.derivatives(adapter.a), let b = parameters.derivatives(adapter.b) else { return }
+    let (outputs, inputs, rank) = (adapter.target.rows, adapter.target.columns, adapter.b.columns)
+    let scale = parameters.adapterScale
+    multiply(
+      delta, .init(parameters.start(adapter.b), stride: rank), into: narrow.start, stride: rank, rows: rows,
+      columns: rank, depth: outputs)
+    BLAS.multiply(
+      .init(narrow.start, stride: rank, isTransposed: true), input, into: a, stride: inputs, rows: rank,
+      columns: inputs, depth: rows, factor: scale, kept: 1)
+    multiply(
+      input, .init(parameters.start(adapter.a), stride: inputs, isTransposed: true), into: narrow.start, stride: rank,
+      rows: rows, columns: rank, depth: inputs)
+    BLAS.multiply(
+      delta.transposed, .init(narrow.start, stride: rank), into: b, stride: rank, rows: outputs, columns: rank,
+      depth: rows, factor: scale, kept: 1)
   }
 }

@@ -25,7 +25,8 @@ extension EncoderNetwork {
   private static let sharedProductMin = 1 << 21
   /// Rows of a part at least: below, a library's packing of the other matrix costs more than sharing gains.
   private static let partRowsMin = 64
-  private static let partsMax = 4
+  /// Parts at most. They do not depend on the number of threads, so that neither do the bits of a result.
+  private static let partsMax = 16
 
   /// A product, its rows in parts where it is large.
   func multiply(

@@ -100,8 +100,8 @@ final class EncoderNetwork {
   let delta: FloatBuffer
   let residual: FloatBuffer
   let wide: FloatBuffer
-  /// Derivatives of weights that adapters change.
-  let weightsDelta: FloatBuffer
+  /// What stands between the two matrices of an adapter, [tokens, rank].
+  let narrow: FloatBuffer
 
   var width: Int { configuration.width }
   var headWidth: Int { configuration.width / configuration.heads }
@@ -141,7 +141,7 @@ final class EncoderNetwork {
     let none = FloatBuffer(count: 0)
     (delta, residual) = bodyLearns ? (perToken(width), perToken(width)) : (none, none)
     wide = bodyLearns ? perToken(max(3 * width, inner)) : none
-    weightsDelta = FloatBuffer(count: recipe.mode == .lora ? width * max(width, inner) : 0)
+    narrow = recipe.mode == .lora ? perToken(recipe.rank) : none
   }
 
   /// Bytes that a training takes: parameters, derivatives, moments of Adam, the best weights, and the numbers of a batch.
@@ -153,7 +153,7 @@ final class EncoderNetwork {
     let layerNumbers = 3 * width + 4 * width + 2 * inner + 2
     let states = (bodyLearns ? layers + 1 : 2) * width + width + 1
     let kept = (bodyLearns && !recipe.checkpointsLayers ? layers : 1) * layerNumbers
-    let slopes = bodyLearns ? 2 * width + max(3 * width, inner) : 0
+    let slopes = (bodyLearns ? 2 * width + max(3 * width, inner) : 0) + (recipe.mode == .lora ? recipe.rank : 0)
     let numbers = sizes.served + sizes.adapters + sizes.adapted + 4 * sizes.learning
     return 4 * (numbers + extent.tokens * (states + width + kept + slopes) + extent.rows * 5 * width)
   }

@@ -231,16 +231,4 @@ final class EncoderParameters {
         depth: adapter.b.columns, factor: adapterScale, kept: 1)
     }
   }
-
-  /// Adds the derivatives of an adapter's matrices, by those of the weights that it changes.
-  func addGradient(of adapter: Adapter, by weights: UnsafePointer<Float>) {
-    guard let a = derivatives(adapter.a), let b = derivatives(adapter.b) else { return }
-    let (rows, columns, rank) = (adapter.target.rows, adapter.target.columns, adapter.b.columns)
-    BLAS.multiply(
-      .init(weights, stride: columns), .init(start(adapter.a), stride: columns, isTransposed: true), into: b,
-      stride: rank, rows: rows, columns: rank, depth: columns, factor: adapterScale, kept: 1)
-    BLAS.multiply(
-      .init(start(adapter.b), stride: rank, isTransposed: true), .init(weights, stride: columns), into: a,
-      stride: columns, rows: rank, columns: columns, depth: rows, factor: adapterScale, kept: 1)
-  }
 }

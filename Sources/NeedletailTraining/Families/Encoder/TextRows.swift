@@ -7,15 +7,17 @@ public struct TextRows: TrainingInput, Equatable {
   public let texts: [[String]]
   /// Texts of a row.
   public let columns: Int
+  /// Number of each row in the data, for messages.
+  let numbers: [Int]
 
   public static let preprocessing = PreprocessingRequest.texts
 
   public var rowCount: Int { texts.count }
 
   /// - Precondition: every row has as many texts.
-  public init(_ texts: [[String]], columns: Int) {
-    precondition(texts.allSatisfy { $0.count == columns })
-    (self.texts, self.columns) = (texts, columns)
+  init(_ texts: [[String]], columns: Int, numbers: [Int]) {
+    precondition(texts.allSatisfy { $0.count == columns } && numbers.count == texts.count)
+    (self.texts, self.columns, self.numbers) = (texts, columns, numbers)
   }
 
   /// - Throws: `TrainingError` for a table with other columns, or with more texts than a tokenizer puts together.
@@ -29,7 +31,8 @@ public struct TextRows: TrainingInput, Equatable {
       throw .fit("features: expected one column of text, or two, found \(features.columns.count)")
     }
     self.init(
-      rows.map { row in features.columns.map { $0.text(row) } }, columns: features.columns.count)
+      rows.map { row in features.columns.map { $0.text(row) } }, columns: features.columns.count,
+      numbers: rows.map { features.rowNumbers[$0] })
   }
 }
 
@@ -66,7 +69,7 @@ extension TokenizedTexts {
       do throws(ServingError) {
         found = try tokenizer.encode(Array(texts[0].utf8), texts.count > 1 ? Array(texts[1].utf8) : nil)
       } catch {
-        throw TrainingError(.data, "text \(row + 1) of those that are learned from: \(error.message)")
+        throw TrainingError(.data, "row \(rows.numbers[row]): \(error.message)")
       }
       ids += found.ids
       types += found.types.map { Int($0) < typesMax ? $0 : 0 }
