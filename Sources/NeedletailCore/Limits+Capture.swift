@@ -20,6 +20,8 @@ extension Limits {
   public static let capturePruneMicroseconds = 60_000_000
   /// Bytes of a segment after which the next one begins.
   public static let captureSegmentBytesDefault = 64 << 20
+  /// Time in seconds after which the next segment begins at the latest.
+  public static let captureSegmentSecondsMax = 3600
   /// Bytes of all segments; the oldest ones go first.
   public static let captureBytesDefault = 1 << 30
   /// Time in seconds that a segment is kept, a week.

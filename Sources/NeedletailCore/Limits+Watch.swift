@@ -17,4 +17,7 @@ extension Limits {
   /// Pause in microseconds between two batches of one loop and version that are counted: a loop copies at most twenty a
   /// second.
   public static let watchPauseMicroseconds = 50_000
+  /// Time in microseconds for which the background thread rests after a round in which it dealt with a batch. A round
+  /// looks at the mailboxes of all loops and versions.
+  public static let backgroundRoundPauseMicroseconds = 5000
 }

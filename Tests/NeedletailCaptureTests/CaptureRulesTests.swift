@@ -25,6 +25,7 @@ struct CaptureRulesTests {
           redacted: [.init(feature: "name", redaction: .drop), .init(feature: "email", redaction: .hash)]))
     #expect(rules["wine"] == CaptureRule(rate: 1))
     #expect(rules.needsKey)
+    #expect(rules.isOwn("churn") && !rules.isOwn("wine"))
     #expect(try CaptureRules(yaml: "models: {a: {errors: true}}", file: "f")["b"] == nil)
   }
 

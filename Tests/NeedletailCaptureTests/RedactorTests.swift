@@ -90,6 +90,56 @@ struct RedactorTests {
     #expect(redactor.redact(matrix) == nil)
   }
 
+  @Test func aMatrixWhoseElementsDoNotFitItsShapeIsLeftOut() {
+    let values = CaptureFixtures.bytes([1, 2, 3, 4, 5, 6])
+    let matrix = CapturedTensor(
+      name: Array("features".utf8), type: .float64, shape: [2, 3], data: values, strings: [])
+    #expect(redactor.redact(matrix) != nil)
+    var tensor = matrix
+    tensor.strings = [Array("Ada".utf8)]
+    #expect(redactor.redact(tensor) == nil, "texts behind a type of numbers")
+    tensor = matrix
+    tensor.data += [1]
+    #expect(redactor.redact(tensor) == nil, "a byte too many")
+    tensor.data = Array(values.dropLast())
+    #expect(redactor.redact(tensor) == nil, "a byte too few")
+    tensor = matrix
+    tensor.type = .float32
+    #expect(redactor.redact(tensor) == nil, "elements of another width")
+    tensor = matrix
+    tensor.shape[0] = 1 << 62
+    #expect(redactor.redact(tensor) == nil, "more elements than a number counts")
+    tensor = texts("features", ["Ada", "a", "36"])
+    tensor.shape = [1, 3]
+    #expect(redactor.redact(tensor) != nil)
+    tensor.data = Array("Ada".utf8)
+    #expect(redactor.redact(tensor) == nil, "numbers behind texts")
+    tensor = texts("features", ["Ada", "a", "36", "Grace"])
+    tensor.shape = [1, 3]
+    #expect(redactor.redact(tensor) == nil, "a text too many")
+  }
+
+  @Test func aRequestWithMoreHashesThanARecordHoldsIsRefused() throws {
+    let most = Limits.captureRecordBytesMax / (4 + Redactor.hashDigits)
+    let column = CapturedTensor(
+      name: Array("email".utf8), type: .int8, shape: [UInt64(most) + 1], data: [UInt8](repeating: 1, count: most + 1),
+      strings: [])
+    let matrix = CapturedTensor(
+      name: Array("features".utf8), type: .string, shape: [UInt64(most) + 1, 3], data: [],
+      strings: [[UInt8]](repeating: [], count: 3 * most + 3))
+    for tensor in [column, matrix] {
+      let bytes = tensor.encoded
+      let error = #expect(throws: CaptureError.self) {
+        try bytes.withUnsafeBytes { try redactor.redact($0, tensors: 1) }
+      }
+      #expect(error?.reason == .damaged)
+      #expect(error?.message.contains("bytes of hashes, found \((most + 1) * 36)") == true)
+    }
+    var small = column
+    small.data = [UInt8](repeating: 1, count: 100)
+    #expect(try small.encoded.withUnsafeBytes { try redactor.redact($0, tensors: 1) }.tensors == 1)
+  }
+
   @Test func wholeRequestsAreRewritten() throws {
     let tensors = [texts("name", ["Ada"]), texts("email", ["a"]), texts("age", ["36"])]
     let bytes = tensors.flatMap(\.encoded)

@@ -24,13 +24,13 @@ struct CaptureTests {
   /// Sends calls to a model named `m` and returns what was captured of them.
   private func captured(
     _ rule: CaptureRule, _ definition: ModelDefinition = ModelFixtures.linearRegression(weights: [2, -3], bias: 1),
-    key: [UInt8] = [], workers: Int = 0, planRows: Int = 256, warmUp: [WarmUpRun] = [],
+    bounds: CaptureBounds = CaptureBounds(), workers: Int = 0, planRows: Int = 256, warmUp: [WarmUpRun] = [],
     _ body: (BatcherBench) throws -> Void
   ) async throws -> (calls: [CapturedCall], bench: BatcherBench) {
     var service: CaptureService?
-    let directory = try CaptureDirectory(creating: path, CaptureBounds())
+    let directory = try CaptureDirectory(creating: path, bounds)
     let bench = BatcherBench(workers: workers) { metrics in
-      service = CaptureService(directory, rules: CaptureRules(["m": rule]), key: key, metrics: metrics) {
+      service = CaptureService(directory, rules: CaptureRules(["m": rule]), key: [], metrics: metrics) {
         Issue.record("\($0)")
       }
       return service
@@ -142,6 +142,92 @@ struct CaptureTests {
     #expect(calls.map(\.id) == [2])
     #expect(calls.first?.reasons == .slow)
     #expect(calls.first?.queueMicroseconds == 2500)
+  }
+
+  @Test func callsWhoseTimeRanOutAreSlow() async throws {
+    let (calls, _) = try await captured(CaptureRule(slowMicroseconds: 2000)) { bench in
+      bench.call(1, [[1, 3]], timeoutMicroseconds: 1000)
+      bench.writer.time = bench.writer.time.advanced(byMicroseconds: 5000)
+      bench.run()
+      // Wrong, and at once.
+      bench.call(2, [[1, 3, 5]])
+      bench.run()
+    }
+    #expect(calls.map(\.id) == [1])
+    #expect(calls.first?.reasons == .slow)
+    #expect(calls.first?.status == .deadlineExceeded)
+    #expect(calls.first?.queueMicroseconds == 5000)
+  }
+
+  @Test func aCallWhoseRequestFindsNoRoomIsAnsweredAndNotCaptured() async throws {
+    let wide = ModelFixtures.linearRegression(weights: [Float](repeating: 1, count: 300), bias: 0)
+    let rows = [[Float]](repeating: [Float](repeating: 1, count: 300), count: 3)
+    let cost = [WarmUpRun(rows: 1, nanoseconds: 1_000_000), WarmUpRun(rows: 4, nanoseconds: 4_000_000)]
+    let (calls, bench) = try await captured(CaptureRule(rate: 1), wide, workers: 1, planRows: 4, warmUp: cost) {
+      bench in
+      func answer(_ id: UInt64) throws {
+        bench.call(id, rows)
+        bench.run()
+        let deadline = Instant.now().advanced(byMicroseconds: 20_000_000)
+        while bench.writer.answers[id] == nil {
+          try #require(Instant.now() < deadline && bench.writer.errors.isEmpty)
+          bench.batcher.collect(into: bench.writer)
+          usleep(100)
+        }
+      }
+      // Leaves room for 1024 floats: for the 900 of the rows, and not for as many of the request.
+      let taken = bench.batcher.workers?.slab.take(
+        inputFloats: Limits.queuedFloatsMax - 1024, outputFloats: 0, isLarge: true)
+      let other = try #require(taken)
+      try answer(1)
+      bench.batcher.workers?.slab.giveBack(other)
+      try answer(2)
+      bench.run()
+    }
+    #expect(bench.writer.answers[1]?.values == [[300, 300, 300]])
+    #expect(lost(bench, "busy") == 1)
+    #expect(calls.map(\.id) == [2])
+  }
+
+  @Test func aSegmentEndsInTime() async throws {
+    var bounds = CaptureBounds()
+    // An eighth of it is less than a second.
+    bounds.secondsMax = 7
+    let (calls, _) = try await captured(CaptureRule(rate: 1), bounds: bounds) { bench in
+      bench.call(1, [[1, 3]])
+      bench.run()
+      let deadline = Instant.now().advanced(byMicroseconds: 20_000_000)
+      while try SegmentFile.all(at: path).allSatisfy(\.isOpen) {
+        try #require(Instant.now() < deadline)
+        usleep(100)
+      }
+    }
+    #expect(calls.map(\.id) == [1])
+  }
+
+  @Test func aVersionWithoutAFeatureThatItsRuleRedactsIsNotCaptured() async throws {
+    let directory = try CaptureDirectory(creating: path, CaptureBounds())
+    let said = Mutex<[String]>([])
+    let bench = BatcherBench()
+    let live = try bench.live(ModelFixtures.linearRegression(weights: [2, -3], bias: 1))
+    let redacted = [CapturedModel.Redacted(feature: "X-1", redaction: .drop)]
+    let rule = CaptureRule(rate: 1, redacted: redacted)
+    let own = CaptureService(
+      directory, rules: CaptureRules(["m": rule]), key: [], metrics: bench.metrics
+    ) { sentence in said.withLock { $0.append(sentence) } }
+    for shard in 0..<3 { #expect(own.tap(for: live, own.lane(shard: shard)) == nil) }
+    await own.stop()
+    #expect(
+      said.withLock { $0 } == [
+        "capture: m version 1: redact: expected features of the model, found \"X-1\"; none of its calls are captured"
+      ])
+    // The rule of other models may name what only some of them have.
+    let others = CaptureService(
+      directory, rules: CaptureRules(["*": rule]), key: [], metrics: bench.metrics
+    ) { sentence in said.withLock { $0.append(sentence) } }
+    #expect(others.tap(for: live, others.lane(shard: 0)) != nil)
+    await others.stop()
+    #expect(said.withLock { $0.count } == 1)
   }
 
   @Test func unsureAnswersAreCaptured() async throws {

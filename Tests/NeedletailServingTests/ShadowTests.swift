@@ -70,6 +70,24 @@ struct ShadowTests {
     #expect(bench.writer.answers.count == 6)
   }
 
+  @Test func theThreadRestsAfterEachRoundOfWork() throws {
+    let bench = BatcherBench()
+    let live = try bench.live(ModelFixtures.linearRegression(weights: [2, -3], bias: 1), planRows: 4)
+    let shadow = try bench.live(
+      ModelFixtures.linearRegression(weights: [2, -3], bias: 1.25), version: 2, planRows: 4)
+    bench.publish(live, shadow: shadow)
+    let counters = ShadowCounters(shadow, metrics: bench.metrics)
+    let start = Instant.now()
+    for call in 1...10 {
+      bench.call(UInt64(call), [[1, 0]])
+      try settle(bench, calls: call, rows: UInt64(call), counters)
+    }
+    // Rests are never shorter than they should be, and lie between every two rounds that compared a batch.
+    let rests = max(0, Int(counters.rows.value) - 1)
+    #expect(Instant.now().microseconds(since: start) >= rests * Limits.backgroundRoundPauseMicroseconds)
+    #expect(counters.rows.value >= 2)
+  }
+
   @Test func anOutputThatNobodyAskedForIsNotCompared() throws {
     let bench = BatcherBench(workers: 1)
     defer { bench.stop() }

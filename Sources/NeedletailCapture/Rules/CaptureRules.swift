@@ -10,7 +10,8 @@ public struct CaptureRule: Sendable, Equatable {
   public var errors: Bool
   /// Calls with a row whose largest probability is below this are captured; nil: none for that reason.
   public var confidenceBelow: Double?
-  /// Calls that took so long, from their arrival to the end of their batch, are captured; nil: none for that reason.
+  /// Calls that took so long, from their arrival to the end of their batch or to their error, are captured; nil: none for
+  /// that reason.
   public var slowMicroseconds: UInt32?
   public var redacted: [CapturedModel.Redacted]
 
@@ -40,7 +41,7 @@ public struct CaptureRule: Sendable, Equatable {
 ///     rate: 0.01             # one call in a hundred, drawn
 ///     errors: true           # calls that end in an error after their tensors were read
 ///     confidence_below: 0.6  # calls with a row whose largest probability is lower
-///     slow_milliseconds: 20  # calls that took longer, from arrival to answer
+///     slow_milliseconds: 20  # calls that took longer, from arrival to answer or error
 ///     redact: {name: drop, email: hash}
 ///   "*": {rate: 0.001}       # models without rules of their own
 /// ```
@@ -131,6 +132,9 @@ public struct CaptureRules: Sendable, Equatable {
 
   /// The rule of a model; nil: its calls are not captured.
   public subscript(model: String) -> CaptureRule? { byModel[model] ?? byModel[Self.others] }
+
+  /// Whether a model has a rule of its own, rather than the one for all others.
+  public func isOwn(_ model: String) -> Bool { byModel[model] != nil }
 
   /// Whether values are hashed, which takes a key.
   public var needsKey: Bool { byModel.values.contains { $0.redacted.contains { $0.redaction == .hash } } }

@@ -8,7 +8,8 @@ public struct CaptureBounds: Sendable, Equatable {
   public var segmentBytesMax = Limits.captureSegmentBytesDefault
   /// Bytes of all segments: the oldest ones are removed.
   public var bytesMax = Limits.captureBytesDefault
-  /// Seconds since the last change after which a segment is removed.
+  /// Seconds since the last change after which a segment is removed. A segment is ended after an eighth of it, and an hour
+  /// at most, so that its first calls are not kept much longer than its last.
   public var secondsMax = Limits.captureSecondsDefault
 
   public init() {}
@@ -111,4 +112,7 @@ public final class CaptureDirectory: Sendable {
   }
 
   public var segmentBytesMax: Int { bounds.segmentBytesMax }
+
+  /// Seconds after which a segment is ended however few bytes it has.
+  public var segmentSecondsMax: Int { min(bounds.secondsMax / 8, Limits.captureSegmentSecondsMax) }
 }

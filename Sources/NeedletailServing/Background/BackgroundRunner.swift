@@ -7,7 +7,8 @@ internal import Synchronization
 
 /// Runs what nobody waits for, on one low-priority thread that all loops share: shadow versions, for no more than a
 /// quarter of one processor's time, and live statistics of sampled rows. The thread starts with the first mailbox and
-/// ends with the server. It sleeps while nothing is answered.
+/// ends with the server. It sleeps while nothing is answered, and for some milliseconds after each round of work, so that
+/// a busy server wakes it some hundred times a second, not with each batch.
 public final class BackgroundRunner: Sendable {
   private let thread = BackgroundThread()
   private let metrics: MetricsRegistry
@@ -93,6 +94,7 @@ private final class BackgroundThread: Sendable {
       guard let mailboxes else { return }
       for mailbox in mailboxes where !mailbox.isPrepared { mailbox.prepare() }
       nextEnd = nil
+      var didWork = false
       // Another one is first each time: mailboxes that share a pause take turns.
       turn &+= 1
       for index in mailboxes.indices {
@@ -100,10 +102,13 @@ private final class BackgroundThread: Sendable {
         guard mailbox.isFull else { continue }
         if mailbox.pause.end <= Instant.now() {
           mailbox.deal()
+          didWork = true
         } else {
           nextEnd = min(nextEnd ?? mailbox.pause.end, mailbox.pause.end)
         }
       }
+      // Not a wait for the next batch, which would end with it: the signals that come meanwhile are one.
+      if didWork { NativeThread.sleep(microseconds: UInt32(Limits.backgroundRoundPauseMicroseconds)) }
     }
   }
 }

@@ -106,7 +106,7 @@ public final class TickBatcher<Writer: ResponseWriter> {
     _ call: PredictCall, _ error: ServingError, _ batch: ModelBatch<Writer.Schema>, _ writer: Writer
   ) {
     reject(call.address, error, batch, writer)
-    batch.capture?.end(call.tensors, CapturedEnd(call.address, arrival: call.arrival, error), nil)
+    batch.capture?.end(call.tensors, CapturedEnd(call.address, arrival: call.arrival, error, at: writer.now()), nil)
   }
 
   private func bind(_ call: PredictCall, _ batch: ModelBatch<Writer.Schema>, _ writer: Writer) throws(ServingError) {
@@ -286,7 +286,8 @@ public final class TickBatcher<Writer: ResponseWriter> {
     batch.dropExpired(at: start) { call in
       callsEnded(1)
       reject(call.address, Self.expired, batch, writer)
-      batch.capture?.end(call.capture, CapturedEnd(call.address, arrival: call.arrival, Self.expired), nil)
+      let ended = CapturedEnd(call.address, arrival: call.arrival, Self.expired, at: start)
+      batch.capture?.end(call.capture, ended, nil)
     }
     let rows = batch.extent.rows
     guard rows > 0 else { return }
@@ -302,7 +303,7 @@ public final class TickBatcher<Writer: ResponseWriter> {
       let call = batch.calls[index]
       if let error = batch.textError(call) {
         reject(call.address, error, batch, writer)
-        batch.capture?.end(call.capture, CapturedEnd(call.address, arrival: call.arrival, error), nil)
+        batch.capture?.end(call.capture, CapturedEnd(call.address, arrival: call.arrival, error, at: end), nil)
         continue
       }
       let timing = AnswerTiming(

@@ -24,7 +24,7 @@ struct CaptureTicket: BitwiseCopyable {
   /// Bytes of the request.
   var bytes: UInt32 = 0
   /// Place of the request in its memory.
-  var offset: UInt32 = 0
+  var offset = 0
 
   static let unwanted = CaptureTicket()
 }
@@ -67,13 +67,13 @@ final class CaptureLane {
       ticket.state = .busy
       return
     }
-    ticket.offset = UInt32(staged)
+    ticket.offset = staged
     RequestRecord.write(tensors, to: stage + staged)
     staged += Int(ticket.bytes)
   }
 
   /// The request of a ticket in the memory of the tick.
-  func request(_ ticket: CaptureTicket) -> UnsafeRawPointer { UnsafeRawPointer(stage + Int(ticket.offset)) }
+  func request(_ ticket: CaptureTicket) -> UnsafeRawPointer { UnsafeRawPointer(stage + ticket.offset) }
 
   /// Forgets all requests in the memory of the tick.
   func endTick() { staged = 0 }
@@ -93,7 +93,7 @@ final class CaptureLane {
 /// Counters of calls that should have been captured and were not.
 struct CaptureLosses: Sendable {
   enum Reason: String, CaseIterable {
-    /// The capture thread was too slow.
+    /// The capture thread was too slow, or there was no room for the request beside the rows of a call that waits.
     case busy
     /// The call is larger than any record may be.
     case large

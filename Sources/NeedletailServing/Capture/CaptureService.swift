@@ -21,7 +21,8 @@ public final class CaptureService: Sendable {
   ///
   /// - Parameters:
   ///   - key: secret of hashed values; empty where no rule hashes.
-  ///   - report: called on the thread with sentences about the disk: when it begins to fail, and when it works again.
+  ///   - report: called on the thread with sentences about the disk, when it begins to fail and when it works again, and
+  ///     about versions that are not captured because a rule redacts what they do not have.
   public init(
     _ directory: CaptureDirectory, rules: CaptureRules, key: [UInt8], metrics: MetricsRegistry,
     report: @escaping @Sendable (String) -> Void
@@ -38,10 +39,23 @@ public final class CaptureService: Sendable {
   /// Makes one loop's part.
   func lane(shard: Int) -> CaptureLane { CaptureLane(thread.addRing(), thread.wakeup, losses, shard: shard) }
 
-  /// Makes what captures the calls of a version on one loop; nil: no rule is about it.
+  /// Makes what captures the calls of a version on one loop; nil: no rule is about it, or the model's own rule redacts
+  /// a feature that the version does not have. Such a name is mistyped or out of date, and the feature that was meant
+  /// would be written: nothing is.
   func tap(for model: LiveModel, _ lane: CaptureLane) -> CaptureTap? {
     guard let rule = rules[model.model.name], !rule.isEmpty else { return nil }
+    if rules.isOwn(model.model.name), let unknown = Self.unknownFeature(rule, model) {
+      thread.say(
+        "capture: \(model.model.name) version \(model.version.number): redact: expected features of the model, found "
+          + "\(unknown.quotedForMessage); none of its calls are captured")
+      return nil
+    }
     return CaptureTap(model, rule, source: thread.source(of: model, rule, key: key), lane)
+  }
+
+  private static func unknownFeature(_ rule: CaptureRule, _ model: LiveModel) -> String? {
+    let known = Set(model.compiled.definition.schema.features.map { ValueText.normalised($0.name) })
+    return rule.redacted.first { !known.contains(ValueText.normalised($0.feature)) }?.feature
   }
 
   /// Writes what the loops left, ends the segment and the thread. Called once the loops have stopped.

@@ -10,10 +10,11 @@ struct CapturedEnd {
   var status: StatusCode
   var timing: AnswerTiming
 
-  /// End of a call that was not computed.
-  init(_ address: ReplyAddress, arrival: Instant, _ error: ServingError) {
+  /// End of a call without an answer. All of its time counts as time in the queue.
+  init(_ address: ReplyAddress, arrival: Instant, _ error: ServingError, at end: Instant) {
     self.init(
-      address, arrival: arrival, error.code, AnswerTiming(queueMicroseconds: 0, computeMicroseconds: 0, batchRows: 0))
+      address, arrival: arrival, error.code,
+      AnswerTiming(queueMicroseconds: end.microseconds(since: arrival), computeMicroseconds: 0, batchRows: 0))
   }
 
   init(_ address: ReplyAddress, arrival: Instant, _ status: StatusCode, _ timing: AnswerTiming) {
@@ -119,7 +120,7 @@ final class CaptureTap {
   private func reasons(isDrawn: Bool, _ end: CapturedEnd, _ answer: CapturedValues?) -> CaptureReasons {
     var reasons: CaptureReasons = isDrawn ? .rate : []
     if end.status != .ok, rule.errors { reasons.insert(.error) }
-    if let slow = rule.slowMicroseconds, end.status == .ok {
+    if let slow = rule.slowMicroseconds {
       let took = UInt64(end.timing.queueMicroseconds) + UInt64(end.timing.computeMicroseconds)
       if took >= UInt64(slow) { reasons.insert(.slow) }
     }

@@ -12,6 +12,9 @@ final class CaptureThread: @unchecked Sendable {
   private struct Shared {
     var rings: [CaptureRing] = []
     var sources: [CaptureSource] = []
+    /// Sentences that were or will be reported, each once.
+    var said: Set<String> = []
+    var unsaid: [String] = []
     var isStopped = false
     var whenStopped: (@Sendable () -> Void)?
   }
@@ -25,6 +28,8 @@ final class CaptureThread: @unchecked Sendable {
 
   private var sources: [CaptureSource] = []
   private var segment: SegmentWriter?
+  /// Time at which the segment is ended however few bytes it has.
+  private var segmentEnd: Instant?
   /// Calls of each source in the block that is not written yet.
   private var pending: [UInt32: Int] = [:]
   private var flushDue: Instant?
@@ -67,6 +72,16 @@ final class CaptureThread: @unchecked Sendable {
     }
   }
 
+  /// Reports a sentence, once however often it is said.
+  func say(_ sentence: String) {
+    let isNew = shared.withLock { shared in
+      guard shared.said.insert(sentence).inserted else { return false }
+      shared.unsaid.append(sentence)
+      return true
+    }
+    if isNew { wakeup.signal() }
+  }
+
   /// Ends the thread.
   /// - Parameter whenStopped: called on the thread when all is written.
   func stop(_ whenStopped: (@Sendable () -> Void)? = nil) {
@@ -87,7 +102,11 @@ final class CaptureThread: @unchecked Sendable {
     var next: Instant? = Instant.now()
     while true {
       _ = wakeup.wait(until: next)
-      let (rings, isStopped, whenStopped) = shared.withLock { ($0.rings, $0.isStopped, $0.whenStopped) }
+      let (rings, isStopped, whenStopped, sentences) = shared.withLock { shared in
+        defer { shared.unsaid = [] }
+        return (shared.rings, shared.isStopped, shared.whenStopped, shared.unsaid)
+      }
+      for sentence in sentences { report(sentence) }
       let found = drain(rings)
       let now = Instant.now()
       if isStopped {
@@ -96,6 +115,7 @@ final class CaptureThread: @unchecked Sendable {
         return
       }
       if let due = flushDue, now >= due { flush() }
+      if let end = segmentEnd, now >= end { endSegment() }
       if now >= pruneDue { prune(now, room: 0) }
       if found > 0 {
         // Calls that come meanwhile wait in the rings, and wake nobody.
@@ -104,7 +124,7 @@ final class CaptureThread: @unchecked Sendable {
       }
       var isIdle = true
       for ring in rings where !ring.awaitNext() { isIdle = false }
-      next = isIdle ? min(flushDue ?? pruneDue, pruneDue) : now
+      next = isIdle ? min(flushDue ?? pruneDue, segmentEnd ?? pruneDue, pruneDue) : now
     }
   }
 
@@ -158,6 +178,7 @@ final class CaptureThread: @unchecked Sendable {
     }
     prune(now, room: directory.segmentBytesMax)
     segment = try directory.begin(microseconds: UInt64(clamping: Int64(now.nanoseconds / 1000) + wallOffset))
+    segmentEnd = now.advanced(byMicroseconds: UInt64(directory.segmentSecondsMax) * 1_000_000)
     return true
   }
 
@@ -170,6 +191,7 @@ final class CaptureThread: @unchecked Sendable {
       if calls > 0 { written(bytes: (segment?.bytes ?? 0) - before) }
     } catch {
       segment = nil
+      segmentEnd = nil
       return fail(error, losing: takePending())
     }
     if segment?.isFull == true { endSegment() }
@@ -177,6 +199,7 @@ final class CaptureThread: @unchecked Sendable {
 
   private func endSegment() {
     flushDue = nil
+    segmentEnd = nil
     guard let last = segment.take() else { return }
     do throws(CaptureError) {
       // A segment that had no call since its last block is ended all the same.

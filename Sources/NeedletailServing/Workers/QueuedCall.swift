@@ -63,7 +63,7 @@ final class QueuedCall: @unchecked Sendable {
 
   var input: UnsafeMutablePointer<Float> { memory.floats }
   /// Request to capture, behind the bound rows.
-  var request: UnsafeMutableRawPointer { UnsafeMutableRawPointer(memory.floats) + Int(capture.offset) }
+  var request: UnsafeMutableRawPointer { UnsafeMutableRawPointer(memory.floats) + capture.offset }
   var output: UnsafeMutablePointer<Float> { memory.floats + inputFloats }
 }
 

@@ -41,11 +41,17 @@ extension TickBatcher {
     let inputFloats = (batch.plan.boundBytes(rows: extent.rows, textBytes: textBytes) + 3) / MemoryLayout<Float>.size
     let outputFloats = extent.rows * batch.plan.collectedFloatsPerRow(selection)
     var capture = batch.capture?.begin(call.tensors) ?? CaptureTicket.unwanted
-    let requestFloats = (Int(capture.bytes) + 3) / MemoryLayout<Float>.size
-    guard
-      let queued = workers?.slab.take(
-        inputFloats: inputFloats + requestFloats, outputFloats: outputFloats, isLarge: call.address.isLarge)
-    else {
+    var requestFloats = (Int(capture.bytes) + 3) / MemoryLayout<Float>.size
+    var taken = workers?.slab.take(
+      inputFloats: inputFloats + requestFloats, outputFloats: outputFloats, isLarge: call.address.isLarge)
+    if taken == nil, requestFloats > 0 {
+      // Where the request has no room beside the rows, the call is answered and not captured.
+      capture.state = .busy
+      requestFloats = 0
+      taken = workers?.slab.take(
+        inputFloats: inputFloats, outputFloats: outputFloats, isLarge: call.address.isLarge)
+    }
+    guard let queued = taken else {
       counters.shed(.memory).add(shard: shard)
       throw lane.shedError
     }
@@ -66,7 +72,7 @@ extension TickBatcher {
     queued.priority = call.priority
     queued.selection = selection
     queued.extent = extent
-    capture.offset = UInt32(truncatingIfNeeded: inputFloats * MemoryLayout<Float>.size)
+    capture.offset = inputFloats * MemoryLayout<Float>.size
     queued.capture = capture
     if capture.state == .kept { RequestRecord.write(call.tensors, to: queued.request) }
     queued.lane = lane
@@ -125,15 +131,15 @@ extension TickBatcher {
         CapturedValues(values: values, selection: call.selection, rows: call.extent.rows))
     case .failed(let error):
       reject(call.address, error, batch, writer)
-      captured(call, .init(call.address, arrival: call.arrival, error), batch, nil)
+      captured(call, .init(call.address, arrival: call.arrival, error, at: writer.now()), batch, nil)
     case .expired:
       reject(call.address, Self.expired, batch, writer)
-      captured(call, .init(call.address, arrival: call.arrival, Self.expired), batch, nil)
+      captured(call, .init(call.address, arrival: call.arrival, Self.expired, at: writer.now()), batch, nil)
     case .shed, .waiting:
       counters.shed(.queue).add(shard: shard)
       guard let lane = call.lane else { break }
       reject(call.address, lane.shedError, batch, writer)
-      captured(call, .init(call.address, arrival: call.arrival, lane.shedError), batch, nil)
+      captured(call, .init(call.address, arrival: call.arrival, lane.shedError, at: writer.now()), batch, nil)
     }
     workers?.slab.giveBack(call)
   }
