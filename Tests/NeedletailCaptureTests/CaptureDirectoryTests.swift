@@ -59,6 +59,43 @@ struct CaptureDirectoryTests {
     #expect(stat(path, &status) == 0 && status.st_mode & 0o777 == 0o700)
   }
 
+  @Test func aSegmentThatIsEndedOrRemovedMeanwhileIsFoundOrMissing() throws {
+    let directory = try CaptureDirectory(creating: path, CaptureBounds())
+    var writer = try directory.begin(microseconds: 1000)
+    try write([CaptureFixtures.call(1)], to: &writer)
+    _ = try writer.flush()
+    let listed = try SegmentFile.all(at: path)[0]
+    #expect(try CaptureReader.summary(of: listed.path).isCut, "it has no end yet")
+    _ = try writer.end()
+    #expect(try calls(in: listed).map(\.id) == [1])
+    #expect(try !CaptureReader.summary(of: listed.path).isCut)
+    unlink(try SegmentFile.all(at: path)[0].path)
+    let error = #expect(throws: CaptureError.self) { try calls(in: listed) }
+    #expect(error?.reason == .missing)
+  }
+
+  @Test func aBlockThatIsHalfWrittenIsTheCutOfItsSegment() throws {
+    let whole = try CaptureFixtures.segment([[CaptureFixtures.call(1)], [CaptureFixtures.call(2)]], isEnded: false)
+    let one = try CaptureFixtures.segment([[CaptureFixtures.call(1)]], isEnded: false).count
+    let temporary = try TemporaryDirectory()
+    for count in one...whole.count {
+      let file = try temporary.write(Array(whole[..<count]), to: "1-aa.ntcap.open")
+      let summary = try CaptureReader.summary(of: file)
+      #expect(summary.isCut && summary.faults.count == 1, "\(count) bytes")
+    }
+    var damaged = whole
+    damaged[one] ^= 1
+    let summary = try CaptureReader.summary(of: temporary.write(damaged, to: "2-aa.ntcap.open"))
+    #expect(!summary.isCut && summary.faults.count == 1, "a damaged header is no cut")
+  }
+
+  @Test func aSegmentEndsAfterAnEighthOfItsAge() throws {
+    var bounds = CaptureBounds()
+    #expect(try CaptureDirectory(creating: path, bounds).segmentSecondsMax == 3600)
+    bounds.secondsMax = 800
+    #expect(try CaptureDirectory(creating: path, bounds).segmentSecondsMax == 100)
+  }
+
   @Test func whatAKillLeftIsShortenedToItsWholeBlocksAndEnded() throws {
     let whole = try CaptureFixtures.segment([[CaptureFixtures.call(1)], [CaptureFixtures.call(2)]], isEnded: false)
     let one = try CaptureFixtures.segment([[CaptureFixtures.call(1)]], isEnded: false).count

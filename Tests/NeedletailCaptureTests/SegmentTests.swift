@@ -152,6 +152,18 @@ struct SegmentTests {
     head.tensors = 1
     fails(records([model, encoded(head, strings, answer)]), "2³² strings")
     fails([255, 255, 255, 255], "a record of 2³² bytes")
+    var wide = CaptureFixtures.model
+    wide.outputs[1].columns = Int(UInt32.max)
+    fails(records([ModelRecord.encode(wide, source: 0)]), "an output of 2³² columns")
+  }
+
+  @Test func aModelThatNoReaderTakesIsNotWritten() throws {
+    var call = CaptureFixtures.error(1)
+    call.model.outputs[0].columns = Limits.captureRecordBytesMax / 4 + 1
+    #expect(throws: CaptureError.self) { try CaptureFixtures.segment([[call]]) }
+    // One column less, with the one of the other output.
+    call.model.outputs[0].columns -= 2
+    #expect(try CaptureFixtures.decode(CaptureFixtures.segment([[call]])).calls == [call])
   }
 
   @Test func requestsOfACallAreWrittenAsTheyLieInAFrame() throws {

@@ -11,6 +11,8 @@ public struct CaptureError: Error, Equatable, Sendable, CustomStringConvertible 
     case damaged
     /// A file or the disk did not do as asked.
     case io
+    /// The file is not there, or not any more.
+    case missing
     /// Rules or key cannot be used.
     case rules
   }

@@ -10,8 +10,8 @@ public enum Redaction: UInt8, Sendable, CaseIterable {
 }
 
 /// A version of a model as a capture describes it, so that its calls can be read without the bundle.
-public struct CapturedModel: Sendable, Equatable {
-  public struct Output: Sendable, Equatable {
+public struct CapturedModel: Sendable, Hashable {
+  public struct Output: Sendable, Hashable {
     public var name: String
     public var kind: OutputKind
     /// Columns of a row; 1 for classes.
@@ -24,7 +24,7 @@ public struct CapturedModel: Sendable, Equatable {
     }
   }
 
-  public struct Redacted: Sendable, Equatable {
+  public struct Redacted: Sendable, Hashable {
     public var feature: String
     public var redaction: Redaction
 

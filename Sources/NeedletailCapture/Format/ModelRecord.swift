@@ -4,6 +4,14 @@ internal import NeedletailCore
 enum ModelRecord {
   static let kind: UInt8 = 2
 
+  /// Columns of all outputs: one row of more would not fit a record. A reader makes room for them by the model alone.
+  static let columnsMax = Limits.captureRecordBytesMax / MemoryLayout<Float>.size
+
+  /// Whether a model has no more columns than any may have.
+  static func isWithinBounds(_ model: CapturedModel) -> Bool {
+    model.outputs.reduce(0) { $0 + $1.columns } <= columnsMax
+  }
+
   /// - Parameter source: number that the heads of its calls have.
   static func encode(_ model: CapturedModel, source: UInt32) -> [UInt8] {
     var bytes: [UInt8] = [kind, 0, 0, 0]
@@ -58,6 +66,7 @@ enum ModelRecord {
       }
       model.redacted.append(CapturedModel.Redacted(feature: feature, redaction: redaction))
     }
+    guard isWithinBounds(model) else { throw cursor.fault("at most \(columnsMax) columns of all outputs") }
     guard cursor.left == 0 else { throw cursor.fault("the end of the record") }
     return (source, model)
   }

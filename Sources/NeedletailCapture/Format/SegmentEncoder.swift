@@ -56,7 +56,12 @@ public struct SegmentEncoder: ~Copyable {
       throw CaptureError(.damaged, "call: expected at most \(Limits.captureRecordBytesMax) bytes, found \(bytes)")
     }
     if !described.contains(head.source) {
-      let record = ModelRecord.encode(model(), source: head.source)
+      let model = model()
+      guard ModelRecord.isWithinBounds(model) else {
+        throw CaptureError(
+          .damaged, "model: expected at most \(ModelRecord.columnsMax) columns of all outputs, found more")
+      }
+      let record = ModelRecord.encode(model, source: head.source)
       guard record.count <= Limits.captureRecordBytesMax else {
         throw CaptureError(
           .damaged,

@@ -53,6 +53,9 @@ public struct SegmentSummary: Sendable, Equatable {
   public var faults: [CaptureError] = []
   /// Whether it has its trailer.
   public var isComplete = false
+  /// Whether it ended without a trailer where more was to come, so that its last fault is no more than that: it is being
+  /// written, or its writer did not end it.
+  public var isCut = false
   /// Bytes up to the end of its last block.
   public var wholeBytes = 0
 
@@ -72,8 +75,11 @@ public enum CaptureReader {
 
   /// Visits the calls of a segment in the order in which they were written.
   ///
+  /// A segment that was open and has been ended since is found by its new name.
+  ///
   /// - Parameter body: returns false to stop; then the summary covers what was read.
-  /// - Throws: if the file cannot be read or is no segment. Damage behind its header is in the summary.
+  /// - Throws: `.missing` if there is no such file any more; another reason if it cannot be read or is no segment. Damage
+  ///   behind its header is in the summary.
   @discardableResult
   public static func read(_ path: String, _ body: (CapturedCall) -> Bool) throws(CaptureError) -> SegmentSummary {
     try visit(path) { (header, records, summary) in
@@ -93,15 +99,23 @@ public enum CaptureReader {
     try visit(path) { _, _, _ in true }
   }
 
+  /// Opens a segment, or what it became when it was ended.
+  private static func open(_ path: String) throws(CaptureError) -> FileDescriptor {
+    do throws(FileReadError) {
+      return try FileDescriptor.regularFile(path)
+    } catch {
+      guard case .missing = error else { throw CaptureError(.io, "\(path): \(CaptureFile.reason(error))") }
+      guard !path.hasSuffix(CaptureFormat.openSuffix) else {
+        return try open(path.dropLast(CaptureFormat.openSuffix.count) + CaptureFormat.suffix)
+      }
+      throw CaptureError(.missing, "\(path): \(CaptureFile.reason(error))")
+    }
+  }
+
   private static func visit(
     _ path: String, _ body: (BlockHeader, [UInt8], inout SegmentSummary) -> Bool
   ) throws(CaptureError) -> SegmentSummary {
-    let file: FileDescriptor
-    do throws(FileReadError) {
-      file = try FileDescriptor.regularFile(path)
-    } catch {
-      throw CaptureError(.io, "\(path): \(CaptureFile.reason(error))")
-    }
+    let file = try open(path)
     var decoder = SegmentDecoder()
     var summary: SegmentSummary?
     var fault: CaptureError?
@@ -151,7 +165,10 @@ public enum CaptureReader {
     } catch {
       throw CaptureError(.io, "\(error)")
     }
-    if isWanted { _ = take(decoder.finish()) }
+    if isWanted {
+      _ = take(decoder.finish())
+      if summary?.isComplete == false { summary?.isCut = true }
+    }
     if let fault { throw CaptureError(fault.reason, "\(path): \(fault.message)") }
     guard var summary else {
       throw CaptureError(.damaged, "\(path): expected a segment, found fewer bytes than its header has")

@@ -59,35 +59,56 @@ struct CaptureQuery {
   /// - Returns: whether everything could be read.
   @discardableResult
   func forEachCall(_ body: (CapturedCall) throws -> Bool) throws -> Bool {
-    let files = try SegmentFile.all(at: capture)
-    guard !files.isEmpty else { throw Failure("\(capture): expected segments (*.ntcap), found none") }
     var isWhole = true
-    var fault: (any Error)?
     var goesOn = true
-    for file in files where goesOn {
-      do throws(CaptureError) {
-        let summary = try CaptureReader.read(file.path) { call in
-          guard contains(call) else { return true }
-          do { goesOn = try body(call) } catch {
-            fault = error
-            goesOn = false
-          }
-          return goesOn
-        }
-        // A segment that is being written has no end yet.
-        let faults = goesOn && !(file.isOpen && summary.faults.count == 1 && !summary.isComplete) ? summary.faults : []
-        for error in faults {
-          isWhole = false
-          notice("\(file.path): \(error.message)")
-        }
-      } catch {
-        isWhole = false
-        notice(error.message)
+    for file in try files() where goesOn {
+      let isRead = try forEachCall(in: file) { call in
+        goesOn = try body(call)
+        return goesOn
       }
+      if !isRead { isWhole = false }
     }
-    if let fault { throw fault }
     return isWhole
   }
+
+  /// Segments of the capture, the oldest first.
+  func files() throws -> [SegmentFile] {
+    let files = try SegmentFile.all(at: capture)
+    guard !files.isEmpty else { throw Failure("\(capture): expected segments (*.ntcap), found none") }
+    return files
+  }
+
+  /// As ``forEachCall(_:)``, of one segment. One that was removed since the directory was read has no calls.
+  func forEachCall(in file: SegmentFile, _ body: (CapturedCall) throws -> Bool) throws -> Bool {
+    var fault: (any Error)?
+    var goesOn = true
+    var faults: [CaptureError]
+    do throws(CaptureError) {
+      let summary = try CaptureReader.read(file.path) { call in
+        guard contains(call) else { return true }
+        do { goesOn = try body(call) } catch {
+          fault = error
+          goesOn = false
+        }
+        return goesOn
+      }
+      // A segment that is being written has no end yet.
+      faults = file.isOpen && summary.isCut ? summary.faults.dropLast() : summary.faults
+    } catch {
+      faults = error.reason == .missing || file.isNew ? [] : [error]
+    }
+    if let fault { throw fault }
+    guard goesOn else { return true }
+    for error in faults {
+      notice(error.message.hasPrefix(file.path) ? error.message : "\(file.path): \(error.message)")
+    }
+    return faults.isEmpty
+  }
+}
+
+extension SegmentFile {
+  /// Whether its writer has not written its header yet.
+  var isNew: Bool { isOpen && bytes < CaptureFormat.headerBytes }
 }
 
 /// A reason as a word of the command line.
@@ -130,7 +151,7 @@ struct CaptureListCommand: ParsableCommand {
       ("segment", .left), ("from", .left), ("to", .left), ("calls", .right), ("bytes", .right), ("state", .left),
     ])
     for file in try SegmentFile.all(at: capture) {
-      let line = line(file)
+      guard let line = line(file) else { continue }
       if line.state == "damaged" { isWhole = false }
       if json {
         try printJSON(line)
@@ -147,21 +168,28 @@ struct CaptureListCommand: ParsableCommand {
     if !isWhole { throw ExitCode.failure }
   }
 
-  private func line(_ file: SegmentFile) -> Line {
+  private func state(of file: SegmentFile, _ summary: SegmentSummary) -> String {
+    if summary.isComplete, summary.faults.isEmpty { return "complete" }
+    // A missing trailer alone is the state of a segment whose writer has not ended it. Its last block may be half written
+    // as long as it is open.
+    guard summary.isCut, summary.faults.count == 1 else { return "damaged" }
+    if file.isOpen { return "open" }
+    return file.bytes == summary.wholeBytes ? "cut" : "damaged"
+  }
+
+  /// - Returns: nil for a segment that was removed since the directory was read.
+  private func line(_ file: SegmentFile) -> Line? {
     let name = URL(fileURLWithPath: file.path).lastPathComponent
     do throws(CaptureError) {
       let summary = try CaptureReader.summary(of: file.path)
-      // A missing trailer alone is the state of a segment whose writer has not ended it.
-      let isOnlyOpen = summary.faults.count == 1 && !summary.isComplete && file.bytes == summary.wholeBytes
-      let state =
-        summary.isComplete && summary.faults.isEmpty
-        ? "complete" : isOnlyOpen && file.isOpen ? "open" : isOnlyOpen ? "cut" : "damaged"
       return Line(
-        file: name, state: state, bytes: file.bytes, calls: summary.calls,
+        file: name, state: state(of: file, summary), bytes: file.bytes, calls: summary.calls,
         from: summary.times.map { UnixTime.text(milliseconds: $0.lowerBound / 1000) },
         to: summary.times.map { UnixTime.text(milliseconds: $0.upperBound / 1000) },
         faults: summary.faults.map(\.message))
     } catch {
+      if error.reason == .missing { return nil }
+      if file.isNew { return Line(file: name, state: "open", bytes: file.bytes, calls: 0, faults: []) }
       return Line(file: name, state: "damaged", bytes: file.bytes, calls: 0, faults: [error.message])
     }
   }

@@ -50,7 +50,13 @@ struct CaptureExportCommand: ParsableCommand {
       let file = try openOutput(temporary)
       var text = csv?.header ?? ""
       isWhole = try selection.query.forEachCall { call in
-        if let csv { csv.append(call, to: &text) } else { text += CapturedJSON.line(call) }
+        if let csv {
+          // A version whose first call was captured since the columns were read.
+          guard csv.hasColumns(of: call) else { return true }
+          csv.append(call, to: &text)
+        } else {
+          text += CapturedJSON.line(call)
+        }
         if text.utf8.count >= Self.pieceBytes {
           try file.write(Array(text.utf8))
           text = ""
@@ -58,15 +64,16 @@ struct CaptureExportCommand: ParsableCommand {
         return true
       }
       try file.write(Array(text.utf8))
-      if output != "-" { try file.synchronise() }
-    } catch let error as SystemError {
+      if output != "-" {
+        try file.synchronise()
+        guard rename(temporary, output) == 0 else { throw SystemError("rename \(temporary)") }
+      }
+    } catch {
       if output != "-" { unlink(temporary) }
+      guard let error = error as? SystemError else { throw error }
       // A reader that has enough, such as `head`, is no fault.
       if output == "-", error.code == EPIPE { return }
       throw Failure("\(error)")
-    }
-    if output != "-" {
-      guard rename(temporary, output) == 0 else { throw Failure("\(SystemError("rename \(temporary)"))") }
     }
     if !isWhole { throw ExitCode.failure }
   }
@@ -82,8 +89,12 @@ struct CapturedTable {
   private var model: String?
   private var features: [String] = []
   private var answers: [String] = []
+  private var featuresKnown: Set<String> = []
+  private var answersKnown: Set<String> = []
   /// Versions whose columns are known.
-  private var seen: [CapturedModel] = []
+  private var seen: Set<CapturedModel> = []
+  /// Version of the last call: that of the next one nearly always, and compared with it faster than looked up.
+  private var last: CapturedModel?
 
   var isEmpty: Bool { model == nil }
 
@@ -96,16 +107,20 @@ struct CapturedTable {
           + "with --model")
     }
     model = call.model.name
-    guard !seen.contains(call.model) else { return }
-    seen.append(call.model)
-    for feature in call.model.features where !features.contains(feature) { features.append(feature) }
+    guard last != call.model else { return }
+    last = call.model
+    guard seen.insert(call.model).inserted else { return }
+    for feature in call.model.features where featuresKnown.insert(feature).inserted { features.append(feature) }
     for output in call.model.outputs {
       for column in 0..<output.columns {
         let name = output.columns == 1 ? output.name : "\(output.name)[\(column)]"
-        if !answers.contains(name) { answers.append(name) }
+        if answersKnown.insert(name).inserted { answers.append(name) }
       }
     }
   }
+
+  /// Whether the columns of a call's model were added.
+  func hasColumns(of call: CapturedCall) -> Bool { last == call.model || seen.contains(call.model) }
 
   var header: String {
     (Self.callColumns + features + answers.map { "answer.\($0)" }).map(Self.quoted).joined(separator: ",") + "\n"

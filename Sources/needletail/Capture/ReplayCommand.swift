@@ -143,7 +143,9 @@ struct ReplayClock {
     // Calls of several loops stand nearly in the order of time.
     let offset = Double(Int64(clamping: last.microseconds) - Int64(clamping: begin.call)) / factor
     guard offset > 0 else { return }
-    try await Task.sleep(until: begin.now.advanced(by: .microseconds(Int64(offset))), clock: .continuous)
+    // Recorded times and the pace may name any time: more than thirty years is as good as never.
+    let microseconds = Int64(min(offset, 1e15))
+    try await Task.sleep(until: begin.now.advanced(by: .microseconds(microseconds)), clock: .continuous)
   }
 }
 
@@ -151,7 +153,7 @@ struct ReplayClock {
 final class CaptureBatches {
   private let query: CaptureQuery
   private let size: Int
-  private var files: [String]?
+  private var files: [SegmentFile]?
   private var waiting: [CapturedCall] = []
   /// False once something could not be read.
   private(set) var isWhole = true
@@ -163,12 +165,10 @@ final class CaptureBatches {
 
   /// The next calls; nil: there are no more. Memory holds the calls of one segment.
   func next() throws -> [CapturedCall]? {
-    if files == nil { files = Array(try SegmentFile.all(at: query.capture).map(\.path).reversed()) }
+    if files == nil { files = try query.files().reversed() }
     while waiting.isEmpty {
-      guard let path = files?.popLast() else { return nil }
-      var one = query
-      one.capture = path
-      let isRead = try one.forEachCall { call in
+      guard let file = files?.popLast() else { return nil }
+      let isRead = try query.forEachCall(in: file) { call in
         waiting.append(call)
         return true
       }
