@@ -145,15 +145,18 @@ public final class NeedletailClient: Sendable {
   ///   - outputs: Names of the outputs to return; empty: all of them.
   ///   - routingKey: Calls with the same key, at most 256 bytes, get the same version of a split rollout.
   ///   - priority: `.bulk` for work that nobody waits for, which an overloaded server serves last.
+  ///   - traceparent: The trace that the call belongs to, as W3C Trace Context writes it, for a server that exports spans.
   ///   - timeout: Budget of the call, on both sides; nil: `Configuration.defaultTimeout`.
   /// - Returns: The outputs, and the version that computed them.
   /// - Throws: A ``ClientError`` that says whether the call may be repeated.
   public func predict(
     _ model: String, selector: VersionSelector = .serving, inputs: [InputTensor], outputs: [String] = [],
-    routingKey: String = "", priority: CallPriority = .interactive, timeout: Duration? = nil
+    routingKey: String = "", priority: CallPriority = .interactive, traceparent: String = "",
+    timeout: Duration? = nil
   ) async throws(ClientError) -> Prediction {
     let request = RequestEncoder.Predict(
-      model: model, selector: selector, inputs: inputs, outputs: outputs, routingKey: routingKey, priority: priority)
+      model: model, selector: selector, inputs: inputs, outputs: outputs, routingKey: routingKey, priority: priority,
+      traceparent: traceparent)
     guard case .predict(let prediction) = try await call(.predict(request), timeout: timeout) else {
       throw Self.wrongAnswer("Predict")
     }

@@ -113,7 +113,7 @@ public struct TensorView: BitwiseCopyable {
 }
 
 /// The way in which a call ended. Raw values are those of `needletail.v1.StatusCode`.
-public enum StatusCode: UInt8, Sendable, CaseIterable, CustomStringConvertible {
+public enum StatusCode: UInt8, Sendable, CaseIterable, CustomStringConvertible, BitwiseCopyable {
   case ok = 0
   case invalidArgument = 1
   case notFound = 2

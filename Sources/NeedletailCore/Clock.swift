@@ -2,7 +2,7 @@ internal import Glibc
 
 /// A point on the monotonic clock, in nanoseconds: changes of the wall clock do not move it. Measurements and
 /// timers use this clock.
-public struct Instant: Hashable, Comparable, Sendable {
+public struct Instant: Hashable, Comparable, Sendable, BitwiseCopyable {
   public var nanoseconds: UInt64
 
   @inlinable public init(nanoseconds: UInt64) { self.nanoseconds = nanoseconds }

@@ -121,6 +121,18 @@ public struct MessageWriter: Sendable {
     withUnsafeBytes(of: value.bitPattern.littleEndian) { bytes.append(contentsOf: $0) }
   }
 
+  /// A number of eight bytes, present even if 0.
+  public mutating func fixed64(_ number: Int, _ value: UInt64) {
+    varint(UInt64(number) << 3 | 1)
+    withUnsafeBytes(of: value.littleEndian) { bytes.append(contentsOf: $0) }
+  }
+
+  /// A number of four bytes, present even if 0.
+  public mutating func fixed32(_ number: Int, _ value: UInt32) {
+    varint(UInt64(number) << 3 | 5)
+    withUnsafeBytes(of: value.littleEndian) { bytes.append(contentsOf: $0) }
+  }
+
   /// Text; the empty text is the default.
   public mutating func string(_ number: Int, _ text: String) {
     guard !text.isEmpty else { return }

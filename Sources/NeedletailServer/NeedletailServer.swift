@@ -33,6 +33,7 @@ public final class NeedletailServer: Sendable {
   private let control: ControlPlane
   private let workers: WorkerPool
   private let capture: CaptureService?
+  private let tracing: TraceService?
   private let housekeeping: MultiThreadedEventLoopGroup
   private let services: ServiceGroup
   private let admin: BoundAddress
@@ -83,11 +84,14 @@ public final class NeedletailServer: Sendable {
     let capture = try configuration.capture.map { options throws(ConfigurationError) in
       try options.service(metrics) { [store] in store.eventLog.emit(.server, .warning, $0) }
     }
+    let tracing = try configuration.tracing.map { options throws(ConfigurationError) in
+      try options.makeService(metrics) { [store] in store.eventLog.emit(.server, .warning, $0) }
+    }
     let shared = SharedServices(
       logger: logger, control: control, metrics: metrics,
       gate: ConnectionGate(connectionsMax: configuration.limits.connectionsMax), outputBudget: outputBudget,
       workers: workers, connectionCounters: ConnectionCounters(metrics: metrics), servingCounters: servingCounters,
-      background: BackgroundRunner(metrics: metrics), capture: capture,
+      background: BackgroundRunner(metrics: metrics), capture: capture, tracing: tracing,
       accessCounters: AccessCounters(metrics: metrics),
       tlsCounters: TLSCounters(metrics: metrics), audit: AuditLog(logger: logger), keys: keys)
 
@@ -100,6 +104,7 @@ public final class NeedletailServer: Sendable {
     workers.start()
     self.workers = workers
     self.capture = capture
+    self.tracing = tracing
     self.housekeeping = housekeeping
     self.listener = listener
     self.tls = tls
@@ -190,6 +195,7 @@ public final class NeedletailServer: Sendable {
     admin.set(nil)
     workers.stop()
     await capture?.stop()
+    await tracing?.stop()
     try? await housekeeping.shutdownGracefully()
     try result.get()
   }

@@ -71,6 +71,12 @@ struct ServerCommand: AsyncParsableCommand {
   @Option(help: help("capture.directory", "dir"))
   var captureDirectory: String?
 
+  @Option(help: help("tracing.endpoint", "address"))
+  var tracingEndpoint: String?
+
+  @Option(help: help("tracing.rate", "share"))
+  var tracingRate: String?
+
   @Flag(help: help("allow_unsigned"))
   var allowUnsigned = false
 
@@ -133,6 +139,8 @@ struct ServerCommand: AsyncParsableCommand {
     flags["api_keys"] = apiKeys
     flags["capture.rules"] = captureRules
     flags["capture.directory"] = captureDirectory
+    flags["tracing.endpoint"] = tracingEndpoint
+    flags["tracing.rate"] = tracingRate
     flags["allow_unsigned"] = allowUnsigned ? "true" : nil
     flags["models.readiness"] = readiness
     flags["models.required"] = requiredModels

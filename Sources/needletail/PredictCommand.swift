@@ -37,6 +37,11 @@ struct PredictCommand: AsyncParsableCommand {
   @Option(help: ArgumentHelp("Only this output; may be repeated.", valueName: "NAME"))
   var output: [String] = []
 
+  @Option(
+    help: ArgumentHelp(
+      "Trace that the call belongs to (W3C), for a server that exports spans.", valueName: "00-TRACE-SPAN-FLAGS"))
+  var traceparent = ""
+
   @Flag(help: "Say nothing about columns that the model does not know.")
   var ignoreExtra = false
 
@@ -69,7 +74,8 @@ struct PredictCommand: AsyncParsableCommand {
       for start in stride(from: 0, to: table.rows.count, by: Self.rowsPerCall) {
         let range = start..<min(start + Self.rowsPerCall, table.rows.count)
         let inputs = try table.tensors(for: description, rows: range)
-        let answer = try await client.predict(model.model, selector: model.selector, inputs: inputs, outputs: output)
+        let answer = try await client.predict(
+          model.model, selector: model.selector, inputs: inputs, outputs: output, traceparent: traceparent)
         try printer.append(answer, rows: range)
       }
       printer.finish()

@@ -38,6 +38,7 @@ import Testing
       case .address: arguments.append("127.0.0.1:1")
       case .integer(let range): arguments.append("\(range.lowerBound)")
       case .seconds(let range): arguments.append("\(range.lowerBound)")
+      case .share: arguments.append("0.5")
       case .choice(let words): arguments.append(words[words.count - 1])
       case .permissions: arguments.append("600")
       case .path, .names: arguments.append("given")

@@ -1160,6 +1160,21 @@ def server_information(bench: Bench) -> None:
         assert "authentication" in answers[-1].server_info.features
 
 
+@statement(60, "as W3C Trace Context writes it", "the feature `tracing`", "counts as none", "no text makes a call fail")
+def traces(bench: Bench) -> None:
+    sampled = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    server = bench.server("traced", tracing={"endpoint": "http://127.0.0.1:9"})
+    for server_asked in (bench.server(), server):
+        with bench.peer(server_asked) as peer:
+            for text in (sampled, sampled[:-1], "ä" * 5000, "\0", ""):
+                request = line(2.0)
+                request.traceparent = text
+                expect(len(prediction(peer.call(request))), 1)
+            features = peer.call(pb.Request(server_info=pb.ServerInfoRequest())).server_info.features
+            expect("tracing" in features, server_asked is server)
+    expect(server.metric("needletail_trace_contexts_invalid_total"), 3.0)
+
+
 # ---------------------------------------------------------------- main
 
 

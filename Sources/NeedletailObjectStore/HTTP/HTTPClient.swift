@@ -1,10 +1,10 @@
-internal import NeedletailCore
+package import NeedletailCore
 internal import NeedletailTLS
 internal import Synchronization
 
 /// Sends requests to one endpoint over connections that it keeps. Any number of threads may use it; calls block.
-final class HTTPClient: Sendable {
-  let endpoint: HTTPEndpoint
+package final class HTTPClient: Sendable {
+  package let endpoint: HTTPEndpoint
   private let tls: TLSContext?
   private let idle = Mutex<[HTTPConnection]>([])
 
@@ -12,7 +12,7 @@ final class HTTPClient: Sendable {
 
   /// - Parameter authorities: PEM file of those who issue certificates; nil: those that the system trusts.
   /// - Throws: `.configuration` for a file that cannot be read.
-  init(_ endpoint: HTTPEndpoint, authorities: String? = nil) throws(ObjectStoreError) {
+  package init(_ endpoint: HTTPEndpoint, authorities: String? = nil) throws(ObjectStoreError) {
     self.endpoint = endpoint
     guard endpoint.isEncrypted else {
       tls = nil
@@ -41,7 +41,7 @@ final class HTTPClient: Sendable {
   ///   - deadline: the latest end of all of it.
   ///   - bodyBytesMax: largest body that is kept in memory.
   ///   - sink: gets the body of a successful answer instead.
-  func send(
+  package func send(
     _ request: HTTPRequest, deadline: Instant, bodyBytesMax: Int = 1 << 20, sink: HTTPConnection.Sink? = nil
   ) throws(ObjectStoreError) -> HTTPResponse {
     if let kept = idle.withLock({ $0.popLast() }) {

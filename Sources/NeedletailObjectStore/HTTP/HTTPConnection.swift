@@ -8,9 +8,9 @@ internal import NeedletailTLS
 /// has moved for ``idleSeconds``.
 ///
 /// `@unchecked Sendable`: one thread at a time uses a connection; a client's pool hands it from one to the next.
-final class HTTPConnection: @unchecked Sendable {
+package final class HTTPConnection: @unchecked Sendable {
   /// Gets the bytes of a body piece by piece.
-  typealias Sink = (UnsafeRawBufferPointer) throws(ObjectStoreError) -> Void
+  package typealias Sink = (UnsafeRawBufferPointer) throws(ObjectStoreError) -> Void
 
   private let endpoint: HTTPEndpoint
   private let socket: NeedletailSystem.FileDescriptor

@@ -14,7 +14,7 @@ public struct HTTPEndpoint: Hashable, Sendable, CustomStringConvertible {
     var rest = Substring(text)
     func wrong() -> ObjectStoreError {
       ObjectStoreError(
-        .configuration, "expected an address such as https://s3.example.org:9000, found \(text.quotedForMessage)")
+        .configuration, "expected an address such as https://example.org:9000, found \(text.quotedForMessage)")
     }
     if rest.hasPrefix("https://") {
       isEncrypted = true
@@ -50,13 +50,13 @@ public struct HTTPEndpoint: Hashable, Sendable, CustomStringConvertible {
   }
 
   /// Value of the field `Host`: without the port where it is that of the scheme.
-  var hostHeader: String {
+  package var hostHeader: String {
     let name = host.contains(":") ? "[\(host)]" : host
     return port == (isEncrypted ? 443 : 80) ? name : "\(name):\(port)"
   }
 
   /// Whether only this machine can be behind it.
-  var isLoopback: Bool {
+  package var isLoopback: Bool {
     host == "localhost" || host == "::1" || (host.hasPrefix("127.") && host.split(separator: ".").count == 4)
   }
 

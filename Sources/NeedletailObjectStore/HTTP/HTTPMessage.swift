@@ -1,13 +1,22 @@
 internal import NeedletailCore
 
 /// A request of HTTP/1.1 with its whole body in memory.
-struct HTTPRequest {
-  var method: String
+package struct HTTPRequest {
+  package var method: String
   /// Path with its query, percent-encoded as it goes on the wire.
-  var target: String
+  package var target: String
   /// Names in lower case.
-  var headers: [(name: String, value: String)] = []
-  var body: ArraySlice<UInt8> = []
+  package var headers: [(name: String, value: String)] = []
+  package var body: ArraySlice<UInt8> = []
+
+  package init(
+    method: String, target: String, headers: [(name: String, value: String)] = [], body: ArraySlice<UInt8> = []
+  ) {
+    self.method = method
+    self.target = target
+    self.headers = headers
+    self.body = body
+  }
 
   /// Whether sending it twice has the effect of sending it once.
   var isIdempotent: Bool { method != "POST" }
@@ -22,33 +31,33 @@ struct HTTPRequest {
 }
 
 /// A response of HTTP/1.1.
-struct HTTPResponse {
-  var head: HTTPResponseHead
+package struct HTTPResponse {
+  package var head: HTTPResponseHead
   /// The body; empty where it went to a sink.
-  var body: [UInt8] = []
+  package var body: [UInt8] = []
 }
 
 /// Status line and fields of a response.
-struct HTTPResponseHead: Equatable {
+package struct HTTPResponseHead: Equatable {
   /// How the end of the body is told.
-  enum Framing: Equatable {
+  package enum Framing: Equatable {
     case none
     case length(Int)
     case chunked
     case untilClose
   }
 
-  var status: Int
+  package var status: Int
   /// Names in lower case.
-  var headers: [String: String]
-  var framing: Framing
+  package var headers: [String: String]
+  package var framing: Framing
   /// Whether the connection can be used again.
-  var keepsAlive: Bool
+  package var keepsAlive: Bool
 
   static let bytesMax = 32 << 10
   private static let headersMax = 100
 
-  subscript(name: String) -> String? { headers[name] }
+  package subscript(name: String) -> String? { headers[name] }
 
   /// Reads what stands before a body.
   ///

@@ -37,6 +37,9 @@ class ConnectionCodec {
   /// Value of the instance's property.
   class var wholeAnswerBytesMax: UInt32 { .max }
 
+  /// Protocol as spans of calls name it.
+  class var wire: WireProtocol { .binary }
+
   // MARK: from bytes to calls
 
   /// Number of bytes of an unfinished call that the codec took out of the input and keeps. They count for the time

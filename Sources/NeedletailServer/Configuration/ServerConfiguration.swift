@@ -90,6 +90,8 @@ public struct ServerConfiguration: Sendable {
   public var watchSeconds = Limits.watchWindowSecondsDefault
   /// Capturing of calls; nil: there is none.
   public var capture: CaptureOptions?
+  /// Tracing of calls; nil: there is none.
+  public var tracing: TracingOptions?
   /// Threads that may share one large layer; 0: as many as the process may use processors.
   public var engineThreads = 0
   public var serving = ServingOptions()
@@ -145,6 +147,7 @@ public struct ServerConfiguration: Sendable {
     precision = PrecisionPolicy(rawValue: try values.choice(.precision)) ?? .stored
     watchSeconds = try values.integer(.watchWindow)
     capture = try Self.capture(values)
+    tracing = try Self.tracing(values)
     engineThreads = try values.integer(.engineThreads)
     serving.workers = try values.integer(.workers)
     serving.inlineCost = .microseconds(try values.integer(.inlineMicroseconds))

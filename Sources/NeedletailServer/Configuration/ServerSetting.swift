@@ -18,6 +18,8 @@ public struct ServerSetting: Sendable {
     case permissions
     /// Seconds as a decimal number.
     case seconds(ClosedRange<Double>)
+    /// A part of a whole as a decimal number from 0 to 1.
+    case share
     case choice([String])
     /// Names, separated by commas.
     case names
@@ -63,6 +65,7 @@ extension ServerSetting {
     tlsClientCRL, apiKeys, reload, trust, allowUnsigned, threads,
     logLevel, logFormat, grace, stopLimit, rescan, readiness, requiredModels, keep, planRows, relaxed, precision,
     watchWindow, captureRules, captureDirectory, captureKey, captureBytes, captureSegmentBytes, captureSeconds,
+    tracingEndpoint, tracingRate, tracingService, tracingHeaders, tracingAuthorities,
     engineThreads, memory,
     workers, inlineMicroseconds, queueDelayMicroseconds, tickMicroseconds, spinMicroseconds,
     frameBytes, connections, callsInFlight, outputBytes, outputBytesTotal, idle, frameTimeout, stall, handshake,
@@ -193,6 +196,20 @@ extension ServerSetting {
   static let captureSeconds = ServerSetting(
     "capture.seconds_max", .integer(60...1_000_000_000), default: "\(Limits.captureSecondsDefault)",
     "Seconds after which a segment of captured calls is removed")
+  static let tracingEndpoint = ServerSetting(
+    "tracing.endpoint", .path, flag: "tracing-endpoint",
+    "Collector that takes spans by OTLP over HTTP, such as http://127.0.0.1:4318; without one no call is traced")
+  static let tracingRate = ServerSetting(
+    "tracing.rate", .share, default: "0", flag: "tracing-rate",
+    "Part of the calls without a traceparent that are traced, 0 to 1")
+  static let tracingService = ServerSetting(
+    "tracing.service_name", .path, default: "needletail", "Name of this server in its spans")
+  static let tracingHeaders = ServerSetting(
+    "tracing.headers_file", .path, "File of HTTP fields for the collector, NAME: VALUE in each line")
+  static let tracingAuthorities = ServerSetting(
+    "tracing.ca_file", .path,
+    "Certificates (PEM) of whom the collector's certificate must be issued by; without it, those that the system trusts"
+  )
   static let engineThreads = ServerSetting(
     "engine.threads", .integer(0...64), default: "0",
     "Threads that may share one large layer; 0 takes as many as the process may use processors")

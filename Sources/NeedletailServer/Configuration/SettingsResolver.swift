@@ -148,6 +148,13 @@ struct SettingValues {
     return .nanoseconds(Int64(value * 1e9))
   }
 
+  func share(_ setting: ServerSetting) throws(ConfigurationError) -> Double {
+    guard let value = NumberText.parse(try text(setting)), (0...1).contains(value) else {
+      throw wrong(setting, expected: "a number from 0 to 1")
+    }
+    return value
+  }
+
   func choice(_ setting: ServerSetting) throws(ConfigurationError) -> String {
     guard case .choice(let words) = setting.kind else { preconditionFailure("\(setting.key) is no choice") }
     let text = try text(setting)
@@ -180,6 +187,7 @@ struct SettingValues {
     case .integer: _ = try integer(setting)
     case .permissions: _ = try permissions(setting)
     case .seconds: _ = try seconds(setting)
+    case .share: _ = try share(setting)
     case .choice: _ = try choice(setting)
     }
   }
@@ -222,7 +230,7 @@ extension SettingsResolver {
   /// A value in YAML: numbers and flags plain, texts in quotes, because a path may look like anything.
   private static func scalar(_ text: String, kind: ServerSetting.Kind) -> String {
     switch kind {
-    case .flag, .integer, .seconds, .choice: return text
+    case .flag, .integer, .seconds, .share, .choice: return text
     case .path, .address, .names, .permissions:
       var quoted = "\""
       for scalar in text.unicodeScalars {

@@ -13,6 +13,7 @@ extension ServerInfoReport {
     if configuration.apiKeys != nil { features.append("authentication") }
     if configuration.tls != nil { features.append("tls") }
     if configuration.http != nil { features.append("open_inference") }
+    if configuration.tracing != nil { features.append("tracing") }
     features.sort()
     let set = configuration.limits
     func number(_ count: Int) -> UInt64 { UInt64(clamping: count) }

@@ -39,20 +39,21 @@ extension ServingLoop {
       deadline: Deadline(arrival: times.arrived, timeoutMicroseconds: request.timeoutMicroseconds),
       model: predict.model, selector: predict.selector, routingKey: predict.routingKey, priority: predict.priority,
       rows: predict.rows, inputBytes: predict.inputBytes)
+    let trace = context.traces == nil ? 0 : beginTrace(predict, of: request, times, connection)
     let decision = decide(head, times, connection)
     if case .reject(let error) = decision.outcome {
-      connection.reject(id: request.id, shown(error, to: connection))
+      reject(request.id, trace, shown(error, to: connection), connection)
       return decision.readPauseNanoseconds
     }
     guard decision.answerBytesMax <= Limits.contiguousAnswerBytesMax, connection.hasRoom(for: decision.answerBytesMax)
-    else { return takeWithLargeAnswer(predict, request, head, times, decision, connection) }
+    else { return takeWithLargeAnswer(predict, request, trace, head, times, decision, connection) }
     if let error = access.charge(rows: head.rows, to: &connection.access, now: times.arrived) {
-      connection.reject(id: request.id, error)
+      reject(request.id, trace, error, connection)
       return decision.readPauseNanoseconds
     }
     let address = ReplyAddress(
       slot: connection.address.slot, generation: connection.address.generation, id: request.id,
-      answerBytes: UInt32(truncatingIfNeeded: decision.answerBytesMax))
+      answerBytes: UInt32(truncatingIfNeeded: decision.answerBytesMax), trace: trace)
     connection.accept(address)
     do throws(ServingError) {
       let (tensors, outputs) = try connection.codec.body(arena)
@@ -64,9 +65,32 @@ extension ServingLoop {
         decision, into: self)
     } catch {
       context.counters.frameError(.undecodable).add(shard: context.shard)
+      endTrace(trace, error)
       connection.answer(address, error, now: time)
     }
     return decision.readPauseNanoseconds
+  }
+
+  /// Notes a call that may be traced.
+  /// - Returns: its ticket; 0: it is not traced.
+  @inline(never)
+  private func beginTrace(
+    _ predict: PredictView, of request: RequestView, _ times: ConnectionStateMachine.CallTimes,
+    _ connection: Connection
+  ) -> UInt32 {
+    context.traces?.begin(
+      request.traceparent, model: predict.model, rows: predict.rows, wire: type(of: connection.codec).wire,
+      began: times.began, arrived: times.arrived) ?? 0
+  }
+
+  private func endTrace(_ trace: UInt32, _ error: ServingError) {
+    if trace != 0 { context.traces?.end(trace, error.code, now: time) }
+  }
+
+  /// Answers a predict call that is not admitted.
+  private func reject(_ id: UInt64, _ trace: UInt32, _ error: ServingError, _ connection: Connection) {
+    endTrace(trace, error)
+    connection.reject(id: id, error)
   }
 
   /// The same for a call whose answer is large, or finds no room beside those of earlier calls. What is admitted is
@@ -74,23 +98,25 @@ extension ServingLoop {
   /// connections, where it may not. Only the names of its outputs tell how large the answer is.
   @inline(never)
   private func takeWithLargeAnswer(
-    _ predict: PredictView, _ request: RequestView, _ head: CallHead, _ times: ConnectionStateMachine.CallTimes,
+    _ predict: PredictView, _ request: RequestView, _ trace: UInt32, _ head: CallHead,
+    _ times: ConnectionStateMachine.CallTimes,
     _ decision: AdmissionDecision<AnswerSchema>, _ connection: Connection
   ) -> UInt64 {
     var address = ReplyAddress(
-      slot: connection.address.slot, generation: connection.address.generation, id: request.id)
+      slot: connection.address.slot, generation: connection.address.generation, id: request.id, trace: trace)
     do throws(ServingError) {
       let (tensors, outputs) = try connection.codec.body(arena)
       let bytes = try batcher.answerBytes(of: decision, rows: head.rows, outputs: outputs, self)
       address.answerBytes = UInt32(bytes)
       guard connection.hasRoom(for: bytes) else {
         connection.putBack(times, answerBytes: bytes)
+        if trace != 0 { context.traces?.cancel(trace) }
         return 0
       }
       if address.isLarge, !context.outputBudget.reserve(bytes) { throw context.outputBudget.rejection(of: bytes) }
       if let error = access.charge(rows: head.rows, to: &connection.access, now: times.arrived) {
         if address.isLarge { context.outputBudget.move(by: -bytes) }
-        connection.reject(id: request.id, error)
+        reject(request.id, trace, error, connection)
         return decision.readPauseNanoseconds
       }
       connection.accept(address)
@@ -102,7 +128,7 @@ extension ServingLoop {
         decision, into: self)
     } catch {
       batcher.countRejection(error, of: decision)
-      connection.reject(id: request.id, error)
+      reject(request.id, trace, error, connection)
       // A call that fails by its own fault counts as one.
       if error.code != .overloaded,
         access.charge(rows: head.rows, to: &connection.access, now: times.arrived) == nil
@@ -261,6 +287,7 @@ extension ServingLoop: ResponseWriter {
     _ address: ReplyAddress, _ schema: AnswerSchema, rows: Int,
     values: UnsafeBufferPointer<UnsafePointer<Float>>, selection: UInt64, timing: AnswerTiming, memory: CallMemory?
   ) {
+    if address.trace != 0 { context.traces?.end(address.trace, version: schema.version, timing, now: time) }
     guard let connection = connections[address] else { return forget(address) }
     connection.answer(
       PredictAnswer(
@@ -270,6 +297,7 @@ extension ServingLoop: ResponseWriter {
   }
 
   func reject(_ address: ReplyAddress, _ error: ServingError) {
+    endTrace(address.trace, error)
     guard let connection = connections[address] else { return forget(address) }
     connection.answer(address, shown(error, to: connection), now: time)
     connections.markDirty(address)

@@ -19,6 +19,8 @@ struct SharedServices: Sendable {
   let background: BackgroundRunner
   /// Nil: calls are not captured.
   let capture: CaptureService?
+  /// Nil: calls are not traced.
+  let tracing: TraceService?
   let accessCounters: AccessCounters
   let tlsCounters: TLSCounters
   let audit: AuditLog
@@ -35,6 +37,8 @@ final class ConnectionContext {
   let outputBudget: OutputBudget
   let audit: AuditLog
   let logger: Logger
+  /// Nil: calls are not traced.
+  let traces: TraceLane?
 
   init(shard: Int, limits: ServerConfiguration.ConnectionLimits, shared: SharedServices) {
     self.shard = shard
@@ -44,6 +48,7 @@ final class ConnectionContext {
     outputBudget = shared.outputBudget
     audit = shared.audit
     logger = shared.logger
+    traces = shared.tracing?.lane(shard: shard)
   }
 }
 

@@ -35,6 +35,8 @@ struct HTTPHead {
   var token: UnsafeRawBufferPointer?
   /// Value of `Inference-Header-Content-Length`.
   var jsonBytes: Int?
+  /// Value of `traceparent`; empty without one. Where there are several, some text that is no trace, for none can be trusted.
+  var traceparent = UnsafeRawBufferPointer(start: nil, count: 0)
   /// Whether the body is compressed.
   var isEncoded = false
   /// Bytes of the head with its empty line.
@@ -138,6 +140,7 @@ struct HTTPHead {
     var hosts = 0
     var hasLength = false
     var hasTransferEncoding = false
+    var hasTraceparent = false
   }
 
   private mutating func readField(_ line: UnsafeRawBufferPointer, _ fields: inout Fields) throws(Fault) {
@@ -156,6 +159,9 @@ struct HTTPHead {
     case 10 where name.equalsIgnoringCase("connection"):
       if Self.lists(value, "close") { closes = true }
       if isHTTP10, Self.lists(value, "keep-alive") { closes = false }
+    case 11 where name.equalsIgnoringCase("traceparent"):
+      traceparent = fields.hasTraceparent ? name : value
+      fields.hasTraceparent = true
     case 13 where name.equalsIgnoringCase("authorization"):
       guard value.count > 7, UnsafeRawBufferPointer(rebasing: value[..<7]).equalsIgnoringCase("bearer ") else { break }
       token = Self.trimmed(UnsafeRawBufferPointer(rebasing: value[7...]))

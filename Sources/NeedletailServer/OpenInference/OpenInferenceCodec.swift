@@ -277,7 +277,9 @@ final class OpenInferenceCodec: ConnectionCodec {
       var predict = PredictView(model: model, selector: selector, routingKey: told.routingKey, rows: told.rows)
       predict.priority = told.priority
       predict.inputBytes = body.count
-      return RequestView(id: nextID(), timeoutMicroseconds: told.timeoutMicroseconds, call: .predict(predict))
+      return RequestView(
+        id: nextID(), timeoutMicroseconds: told.timeoutMicroseconds, traceparent: head.traceparent,
+        call: .predict(predict))
     case .ready: return RequestView(id: nextID(), timeoutMicroseconds: 0, call: .health)
     case .serverInfo: return RequestView(id: nextID(), timeoutMicroseconds: 0, call: .serverInfo)
     case .statistics, .index: return RequestView(id: nextID(), timeoutMicroseconds: 0, call: .listModels)
@@ -303,6 +305,8 @@ final class OpenInferenceCodec: ConnectionCodec {
   // MARK: from answers to bytes
 
   override class var isOrdered: Bool { true }
+
+  override class var wire: WireProtocol { .openInference }
 
   /// As many bytes as there are in the elements that one piece may format.
   override class var wholeAnswerBytesMax: UInt32 { UInt32(4 * InferAnswerStream.elementsMax) }

@@ -10,12 +10,15 @@ public struct ReplyAddress: Hashable, Sendable {
   public var id: UInt64
   /// Most bytes that the answer takes, for which room was made; 0: the address is not that of an admitted call.
   public var answerBytes: UInt32
+  /// Number by which the loop knows the call while it is traced; 0: it is not.
+  public var trace: UInt32
 
-  public init(slot: UInt32, generation: UInt32, id: UInt64, answerBytes: UInt32 = 0) {
+  public init(slot: UInt32, generation: UInt32, id: UInt64, answerBytes: UInt32 = 0, trace: UInt32 = 0) {
     self.slot = slot
     self.generation = generation
     self.id = id
     self.answerBytes = answerBytes
+    self.trace = trace
   }
 
   /// Whether the answer is sent piece by piece from where it was computed.

@@ -32,7 +32,7 @@ struct CaptureTicket: BitwiseCopyable {
 /// One event loop's part of capturing: memory for requests of a tick, the ring to the capture thread, and the draw.
 /// Confined to the loop.
 final class CaptureLane {
-  private let ring: CaptureRing
+  private let ring: RecordRing
   private let wakeup: Wakeup
   private let lost: CaptureLosses
   private let shard: Int
@@ -40,7 +40,7 @@ final class CaptureLane {
   private var staged = 0
   private var random: UInt64
 
-  init(_ ring: CaptureRing, _ wakeup: Wakeup, _ lost: CaptureLosses, shard: Int) {
+  init(_ ring: RecordRing, _ wakeup: Wakeup, _ lost: CaptureLosses, shard: Int) {
     self.ring = ring
     self.wakeup = wakeup
     self.lost = lost

@@ -10,7 +10,7 @@ internal import Synchronization
 /// `@unchecked Sendable`: what is not in `shared` belongs to the thread.
 final class CaptureThread: @unchecked Sendable {
   private struct Shared {
-    var rings: [CaptureRing] = []
+    var rings: [RecordRing] = []
     var sources: [CaptureSource] = []
     /// Sentences that were or will be reported, each once.
     var said: Set<String> = []
@@ -52,8 +52,8 @@ final class CaptureThread: @unchecked Sendable {
 
   // MARK: called by others
 
-  func addRing() -> CaptureRing {
-    let ring = CaptureRing(bytes: Limits.captureRingBytes)
+  func addRing() -> RecordRing {
+    let ring = RecordRing(bytes: Limits.captureRingBytes)
     shared.withLock { $0.rings.append(ring) }
     wakeup.signal()
     return ring
@@ -128,7 +128,7 @@ final class CaptureThread: @unchecked Sendable {
     }
   }
 
-  private func drain(_ rings: [CaptureRing]) -> Int {
+  private func drain(_ rings: [RecordRing]) -> Int {
     let now = Moment.now()
     wallOffset = Int64(now.milliseconds) * 1000 - Int64(now.instant.nanoseconds / 1000)
     return rings.reduce(0) { count, ring in count + ring.drain(take) }

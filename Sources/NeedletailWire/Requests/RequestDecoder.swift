@@ -23,11 +23,17 @@ public struct RequestView {
   public var id: UInt64
   /// Budget from the arrival of the frame's last byte in microseconds; 0: none.
   public var timeoutMicroseconds: UInt32
+  /// Trace of the caller as sent, unchecked; empty where it sent none.
+  public var traceparent: UnsafeRawBufferPointer
   public var call: Call
 
-  public init(id: UInt64, timeoutMicroseconds: UInt32, call: Call) {
+  public init(
+    id: UInt64, timeoutMicroseconds: UInt32,
+    traceparent: UnsafeRawBufferPointer = UnsafeRawBufferPointer(start: nil, count: 0), call: Call
+  ) {
     self.id = id
     self.timeoutMicroseconds = timeoutMicroseconds
+    self.traceparent = traceparent
     self.call = call
   }
 }
@@ -137,7 +143,9 @@ public enum RequestDecoder {
       case .serverInfo: .serverInfo
       case nil: .none
       }
-    return (RequestView(id: envelope.id, timeoutMicroseconds: envelope.timeoutMicroseconds, call: call), body)
+    let view = RequestView(
+      id: envelope.id, timeoutMicroseconds: envelope.timeoutMicroseconds, traceparent: envelope.traceparent, call: call)
+    return (view, body)
   }
 
   /// The request's id as far as the bytes can be read, or 0: an error about an undecodable request
@@ -250,6 +258,7 @@ enum CallNumber: UInt32 {
 private struct Envelope {
   var id: UInt64 = 0
   var timeoutMicroseconds: UInt32 = 0
+  var traceparent = UnsafeRawBufferPointer(start: nil, count: 0)
   /// The last member of the oneof wins.
   var call: CallNumber?
   /// Bytes of the call. If it occurs more than once, these are its first occurrence after a different call; protobuf
@@ -267,6 +276,7 @@ private struct Envelope {
       switch (field.number, field.value) {
       case (1, .varint(let value)): id = value
       case (2, .varint(let value)): timeoutMicroseconds = UInt32(truncatingIfNeeded: value)
+      case (13, .bytes(let text)): traceparent = text
       case (_, .bytes(let bytes)):
         guard let next = CallNumber(rawValue: field.number) else { continue }
         if next != call {

@@ -32,10 +32,12 @@ public enum RequestEncoder {
     public var outputs: [String]
     public var routingKey: String
     public var priority: CallPriority
+    /// Trace that the call belongs to, as W3C Trace Context writes it; empty: none.
+    public var traceparent: String
 
     public init(
       model: String, selector: VersionSelector = .serving, inputs: [InputTensor], outputs: [String] = [],
-      routingKey: String = "", priority: CallPriority = .interactive
+      routingKey: String = "", priority: CallPriority = .interactive, traceparent: String = ""
     ) {
       self.model = model
       self.selector = selector
@@ -43,6 +45,7 @@ public enum RequestEncoder {
       self.outputs = outputs
       self.routingKey = routingKey
       self.priority = priority
+      self.traceparent = traceparent
     }
   }
 
@@ -59,7 +62,9 @@ public enum RequestEncoder {
     request.uint(1, id)
     request.uint(2, UInt64(timeoutMicroseconds))
     switch call {
-    case .predict(let predict): request.message(3) { $0.write(predict) }
+    case .predict(let predict):
+      request.message(3) { $0.write(predict) }
+      request.string(13, predict.traceparent)
     case .health: request.message(4) { _ in }
     case .metrics: request.message(5) { _ in }
     case .listModels: request.message(6) { _ in }

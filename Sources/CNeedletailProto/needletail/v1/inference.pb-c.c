@@ -1774,7 +1774,7 @@ void   needletail__v1__server_limits__free_unpacked
   assert(message->base.descriptor == &needletail__v1__server_limits__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
-static const ProtobufCFieldDescriptor needletail__v1__request__field_descriptors[11] =
+static const ProtobufCFieldDescriptor needletail__v1__request__field_descriptors[12] =
 {
   {
     "id",
@@ -1908,6 +1908,18 @@ static const ProtobufCFieldDescriptor needletail__v1__request__field_descriptors
     0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "traceparent",
+    13,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__Request, traceparent),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned needletail__v1__request__field_indices_by_name[] = {
   7,   /* field[7] = authenticate */
@@ -1921,11 +1933,13 @@ static const unsigned needletail__v1__request__field_indices_by_name[] = {
   9,   /* field[9] = rollout */
   10,   /* field[10] = server_info */
   1,   /* field[1] = timeout_us */
+  11,   /* field[11] = traceparent */
 };
-static const ProtobufCIntRange needletail__v1__request__number_ranges[1 + 1] =
+static const ProtobufCIntRange needletail__v1__request__number_ranges[2 + 1] =
 {
   { 1, 0 },
-  { 0, 11 }
+  { 13, 11 },
+  { 0, 12 }
 };
 const ProtobufCMessageDescriptor needletail__v1__request__descriptor =
 {
@@ -1935,10 +1949,10 @@ const ProtobufCMessageDescriptor needletail__v1__request__descriptor =
   "Needletail__V1__Request",
   "needletail.v1",
   sizeof(Needletail__V1__Request),
-  11,
+  12,
   needletail__v1__request__field_descriptors,
   needletail__v1__request__field_indices_by_name,
-  1,  needletail__v1__request__number_ranges,
+  2,  needletail__v1__request__number_ranges,
   (ProtobufCMessageInit) needletail__v1__request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };

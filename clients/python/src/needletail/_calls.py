@@ -108,11 +108,12 @@ def predict(
     label: str | None,
     outputs: Sequence[str],
     routing_key: str,
+    traceparent: str = "",
 ) -> Call[Prediction]:
     """Asks a model; ``_predict`` makes tensors of inputs."""
     request = pb.PredictRequest(model=model, inputs=tensors, outputs=outputs, routing_key=routing_key)
     _select(request, version, label)
-    return Call("predict", pb.Request(predict=request).SerializeToString(), _read_prediction)
+    return Call("predict", pb.Request(predict=request, traceparent=traceparent).SerializeToString(), _read_prediction)
 
 
 def schema(model: str, *, version: int | None, label: str | None) -> Call[Schema]:

@@ -72,6 +72,7 @@ class Predict:
         label: str | None,
         outputs: Iterable[str],
         routing_key: str,
+        traceparent: str,
         schemas: Schemas,
         rows_max: int,
         frame_bytes_max: int,
@@ -83,6 +84,7 @@ class Predict:
         self._label = label
         self._outputs = list(outputs)
         self._routing_key = routing_key
+        self._traceparent = traceparent
         self._schemas = schemas
         self._rows_max = rows_max
         self._frame_bytes_max = frame_bytes_max
@@ -198,8 +200,9 @@ class Predict:
 
     def _call(self, tensors: list[pb.Tensor], version: int | None, label: str | None) -> Call[Prediction]:
         return _calls.predict(
-            self._model, tensors, version=version, label=label, outputs=self._outputs, routing_key=self._routing_key
-        )
+            self._model, tensors, version=version, label=label, outputs=self._outputs, routing_key=self._routing_key,
+            traceparent=self._traceparent,
+        )  # fmt: skip
 
 
 def warn_of_extra_columns(model: str, part: Table, schema: Schema) -> None:

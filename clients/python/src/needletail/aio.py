@@ -87,10 +87,11 @@ class AsyncClient(BaseClient):
         label: str | None = None,
         outputs: Iterable[str] = (),
         routing_key: str = "",
+        traceparent: str = "",
         timeout: Timeout = UNSET,
     ) -> Prediction:
         """Asks a model; see :meth:`needletail.Client.predict`."""
-        steps = self._steps(model, inputs, version, label, outputs, routing_key)
+        steps = self._steps(model, inputs, version, label, outputs, routing_key, traceparent)
         try:
             call = next(steps)
             deadline = self._deadline(timeout)

@@ -88,6 +88,7 @@ class Client(BaseClient):
         label: str | None = None,
         outputs: Iterable[str] = (),
         routing_key: str = "",
+        traceparent: str = "",
         timeout: Timeout = UNSET,
     ) -> Prediction:
         """Asks a model.
@@ -105,6 +106,8 @@ class Client(BaseClient):
             label: Ask the version with this label, such as ``"canary"``.
             outputs: Names of the outputs wanted; all of them if empty.
             routing_key: Calls with the same key see the same version of a split rollout.
+            traceparent: The trace that the call belongs to, as W3C Trace Context writes it, for a server that exports
+                spans: ``00-TRACE-SPAN-FLAGS``.
             timeout: Seconds, or None for no deadline; the client's own setting if not given.
 
         Raises:
@@ -116,7 +119,7 @@ class Client(BaseClient):
             client.predict("churn", {"age": [39, 52], "plan": ["basic", None]}, version=4)
             client.predict("churn", data_frame, outputs=["label"], label="canary")
         """
-        steps = self._steps(model, inputs, version, label, outputs, routing_key)
+        steps = self._steps(model, inputs, version, label, outputs, routing_key, traceparent)
         try:
             call = next(steps)
             deadline = self._deadline(timeout)

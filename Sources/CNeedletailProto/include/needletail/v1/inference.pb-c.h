@@ -197,6 +197,11 @@ struct  Needletail__V1__Request
    * Budget in microseconds from the arrival of the frame's last byte, for the call to begin. 0: no deadline.
    */
   uint32_t timeout_us;
+  /*
+   * The trace that the call belongs to, as W3C Trace Context writes it: 00-TRACE-SPAN-FLAGS. What cannot be read
+   * counts as none.
+   */
+  char *traceparent;
   Needletail__V1__Request__CallCase call_case;
   union {
     Needletail__V1__PredictRequest *predict;
@@ -212,7 +217,7 @@ struct  Needletail__V1__Request
 };
 #define NEEDLETAIL__V1__REQUEST__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__request__descriptor) \
-    , 0, 0, NEEDLETAIL__V1__REQUEST__CALL__NOT_SET, {0} }
+    , 0, 0, (char *)protobuf_c_empty_string, NEEDLETAIL__V1__REQUEST__CALL__NOT_SET, {0} }
 
 
 typedef enum {

@@ -1,18 +1,18 @@
 internal import Synchronization
 
-/// Bytes on their way from one event loop to the capture thread: a ring of records in memory that is there from the
-/// begin. Where it is full the loop goes on without it.
+/// Records on their way from one thread, such as an event loop, to another: a ring in memory that is there from the begin.
+/// Where it is full the writer goes on without it.
 ///
-/// `@unchecked Sendable`: the loop writes between `head` and `tail` + capacity, the thread reads between `tail` and
-/// `head`, and each moves its own end only. `reserved` is the loop's.
-final class CaptureRing: @unchecked Sendable {
+/// `@unchecked Sendable`: the writer writes between `head` and `tail` + capacity, the reader reads between `tail` and
+/// `head`, and each moves its own end only. `reserved` is the writer's.
+public final class RecordRing: @unchecked Sendable {
   private let memory: UnsafeMutableRawPointer
   private let capacity: Int
   /// Bytes that were written since the begin, padding included.
   private let head = Atomic<Int>(0)
   /// Bytes that were read.
   private let tail = Atomic<Int>(0)
-  /// Whether the thread waits for the next record; else it looks by itself.
+  /// Whether the reader waits for the next record; else it looks by itself.
   private let isAwaited = Atomic<Bool>(false)
   /// End of the record that is being written.
   private var reserved = 0
@@ -23,7 +23,7 @@ final class CaptureRing: @unchecked Sendable {
   private static let wrap = UInt64.max
 
   /// - Parameter bytes: a multiple of eight.
-  init(bytes: Int) {
+  public init(bytes: Int) {
     precondition(bytes > 0 && bytes % Self.lengthBytes == 0, "a ring has a multiple of eight bytes")
     capacity = bytes
     memory = .allocate(byteCount: bytes, alignment: Self.lengthBytes)
@@ -32,10 +32,10 @@ final class CaptureRing: @unchecked Sendable {
 
   deinit { memory.deallocate() }
 
-  // MARK: called by the loop
+  // MARK: called by the writer
 
   /// Memory for a record, which ``publish()`` hands over; nil: there is none.
-  func reserve(_ bytes: Int) -> UnsafeMutableRawPointer? {
+  public func reserve(_ bytes: Int) -> UnsafeMutableRawPointer? {
     let entry = Self.lengthBytes + (bytes + Self.lengthBytes - 1) / Self.lengthBytes * Self.lengthBytes
     let position = head.load(ordering: .relaxed)
     let offset = position % capacity
@@ -49,8 +49,8 @@ final class CaptureRing: @unchecked Sendable {
   }
 
   /// Hands over the record that was reserved last.
-  /// - Returns: whether the thread must be woken: it waits, or the ring has become half full.
-  func publish() -> Bool {
+  /// - Returns: whether the reader must be woken: it waits, or the ring has become half full.
+  public func publish() -> Bool {
     let before = head.load(ordering: .relaxed)
     head.store(reserved, ordering: .sequentiallyConsistent)
     if isAwaited.load(ordering: .sequentiallyConsistent) {
@@ -60,18 +60,18 @@ final class CaptureRing: @unchecked Sendable {
     return before - read < capacity / 2 && reserved - read >= capacity / 2
   }
 
-  // MARK: called by the capture thread
+  // MARK: called by the reader
 
   /// Asks to be woken by the next record.
   /// - Returns: false if there is one already.
-  func awaitNext() -> Bool {
+  public func awaitNext() -> Bool {
     isAwaited.store(true, ordering: .sequentiallyConsistent)
     return head.load(ordering: .sequentiallyConsistent) == tail.load(ordering: .relaxed)
   }
 
   /// Takes all records.
   /// - Returns: their number.
-  func drain(_ body: (UnsafeRawBufferPointer) -> Void) -> Int {
+  public func drain(_ body: (UnsafeRawBufferPointer) -> Void) -> Int {
     let end = head.load(ordering: .acquiring)
     var position = tail.load(ordering: .relaxed)
     var count = 0
