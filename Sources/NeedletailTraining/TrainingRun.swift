@@ -9,6 +9,7 @@ public struct TrainingRun {
   let observer: RunObserver
   let checkpointing: Checkpointing?
   private let incumbent: Incumbent?
+  private let parent: String
 
   /// Where and when a run saves the state of its training, for families that can.
   public struct Checkpointing {
@@ -29,14 +30,16 @@ public struct TrainingRun {
   /// - Parameters:
   ///   - checkpointing: nil saves nothing.
   ///   - incumbent: version that the model will be compared with, which the data has to allow; nil: none.
+  ///   - parent: digest of the bundle that this one follows, for its lineage; empty: none.
   public init(
     _ configuration: RunConfiguration, observer: RunObserver = RunObserver(), checkpointing: Checkpointing? = nil,
-    incumbent: Incumbent? = nil
+    incumbent: Incumbent? = nil, parent: String = ""
   ) {
     self.configuration = configuration
     self.observer = observer
     self.checkpointing = checkpointing
     self.incumbent = incumbent
+    self.parent = parent
   }
 
   /// Trains. Nothing is written.
@@ -134,7 +137,7 @@ public struct TrainingRun {
     }
     let lineage = Lineage(
       trainerVersion: needletailVersion, dataSHA256: data.dataset.sha256, configuration: configuration.document.yaml,
-      seed: configuration.seed, parent: "", family: configuration.family.name, rows: data.split.train.count,
+      seed: configuration.seed, parent: parent, family: configuration.family.name, rows: data.split.train.count,
       quantisation: decision.reason)
     let contents = BundleContents(
       definition: chosen.definition, golden: golden, drift: drift,

@@ -71,6 +71,8 @@ struct Delivery {
   let recorder: RunRecorder
   let target: PublishTarget
   let incumbent: Incumbent?
+  /// Rows that judge both, in place of the test rows of the run.
+  var window: HeldOutRows?
   let options: BundleOptions
   let trained: TrainedModel
   /// Figures of a bundle of so many bytes.
@@ -98,7 +100,10 @@ struct Delivery {
   /// - Throws: `TrainingError` of kind `refused` where the model is not better than the one that serves.
   func finish(_ bundle: [UInt8], version: ModelVersion) throws(TrainingError) {
     recorder.finish(trained, files: files, version: version, bundleBytes: bundle.count)
-    let comparison = try incumbent.map { (incumbent) throws(TrainingError) in try incumbent.compare(with: trained) }
+    let comparison = try incumbent.map { (incumbent) throws(TrainingError) in
+      guard let window else { return try incumbent.compare(with: trained) }
+      return try incumbent.compare(with: trained, on: window)
+    }
     var (version, bytes) = (version, bundle.count)
     var published: String?
     if comparison?.isBetter ?? true {

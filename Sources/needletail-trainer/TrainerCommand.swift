@@ -23,7 +23,7 @@ struct TrainerCommand: ParsableCommand {
     version: needletailVersion,
     subcommands: [
       ProfileCommand.self, InitCommand.self, TrainCommand.self, TuneCommand.self, EvaluateCommand.self,
-      ReportCommand.self, RunsCommand.self,
+      ReportCommand.self, RunsCommand.self, RetrainCommand.self,
       ImportCommand.self, TokenizeCommand.self,
       PublishCommand.self, SelectCommand.self,
     ])
@@ -106,52 +106,11 @@ struct TrainCommand: ParsableCommand {
     let target = try bundleOptions.target(for: configuration.model)
     let incumbent = try conditionOptions.incumbent(of: configuration.model, store: bundleOptions.publish)
     let files = RunFiles(directory: try directory(configuration))
-    try files.prepare()
-    let console = Console(isSilent: !bundleOptions.showsProgress)
-    var observer = console.observer
-    let recorder = try RunRecorder(configuration, files: files, warning: observer.warning)
-    let interruption = Interruption(
-      notice: "saving the state as soon as it is whole", atOnce: recorder.interruption)
-    let (showStage, showEpoch) = (observer.stage, observer.epoch)
-    observer.stage = { text in
-      // Before the first epoch and behind the last one there is no state to save.
-      interruption.canWait(false)
-      showStage(text)
-    }
-    observer.epoch = { report in
-      interruption.canWait(configuration.family.usesCheckpoints)
-      recorder.add(report)
-      showEpoch(report)
-    }
-    let checkpoint = files.directory + "/" + Checkpoints.fileName
-    let delivery: Delivery
-    let bundle: [UInt8]
-    let version: ModelVersion
-    do throws(TrainingError) {
-      let trained = try TrainingRun(
-        configuration, observer: observer,
-        checkpointing: .init(
-          path: checkpoint, isResuming: resume != nil, isStopping: { interruption.isAsked }),
-        incumbent: incumbent
-      ).run()
-      delivery = Delivery(
-        files: files, recorder: recorder, target: target, incumbent: incumbent, options: bundleOptions,
-        trained: trained, metrics: { trained.metrics(version: $0, bundleBytes: $1) }, observer: observer)
-      version = try target.version()
-      bundle = try delivery.write(version)
-      console.finish()
-    } catch {
-      console.finish()
-      recorder.finish(error.kind == .interrupted ? .interrupted : .failed, error.message)
-      guard error.kind == .interrupted else { throw error }
-      let canGoOn = FileManager.default.fileExists(atPath: checkpoint)
-      let advice =
-        error.message + (canGoOn ? "; to go on: needletail-trainer train \(file) --resume \(files.directory)" : "")
-      guard interruption.isTerminated else { throw TrainingError(.interrupted, advice) }
-      FileHandle.standardError.write(Data((advice + "\n").utf8))
-      Foundation.exit(128 + SIGTERM)
-    }
-    try delivery.finish(bundle, version: version)
+    var session = TrainSession(
+      configuration: configuration, files: files, target: target, incumbent: incumbent, options: bundleOptions)
+    session.isResuming = resume != nil
+    session.command = "needletail-trainer train \(file)"
+    try session.run()
   }
 }
 

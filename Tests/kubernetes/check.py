@@ -44,6 +44,7 @@ def until(what, probe, seconds=30):
 documents = list(yaml.safe_load_all(MANIFEST.read_text()))
 JOB = MANIFEST.parent / "tune-job.yaml"
 job = yaml.safe_load(JOB.read_text())
+cron_job = yaml.safe_load((MANIFEST.parents[1] / "examples/retraining/cronjob.yaml").read_text())
 autoscaler = yaml.safe_load((MANIFEST.parent / "autoscaler.yaml").read_text())
 kinds = {(each["kind"], each["metadata"]["name"]): each for each in documents}
 config_map = kinds["ConfigMap", "needletail"]
@@ -58,7 +59,7 @@ mounts = {each["mountPath"]: each for each in container["volumeMounts"]}
 def check_schemas():
     for release in RELEASES:
         faults = []
-        for document in [*documents, autoscaler, job]:
+        for document in [*documents, autoscaler, job, cron_job]:
             try:
                 kubernetes_validate.validate(document, release, strict=True)
             except kubernetes_validate.ValidationError as error:

@@ -48,6 +48,8 @@ public struct PublishCondition: Sendable {
 /// The version of a model that serves from a store, as the one that a new version has to beat.
 public struct Incumbent {
   public let version: ModelVersion
+  /// Digest of its bundle.
+  public let digest: String
   private let condition: PublishCondition
   private let definition: ModelDefinition
   private let compiled: CompiledModel
@@ -60,7 +62,10 @@ public struct Incumbent {
     let store = try PublishStores.open(store)
     guard let version = try Self.version(of: model, in: store) else { return nil }
     let path = store.place(of: model, version)
-    let contents = try BundleContents.read(path) { () throws(BundleError) in try store.bundle(model, version) }.1
+    let (manifest, contents) = try BundleContents.read(path) { () throws(BundleError) in
+      try store.bundle(model, version)
+    }
+    digest = manifest.digest
     definition = contents.definition
     do throws(PlanError) { compiled = try CompiledModel(definition) } catch { throw TrainingError(error) }
     guard BundleEvaluation.isJudged(compiled) else {
@@ -133,6 +138,11 @@ public struct Incumbent {
     return try compare(
       with: trained.chosen.compiled, rows: own.rows, targets: own.targets,
       own: LabelledTable(data, rows: rows, for: definition))
+  }
+
+  /// Judges both on a file of rows that neither learned from.
+  public func compare(with trained: TrainedModel, on rows: HeldOutRows) throws(TrainingError) -> ServingComparison {
+    try compare(with: trained.contents.definition, rows)
   }
 
   /// Judges both on a file of rows with their truth.

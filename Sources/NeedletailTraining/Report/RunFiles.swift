@@ -1,6 +1,7 @@
 internal import Foundation
 internal import Glibc
 internal import NeedletailBundle
+internal import NeedletailCSV
 public import NeedletailCore
 internal import NeedletailEngine
 internal import NeedletailSystem
@@ -224,16 +225,20 @@ extension FeatureImportance {
 /// CSV text after RFC 4180, with LF line ends and quotes only where they are needed.
 struct CSVWriter {
   private(set) var text = ""
+  private let delimiter: CSVDelimiter
   private var isFirstInRow = true
   /// True while the row holds nothing, or one empty field, which unquoted would be a blank line.
   private var isBlank = true
 
+  init(delimiter: CSVDelimiter = .comma) { self.delimiter = delimiter }
+
   /// - Parameter isQuoted: true quotes also what reads the same without quotes.
   mutating func add(_ field: String, isQuoted: Bool = false) {
-    if !isFirstInRow { text += "," }
+    if !isFirstInRow { text.unicodeScalars.append(Unicode.Scalar(delimiter.byte)) }
     isBlank = isFirstInRow && field.isEmpty
     isFirstInRow = false
-    if isQuoted || field.utf8.contains(where: { $0 == 0x2C || $0 == 0x22 || $0 == 0x0A || $0 == 0x0D })
+    let isSpecial = { (byte: UInt8) in byte == delimiter.byte || byte == 0x22 || byte == 0x0A || byte == 0x0D }
+    if isQuoted || field.utf8.contains(where: isSpecial)
       || field.utf8.first == 0x20 || field.utf8.last == 0x20
     {
       text += "\"" + field.split(separator: "\"", omittingEmptySubsequences: false).joined(separator: "\"\"") + "\""

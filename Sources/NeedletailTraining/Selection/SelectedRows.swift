@@ -143,7 +143,7 @@ public struct SelectedRows {
     try Self.write(configuration(names), to: path)
   }
 
-  private static func write(_ text: String, to path: String) throws(TrainingError) {
+  static func write(_ text: String, to path: String) throws(TrainingError) {
     do throws(SystemError) {
       try AtomicFile.write(Array(text.utf8), to: path, existing: .replaced)
     } catch {
