@@ -12,7 +12,8 @@ public enum AtomicFile {
     case refused
   }
 
-  /// Writes a file. Its temporary file is gone on every failure. A writer that is killed leaves its temporary file
+  /// Writes a file; a device or a pipe, such as `/dev/stdout`, is written to, where a rename would put a file in its place.
+  /// The temporary file is gone on every failure. A writer that is killed leaves its temporary file
   /// behind; a later write to the same directory removes it after `Limits.abandonedFileSeconds`.
   ///
   /// - Parameters:
@@ -25,6 +26,9 @@ public enum AtomicFile {
     _ bytes: [UInt8], to path: String, existing: Existing, mode: UInt32 = 0o644,
     removingAbandoned isOurs: ((String) -> Bool)? = nil
   ) throws(SystemError) {
+    if existing == .replaced, isStream(path) {
+      return try FileDescriptor(opening: path, O_WRONLY).write(bytes)
+    }
     let (directory, name) = Directory.split(path)
     let temporary = "\(directory)/\(TemporaryName.make(for: name))"
     do throws(SystemError) {
@@ -39,6 +43,13 @@ public enum AtomicFile {
     }
     try Directory.synchronise(directory)
     TemporaryName.removeAbandoned(beside: path, in: directory) { isOurs?($0) ?? ($0 == name) }
+  }
+
+  /// Whether a name belongs to what bytes flow through: a device, a pipe, a socket.
+  private static func isStream(_ path: String) -> Bool {
+    var status = stat()
+    guard stat(path, &status) == 0 else { return false }
+    return [S_IFCHR, S_IFBLK, S_IFIFO, S_IFSOCK].contains(status.st_mode & S_IFMT)
   }
 
   /// Removes every temporary file of a directory, however young.

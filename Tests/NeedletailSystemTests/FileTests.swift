@@ -82,6 +82,18 @@ struct FileTests {
     #expect(try directory.entries() == [".b.tmp-1", "a"])
   }
 
+  @Test func aPipeIsWrittenToAndStaysAPipe() async throws {
+    let path = directory.file("pipe")
+    #expect(mkfifo(path, 0o600) == 0)
+    // It waits for somebody who writes.
+    let reading = Task.detached { try NeedletailSystem.FileDescriptor(opening: path, O_RDONLY).readToEnd() }
+    try await Task.detached { try AtomicFile.write([1, 2, 3], to: path, existing: .replaced) }.value
+    #expect(try await reading.value == [1, 2, 3])
+    var status = stat()
+    #expect(stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFIFO)
+    #expect(try FileManager.default.contentsOfDirectory(atPath: directory.path) == ["pipe"])
+  }
+
   @Test func aNewFileHasItsModeAndIsNeverOverwritten() throws {
     let path = directory.file("key")
     try AtomicFile.create(path, [1], mode: 0o600)
