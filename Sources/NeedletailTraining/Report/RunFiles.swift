@@ -237,8 +237,8 @@ struct CSVWriter {
     if !isFirstInRow { text.unicodeScalars.append(Unicode.Scalar(delimiter.byte)) }
     isBlank = isFirstInRow && field.isEmpty
     isFirstInRow = false
-    let isSpecial = { (byte: UInt8) in byte == delimiter.byte || byte == 0x22 || byte == 0x0A || byte == 0x0D }
-    if isQuoted || field.utf8.contains(where: isSpecial)
+    let delimiter = delimiter.byte
+    if isQuoted || field.utf8.contains(where: { $0 == delimiter || $0 == 0x22 || $0 == 0x0A || $0 == 0x0D })
       || field.utf8.first == 0x20 || field.utf8.last == 0x20
     {
       text += "\"" + field.split(separator: "\"", omittingEmptySubsequences: false).joined(separator: "\"\"") + "\""

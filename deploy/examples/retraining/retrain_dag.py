@@ -15,7 +15,7 @@ with DAG(
     dag_id="retrain_churn",
     description="Train churn again with its captured calls; release it if it is better",
     schedule="30 2 * * *",
-    start_date=datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc),
+    start_date=datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC),
     catchup=False,
     # A second run would take the first one's canary for the version that serves.
     max_active_runs=1,
