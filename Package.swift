@@ -195,8 +195,8 @@ let package = Package(
       dependencies: [
         "CNeedletailAllocations", "NeedletailCore", "NeedletailSystem", "NeedletailMetrics", "NeedletailBLAS",
         "NeedletailProtobuf", "NeedletailWire", "NeedletailBundle", "NeedletailEngine", "NeedletailModels",
-        "NeedletailSecurity", "NeedletailObjectStore", "NeedletailCapture", "NeedletailServing", "NeedletailSockets",
-        "NeedletailTLS", "NeedletailYAML",
+        "NeedletailCrypto", "NeedletailSecurity", "NeedletailObjectStore", "NeedletailCapture", "NeedletailServing",
+        "NeedletailSockets", "NeedletailTLS", "NeedletailYAML",
         .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOPosix", package: "swift-nio"),
         .product(name: "NIOHTTP1", package: "swift-nio"),
@@ -367,7 +367,7 @@ if isFuzzing {
     .executableTarget(
       name: "fuzz-http",
       dependencies: [
-        "FuzzDriver", "NeedletailCore", "NeedletailProtobuf", "NeedletailServer", "NeedletailWire",
+        "FuzzDriver", "NeedletailCore", "NeedletailProtobuf", "NeedletailServer", "NeedletailSystem", "NeedletailWire",
         .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOEmbedded", package: "swift-nio"),
         .product(name: "NIOHTTP1", package: "swift-nio"),
       ],

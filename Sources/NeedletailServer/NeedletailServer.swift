@@ -34,6 +34,7 @@ public final class NeedletailServer: Sendable {
   private let workers: WorkerPool
   private let capture: CaptureService?
   private let tracing: TraceService?
+  private let jobs: JobService?
   private let housekeeping: MultiThreadedEventLoopGroup
   private let services: ServiceGroup
   private let admin: BoundAddress
@@ -87,11 +88,14 @@ public final class NeedletailServer: Sendable {
     let tracing = try configuration.tracing.map { options throws(ConfigurationError) in
       try options.makeService(metrics) { [store] in store.eventLog.emit(.server, .warning, $0) }
     }
+    let jobs = configuration.jobs.map {
+      JobService($0, registry: registry, readiness: control.readiness, metrics: metrics)
+    }
     let shared = SharedServices(
       logger: logger, control: control, metrics: metrics,
       gate: ConnectionGate(connectionsMax: configuration.limits.connectionsMax), outputBudget: outputBudget,
       workers: workers, connectionCounters: ConnectionCounters(metrics: metrics), servingCounters: servingCounters,
-      background: BackgroundRunner(metrics: metrics), capture: capture, tracing: tracing,
+      background: BackgroundRunner(metrics: metrics), jobs: jobs, capture: capture, tracing: tracing,
       accessCounters: AccessCounters(metrics: metrics),
       tlsCounters: TLSCounters(metrics: metrics), audit: AuditLog(logger: logger), keys: keys)
 
@@ -105,6 +109,8 @@ public final class NeedletailServer: Sendable {
     self.workers = workers
     self.capture = capture
     self.tracing = tracing
+    jobs?.start()
+    self.jobs = jobs
     self.housekeeping = housekeeping
     self.listener = listener
     self.tls = tls
@@ -194,6 +200,7 @@ public final class NeedletailServer: Sendable {
     telling.cancel()
     admin.set(nil)
     workers.stop()
+    jobs?.stop()
     await capture?.stop()
     await tracing?.stop()
     try? await housekeeping.shutdownGracefully()

@@ -4,12 +4,14 @@ The last two are the pythons of environments that have KServe's client and schem
 """
 
 import concurrent.futures
+import http.client
 import json
 import os
 import random
 import re
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -60,11 +62,11 @@ def train_all():
 # ---------------------------------------------------------------- server
 
 
-def start():
+def start(**settings):
     command = [programs / "needletail-server", "--store", work / "store", "--allow-unsigned", "--admin", "none"]
     command += ["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"]
     with open(work / "server.log", "wb") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log)
+        server = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **settings})
     for _ in range(200):
         text = (work / "server.log").read_text()
         if " ready " in text:
@@ -187,6 +189,113 @@ def start_kserve(python, address, binary_client, shops):
     return subprocess.Popen([python, script, address, work / "expected.json"])
 
 
+# ---------------------------------------------------------------- jobs
+
+
+def ask(address, method, path, body=None, headers=None):
+    """Status, header fields and body of one request over a connection of its own."""
+    connection = http.client.HTTPConnection(address, timeout=30)
+    connection.request(method, path, body, headers or {})
+    answer = connection.getresponse()
+    return answer.status, answer.headers, answer.read()
+
+
+def submit(address, rows):
+    request = {
+        "inputs": [
+            {
+                "name": "features",
+                "shape": list(rows.shape),
+                "datatype": "FP32",
+                "parameters": {"binary_data_size": rows.nbytes},
+            }
+        ],
+        "parameters": {"binary_data_output": True},
+    }
+    head = json.dumps(request).encode()
+    fields = {"Inference-Header-Content-Length": str(len(head))}
+    status, _, body = ask(address, "POST", "/v2/models/sums/jobs", head + rows.tobytes(), fields)
+    return json.loads(body)["id"] if status == 202 else f"refused with {status}: {body}"
+
+
+def wait_for(address, job):
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        found = json.loads(ask(address, "GET", f"/v2/jobs/{job}")[2])
+        if found.get("state") not in ("queued", "running"):
+            return found
+        time.sleep(0.02)
+    return found
+
+
+def latencies(address, seconds, until):
+    """Microseconds of calls of one row, one after the other, for so long, or until an event."""
+    row = json.dumps({"inputs": [{"name": "features", "shape": [1, 6], "datatype": "FP32", "data": [0] * 6}]})
+    connection = http.client.HTTPConnection(address, timeout=30)
+    took, end = [], time.monotonic() + seconds
+    while time.monotonic() < end and not until.is_set():
+        start = time.monotonic()
+        connection.request("POST", "/v2/models/sums/infer", row)
+        answer = connection.getresponse()
+        answer.read()
+        took.append((time.monotonic() - start) * 1e6)
+        if answer.status != 200:
+            return [], took
+        time.sleep(0.0005)
+    return took, took
+
+
+def check_jobs(address, binary_client):
+    rows = numpy.random.default_rng(4).uniform(-1, 1, (100_000, 6)).astype(numpy.float32)
+    parts = [binary_client.predict("sums", rows[at : at + 4000])["prediction"] for at in range(0, len(rows), 4000)]
+    expected = numpy.concatenate(parts).astype(numpy.float32)
+    ended = threading.Event()
+    alone, _ = latencies(address, 2, ended)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        calls = pool.submit(latencies, address, 60, ended)
+        jobs = [submit(address, rows) for _ in range(10)]
+        states = [wait_for(address, job) for job in jobs]
+        ended.set()
+        beside, asked = calls.result()
+    good = all(s["state"] == "done" and s["rows_done"] == len(rows) for s in states)
+    expect(good, "10 jobs of 100,000 rows are done", states[0])
+    status, fields, body = ask(address, "GET", f"/v2/jobs/{jobs[0]}/result")
+    head = int(fields.get("Inference-Header-Content-Length", len(body)))
+    expect(status == 200 and body[head:] == expected.tobytes(), "a job answers as calls do, to the bit", body[:200])
+    expect(len(beside) == len(asked) > 0, "calls are answered while jobs run")
+    figures = [f"p50 {numpy.percentile(t, 50):.0f} p99 {numpy.percentile(t, 99):.0f}" for t in (alone, beside)]
+    print(f"        calls of one row, microseconds: alone {figures[0]}, beside jobs {figures[1]} ({len(beside)} calls)")
+
+    many = numpy.zeros((1_000_000, 6), numpy.float32)
+    cancelled = [submit(address, many) for _ in range(3)]
+    for job in cancelled:
+        ask(address, "DELETE", f"/v2/jobs/{job}")
+    states = [wait_for(address, job)["state"] for job in cancelled]
+    # One that was done before it was cancelled has expired.
+    expect(set(states) <= {"cancelled", "expired"} and "cancelled" in states, "cancelled jobs end", states)
+    expect(ask(address, "GET", f"/v2/jobs/{cancelled[-1]}/result")[0] == 410, "a cancelled job has no result")
+    expect(ask(address, "GET", f"/v2/jobs/{'0' * 32}")[0] == 404, "an unknown job is not found")
+    hostile = ask(address, "POST", "/v2/models/sums/jobs", b"{" * 100_000)
+    failed = wait_for(address, json.loads(hostile[2])["id"])
+    expect(failed["state"] == "failed" and failed["code"] == "INVALID_ARGUMENT", "a body of nonsense fails", failed)
+    return jobs[1]
+
+
+def check_jobs_after_restart(address, job):
+    expect(ask(address, "GET", f"/v2/jobs/{job}/result")[0] == 404, "a restart forgets jobs, and says so")
+    one = submit(address, numpy.zeros((10, 6), numpy.float32))
+    state = wait_for(address, one)["state"]
+    deadline = time.monotonic() + 20
+    while state == "done" and time.monotonic() < deadline:
+        time.sleep(0.02)
+        state = json.loads(ask(address, "GET", f"/v2/jobs/{one}")[2])["state"]
+    expect(state == "expired", "a result expires", state)
+    expect(ask(address, "GET", f"/v2/jobs/{one}/result")[0] == 410, "an expired result is gone")
+    refused = [submit(address, numpy.zeros((1, 6), numpy.float32)) for _ in range(6)]
+    words = refused[-1]
+    expect("503" in words and "jobs_per_caller_max" in words, "one job more than a caller may have is refused", words)
+
+
 def check_document(python, address):
     """Whatever the OpenAPI document allows and forbids, and no path that it does not have."""
     document = root / "proto" / "openapi.yaml"
@@ -202,24 +311,34 @@ def check_document(python, address):
     expect(done.returncode == 0, "schemathesis finds nothing", done.stdout[-6000:] + done.stderr[-2000:])
     page = (root / "Sources/Handbook/Handbook.docc/OpenInference.md").read_text(encoding="utf-8")
     told = set()
-    for path in re.findall(r"`(?:GET|POST) (/v2[^`]*)`", page):
-        plain = path.replace("NAME", "{model}").replace("[/versions/N]", "")
+    for path in re.findall(r"`(?:GET|POST|DELETE) (/v2[^`]*)`", page):
+        plain = path.replace("NAME", "{model}").replace("ID", "{job}").replace("[/versions/N]", "")
         told |= {plain, plain.replace("{model}", "{model}/versions/{version}")} if "[" in path else {plain}
     paths = set(re.findall(r"^  (/v2[^:]*):$", document.read_text(encoding="utf-8"), re.M))
     expect(paths == told, "the document has the paths of the handbook", sorted(paths ^ told))
 
 
-shops = train_all()
-server, address, http = start()
-try:
-    with Client(address) as client:
-        kserve = start_kserve(sys.argv[3], http, client, shops)
-        check_triton(http, client, shops)
-    check_curl(http)
-    expect(kserve.wait(timeout=60) == 0, "KServe's client")
-    check_document(sys.argv[4], http)
-finally:
+def stop(server):
     server.terminate()
     expect(server.wait(timeout=30) == 0, "the server stops", (work / "server.log").read_text()[-500:])
+
+
+shops = train_all()
+server, address, http_address = start()
+try:
+    with Client(address) as client:
+        kserve = start_kserve(sys.argv[3], http_address, client, shops)
+        check_triton(http_address, client, shops)
+        check_curl(http_address)
+        expect(kserve.wait(timeout=60) == 0, "KServe's client")
+        job = check_jobs(http_address, client)
+    check_document(sys.argv[4], http_address)
+finally:
+    stop(server)
+server, address, http_address = start(NEEDLETAIL_JOBS_RESULT_SECONDS="1", NEEDLETAIL_JOBS_PER_CALLER_MAX="5")
+try:
+    check_jobs_after_restart(http_address, job)
+finally:
+    stop(server)
 print(f"{len(failures)} failed" if failures else "foreign clients: all good")
 sys.exit(bool(failures))

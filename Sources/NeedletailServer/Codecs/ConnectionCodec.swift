@@ -100,6 +100,17 @@ class ConnectionCodec {
     preconditionFailure("a codec must implement this method")
   }
 
+  /// Writes the answer to a call about a job, or its head.
+  /// - Returns: what follows it; nil: it is whole.
+  func write(_ answer: JobAnswer, id: UInt64, to output: inout ByteBuffer) -> AnswerStream? {
+    preconditionFailure("a codec that gives out calls about jobs must implement this method")
+  }
+
+  /// Takes the body of the job whose head it gave out last.
+  func accept(_ upload: JobUpload) {
+    preconditionFailure("a codec that gives out calls about jobs must implement this method")
+  }
+
   /// Writes the answer to a call that showed a good key.
   /// - Parameter principal: name of the key.
   func writeAuthenticated(id: UInt64, principal: String, to output: inout ByteBuffer) {
@@ -116,6 +127,8 @@ class ConnectionCodec {
 enum CodecEvent {
   /// A call. Its views are valid until the next call is taken.
   case call(RequestView)
+  /// A call about a job, or the head of one.
+  case job(JobCall)
   /// A call that cannot be read. It gets this error and the connection goes on.
   case malformed(id: UInt64, ServingError)
   /// No whole call: more bytes are needed.

@@ -92,6 +92,8 @@ public struct ServerConfiguration: Sendable {
   public var capture: CaptureOptions?
   /// Tracing of calls; nil: there is none.
   public var tracing: TracingOptions?
+  /// Asynchronous jobs of the HTTP port; nil: there are none.
+  public var jobs: JobOptions? = JobOptions()
   /// Threads that may share one large layer; 0: as many as the process may use processors.
   public var engineThreads = 0
   public var serving = ServingOptions()
@@ -148,6 +150,7 @@ public struct ServerConfiguration: Sendable {
     watchSeconds = try values.integer(.watchWindow)
     capture = try Self.capture(values)
     tracing = try Self.tracing(values)
+    jobs = try Self.jobs(values)
     engineThreads = try values.integer(.engineThreads)
     serving.workers = try values.integer(.workers)
     serving.inlineCost = .microseconds(try values.integer(.inlineMicroseconds))

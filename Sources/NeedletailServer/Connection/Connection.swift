@@ -35,6 +35,7 @@ final class Connection {
   var bytesCharged = 0
   /// Bytes that the answers to the calls in flight may take.
   var bytesExpected = 0
+  private var jobCall: JobCall?
   /// Failure of the socket that a send met and did not handle yet.
   var sendFailure: SystemError?
   /// Whether the loop has noted that it goes on sending in the next tick.
@@ -124,6 +125,8 @@ final class Connection {
 
   enum NextCall {
     case call(RequestView, ConnectionStateMachine.CallTimes)
+    /// A call about a job: see ``takeJobCall()``.
+    case job
     /// No call can be taken now.
     case wait
   }
@@ -138,6 +141,15 @@ final class Connection {
         let times = state.takeCall()
         guard state.isDraining else { return .call(request, times) }
         reject(id: request.id, .unavailable("the server is stopping and did not execute this call"))
+      case .job(let call):
+        // The head of a submission is no call yet.
+        if case .begin = call {} else { _ = state.takeCall() }
+        guard state.isDraining else {
+          jobCall = call
+          return .job
+        }
+        if case .submit(let upload) = call { JobUpload.drop(upload) }
+        reject(id: call.callID, .unavailable("the server is stopping and did not execute this call"))
       case .malformed(let id, let error):
         _ = state.takeCall()
         context.counters.frameError(.undecodable).add(shard: context.shard)
@@ -159,6 +171,12 @@ final class Connection {
       }
     }
     return .wait
+  }
+
+  /// The call about a job that was taken last. It is no part of ``NextCall``, which is moved about without reference counts.
+  func takeJobCall() -> JobCall? {
+    defer { jobCall = nil }
+    return jobCall
   }
 
   private func error(of failure: CodecFailure) -> ServingError {
@@ -258,6 +276,23 @@ final class Connection {
     } else {
       codec.write(context.outputBudget.rejection(of: bytes), id: id, to: &queue.frames)
     }
+    state.answeredControl(now: now)
+    access.settle()
+  }
+
+  /// Queues the answer to a call about a job. Where all answers that wait leave no room for a result, the call is rejected
+  /// instead.
+  func answerJob(id: UInt64, _ answer: JobAnswer, now: Instant) {
+    var answer = answer
+    if case .result(let result) = answer {
+      let bytes = result.body.readableBytes
+      if context.outputBudget.reserve(bytes) {
+        bytesCharged += bytes
+      } else {
+        answer = .error(context.outputBudget.rejection(of: bytes))
+      }
+    }
+    if let stream = codec.write(answer, id: id, to: &queue.frames) { queue.append(stream) }
     state.answeredControl(now: now)
     access.settle()
   }

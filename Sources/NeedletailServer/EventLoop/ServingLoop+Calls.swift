@@ -15,15 +15,21 @@ extension ServingLoop {
   func takeCalls(_ connection: Connection) -> UInt64 {
     var readPause = UInt64.max
     // `next` and `take` are inlined here: a call's view is 200 bytes that would be copied from each to the next.
-    while case .call(let request, let times) = connection.next(arena) {
-      if case .predict(let predict) = request.call {
-        readPause = min(readPause, take(predict, of: request, times, connection))
-      } else {
+    while true {
+      switch connection.next(arena) {
+      case .call(let request, let times):
+        if case .predict(let predict) = request.call {
+          readPause = min(readPause, take(predict, of: request, times, connection))
+        } else {
+          readPause = 0
+          takeOther(request, times, connection)
+        }
+      case .job:
         readPause = 0
-        takeOther(request, times, connection)
+        if let call = connection.takeJobCall() { takeJob(call, connection) }
+      case .wait: return readPause
       }
     }
-    return readPause
   }
 
   // MARK: predict calls
@@ -191,20 +197,25 @@ extension ServingLoop {
       if kind == .rollout { context.audit.refusedChange(connection.caller, reason: error.message, now: time) }
       return connection.reject(id: request.id, error)
     }
-    guard connection.acceptControl(id: request.id) else {
-      let limit = Limits.controlCallsInFlightMax
-      connection.access.settle()
-      return connection.reject(
-        id: request.id,
-        ServingError(
-          .overloaded,
-          "calls other than predict: expected at most \(limit) in flight on a connection, found \(limit + 1)",
-          retryAfterMicroseconds: Limits.controlRetryMicroseconds,
-          detail: ErrorDetail(
-            limit: .init("other_calls_in_flight_max", maximum: UInt64(limit), found: UInt64(limit + 1)))))
-    }
+    guard acceptControl(id: request.id, connection) else { return }
     let deadline = Deadline(arrival: times.arrived, timeoutMicroseconds: request.timeoutMicroseconds)
     run(call, id: request.id, deadline, connection)
+  }
+
+  /// Notes that a call other than predict will be answered, or rejects it where too many are in flight.
+  func acceptControl(id: UInt64, _ connection: Connection) -> Bool {
+    if connection.acceptControl(id: id) { return true }
+    let limit = Limits.controlCallsInFlightMax
+    connection.access.settle()
+    connection.reject(
+      id: id,
+      ServingError(
+        .overloaded,
+        "calls other than predict: expected at most \(limit) in flight on a connection, found \(limit + 1)",
+        retryAfterMicroseconds: Limits.controlRetryMicroseconds,
+        detail: ErrorDetail(
+          limit: .init("other_calls_in_flight_max", maximum: UInt64(limit), found: UInt64(limit + 1)))))
+    return false
   }
 
   private func authenticate(

@@ -17,6 +17,8 @@ struct SharedServices: Sendable {
   let connectionCounters: ConnectionCounters
   let servingCounters: ServingCounters
   let background: BackgroundRunner
+  /// Nil: there are no jobs.
+  let jobs: JobService?
   /// Nil: calls are not captured.
   let capture: CaptureService?
   /// Nil: calls are not traced.
@@ -36,6 +38,8 @@ final class ConnectionContext {
   let tlsCounters: TLSCounters
   let outputBudget: OutputBudget
   let audit: AuditLog
+  /// Nil: there are no jobs.
+  let jobs: JobService?
   let logger: Logger
   /// Nil: calls are not traced.
   let traces: TraceLane?
@@ -47,6 +51,7 @@ final class ConnectionContext {
     tlsCounters = shared.tlsCounters
     outputBudget = shared.outputBudget
     audit = shared.audit
+    jobs = shared.jobs
     logger = shared.logger
     traces = shared.tracing?.lane(shard: shard)
   }

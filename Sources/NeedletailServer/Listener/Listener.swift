@@ -168,11 +168,17 @@ final class Listener: Service {
     try await gracefulShutdown()
     let clock = ContinuousClock()
     let start = clock.now
+    let waiting = shared.jobs?.drain() ?? 0
     shared.control.readiness.stop()
     shared.control.eventLog.emit(
       .server, .info, "stopping", [.init("grace_seconds", configuration.grace.seconds)])
+    if waiting > 0 {
+      shared.control.eventLog.emit(
+        .server, .warning, "jobs failed because the server stops", [.init("jobs", UInt64(waiting))])
+    }
     // Cancelled only if the process is to end at once.
     try? await clock.sleep(for: configuration.grace)
+    shared.jobs?.endRunning()
     await acceptor.drain()
     if let path = configuration.unix { UnixSocketFile.remove(path) }
     let limit = Task { [loops, configuration] in

@@ -14,10 +14,11 @@ enum HTTPAnswer {
   /// Appends a head.
   /// - Parameters:
   ///   - closes: whether the connection ends with this answer.
-  ///   - allow: the method that the path has, for the answer to another one.
+  ///   - allow: the method that the path has, for the answer to another one; `.delete` beside GET.
+  ///   - location: path of what was made.
   static func writeHead(
     _ status: Int, _ framing: Framing, closes: Bool, retryAfterMicroseconds: UInt32 = 0,
-    allow: HTTPHead.Method? = nil, to output: inout ByteBuffer
+    allow: HTTPHead.Method? = nil, location: String? = nil, to output: inout ByteBuffer
   ) {
     output.writeStaticString("HTTP/1.1 ")
     output.writeStaticString(HTTPStatus.line(status))
@@ -28,7 +29,16 @@ enum HTTPAnswer {
       output.writeStaticString("\r\nContent-Type: application/json")
     }
     if status == 401 { output.writeStaticString("\r\nWWW-Authenticate: Bearer") }
-    if let allow { output.writeStaticString(allow == .get ? "\r\nAllow: GET, HEAD" : "\r\nAllow: POST") }
+    switch allow {
+    case .get: output.writeStaticString("\r\nAllow: GET, HEAD")
+    case .delete: output.writeStaticString("\r\nAllow: GET, HEAD, DELETE")
+    case .post, .head, .other: output.writeStaticString("\r\nAllow: POST")
+    case nil: break
+    }
+    if let location {
+      output.writeStaticString("\r\nLocation: ")
+      output.writeString(location)
+    }
     if retryAfterMicroseconds > 0 {
       output.writeStaticString("\r\nRetry-After: ")
       output.writeString(String((retryAfterMicroseconds + 999_999) / 1_000_000))
@@ -63,11 +73,15 @@ enum HTTPStatus {
   static func line(_ status: Int) -> StaticString {
     switch status {
     case 200: "200 OK"
+    case 202: "202 Accepted"
     case 400: "400 Bad Request"
     case 401: "401 Unauthorized"
     case 403: "403 Forbidden"
     case 404: "404 Not Found"
     case 405: "405 Method Not Allowed"
+    case 409: "409 Conflict"
+    case 410: "410 Gone"
+    case 411: "411 Length Required"
     case 413: "413 Content Too Large"
     case 415: "415 Unsupported Media Type"
     case 417: "417 Expectation Failed"

@@ -18,7 +18,7 @@ extension Limits {
 /// take the rest for another client's request.
 struct HTTPHead {
   enum Method {
-    case get, head, post, other
+    case get, head, post, delete, other
   }
 
   var method = Method.other
@@ -37,6 +37,8 @@ struct HTTPHead {
   var jsonBytes: Int?
   /// Value of `traceparent`; empty without one. Where there are several, some text that is no trace, for none can be trusted.
   var traceparent = UnsafeRawBufferPointer(start: nil, count: 0)
+  /// Value of `Idempotency-Key`.
+  var idempotencyKey: UnsafeRawBufferPointer?
   /// Whether the body is compressed.
   var isEncoded = false
   /// Bytes of the head with its empty line.
@@ -126,6 +128,8 @@ struct HTTPHead {
       method = .post
     } else if name.elementsEqual("HEAD".utf8) {
       method = .head
+    } else if name.elementsEqual("DELETE".utf8) {
+      method = .delete
     }
     let target = UnsafeRawBufferPointer(rebasing: line[(first + 1)..<last])
     guard target.first == UInt8(ascii: "/") else {
@@ -171,6 +175,7 @@ struct HTTPHead {
       }
       fields.hasLength = true
       bodyBytes = length
+    case 15 where name.equalsIgnoringCase("idempotency-key"): idempotencyKey = value
     case 16 where name.equalsIgnoringCase("content-encoding"):
       isEncoded = !value.equalsIgnoringCase("identity") && !value.isEmpty
     case 17 where name.equalsIgnoringCase("transfer-encoding"):

@@ -220,6 +220,20 @@ final class InferAnswerEncoder {
     outputs.reduce(prefix.count + request.idText.count) { $0 + $1.prefix.count }
   }
 
+  /// Most bytes of a whole answer.
+  /// - Parameter selection: outputs wanted, one bit each.
+  func bytesMax(_ request: InferRequest, selection: UInt64, rows: Int) -> Int {
+    // Beside names: `,"id":`, brackets, the shape and `binary_data_size` of each output.
+    var bytes = bytesMax(request) + 64
+    for index in outputs.indices where selection & (1 << UInt64(index)) != 0 {
+      bytes += 128
+      bytes +=
+        isBinary(index, request)
+        ? elements(of: index, rows: rows) * bytesPerElement(of: index) : jsonBytesMax(of: index, rows: rows)
+    }
+    return bytes
+  }
+
   /// The shortest decimal that reads as the same fp32 (at most 15 characters, which a string holds without memory of
   /// its own); `null` for what JSON has no number for.
   private static func write(_ value: Float, to body: inout ByteBuffer) {

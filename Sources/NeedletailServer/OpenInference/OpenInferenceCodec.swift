@@ -13,9 +13,9 @@ internal import NeedletailWire
 /// Sources: the KServe repository, docs/predict-api/v2; the Triton server repository, docs/protocol.
 final class OpenInferenceCodec: ConnectionCodec {
   /// Whether a call was given out and not answered.
-  private var isAnswering = false
+  var isAnswering = false
   /// Whether the connection ends with the answer to the call in flight, or with the last answer.
-  private var closes = false
+  var closes = false
   private var hasEnded = false
   /// Whether the request at the front has been told to send its body.
   private var hasContinued = false
@@ -25,13 +25,13 @@ final class OpenInferenceCodec: ConnectionCodec {
   private var sequence: UInt64 = 0
 
   // The call in flight.
-  private var route = OpenInferenceRoute.server
-  private var isHead = false
+  var route = OpenInferenceRoute.server
+  var isHead = false
   private var isHTTP10 = false
   private var requestBytes = 0
-  private var request = InferRequest()
+  var request = InferRequest()
   /// Status of the next error in place of the one that belongs to its code.
-  private var errorStatus: Int?
+  var errorStatus: Int?
 
   // Keys.
   /// The last token that was shown and not refused.
@@ -44,11 +44,24 @@ final class OpenInferenceCodec: ConnectionCodec {
 
   // MARK: from bytes to calls
 
+  // Jobs.
+  /// Job whose head asks whether its body may come.
+  var isBeginningJob = false
+  /// Job whose body arrives.
+  var upload: JobUpload?
+  /// Bytes of its head that lie at the front.
+  var uploadHeadBytes = 0
+  /// Whether it waits for leave to send its body.
+  var uploadExpectsContinue = false
+
+  override var bytesPending: Int { upload.map { max(1, $0.bytesArrived) } ?? 0 }
+
   override func next(
     _ input: inout ReceiveBuffer, _ arena: MessageArena, _ output: inout ByteBuffer
   ) -> CodecEvent {
     while true {
       if isAnswering { return .hold }
+      if let upload { return take(upload, &input, &output) }
       if joined.count > Limits.contiguousAnswerBytesMax { dropJoined() }
       if hasEnded { return .end }
       if bytesToSkip > 0 {
@@ -88,6 +101,7 @@ final class OpenInferenceCodec: ConnectionCodec {
   ) throws(HTTPHead.Fault) -> CodecEvent? {
     // The key comes first: it decides how long the body may be.
     if let event = check(head) { return event }
+    if let event = beginJob(head) { return event }
     guard head.bodyBytes <= callBytesMax else {
       throw HTTPHead.Fault(
         status: 413, message: "body: expected at most \(callBytesMax) bytes, found \(head.bodyBytes)")
@@ -120,7 +134,10 @@ final class OpenInferenceCodec: ConnectionCodec {
   /// Memory of the body of the call in flight, where it came in chunks.
   private var joined = UnsafeMutableRawBufferPointer(start: nil, count: 0)
 
-  deinit { joined.deallocate() }
+  deinit {
+    joined.deallocate()
+    if let upload { JobUpload.drop(upload) }
+  }
 
   private func dropJoined() {
     joined.deallocate()
@@ -165,8 +182,8 @@ final class OpenInferenceCodec: ConnectionCodec {
     return .call(RequestView(id: nextID(), timeoutMicroseconds: 0, call: .authenticate(shown)))
   }
 
-  /// Bytes of the request whose key is being checked; nil where its end is not known.
-  private var bytesOfRefused: Int?
+  /// Bytes of the request whose key, or whose job's head, is being checked; nil where its end is not known.
+  var bytesOfRefused: Int?
 
   private func refuse(_ head: HTTPHead, _ error: ServingError) -> CodecEvent {
     skip(head.isChunked ? nil : head.bytes + head.bodyBytes)
@@ -174,16 +191,16 @@ final class OpenInferenceCodec: ConnectionCodec {
   }
 
   /// Passes over a request whose end is known; without one the connection ends.
-  private func skip(_ bytes: Int?) {
+  func skip(_ bytes: Int?) {
     if let bytes, bytes <= callBytesMax { bytesToSkip = bytes } else { closes = true }
   }
 
-  private func nextID() -> UInt64 {
+  func nextID() -> UInt64 {
     sequence += 1
     return sequence
   }
 
-  private func malformed(_ error: ServingError) -> CodecEvent {
+  func malformed(_ error: ServingError) -> CodecEvent {
     isAnswering = true
     return .malformed(id: nextID(), error)
   }
@@ -191,107 +208,6 @@ final class OpenInferenceCodec: ConnectionCodec {
   override func putBack(_ input: inout ReceiveBuffer) {
     input.unconsume(requestBytes)
     isAnswering = false
-  }
-
-  // MARK: calls
-
-  private func take(
-    _ head: HTTPHead, _ body: UnsafeRawBufferPointer, _ arena: MessageArena, _ output: inout ByteBuffer
-  ) -> CodecEvent? {
-    withUnsafeTemporaryAllocation(byteCount: max(1, head.path.count), alignment: 1) { memory in
-      take(head, memory.baseAddress.flatMap { OpenInferenceRoute.match(head.path, memory: $0) }, body, arena, &output)
-    }
-  }
-
-  private func take(
-    _ head: HTTPHead, _ matched: OpenInferenceRoute.Match?, _ body: UnsafeRawBufferPointer, _ arena: MessageArena,
-    _ output: inout ByteBuffer
-  ) -> CodecEvent? {
-    guard let matched else {
-      return malformed(
-        .notFound(
-          "path: expected one of the Open Inference Protocol, such as /v2/models/NAME/infer, found "
-            + String(decoding: head.path.prefix(128), as: UTF8.self).quotedForMessage))
-    }
-    let isRightMethod = head.method == matched.method || (matched.method == .get && head.method == .head)
-    guard isRightMethod else {
-      errorStatus = 405
-      allowed = matched.method
-      return malformed(.unimplemented("method: expected \(matched.method == .get ? "GET" : "POST"), found another"))
-    }
-    if head.isEncoded {
-      errorStatus = 415
-      return malformed(.invalidArgument("Content-Encoding: expected identity, found a compressed body"))
-    }
-    route = matched.route
-    switch matched.route {
-    case .live:
-      write(JSONLiteral.live, to: &output)
-      return nil
-    case .server:
-      write(OpenInferenceReports.server, to: &output)
-      return nil
-    default: break
-    }
-    isAnswering = true
-    do throws(ServingError) {
-      return .call(try call(matched, head, body, arena))
-    } catch {
-      return .malformed(id: nextID(), error)
-    }
-  }
-
-  private enum JSONLiteral {
-    static let live = Array("{\"live\":true}".utf8)
-  }
-
-  private func call(
-    _ matched: OpenInferenceRoute.Match, _ head: HTTPHead, _ body: UnsafeRawBufferPointer, _ arena: MessageArena
-  ) throws(ServingError) -> RequestView {
-    if case .infer = matched.route {
-      try request.read(body, jsonBytes: head.jsonBytes, arena: arena)
-    } else {
-      arena.reset(budgetBytes: MessageArena.budgetBytes(frameBytes: matched.model.count))
-    }
-    guard let names = arena.allocate(bytes: matched.model.count) else {
-      throw .invalidArgument("path: expected a name that fits beside the body, found \(matched.model.count) bytes")
-    }
-    names.copyMemory(from: matched.model.baseAddress ?? UnsafeRawPointer(names), byteCount: matched.model.count)
-    let model = UnsafeRawBufferPointer(start: names, count: matched.model.count)
-    var selector = ModelSelector.serving
-    if let version = matched.version {
-      guard let number = UInt64(String(decoding: version.prefix(24), as: UTF8.self)), number > 0 else {
-        throw .notFound(
-          "version: expected a number from 1, found "
-            + String(decoding: version.prefix(24), as: UTF8.self).quotedForMessage)
-      }
-      selector = .version(number)
-    }
-    switch matched.route {
-    case .infer:
-      let told = request.head
-      if let label = told.label {
-        guard matched.version == nil else { throw .invalidArgument("label: expected a version or a label, found both") }
-        selector = .label(label)
-      }
-      var predict = PredictView(model: model, selector: selector, routingKey: told.routingKey, rows: told.rows)
-      predict.priority = told.priority
-      predict.inputBytes = body.count
-      return RequestView(
-        id: nextID(), timeoutMicroseconds: told.timeoutMicroseconds, traceparent: head.traceparent,
-        call: .predict(predict))
-    case .ready: return RequestView(id: nextID(), timeoutMicroseconds: 0, call: .health)
-    case .serverInfo: return RequestView(id: nextID(), timeoutMicroseconds: 0, call: .serverInfo)
-    case .statistics, .index: return RequestView(id: nextID(), timeoutMicroseconds: 0, call: .listModels)
-    case .unload:
-      throw .unimplemented(
-        "unload: expected no such call, for models come and go with the store: retire a model with needletail "
-          + "rollout retire, or remove its files")
-    case .model, .load:
-      return RequestView(
-        id: nextID(), timeoutMicroseconds: 0, call: .describeModel(DescribeView(model: model, selector: selector)))
-    case .live, .server: preconditionFailure("these are answered at once")
-    }
   }
 
   override func body(
@@ -339,6 +255,11 @@ final class OpenInferenceCodec: ConnectionCodec {
       hasIdentity = true
       skip(bytesOfRefused)
     }
+    if isBeginningJob {
+      isBeginningJob = false
+      if error.detail?.limit?.name == JobService.requestBytesLimit { errorStatus = 413 }
+      skip(bytesOfRefused)
+    }
     // Without a call the error is about the connection, and its last word.
     if id == 0 { closes = true }
     let status = errorStatus ?? HTTPStatus.of(error.code)
@@ -354,7 +275,7 @@ final class OpenInferenceCodec: ConnectionCodec {
   }
 
   /// Method that a path has, for the answer to another one.
-  private var allowed: HTTPHead.Method?
+  var allowed: HTTPHead.Method?
 
   override func write(_ answer: ControlAnswer, id: UInt64, to output: inout ByteBuffer) {
     if case .error(let error) = answer { return write(error, id: id, to: &output) }
@@ -366,6 +287,28 @@ final class OpenInferenceCodec: ConnectionCodec {
     finish()
   }
 
+  override func write(_ answer: JobAnswer, id: UInt64, to output: inout ByteBuffer) -> AnswerStream? {
+    switch answer {
+    case .error(let error, let status):
+      errorStatus = status
+      write(error, id: id, to: &output)
+      return nil
+    case .status(let status, let isNew):
+      let json = status.json
+      writeHead(
+        isNew ? 202 : 200, bodyBytes: json.utf8.count, location: isNew ? "/v2/jobs/\(status.id)" : nil, to: &output)
+      if !isHead { output.writeString(json) }
+      finish()
+      return nil
+    case .result(let result):
+      writeHead(200, bodyBytes: result.body.readableBytes, jsonBytes: result.jsonBytes, to: &output)
+      finish()
+      return isHead ? nil : JobResultStream(result)
+    }
+  }
+
+  override func accept(_ upload: JobUpload) { begin(upload) }
+
   override func writeAuthenticated(id: UInt64, principal: String, to output: inout ByteBuffer) {
     isChecking = false
     hasIdentity = true
@@ -375,26 +318,26 @@ final class OpenInferenceCodec: ConnectionCodec {
   /// There is no word for it between two answers: the next one says that it is the last.
   override func writeGoAway(lastID: UInt64, to output: inout ByteBuffer) { isLeaving = true }
 
-  private var isLeaving = false
+  var isLeaving = false
 
-  private func finish() {
+  func finish() {
     isAnswering = false
     if closes, !isChecking { hasEnded = true }
   }
 
-  private func write(_ json: [UInt8], to output: inout ByteBuffer) {
+  func write(_ json: [UInt8], to output: inout ByteBuffer) {
     writeHead(200, bodyBytes: json.count, to: &output)
     if !isHead { output.writeBytes(json) }
     finish()
   }
 
-  private func writeHead(
+  func writeHead(
     _ status: Int, bodyBytes: Int, jsonBytes: Int? = nil, retryAfterMicroseconds: UInt32 = 0,
-    allow: HTTPHead.Method? = nil, to output: inout ByteBuffer
+    allow: HTTPHead.Method? = nil, location: String? = nil, to output: inout ByteBuffer
   ) {
     if isLeaving { closes = true }
     HTTPAnswer.writeHead(
       status, .length(bodyBytes, json: jsonBytes), closes: closes, retryAfterMicroseconds: retryAfterMicroseconds,
-      allow: allow, to: &output)
+      allow: allow, location: location, to: &output)
   }
 }

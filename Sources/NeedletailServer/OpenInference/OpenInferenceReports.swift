@@ -7,7 +7,7 @@ enum OpenInferenceReports {
   static let server = Array(
     """
     {"name":"needletail","version":"\(needletailVersion)",\
-    "extensions":["binary_tensor_data","model_repository","model_configuration","statistics","server_info"]}
+    "extensions":["binary_tensor_data","model_repository","model_configuration","statistics","server_info","jobs"]}
     """.utf8)
 
   /// - Parameter route: what was asked.
@@ -40,7 +40,10 @@ enum OpenInferenceReports {
   }
 
   /// An error: the sentence under the protocol's name, the code, and for programs what it is about.
-  static func error(_ error: ServingError) -> String {
+  static func error(_ error: ServingError) -> String { "{\(members(of: error).joined(separator: ","))}" }
+
+  /// The members of such an object.
+  static func members(of error: ServingError) -> [String] {
     var members = ["\"error\":\(JSONText.quoted(error.message))", "\"code\":\"\(error.code)\""]
     if let detail = error.detail {
       if !detail.field.isEmpty { members.append("\"field\":\(JSONText.quoted(detail.field))") }
@@ -50,7 +53,7 @@ enum OpenInferenceReports {
           "\"limit\":{\"name\":\(JSONText.quoted(limit.name)),\"maximum\":\(limit.maximum),\"found\":\(limit.found)}")
       }
     }
-    return "{\(members.joined(separator: ","))}"
+    return members
   }
 
   // MARK: tensors

@@ -9,6 +9,9 @@ enum OpenInferenceRoute: Equatable {
   case serverInfo
   case model(ModelQuestion)
   case infer
+  /// Submission of a job.
+  case submit
+  case job(JobQuestion)
   case statistics
   case index
   case load
@@ -25,10 +28,13 @@ enum OpenInferenceRoute: Equatable {
   /// Path segments behind `/v2`, percent-decoded, and what they say.
   struct Match {
     var route: OpenInferenceRoute
+    /// Name of the model, or id of the job.
     var model = UnsafeRawBufferPointer(start: nil, count: 0)
     /// Text of the version; nil: the one that serves.
     var version: UnsafeRawBufferPointer?
     var method: HTTPHead.Method
+    /// Whether the path has the method DELETE too.
+    var allowsDelete = false
   }
 
   private static let segmentsMax = 8
@@ -66,6 +72,10 @@ enum OpenInferenceRoute: Equatable {
     case 2 where part(1, "server"): return Match(route: .serverInfo, method: .get)
     case 3 where part(1, "health") && part(2, "live"): return Match(route: .live, method: .get)
     case 3 where part(1, "health") && part(2, "ready"): return Match(route: .ready, method: .get)
+    case 3 where part(1, "jobs"):
+      return Match(route: .job(.status), model: parts[2], method: .get, allowsDelete: true)
+    case 4 where part(1, "jobs") && part(3, "result"):
+      return Match(route: .job(.result), model: parts[2], method: .get)
     case 3 where part(1, "models") && part(2, "stats"): return Match(route: .statistics, method: .get)
     case 3 where part(1, "repository") && part(2, "index"): return Match(route: .index, method: .post)
     case 5 where part(1, "repository") && part(2, "models") && part(4, "load"):
@@ -86,6 +96,9 @@ enum OpenInferenceRoute: Equatable {
     guard parts.count == last + 1 else { return nil }
     if part(last, "infer") {
       found.route = .infer
+      found.method = .post
+    } else if part(last, "jobs") {
+      found.route = .submit
       found.method = .post
     } else if part(last, "ready") {
       found.route = .model(.ready)

@@ -4,6 +4,7 @@ internal import NIOEmbedded
 internal import NIOHTTP1
 internal import NeedletailCore
 internal import NeedletailProtobuf
+internal import NeedletailSystem
 internal import NeedletailWire
 
 @testable internal import NeedletailServer
@@ -66,6 +67,7 @@ enum FuzzHTTP {
         codec.write(ServingError.notFound("fuzz"), id: request.id, to: &output)
       }
       return line
+    case .job(let call): return answer(call, codec, &output)
     case .malformed(let id, let error):
       codec.write(error, id: id, to: &output)
       return "malformed \(error.code) \(error.message)"
@@ -76,6 +78,24 @@ enum FuzzHTTP {
       codec.write(ServingError.invalidArgument(failure.message), id: 0, to: &output)
       return "fail \(failure.reason) \(failure.message)"
     }
+  }
+
+  /// Takes what fits, and refuses what a job would be.
+  private static func answer(_ call: JobCall, _ codec: OpenInferenceCodec, _ output: inout ByteBuffer) -> String {
+    var line: String
+    switch call {
+    case .begin(let head):
+      line = "begin \(head.model.model) \(head.model.selector) \(head.jsonBytes ?? -1) \(head.key ?? "none")"
+      let budget = JobBudget(bytesMax: 8192, wakeup: Wakeup())
+      if let upload = budget.reserve(head.bodyBytes).flatMap({ JobUpload(head, $0) }) {
+        codec.accept(upload)
+        return line
+      }
+    case .submit(let upload): line = "submit \(upload.bytes.reduce(UInt64(0)) { $0 &* 31 &+ UInt64($1) })"
+    case .ask(let question, let id, _): line = "ask \(question) \(id)"
+    }
+    codec.write(ServingError.notFound("fuzz"), id: call.callID, to: &output)
+    return line
   }
 
   private static func describe(_ request: RequestView, _ codec: OpenInferenceCodec, _ arena: MessageArena) -> String {

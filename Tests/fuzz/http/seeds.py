@@ -50,6 +50,9 @@ STREAMS = {
         get(path)
         for path in ("/v2/health/ready", "/v2/models/m", "/v2/models/m/ready?x=1", "/v2/models/m/config", "/nowhere")
     ),
+    "jobs": post("/v2/models/m/versions/3/jobs", NUMBERS, "Idempotency-Key: k")
+    + get("/v2/jobs/0123456789abcdef0123456789abcdef")
+    + get("/v2/jobs/0123456789abcdef0123456789abcdef/result"),
     "repository": post("/v2/repository/index", b"{}") + post("/v2/repository/models/m/load", b""),
     "old": post(INFER, NUMBERS, "Connection: keep-alive", version="1.0"),
     "continue": post(INFER, NUMBERS, "Expect: 100-continue"),
