@@ -96,6 +96,7 @@ public final class NeedletailServer: Sendable {
       gate: ConnectionGate(connectionsMax: configuration.limits.connectionsMax), outputBudget: outputBudget,
       workers: workers, connectionCounters: ConnectionCounters(metrics: metrics), servingCounters: servingCounters,
       background: BackgroundRunner(metrics: metrics), jobs: jobs, capture: capture, tracing: tracing,
+      caches: try configuration.caches(loops: threads, metrics),
       accessCounters: AccessCounters(metrics: metrics),
       tlsCounters: TLSCounters(metrics: metrics), audit: AuditLog(logger: logger), keys: keys)
 

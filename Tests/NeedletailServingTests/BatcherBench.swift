@@ -21,9 +21,10 @@ final class BatcherBench {
   /// - Parameters:
   ///   - workers: threads for expensive plans; 0: there are none.
   ///   - isStarted: whether they run at once, or when the test starts them.
+  ///   - cache: which answers are kept; nil: none.
   ///   - capture: makes what captures calls.
   init(
-    rowsMax: Int = 4096, workers: Int = 0, isStarted: Bool = true,
+    rowsMax: Int = 4096, workers: Int = 0, isStarted: Bool = true, cache: CacheOptions? = nil,
     capture: (MetricsRegistry) -> CaptureService? = { _ in nil }
   ) {
     let counters = ServingCounters(metrics: metrics)
@@ -32,7 +33,11 @@ final class BatcherBench {
     threads = 1 + workers
     batcher = TickBatcher(
       reader: registry.reader(0), counters: counters, shard: 0, rowsMax: rowsMax, background: background,
-      capture: capture(metrics), workers: self.workers.map { ($0, Mailbox {}) }, now: writer.time)
+      capture: capture(metrics),
+      cache: cache.flatMap { [metrics] in
+        ResponseCache($0, loops: 1, seed: 7, counters: CacheCounters(metrics: metrics), shard: 0)
+      },
+      workers: self.workers.map { ($0, Mailbox {}) }, now: writer.time)
     if isStarted { self.workers?.start() }
   }
 

@@ -51,6 +51,33 @@ extension Plan {
     }
   }
 
+  /// Bytes of bound rows that are the same if and only if the rows are: the rows themselves, where they hold no text.
+  ///
+  /// - Parameter memory: takes the bytes of rows with text, each text behind its length.
+  /// - Returns: nil if `memory` is too small.
+  public func keyBytes(
+    of rows: RowMemory, from first: Int, count: Int, in memory: UnsafeMutableRawBufferPointer
+  ) -> UnsafeRawBufferPointer? {
+    let items = UnsafeRawBufferPointer(start: rows.items + first * inputItemBytes, count: count * inputItemBytes)
+    guard textsPerRow > 0 else { return items }
+    guard items.count <= memory.count else { return nil }
+    memory.copyMemory(from: items)
+    var used = items.count
+    let texts = rows.texts.assumingMemoryBound(to: nt_text_item.self) + first * textsPerRow
+    for index in 0..<count * textsPerRow {
+      let text = texts[index]
+      let bytes = 8 + Int(text.length)
+      guard bytes <= memory.count - used else { return nil }
+      memory.storeBytes(of: text.length, toByteOffset: used, as: UInt32.self)
+      memory.storeBytes(of: UInt32(text.flags), toByteOffset: used + 4, as: UInt32.self)
+      if let start = text.bytes, let place = memory.baseAddress {
+        (place + used + 8).copyMemory(from: start, byteCount: Int(text.length))
+      }
+      used += bytes
+    }
+    return UnsafeRawBufferPointer(rebasing: memory[..<used])
+  }
+
   /// How many of bound rows from `first` on one run takes, by their number and by their tokens; at least one.
   ///
   /// - Parameter rows: number of bound rows, more than `first`.

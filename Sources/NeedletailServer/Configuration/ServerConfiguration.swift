@@ -2,6 +2,7 @@ public import Logging
 internal import NeedletailCore
 public import NeedletailEngine
 public import NeedletailModels
+public import NeedletailServing
 
 /// The configuration of the server, read and checked.
 public struct ServerConfiguration: Sendable {
@@ -92,6 +93,8 @@ public struct ServerConfiguration: Sendable {
   public var capture: CaptureOptions?
   /// Tracing of calls; nil: there is none.
   public var tracing: TracingOptions?
+  /// Caching of answers; nil: there is none.
+  public var cache: CacheOptions?
   /// Asynchronous jobs of the HTTP port; nil: there are none.
   public var jobs: JobOptions? = JobOptions()
   /// Threads that may share one large layer; 0: as many as the process may use processors.
@@ -151,6 +154,7 @@ public struct ServerConfiguration: Sendable {
     capture = try Self.capture(values)
     tracing = try Self.tracing(values)
     jobs = try Self.jobs(values)
+    cache = try Self.cache(values)
     engineThreads = try values.integer(.engineThreads)
     serving.workers = try values.integer(.workers)
     serving.inlineCost = .microseconds(try values.integer(.inlineMicroseconds))

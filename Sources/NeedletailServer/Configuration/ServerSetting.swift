@@ -71,7 +71,7 @@ extension ServerSetting {
     frameBytes, connections, callsInFlight, outputBytes, outputBytesTotal, idle, frameTimeout, stall, handshake,
     batchRows, textBytes,
     bundleBytes, bundleRawBytes,
-    jobsMax, jobsPerCaller, jobBytes, jobRequestBytes, jobRows, jobSeconds, jobResultSeconds,
+    cacheBytes, cacheModels, jobsMax, jobsPerCaller, jobBytes, jobRequestBytes, jobRows, jobSeconds, jobResultSeconds,
   ]
 
   /// The setting of a key.

@@ -23,6 +23,8 @@ struct SharedServices: Sendable {
   let capture: CaptureService?
   /// Nil: calls are not traced.
   let tracing: TraceService?
+  /// One for each loop; nil: answers are not cached.
+  let caches: [ResponseCache]?
   let accessCounters: AccessCounters
   let tlsCounters: TLSCounters
   let audit: AuditLog

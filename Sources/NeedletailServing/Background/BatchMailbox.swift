@@ -144,6 +144,9 @@ final class BatchMailbox: @unchecked Sendable {
     return true
   }
 
+  /// Whether it takes the next batch.
+  var isOpen: Bool { phase == .idle && state.load(ordering: .acquiring) == State.empty }
+
   /// Counts rows that are not copied.
   func skip(rows: Int, shard: Int) {
     let state = state.load(ordering: .acquiring)

@@ -33,6 +33,8 @@ public final class ModelBatch<Schema: AnyObject> {
   /// Generation of the table that its shadow was taken from.
   var generation: UInt64 = 0
   private var runs = CostScale.Window()
+  /// Number by which the loop's cache knows the version; 0: its answers are not kept.
+  var cacheVersion: UInt32 = 0
 
   /// - Parameters:
   ///   - shard: index of the loop among the version's workspaces.
@@ -68,6 +70,16 @@ public final class ModelBatch<Schema: AnyObject> {
     memory.texts += extent.rows * plan.textItemBytes
     try model.compiled.binder.bind(tensors, rows: 0..<rows, into: memory, textBytesUsed: &textBytes)
   }
+
+  /// Forgets rows that were bound last and will not be computed.
+  /// - Parameter bytes: of their texts.
+  func unbind(textBytes bytes: Int) { textBytes -= bytes }
+
+  /// Rows that are bound and not yet run, and room for more.
+  var boundRows: RowMemory { scratch.workspace.rows }
+
+  /// Whether somebody wants to see the rows of the next run, and what comes of them.
+  var mustCompute: Bool { copies.isConnected || watched.isOpen }
 
   /// Adds a call whose rows were bound.
   func append(_ call: BoundCall) {
@@ -135,11 +147,12 @@ public final class ModelBatch<Schema: AnyObject> {
     return count
   }
 
-  /// Copies the outputs of the first `count` rows; see ``Plan/collect(_:from:count:selection:into:at:of:)``.
+  /// Copies the outputs of `count` rows; see ``Plan/collect(_:from:count:selection:into:at:of:)``.
   func collect(
-    count: Int, selection: UInt64, into collected: UnsafeMutablePointer<Float>, at row: Int, of rows: Int
+    from first: Int = 0, count: Int, selection: UInt64, into collected: UnsafeMutablePointer<Float>, at row: Int,
+    of rows: Int
   ) {
-    plan.collect(scratch.workspace, from: 0, count: count, selection: selection, into: collected, at: row, of: rows)
+    plan.collect(scratch.workspace, from: first, count: count, selection: selection, into: collected, at: row, of: rows)
   }
 
   /// Outputs of the last run, from `row` on.
@@ -150,6 +163,16 @@ public final class ModelBatch<Schema: AnyObject> {
   /// Error of a call whose texts the last run could not tokenise; nil: it tokenised all.
   func textError(_ call: BoundCall) -> ServingError? {
     plan.textError(scratch.workspace, rows: call.firstRow..<call.firstRow + call.extent.rows)
+  }
+
+  /// Number of NaN and infinite values among the outputs of some rows just computed.
+  func nonFinite(from first: Int, rows: Int, _ selection: UInt64) -> Int {
+    var found = 0
+    for index in plan.outputs.indices where plan.outputs[index].kind == .number && selection.selects(index) {
+      let columns = plan.outputs[index].columns
+      found += NonFinite.count(scratch.workspace.output(index) + first * columns, count: rows * columns)
+    }
+    return found
   }
 
   /// Counts NaN and infinite values among the outputs just computed.

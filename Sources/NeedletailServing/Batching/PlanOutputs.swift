@@ -154,6 +154,17 @@ extension Plan {
     }
   }
 
+  /// Number of NaN and infinite values among collected outputs.
+  func nonFinite(in collected: UnsafePointer<Float>, rows: Int, _ selection: UInt64) -> Int {
+    var (found, start) = (0, collected)
+    for index in outputs.indices where selection.selects(index) {
+      let floats = rows * outputs[index].floatsPerRow
+      if outputs[index].kind == .number { found += NonFinite.count(start, count: floats) }
+      start += floats
+    }
+    return found
+  }
+
   /// Number of NaN and infinite values among the outputs of a run.
   func nonFiniteOutputs(_ workspace: borrowing Workspace, rows: Int) -> Int {
     var found = 0

@@ -66,6 +66,8 @@ struct BoundCall {
   var firstRow: Int
   var extent: BatchExtent
   var capture = CaptureTicket.unwanted
+  /// Where its answer is kept.
+  var cacheTicket = AnswerRing.Ticket.none
 }
 
 /// Cost of a computed call, as its answer reports it.

@@ -21,6 +21,7 @@ public final class TickBatcher<Writer: ResponseWriter> {
   private let background: BackgroundRunner?
   private let capture: CaptureService?
   private let captureLane: CaptureLane?
+  let cache: ResponseCache?
   /// Lease on the table of models, held from a tick's first call to its end.
   var lease: ModelLease?
   /// Batches by their version's ``LiveModel/slot``, so that a call's is found without a search.
@@ -45,9 +46,9 @@ public final class TickBatcher<Writer: ResponseWriter> {
   /// Whether a batch that has left the table waits for its calls.
   private var isSweepIncomplete = false
   /// Answers written and not yet handed to sockets.
-  private var unsent: [UnsentAnswers] = []
+  var unsent: [UnsentAnswers] = []
   /// Number of calls bound and not yet answered.
-  public private(set) var callsPending = 0
+  public internal(set) var callsPending = 0
 
   /// - Parameters:
   ///   - reader: this loop's own.
@@ -56,17 +57,19 @@ public final class TickBatcher<Writer: ResponseWriter> {
   ///   - background: runs copies of calls on shadow versions and counts sampled rows for live statistics; nil: nobody
   ///     does.
   ///   - capture: captures calls by rules; nil: nobody does.
+  ///   - cache: keeps answers, this loop's own; nil: nobody does.
   ///   - workers: pool for plans too expensive for the loop, and the mailbox that their answers arrive in.
   ///   - tickNanosecondsTarget: target of ``LoadShedder``.
   public init(
     reader: RegistryReader, counters: ServingCounters, shard: Int, rowsMax: Int,
-    background: BackgroundRunner? = nil, capture: CaptureService? = nil,
+    background: BackgroundRunner? = nil, capture: CaptureService? = nil, cache: ResponseCache? = nil,
     workers: (pool: WorkerPool, mailbox: Mailbox)? = nil,
     tickNanosecondsTarget: UInt64 = Limits.tickNanosecondsTargetDefault, now: Instant = .now()
   ) {
     self.background = background
     self.capture = capture
     captureLane = capture?.lane(shard: shard)
+    self.cache = cache
     self.reader = reader
     self.counters = counters
     self.shard = shard
@@ -120,6 +123,15 @@ public final class TickBatcher<Writer: ResponseWriter> {
       return
     }
     try batch.bind(call.tensors, rows: extent.rows)
+    var ticket = AnswerRing.Ticket.none
+    if let key = cacheKey(
+      batch, batch.boundRows, first: batch.extent.rows, rows: extent.rows, selection: selection)
+    {
+      if answerCached(call, key, rows: extent.rows, selection: selection, batch, writer) {
+        return batch.unbind(textBytes: textBytes)
+      }
+      ticket = cache?.begin(key, floats: extent.rows * batch.plan.collectedFloatsPerRow(selection)) ?? .none
+    }
     if !batch.isListed {
       batch.isListed = true
       bound.append(batch.model.slot)
@@ -128,7 +140,7 @@ public final class TickBatcher<Writer: ResponseWriter> {
       BoundCall(
         address: call.address, arrival: call.arrival, receiveMicroseconds: call.receiveMicroseconds,
         deadline: call.deadline, selection: selection, firstRow: batch.extent.rows, extent: extent,
-        capture: batch.capture?.keep(call.tensors) ?? CaptureTicket.unwanted))
+        capture: batch.capture?.keep(call.tensors) ?? CaptureTicket.unwanted, cacheTicket: ticket))
     // Calls that failed while they were bound are no work.
     pendingNanoseconds &+= nanoseconds
     tickNanoseconds &+= nanoseconds
@@ -165,6 +177,7 @@ public final class TickBatcher<Writer: ResponseWriter> {
     let tap = captureLane.flatMap { capture?.tap(for: model, $0) }
     let batch = ModelBatch(
       model, schema: writer.makeSchema(for: model), shard: shard, background: background, capture: tap)
+    batch.cacheVersion = cache?.register(model) ?? 0
     connect(batch)
     while batches.count <= model.slot { batches.append(nil) }
     batches[model.slot] = batch
@@ -310,6 +323,7 @@ public final class TickBatcher<Writer: ResponseWriter> {
         queueMicroseconds: start.microseconds(since: call.arrival), computeMicroseconds: computeMicroseconds,
         batchRows: UInt32(clamping: rows))
       count(batch.model.counters, received: call.receiveMicroseconds, timing)
+      keepCached(call, batch)
       let values = batch.outputs(from: call.firstRow)
       writer.answer(
         call.address, batch.schema, rows: call.extent.rows, values: values, selection: call.selection, timing: timing,
@@ -354,44 +368,5 @@ public final class TickBatcher<Writer: ResponseWriter> {
     batch.capture?.end(
       call.tensors, CapturedEnd(call.address, arrival: call.arrival, .ok, timing),
       CapturedValues(values: values, selection: selection, rows: rows))
-  }
-
-  // MARK: counting
-
-  /// Error of a call whose budget was spent before it could run.
-  public static var expired: ServingError { .deadlineExceeded("timeout_us: the budget was spent before the call ran") }
-
-  func callBegan() {
-    callsPending += 1
-    counters.inFlight.add(1, shard: shard)
-  }
-
-  func callsEnded(_ calls: Int) {
-    callsPending -= calls
-    counters.inFlight.add(-calls, shard: shard)
-  }
-
-  /// Counts once what the calls of a batch have in common.
-  func count(
-    _ counters: ModelCounters, calls: Int, rows: Int, _ computeMicroseconds: UInt32, end: Instant
-  ) {
-    counters.requests(.ok).add(UInt64(calls), shard: shard)
-    counters.rows.add(UInt64(rows), shard: shard)
-    counters.computeDuration.record(microseconds: computeMicroseconds, count: calls, shard: shard)
-    unsent.append(UnsentAnswers(counters: counters, computed: end, calls: calls))
-  }
-
-  func count(_ counters: ModelCounters, received receiveMicroseconds: UInt32, _ timing: AnswerTiming) {
-    counters.receiveDuration.record(microseconds: receiveMicroseconds, shard: shard)
-    counters.queueDuration.record(microseconds: timing.queueMicroseconds, shard: shard)
-    let total = UInt64(timing.queueMicroseconds) + UInt64(timing.computeMicroseconds)
-    counters.answerDuration.record(microseconds: UInt32(clamping: total), shard: shard)
-  }
-
-  func reject(
-    _ address: ReplyAddress, _ error: ServingError, _ batch: ModelBatch<Writer.Schema>, _ writer: Writer
-  ) {
-    batch.model.counters.requests(error.code).add(shard: shard)
-    writer.reject(address, error)
   }
 }

@@ -44,6 +44,9 @@ struct WatchCopies: ~Copyable {
     runner?.wake()
   }
 
+  /// Whether the next batch is copied.
+  var isOpen: Bool { mailbox?.isOpen ?? false }
+
   /// Copies rows of a batch before it is computed.
   func takeInput(_ workspace: borrowing Workspace, rows: Int, shard: Int) {
     mailbox?.takeInput(workspace, rows: rows, shard: shard)

@@ -29,6 +29,8 @@ final class QueuedCall: @unchecked Sendable {
   var extent = BatchExtent.zero
   /// What is captured of it; ``request`` is what it speaks of.
   var capture = CaptureTicket.unwanted
+  /// Whether its answer is to be kept.
+  var isCached = false
   /// Lane in which the call waits.
   var lane: WorkerLane?
   /// The loop's ``ModelBatch`` of the version. Opaque, because that type depends on the loop's response writer.

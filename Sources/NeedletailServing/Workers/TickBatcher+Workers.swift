@@ -65,6 +65,15 @@ extension TickBatcher {
       workers?.slab.giveBack(queued)
       throw error
     }
+    queued.isCached = false
+    let rows = batch.plan.rowMemory(at: queued.input, rows: extent.rows)
+    if let key = cacheKey(batch, rows, first: 0, rows: extent.rows, selection: selection) {
+      if answerCached(call, key, rows: extent.rows, selection: selection, batch, writer) {
+        workers?.slab.giveBack(queued)
+        return
+      }
+      queued.isCached = true
+    }
     queued.address = call.address
     queued.arrival = call.arrival
     queued.receiveMicroseconds = call.receiveMicroseconds
@@ -124,6 +133,7 @@ extension TickBatcher {
       writer.answer(
         call.address, batch.schema, rows: call.extent.rows, values: values, selection: call.selection,
         timing: call.timing, memory: call.address.isLarge ? call.memory : nil)
+      if call.isCached { keepCached(call, batch) }
       batch.keepAnswers(call, values, shard: shard)
       keptForShadow(batch)
       captured(

@@ -1,0 +1,67 @@
+internal import NeedletailCapture
+internal import NeedletailCore
+internal import NeedletailEngine
+internal import NeedletailMetrics
+internal import NeedletailModels
+
+/// Calls whose answers are known.
+extension TickBatcher {
+  /// Key of a call whose rows are bound; nil: it is computed, whatever is known.
+  func cacheKey(
+    _ batch: ModelBatch<Writer.Schema>, _ memory: RowMemory, first: Int, rows: Int, selection: UInt64
+  ) -> ResponseCache.Key? {
+    guard let cache, batch.cacheVersion != 0, !batch.mustCompute else { return nil }
+    return cache.key(
+      batch.plan, memory, first: first, rows: rows, version: batch.cacheVersion, selection: selection)
+  }
+
+  /// Answers a call from the cache.
+  /// - Returns: false if its answer is not known.
+  func answerCached(
+    _ call: PredictCall, _ key: ResponseCache.Key, rows: Int, selection: UInt64,
+    _ batch: ModelBatch<Writer.Schema>, _ writer: Writer
+  ) -> Bool {
+    guard let found = cache?.find(key) else { return false }
+    let now = writer.time
+    let timing = AnswerTiming(
+      queueMicroseconds: now.microseconds(since: call.arrival), computeMicroseconds: 0,
+      batchRows: UInt32(clamping: rows))
+    let counters = batch.model.counters
+    // It is a call like others, but for the time that computing took: the guard compares what versions compute.
+    counters.requests(.ok).add(shard: shard)
+    counters.rows.add(UInt64(rows), shard: shard)
+    if found.nonFinite > 0 { counters.nonFinite.add(UInt64(found.nonFinite), shard: shard) }
+    count(counters, received: call.receiveMicroseconds, timing)
+    addUnsent(counters, calls: 1, computed: now)
+    let values = batch.pointers.point(at: found.floats, rows: rows, selection: selection)
+    writer.answer(
+      call.address, batch.schema, rows: rows, values: values, selection: selection, timing: timing, memory: nil)
+    batch.capture?.end(
+      call.tensors, CapturedEnd(call.address, arrival: call.arrival, .ok, timing),
+      CapturedValues(values: values, selection: selection, rows: rows))
+    return true
+  }
+
+  /// Keeps the answer of a call that the loop computed.
+  func keepCached(_ call: BoundCall, _ batch: ModelBatch<Writer.Schema>) {
+    guard !call.cacheTicket.isNone else { return }
+    let (rows, selection) = (call.extent.rows, call.selection)
+    cache?.finish(call.cacheTicket, nonFinite: batch.nonFinite(from: call.firstRow, rows: rows, selection)) { floats in
+      batch.collect(from: call.firstRow, count: rows, selection: selection, into: floats, at: 0, of: rows)
+    }
+  }
+
+  /// Keeps the answer of a call that a worker computed. Its rows are still there.
+  func keepCached(_ call: QueuedCall, _ batch: ModelBatch<Writer.Schema>) {
+    let (rows, selection) = (call.extent.rows, call.selection)
+    guard let cache, call.isCached,
+      let key = cacheKey(
+        batch, batch.plan.rowMemory(at: call.input, rows: rows), first: 0, rows: rows, selection: selection)
+    else { return }
+    let floats = rows * batch.plan.collectedFloatsPerRow(selection)
+    let ticket = cache.begin(key, floats: floats)
+    cache.finish(ticket, nonFinite: batch.plan.nonFinite(in: call.output, rows: rows, selection)) { memory in
+      memory.update(from: call.output, count: floats)
+    }
+  }
+}
