@@ -1,6 +1,6 @@
 /// Bounds of asynchronous jobs.
 extension Limits {
-  /// Jobs that wait, run, or have a result; default of `jobs.count_max`. A record takes some 500 bytes.
+  /// Jobs that wait, run, or have a result; default of `jobs.count_max`. Their records are small beside their requests.
   public static let jobsMaxDefault = 1000
   /// Those of one caller; default of `jobs.per_caller_max`: no caller takes all places.
   public static let jobsPerCallerDefault = 100

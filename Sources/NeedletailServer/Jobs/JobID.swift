@@ -16,15 +16,10 @@ struct JobID: Hashable, Sendable, CustomStringConvertible {
 
   /// Reads 32 lower-case hexadecimal digits; nil: it is something else.
   init?(_ text: UnsafeRawBufferPointer) {
-    guard text.count == Self.digits else { return nil }
-    var parts: (UInt64, UInt64) = (0, 0)
-    for (place, byte) in text.enumerated() {
-      guard let digit = Hexadecimal.digit(byte), !(UInt8(ascii: "A")...UInt8(ascii: "F")).contains(byte) else {
-        return nil
-      }
-      if place < 16 { parts.0 = parts.0 << 4 | UInt64(digit) } else { parts.1 = parts.1 << 4 | UInt64(digit) }
-    }
-    self.init(high: parts.0, low: parts.1)
+    guard text.count == Self.digits, let high = Hexadecimal.number(lowercase: text[..<16]),
+      let low = Hexadecimal.number(lowercase: text[16...])
+    else { return nil }
+    self.init(high: high, low: low)
   }
 
   var description: String {

@@ -12,7 +12,8 @@ internal import Synchronization
 ///
 /// Its priority is idle (`SCHED_IDLE`): any other thread of the machine takes the processor from it at once, in the middle
 /// of a run, so that a call waits for no job. On a machine without idle time jobs hardly go on, and fail when their time is
-/// over. Priority does not age as that of a load does: a new version is worth some latency, a batch is not.
+/// over. The priority stays as it is however long a job takes, where that of a thread that loads a version rises: callers
+/// may wait a little for a new version, and not for a batch.
 struct JobThread: Sendable {
   typealias Turn = JobTable<JobUpload, JobResult>.Turn
 
@@ -61,9 +62,11 @@ struct JobThread: Sendable {
     let schema = AnswerSchema(model)
     let (tensors, outputs) = try request.tensors(arena: arena)
     let selection = try schema.binary.selection(of: outputs)
-    let run = try LargeRun(model, tensors, selection: selection, rowsMax: service.options.rowsMax)
-    turn.progress.rows.store(run.rows, ordering: .relaxed)
-    let reservation = try reserve(turn, due, bytes: bound(schema, request, selection, rows: run.rows))
+    let rows = try LargeRun.rows(of: tensors, for: model, max: service.options.rowsMax)
+    turn.progress.rows.store(rows, ordering: .relaxed)
+    // Before memory is taken for the answer: a few bytes of request a row may ask for thousands of classes a row.
+    let reservation = try reserve(turn, due, bytes: bound(schema, request, selection, rows: rows))
+    let run = try LargeRun(model, tensors, rows: rows, selection: selection)
     while !run.isDone {
       try check(turn, due)
       let before = run.rowsDone

@@ -332,6 +332,17 @@ struct ChunkedBody {
 }
 
 enum Hexadecimal {
+  /// Value of digits in lower case; nil: there is something else.
+  /// - Parameter digits: 16 at most.
+  static func number(lowercase digits: Slice<UnsafeRawBufferPointer>) -> UInt64? {
+    var value: UInt64 = 0
+    for byte in digits {
+      guard !(UInt8(ascii: "A")...UInt8(ascii: "F")).contains(byte), let digit = digit(byte) else { return nil }
+      value = value << 4 | UInt64(digit)
+    }
+    return value
+  }
+
   /// Eight digits.
   static func digits(_ value: UInt32) -> [UInt8] {
     (0..<8).map { place in

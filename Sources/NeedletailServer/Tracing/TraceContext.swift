@@ -28,25 +28,15 @@ struct TraceContext: Hashable, BitwiseCopyable {
   /// - Returns: nil for anything else; the recommendation asks to go on as if there were none.
   init?(_ text: UnsafeRawBufferPointer) {
     guard text.count >= Self.bytes, text[2] == Self.dash, text[35] == Self.dash, text[52] == Self.dash,
-      let version = Self.number(text[0..<2]), version != 0xff,
+      let version = Hexadecimal.number(lowercase: text[0..<2]), version != 0xff,
       text.count == Self.bytes || (version > 0 && text[Self.bytes] == Self.dash),
-      let high = Self.number(text[3..<19]), let low = Self.number(text[19..<35]), high | low != 0,
-      let parent = Self.number(text[36..<52]), parent != 0, let flags = Self.number(text[53..<55])
+      let high = Hexadecimal.number(lowercase: text[3..<19]), let low = Hexadecimal.number(lowercase: text[19..<35]),
+      high | low != 0,
+      let parent = Hexadecimal.number(lowercase: text[36..<52]), parent != 0,
+      let flags = Hexadecimal.number(lowercase: text[53..<55])
     else { return nil }
     self.init(trace: TraceID(high: high, low: low), parent: parent, isSampled: flags & 1 == 1)
   }
 
   private static let dash = UInt8(ascii: "-")
-
-  /// Hexadecimal digits in lower case, 16 at most.
-  private static func number(_ digits: Slice<UnsafeRawBufferPointer>) -> UInt64? {
-    var value: UInt64 = 0
-    for byte in digits {
-      guard byte < UInt8(ascii: "A") || byte > UInt8(ascii: "Z"), let digit = Hexadecimal.digit(byte) else {
-        return nil
-      }
-      value = value << 4 | UInt64(digit)
-    }
-    return value
-  }
 }

@@ -20,7 +20,7 @@ final class TraceLane {
   private let names: UnsafeMutableRawPointer
   /// Tickets of places that are free.
   private var free: [UInt32]
-  private var random: UInt64
+  private var random = SplitMix64(seed: .random(in: 0 ... .max))
 
   private static let nameBytes = Limits.modelNameBytesMax
 
@@ -34,7 +34,6 @@ final class TraceLane {
     calls = .allocate(capacity: Limits.tracedCallsMax)
     names = .allocate(byteCount: Limits.tracedCallsMax * Self.nameBytes, alignment: 1)
     free = (1...UInt32(Limits.tracedCallsMax)).reversed()
-    random = .random(in: 1 ... .max)
   }
 
   deinit {
@@ -42,13 +41,8 @@ final class TraceLane {
     names.deallocate()
   }
 
-  /// Draws a number of 64 bits, never 0 (xorshift64*, Vigna 2016).
-  private func draw() -> UInt64 {
-    random ^= random >> 12
-    random ^= random << 25
-    random ^= random >> 27
-    return random &* 0x2545_F491_4F6C_DD1D
-  }
+  /// Draws a number that may name a trace or a span: none is 0.
+  private func draw() -> UInt64 { max(1, random.next()) }
 
   /// Notes a call whose head was read.
   /// - Parameters:

@@ -4,9 +4,9 @@ public import NeedletailModels
 
 /// All rows of one large request, computed on the calling thread a run of the plan at a time, for which nobody waits.
 ///
-/// It has scratch of its own and keeps the version alive. Confined to its thread. Other threads of the engine are not asked for help: they are for
-/// calls whose callers wait. Neither shadows nor live statistics nor captures see its rows, and no counter of the version
-/// counts them: those are about the traffic of callers who wait, which a batch at night would bury.
+/// It has scratch of its own and keeps the version alive. Confined to its thread. Other threads of the engine are not asked
+/// for help: they are for calls whose callers wait. Neither shadows nor live statistics nor captures see its rows, and no
+/// counter of the version counts them: those are about the traffic of callers who wait, which a batch at night would bury.
 public final class LargeRun {
   private let model: LiveModel
   private let plan: Plan
@@ -20,20 +20,30 @@ public final class LargeRun {
   /// Rows that are computed.
   public private(set) var rowsDone = 0
 
-  /// Checks names, types and shapes of all tensors.
+  /// Checks names, types and shapes of all tensors. Takes no memory.
+  /// - Parameter max: most rows.
+  /// - Returns: their rows.
+  /// - Throws: `.invalidArgument` naming the tensor.
+  public static func rows(
+    of tensors: UnsafeBufferPointer<TensorView>, for model: LiveModel, max: Int
+  ) throws(ServingError) -> Int {
+    try model.compiled.binder.size(of: tensors, max: BatchExtent(rows: max)).extent.rows
+  }
+
+  /// Takes memory for the model's scratch and for the numbers of the answer, which the caller has found not to be too many.
   /// - Parameters:
   ///   - tensors: borrowed until the last ``step()``.
+  ///   - rows: as ``rows(of:for:max:)`` counted them.
   ///   - selection: outputs wanted, one bit each.
-  ///   - rowsMax: most rows.
-  /// - Throws: `.invalidArgument` naming the tensor, or `.unavailable` where the system has no memory.
+  /// - Throws: `.unavailable` where the system has no memory for the scratch.
   public init(
-    _ model: LiveModel, _ tensors: UnsafeBufferPointer<TensorView>, selection: UInt64, rowsMax: Int
+    _ model: LiveModel, _ tensors: UnsafeBufferPointer<TensorView>, rows: Int, selection: UInt64
   ) throws(ServingError) {
     self.model = model
     self.tensors = tensors
     self.selection = selection
     plan = model.compiled.plan
-    rows = try model.compiled.binder.size(of: tensors, max: BatchExtent(rows: rowsMax)).extent.rows
+    self.rows = rows
     workspace = try Self.scratch(plan)
     pointers = OutputPointers(plan, workspace: workspace)
     memory = collected.reserve(rows * plan.collectedFloatsPerRow(selection))

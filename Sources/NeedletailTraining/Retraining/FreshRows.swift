@@ -2,8 +2,7 @@ internal import Foundation
 public import NeedletailCSV
 internal import NeedletailCore
 
-/// Recent rows with their outcomes, the oldest first, as `needletail capture export` writes them: the earlier ones are
-/// learned from, and the last ones, the window, judge the new model beside the one that serves. Neither of the two has
+/// Recent rows with their outcomes, the oldest first: the earlier ones are learned from, and the last ones, the window, judge the new model beside the one that serves. Neither of the two has
 /// seen the window, for the one that serves is older than it.
 public struct FreshRows {
   /// Files of rows.
