@@ -120,6 +120,17 @@ struct JobServerTests {
     }
   }
 
+  @Test func anAnswerThatWouldBeTooLongIsFoundBeforeItIsComputed() async throws {
+    try await Self.with(configure: { $0.jobs?.resultBytesMax = 4096 }) { test, peer in
+      let id = try #require(try peer.post("/v2/models/line/jobs", Self.line(0..<1000)).text("id"))
+      let failed = try Self.wait(peer, id)
+      #expect(failed.text("state") == "failed" && failed.text("code") == "INVALID_ARGUMENT")
+      #expect((failed.json["limit"] as? [String: Any])?["name"] as? String == "job_result_bytes_max")
+      #expect(failed.json["rows"] as? Int == 1000 && failed.json["rows_done"] as? Int == 0)
+      #expect(test.figure("needletail_job_bytes", ["kind": "results"]) == 0)
+    }
+  }
+
   @Test func submissionsThatCannotBeAreRefusedAndTheConnectionGoesOn() async throws {
     try await Self.with(configure: { $0.jobs?.requestBytesMax = 4096 }) { test, peer in
       let body = Array(Self.line(0..<2).utf8)
