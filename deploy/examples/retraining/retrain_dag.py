@@ -23,7 +23,7 @@ with DAG(
 ):
     BashOperator(
         task_id="retrain",
-        bash_command="/opt/needletail/retraining/retrain /etc/needletail/churn.yaml churn /var/lib/needletail/recent.csv",
+        bash_command="/opt/needletail/retraining/retrain /etc/needletail/churn.yaml churn /data/churn/recent.csv",
         env={
             "STORE": "s3://models/production",
             "SERVER": "needletail:6470",
