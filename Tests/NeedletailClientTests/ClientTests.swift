@@ -5,7 +5,7 @@ import NeedletailClient
 import Synchronization
 import Testing
 
-@Suite("Client", .timeLimit(.minutes(1)))
+@Suite("Client", .timeLimit(.minutes(10)))
 struct ClientTests {
   private func connect(_ server: ScriptedServer) async throws -> NeedletailClient {
     try await .connect(to: .tcp(host: server.address.host, port: server.address.port))

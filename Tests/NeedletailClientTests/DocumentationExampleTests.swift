@@ -4,7 +4,7 @@ import Synchronization
 import Testing
 
 /// Runs the examples of the catalog against a scripted server.
-@Suite("Examples of the client's catalog", .timeLimit(.minutes(1)))
+@Suite("Examples of the client's catalog", .timeLimit(.minutes(10)))
 struct DocumentationExampleTests {
   private func address(of server: ScriptedServer) -> ServerAddress {
     .tcp(host: server.address.host, port: server.address.port)

@@ -7,7 +7,7 @@ import Testing
 @testable import NeedletailLoad
 
 /// Whole runs against a server that lives in this process.
-@Suite(.serialized, .timeLimit(.minutes(1))) struct LoadGeneratorTests {
+@Suite(.serialized, .timeLimit(.minutes(10))) struct LoadGeneratorTests {
   private static func plan(
     _ server: TinyServer, _ pacing: LoadPacing, check: [ExpectedAnswers] = []
   ) throws -> LoadPlan {

@@ -98,7 +98,7 @@ final class MemoryStore: StoreSource {
   }
 }
 
-@Suite("A store without files", .timeLimit(.minutes(1)))
+@Suite("A store without files", .timeLimit(.minutes(10)))
 struct MemoryStoreTests {
   private let store = MemoryStore()
   private let model = try! ModelID("m")

@@ -8,7 +8,7 @@ import NeedletailModels
 import NeedletailTestSupport
 import Testing
 
-@Suite("Model store", .timeLimit(.minutes(3)))
+@Suite("Model store", .timeLimit(.minutes(10)))
 struct ModelStoreTests {
   @Test func servesTheBundlesOfTheStoreAtStart() async throws {
     try await RunningStore.run { files, _ in

@@ -5,7 +5,7 @@ import NeedletailModels
 import NeedletailTestSupport
 import Testing
 
-@Suite("Model store: trust", .timeLimit(.minutes(1)))
+@Suite("Model store: trust", .timeLimit(.minutes(10)))
 struct ModelStoreTrustTests {
   // MARK: trust
 

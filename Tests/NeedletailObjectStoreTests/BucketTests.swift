@@ -6,7 +6,7 @@ import Testing
 
 @testable import NeedletailObjectStore
 
-@Suite("Buckets", .timeLimit(.minutes(1)))
+@Suite("Buckets", .timeLimit(.minutes(10)))
 struct BucketTests {
   private static let environment = ["AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"]
 

@@ -3,7 +3,7 @@ import Testing
 
 @testable import NeedletailObjectStore
 
-@Suite("Credentials for object stores", .timeLimit(.minutes(1)))
+@Suite("Credentials for object stores", .timeLimit(.minutes(10)))
 struct CredentialsTests {
   private func source(_ environment: [String: String], profile: String = "default", metadata: Bool = false) throws
     -> CredentialsSource

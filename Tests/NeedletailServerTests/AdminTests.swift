@@ -7,7 +7,7 @@ import Testing
 
 @testable import NeedletailServer
 
-@Suite("Admin HTTP", .timeLimit(.minutes(1)))
+@Suite("Admin HTTP", .timeLimit(.minutes(10)))
 struct AdminTests {
   private static func withAdmin(
     _ configure: (inout ServerConfiguration) -> Void = { _ in }, _ body: (ListenAddress) async throws -> Void

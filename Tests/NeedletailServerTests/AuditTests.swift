@@ -9,7 +9,7 @@ import Testing
 
 @testable import NeedletailServer
 
-@Suite("Audit", .timeLimit(.minutes(1)))
+@Suite("Audit", .timeLimit(.minutes(10)))
 struct AuditTests {
   private static func instant(seconds: Double) -> Instant { Instant(nanoseconds: UInt64(seconds * 1e9)) }
 

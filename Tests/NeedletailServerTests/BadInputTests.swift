@@ -83,7 +83,7 @@ struct BadCall: Sendable, CustomTestStringConvertible {
   ]
 }
 
-@Suite("Bad input", .timeLimit(.minutes(1)))
+@Suite("Bad input", .timeLimit(.minutes(10)))
 struct BadInputTests {
   static let models = ["people": ModelFixtures.logistic()]
 

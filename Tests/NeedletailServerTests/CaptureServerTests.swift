@@ -9,7 +9,7 @@ import Testing
 @testable import NeedletailServer
 
 /// A server captures what its clients ask and what they are answered, as its configuration says.
-@Suite("Capturing at a server", .timeLimit(.minutes(1)))
+@Suite("Capturing at a server", .timeLimit(.minutes(10)))
 struct CaptureServerTests {
   @Test func whatClientsAskAndGetIsCaptured() async throws {
     let directory = try TemporaryDirectory()

@@ -9,7 +9,7 @@ import Testing
 
 @testable import NeedletailServer
 
-@Suite("Control calls and admin HTTP", .timeLimit(.minutes(1)))
+@Suite("Control calls and admin HTTP", .timeLimit(.minutes(10)))
 struct ControlTests {
   @Test func healthReportsReadinessAndModels() async throws {
     try await TestServer.with(models: ["people": ModelFixtures.logistic()]) { test in

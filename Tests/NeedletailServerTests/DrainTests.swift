@@ -7,7 +7,7 @@ import Testing
 
 @testable import NeedletailServer
 
-@Suite("Stopping", .timeLimit(.minutes(1)))
+@Suite("Stopping", .timeLimit(.minutes(10)))
 struct DrainTests {
   static let inputs = [InputTensor.features([3, 1], columns: 2)]
 

@@ -8,7 +8,7 @@ import Testing
 
 @testable import NeedletailServer
 
-@Suite("Hot path", .timeLimit(.minutes(2)))
+@Suite("Hot path", .timeLimit(.minutes(10)))
 struct HotPathTests {
   private static let models = ["mlp": ModelFixtures.mlp(widths: [16, 32, 10], precision: .int8)]
 

@@ -8,7 +8,7 @@ import Testing
 @testable import NeedletailServer
 
 /// Asynchronous jobs over HTTP; the expected numbers are those of ordinary calls.
-@Suite("Jobs", .timeLimit(.minutes(1)))
+@Suite("Jobs", .timeLimit(.minutes(10)))
 struct JobServerTests {
   private static func with(
     configure: (inout ServerConfiguration) -> Void = { _ in },

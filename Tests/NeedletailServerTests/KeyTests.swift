@@ -26,7 +26,7 @@ struct KeyFileFixture {
   }
 }
 
-@Suite("API keys", .timeLimit(.minutes(1)))
+@Suite("API keys", .timeLimit(.minutes(10)))
 struct KeyTests {
   static let models = ["people": ModelFixtures.logistic(), "wide": ModelFixtures.mlp(widths: [1, 4000])]
   static let key = APIKey()

@@ -8,7 +8,7 @@ import Testing
 @testable import NeedletailServer
 
 /// What is admitted is sent, however large, as fast as its peer takes it, and without holding up others.
-@Suite("Large answers", .timeLimit(.minutes(2)), .serialized)
+@Suite("Large answers", .timeLimit(.minutes(10)), .serialized)
 struct LargeAnswerTests {
   static let models = ["people": ModelFixtures.logistic(), "wide": ModelFixtures.mlp(widths: [1, 4000])]
 

@@ -7,7 +7,7 @@ import Testing
 @testable import NeedletailServer
 
 /// Large answers over HTTP go out piece by piece, whole and in order, in every form.
-@Suite("Large answers over HTTP", .timeLimit(.minutes(2)), .serialized)
+@Suite("Large answers over HTTP", .timeLimit(.minutes(10)), .serialized)
 struct LargeInferAnswerTests {
   private static let columns = 4000
 

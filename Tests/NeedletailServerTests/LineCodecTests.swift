@@ -96,7 +96,7 @@ private final class LineCodec: ConnectionCodec {
 }
 
 /// A second protocol on the same loops: one file with one subclass of ``ConnectionCodec``, and a port.
-@Suite("Line codec", .timeLimit(.minutes(1)))
+@Suite("Line codec", .timeLimit(.minutes(10)))
 struct LineCodecTests {
   private static let models = [
     "line": ModelFixtures.linearRegression(weights: [2, -3], bias: 1),

@@ -7,7 +7,7 @@ import Testing
 
 @testable import NeedletailServer
 
-@Suite("Logging", .timeLimit(.minutes(1)))
+@Suite("Logging", .timeLimit(.minutes(10)))
 struct LogTests {
   @Test func foreignTextCannotForgeALogLine() {
     let line = LogLine.text(time: "t", level: "info", message: "a\nb", pairs: [("k", "x\ny=\"z\"")])

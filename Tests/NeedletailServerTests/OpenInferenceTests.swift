@@ -8,7 +8,7 @@ import Testing
 @testable import NeedletailServer
 
 /// The Open Inference Protocol against a server; the expected numbers are the engine's.
-@Suite("Open Inference Protocol", .timeLimit(.minutes(1)))
+@Suite("Open Inference Protocol", .timeLimit(.minutes(10)))
 struct OpenInferenceTests {
   /// Runs `body` with a blocking client, on a thread of its own: calls that are no predictions are answered by tasks, which
   /// it must not keep from running.

@@ -12,7 +12,7 @@ import Testing
 
 /// What goes wrong in an operator's hands, tried on a live server: a full disk, a broken store, a wrong file, a second
 /// server, a hasty undo.
-@Suite("Operators' faults", .serialized, .timeLimit(.minutes(2)))
+@Suite("Operators' faults", .serialized, .timeLimit(.minutes(10)))
 struct OperatorFaultTests {
   private let inputs = [InputTensor.features([0], columns: 1)]
 

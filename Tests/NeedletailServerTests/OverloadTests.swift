@@ -6,7 +6,7 @@ import Testing
 
 @testable import NeedletailServer
 
-@Suite("Overload", .timeLimit(.minutes(3)))
+@Suite("Overload", .timeLimit(.minutes(10)))
 struct OverloadTests {
   /// y = 2 a − 3 b + 1
   private static let line = ModelFixtures.linearRegression(weights: [2, -3], bias: 1)

@@ -7,7 +7,7 @@ import Testing
 
 @testable import NeedletailServer
 
-@Suite("Predict over the wire", .timeLimit(.minutes(1)))
+@Suite("Predict over the wire", .timeLimit(.minutes(10)))
 struct PredictTests {
   static let models = [
     "people": ModelFixtures.logistic(), "line": ModelFixtures.linearRegression(weights: [2, -3], bias: 1),

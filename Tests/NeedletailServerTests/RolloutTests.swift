@@ -11,7 +11,7 @@ import Testing
 @testable import NeedletailServer
 
 /// Rollout files dropped beside the bundles of a live server, judged by what its clients are answered.
-@Suite("Rollouts", .serialized, .timeLimit(.minutes(3)))
+@Suite("Rollouts", .serialized, .timeLimit(.minutes(10)))
 struct RolloutTests {
   static let calls = ProcessInfo.processInfo.environment["NEEDLETAIL_ROLLOUT_CALLS"].flatMap { Int($0) } ?? 2000
 

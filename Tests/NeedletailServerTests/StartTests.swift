@@ -4,7 +4,7 @@ import Testing
 
 @testable import NeedletailServer
 
-@Suite("Starting", .timeLimit(.minutes(1)))
+@Suite("Starting", .timeLimit(.minutes(10)))
 struct StartTests {
   private func failure(_ configure: (inout ServerConfiguration) -> Void) async throws -> String {
     let directory = try TemporaryDirectory()

@@ -8,7 +8,7 @@ import Testing
 
 @testable import NeedletailServer
 
-@Suite("TLS", .timeLimit(.minutes(1)))
+@Suite("TLS", .timeLimit(.minutes(10)))
 struct TLSTests {
   static let models = ["people": ModelFixtures.logistic()]
 

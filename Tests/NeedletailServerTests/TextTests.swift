@@ -7,7 +7,7 @@ import Testing
 @testable import NeedletailServer
 
 /// Text over the wire, to a model whose answer tells the lengths of what arrived.
-@Suite("Text", .timeLimit(.minutes(1)))
+@Suite("Text", .timeLimit(.minutes(10)))
 struct TextTests {
   private static let models = ["texts": ModelFixtures.textLengths()]
 

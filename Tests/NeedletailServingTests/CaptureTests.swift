@@ -11,7 +11,7 @@ import Testing
 @testable import NeedletailServing
 
 /// Calls of a batcher are captured by rules, with the bits that their callers got.
-@Suite("Capturing", .timeLimit(.minutes(1)))
+@Suite("Capturing", .timeLimit(.minutes(10)))
 struct CaptureTests {
   private let temporary: TemporaryDirectory
   private let path: String

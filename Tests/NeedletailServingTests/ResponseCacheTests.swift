@@ -9,7 +9,7 @@ import Testing
 @testable import NeedletailServing
 
 /// Calls that are answered from the cache; the expected numbers are those of computed ones.
-@Suite("Response cache", .timeLimit(.minutes(1)))
+@Suite("Response cache", .timeLimit(.minutes(10)))
 struct ResponseCacheTests {
   private static let line = ModelFixtures.linearRegression(weights: [2, -3], bias: 1)
   private static let expensive = [

@@ -9,7 +9,7 @@ import Testing
 @testable import NeedletailServing
 
 /// Copies of answered calls that a shadow version gets, and the comparison of its answers.
-@Suite("Shadows", .timeLimit(.minutes(1)))
+@Suite("Shadows", .timeLimit(.minutes(10)))
 struct ShadowTests {
   private static let expensive = [
     WarmUpRun(rows: 1, nanoseconds: 1_000_000), WarmUpRun(rows: 4, nanoseconds: 4_000_000),

@@ -9,7 +9,7 @@ import Testing
 @testable import NeedletailServing
 
 /// What a loop does when it meets a version and when it lets go of it: nothing that takes memory from the system.
-@Suite("Versions on a loop", .timeLimit(.minutes(1)))
+@Suite("Versions on a loop", .timeLimit(.minutes(10)))
 struct VersionMemoryTests {
   /// Page faults of this thread while `body` runs.
   private static func faults(_ body: () -> Void) -> Int {

@@ -8,7 +8,7 @@ import Testing
 @testable import NeedletailServing
 
 /// Rows that were answered are counted for live statistics.
-@Suite("Watching", .timeLimit(.minutes(1)))
+@Suite("Watching", .timeLimit(.minutes(10)))
 struct WatchTests {
   private static let expensive = [
     WarmUpRun(rows: 1, nanoseconds: 1_000_000), WarmUpRun(rows: 4, nanoseconds: 4_000_000),

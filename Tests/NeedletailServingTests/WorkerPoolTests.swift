@@ -10,7 +10,7 @@ import Testing
 @testable import NeedletailServing
 
 /// Uses real threads; the scheduler's decisions are tested without.
-@Suite("Worker pool", .timeLimit(.minutes(1)))
+@Suite("Worker pool", .timeLimit(.minutes(10)))
 struct WorkerPoolTests {
   /// y = 2 a − 3 b + 1, with a stated cost of a millisecond a row, so that it goes to the workers.
   private static let line = ModelFixtures.linearRegression(weights: [2, -3], bias: 1)

@@ -9,7 +9,7 @@ import Testing
 
 @testable import NeedletailSockets
 
-@Suite("Acceptor", .timeLimit(.minutes(1)))
+@Suite("Acceptor", .timeLimit(.minutes(10)))
 struct AcceptorTests {
   private static let greeting: UInt8 = 0x2A
 

@@ -5,7 +5,7 @@ import Testing
 
 @testable import NeedletailSockets
 
-@Suite("Timer", .timeLimit(.minutes(1)))
+@Suite("Timer", .timeLimit(.minutes(10)))
 struct TimerTests {
   @Test func aTimerFiresAtItsTimeEachTimeItIsSet() throws {
     let poller = try Poller()
@@ -30,7 +30,7 @@ struct TimerTests {
   }
 }
 
-@Suite("Inbox", .timeLimit(.minutes(1)))
+@Suite("Inbox", .timeLimit(.minutes(10)))
 struct InboxTests {
   /// A thread that waits and runs tasks.
   private final class Sleeper: Sendable {

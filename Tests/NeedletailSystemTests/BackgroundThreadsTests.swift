@@ -6,7 +6,7 @@ import Testing
 @testable import NeedletailSystem
 
 /// Work of low priority, and how it ages.
-@Suite("Background threads", .timeLimit(.minutes(1)))
+@Suite("Background threads", .timeLimit(.minutes(10)))
 struct BackgroundThreadsTests {
   /// Scheduling policy and niceness of the calling thread.
   private static func priority() -> (policy: Int32, niceness: Int32) {

@@ -4,7 +4,7 @@ import NeedletailTLS
 import NeedletailTestSupport
 import Testing
 
-@Suite("TLS sessions", .timeLimit(.minutes(1)))
+@Suite("TLS sessions", .timeLimit(.minutes(10)))
 struct TLSSessionTests {
   private static func identity(_ pair: Certificates.Pair) throws -> TLSContext.Identity {
     TLSContext.Identity(
