@@ -146,17 +146,19 @@ public final class NeedletailClient: Sendable {
   ///   - routingKey: Calls with the same key, at most 256 bytes, get the same version of a split rollout.
   ///   - priority: `.bulk` for work that nobody waits for, which an overloaded server serves last.
   ///   - traceparent: The trace that the call belongs to, as W3C Trace Context writes it, for a server that exports spans.
+  ///   - key: Name of the call, at most 256 bytes, by which ``feedback(_:outcomes:timeout:)`` finds it later; empty: the
+  ///     routing key is it.
   ///   - timeout: Budget of the call, on both sides; nil: `Configuration.defaultTimeout`.
   /// - Returns: The outputs, and the version that computed them.
   /// - Throws: A ``ClientError`` that says whether the call may be repeated.
   public func predict(
     _ model: String, selector: VersionSelector = .serving, inputs: [InputTensor], outputs: [String] = [],
-    routingKey: String = "", priority: CallPriority = .interactive, traceparent: String = "",
+    routingKey: String = "", priority: CallPriority = .interactive, key: String = "", traceparent: String = "",
     timeout: Duration? = nil
   ) async throws(ClientError) -> Prediction {
     let request = RequestEncoder.Predict(
       model: model, selector: selector, inputs: inputs, outputs: outputs, routingKey: routingKey, priority: priority,
-      traceparent: traceparent)
+      key: key, traceparent: traceparent)
     guard case .predict(let prediction) = try await call(.predict(request), timeout: timeout) else {
       throw Self.wrongAnswer("Predict")
     }
@@ -260,6 +262,22 @@ public final class NeedletailClient: Sendable {
   public func serverInfo(timeout: Duration? = nil) async throws(ClientError) -> ServerInfoReport {
     guard case .serverInfo(let report) = try await call(.serverInfo, timeout: timeout) else {
       throw Self.wrongAnswer("ServerInfo")
+    }
+    return report
+  }
+
+  /// Reports what became of predictions, so that the server can say how good a model is.
+  /// - Parameters:
+  ///   - model: Name of the model.
+  ///   - outcomes: What became of rows of earlier calls, at most 1,024 of them.
+  ///   - timeout: Budget of the call, on both sides; nil: `Configuration.defaultTimeout`.
+  /// - Returns: What came of the outcomes. Repeating a call is safe: what was counted is not counted again.
+  /// - Throws: A ``ClientError``; `.unimplemented` from servers that remember no predictions of the model.
+  public func feedback(
+    _ model: String, outcomes: [ReportedOutcome], timeout: Duration? = nil
+  ) async throws(ClientError) -> FeedbackReport {
+    guard case .feedback(let report) = try await call(.feedback(model: model, outcomes), timeout: timeout) else {
+      throw Self.wrongAnswer("Feedback")
     }
     return report
   }

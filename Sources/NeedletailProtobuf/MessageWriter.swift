@@ -116,7 +116,11 @@ public struct MessageWriter: Sendable {
 
   /// A floating-point number; plus zero is the default.
   public mutating func double(_ number: Int, _ value: Double) {
-    guard value.bitPattern != 0 else { return }
+    if value.bitPattern != 0 { doubleMember(number, value) }
+  }
+
+  /// A floating-point number that is a member of a oneof: present even if 0.
+  public mutating func doubleMember(_ number: Int, _ value: Double) {
     varint(UInt64(number) << 3 | 1)
     withUnsafeBytes(of: value.bitPattern.littleEndian) { bytes.append(contentsOf: $0) }
   }

@@ -14,15 +14,17 @@ public struct AccessCalls: OptionSet, Hashable, Sendable {
   public static let metrics = AccessCalls(rawValue: 1 << 4)
   /// The rollout call, which changes the version that serves.
   public static let rollout = AccessCalls(rawValue: 1 << 5)
+  /// The feedback call, which changes how good a model is thought to be.
+  public static let feedback = AccessCalls(rawValue: 1 << 6)
 
-  public static let all: AccessCalls = [.predict, .describe, .list, .health, .metrics, .rollout]
+  public static let all: AccessCalls = [.predict, .describe, .list, .health, .metrics, .rollout, .feedback]
   /// Calls that a key may make if its entry names none: all that change nothing.
-  public static let reading = all.subtracting(.rollout)
+  public static let reading = all.subtracting([.rollout, .feedback])
 
   /// Every call with its name, in the order in which messages list them.
   public static let names: [(name: String, call: AccessCalls)] = [
     ("predict", .predict), ("describe", .describe), ("list", .list), ("health", .health), ("metrics", .metrics),
-    ("rollout", .rollout),
+    ("rollout", .rollout), ("feedback", .feedback),
   ]
 
   /// Finds a call by its name; nil: there is no such call.

@@ -10,7 +10,7 @@ internal import Synchronization
 ///   - name: checkout
 ///     hash: sha256:…                 # of the key, as `needletail key generate` prints it
 ///     models: ["wine", "fraud-*"]    # absent: all
-///     calls: [predict, health]       # absent: all but rollout
+///     calls: [predict, health]       # absent: all but rollout and feedback
 ///     state: active                  # or revoked
 ///     limits: {requests_per_second: 1000, rows_per_second: 50000, in_flight: 64}
 /// certificates:                      # with mTLS: by a DNS or URI name of the client's certificate

@@ -32,7 +32,7 @@ public final class NeedletailServer: Sendable {
   private let keys: KeySource?
   private let control: ControlPlane
   private let workers: WorkerPool
-  private let capture: CaptureService?
+  private let kept: KeptCalls
   private let tracing: TraceService?
   private let jobs: JobService?
   private let housekeeping: MultiThreadedEventLoopGroup
@@ -65,9 +65,13 @@ public final class NeedletailServer: Sendable {
     Self.addServerMetrics(metrics, log: log)
     let registry = ModelRegistry(readers: threads)
     let store = try Self.makeStore(configuration, registry: registry, metrics: metrics, logger: logger)
+    let (keeping, kept) = try configuration.makeKeeping(metrics) { [store] in
+      store.eventLog.emit(.server, .warning, $0)
+    }
     let control = ControlPlane(
       readiness: Readiness(store: store), store: store, registry: registry, metrics: metrics,
-      allowsUnsigned: configuration.allowUnsigned, serverInfo: ServerInfoReport(configuration))
+      allowsUnsigned: configuration.allowUnsigned, serverInfo: ServerInfoReport(configuration),
+      feedback: kept.feedback, names: kept.names)
     let tls = try configuration.tls.map { files throws(ConfigurationError) in try TLSSource(files) }
     let keys = try configuration.apiKeys.map { path throws(ConfigurationError) in try KeySource(path: path) }
     let outputBudget = OutputBudget(bytesMax: configuration.limits.outputBytesTotalMax)
@@ -82,9 +86,6 @@ public final class NeedletailServer: Sendable {
         inlineNanosecondsMax: UInt64(clamping: configuration.serving.inlineCost.nanoseconds),
         queueDelayNanoseconds: UInt64(clamping: configuration.serving.queueDelay.nanoseconds)),
       firstShard: threads)
-    let capture = try configuration.capture.map { options throws(ConfigurationError) in
-      try options.service(metrics) { [store] in store.eventLog.emit(.server, .warning, $0) }
-    }
     let tracing = try configuration.tracing.map { options throws(ConfigurationError) in
       try options.makeService(metrics) { [store] in store.eventLog.emit(.server, .warning, $0) }
     }
@@ -95,7 +96,7 @@ public final class NeedletailServer: Sendable {
       logger: logger, control: control, metrics: metrics,
       gate: ConnectionGate(connectionsMax: configuration.limits.connectionsMax), outputBudget: outputBudget,
       workers: workers, connectionCounters: ConnectionCounters(metrics: metrics), servingCounters: servingCounters,
-      background: BackgroundRunner(metrics: metrics), jobs: jobs, capture: capture, tracing: tracing,
+      background: BackgroundRunner(metrics: metrics), jobs: jobs, keeping: keeping, tracing: tracing,
       caches: try configuration.caches(loops: threads, metrics),
       accessCounters: AccessCounters(metrics: metrics),
       tlsCounters: TLSCounters(metrics: metrics), audit: AuditLog(logger: logger), keys: keys)
@@ -108,7 +109,7 @@ public final class NeedletailServer: Sendable {
     self.control = control
     workers.start()
     self.workers = workers
-    self.capture = capture
+    self.kept = kept
     self.tracing = tracing
     jobs?.start()
     self.jobs = jobs
@@ -174,6 +175,9 @@ public final class NeedletailServer: Sendable {
   /// Text of the metrics, for tests that must not disturb the loops by a call.
   package var metricsText: String { control.metricsText }
 
+  /// What the status page shows, for tests.
+  var status: ServerStatus { control.status }
+
   /// The store behind the server, for tests that wait for a version.
   package var modelStore: ModelStore { store }
 
@@ -202,7 +206,8 @@ public final class NeedletailServer: Sendable {
     admin.set(nil)
     workers.stop()
     jobs?.stop()
-    await capture?.stop()
+    kept.feedback?.stop()
+    await kept.capture?.stop()
     await tracing?.stop()
     try? await housekeeping.shutdownGracefully()
     try result.get()

@@ -77,6 +77,9 @@ struct ServerCommand: AsyncParsableCommand {
   @Option(help: help("tracing.rate", "share"))
   var tracingRate: String?
 
+  @Option(help: help("feedback.rules", "file"))
+  var feedbackRules: String?
+
   @Flag(help: help("allow_unsigned"))
   var allowUnsigned = false
 
@@ -141,6 +144,7 @@ struct ServerCommand: AsyncParsableCommand {
     flags["capture.directory"] = captureDirectory
     flags["tracing.endpoint"] = tracingEndpoint
     flags["tracing.rate"] = tracingRate
+    flags["feedback.rules"] = feedbackRules
     flags["allow_unsigned"] = allowUnsigned ? "true" : nil
     flags["models.readiness"] = readiness
     flags["models.required"] = requiredModels

@@ -16,8 +16,9 @@ struct Needletail: AsyncParsableCommand {
     version: needletailVersion,
     subcommands: [
       PredictCommand.self, EmbedCommand.self, ModelsCommand.self, HealthCommand.self, MetricsCommand.self,
-      ServerCommand.self, EventsCommand.self, RolloutCommand.self, DriftCommand.self, BenchCommand.self,
-      CaptureCommand.self, ReplayCommand.self, BundleCommand.self, ExplainCommand.self, KeyCommand.self,
+      ServerCommand.self, EventsCommand.self, RolloutCommand.self, DriftCommand.self, FeedbackCommand.self,
+      BenchCommand.self, CaptureCommand.self, ReplayCommand.self, BundleCommand.self, ExplainCommand.self,
+      KeyCommand.self,
     ])
 }
 

@@ -2,6 +2,7 @@ internal import ArgumentParser
 internal import NeedletailCSV
 internal import Foundation
 internal import NeedletailClient
+internal import NeedletailCore
 
 struct PredictCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
@@ -42,6 +43,9 @@ struct PredictCommand: AsyncParsableCommand {
       "Trace that the call belongs to (W3C), for a server that exports spans.", valueName: "00-TRACE-SPAN-FLAGS"))
   var traceparent = ""
 
+  @Option(help: ArgumentHelp("Name the call, so that needletail feedback finds its rows later.", valueName: "NAME"))
+  var key: String?
+
   @Flag(help: "Say nothing about columns that the model does not know.")
   var ignoreExtra = false
 
@@ -61,6 +65,11 @@ struct PredictCommand: AsyncParsableCommand {
 
   func run() async throws {
     let given = try input.map { try FeatureTable(path: $0, delimiter: delimiter) } ?? FeatureTable(pairs: set)
+    if key != nil, given.rows.count > Limits.feedbackRowsMax {
+      throw Failure(
+        "--key: expected at most \(Limits.feedbackRowsMax) rows, which are remembered of one call, found "
+          + "\(given.rows.count)")
+    }
     try await server.withClient { client in
       let description = try await client.describeModel(model.model, selector: model.selector)
       let table = text.isEmpty ? given : try FeatureTable(texts: text, for: description)
@@ -75,7 +84,8 @@ struct PredictCommand: AsyncParsableCommand {
         let range = start..<min(start + Self.rowsPerCall, table.rows.count)
         let inputs = try table.tensors(for: description, rows: range)
         let answer = try await client.predict(
-          model.model, selector: model.selector, inputs: inputs, outputs: output, traceparent: traceparent)
+          model.model, selector: model.selector, inputs: inputs, outputs: output, key: key ?? "",
+          traceparent: traceparent)
         try printer.append(answer, rows: range)
       }
       printer.finish()

@@ -27,6 +27,13 @@ enum CaptureFixtures {
       ])
   }
 
+  /// A call with a name.
+  static func named(_ id: UInt64) -> CapturedCall {
+    var call = call(id)
+    call.key = CallKeyHasher().key(of: "\(id)")
+    return call
+  }
+
   static func error(_ id: UInt64) -> CapturedCall {
     var call = call(id)
     (call.status, call.reasons, call.rows, call.answers) = (.invalidArgument, .error, 0, [])
@@ -43,7 +50,7 @@ enum CaptureFixtures {
       queueMicroseconds: call.queueMicroseconds, computeMicroseconds: call.computeMicroseconds,
       batchRows: UInt32(call.batchRows), rows: UInt32(call.rows),
       selection: call.answers.reduce(0) { $0 | 1 << UInt64($1.output) }, tensors: UInt32(call.inputs.count),
-      floats: UInt32(call.answers.reduce(0) { $0 + $1.values.count }))
+      floats: UInt32(call.answers.reduce(0) { $0 + $1.values.count }), key: call.key)
   }
 
   /// A segment of blocks.
@@ -68,6 +75,7 @@ enum CaptureFixtures {
   /// All that a decoder finds.
   struct Found: Equatable {
     var calls: [CapturedCall] = []
+    var outcomes: [CapturedOutcome] = []
     var faults: [CaptureError] = []
     var isComplete = false
     var wholeBytes = 0
@@ -82,8 +90,11 @@ enum CaptureFixtures {
       case .header: return true
       case .block(_, let records):
         do throws(CaptureError) {
-          _ = try BlockRecords.forEachCall(in: records) { call in
-            found.calls.append(call)
+          _ = try BlockRecords.forEach(in: records) { record in
+            switch record {
+            case .call(let call): found.calls.append(call)
+            case .outcome(let outcome): found.outcomes.append(outcome)
+            }
             return true
           }
         } catch {

@@ -9,7 +9,7 @@ import Testing
 struct SegmentTests {
   private static let blocks = [
     [CaptureFixtures.call(1), CaptureFixtures.error(2)], [CaptureFixtures.call(3)],
-    [CaptureFixtures.call(4, []), CaptureFixtures.call(5)],
+    [CaptureFixtures.call(4, []), CaptureFixtures.named(5)],
   ]
 
   @Test(arguments: [1, 7, 48, 1 << 20])
@@ -21,6 +21,38 @@ struct SegmentTests {
     #expect(found.faults.isEmpty)
     #expect(found.isComplete)
     #expect(found.wholeBytes == bytes.count)
+  }
+
+  @Test func outcomesAreReadAsTheyWereWritten() throws {
+    let key = CallKeyHasher().key(of: "order-8812")
+    let outcomes = [
+      CapturedOutcome(
+        model: "m", version: 7, key: key, row: 3, truth: .label("größe"), microseconds: 9, isJoined: true),
+      CapturedOutcome(
+        model: "m", version: 0, key: key, row: 0, truth: .number(-1.25), microseconds: 10, isJoined: false),
+    ]
+    var encoder = try SegmentEncoder(SegmentHeader(microseconds: 7, id: Array(1...16)))
+    var bytes = encoder.headerBytes
+    for outcome in outcomes { encoder.append(outcome) }
+    bytes += try encoder.takeBlock()
+    bytes += encoder.trailerBytes
+    let found = try CaptureFixtures.decode(bytes)
+    #expect(found.outcomes == outcomes)
+    #expect(found.calls.isEmpty && found.faults.isEmpty && found.isComplete)
+    // Every record that is cut, or has a byte too many, is refused.
+    for record in outcomes.map(\.encoded) {
+      for cut in 0..<record.count {
+        #expect(throws: CaptureError.self, "\(cut) bytes") {
+          _ = try record[..<cut].withUnsafeBytes { try CapturedOutcome(reading: $0) }
+        }
+      }
+      #expect(throws: CaptureError.self) {
+        _ = try (record + [0]).withUnsafeBytes { try CapturedOutcome(reading: $0) }
+      }
+      var other = record
+      other[2] = 9
+      #expect(throws: CaptureError.self) { _ = try other.withUnsafeBytes { try CapturedOutcome(reading: $0) } }
+    }
   }
 
   @Test func everyPrefixGivesTheBlocksThatItHolds() throws {
@@ -69,7 +101,7 @@ struct SegmentTests {
     header.major = 2
     let error = try #require(throws: CaptureError.self) { try CaptureFixtures.decode(header.encoded) }
     #expect(error.reason == .version)
-    #expect(error.message.contains("expected version 1 of the format, found 2.0"))
+    #expect(error.message.contains("expected version 1 of the format, found 2.1"))
     // A later minor version only adds what may be passed over.
     header.major = 1
     header.minor = 9
@@ -122,18 +154,22 @@ struct SegmentTests {
       }
     }
     func encoded(_ head: CallRecordHead, _ request: [UInt8], _ answer: [UInt8]) -> [UInt8] {
-      var bytes = [UInt8](repeating: 0, count: CallRecordHead.bytes)
+      var bytes = [UInt8](repeating: 0, count: head.bytes)
       bytes.withUnsafeMutableBytes { head.write(to: $0.baseAddress!) }
       return bytes + request + answer
     }
     func fails(_ records: [UInt8], _ what: String, sourceLocation: SourceLocation = #_sourceLocation) {
       #expect(throws: CaptureError.self, "\(what)", sourceLocation: sourceLocation) {
-        _ = try BlockRecords.forEachCall(in: records) { _ in true }
+        _ = try BlockRecords.forEach(in: records) { _ in true }
       }
     }
     let good = encoded(head, request, answer)
-    #expect(try BlockRecords.forEachCall(in: records([model, good])) { _ in true })
-    #expect(try BlockRecords.forEachCall(in: records([model, [9, 1, 2, 3], good])) { $0.id == 1 })
+    #expect(try BlockRecords.forEach(in: records([model, good])) { _ in true })
+    #expect(
+      try BlockRecords.forEach(in: records([model, [9, 1, 2, 3], good])) { record in
+        guard case .call(let found) = record else { return false }
+        return found.id == 1
+      })
     fails(records([good]), "a call without its model")
     for cut in 1..<good.count { fails(records([model, Array(good[..<cut])]), "\(cut) bytes of a call") }
     for cut in 1..<model.count { fails(records([Array(model[..<cut])]), "\(cut) bytes of a model") }

@@ -22,10 +22,10 @@ final class BatcherBench {
   ///   - workers: threads for expensive plans; 0: there are none.
   ///   - isStarted: whether they run at once, or when the test starts them.
   ///   - cache: which answers are kept; nil: none.
-  ///   - capture: makes what captures calls.
+  ///   - keeping: makes what keeps calls.
   init(
     rowsMax: Int = 4096, workers: Int = 0, isStarted: Bool = true, cache: CacheOptions? = nil,
-    capture: (MetricsRegistry) -> CaptureService? = { _ in nil }
+    keeping: (MetricsRegistry) -> CallKeeping = { _ in CallKeeping() }
   ) {
     let counters = ServingCounters(metrics: metrics)
     background = BackgroundRunner(metrics: metrics)
@@ -33,7 +33,7 @@ final class BatcherBench {
     threads = 1 + workers
     batcher = TickBatcher(
       reader: registry.reader(0), counters: counters, shard: 0, rowsMax: rowsMax, background: background,
-      capture: capture(metrics),
+      keeping: keeping(metrics),
       cache: cache.flatMap { [metrics] in
         ResponseCache($0, loops: 1, seed: 7, counters: CacheCounters(metrics: metrics), shard: 0)
       },
@@ -95,7 +95,7 @@ final class BatcherBench {
   func call(
     _ id: UInt64, _ rows: [[Float]], model: String = "m", version: UInt64? = nil, outputs: [String] = [],
     timeoutMicroseconds: UInt32 = 0, receiveMicroseconds: UInt32 = 0,
-    priority: CallPriority = .interactive
+    priority: CallPriority = .interactive, key: String = ""
   ) {
     let values = rows.flatMap { $0 }
     let shape = [UInt64(rows.count), UInt64(rows.first?.count ?? 0)]
@@ -122,12 +122,15 @@ final class BatcherBench {
                   let address = ReplyAddress(slot: 0, generation: 0, id: id)
                   let decision = batcher.decide(head, into: writer)
                   if case .reject(let error) = decision.outcome { return writer.reject(address, error) }
-                  batcher.bind(
-                    PredictCall(
-                      address: address, arrival: writer.time, receiveMicroseconds: receiveMicroseconds,
-                      deadline: deadline, priority: priority,
-                      tensors: UnsafeBufferPointer(start: tensor, count: 1), outputs: names),
-                    decision, into: writer)
+                  var call = PredictCall(
+                    address: address, arrival: writer.time, receiveMicroseconds: receiveMicroseconds,
+                    deadline: deadline, priority: priority,
+                    tensors: UnsafeBufferPointer(start: tensor, count: 1), outputs: names)
+                  call.isSelected = version != nil
+                  Array(key.utf8).withUnsafeBytes { key in
+                    call.name = key
+                    batcher.bind(call, decision, into: writer)
+                  }
                 }
               }
             }

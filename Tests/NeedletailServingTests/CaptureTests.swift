@@ -33,7 +33,7 @@ struct CaptureTests {
       service = CaptureService(directory, rules: CaptureRules(["m": rule]), key: [], metrics: metrics) {
         Issue.record("\($0)")
       }
-      return service
+      return CallKeeping(capture: service)
     }
     defer { bench.stop() }
     let live = try bench.live(definition, planRows: planRows, warmUp: warmUp)
@@ -276,10 +276,11 @@ struct CaptureTests {
   @Test func otherModelsAreNotCaptured() async throws {
     let directory = try CaptureDirectory(creating: path, CaptureBounds())
     let bench = BatcherBench { metrics in
-      CaptureService(
-        directory, rules: CaptureRules(["other": CaptureRule(rate: 1)]),
-        key: [], metrics: metrics
-      ) { Issue.record("\($0)") }
+      CallKeeping(
+        capture: CaptureService(
+          directory, rules: CaptureRules(["other": CaptureRule(rate: 1)]),
+          key: [], metrics: metrics
+        ) { Issue.record("\($0)") })
     }
     let live = try bench.live(ModelFixtures.linearRegression(weights: [2, -3], bias: 1))
     bench.publish(live)

@@ -136,6 +136,7 @@ extension RequestView {
     case .events(let after, let limit): .events(after: after, limit: limit)
     case .rollout(let model, let undo): .rollout(model: String(decoding: model, as: UTF8.self), undo: undo)
     case .serverInfo: .serverInfo
+    case .feedback(let view): view.outgoing
     case .none: nil
     }
   }
@@ -151,7 +152,17 @@ extension PredictView {
           data: Array(tensor.data), strings: tensor.strings.map { String(decoding: $0, as: UTF8.self) })
       },
       outputs: outputs.map { String(decoding: $0, as: UTF8.self) },
-      routingKey: String(decoding: routingKey, as: UTF8.self), priority: priority)
+      routingKey: String(decoding: routingKey, as: UTF8.self), priority: priority,
+      key: String(decoding: key, as: UTF8.self))
+  }
+}
+
+extension FeedbackView {
+  fileprivate var outgoing: RequestEncoder.Call? {
+    guard case .message(let message) = body, let bytes = try? message.bytes(),
+      let outcomes = try? bytes.withUnsafeBytes({ try ReportedOutcome.decode($0) })
+    else { return nil }
+    return .feedback(model: String(decoding: model, as: UTF8.self), outcomes)
   }
 }
 
@@ -178,6 +189,7 @@ extension ResponseMessage {
     case .events(let report): ResponseEncoder.appendEvents(id: id, report, to: &buffer)
     case .rollout(let report): ResponseEncoder.appendRollout(id: id, report, to: &buffer)
     case .serverInfo(let report): ResponseEncoder.appendServerInfo(id: id, report, to: &buffer)
+    case .feedback(let report): ResponseEncoder.appendFeedback(id: id, report, to: &buffer)
     case .goAway(let lastID): ResponseEncoder.appendGoAway(lastID: lastID, to: &buffer)
     case .failed(let error): ResponseEncoder.appendError(id: id, error, to: &buffer)
     case .none: break

@@ -33,6 +33,8 @@ struct ProtobufCOracle {
       let isForced = undo?.isForced == true && rollout.force != 0
       let step = RolloutUndo(version: rollout.from_version, isForced: isForced)
       return isSame && undo == (rollout.action.rawValue == 1 ? step : nil) ? nil : "rollout"
+    case (.feedback(let feedback), NEEDLETAIL__V1__REQUEST__CALL_FEEDBACK):
+      return Self.difference(of: feedback, from: expected.feedback.pointee)
     case (.health, NEEDLETAIL__V1__REQUEST__CALL_HEALTH), (.metrics, NEEDLETAIL__V1__REQUEST__CALL_METRICS),
       (.listModels, NEEDLETAIL__V1__REQUEST__CALL_LIST_MODELS),
       (.serverInfo, NEEDLETAIL__V1__REQUEST__CALL_SERVER_INFO),
@@ -87,6 +89,7 @@ struct ProtobufCOracle {
       break
     default: return "selector"
     }
+    guard isSame(predict.key, expected.key) else { return "name of the call" }
     guard (predict.priority == .interactive) == (expected.priority.rawValue == 0) else { return "priority" }
     for (index, tensor) in predict.tensors.enumerated() {
       guard let other = expected.inputs[index]?.pointee else { return "tensor \(index)" }
@@ -103,6 +106,34 @@ struct ProtobufCOracle {
       }
     }
     return nil
+  }
+
+  /// Outcomes are read off the loops, and may be refused there.
+  private static func difference(
+    of feedback: FeedbackView, from expected: Needletail__V1__FeedbackRequest
+  ) -> String? {
+    guard isSame(feedback.model, expected.model) else { return "model of feedback" }
+    guard case .message(let message) = feedback.body, let bytes = try? message.bytes(),
+      let outcomes = try? bytes.withUnsafeBytes({ try ReportedOutcome.decode($0) })
+    else { return nil }
+    guard outcomes.count == expected.n_outcomes else { return "\(outcomes.count) outcomes" }
+    for (index, outcome) in outcomes.enumerated() {
+      guard let other = expected.outcomes[index]?.pointee else { return "outcome \(index)" }
+      let isSameTruth =
+        switch outcome.truth {
+        case .label(let label): other.truth_case == NEEDLETAIL__V1__OUTCOME__TRUTH_LABEL && isSame(label, other.label)
+        case .value(let value):
+          other.truth_case == NEEDLETAIL__V1__OUTCOME__TRUTH_VALUE && value.bitPattern == other.value.bitPattern
+        }
+      guard isSame(outcome.key, other.key), outcome.row == other.row, isSameTruth else { return "outcome \(index)" }
+    }
+    return nil
+  }
+
+  /// Both have replaced what is no UTF-8.
+  private static func isSame(_ text: String, _ other: UnsafePointer<CChar>?) -> Bool {
+    guard let other else { return text.isEmpty }
+    return text.utf8.prefix { $0 != 0 }.elementsEqual(String(cString: other).utf8)
   }
 
   /// protobuf-c's strings end at the first NUL.

@@ -46,6 +46,7 @@ enum ProtobufJSON {
         "force": undo?.isForced == true ? true : nil,
       ])
     case .serverInfo: object["server_info"] = Object()
+    case .feedback(let view): object["feedback"] = of(view)
     case .none: break
     }
     return object
@@ -58,8 +59,24 @@ enum ProtobufJSON {
         "model": text(predict.model), "inputs": list(predict.tensors.map(of)),
         "outputs": list(predict.outputs.map { String(decoding: $0, as: UTF8.self) }),
         "routing_key": text(predict.routingKey),
-        "priority": predict.priority == .bulk ? "BULK" : nil,
+        "priority": predict.priority == .bulk ? "BULK" : nil, "key": text(predict.key),
       ]))
+  }
+
+  private static func of(_ view: FeedbackView) -> Object {
+    guard case .message(let message) = view.body, let bytes = try? message.bytes(),
+      let outcomes = try? bytes.withUnsafeBytes({ try ReportedOutcome.decode($0) })
+    else { return ["error": "expected outcomes"] }
+    return object(["model": text(view.model), "outcomes": list(outcomes.map(of))])
+  }
+
+  private static func of(_ outcome: ReportedOutcome) -> Object {
+    var object = object(["key": text(outcome.key), "row": int(outcome.row)])
+    switch outcome.truth {
+    case .label(let label): object["label"] = label
+    case .value(let value): object["value"] = value
+    }
+    return object
   }
 
   private static func of(_ tensor: TensorView) -> Object {
@@ -107,6 +124,7 @@ enum ProtobufJSON {
         "retry_after_us": int(error.retryAfterMicroseconds), "detail": error.detail.map(of),
       ])
     case .serverInfo(let report): object["server_info"] = of(report)
+    case .feedback(let report): object["feedback"] = of(report)
     case .none: break
     }
     return object
@@ -118,6 +136,17 @@ enum ProtobufJSON {
       "limit": detail.limit.map {
         object(["name": text($0.name), "maximum": long($0.maximum), "found": long($0.found)])
       },
+    ])
+  }
+
+  private static func of(_ report: FeedbackReport) -> Object {
+    object([
+      "joined": int(report.joined), "unknown": int(report.unknown), "late": int(report.late),
+      "duplicate": int(report.duplicate), "contradictory": int(report.contradictory), "invalid": int(report.invalid),
+      "problems": list(
+        report.problems.map {
+          object(["index": int($0.index), "result": text($0.result), "message": text($0.message)])
+        }),
     ])
   }
 

@@ -11,6 +11,8 @@ import subprocess
 import sys
 import time
 
+import feedback
+
 program, server, work = sys.argv[1:4]
 failures = []
 ESCAPE = "\x1b"
@@ -349,6 +351,10 @@ def check_rollout():
     expect(done.returncode == 0, "a model whose directory was deleted can be retired", done.stderr)
 
 
+def check_feedback():
+    feedback.check(run, expect, mistake, until, work)
+
+
 for check in (
     check_mistakes,
     check_json,
@@ -357,6 +363,7 @@ for check in (
     check_pipe,
     check_terminal,
     check_follow,
+    check_feedback,
     check_rollout,
 ):
     check()

@@ -1,7 +1,8 @@
 """http.py ADDRESS MODEL COLUMNS ROWS SECONDS FORM CONNECTIONS: a steady stream of calls over HTTP.
 
 FORM is `bytes`, for tensors behind the JSON both ways, or `json`. One request is made beforehand and sent again and
-again; each answer is read to its end and must be the first one again, byte by byte.
+again; each answer is read to its end and must be the first one again, byte by byte. It has an id, so that a server with
+feedback rules remembers its prediction.
 """
 
 import socket
@@ -19,12 +20,12 @@ def request() -> bytes:
     values = [((index * 7) % 13) / 8 - 0.5 for index in range(rows * columns)]
     shape = f'"shape":[{rows},{columns}]'
     if form == "json":
-        body = f'{{"inputs":[{{"name":"features","datatype":"FP32",{shape},"data":{values}}}]}}'.encode()
+        body = f'{{"id":"call","inputs":[{{"name":"features","datatype":"FP32",{shape},"data":{values}}}]}}'.encode()
         head = ""
     else:
         data = struct.pack(f"<{len(values)}f", *values)
         size = f'"parameters":{{"binary_data_size":{len(data)}}}'
-        json = f'{{"inputs":[{{"name":"features","datatype":"FP32",{shape},{size}}}]'
+        json = f'{{"id":"call","inputs":[{{"name":"features","datatype":"FP32",{shape},{size}}}]'
         json += ',"parameters":{"binary_data_output":true}}'
         body = json.encode() + data
         head = f"Inference-Header-Content-Length: {len(json)}\r\n"

@@ -65,6 +65,8 @@ def train_all():
 def start(**settings):
     command = [programs / "needletail-server", "--store", work / "store", "--allow-unsigned", "--admin", "none"]
     command += ["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"]
+    (work / "feedback.yaml").write_text('models: {"*": {}}\n')
+    command += ["--feedback-rules", work / "feedback.yaml"]
     with open(work / "server.log", "wb") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **settings})
     for _ in range(200):

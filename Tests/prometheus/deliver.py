@@ -61,6 +61,7 @@ def exposition() -> str:
             f'needletail_drift_columns{{{model},level="alert"}} {2 * wrong}',
             f"needletail_answers_psi{{{model}}} {0.5 * wrong}",
             f"needletail_answers_psi_by_chance{{{model}}} 0.01",
+            f"needletail_feedback_worse{{{model}}} {wrong}",
             f'needletail_model_version_state{{{model},state="rejected"}} {wrong}',
             f"needletail_trust_file_invalid {wrong}",
             f"needletail_tls_files_invalid {wrong}",

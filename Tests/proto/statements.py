@@ -1175,6 +1175,30 @@ def traces(bench: Bench) -> None:
     expect(server.metric("needletail_trace_contexts_invalid_total"), 3.0)
 
 
+@statement(58, "by its `routing_key` where it has no key", "to report one again is safe", "no predictions of the model")
+def feedback(bench: Bench) -> None:
+    def report(*outcomes: tuple[str, int, float], model: str = "line") -> pb.Request:
+        told = [pb.Outcome(key=key, row=row, value=value) for key, row, value in outcomes]
+        return pb.Request(feedback=pb.FeedbackRequest(model=model, outcomes=told))
+
+    rules = bench.work.directory / "feedback.yaml"
+    rules.write_text("models: {line: {}}\n")
+    with bench.peer(bench.server("remembering", feedback={"rules": str(rules)})) as peer:
+        expect(code(peer.call(line(1, 2, key="order", routing_key="user"))), "OK")
+        expect(code(peer.call(line(1, routing_key="other"))), "OK")
+        outcomes = report(("order", 0, 1.0), ("order", 1, 1.0), ("user", 0, 1.0), ("other", 0, 1.0), ("order", 2, 1.0))
+        first = peer.call(outcomes).feedback
+        expect((first.joined, first.unknown, first.invalid), (3, 1, 1))
+        expect([(problem.index, problem.result) for problem in first.problems], [(2, "unknown"), (4, "row")])
+        again = peer.call(outcomes).feedback
+        expect((again.joined, again.duplicate, again.unknown, again.invalid), (0, 3, 1, 1))
+        refused(peer, report(("order", 0, 1.0), model="lime"), "NOT_FOUND")
+        refused(peer, report(), "INVALID_ARGUMENT")
+        expect("feedback" in peer.call(pb.Request(server_info=pb.ServerInfoRequest())).server_info.features, True)
+    with bench.peer() as peer:
+        refused(peer, report(("order", 0, 1.0)), "UNIMPLEMENTED")
+
+
 # ---------------------------------------------------------------- main
 
 

@@ -153,6 +153,19 @@ REQUESTS = {
     "authenticate": dict(id=16, authenticate=dict(api_key="secret")),
     "no-call": dict(id=17),
     "server-info": dict(id=23, server_info={}),
+    "predict-key": dict(id=29, predict=dict(model="wine", routing_key="user-42", key="order-8812")),
+    "feedback": dict(
+        id=30,
+        feedback=dict(
+            model="wine",
+            outcomes=[
+                dict(key="order-8812", label="größe"),
+                dict(key="order-8813", row=U32, value=0.0),
+                dict(key="order-8814", row=1, value=-1.25),
+                dict(key="order-8815", label=""),
+            ],
+        ),
+    ),
 }
 
 STATUSES = [
@@ -321,6 +334,19 @@ RESPONSES = {
         ),
     ),
     "server-info-answer-default": dict(id=24, server_info=dict(limits={})),
+    "feedback-answer": dict(
+        id=30,
+        feedback=dict(
+            joined=1,
+            unknown=2,
+            late=3,
+            duplicate=4,
+            contradictory=5,
+            invalid=U32,
+            problems=[dict(index=1, result="unknown", message="outcomes[1]: expected a name"), {}],
+        ),
+    ),
+    "feedback-answer-default": dict(id=31, feedback={}),
     # Details of an error: of a cell of the first row, of another row, of a limit, and of nothing.
     "status-detail-first-row": dict(
         id=25,

@@ -4,10 +4,14 @@ public import NeedletailCore
 ///
 /// Event loops write records into memory that they have, and allocate nothing.
 public struct CallRecordHead: Sendable {
-  /// Bytes of the head.
-  public static let bytes = 56
-  /// First byte of a record of a call.
+  /// Bytes of the head of a call without a name.
+  public static let bytesMin = 56
+  /// Bytes of the longest head.
+  public static let bytesMax = bytesMin + CallKey.bytes
+  /// First byte of a record of a call without a name.
   static let kind: UInt8 = 1
+  /// First byte of a record of a call with a name, whose digest ends the head.
+  static let namedKind: UInt8 = 3
 
   public var status: StatusCode
   public var reasons: CaptureReasons
@@ -26,10 +30,16 @@ public struct CallRecordHead: Sendable {
   public var tensors: UInt32
   /// Floats of the answer: for each output in `selection` its rows × columns.
   public var floats: UInt32
+  /// Digest of the name that the caller gave the call.
+  public var key: CallKey
+
+  /// Bytes of this head.
+  public var bytes: Int { key.isNone ? Self.bytesMin : Self.bytesMax }
 
   public init(
     status: StatusCode, reasons: CaptureReasons, source: UInt32, time: UInt64, id: UInt64, queueMicroseconds: UInt32,
-    computeMicroseconds: UInt32, batchRows: UInt32, rows: UInt32, selection: UInt64, tensors: UInt32, floats: UInt32
+    computeMicroseconds: UInt32, batchRows: UInt32, rows: UInt32, selection: UInt64, tensors: UInt32, floats: UInt32,
+    key: CallKey = .none
   ) {
     self.status = status
     self.reasons = reasons
@@ -43,11 +53,12 @@ public struct CallRecordHead: Sendable {
     self.selection = selection
     self.tensors = tensors
     self.floats = floats
+    self.key = key
   }
 
   /// - Parameter target: memory for ``bytes``.
   public func write(to target: UnsafeMutableRawPointer) {
-    target.storeBytes(of: Self.kind, as: UInt8.self)
+    target.storeBytes(of: key.isNone ? Self.kind : Self.namedKind, as: UInt8.self)
     target.storeBytes(of: status.rawValue, toByteOffset: 1, as: UInt8.self)
     target.storeBytes(of: reasons.rawValue.littleEndian, toByteOffset: 2, as: UInt16.self)
     target.storeBytes(of: source.littleEndian, toByteOffset: 4, as: UInt32.self)
@@ -60,13 +71,17 @@ public struct CallRecordHead: Sendable {
     target.storeBytes(of: selection.littleEndian, toByteOffset: 40, as: UInt64.self)
     target.storeBytes(of: tensors.littleEndian, toByteOffset: 48, as: UInt32.self)
     target.storeBytes(of: floats.littleEndian, toByteOffset: 52, as: UInt32.self)
+    guard !key.isNone else { return }
+    target.storeBytes(of: key.low.littleEndian, toByteOffset: 56, as: UInt64.self)
+    target.storeBytes(of: key.high.littleEndian, toByteOffset: 64, as: UInt64.self)
   }
 
   /// Reads a head.
   /// - Throws: `.damaged` for another record, or a status that does not exist.
   public init(reading record: UnsafeRawBufferPointer) throws(CaptureError) {
     var cursor = RecordCursor(record)
-    guard try cursor.integer(UInt8.self, "kind") == Self.kind else { throw cursor.fault("the record of a call") }
+    let kind = try cursor.integer(UInt8.self, "kind")
+    guard kind == Self.kind || kind == Self.namedKind else { throw cursor.fault("the record of a call") }
     guard let status = StatusCode(rawValue: try cursor.integer(UInt8.self, "status")) else {
       throw cursor.fault("a status")
     }
@@ -82,6 +97,10 @@ public struct CallRecordHead: Sendable {
     selection = try cursor.integer(UInt64.self, "selection")
     tensors = try cursor.integer(UInt32.self, "tensors")
     floats = try cursor.integer(UInt32.self, "floats")
+    key = .none
+    guard kind == Self.namedKind else { return }
+    key = CallKey(low: try cursor.integer(UInt64.self, "key"), high: try cursor.integer(UInt64.self, "key"))
+    guard !key.isNone else { throw cursor.fault("a name's digest other than 0") }
   }
 }
 

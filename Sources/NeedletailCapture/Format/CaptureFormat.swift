@@ -42,7 +42,7 @@ public enum CaptureFormat {
   /// A reader refuses another one.
   public static let major: UInt16 = 1
   /// Raised for what older readers may skip.
-  public static let minor: UInt16 = 0
+  public static let minor: UInt16 = 1
   /// Bytes of a segment's header, of a block's header and of a trailer.
   public static let headerBytes = 48
   /// Ending of a complete segment.

@@ -117,11 +117,13 @@ public struct CapturedCall: Sendable, Equatable {
   public var inputs: [CapturedTensor]
   /// Outputs that the caller asked for; empty where there is no answer.
   public var answers: [Answer]
+  /// Digest of the name that the caller gave the call, by which outcomes find it.
+  public var key: CallKey
 
   public init(
     model: CapturedModel, status: StatusCode, reasons: CaptureReasons, microseconds: UInt64, id: UInt64,
     queueMicroseconds: UInt32, computeMicroseconds: UInt32, batchRows: Int, rows: Int, inputs: [CapturedTensor],
-    answers: [Answer]
+    answers: [Answer], key: CallKey = .none
   ) {
     self.model = model
     self.status = status
@@ -134,5 +136,6 @@ public struct CapturedCall: Sendable, Equatable {
     self.rows = rows
     self.inputs = inputs
     self.answers = answers
+    self.key = key
   }
 }

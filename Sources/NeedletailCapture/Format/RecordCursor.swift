@@ -79,7 +79,7 @@ struct RecordCursor {
 
   /// The rest of a call's record, behind its head.
   mutating func call(_ head: CallRecordHead, of model: CapturedModel) throws(CaptureError) -> CapturedCall {
-    _ = try take(CallRecordHead.bytes, "head")
+    _ = try take(head.bytes, "head")
     guard head.tensors <= left / RequestRecord.tensorHeadBytes else { throw fault("\(head.tensors) tensors") }
     var inputs: [CapturedTensor] = []
     inputs.reserveCapacity(Int(head.tensors))
@@ -98,6 +98,7 @@ struct RecordCursor {
     return CapturedCall(
       model: model, status: head.status, reasons: head.reasons, microseconds: head.time, id: head.id,
       queueMicroseconds: head.queueMicroseconds, computeMicroseconds: head.computeMicroseconds,
-      batchRows: Int(head.batchRows), rows: head.floats == 0 ? 0 : Int(head.rows), inputs: inputs, answers: answers)
+      batchRows: Int(head.batchRows), rows: head.floats == 0 ? 0 : Int(head.rows), inputs: inputs, answers: answers,
+      key: head.key)
   }
 }

@@ -128,15 +128,21 @@ public struct SegmentDecoder {
   }
 }
 
+/// What a record of a segment says.
+public enum CapturedRecord: Sendable, Equatable {
+  case call(CapturedCall)
+  case outcome(CapturedOutcome)
+}
+
 /// Records of one block.
 public enum BlockRecords {
-  /// Visits the calls of a block in their order. Records of a kind that this reader does not know are passed over.
+  /// Visits the records of a block in their order. Records of a kind that this reader does not know are passed over.
   ///
   /// - Parameter body: returns false to stop.
   /// - Returns: false if `body` stopped.
-  /// - Throws: `.damaged` for bytes that no writer makes; the calls before them were visited.
-  public static func forEachCall(
-    in records: [UInt8], _ body: (CapturedCall) -> Bool
+  /// - Throws: `.damaged` for bytes that no writer makes; the records before them were visited.
+  public static func forEach(
+    in records: [UInt8], _ body: (CapturedRecord) -> Bool
   ) throws(CaptureError) -> Bool {
     try records.lend { (bytes) throws(CaptureError) in
       var models: [UInt32: CapturedModel] = [:]
@@ -148,13 +154,14 @@ public enum BlockRecords {
         case ModelRecord.kind:
           let (source, model) = try ModelRecord.decode(record)
           models[source] = model
-        case CallRecordHead.kind:
+        case CallRecordHead.kind, CallRecordHead.namedKind:
           let head = try CallRecordHead(reading: record)
           guard let model = models[head.source] else {
             throw CaptureError(.damaged, "record: expected the description of model \(head.source), found none")
           }
           var call = RecordCursor(record)
-          guard body(try call.call(head, of: model)) else { return false }
+          guard body(.call(try call.call(head, of: model))) else { return false }
+        case CapturedOutcome.kind: guard body(.outcome(try CapturedOutcome(reading: record))) else { return false }
         default: break
         }
       }

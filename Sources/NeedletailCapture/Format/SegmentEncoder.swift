@@ -38,7 +38,8 @@ public struct SegmentEncoder: ~Copyable {
   /// Whether the block has as many bytes as a block should have.
   public var isFull: Bool { raw.count >= Limits.captureBlockBytes }
 
-  public var isEmpty: Bool { calls == 0 }
+  /// Whether the block has no records.
+  public var isEmpty: Bool { raw.isEmpty }
 
   /// Adds a call to the block. Its model is described first, once a block.
   ///
@@ -51,7 +52,7 @@ public struct SegmentEncoder: ~Copyable {
     _ head: CallRecordHead, request: UnsafeRawBufferPointer, answer: UnsafeRawBufferPointer,
     of model: @autoclosure () -> CapturedModel
   ) throws(CaptureError) {
-    let bytes = CallRecordHead.bytes + request.count + answer.count
+    let bytes = head.bytes + request.count + answer.count
     guard bytes <= Limits.captureRecordBytesMax else {
       throw CaptureError(.damaged, "call: expected at most \(Limits.captureRecordBytesMax) bytes, found \(bytes)")
     }
@@ -72,7 +73,7 @@ public struct SegmentEncoder: ~Copyable {
       described.insert(head.source)
     }
     raw.append(littleEndian: UInt32(bytes))
-    withUnsafeTemporaryAllocation(byteCount: CallRecordHead.bytes, alignment: 8) { place in
+    withUnsafeTemporaryAllocation(byteCount: head.bytes, alignment: 8) { place in
       if let base = place.baseAddress { head.write(to: base) }
       raw.append(contentsOf: place)
     }
@@ -83,11 +84,18 @@ public struct SegmentEncoder: ~Copyable {
     last = max(last, head.time)
   }
 
+  /// Adds an outcome to the block.
+  public mutating func append(_ outcome: CapturedOutcome) {
+    let record = outcome.encoded
+    raw.append(littleEndian: UInt32(record.count))
+    raw += record
+  }
+
   /// Ends the block.
-  /// - Returns: its bytes, header included; empty if it has no calls.
+  /// - Returns: its bytes, header included; empty if it has no records.
   /// - Throws: `.io` if it cannot be compressed; then the block is lost.
   public mutating func takeBlock() throws(CaptureError) -> [UInt8] {
-    guard calls > 0 else { return [] }
+    guard !isEmpty else { return [] }
     defer {
       raw.removeAll(keepingCapacity: true)
       described.removeAll(keepingCapacity: true)

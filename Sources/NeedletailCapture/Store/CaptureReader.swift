@@ -64,7 +64,11 @@ public struct SegmentSummary: Sendable, Equatable {
 
   /// Earliest and latest arrival of its calls, in microseconds since 1970 (UTC); nil: it has none.
   public var times: ClosedRange<UInt64>? {
-    guard let first = blocks.map(\.first).min(), let last = blocks.map(\.last).max(), first <= last else { return nil }
+    // A block of outcomes alone has no call.
+    let ofCalls = blocks.filter { $0.calls > 0 }
+    guard let first = ofCalls.map(\.first).min(), let last = ofCalls.map(\.last).max(), first <= last else {
+      return nil
+    }
     return first...last
   }
 }
@@ -82,10 +86,21 @@ public enum CaptureReader {
   ///   behind its header is in the summary.
   @discardableResult
   public static func read(_ path: String, _ body: (CapturedCall) -> Bool) throws(CaptureError) -> SegmentSummary {
+    try readRecords(path) { record in
+      guard case .call(let call) = record else { return true }
+      return body(call)
+    }
+  }
+
+  /// As ``read(_:_:)``, for calls and outcomes.
+  @discardableResult
+  public static func readRecords(
+    _ path: String, _ body: (CapturedRecord) -> Bool
+  ) throws(CaptureError) -> SegmentSummary {
     try visit(path) { (header, records, summary) in
       var goesOn = true
       do throws(CaptureError) {
-        goesOn = try BlockRecords.forEachCall(in: records, body)
+        goesOn = try BlockRecords.forEach(in: records, body)
       } catch {
         summary.faults.append(
           CaptureError(error.reason, "block \(header.sequence): \(error.message)"))

@@ -57,6 +57,9 @@ public struct SegmentWriter: ~Copyable {
     try encoder.append(head, request: request, answer: answer, of: model())
   }
 
+  /// Adds an outcome.
+  public mutating func append(_ outcome: CapturedOutcome) { encoder.append(outcome) }
+
   /// Writes what was added, as a block.
   ///
   /// - Returns: the number of its calls.

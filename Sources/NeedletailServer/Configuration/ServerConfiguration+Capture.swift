@@ -25,8 +25,8 @@ public struct CaptureOptions: Sendable, Equatable {
     } catch {
       throw ConfigurationError("--capture-rules: \(error.message)")
     }
-    guard rules.needsKey else { return (rules, []) }
     guard let key else {
+      guard rules.needsKey else { return (rules, []) }
       throw ConfigurationError("capture.key_file: expected a file with a key, for the rules hash values; found none")
     }
     do throws(CaptureError) {

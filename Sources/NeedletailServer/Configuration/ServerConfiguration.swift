@@ -97,6 +97,8 @@ public struct ServerConfiguration: Sendable {
   public var cache: CacheOptions?
   /// Asynchronous jobs of the HTTP port; nil: there are none.
   public var jobs: JobOptions? = JobOptions()
+  /// File of rules about feedback; nil: no predictions are remembered.
+  public var feedbackRules: String?
   /// Threads that may share one large layer; 0: as many as the process may use processors.
   public var engineThreads = 0
   public var serving = ServingOptions()
@@ -155,6 +157,7 @@ public struct ServerConfiguration: Sendable {
     tracing = try Self.tracing(values)
     jobs = try Self.jobs(values)
     cache = try Self.cache(values)
+    feedbackRules = try values.path(.feedbackRules)
     engineThreads = try values.integer(.engineThreads)
     serving.workers = try values.integer(.workers)
     serving.inlineCost = .microseconds(try values.integer(.inlineMicroseconds))

@@ -65,7 +65,7 @@ extension ServerSetting {
     tlsClientCRL, apiKeys, reload, trust, allowUnsigned, threads,
     logLevel, logFormat, grace, stopLimit, rescan, readiness, requiredModels, keep, planRows, relaxed, precision,
     watchWindow, captureRules, captureDirectory, captureKey, captureBytes, captureSegmentBytes, captureSeconds,
-    tracingEndpoint, tracingRate, tracingService, tracingHeaders, tracingAuthorities,
+    feedbackRules, tracingEndpoint, tracingRate, tracingService, tracingHeaders, tracingAuthorities,
     engineThreads, memory,
     workers, inlineMicroseconds, queueDelayMicroseconds, tickMicroseconds, spinMicroseconds,
     frameBytes, connections, callsInFlight, outputBytes, outputBytesTotal, idle, frameTimeout, stall, handshake,
@@ -211,6 +211,9 @@ extension ServerSetting {
     "tracing.ca_file", .path,
     "Certificates (PEM) of whom the collector's certificate must be issued by; without it, those that the system trusts"
   )
+  static let feedbackRules = ServerSetting(
+    "feedback.rules", .path, flag: "feedback-rules",
+    "File that says which predictions of which models are remembered for outcomes; without one none are")
   static let engineThreads = ServerSetting(
     "engine.threads", .integer(0...64), default: "0",
     "Threads that may share one large layer; 0 takes as many as the process may use processors")

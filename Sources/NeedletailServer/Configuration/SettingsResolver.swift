@@ -214,7 +214,11 @@ extension SettingsResolver {
     for item in resolved {
       let parts = item.setting.key.split(separator: ".").map(String.init)
       let isNested = parts.count > 1
-      if isNested, parts[0] != section { lines.append("\(parts[0]):") }
+      if isNested, parts[0] != section {
+        // A section in which nothing is set would be none when it is read.
+        let isSet = resolved.contains { $0.text != nil && $0.setting.key.hasPrefix("\(parts[0]).") }
+        lines.append(isSet ? "\(parts[0]):" : "# \(parts[0]):")
+      }
       section = isNested ? parts[0] : ""
       let indent = isNested ? "  " : ""
       lines.append("\(indent)# \(item.setting.summary).")

@@ -44,6 +44,7 @@ enum ControlCall: Sendable {
   /// - Parameter undo: the step to take back; nil: only show.
   case rollout(String, undo: RolloutUndo?)
   case serverInfo
+  case feedback(FeedbackOrder)
 
   /// Whether the call changes what serves: then somebody will want to know who made it.
   var changesSomething: Bool {
@@ -60,6 +61,7 @@ enum ControlAnswer: Sendable {
   case events(EventListReport)
   case rollout(RolloutReport)
   case serverInfo(ServerInfoReport)
+  case feedback(FeedbackReport)
   case error(ServingError)
 
   /// The answer without the models that the caller may not know of.
@@ -78,7 +80,7 @@ enum ControlAnswer: Sendable {
       return .models(report)
     case .events(let report): return .events(report.showing(models))
     case .error(let error): return .error(error.showing(models))
-    case .metrics, .description, .rollout, .serverInfo: return self
+    case .metrics, .description, .rollout, .serverInfo, .feedback: return self
     }
   }
 
@@ -91,6 +93,7 @@ enum ControlAnswer: Sendable {
     case .events(let report): ResponseEncoder.appendEvents(id: id, report, to: &buffer)
     case .rollout(let report): ResponseEncoder.appendRollout(id: id, report, to: &buffer)
     case .serverInfo(let report): ResponseEncoder.appendServerInfo(id: id, report, to: &buffer)
+    case .feedback(let report): ResponseEncoder.appendFeedback(id: id, report, to: &buffer)
     case .error(let error): ResponseEncoder.appendError(id: id, error, to: &buffer)
     }
   }

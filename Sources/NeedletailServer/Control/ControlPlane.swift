@@ -16,12 +16,15 @@ final class ControlPlane: Sendable {
   let registry: ModelRegistry
   let metrics: MetricsRegistry
   private let allowsUnsigned: Bool
+  /// Nil: no predictions are remembered.
+  private let feedback: FeedbackService?
+  private let names: CallKeyHasher
   /// What the server says of itself; the same from start to end.
   private let serverInfo: ServerInfoReport
 
   init(
     readiness: Readiness, store: ModelStore, registry: ModelRegistry, metrics: MetricsRegistry, allowsUnsigned: Bool,
-    serverInfo: ServerInfoReport
+    serverInfo: ServerInfoReport, feedback: FeedbackService? = nil, names: CallKeyHasher = CallKeyHasher()
   ) {
     self.readiness = readiness
     self.store = store
@@ -29,6 +32,8 @@ final class ControlPlane: Sendable {
     self.metrics = metrics
     self.allowsUnsigned = allowsUnsigned
     self.serverInfo = serverInfo
+    self.feedback = feedback
+    self.names = names
   }
 
   /// Runs on the concurrent pool, off the event loops.
@@ -45,6 +50,7 @@ final class ControlPlane: Sendable {
         return .rollout(try rollout(of: model))
       case .describeModel(let reference): return .description(try describe(reference))
       case .serverInfo: return .serverInfo(serverInfo)
+      case .feedback(let order): return .feedback(try take(order))
       }
     } catch {
       return .error(readiness.judged(error))
@@ -69,7 +75,34 @@ final class ControlPlane: Sendable {
       nowMilliseconds: Moment.now().milliseconds, startedMilliseconds: store.eventLog.beganMilliseconds,
       residentBytes: ProcessFigures.residentBytes().map { UInt64(max(0, $0)) }, allowsUnsigned: allowsUnsigned,
       store: store.status, events: store.eventLog.last(Limits.eventsMax),
-      drift: registry.current.entries.flatMap(\.live).compactMap(VersionDrift.init))
+      drift: registry.current.entries.flatMap(\.live).compactMap(VersionDrift.init),
+      feedback: registry.current.entries.flatMap(\.live).compactMap { live in
+        feedback?.report(of: live).flatMap { VersionFeedback(live, $0) }
+      })
+  }
+
+  // MARK: feedback
+
+  /// - Throws: `.unimplemented` where nothing is remembered, `.notFound` for a model that the store does not hold, and
+  ///   what reading the outcomes throws.
+  private func take(_ order: FeedbackOrder) throws(ServingError) -> FeedbackReport {
+    guard !order.model.isEmpty else {
+      throw .invalidArgument("model: expected a name, found none", ErrorDetail(field: "model"))
+    }
+    guard let feedback else {
+      throw .unimplemented("feedback: expected a server with feedback.rules, found one without")
+    }
+    guard registry.current.entries.contains(where: { $0.model.name == order.model }) else {
+      // The error names the model that was meant.
+      _ = try registry.current.model(named: order.model)
+      throw .notFound("model \(order.model.quotedForMessage): not found", ErrorDetail(field: "model"))
+    }
+    let outcomes = try order.outcomes().map { $0.named(names) }
+    guard let results = feedback.take(outcomes, of: order.model) else {
+      throw .unimplemented(
+        "feedback: expected a model that feedback.rules are about, found \(order.model.quotedForMessage)")
+    }
+    return FeedbackReport(results)
   }
 
   /// At most `limit` events after a sequence number, oldest first; a limit of 0 stands for all.

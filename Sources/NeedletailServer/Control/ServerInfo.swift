@@ -11,6 +11,7 @@ extension ServerInfoReport {
     isa = InstructionSet.selected.rawValue
     features = ["bulk", "error_detail", "events", "rollout", "text"]
     if configuration.apiKeys != nil { features.append("authentication") }
+    if configuration.feedbackRules != nil { features.append("feedback") }
     if configuration.tls != nil { features.append("tls") }
     if configuration.http != nil { features.append("open_inference") }
     if configuration.tracing != nil { features.append("tracing") }

@@ -63,12 +63,13 @@ extension ServingLoop {
     connection.accept(address)
     do throws(ServingError) {
       let (tensors, outputs) = try connection.codec.body(arena)
-      batcher.bind(
-        PredictCall(
-          address: address, arrival: times.arrived,
-          receiveMicroseconds: times.arrived.microseconds(since: times.began), deadline: head.deadline,
-          priority: predict.priority, tensors: tensors, outputs: outputs),
-        decision, into: self)
+      var call = PredictCall(
+        address: address, arrival: times.arrived,
+        receiveMicroseconds: times.arrived.microseconds(since: times.began), deadline: head.deadline,
+        priority: predict.priority, tensors: tensors, outputs: outputs)
+      call.name = predict.name
+      if case .serving = predict.selector { call.isSelected = false } else { call.isSelected = true }
+      batcher.bind(call, decision, into: self)
     } catch {
       context.counters.frameError(.undecodable).add(shard: context.shard)
       endTrace(trace, error)
@@ -126,12 +127,13 @@ extension ServingLoop {
         return decision.readPauseNanoseconds
       }
       connection.accept(address)
-      batcher.bind(
-        PredictCall(
-          address: address, arrival: times.arrived,
-          receiveMicroseconds: times.arrived.microseconds(since: times.began), deadline: head.deadline,
-          priority: predict.priority, tensors: tensors, outputs: outputs),
-        decision, into: self)
+      var call = PredictCall(
+        address: address, arrival: times.arrived,
+        receiveMicroseconds: times.arrived.microseconds(since: times.began), deadline: head.deadline,
+        priority: predict.priority, tensors: tensors, outputs: outputs)
+      call.name = predict.name
+      if case .serving = predict.selector { call.isSelected = false } else { call.isSelected = true }
+      batcher.bind(call, decision, into: self)
     } catch {
       batcher.countRejection(error, of: decision)
       reject(request.id, trace, error, connection)
@@ -186,11 +188,34 @@ extension ServingLoop {
       (call, kind, model) = (.rollout(ModelReference.text(name), undo: undo), undo == nil ? .list : .rollout, name)
     // A client that may make any call may know what calls may look like.
     case .serverInfo: (call, kind) = (.serverInfo, .all)
+    case .feedback(let view): return takeFeedback(view, request, times, connection)
     case .authenticate(let key): return authenticate(request.id, key, connection)
     case .none:
       return connection.reject(
         id: request.id, .unimplemented("call: expected one that this server knows, found none"))
     }
+    takeControl(call, kind, model: model, request, times, connection)
+  }
+
+  /// The grant is asked for before the bytes of outcomes are copied.
+  private func takeFeedback(
+    _ view: FeedbackView, _ request: RequestView, _ times: ConnectionStateMachine.CallTimes, _ connection: Connection
+  ) {
+    if let error = access.denial(of: .feedback, model: view.model, &connection.access) {
+      return connection.reject(id: request.id, error)
+    }
+    do throws(ServingError) {
+      let call = ControlCall.feedback(try FeedbackOrder(view))
+      takeControl(call, .feedback, model: view.model, request, times, connection)
+    } catch {
+      connection.reject(id: request.id, error)
+    }
+  }
+
+  private func takeControl(
+    _ call: ControlCall, _ kind: AccessCalls, model: UnsafeRawBufferPointer, _ request: RequestView,
+    _ times: ConnectionStateMachine.CallTimes, _ connection: Connection
+  ) {
     if let error = access.denial(of: kind, model: model, &connection.access)
       ?? access.charge(to: &connection.access, now: times.arrived)
     {

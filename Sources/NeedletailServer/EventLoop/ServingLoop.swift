@@ -102,7 +102,7 @@ final class ServingLoop: @unchecked Sendable {
     let mailbox = Mailbox { [inbox] in inbox.wake() }
     batcher = TickBatcher(
       reader: reader, counters: shared.servingCounters, shard: shard, rowsMax: limits.batchRowsMax,
-      background: shared.background, capture: shared.capture, cache: shared.caches?[shard],
+      background: shared.background, keeping: shared.keeping, cache: shared.caches?[shard],
       workers: shared.workers.map { ($0, mailbox) },
       tickNanosecondsTarget: UInt64(clamping: serving.tickTarget.nanoseconds))
   }

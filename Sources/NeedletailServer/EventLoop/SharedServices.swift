@@ -19,8 +19,8 @@ struct SharedServices: Sendable {
   let background: BackgroundRunner
   /// Nil: there are no jobs.
   let jobs: JobService?
-  /// Nil: calls are not captured.
-  let capture: CaptureService?
+  /// What captures calls and remembers predictions.
+  let keeping: CallKeeping
   /// Nil: calls are not traced.
   let tracing: TraceService?
   /// One for each loop; nil: answers are not cached.

@@ -360,3 +360,10 @@ enum Hexadecimal {
     }
   }
 }
+
+extension ReceiveBuffer {
+  /// Passes over a line or two before a request, as RFC 9112, 2.2 asks.
+  mutating func skipEmptyLines() {
+    while unread.count >= 2, unread[0] == UInt8(ascii: "\r"), unread[1] == UInt8(ascii: "\n") { consume(2) }
+  }
+}

@@ -12,6 +12,8 @@ struct InferRequest {
   struct Head {
     var label: UnsafeRawBufferPointer?
     var routingKey = UnsafeRawBufferPointer(start: nil, count: 0)
+    /// Value of `id`, which names the call for outcomes that come later; empty without one, and for one too long for it.
+    var key = UnsafeRawBufferPointer(start: nil, count: 0)
     var priority = CallPriority.interactive
     var timeoutMicroseconds: UInt32 = 0
     /// Rows that the first tensor's shape declares; 1 without one.
@@ -157,6 +159,7 @@ struct InferRequest {
           throw .invalidArgument(
             "id: expected at most \(Limits.httpRequestIDBytesMax) bytes, found \(id.raw.count)")
         }
+        if id.raw.count <= Limits.callKeyBytesMax { head.key = try Self.plain(id, cursor, arena) }
         idText.append(UInt8(ascii: "\""))
         idText.append(contentsOf: id.raw)
         idText.append(UInt8(ascii: "\""))

@@ -94,6 +94,7 @@ extension OpenInferenceCodec {
       }
       var predict = PredictView(model: model, selector: selector, routingKey: told.routingKey, rows: told.rows)
       predict.priority = told.priority
+      predict.key = told.key
       predict.inputBytes = body.count
       return RequestView(
         id: nextID(), timeoutMicroseconds: told.timeoutMicroseconds, traceparent: head.traceparent,
@@ -108,6 +109,9 @@ extension OpenInferenceCodec {
     case .model, .load:
       return RequestView(
         id: nextID(), timeoutMicroseconds: 0, call: .describeModel(DescribeView(model: model, selector: selector)))
+    case .feedback:
+      return RequestView(
+        id: nextID(), timeoutMicroseconds: 0, call: .feedback(FeedbackView(model: model, body: .json(body))))
     case .live, .server, .submit, .job: preconditionFailure("these are taken before")
     }
   }

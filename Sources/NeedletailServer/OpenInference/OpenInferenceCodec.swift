@@ -70,7 +70,7 @@ final class OpenInferenceCodec: ConnectionCodec {
         bytesToSkip -= count
         if bytesToSkip > 0 { return .wait }
       }
-      skipEmptyLines(&input)
+      input.skipEmptyLines()
       guard !input.unread.isEmpty else { return .wait }
       do throws(HTTPHead.Fault) {
         guard let head = try HTTPHead.parse(input.unread) else { return .wait }
@@ -78,13 +78,6 @@ final class OpenInferenceCodec: ConnectionCodec {
       } catch {
         return fail(error)
       }
-    }
-  }
-
-  /// A line or two before a request are passed over, as RFC 9112, 2.2 asks.
-  private func skipEmptyLines(_ input: inout ReceiveBuffer) {
-    while input.unread.count >= 2, input.unread[0] == UInt8(ascii: "\r"), input.unread[1] == UInt8(ascii: "\n") {
-      input.consume(2)
     }
   }
 

@@ -7,13 +7,15 @@ enum OpenInferenceReports {
   static let server = Array(
     """
     {"name":"needletail","version":"\(needletailVersion)",\
-    "extensions":["binary_tensor_data","model_repository","model_configuration","statistics","server_info","jobs"]}
+    "extensions":["binary_tensor_data","model_repository","model_configuration","statistics","server_info","jobs",\
+    "feedback"]}
     """.utf8)
 
   /// - Parameter route: what was asked.
   static func answer(_ answer: ControlAnswer, to route: OpenInferenceRoute) -> (status: Int, json: String) {
     switch (answer, route) {
     case (.serverInfo(let report), _): return (200, information(report))
+    case (.feedback(let report), _): return (200, FeedbackJSON.answer(report))
     case (.health(let report), _): return (report.ready ? 200 : 503, "{\"ready\":\(report.ready)}")
     case (.models(let report), .statistics): return (200, statistics(report.models))
     case (.models(let report), _): return (200, index(report.models))

@@ -12,6 +12,8 @@ enum OpenInferenceRoute: Equatable {
   /// Submission of a job.
   case submit
   case job(JobQuestion)
+  /// Outcomes of earlier inferences: the binary protocol's call `feedback`.
+  case feedback
   case statistics
   case index
   case load
@@ -94,7 +96,10 @@ enum OpenInferenceRoute: Equatable {
     }
     guard parts.count > last else { return found }
     guard parts.count == last + 1 else { return nil }
-    if part(last, "infer") {
+    if part(last, "feedback"), found.version == nil {
+      found.route = .feedback
+      found.method = .post
+    } else if part(last, "infer") {
       found.route = .infer
       found.method = .post
     } else if part(last, "jobs") {

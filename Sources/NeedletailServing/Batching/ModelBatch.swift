@@ -15,6 +15,8 @@ public final class ModelBatch<Schema: AnyObject> {
   private let watched: WatchCopies
   /// Captures calls; nil: no rule is about the version.
   let capture: CaptureTap?
+  /// Remembers predictions; nil: nobody does.
+  let feedback: FeedbackTap?
   let answerSize: AnswerSize
   /// Lane in which its calls wait for workers; nil until the first one does.
   private(set) var lane: WorkerLane?
@@ -40,9 +42,14 @@ public final class ModelBatch<Schema: AnyObject> {
   ///   - shard: index of the loop among the version's workspaces.
   ///   - background: counts what the version answers; nil: nobody does.
   ///   - capture: captures its calls.
-  init(_ model: LiveModel, schema: Schema, shard: Int, background: BackgroundRunner?, capture: CaptureTap? = nil) {
+  ///   - feedback: remembers its predictions.
+  init(
+    _ model: LiveModel, schema: Schema, shard: Int, background: BackgroundRunner?, capture: CaptureTap? = nil,
+    feedback: FeedbackTap? = nil
+  ) {
     self.model = model
     self.capture = capture
+    self.feedback = feedback
     plan = model.compiled.plan
     self.schema = schema
     scratch = model.workspaces[shard]
@@ -124,6 +131,7 @@ public final class ModelBatch<Schema: AnyObject> {
   func compute(shard: Int) {
     copies.takeInput(scratch.workspace, rows: extent.rows, shard: shard)
     watched.takeInput(scratch.workspace, rows: extent.rows, shard: shard)
+    feedback?.takeGroups(scratch.workspace.rows, rows: extent.rows)
     plan.run(scratch.workspace, extent)
   }
 
@@ -200,7 +208,12 @@ public final class ModelBatch<Schema: AnyObject> {
     let input = plan.rowMemory(at: call.input, rows: rows)
     copies.take(input: input, outputs: outputs, selection: selection, rows: rows, shard: shard)
     watched.take(input: input, outputs: outputs, selection: selection, rows: rows, shard: shard)
+    feedback?.remember(
+      call.name, arrival: call.arrival, CapturedValues(values: outputs, selection: selection, rows: rows), input: input)
   }
+
+  /// Whether anybody keeps the names of its calls.
+  var keepsNames: Bool { capture != nil || feedback != nil }
 
   /// Hands over what was kept.
   func sendToShadow() { copies.send() }

@@ -38,6 +38,10 @@ public struct PredictCall {
   public var tensors: UnsafeBufferPointer<TensorView>
   /// Names of the outputs wanted; empty: all outputs.
   public var outputs: UnsafeBufferPointer<UnsafeRawBufferPointer>
+  /// Name that the caller gave the call, by which outcomes find it later; empty: none.
+  public var name = UnsafeRawBufferPointer(start: nil, count: 0)
+  /// Whether the caller asked for the version or its label.
+  public var isSelected = false
 
   public init(
     address: ReplyAddress, arrival: Instant, receiveMicroseconds: UInt32 = 0, deadline: Deadline,
@@ -68,6 +72,7 @@ struct BoundCall {
   var capture = CaptureTicket.unwanted
   /// Where its answer is kept.
   var cacheTicket = AnswerRing.Ticket.none
+  var name = CallName()
 }
 
 /// Cost of a computed call, as its answer reports it.

@@ -19,8 +19,7 @@ public final class TickBatcher<Writer: ResponseWriter> {
   let shard: Int
   let rowsMax: Int
   private let background: BackgroundRunner?
-  private let capture: CaptureService?
-  private let captureLane: CaptureLane?
+  let keeper: CallKeeper
   let cache: ResponseCache?
   /// Lease on the table of models, held from a tick's first call to its end.
   var lease: ModelLease?
@@ -56,19 +55,18 @@ public final class TickBatcher<Writer: ResponseWriter> {
   ///   - rowsMax: largest number of rows of one call.
   ///   - background: runs copies of calls on shadow versions and counts sampled rows for live statistics; nil: nobody
   ///     does.
-  ///   - capture: captures calls by rules; nil: nobody does.
+  ///   - keeping: captures calls, and remembers predictions.
   ///   - cache: keeps answers, this loop's own; nil: nobody does.
   ///   - workers: pool for plans too expensive for the loop, and the mailbox that their answers arrive in.
   ///   - tickNanosecondsTarget: target of ``LoadShedder``.
   public init(
     reader: RegistryReader, counters: ServingCounters, shard: Int, rowsMax: Int,
-    background: BackgroundRunner? = nil, capture: CaptureService? = nil, cache: ResponseCache? = nil,
+    background: BackgroundRunner? = nil, keeping: CallKeeping = CallKeeping(), cache: ResponseCache? = nil,
     workers: (pool: WorkerPool, mailbox: Mailbox)? = nil,
     tickNanosecondsTarget: UInt64 = Limits.tickNanosecondsTargetDefault, now: Instant = .now()
   ) {
     self.background = background
-    self.capture = capture
-    captureLane = capture?.lane(shard: shard)
+    keeper = CallKeeper(keeping, shard: shard)
     self.cache = cache
     self.reader = reader
     self.counters = counters
@@ -104,14 +102,6 @@ public final class TickBatcher<Writer: ResponseWriter> {
     }
   }
 
-  /// Rejects a call whose tensors are there.
-  private func reject(
-    _ call: PredictCall, _ error: ServingError, _ batch: ModelBatch<Writer.Schema>, _ writer: Writer
-  ) {
-    reject(call.address, error, batch, writer)
-    batch.capture?.end(call.tensors, CapturedEnd(call.address, arrival: call.arrival, error, at: writer.now()), nil)
-  }
-
   private func bind(_ call: PredictCall, _ batch: ModelBatch<Writer.Schema>, _ writer: Writer) throws(ServingError) {
     let (selection, extent, textBytes) = try check(call, batch, writer)
     if !batch.hasRoom(for: extent, textBytes: textBytes) { run(batch, into: writer) }
@@ -127,7 +117,10 @@ public final class TickBatcher<Writer: ResponseWriter> {
     if let key = cacheKey(
       batch, batch.boundRows, first: batch.extent.rows, rows: extent.rows, selection: selection)
     {
-      if answerCached(call, key, rows: extent.rows, selection: selection, batch, writer) {
+      let first = batch.extent.rows
+      if answerCached(
+        call, key, batch.boundRows, first: first, rows: extent.rows, selection: selection, batch, writer)
+      {
         return batch.unbind(textBytes: textBytes)
       }
       ticket = cache?.begin(key, floats: extent.rows * batch.plan.collectedFloatsPerRow(selection)) ?? .none
@@ -140,7 +133,8 @@ public final class TickBatcher<Writer: ResponseWriter> {
       BoundCall(
         address: call.address, arrival: call.arrival, receiveMicroseconds: call.receiveMicroseconds,
         deadline: call.deadline, selection: selection, firstRow: batch.extent.rows, extent: extent,
-        capture: batch.capture?.keep(call.tensors) ?? CaptureTicket.unwanted, cacheTicket: ticket))
+        capture: batch.capture?.keep(call.tensors) ?? CaptureTicket.unwanted, cacheTicket: ticket,
+        name: name(of: call, batch)))
     // Calls that failed while they were bound are no work.
     pendingNanoseconds &+= nanoseconds
     tickNanoseconds &+= nanoseconds
@@ -174,9 +168,9 @@ public final class TickBatcher<Writer: ResponseWriter> {
   }
 
   private func addBatch(for model: LiveModel, _ writer: Writer) -> ModelBatch<Writer.Schema> {
-    let tap = captureLane.flatMap { capture?.tap(for: model, $0) }
     let batch = ModelBatch(
-      model, schema: writer.makeSchema(for: model), shard: shard, background: background, capture: tap)
+      model, schema: writer.makeSchema(for: model), shard: shard, background: background,
+      capture: keeper.captureTap(for: model), feedback: keeper.feedbackTap(for: model))
     batch.cacheVersion = cache?.register(model) ?? 0
     connect(batch)
     while batches.count <= model.slot { batches.append(nil) }
@@ -205,7 +199,7 @@ public final class TickBatcher<Writer: ResponseWriter> {
     bound.removeAll(keepingCapacity: true)
     pendingNanoseconds = 0
     submit(into: writer)
-    captureLane?.endTick()
+    keeper.endTick()
     shedder.end(now: writer.time, workNanoseconds: tickNanoseconds)
     tickNanoseconds = 0
     // Ends the lease: versions that left the table may be freed.
@@ -299,7 +293,7 @@ public final class TickBatcher<Writer: ResponseWriter> {
     batch.dropExpired(at: start) { call in
       callsEnded(1)
       reject(call.address, Self.expired, batch, writer)
-      let ended = CapturedEnd(call.address, arrival: call.arrival, Self.expired, at: start)
+      let ended = CapturedEnd(call.address, call.name.key, arrival: call.arrival, Self.expired, at: start)
       batch.capture?.end(call.capture, ended, nil)
     }
     let rows = batch.extent.rows
@@ -316,7 +310,8 @@ public final class TickBatcher<Writer: ResponseWriter> {
       let call = batch.calls[index]
       if let error = batch.textError(call) {
         reject(call.address, error, batch, writer)
-        batch.capture?.end(call.capture, CapturedEnd(call.address, arrival: call.arrival, error, at: end), nil)
+        batch.capture?.end(
+          call.capture, CapturedEnd(call.address, call.name.key, arrival: call.arrival, error, at: end), nil)
         continue
       }
       let timing = AnswerTiming(
@@ -328,9 +323,10 @@ public final class TickBatcher<Writer: ResponseWriter> {
       writer.answer(
         call.address, batch.schema, rows: call.extent.rows, values: values, selection: call.selection, timing: timing,
         memory: nil)
+      let answer = CapturedValues(values: values, selection: call.selection, rows: call.extent.rows)
       batch.capture?.end(
-        call.capture, CapturedEnd(call.address, arrival: call.arrival, .ok, timing),
-        CapturedValues(values: values, selection: call.selection, rows: call.extent.rows))
+        call.capture, CapturedEnd(call.address, call.name.key, arrival: call.arrival, .ok, timing), answer)
+      batch.feedback?.remember(call.name, arrival: call.arrival, answer, first: call.firstRow)
     }
     batch.keepAnswers()
     keptForShadow(batch)
@@ -365,8 +361,10 @@ public final class TickBatcher<Writer: ResponseWriter> {
     let values = batch.pointers.point(at: collected, rows: rows, selection: selection)
     writer.answer(
       call.address, batch.schema, rows: rows, values: values, selection: selection, timing: timing, memory: nil)
+    let name = name(of: call, batch)
+    batch.feedback?.skip(name)
     batch.capture?.end(
-      call.tensors, CapturedEnd(call.address, arrival: call.arrival, .ok, timing),
+      call.tensors, CapturedEnd(call.address, name.key, arrival: call.arrival, .ok, timing),
       CapturedValues(values: values, selection: selection, rows: rows))
   }
 }

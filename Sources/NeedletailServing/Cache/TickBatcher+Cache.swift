@@ -16,9 +16,12 @@ extension TickBatcher {
   }
 
   /// Answers a call from the cache.
+  /// - Parameters:
+  ///   - input: memory of its bound rows.
+  ///   - first: its first row there.
   /// - Returns: false if its answer is not known.
   func answerCached(
-    _ call: PredictCall, _ key: ResponseCache.Key, rows: Int, selection: UInt64,
+    _ call: PredictCall, _ key: ResponseCache.Key, _ input: RowMemory, first: Int = 0, rows: Int, selection: UInt64,
     _ batch: ModelBatch<Writer.Schema>, _ writer: Writer
   ) -> Bool {
     guard let found = cache?.find(key) else { return false }
@@ -36,9 +39,10 @@ extension TickBatcher {
     let values = batch.pointers.point(at: found.floats, rows: rows, selection: selection)
     writer.answer(
       call.address, batch.schema, rows: rows, values: values, selection: selection, timing: timing, memory: nil)
+    let (name, answer) = (name(of: call, batch), CapturedValues(values: values, selection: selection, rows: rows))
     batch.capture?.end(
-      call.tensors, CapturedEnd(call.address, arrival: call.arrival, .ok, timing),
-      CapturedValues(values: values, selection: selection, rows: rows))
+      call.tensors, CapturedEnd(call.address, name.key, arrival: call.arrival, .ok, timing), answer)
+    batch.feedback?.remember(name, arrival: call.arrival, answer, input: input, first: first)
     return true
   }
 

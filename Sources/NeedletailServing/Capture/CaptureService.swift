@@ -58,6 +58,12 @@ public final class CaptureService: Sendable {
     return rule.redacted.first { !known.contains(ValueText.normalised($0.feature)) }?.feature
   }
 
+  /// Writes outcomes beside the calls of a model that a rule is about; without waiting.
+  func record(_ outcomes: [CapturedOutcome], of model: String) {
+    guard !outcomes.isEmpty, let rule = rules[model], !rule.isEmpty else { return }
+    thread.record(outcomes)
+  }
+
   /// Writes what the loops left, ends the segment and the thread. Called once the loops have stopped.
   public func stop() async {
     await withCheckedContinuation { continuation in thread.stop { continuation.resume() } }

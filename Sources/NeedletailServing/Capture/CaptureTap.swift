@@ -9,16 +9,19 @@ struct CapturedEnd {
   var arrival: Instant
   var status: StatusCode
   var timing: AnswerTiming
+  /// Digest of the name that the caller gave the call.
+  var key: CallKey
 
   /// End of a call without an answer. All of its time counts as time in the queue.
-  init(_ address: ReplyAddress, arrival: Instant, _ error: ServingError, at end: Instant) {
+  init(_ address: ReplyAddress, _ key: CallKey, arrival: Instant, _ error: ServingError, at end: Instant) {
     self.init(
-      address, arrival: arrival, error.code,
+      address, key, arrival: arrival, error.code,
       AnswerTiming(queueMicroseconds: end.microseconds(since: arrival), computeMicroseconds: 0, batchRows: 0))
   }
 
-  init(_ address: ReplyAddress, arrival: Instant, _ status: StatusCode, _ timing: AnswerTiming) {
+  init(_ address: ReplyAddress, _ key: CallKey, arrival: Instant, _ status: StatusCode, _ timing: AnswerTiming) {
     self.address = address
+    self.key = key
     self.arrival = arrival
     self.status = status
     self.timing = timing
@@ -152,12 +155,12 @@ final class CaptureTap {
       status: end.status, reasons: reasons, source: source, time: end.arrival.nanoseconds, id: end.address.id,
       queueMicroseconds: end.timing.queueMicroseconds, computeMicroseconds: end.timing.computeMicroseconds,
       batchRows: end.timing.batchRows, rows: UInt32(clamping: answer?.rows ?? 0), selection: answer?.selection ?? 0,
-      tensors: tensors, floats: UInt32(clamping: floats))
-    lane.write(CallRecordHead.bytes + requestBytes + 4 * floats) { place in
+      tensors: tensors, floats: UInt32(clamping: floats), key: end.key)
+    lane.write(head.bytes + requestBytes + 4 * floats) { place in
       head.write(to: place)
-      request(place + CallRecordHead.bytes)
+      request(place + head.bytes)
       guard let answer else { return }
-      var target = place + CallRecordHead.bytes + requestBytes
+      var target = place + head.bytes + requestBytes
       for index in plan.outputs.indices where answer.selection.selects(index) {
         let bytes = 4 * answer.rows * plan.outputs[index].floatsPerRow
         // Every processor that Needletail runs on is little-endian, as the format is.

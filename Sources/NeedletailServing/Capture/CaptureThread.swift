@@ -15,6 +15,8 @@ final class CaptureThread: @unchecked Sendable {
     /// Sentences that were or will be reported, each once.
     var said: Set<String> = []
     var unsaid: [String] = []
+    /// Outcomes that are to be written.
+    var outcomes: [CapturedOutcome] = []
     var isStopped = false
     var whenStopped: (@Sendable () -> Void)?
   }
@@ -82,6 +84,17 @@ final class CaptureThread: @unchecked Sendable {
     if isNew { wakeup.signal() }
   }
 
+  /// Leaves outcomes to be written; those for which there is no room are counted as lost.
+  func record(_ outcomes: [CapturedOutcome]) {
+    let taken = shared.withLock { shared in
+      let room = min(outcomes.count, Limits.feedbackCaptureQueueMax - shared.outcomes.count)
+      shared.outcomes += outcomes.prefix(room)
+      return room
+    }
+    if taken < outcomes.count { losses.counter(.busy).add(UInt64(outcomes.count - taken)) }
+    wakeup.signal()
+  }
+
   /// Ends the thread.
   /// - Parameter whenStopped: called on the thread when all is written.
   func stop(_ whenStopped: (@Sendable () -> Void)? = nil) {
@@ -102,12 +115,13 @@ final class CaptureThread: @unchecked Sendable {
     var next: Instant? = Instant.now()
     while true {
       _ = wakeup.wait(until: next)
-      let (rings, isStopped, whenStopped, sentences) = shared.withLock { shared in
-        defer { shared.unsaid = [] }
-        return (shared.rings, shared.isStopped, shared.whenStopped, shared.unsaid)
+      let (rings, isStopped, whenStopped, sentences, outcomes) = shared.withLock { shared in
+        defer { (shared.unsaid, shared.outcomes) = ([], []) }
+        return (shared.rings, shared.isStopped, shared.whenStopped, shared.unsaid, shared.outcomes)
       }
       for sentence in sentences { report(sentence) }
-      let found = drain(rings)
+      let found = drain(rings) + outcomes.count
+      for outcome in outcomes { take(outcome) }
       let now = Instant.now()
       if isStopped {
         endSegment()
@@ -141,7 +155,7 @@ final class CaptureThread: @unchecked Sendable {
       let source = sources[Int(head.source)]
       head.time = UInt64(clamping: Int64(head.time / 1000) + wallOffset)
       let answerBytes = 4 * Int(head.floats)
-      let request = UnsafeRawBufferPointer(rebasing: record[CallRecordHead.bytes..<record.count - answerBytes])
+      let request = UnsafeRawBufferPointer(rebasing: record[head.bytes..<record.count - answerBytes])
       let answer = UnsafeRawBufferPointer(rebasing: record[(record.count - answerBytes)...])
       guard try beginSegment() else { return loseToDisk(1) }
       if let redactor = source.redactor {
@@ -159,6 +173,20 @@ final class CaptureThread: @unchecked Sendable {
       if error.reason == .io { fail(error, losing: 1) } else { losses.counter(.large).add() }
       return
     }
+    flushSoon()
+  }
+
+  private func take(_ outcome: CapturedOutcome) {
+    do throws(CaptureError) {
+      guard try beginSegment() else { return loseToDisk(1) }
+    } catch {
+      return fail(error, losing: 1)
+    }
+    segment?.append(outcome)
+    flushSoon()
+  }
+
+  private func flushSoon() {
     if flushDue == nil {
       flushDue = Instant.now().advanced(byMicroseconds: UInt64(Limits.captureFlushMicroseconds))
     }
@@ -187,8 +215,9 @@ final class CaptureThread: @unchecked Sendable {
     guard segment != nil else { return }
     let before = segment?.bytes ?? 0
     do throws(CaptureError) {
-      let calls = try segment?.flush() ?? 0
-      if calls > 0 { written(bytes: (segment?.bytes ?? 0) - before) }
+      _ = try segment?.flush()
+      let bytes = (segment?.bytes ?? 0) - before
+      if bytes > 0 { written(bytes: bytes) }
     } catch {
       segment = nil
       segmentEnd = nil

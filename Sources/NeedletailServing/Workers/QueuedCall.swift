@@ -31,6 +31,7 @@ final class QueuedCall: @unchecked Sendable {
   var capture = CaptureTicket.unwanted
   /// Whether its answer is to be kept.
   var isCached = false
+  var name = CallName()
   /// Lane in which the call waits.
   var lane: WorkerLane?
   /// The loop's ``ModelBatch`` of the version. Opaque, because that type depends on the loop's response writer.

@@ -68,7 +68,7 @@ extension TickBatcher {
     queued.isCached = false
     let rows = batch.plan.rowMemory(at: queued.input, rows: extent.rows)
     if let key = cacheKey(batch, rows, first: 0, rows: extent.rows, selection: selection) {
-      if answerCached(call, key, rows: extent.rows, selection: selection, batch, writer) {
+      if answerCached(call, key, rows, rows: extent.rows, selection: selection, batch, writer) {
         workers?.slab.giveBack(queued)
         return
       }
@@ -83,6 +83,7 @@ extension TickBatcher {
     queued.extent = extent
     capture.offset = inputFloats * MemoryLayout<Float>.size
     queued.capture = capture
+    queued.name = name(of: call, batch)
     if capture.state == .kept { RequestRecord.write(call.tensors, to: queued.request) }
     queued.lane = lane
     queued.owner = Unmanaged.passUnretained(batch).toOpaque()
@@ -137,19 +138,21 @@ extension TickBatcher {
       batch.keepAnswers(call, values, shard: shard)
       keptForShadow(batch)
       captured(
-        call, .init(call.address, arrival: call.arrival, .ok, call.timing), batch,
+        call, .init(call.address, call.name.key, arrival: call.arrival, .ok, call.timing), batch,
         CapturedValues(values: values, selection: call.selection, rows: call.extent.rows))
     case .failed(let error):
       reject(call.address, error, batch, writer)
-      captured(call, .init(call.address, arrival: call.arrival, error, at: writer.now()), batch, nil)
+      captured(call, .init(call.address, call.name.key, arrival: call.arrival, error, at: writer.now()), batch, nil)
     case .expired:
       reject(call.address, Self.expired, batch, writer)
-      captured(call, .init(call.address, arrival: call.arrival, Self.expired, at: writer.now()), batch, nil)
+      captured(
+        call, .init(call.address, call.name.key, arrival: call.arrival, Self.expired, at: writer.now()), batch, nil)
     case .shed, .waiting:
       counters.shed(.queue).add(shard: shard)
       guard let lane = call.lane else { break }
       reject(call.address, lane.shedError, batch, writer)
-      captured(call, .init(call.address, arrival: call.arrival, lane.shedError, at: writer.now()), batch, nil)
+      captured(
+        call, .init(call.address, call.name.key, arrival: call.arrival, lane.shedError, at: writer.now()), batch, nil)
     }
     workers?.slab.giveBack(call)
   }

@@ -25,6 +25,7 @@ enum PredictDecoder {
           body.outputCount += 1
         case (6, .bytes(let key)): view.routingKey = key
         case (7, .varint(let level)): view.priority = priority(level)
+        case (8, .bytes(let key)): view.key = key
         default: break
         }
       }
@@ -33,6 +34,7 @@ enum PredictDecoder {
     try check("outputs", body.outputCount, atMost: Limits.outputNamesMax, unit: "names", "output_names_max")
     try check(
       "routing_key", view.routingKey.count, atMost: Limits.routingKeyBytesMax, unit: "bytes", "routing_key_bytes_max")
+    try check("key", view.key.count, atMost: Limits.callKeyBytesMax, unit: "bytes", "key_bytes_max")
     body.payloads = payloads
     return view
   }

@@ -16,6 +16,7 @@ public struct RequestView {
     /// Name of the model as sent, and the step to take back; nil: only to report.
     case rollout(model: UnsafeRawBufferPointer, undo: RolloutUndo?)
     case serverInfo
+    case feedback(FeedbackView)
     /// No call, or one that this server does not know: `UNIMPLEMENTED`.
     case none
   }
@@ -46,12 +47,17 @@ public struct PredictView {
   /// Names of the outputs wanted; empty: all.
   public var outputs: UnsafeBufferPointer<UnsafeRawBufferPointer>
   public var routingKey: UnsafeRawBufferPointer
+  /// Name of the call for outcomes that come later; empty: the routing key is it.
+  public var key = UnsafeRawBufferPointer(start: nil, count: 0)
   /// Priority; a level that this server does not know counts as the lowest one.
   public var priority = CallPriority.interactive
   /// Rows that the first tensor's shape declares, whatever its other fields hold; 1 without a tensor or a shape.
   public var rows: UInt64 = 1
   /// Bytes of all tensors as they were sent: their texts have no more.
   public var inputBytes = 0
+
+  /// Bytes that name the call for outcomes that come later; empty: nothing does.
+  public var name: UnsafeRawBufferPointer { key.isEmpty ? routingKey : key }
 
   /// View without tensors and names of outputs.
   /// - Parameter rows: rows that the call declares.
@@ -141,6 +147,7 @@ public enum RequestDecoder {
       case .events: try events(envelope.payloads)
       case .rollout: try rollout(envelope.payloads)
       case .serverInfo: .serverInfo
+      case .feedback: .feedback(try FeedbackView.head(envelope.payloads))
       case nil: .none
       }
     let view = RequestView(
@@ -252,6 +259,7 @@ enum CallNumber: UInt32 {
   case events = 9
   case rollout = 10
   case serverInfo = 11
+  case feedback = 12
 }
 
 /// The fields of a `Request` itself.

@@ -22,6 +22,7 @@ public enum RequestEncoder {
     /// - Parameter undo: the step to take back; nil: only to report.
     case rollout(model: String, undo: RolloutUndo?)
     case serverInfo
+    case feedback(model: String, [ReportedOutcome])
   }
 
   public struct Predict: Sendable {
@@ -32,12 +33,14 @@ public enum RequestEncoder {
     public var outputs: [String]
     public var routingKey: String
     public var priority: CallPriority
+    /// Name of the call for outcomes that come later; empty: the routing key is it.
+    public var key: String
     /// Trace that the call belongs to, as W3C Trace Context writes it; empty: none.
     public var traceparent: String
 
     public init(
       model: String, selector: VersionSelector = .serving, inputs: [InputTensor], outputs: [String] = [],
-      routingKey: String = "", priority: CallPriority = .interactive, traceparent: String = ""
+      routingKey: String = "", priority: CallPriority = .interactive, key: String = "", traceparent: String = ""
     ) {
       self.model = model
       self.selector = selector
@@ -46,6 +49,7 @@ public enum RequestEncoder {
       self.routingKey = routingKey
       self.priority = priority
       self.traceparent = traceparent
+      self.key = key
     }
   }
 
@@ -87,6 +91,11 @@ public enum RequestEncoder {
         $0.bool(4, undo?.isForced ?? false)
       }
     case .serverInfo: request.message(11) { _ in }
+    case .feedback(let model, let outcomes):
+      request.message(12) {
+        $0.string(1, model)
+        for outcome in outcomes { $0.write(outcome) }
+      }
     }
     guard request.bytes.count <= frameBytesMax else {
       throw TooLong(bytes: request.bytes.count, limit: frameBytesMax)
@@ -121,6 +130,19 @@ extension MessageWriter {
     strings(5, predict.outputs)
     string(6, predict.routingKey)
     uint(7, UInt64(predict.priority.rawValue))
+    string(8, predict.key)
+  }
+
+  fileprivate mutating func write(_ outcome: ReportedOutcome) {
+    message(2) {
+      $0.string(1, outcome.key)
+      $0.uint(2, UInt64(outcome.row))
+      // A member of a oneof is present even with its default value.
+      switch outcome.truth {
+      case .label(let label): $0.element(3, label)
+      case .value(let value): $0.doubleMember(4, value)
+      }
+    }
   }
 }
 

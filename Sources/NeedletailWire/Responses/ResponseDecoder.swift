@@ -82,6 +82,7 @@ public struct ResponseMessage: Sendable, Equatable {
     case events(EventListReport)
     case rollout(RolloutReport)
     case serverInfo(ServerInfoReport)
+    case feedback(FeedbackReport)
     /// The call failed with this error.
     case failed(ServingError)
     /// No result, or one that this client does not know.
@@ -129,6 +130,7 @@ public enum ResponseDecoder {
       case (10, .bytes(let message)): result = .events(try EventListReport(decoding: message))
       case (11, .bytes(let message)): result = .rollout(try RolloutReport(decoding: message))
       case (12, .bytes(let message)): result = .serverInfo(try ServerInfoReport(decoding: message))
+      case (13, .bytes(let message)): result = .feedback(try FeedbackReport(decoding: message))
       default: break
       }
     }

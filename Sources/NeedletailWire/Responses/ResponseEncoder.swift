@@ -96,6 +96,10 @@ public enum ResponseEncoder {
     append(id: id, to: &buffer) { $0.message(12, report) }
   }
 
+  public static func appendFeedback(id: UInt64, _ report: FeedbackReport, to buffer: inout ByteBuffer) {
+    append(id: id, to: &buffer) { $0.message(13, report) }
+  }
+
   /// Calls with an id above `lastID` were not executed and are safe to retry elsewhere.
   public static func appendGoAway(lastID: UInt64, to buffer: inout ByteBuffer) {
     append(id: 0, to: &buffer) { $0.message(9) { $0.uint(1, lastID) } }

@@ -80,13 +80,35 @@ struct CaptureQuery {
 
   /// As ``forEachCall(_:)``, of one segment. One that was removed since the directory was read has no calls.
   func forEachCall(in file: SegmentFile, _ body: (CapturedCall) throws -> Bool) throws -> Bool {
+    try forEachRecord(in: file) { record in
+      guard case .call(let call) = record, contains(call) else { return true }
+      return try body(call)
+    }
+  }
+
+  /// The outcomes of all segments, of the model that is asked for.
+  func outcomes() throws -> CapturedOutcomes {
+    var outcomes = CapturedOutcomes()
+    for file in try files() {
+      _ = try forEachRecord(in: file, isSilent: true) { record in
+        if case .outcome(let outcome) = record, (model ?? outcome.model) == outcome.model { outcomes.add(outcome) }
+        return true
+      }
+    }
+    return outcomes
+  }
+
+  /// Visits the records of one segment.
+  /// - Parameter isSilent: whether faults go unsaid, because another visit says them.
+  private func forEachRecord(
+    in file: SegmentFile, isSilent: Bool = false, _ body: (CapturedRecord) throws -> Bool
+  ) throws -> Bool {
     var fault: (any Error)?
     var goesOn = true
     var faults: [CaptureError]
     do throws(CaptureError) {
-      let summary = try CaptureReader.read(file.path) { call in
-        guard contains(call) else { return true }
-        do { goesOn = try body(call) } catch {
+      let summary = try CaptureReader.readRecords(file.path) { record in
+        do { goesOn = try body(record) } catch {
           fault = error
           goesOn = false
         }
@@ -99,7 +121,7 @@ struct CaptureQuery {
     }
     if let fault { throw fault }
     guard goesOn else { return true }
-    for error in faults {
+    for error in faults where !isSilent {
       notice(error.message.hasPrefix(file.path) ? error.message : "\(file.path): \(error.message)")
     }
     return faults.isEmpty

@@ -10,7 +10,8 @@ struct CaptureExportCommand: ParsableCommand {
     abstract: "Write captured calls as CSV, one line a row, or as JSON Lines, one line a call.",
     discussion: """
       CSV is of one model. Features keep their names; `call.` stands before what is about the call, and `answer.` before \
-      the columns of the answer. A redacted feature is an empty column, or holds hashes.
+      the columns of the answer. A redacted feature is an empty column, or holds hashes. `outcome.` stands before what \
+      became of a row, where somebody reported it.
       """)
 
   enum Format: String, ExpressibleByArgument, CaseIterable { case csv, jsonl }
@@ -33,16 +34,20 @@ struct CaptureExportCommand: ParsableCommand {
 
   func run() throws {
     var csv: CapturedTable?
-    if format == .csv {
-      var table = CapturedTable()
+    var outcomes = try selection.query.outcomes()
+    if format == .csv || !outcomes.isEmpty {
+      var table = CapturedTable(hasOutcomes: !outcomes.isEmpty)
       try selection.query.forEachCall { call in
-        try table.add(call)
+        outcomes.consider(call)
+        if format == .csv { try table.add(call) }
         return true
       }
+      if format == .csv { csv = table }
+    }
+    if let table = csv {
       guard !table.isEmpty else {
         throw Failure("\(selection.capture): expected calls, found none that were asked for")
       }
-      csv = table
     }
     let temporary = output + ".part"
     let isWhole: Bool
@@ -53,9 +58,9 @@ struct CaptureExportCommand: ParsableCommand {
         if let csv {
           // A version whose first call was captured since the columns were read.
           guard csv.hasColumns(of: call) else { return true }
-          csv.append(call, to: &text)
+          csv.append(call, outcomes.outcomes(of: call), to: &text)
         } else {
-          text += CapturedJSON.line(call)
+          text += CapturedJSON.line(call, outcomes.outcomes(of: call))
         }
         if text.utf8.count >= Self.pieceBytes {
           try file.write(Array(text.utf8))
@@ -83,8 +88,12 @@ struct CaptureExportCommand: ParsableCommand {
 struct CapturedTable {
   private static let callColumns = [
     "call.time", "call.version", "call.id", "call.row", "call.status", "call.reasons", "call.queue_us",
-    "call.compute_us", "call.batch_rows",
+    "call.compute_us", "call.batch_rows", "call.key",
   ]
+  private static let outcomeColumns = ["outcome.time", "outcome.value"]
+
+  /// Whether the capture has outcomes, which have columns then.
+  private let hasOutcomes: Bool
 
   private var model: String?
   private var features: [String] = []
@@ -95,6 +104,8 @@ struct CapturedTable {
   private var seen: Set<CapturedModel> = []
   /// Version of the last call: that of the next one nearly always, and compared with it faster than looked up.
   private var last: CapturedModel?
+
+  init(hasOutcomes: Bool) { self.hasOutcomes = hasOutcomes }
 
   var isEmpty: Bool { model == nil }
 
@@ -123,11 +134,12 @@ struct CapturedTable {
   func hasColumns(of call: CapturedCall) -> Bool { last == call.model || seen.contains(call.model) }
 
   var header: String {
-    (Self.callColumns + features + answers.map { "answer.\($0)" }).map(Self.quoted).joined(separator: ",") + "\n"
+    let columns = Self.callColumns + features + answers.map { "answer.\($0)" }
+    return (columns + (hasOutcomes ? Self.outcomeColumns : [])).map(Self.quoted).joined(separator: ",") + "\n"
   }
 
   /// Appends the lines of a call, one for each row.
-  func append(_ call: CapturedCall, to text: inout String) {
+  func append(_ call: CapturedCall, _ outcomes: [Int: CapturedOutcome], to text: inout String) {
     let inputs = Dictionary(
       call.inputColumns.map { (ValueText.normalised($0.name), $0.values) }
     ) { first, _ in first }
@@ -139,8 +151,18 @@ struct CapturedTable {
       var cells = [
         CapturedTime.text(call.microseconds), "\(call.model.version)", "\(call.id)", "\(row)", "\(call.status)",
         "\(call.reasons)", "\(call.queueMicroseconds)", "\(call.computeMicroseconds)", "\(call.batchRows)",
+        call.key.isNone ? "" : call.key.text,
       ]
       for values in own + answered { cells.append(row < values.count ? Self.cell(values[row]) : "") }
+      if hasOutcomes {
+        let outcome = outcomes[row]
+        cells.append(outcome.map { CapturedTime.text($0.microseconds) } ?? "")
+        switch outcome?.truth {
+        case .label(let label): cells.append(Self.quoted(label))
+        case .number(let number): cells.append("\(number)")
+        case nil: cells.append("")
+        }
+      }
       text += cells.joined(separator: ",")
       text += "\n"
     }
@@ -166,13 +188,28 @@ struct CapturedTable {
 
 /// A captured call as one line of JSON.
 enum CapturedJSON {
-  static func line(_ call: CapturedCall) -> String {
+  static func line(_ call: CapturedCall, _ outcomes: [Int: CapturedOutcome]) -> String {
     var text = "{\"time\":\"\(CapturedTime.text(call.microseconds))\",\"model\":\(quoted(call.model.name))"
     text += ",\"version\":\(call.model.version),\"id\":\(call.id),\"status\":\"\(call.status)\",\"reasons\":["
     text += call.reasons.names.map(quoted).joined(separator: ",")
     text += "],\"rows\":\(call.rows),\"queue_us\":\(call.queueMicroseconds),\"compute_us\":\(call.computeMicroseconds)"
     text += ",\"batch_rows\":\(call.batchRows),\"inputs\":\(object(call.inputColumns))"
-    return text + ",\"answers\":\(object(call.answerColumns))}\n"
+    text += ",\"answers\":\(object(call.answerColumns))"
+    if !call.key.isNone { text += ",\"key\":\"\(call.key.text)\"" }
+    if !outcomes.isEmpty {
+      let parts = outcomes.sorted { $0.key < $1.key }.map { row, outcome in
+        "{\"row\":\(row),\"time\":\"\(CapturedTime.text(outcome.microseconds))\",\(truth(outcome.truth))}"
+      }
+      text += ",\"outcomes\":[\(parts.joined(separator: ","))]"
+    }
+    return text + "}\n"
+  }
+
+  private static func truth(_ truth: CapturedOutcome.Truth) -> String {
+    switch truth {
+    case .label(let label): "\"label\":\(quoted(label))"
+    case .number(let number): "\"value\":\(value(CapturedValue.double(number)))"
+    }
   }
 
   private static func object(_ columns: [CapturedColumn]) -> String {

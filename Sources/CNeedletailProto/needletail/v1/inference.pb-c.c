@@ -1549,6 +1549,186 @@ void   needletail__v1__rollout_shadow__free_unpacked
   assert(message->base.descriptor == &needletail__v1__rollout_shadow__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   needletail__v1__feedback_request__init
+                     (Needletail__V1__FeedbackRequest         *message)
+{
+  static const Needletail__V1__FeedbackRequest init_value = NEEDLETAIL__V1__FEEDBACK_REQUEST__INIT;
+  *message = init_value;
+}
+size_t needletail__v1__feedback_request__get_packed_size
+                     (const Needletail__V1__FeedbackRequest *message)
+{
+  assert(message->base.descriptor == &needletail__v1__feedback_request__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t needletail__v1__feedback_request__pack
+                     (const Needletail__V1__FeedbackRequest *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &needletail__v1__feedback_request__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t needletail__v1__feedback_request__pack_to_buffer
+                     (const Needletail__V1__FeedbackRequest *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &needletail__v1__feedback_request__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Needletail__V1__FeedbackRequest *
+       needletail__v1__feedback_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Needletail__V1__FeedbackRequest *)
+     protobuf_c_message_unpack (&needletail__v1__feedback_request__descriptor,
+                                allocator, len, data);
+}
+void   needletail__v1__feedback_request__free_unpacked
+                     (Needletail__V1__FeedbackRequest *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &needletail__v1__feedback_request__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   needletail__v1__outcome__init
+                     (Needletail__V1__Outcome         *message)
+{
+  static const Needletail__V1__Outcome init_value = NEEDLETAIL__V1__OUTCOME__INIT;
+  *message = init_value;
+}
+size_t needletail__v1__outcome__get_packed_size
+                     (const Needletail__V1__Outcome *message)
+{
+  assert(message->base.descriptor == &needletail__v1__outcome__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t needletail__v1__outcome__pack
+                     (const Needletail__V1__Outcome *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &needletail__v1__outcome__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t needletail__v1__outcome__pack_to_buffer
+                     (const Needletail__V1__Outcome *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &needletail__v1__outcome__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Needletail__V1__Outcome *
+       needletail__v1__outcome__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Needletail__V1__Outcome *)
+     protobuf_c_message_unpack (&needletail__v1__outcome__descriptor,
+                                allocator, len, data);
+}
+void   needletail__v1__outcome__free_unpacked
+                     (Needletail__V1__Outcome *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &needletail__v1__outcome__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   needletail__v1__feedback_response__init
+                     (Needletail__V1__FeedbackResponse         *message)
+{
+  static const Needletail__V1__FeedbackResponse init_value = NEEDLETAIL__V1__FEEDBACK_RESPONSE__INIT;
+  *message = init_value;
+}
+size_t needletail__v1__feedback_response__get_packed_size
+                     (const Needletail__V1__FeedbackResponse *message)
+{
+  assert(message->base.descriptor == &needletail__v1__feedback_response__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t needletail__v1__feedback_response__pack
+                     (const Needletail__V1__FeedbackResponse *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &needletail__v1__feedback_response__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t needletail__v1__feedback_response__pack_to_buffer
+                     (const Needletail__V1__FeedbackResponse *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &needletail__v1__feedback_response__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Needletail__V1__FeedbackResponse *
+       needletail__v1__feedback_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Needletail__V1__FeedbackResponse *)
+     protobuf_c_message_unpack (&needletail__v1__feedback_response__descriptor,
+                                allocator, len, data);
+}
+void   needletail__v1__feedback_response__free_unpacked
+                     (Needletail__V1__FeedbackResponse *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &needletail__v1__feedback_response__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   needletail__v1__outcome_problem__init
+                     (Needletail__V1__OutcomeProblem         *message)
+{
+  static const Needletail__V1__OutcomeProblem init_value = NEEDLETAIL__V1__OUTCOME_PROBLEM__INIT;
+  *message = init_value;
+}
+size_t needletail__v1__outcome_problem__get_packed_size
+                     (const Needletail__V1__OutcomeProblem *message)
+{
+  assert(message->base.descriptor == &needletail__v1__outcome_problem__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t needletail__v1__outcome_problem__pack
+                     (const Needletail__V1__OutcomeProblem *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &needletail__v1__outcome_problem__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t needletail__v1__outcome_problem__pack_to_buffer
+                     (const Needletail__V1__OutcomeProblem *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &needletail__v1__outcome_problem__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Needletail__V1__OutcomeProblem *
+       needletail__v1__outcome_problem__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Needletail__V1__OutcomeProblem *)
+     protobuf_c_message_unpack (&needletail__v1__outcome_problem__descriptor,
+                                allocator, len, data);
+}
+void   needletail__v1__outcome_problem__free_unpacked
+                     (Needletail__V1__OutcomeProblem *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &needletail__v1__outcome_problem__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 void   needletail__v1__authenticate_request__init
                      (Needletail__V1__AuthenticateRequest         *message)
 {
@@ -1774,7 +1954,7 @@ void   needletail__v1__server_limits__free_unpacked
   assert(message->base.descriptor == &needletail__v1__server_limits__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
-static const ProtobufCFieldDescriptor needletail__v1__request__field_descriptors[12] =
+static const ProtobufCFieldDescriptor needletail__v1__request__field_descriptors[13] =
 {
   {
     "id",
@@ -1909,6 +2089,18 @@ static const ProtobufCFieldDescriptor needletail__v1__request__field_descriptors
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
+    "feedback",
+    12,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Needletail__V1__Request, call_case),
+    offsetof(Needletail__V1__Request, feedback),
+    &needletail__v1__feedback_request__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
     "traceparent",
     13,
     PROTOBUF_C_LABEL_NONE,
@@ -1925,6 +2117,7 @@ static const unsigned needletail__v1__request__field_indices_by_name[] = {
   7,   /* field[7] = authenticate */
   6,   /* field[6] = describe_model */
   8,   /* field[8] = events */
+  11,   /* field[11] = feedback */
   3,   /* field[3] = health */
   0,   /* field[0] = id */
   5,   /* field[5] = list_models */
@@ -1933,13 +2126,12 @@ static const unsigned needletail__v1__request__field_indices_by_name[] = {
   9,   /* field[9] = rollout */
   10,   /* field[10] = server_info */
   1,   /* field[1] = timeout_us */
-  11,   /* field[11] = traceparent */
+  12,   /* field[12] = traceparent */
 };
-static const ProtobufCIntRange needletail__v1__request__number_ranges[2 + 1] =
+static const ProtobufCIntRange needletail__v1__request__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 13, 11 },
-  { 0, 12 }
+  { 0, 13 }
 };
 const ProtobufCMessageDescriptor needletail__v1__request__descriptor =
 {
@@ -1949,14 +2141,14 @@ const ProtobufCMessageDescriptor needletail__v1__request__descriptor =
   "Needletail__V1__Request",
   "needletail.v1",
   sizeof(Needletail__V1__Request),
-  12,
+  13,
   needletail__v1__request__field_descriptors,
   needletail__v1__request__field_indices_by_name,
-  2,  needletail__v1__request__number_ranges,
+  1,  needletail__v1__request__number_ranges,
   (ProtobufCMessageInit) needletail__v1__request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor needletail__v1__response__field_descriptors[12] =
+static const ProtobufCFieldDescriptor needletail__v1__response__field_descriptors[13] =
 {
   {
     "id",
@@ -2102,11 +2294,24 @@ static const ProtobufCFieldDescriptor needletail__v1__response__field_descriptor
     0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "feedback",
+    13,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Needletail__V1__Response, result_case),
+    offsetof(Needletail__V1__Response, feedback),
+    &needletail__v1__feedback_response__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned needletail__v1__response__field_indices_by_name[] = {
   7,   /* field[7] = authenticate */
   6,   /* field[6] = describe_model */
   9,   /* field[9] = events */
+  12,   /* field[12] = feedback */
   8,   /* field[8] = go_away */
   3,   /* field[3] = health */
   0,   /* field[0] = id */
@@ -2120,7 +2325,7 @@ static const unsigned needletail__v1__response__field_indices_by_name[] = {
 static const ProtobufCIntRange needletail__v1__response__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 12 }
+  { 0, 13 }
 };
 const ProtobufCMessageDescriptor needletail__v1__response__descriptor =
 {
@@ -2130,7 +2335,7 @@ const ProtobufCMessageDescriptor needletail__v1__response__descriptor =
   "Needletail__V1__Response",
   "needletail.v1",
   sizeof(Needletail__V1__Response),
-  12,
+  13,
   needletail__v1__response__field_descriptors,
   needletail__v1__response__field_indices_by_name,
   1,  needletail__v1__response__number_ranges,
@@ -2470,7 +2675,7 @@ const ProtobufCMessageDescriptor needletail__v1__tensor__descriptor =
   (ProtobufCMessageInit) needletail__v1__tensor__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor needletail__v1__predict_request__field_descriptors[7] =
+static const ProtobufCFieldDescriptor needletail__v1__predict_request__field_descriptors[8] =
 {
   {
     "model",
@@ -2556,9 +2761,22 @@ static const ProtobufCFieldDescriptor needletail__v1__predict_request__field_des
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "key",
+    8,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__PredictRequest, key),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned needletail__v1__predict_request__field_indices_by_name[] = {
   3,   /* field[3] = inputs */
+  7,   /* field[7] = key */
   2,   /* field[2] = label */
   0,   /* field[0] = model */
   4,   /* field[4] = outputs */
@@ -2569,7 +2787,7 @@ static const unsigned needletail__v1__predict_request__field_indices_by_name[] =
 static const ProtobufCIntRange needletail__v1__predict_request__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 7 }
+  { 0, 8 }
 };
 const ProtobufCMessageDescriptor needletail__v1__predict_request__descriptor =
 {
@@ -2579,7 +2797,7 @@ const ProtobufCMessageDescriptor needletail__v1__predict_request__descriptor =
   "Needletail__V1__PredictRequest",
   "needletail.v1",
   sizeof(Needletail__V1__PredictRequest),
-  7,
+  8,
   needletail__v1__predict_request__field_descriptors,
   needletail__v1__predict_request__field_indices_by_name,
   1,  needletail__v1__predict_request__number_ranges,
@@ -4927,6 +5145,314 @@ const ProtobufCMessageDescriptor needletail__v1__rollout_shadow__descriptor =
   needletail__v1__rollout_shadow__field_indices_by_name,
   1,  needletail__v1__rollout_shadow__number_ranges,
   (ProtobufCMessageInit) needletail__v1__rollout_shadow__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor needletail__v1__feedback_request__field_descriptors[2] =
+{
+  {
+    "model",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__FeedbackRequest, model),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "outcomes",
+    2,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Needletail__V1__FeedbackRequest, n_outcomes),
+    offsetof(Needletail__V1__FeedbackRequest, outcomes),
+    &needletail__v1__outcome__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned needletail__v1__feedback_request__field_indices_by_name[] = {
+  0,   /* field[0] = model */
+  1,   /* field[1] = outcomes */
+};
+static const ProtobufCIntRange needletail__v1__feedback_request__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor needletail__v1__feedback_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "needletail.v1.FeedbackRequest",
+  "FeedbackRequest",
+  "Needletail__V1__FeedbackRequest",
+  "needletail.v1",
+  sizeof(Needletail__V1__FeedbackRequest),
+  2,
+  needletail__v1__feedback_request__field_descriptors,
+  needletail__v1__feedback_request__field_indices_by_name,
+  1,  needletail__v1__feedback_request__number_ranges,
+  (ProtobufCMessageInit) needletail__v1__feedback_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor needletail__v1__outcome__field_descriptors[4] =
+{
+  {
+    "key",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__Outcome, key),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "row",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__Outcome, row),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "label",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    offsetof(Needletail__V1__Outcome, truth_case),
+    offsetof(Needletail__V1__Outcome, label),
+    NULL,
+    &protobuf_c_empty_string,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "value",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_DOUBLE,
+    offsetof(Needletail__V1__Outcome, truth_case),
+    offsetof(Needletail__V1__Outcome, value),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned needletail__v1__outcome__field_indices_by_name[] = {
+  0,   /* field[0] = key */
+  2,   /* field[2] = label */
+  1,   /* field[1] = row */
+  3,   /* field[3] = value */
+};
+static const ProtobufCIntRange needletail__v1__outcome__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 4 }
+};
+const ProtobufCMessageDescriptor needletail__v1__outcome__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "needletail.v1.Outcome",
+  "Outcome",
+  "Needletail__V1__Outcome",
+  "needletail.v1",
+  sizeof(Needletail__V1__Outcome),
+  4,
+  needletail__v1__outcome__field_descriptors,
+  needletail__v1__outcome__field_indices_by_name,
+  1,  needletail__v1__outcome__number_ranges,
+  (ProtobufCMessageInit) needletail__v1__outcome__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor needletail__v1__feedback_response__field_descriptors[7] =
+{
+  {
+    "joined",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__FeedbackResponse, joined),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "unknown",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__FeedbackResponse, unknown),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "late",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__FeedbackResponse, late),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "duplicate",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__FeedbackResponse, duplicate),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "contradictory",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__FeedbackResponse, contradictory),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "invalid",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__FeedbackResponse, invalid),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "problems",
+    7,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Needletail__V1__FeedbackResponse, n_problems),
+    offsetof(Needletail__V1__FeedbackResponse, problems),
+    &needletail__v1__outcome_problem__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned needletail__v1__feedback_response__field_indices_by_name[] = {
+  4,   /* field[4] = contradictory */
+  3,   /* field[3] = duplicate */
+  5,   /* field[5] = invalid */
+  0,   /* field[0] = joined */
+  2,   /* field[2] = late */
+  6,   /* field[6] = problems */
+  1,   /* field[1] = unknown */
+};
+static const ProtobufCIntRange needletail__v1__feedback_response__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 7 }
+};
+const ProtobufCMessageDescriptor needletail__v1__feedback_response__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "needletail.v1.FeedbackResponse",
+  "FeedbackResponse",
+  "Needletail__V1__FeedbackResponse",
+  "needletail.v1",
+  sizeof(Needletail__V1__FeedbackResponse),
+  7,
+  needletail__v1__feedback_response__field_descriptors,
+  needletail__v1__feedback_response__field_indices_by_name,
+  1,  needletail__v1__feedback_response__number_ranges,
+  (ProtobufCMessageInit) needletail__v1__feedback_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor needletail__v1__outcome_problem__field_descriptors[3] =
+{
+  {
+    "index",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__OutcomeProblem, index),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "result",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__OutcomeProblem, result),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "message",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__OutcomeProblem, message),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned needletail__v1__outcome_problem__field_indices_by_name[] = {
+  0,   /* field[0] = index */
+  2,   /* field[2] = message */
+  1,   /* field[1] = result */
+};
+static const ProtobufCIntRange needletail__v1__outcome_problem__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 3 }
+};
+const ProtobufCMessageDescriptor needletail__v1__outcome_problem__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "needletail.v1.OutcomeProblem",
+  "OutcomeProblem",
+  "Needletail__V1__OutcomeProblem",
+  "needletail.v1",
+  sizeof(Needletail__V1__OutcomeProblem),
+  3,
+  needletail__v1__outcome_problem__field_descriptors,
+  needletail__v1__outcome_problem__field_indices_by_name,
+  1,  needletail__v1__outcome_problem__number_ranges,
+  (ProtobufCMessageInit) needletail__v1__outcome_problem__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
 static const ProtobufCFieldDescriptor needletail__v1__authenticate_request__field_descriptors[1] =

@@ -9,9 +9,11 @@ struct ModelCard {
   /// Recent traffic of live versions, newest version first.
   private let traffic: [VersionTraffic]
   private let drift: [VersionDrift]
+  private let feedback: [VersionFeedback]
 
-  init(_ model: ModelStatus, _ drift: [VersionDrift], nowMilliseconds: UInt64) {
+  init(_ model: ModelStatus, _ drift: [VersionDrift], _ feedback: [VersionFeedback], nowMilliseconds: UInt64) {
     self.model = model
+    self.feedback = feedback
     self.drift = drift
     self.nowMilliseconds = nowMilliseconds
     traffic = model.versions.compactMap(\.traffic)
@@ -33,6 +35,7 @@ struct ModelCard {
       }
       writeCurves(&card)
       writeRollout(&card)
+      writeOutcomes(&card)
       writeVersions(&card)
     }
   }
@@ -132,6 +135,13 @@ struct ModelCard {
           list.element("span", ["class": "chip"], value)
         }
       }
+    }
+  }
+
+  private func writeOutcomes(_ card: inout HTMLWriter) {
+    guard !feedback.isEmpty else { return }
+    card.element("dl", ["class": "rollout"]) { list in
+      item("outcomes", feedback.map { "\($0.version): \($0.sentence)" }, &list)
     }
   }
 

@@ -19,6 +19,8 @@ struct ServerStatus: Sendable {
   var events: EventLog.Page
   /// How far each live version that is watched has moved from its training.
   var drift: [VersionDrift] = []
+  /// How good the answers of live versions were whose outcomes are known.
+  var feedback: [VersionFeedback] = []
 }
 
 /// The shape of `GET /status.json`. Models, problems and events are those of `needletail models --json` and
@@ -82,6 +84,7 @@ struct ServerStatusJSON: Encodable {
   var history: [History]
   var rollouts: [Rollout]
   var drift: [Drift]
+  var feedback: [VersionFeedback.JSON]
   var events: JSONObject
 
   init(_ status: ServerStatus) {
@@ -107,6 +110,7 @@ struct ServerStatusJSON: Encodable {
         model: $0.model.name, version: $0.version.number, rows: $0.rows, columns: $0.columns, warnings: $0.warnings,
         moved: $0.moved)
     }
+    feedback = status.feedback.map(\.json)
     events = EventListReport(status.events, beganMilliseconds: status.startedMilliseconds).json
   }
 }

@@ -96,8 +96,9 @@ struct StatusPage {
     }
     let rollouts = status.store.models.filter { !$0.rollout.fileProblem.isEmpty }
     let moved = status.drift.compactMap { drift in drift.sentence.map { (drift, $0) } }
+    let worse = status.feedback.filter { $0.isWorse == true }
     guard
-      !troubled.isEmpty || !rollouts.isEmpty || !moved.isEmpty || !status.store.problems.isEmpty
+      !troubled.isEmpty || !rollouts.isEmpty || !moved.isEmpty || !worse.isEmpty || !status.store.problems.isEmpty
         || status.allowsUnsigned
     else { return }
     main.element("section", ["id": "attention", "aria-labelledby": "attention-title"]) { section in
@@ -115,6 +116,12 @@ struct StatusPage {
             item.element("a", ["href": "#model-\(drift.model.name)"], "\(drift.model.name) \(drift.version)")
             item.text(": " + sentence.text)
             item.element("bdi", ["class": "foreign"], sentence.names)
+          }
+        }
+        for feedback in worse {
+          list.element("li", ["class": "warn"]) { item in
+            item.element("a", ["href": "#model-\(feedback.model.name)"], "\(feedback.model.name) \(feedback.version)")
+            item.text(" is worse than expected: " + feedback.sentence)
           }
         }
         for model in rollouts {
@@ -202,7 +209,8 @@ struct StatusPage {
       }
       for model in status.store.models {
         let drift = status.drift.filter { $0.model == model.model }
-        ModelCard(model, drift, nowMilliseconds: status.nowMilliseconds).write(&section)
+        let feedback = status.feedback.filter { $0.model == model.model }
+        ModelCard(model, drift, feedback, nowMilliseconds: status.nowMilliseconds).write(&section)
       }
     }
   }

@@ -9,10 +9,12 @@
         print(answer.version, answer.label, answer["probabilities"])
 
 :class:`Client` blocks and is for any number of threads, :class:`AsyncClient` is for asyncio.
-Both know the same calls: ``predict``, ``health``, ``models``, ``describe``, ``metrics`` and ``server_info``.
+Both know the same calls: ``predict``, ``health``, ``models``, ``describe``, ``metrics``, ``server_info`` and
+``feedback``.
 :func:`load` opens a bundle in this process, without a server.
 """
 
+from ._feedback import FeedbackReport, Outcome, OutcomeProblem
 from ._predict import ExtraColumns
 from ._settings import TLS
 from ._version import __version__
@@ -64,6 +66,7 @@ __all__ = [
     "ErrorDetail",
     "ExceededLimit",
     "ExtraColumns",
+    "FeedbackReport",
     "Health",
     "InternalError",
     "InvalidArgument",
@@ -73,6 +76,8 @@ __all__ = [
     "ModelStatus",
     "NeedletailError",
     "NotFound",
+    "Outcome",
+    "OutcomeProblem",
     "Overloaded",
     "PermissionDenied",
     "PoolExhausted",

@@ -63,11 +63,11 @@ class BaseClient:
 
     def _steps(
         self, model: str, inputs: Any, version: int | None, label: str | None, outputs: Iterable[str],
-        routing_key: str, traceparent: str,
+        routing_key: str, key: str, traceparent: str,
     ) -> Steps:  # fmt: skip
         """The calls that a prediction takes."""
         return Predict(
-            model, inputs, version=version, label=label, outputs=outputs, routing_key=routing_key,
+            model, inputs, version=version, label=label, outputs=outputs, routing_key=routing_key, key=key,
             traceparent=traceparent, schemas=self._schemas, rows_max=self._rows_max,
             frame_bytes_max=self._settings.frame_bytes_max,
         ).steps()  # fmt: skip

@@ -109,9 +109,10 @@ def predict(
     outputs: Sequence[str],
     routing_key: str,
     traceparent: str = "",
+    key: str = "",
 ) -> Call[Prediction]:
     """Asks a model; ``_predict`` makes tensors of inputs."""
-    request = pb.PredictRequest(model=model, inputs=tensors, outputs=outputs, routing_key=routing_key)
+    request = pb.PredictRequest(model=model, inputs=tensors, outputs=outputs, routing_key=routing_key, key=key)
     _select(request, version, label)
     return Call("predict", pb.Request(predict=request, traceparent=traceparent).SerializeToString(), _read_prediction)
 

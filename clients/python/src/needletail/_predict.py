@@ -73,6 +73,7 @@ class Predict:
         outputs: Iterable[str],
         routing_key: str,
         traceparent: str,
+        key: str,
         schemas: Schemas,
         rows_max: int,
         frame_bytes_max: int,
@@ -85,6 +86,7 @@ class Predict:
         self._outputs = list(outputs)
         self._routing_key = routing_key
         self._traceparent = traceparent
+        self._key = key
         self._schemas = schemas
         self._rows_max = rows_max
         self._frame_bytes_max = frame_bytes_max
@@ -202,6 +204,7 @@ class Predict:
         return _calls.predict(
             self._model, tensors, version=version, label=label, outputs=self._outputs, routing_key=self._routing_key,
             traceparent=self._traceparent,
+            key=self._key,
         )  # fmt: skip
 
 

@@ -11,11 +11,12 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, TypeVar
 
-from . import _calls
+from . import _calls, _feedback
 from ._aio_connection import LOOK_SECONDS, AsyncConnection, nap, wake
 from ._base import DEFAULT_ADDRESS, UNSET, BaseClient, Timeout
 from ._calls import Call
 from ._deadline import Deadline
+from ._feedback import FeedbackReport, Outcome
 from ._frames import FRAME_BYTES_MAX_DEFAULT
 from ._predict import ROWS_MAX_DEFAULT
 from ._settings import TLS
@@ -87,11 +88,12 @@ class AsyncClient(BaseClient):
         label: str | None = None,
         outputs: Iterable[str] = (),
         routing_key: str = "",
+        key: str = "",
         traceparent: str = "",
         timeout: Timeout = UNSET,
     ) -> Prediction:
         """Asks a model; see :meth:`needletail.Client.predict`."""
-        steps = self._steps(model, inputs, version, label, outputs, routing_key, traceparent)
+        steps = self._steps(model, inputs, version, label, outputs, routing_key, key, traceparent)
         try:
             call = next(steps)
             deadline = self._deadline(timeout)
@@ -108,6 +110,14 @@ class AsyncClient(BaseClient):
         except StopIteration as end:
             prediction: Prediction = end.value
             return prediction
+
+    async def feedback(self, model: str, outcomes: Iterable[Outcome], *, timeout: Timeout = UNSET) -> FeedbackReport:
+        """Reports what became of predictions, so that the server can say how good a model is; see
+        :meth:`needletail.Client.feedback`."""
+        report = FeedbackReport()
+        for call in _feedback.calls(model, outcomes):
+            report += await self._run(call, timeout)
+        return report
 
     async def health(self, *, timeout: Timeout = UNSET) -> Health:
         """Whether the server lives and is ready, and the state of every model."""

@@ -8,11 +8,12 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, TypeVar
 
-from . import _calls
+from . import _calls, _feedback
 from ._base import DEFAULT_ADDRESS, UNSET, BaseClient, Timeout
 from ._calls import Call
 from ._connection import Connection
 from ._deadline import Deadline
+from ._feedback import FeedbackReport, Outcome
 from ._frames import FRAME_BYTES_MAX_DEFAULT
 from ._pool import ConnectionPool, Lease
 from ._predict import ROWS_MAX_DEFAULT
@@ -89,6 +90,7 @@ class Client(BaseClient):
         outputs: Iterable[str] = (),
         routing_key: str = "",
         traceparent: str = "",
+        key: str = "",
         timeout: Timeout = UNSET,
     ) -> Prediction:
         """Asks a model.
@@ -108,6 +110,7 @@ class Client(BaseClient):
             routing_key: Calls with the same key see the same version of a split rollout.
             traceparent: The trace that the call belongs to, as W3C Trace Context writes it, for a server that exports
                 spans: ``00-TRACE-SPAN-FLAGS``.
+            key: Name of the call, by which :meth:`feedback` finds its rows later; the routing key, if there is none.
             timeout: Seconds, or None for no deadline; the client's own setting if not given.
 
         Raises:
@@ -119,7 +122,7 @@ class Client(BaseClient):
             client.predict("churn", {"age": [39, 52], "plan": ["basic", None]}, version=4)
             client.predict("churn", data_frame, outputs=["label"], label="canary")
         """
-        steps = self._steps(model, inputs, version, label, outputs, routing_key, traceparent)
+        steps = self._steps(model, inputs, version, label, outputs, routing_key, key, traceparent)
         try:
             call = next(steps)
             deadline = self._deadline(timeout)
@@ -133,6 +136,28 @@ class Client(BaseClient):
         except StopIteration as end:
             prediction: Prediction = end.value
             return prediction
+
+    def feedback(self, model: str, outcomes: Iterable[Outcome], *, timeout: Timeout = UNSET) -> FeedbackReport:
+        """Reports what became of predictions, so that the server can say how good a model is.
+
+        Args:
+            model: Its name.
+            outcomes: The true class or number of rows of earlier calls, which had a ``key`` or a ``routing_key``. Many
+                are several calls. What was counted is not counted again, so that a call may be repeated.
+            timeout: Seconds for each call, or None for no deadline; the client's own setting if not given.
+
+        Raises:
+            NeedletailError: :class:`~needletail.Unimplemented` where the server remembers nothing of the model.
+
+        Examples::
+
+            client.predict("churn", rows, key="order-8812")
+            client.feedback("churn", [Outcome("order-8812", "churned", row=0)])
+        """
+        report = FeedbackReport()
+        for call in _feedback.calls(model, outcomes):
+            report += self._run(call, timeout)
+        return report
 
     def health(self, *, timeout: Timeout = UNSET) -> Health:
         """Whether the server lives and is ready, and the state of every model."""

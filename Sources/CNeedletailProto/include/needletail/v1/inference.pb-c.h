@@ -51,6 +51,10 @@ typedef struct Needletail__V1__RolloutArm Needletail__V1__RolloutArm;
 typedef struct Needletail__V1__RolloutSetAside Needletail__V1__RolloutSetAside;
 typedef struct Needletail__V1__RolloutLabel Needletail__V1__RolloutLabel;
 typedef struct Needletail__V1__RolloutShadow Needletail__V1__RolloutShadow;
+typedef struct Needletail__V1__FeedbackRequest Needletail__V1__FeedbackRequest;
+typedef struct Needletail__V1__Outcome Needletail__V1__Outcome;
+typedef struct Needletail__V1__FeedbackResponse Needletail__V1__FeedbackResponse;
+typedef struct Needletail__V1__OutcomeProblem Needletail__V1__OutcomeProblem;
 typedef struct Needletail__V1__AuthenticateRequest Needletail__V1__AuthenticateRequest;
 typedef struct Needletail__V1__AuthenticateResponse Needletail__V1__AuthenticateResponse;
 typedef struct Needletail__V1__ServerInfoRequest Needletail__V1__ServerInfoRequest;
@@ -182,7 +186,8 @@ typedef enum {
   NEEDLETAIL__V1__REQUEST__CALL_AUTHENTICATE = 8,
   NEEDLETAIL__V1__REQUEST__CALL_EVENTS = 9,
   NEEDLETAIL__V1__REQUEST__CALL_ROLLOUT = 10,
-  NEEDLETAIL__V1__REQUEST__CALL_SERVER_INFO = 11
+  NEEDLETAIL__V1__REQUEST__CALL_SERVER_INFO = 11,
+  NEEDLETAIL__V1__REQUEST__CALL_FEEDBACK = 12
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(NEEDLETAIL__V1__REQUEST__CALL__CASE)
 } Needletail__V1__Request__CallCase;
 
@@ -213,6 +218,7 @@ struct  Needletail__V1__Request
     Needletail__V1__EventsRequest *events;
     Needletail__V1__RolloutRequest *rollout;
     Needletail__V1__ServerInfoRequest *server_info;
+    Needletail__V1__FeedbackRequest *feedback;
   };
 };
 #define NEEDLETAIL__V1__REQUEST__INIT \
@@ -231,7 +237,8 @@ typedef enum {
   NEEDLETAIL__V1__RESPONSE__RESULT_GO_AWAY = 9,
   NEEDLETAIL__V1__RESPONSE__RESULT_EVENTS = 10,
   NEEDLETAIL__V1__RESPONSE__RESULT_ROLLOUT = 11,
-  NEEDLETAIL__V1__RESPONSE__RESULT_SERVER_INFO = 12
+  NEEDLETAIL__V1__RESPONSE__RESULT_SERVER_INFO = 12,
+  NEEDLETAIL__V1__RESPONSE__RESULT_FEEDBACK = 13
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(NEEDLETAIL__V1__RESPONSE__RESULT__CASE)
 } Needletail__V1__Response__ResultCase;
 
@@ -261,6 +268,7 @@ struct  Needletail__V1__Response
     Needletail__V1__EventsResponse *events;
     Needletail__V1__RolloutResponse *rollout;
     Needletail__V1__ServerInfoResponse *server_info;
+    Needletail__V1__FeedbackResponse *feedback;
   };
 };
 #define NEEDLETAIL__V1__RESPONSE__INIT \
@@ -406,6 +414,11 @@ struct  Needletail__V1__PredictRequest
    */
   char *routing_key;
   Needletail__V1__Priority priority;
+  /*
+   * Names this call for outcomes that are reported later. Empty: the routing key does, and stands for the newest call
+   * that has it.
+   */
+  char *key;
   Needletail__V1__PredictRequest__SelectorCase selector_case;
   union {
     uint64_t version;
@@ -414,7 +427,7 @@ struct  Needletail__V1__PredictRequest
 };
 #define NEEDLETAIL__V1__PREDICT_REQUEST__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__predict_request__descriptor) \
-    , (char *)protobuf_c_empty_string, 0,NULL, 0,NULL, (char *)protobuf_c_empty_string, NEEDLETAIL__V1__PRIORITY__INTERACTIVE, NEEDLETAIL__V1__PREDICT_REQUEST__SELECTOR__NOT_SET, {0} }
+    , (char *)protobuf_c_empty_string, 0,NULL, 0,NULL, (char *)protobuf_c_empty_string, NEEDLETAIL__V1__PRIORITY__INTERACTIVE, (char *)protobuf_c_empty_string, NEEDLETAIL__V1__PREDICT_REQUEST__SELECTOR__NOT_SET, {0} }
 
 
 struct  Needletail__V1__PredictResponse
@@ -1057,6 +1070,115 @@ struct  Needletail__V1__RolloutShadow
 #define NEEDLETAIL__V1__ROLLOUT_SHADOW__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__rollout_shadow__descriptor) \
     , 0, 0, 0, 0, 0, 0, 0, (char *)protobuf_c_empty_string }
+
+
+/*
+ * Tells what became of predictions, so that the server can say how good a model is.
+ */
+struct  Needletail__V1__FeedbackRequest
+{
+  ProtobufCMessage base;
+  char *model;
+  size_t n_outcomes;
+  Needletail__V1__Outcome **outcomes;
+};
+#define NEEDLETAIL__V1__FEEDBACK_REQUEST__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__feedback_request__descriptor) \
+    , (char *)protobuf_c_empty_string, 0,NULL }
+
+
+typedef enum {
+  NEEDLETAIL__V1__OUTCOME__TRUTH__NOT_SET = 0,
+  NEEDLETAIL__V1__OUTCOME__TRUTH_LABEL = 3,
+  NEEDLETAIL__V1__OUTCOME__TRUTH_VALUE = 4
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(NEEDLETAIL__V1__OUTCOME__TRUTH__CASE)
+} Needletail__V1__Outcome__TruthCase;
+
+struct  Needletail__V1__Outcome
+{
+  ProtobufCMessage base;
+  /*
+   * As PredictRequest.key, or routing_key, named the call.
+   */
+  char *key;
+  /*
+   * The row of the call, counted from 0.
+   */
+  uint32_t row;
+  Needletail__V1__Outcome__TruthCase truth_case;
+  union {
+    /*
+     * Of a classification: the class.
+     */
+    char *label;
+    /*
+     * Of a regression: the number. Of classes without labels: the index.
+     */
+    double value;
+  };
+};
+#define NEEDLETAIL__V1__OUTCOME__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__outcome__descriptor) \
+    , (char *)protobuf_c_empty_string, 0, NEEDLETAIL__V1__OUTCOME__TRUTH__NOT_SET, {0} }
+
+
+/*
+ * What came of the outcomes. Every outcome is counted once.
+ */
+struct  Needletail__V1__FeedbackResponse
+{
+  ProtobufCMessage base;
+  uint32_t joined;
+  /*
+   * No prediction of that name is remembered.
+   */
+  uint32_t unknown;
+  /*
+   * Reported after the window.
+   */
+  uint32_t late;
+  /*
+   * The same outcome was reported before.
+   */
+  uint32_t duplicate;
+  /*
+   * Another outcome was reported before, which stands.
+   */
+  uint32_t contradictory;
+  /*
+   * A class or a row that does not exist, or a value of the wrong kind.
+   */
+  uint32_t invalid;
+  /*
+   * Of the first outcomes that were not joined: which, and why.
+   */
+  size_t n_problems;
+  Needletail__V1__OutcomeProblem **problems;
+};
+#define NEEDLETAIL__V1__FEEDBACK_RESPONSE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__feedback_response__descriptor) \
+    , 0, 0, 0, 0, 0, 0, 0,NULL }
+
+
+struct  Needletail__V1__OutcomeProblem
+{
+  ProtobufCMessage base;
+  /*
+   * Place among the outcomes, counted from 0.
+   */
+  uint32_t index;
+  /*
+   * unknown, late, duplicate, contradictory, value, class or row; more may come.
+   */
+  char *result;
+  /*
+   * One sentence.
+   */
+  char *message;
+};
+#define NEEDLETAIL__V1__OUTCOME_PROBLEM__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__outcome_problem__descriptor) \
+    , 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string }
 
 
 struct  Needletail__V1__AuthenticateRequest
@@ -1803,6 +1925,82 @@ Needletail__V1__RolloutShadow *
 void   needletail__v1__rollout_shadow__free_unpacked
                      (Needletail__V1__RolloutShadow *message,
                       ProtobufCAllocator *allocator);
+/* Needletail__V1__FeedbackRequest methods */
+void   needletail__v1__feedback_request__init
+                     (Needletail__V1__FeedbackRequest         *message);
+size_t needletail__v1__feedback_request__get_packed_size
+                     (const Needletail__V1__FeedbackRequest   *message);
+size_t needletail__v1__feedback_request__pack
+                     (const Needletail__V1__FeedbackRequest   *message,
+                      uint8_t             *out);
+size_t needletail__v1__feedback_request__pack_to_buffer
+                     (const Needletail__V1__FeedbackRequest   *message,
+                      ProtobufCBuffer     *buffer);
+Needletail__V1__FeedbackRequest *
+       needletail__v1__feedback_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   needletail__v1__feedback_request__free_unpacked
+                     (Needletail__V1__FeedbackRequest *message,
+                      ProtobufCAllocator *allocator);
+/* Needletail__V1__Outcome methods */
+void   needletail__v1__outcome__init
+                     (Needletail__V1__Outcome         *message);
+size_t needletail__v1__outcome__get_packed_size
+                     (const Needletail__V1__Outcome   *message);
+size_t needletail__v1__outcome__pack
+                     (const Needletail__V1__Outcome   *message,
+                      uint8_t             *out);
+size_t needletail__v1__outcome__pack_to_buffer
+                     (const Needletail__V1__Outcome   *message,
+                      ProtobufCBuffer     *buffer);
+Needletail__V1__Outcome *
+       needletail__v1__outcome__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   needletail__v1__outcome__free_unpacked
+                     (Needletail__V1__Outcome *message,
+                      ProtobufCAllocator *allocator);
+/* Needletail__V1__FeedbackResponse methods */
+void   needletail__v1__feedback_response__init
+                     (Needletail__V1__FeedbackResponse         *message);
+size_t needletail__v1__feedback_response__get_packed_size
+                     (const Needletail__V1__FeedbackResponse   *message);
+size_t needletail__v1__feedback_response__pack
+                     (const Needletail__V1__FeedbackResponse   *message,
+                      uint8_t             *out);
+size_t needletail__v1__feedback_response__pack_to_buffer
+                     (const Needletail__V1__FeedbackResponse   *message,
+                      ProtobufCBuffer     *buffer);
+Needletail__V1__FeedbackResponse *
+       needletail__v1__feedback_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   needletail__v1__feedback_response__free_unpacked
+                     (Needletail__V1__FeedbackResponse *message,
+                      ProtobufCAllocator *allocator);
+/* Needletail__V1__OutcomeProblem methods */
+void   needletail__v1__outcome_problem__init
+                     (Needletail__V1__OutcomeProblem         *message);
+size_t needletail__v1__outcome_problem__get_packed_size
+                     (const Needletail__V1__OutcomeProblem   *message);
+size_t needletail__v1__outcome_problem__pack
+                     (const Needletail__V1__OutcomeProblem   *message,
+                      uint8_t             *out);
+size_t needletail__v1__outcome_problem__pack_to_buffer
+                     (const Needletail__V1__OutcomeProblem   *message,
+                      ProtobufCBuffer     *buffer);
+Needletail__V1__OutcomeProblem *
+       needletail__v1__outcome_problem__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   needletail__v1__outcome_problem__free_unpacked
+                     (Needletail__V1__OutcomeProblem *message,
+                      ProtobufCAllocator *allocator);
 /* Needletail__V1__AuthenticateRequest methods */
 void   needletail__v1__authenticate_request__init
                      (Needletail__V1__AuthenticateRequest         *message);
@@ -2008,6 +2206,18 @@ typedef void (*Needletail__V1__RolloutLabel_Closure)
 typedef void (*Needletail__V1__RolloutShadow_Closure)
                  (const Needletail__V1__RolloutShadow *message,
                   void *closure_data);
+typedef void (*Needletail__V1__FeedbackRequest_Closure)
+                 (const Needletail__V1__FeedbackRequest *message,
+                  void *closure_data);
+typedef void (*Needletail__V1__Outcome_Closure)
+                 (const Needletail__V1__Outcome *message,
+                  void *closure_data);
+typedef void (*Needletail__V1__FeedbackResponse_Closure)
+                 (const Needletail__V1__FeedbackResponse *message,
+                  void *closure_data);
+typedef void (*Needletail__V1__OutcomeProblem_Closure)
+                 (const Needletail__V1__OutcomeProblem *message,
+                  void *closure_data);
 typedef void (*Needletail__V1__AuthenticateRequest_Closure)
                  (const Needletail__V1__AuthenticateRequest *message,
                   void *closure_data);
@@ -2071,6 +2281,10 @@ extern const ProtobufCMessageDescriptor needletail__v1__rollout_arm__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__rollout_set_aside__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__rollout_label__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__rollout_shadow__descriptor;
+extern const ProtobufCMessageDescriptor needletail__v1__feedback_request__descriptor;
+extern const ProtobufCMessageDescriptor needletail__v1__outcome__descriptor;
+extern const ProtobufCMessageDescriptor needletail__v1__feedback_response__descriptor;
+extern const ProtobufCMessageDescriptor needletail__v1__outcome_problem__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__authenticate_request__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__authenticate_response__descriptor;
 extern const ProtobufCMessageDescriptor needletail__v1__server_info_request__descriptor;

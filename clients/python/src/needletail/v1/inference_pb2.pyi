@@ -191,6 +191,32 @@ class ExceededLimit(_message.Message):
     name: str
     def __init__(self, name: _Optional[str] = ..., maximum: _Optional[int] = ..., found: _Optional[int] = ...) -> None: ...
 
+class FeedbackRequest(_message.Message):
+    __slots__ = ["model", "outcomes"]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    OUTCOMES_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    outcomes: _containers.RepeatedCompositeFieldContainer[Outcome]
+    def __init__(self, model: _Optional[str] = ..., outcomes: _Optional[_Iterable[_Union[Outcome, _Mapping]]] = ...) -> None: ...
+
+class FeedbackResponse(_message.Message):
+    __slots__ = ["contradictory", "duplicate", "invalid", "joined", "late", "problems", "unknown"]
+    CONTRADICTORY_FIELD_NUMBER: _ClassVar[int]
+    DUPLICATE_FIELD_NUMBER: _ClassVar[int]
+    INVALID_FIELD_NUMBER: _ClassVar[int]
+    JOINED_FIELD_NUMBER: _ClassVar[int]
+    LATE_FIELD_NUMBER: _ClassVar[int]
+    PROBLEMS_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_FIELD_NUMBER: _ClassVar[int]
+    contradictory: int
+    duplicate: int
+    invalid: int
+    joined: int
+    late: int
+    problems: _containers.RepeatedCompositeFieldContainer[OutcomeProblem]
+    unknown: int
+    def __init__(self, joined: _Optional[int] = ..., unknown: _Optional[int] = ..., late: _Optional[int] = ..., duplicate: _Optional[int] = ..., contradictory: _Optional[int] = ..., invalid: _Optional[int] = ..., problems: _Optional[_Iterable[_Union[OutcomeProblem, _Mapping]]] = ...) -> None: ...
+
 class GoAway(_message.Message):
     __slots__ = ["last_id"]
     LAST_ID_FIELD_NUMBER: _ClassVar[int]
@@ -243,9 +269,32 @@ class ModelStatus(_message.Message):
     versions: _containers.RepeatedCompositeFieldContainer[VersionStatus]
     def __init__(self, model: _Optional[str] = ..., serving_version: _Optional[int] = ..., versions: _Optional[_Iterable[_Union[VersionStatus, _Mapping]]] = ...) -> None: ...
 
+class Outcome(_message.Message):
+    __slots__ = ["key", "label", "row", "value"]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    ROW_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    label: str
+    row: int
+    value: float
+    def __init__(self, key: _Optional[str] = ..., row: _Optional[int] = ..., label: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+
+class OutcomeProblem(_message.Message):
+    __slots__ = ["index", "message", "result"]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    message: str
+    result: str
+    def __init__(self, index: _Optional[int] = ..., result: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
+
 class PredictRequest(_message.Message):
-    __slots__ = ["inputs", "label", "model", "outputs", "priority", "routing_key", "version"]
+    __slots__ = ["inputs", "key", "label", "model", "outputs", "priority", "routing_key", "version"]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
     LABEL_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
@@ -253,13 +302,14 @@ class PredictRequest(_message.Message):
     ROUTING_KEY_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     inputs: _containers.RepeatedCompositeFieldContainer[Tensor]
+    key: str
     label: str
     model: str
     outputs: _containers.RepeatedScalarFieldContainer[str]
     priority: Priority
     routing_key: str
     version: int
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., label: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., outputs: _Optional[_Iterable[str]] = ..., routing_key: _Optional[str] = ..., priority: _Optional[_Union[Priority, str]] = ...) -> None: ...
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., label: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., outputs: _Optional[_Iterable[str]] = ..., routing_key: _Optional[str] = ..., priority: _Optional[_Union[Priority, str]] = ..., key: _Optional[str] = ...) -> None: ...
 
 class PredictResponse(_message.Message):
     __slots__ = ["model", "outputs", "timing", "version"]
@@ -274,10 +324,11 @@ class PredictResponse(_message.Message):
     def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., outputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ...) -> None: ...
 
 class Request(_message.Message):
-    __slots__ = ["authenticate", "describe_model", "events", "health", "id", "list_models", "metrics", "predict", "rollout", "server_info", "timeout_us", "traceparent"]
+    __slots__ = ["authenticate", "describe_model", "events", "feedback", "health", "id", "list_models", "metrics", "predict", "rollout", "server_info", "timeout_us", "traceparent"]
     AUTHENTICATE_FIELD_NUMBER: _ClassVar[int]
     DESCRIBE_MODEL_FIELD_NUMBER: _ClassVar[int]
     EVENTS_FIELD_NUMBER: _ClassVar[int]
+    FEEDBACK_FIELD_NUMBER: _ClassVar[int]
     HEALTH_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
     LIST_MODELS_FIELD_NUMBER: _ClassVar[int]
@@ -290,6 +341,7 @@ class Request(_message.Message):
     authenticate: AuthenticateRequest
     describe_model: DescribeModelRequest
     events: EventsRequest
+    feedback: FeedbackRequest
     health: HealthRequest
     id: int
     list_models: ListModelsRequest
@@ -299,13 +351,14 @@ class Request(_message.Message):
     server_info: ServerInfoRequest
     timeout_us: int
     traceparent: str
-    def __init__(self, id: _Optional[int] = ..., timeout_us: _Optional[int] = ..., predict: _Optional[_Union[PredictRequest, _Mapping]] = ..., health: _Optional[_Union[HealthRequest, _Mapping]] = ..., metrics: _Optional[_Union[MetricsRequest, _Mapping]] = ..., list_models: _Optional[_Union[ListModelsRequest, _Mapping]] = ..., describe_model: _Optional[_Union[DescribeModelRequest, _Mapping]] = ..., authenticate: _Optional[_Union[AuthenticateRequest, _Mapping]] = ..., events: _Optional[_Union[EventsRequest, _Mapping]] = ..., rollout: _Optional[_Union[RolloutRequest, _Mapping]] = ..., server_info: _Optional[_Union[ServerInfoRequest, _Mapping]] = ..., traceparent: _Optional[str] = ...) -> None: ...
+    def __init__(self, id: _Optional[int] = ..., timeout_us: _Optional[int] = ..., predict: _Optional[_Union[PredictRequest, _Mapping]] = ..., health: _Optional[_Union[HealthRequest, _Mapping]] = ..., metrics: _Optional[_Union[MetricsRequest, _Mapping]] = ..., list_models: _Optional[_Union[ListModelsRequest, _Mapping]] = ..., describe_model: _Optional[_Union[DescribeModelRequest, _Mapping]] = ..., authenticate: _Optional[_Union[AuthenticateRequest, _Mapping]] = ..., events: _Optional[_Union[EventsRequest, _Mapping]] = ..., rollout: _Optional[_Union[RolloutRequest, _Mapping]] = ..., server_info: _Optional[_Union[ServerInfoRequest, _Mapping]] = ..., feedback: _Optional[_Union[FeedbackRequest, _Mapping]] = ..., traceparent: _Optional[str] = ...) -> None: ...
 
 class Response(_message.Message):
-    __slots__ = ["authenticate", "describe_model", "events", "go_away", "health", "id", "list_models", "metrics", "predict", "rollout", "server_info", "status"]
+    __slots__ = ["authenticate", "describe_model", "events", "feedback", "go_away", "health", "id", "list_models", "metrics", "predict", "rollout", "server_info", "status"]
     AUTHENTICATE_FIELD_NUMBER: _ClassVar[int]
     DESCRIBE_MODEL_FIELD_NUMBER: _ClassVar[int]
     EVENTS_FIELD_NUMBER: _ClassVar[int]
+    FEEDBACK_FIELD_NUMBER: _ClassVar[int]
     GO_AWAY_FIELD_NUMBER: _ClassVar[int]
     HEALTH_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
@@ -318,6 +371,7 @@ class Response(_message.Message):
     authenticate: AuthenticateResponse
     describe_model: DescribeModelResponse
     events: EventsResponse
+    feedback: FeedbackResponse
     go_away: GoAway
     health: HealthResponse
     id: int
@@ -327,7 +381,7 @@ class Response(_message.Message):
     rollout: RolloutResponse
     server_info: ServerInfoResponse
     status: Status
-    def __init__(self, id: _Optional[int] = ..., status: _Optional[_Union[Status, _Mapping]] = ..., predict: _Optional[_Union[PredictResponse, _Mapping]] = ..., health: _Optional[_Union[HealthResponse, _Mapping]] = ..., metrics: _Optional[_Union[MetricsResponse, _Mapping]] = ..., list_models: _Optional[_Union[ListModelsResponse, _Mapping]] = ..., describe_model: _Optional[_Union[DescribeModelResponse, _Mapping]] = ..., authenticate: _Optional[_Union[AuthenticateResponse, _Mapping]] = ..., go_away: _Optional[_Union[GoAway, _Mapping]] = ..., events: _Optional[_Union[EventsResponse, _Mapping]] = ..., rollout: _Optional[_Union[RolloutResponse, _Mapping]] = ..., server_info: _Optional[_Union[ServerInfoResponse, _Mapping]] = ...) -> None: ...
+    def __init__(self, id: _Optional[int] = ..., status: _Optional[_Union[Status, _Mapping]] = ..., predict: _Optional[_Union[PredictResponse, _Mapping]] = ..., health: _Optional[_Union[HealthResponse, _Mapping]] = ..., metrics: _Optional[_Union[MetricsResponse, _Mapping]] = ..., list_models: _Optional[_Union[ListModelsResponse, _Mapping]] = ..., describe_model: _Optional[_Union[DescribeModelResponse, _Mapping]] = ..., authenticate: _Optional[_Union[AuthenticateResponse, _Mapping]] = ..., go_away: _Optional[_Union[GoAway, _Mapping]] = ..., events: _Optional[_Union[EventsResponse, _Mapping]] = ..., rollout: _Optional[_Union[RolloutResponse, _Mapping]] = ..., server_info: _Optional[_Union[ServerInfoResponse, _Mapping]] = ..., feedback: _Optional[_Union[FeedbackResponse, _Mapping]] = ...) -> None: ...
 
 class RolloutArm(_message.Message):
     __slots__ = ["compute_ns", "failed", "labels", "nan_outputs", "requests", "rows", "share_ppm", "version"]
