@@ -9,12 +9,14 @@ struct RetrainCommand: ParsableCommand {
     commandName: "retrain",
     abstract: "Trains a model again with recent rows, and publishes it if it is better than the one that serves.",
     discussion: """
-      Recent rows are those whose outcome is known, the oldest first, with the features as callers send them. \
+      Recent rows are those whose outcome is known, the oldest first, with the features as callers send them, such as \
+      needletail capture export writes of captured calls and of the outcomes that were reported to the server. \
       The last of them, the window, judge the new model and the version that serves: neither has learned from them. The \
       others are learned from, beside the files of the run file. Exit status 3 says that the new model is not better; \
       then nothing is published. The bundle's lineage names the version that it follows as its parent.
 
-        needletail-trainer retrain churn.yaml --fresh recent.csv --outcome churned \
+        needletail capture export /var/lib/needletail/capture --model churn --output recent.csv
+        needletail-trainer retrain churn.yaml --fresh recent.csv --outcome outcome.value \
           --publish models --key publisher.key --if-better log_loss
       """)
 

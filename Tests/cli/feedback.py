@@ -61,3 +61,10 @@ def check(run, expect, mistake, until, work):
     table = list(csv.DictReader(run("capture", "export", f"{work}/capture", "--model", "wine").stdout.splitlines()))
     found = [row["outcome.value"] for row in table if row["call.key"] == call["key"]]
     expect(found == truths, "and in CSV beside their rows", found)
+    since = ("capture", "export", f"{work}/capture", "--model", "wine", "--since")
+    found = list(csv.DictReader(run(*since, call["time"]).stdout.splitlines()))
+    found = [row["outcome.value"] for row in found if row["call.key"] == call["key"]]
+    expect(found == truths, "a call that arrived at the time that was asked for is exported", found)
+    later = call["time"].replace("Z", "+00:00").replace("20", "30", 1)
+    mistake("captures of a time to come", *since, later, says="expected calls, found none")
+    mistake("a time that is none", *since, "yesterday", says="--since", code=64)

@@ -32,8 +32,13 @@ struct CaptureSelection: ParsableArguments {
   @Option(help: ArgumentHelp("Only calls captured for this reason.", valueName: "rate|error|confidence|slow"))
   var reason: CaptureReasonArgument?
 
+  @Option(help: ArgumentHelp("Only calls that arrived at this time or later.", valueName: "2026-11-28T05:10:00Z"))
+  var since: CapturedTime?
+
   var query: CaptureQuery {
-    CaptureQuery(capture: capture, model: model, version: version, reasons: reason?.reasons ?? [])
+    CaptureQuery(
+      capture: capture, model: model, version: version, reasons: reason?.reasons ?? [],
+      since: since?.microseconds ?? 0)
   }
 }
 
@@ -47,10 +52,12 @@ struct CaptureQuery {
   var version: UInt64?
   /// Reasons that all calls have.
   var reasons: CaptureReasons = []
+  /// Microseconds since 1970 (UTC) at which the first of them may have arrived.
+  var since: UInt64 = 0
 
   func contains(_ call: CapturedCall) -> Bool {
     (model ?? call.model.name) == call.model.name && (version ?? call.model.version) == call.model.version
-      && call.reasons.isSuperset(of: reasons)
+      && call.reasons.isSuperset(of: reasons) && call.microseconds >= since
   }
 
   /// Visits the calls of all segments, the oldest first, and says what cannot be read.

@@ -246,13 +246,3 @@ enum CapturedJSON {
     return quoted + "\""
   }
 }
-
-/// Times of captured calls: `2026-11-28T05:10:00.123456Z`.
-enum CapturedTime {
-  static func text(_ microseconds: UInt64) -> String {
-    let seconds = UnixTime.text(milliseconds: microseconds / 1_000_000 * 1000)
-    guard seconds.hasSuffix("Z") else { return seconds }
-    let digits = String(microseconds % 1_000_000)
-    return seconds.dropLast() + "." + String(repeating: "0", count: 6 - digits.count) + digits + "Z"
-  }
-}

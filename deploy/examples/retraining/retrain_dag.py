@@ -1,7 +1,7 @@
-"""Trains churn again each night with recent rows, and releases it if it is better: a DAG of Airflow 3.
+"""Trains churn again each night with its captured calls, and releases it if it is better: a DAG of Airflow 3.
 
 Copy it into the folder of DAGs. The worker needs needletail, needletail-trainer, deploy/examples/pipeline and
-deploy/examples/retraining below /opt/needletail. A task of yours before it makes recent.csv.
+deploy/examples/retraining below /opt/needletail, and may read what the server captures.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from airflow.sdk import DAG
 
 with DAG(
     dag_id="retrain_churn",
-    description="Train churn again with recent rows; release it if it is better",
+    description="Train churn again with its captured calls; release it if it is better",
     schedule="30 2 * * *",
     start_date=datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC),
     catchup=False,
@@ -23,7 +23,7 @@ with DAG(
 ):
     BashOperator(
         task_id="retrain",
-        bash_command="/opt/needletail/retraining/retrain /etc/needletail/churn.yaml churn /data/churn/recent.csv",
+        bash_command="/opt/needletail/retraining/retrain /etc/needletail/churn.yaml churn /var/lib/needletail/capture",
         env={
             "STORE": "s3://models/production",
             "SERVER": "needletail:6470",
