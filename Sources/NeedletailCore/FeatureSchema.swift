@@ -38,7 +38,7 @@ public enum DataType: UInt8, Sendable, BitwiseCopyable, CaseIterable, CustomStri
 
 /// Meaning of an output of a model, and so the way in which an answer carries it. Raw values are those of
 /// `needletail.v1.OutputKind`.
-public enum OutputKind: UInt8, Sendable, CaseIterable {
+public enum OutputKind: UInt8, Sendable, BitwiseCopyable, CaseIterable {
   /// fp32, `[rows, columns]`, or `[rows]` for one column.
   case number = 0
   /// int64, `[rows]`; the value has one column that holds an index.

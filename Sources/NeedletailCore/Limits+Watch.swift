@@ -12,6 +12,8 @@ extension Limits {
   /// Columns, and classes, of one version that have series of their own in the metrics, six each: more would make a scrape
   /// of many models too long. The number of columns that have moved counts them all.
   public static let watchedSeriesColumnsMax = 100
+  /// Classes of one version that have a series of their own that counts them; all others share one.
+  public static let countedClassesMax = 100
   /// Rows that a loop hands to the background thread for statistics at a time.
   public static let watchRowsMax = 64
   /// Pause in microseconds between two batches of one loop and version that are counted: a loop copies at most twenty a

@@ -210,7 +210,8 @@ struct DescriptionPrinter {
     print(title)
     let width = specs.map(\.name.count).max() ?? 0
     for spec in specs {
-      let shape = spec.shape.map { $0 == 0 ? "rows" : String($0) }.joined(separator: ", ")
+      let shape = spec.shape.enumerated().map { $1 > 0 ? String($1) : $0 == 0 ? "rows" : "places" }
+        .joined(separator: ", ")
       var line = "  " + spec.name + String(repeating: " ", count: width - spec.name.count)
       line += "  \(spec.type?.description ?? "UNKNOWN") [\(shape)]"
       if spec.isText { line += ", free text" }

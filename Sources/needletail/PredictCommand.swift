@@ -17,6 +17,8 @@ struct PredictCommand: AsyncParsableCommand {
         needletail predict wine --input rows.csv
         needletail predict wine@3 --set alcohol=13.2 --set colour=red
         needletail predict sentiment --text "could not be better"
+        needletail predict people --text "Ada Lovelace was born in London"
+        needletail predict reading --set question="Who?" --set context="Ada was there." --json
         head -3 rows.csv | needletail predict wine@canary --input - --json
       """)
 
@@ -121,20 +123,25 @@ struct PredictionPrinter {
   }
 
   private mutating func appendTable(_ answer: Prediction, rows: Range<Int>) {
+    let places = TextPlaces(answer)
     // The label makes the index of the class redundant.
-    let outputs = answer.outputs.filter { $0.name != "class" || answer["label"] == nil }
-      .sorted { ($0.name == "label" ? 0 : 1) < ($1.name == "label" ? 0 : 1) }
+    let outputs = answer.outputs.filter { output in
+      (output.name != "class" || answer["label"] == nil) && places?.isPart(output.name) != true
+    }.sorted { ($0.name == "label" ? 0 : 1) < ($1.name == "label" ? 0 : 1) }
     if table == nil {
       var columns: [(String, TerminalTable.Alignment)] = [("row", .right)]
       for output in outputs {
         let isText = if case .strings = output.values { true } else { false }
         columns.append((Self.title(output), isText ? .left : .right))
       }
+      if let places { columns.append((places.name, .left)) }
       table = TerminalTable(columns + [("version", .right)])
     }
     for row in rows {
       let offset = row - rows.lowerBound
-      table?.append([String(row + 1)] + outputs.map { Self.cell($0, row: offset) } + [String(answer.version)])
+      var cells = [String(row + 1)] + outputs.map { Self.cell($0, row: offset) }
+      if let places { cells.append(places[offset].map(\.words).joined(separator: ", ")) }
+      table?.append(cells + [String(answer.version)])
     }
   }
 
@@ -181,7 +188,15 @@ private struct RowAnswer: Encodable {
     try container.encode(row + 1, forKey: Key("row"))
     try container.encode(answer.model, forKey: Key("model"))
     try container.encode(answer.version, forKey: Key("version"))
-    for output in answer.outputs {
+    let places = TextPlaces(answer)
+    if let places {
+      if places.isList {
+        try container.encode(places[offset], forKey: Key(places.name))
+      } else {
+        try container.encode(places[offset].first, forKey: Key(places.name))
+      }
+    }
+    for output in answer.outputs where places?.isPart(output.name) != true {
       let width = output.shape.dropFirst().reduce(1, *)
       let range = (offset * width)..<((offset + 1) * width)
       let isList = output.shape.count > 1

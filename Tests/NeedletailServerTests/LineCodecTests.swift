@@ -68,7 +68,7 @@ private final class LineCodec: ConnectionCodec {
   }
 
   override func write(_ answer: PredictAnswer, to output: inout ByteBuffer) {
-    let numbers = (0..<answer.rows * answer.schema.outputs[0].columns).map { "\(answer.values[0][$0])" }
+    let numbers = (0..<answer.rows * answer.schema.tensors[0].form.columns).map { "\(answer.values[0][$0])" }
     write(numbers.joined(separator: ","), id: answer.id, to: &output)
   }
 

@@ -59,7 +59,7 @@ final class BatcherBench {
       model: id, version: number, compiled: compiled, digest: "", signer: "",
       createdMilliseconds: 0, trainingMetrics: [:], lineage: nil, drift: drift,
       watch: drift.flatMap { VersionWatch(compiled, baseline: $0, seconds: 3600) }, warmUp: warmUp,
-      counters: ModelCounters(model: id, version: number, metrics: metrics),
+      counters: ModelCounters(model: id, version: number, compiled: compiled, metrics: metrics),
       workspaces: try WorkspaceSet(compiled.plan, threads: threads), residentBytes: 0, onRelease: onRelease,
       onHandOver: onHandOver)
   }

@@ -59,6 +59,44 @@ struct ResponseCacheTests {
     #expect(model.counters.sendDuration.count == 4)
   }
 
+  /// Whether or not the class is asked for, and as often as it is given.
+  @Test(arguments: [0, 2], [[], ["probabilities", "label"], ["probabilities"]])
+  func keptAnswersCountByTheirClass(workers: Int, outputs: [String]) throws {
+    let bench = Self.bench(workers: workers)
+    defer { bench.stop() }
+    let definition = ModelFixtures.mlp(widths: [2, 3], precision: .int8)
+    let model = try bench.live(definition, planRows: 4, warmUp: workers == 0 ? [] : Self.expensive)
+    bench.publish(model)
+    bench.writer.time = .now()
+    let rows: [[Float]] = [[3, -1], [-2, 0.5], [-4, -4]]
+    for id in 1...4 as ClosedRange<UInt64> {
+      bench.call(id, rows, outputs: outputs)
+      try Self.settle(bench, calls: Int(id))
+      #expect(bench.writer.answers[id]?.values == bench.writer.answers[1]?.values)
+    }
+    #expect(Self.counts(bench) == (3, 1))
+    let probabilities = try #require(bench.writer.answers[1]?.values[0])
+    #expect(try #require(bench.writer.answers[1]).values.map(\.isEmpty) == Self.left(out: outputs))
+    var expected = ["c0": 0.0, "c1": 0.0, "c2": 0.0]
+    for row in 0..<3 {
+      let own = probabilities[3 * row..<3 * row + 3]
+      expected["c\(own.firstIndex(of: own.max()!)! - 3 * row)"]! += 4
+    }
+    for (name, count) in expected { #expect(Self.counted(bench, as: name) == count) }
+  }
+
+  private static func counted(_ bench: BatcherBench, as name: String) -> Double? {
+    let lines = bench.metrics.render().split(separator: "\n").filter { line in
+      line.hasPrefix("needletail_answers_total{") && line.contains("class=\"\(name)\"")
+    }
+    return lines.count == 1 ? lines[0].split(separator: " ").last.flatMap { Double($0) } : nil
+  }
+
+  /// Which outputs of a classifier a call does not have that asked for these.
+  private static func left(out outputs: [String]) -> [Bool] {
+    ["probabilities", "class", "label"].map { !outputs.isEmpty && !outputs.contains($0) }
+  }
+
   @Test func anotherVersionAnswersForItself() throws {
     let bench = Self.bench()
     let old = try bench.live(Self.line)

@@ -232,9 +232,10 @@ import Testing
       refusal(base, sets: ["model.base=\(Self.fixture("static"))"]).hasSuffix(
         "expected an encoder, found static embeddings"))
     #expect(refusal(base, sets: ["model.tokens_max=81"]) == "model.tokens_max: expected 1 to 80, found 81")
-    #expect(
-      refusal(base, sets: ["model.lora={ rank: 4 }"]).hasSuffix(
-        "model.lora: expected mode: lora beside it, found mode: full"))
+    for lora in ["model.lora={ rank: 4 }", "model.lora.rank=4"] {
+      #expect(
+        refusal(base, sets: [lora]).hasSuffix("model.lora: expected mode: lora beside it, found mode: full"))
+    }
     #expect(refusal(base, sets: ["model.mode=adapters"]).contains("expected full | frozen | lora, found \"adapters\""))
     #expect(
       refusal(base, sets: ["text.longest=2"]).hasSuffix(

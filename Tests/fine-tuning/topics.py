@@ -5,6 +5,9 @@
 
 Full fine-tuning has to reach torch's accuracy within half a point, low-rank matrices that of full fine-tuning within a
 point with at most 5 % of the parameters, and the best of them 0.9. Prints a line for each, exits 1 where one fails.
+
+The recipe was chosen on the rows that train here, by a part of them that was left out. So all of them train, for as
+many epochs as the recipe says, and no row is left out to choose an epoch by. Test rows chose nothing.
 """
 
 from __future__ import annotations
@@ -35,8 +38,8 @@ def split(work: Path) -> list[tuple[str, str, str]]:
     with (work / "topics.csv").open(newline="") as file:
         rows = [(row["text"], row["topic"]) for row in csv.DictReader(file)]
     random.Random(2).shuffle(rows)
-    validation, test = len(rows) // 10, len(rows) // 5
-    parts = ["validation"] * validation + ["test"] * test + ["train"] * (len(rows) - validation - test)
+    first, last = len(rows) // 10, len(rows) // 10 + len(rows) // 5
+    parts = ["test" if first <= index < last else "train" for index in range(len(rows))]
     found = [(text, topic, part) for (text, topic), part in zip(rows, parts, strict=True)]
     with (work / "rows.csv").open("w", newline="") as file:
         csv.writer(file, quoting=csv.QUOTE_ALL).writerows([("text", "topic", "part"), *found])
@@ -53,7 +56,7 @@ def trained(trainer: str, work: Path, name: str, *sets: str) -> dict:
         model: {{ family: encoder, base: {minilm()}, tokens_max: 64 }}
         training:
           {{ epochs: {EPOCHS}, batch_size: {BATCH}, learning_rate: {RATE}, warmup: {WARMUP}, weight_decay: {DECAY},
-            gradient_clip: {CLIP} }}
+            gradient_clip: {CLIP}, patience: 0 }}
         evaluation: {{ report: false }}
         tracking: {{ record: false }}
         publish: {{ model: topics }}
@@ -99,7 +102,7 @@ def torch_accuracy(rows: list[tuple[str, str, str]], seed: int) -> float:
     tokenizer = Tokenizer.from_file(str(minilm() / "tokenizer.json"))
     tokenizer.no_padding()
     tokenizer.enable_truncation(64)
-    parts: dict[str, list[tuple[list[int], int]]] = {"train": [], "validation": [], "test": []}
+    parts: dict[str, list[tuple[list[int], int]]] = {"train": [], "test": []}
     for text, topic, part in rows:
         parts[part].append((tokenizer.encode(text).ids, topics.index(topic)))
     model = Classifier(len(topics))
@@ -119,16 +122,12 @@ def torch_accuracy(rows: list[tuple[str, str, str]], seed: int) -> float:
             yield ids, mask, torch.tensor([target for _, target in own])
 
     @torch.no_grad()
-    def judged(part: list) -> tuple[float, float]:
+    def accuracy(part: list) -> float:
         model.eval()
-        loss = right = 0.0
-        for ids, mask, targets in batches(part, 64):
-            logits = model(ids, mask)
-            loss += torch.nn.functional.cross_entropy(logits, targets, reduction="sum").item()
-            right += (logits.argmax(1) == targets).sum().item()
-        return loss / len(part), right / len(part)
+        right = sum((model(ids, mask).argmax(1) == targets).sum().item() for ids, mask, targets in batches(part, 64))
+        return right / len(part)
 
-    best, began = (float("inf"), 0.0), time.monotonic()
+    began = time.monotonic()
     for _ in range(EPOCHS):
         model.train()
         chance.shuffle(parts["train"])
@@ -141,12 +140,10 @@ def torch_accuracy(rows: list[tuple[str, str, str]], seed: int) -> float:
             torch.nn.functional.cross_entropy(model(ids, mask), targets).backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
             optimiser.step()
-        found = judged(parts["validation"])[0]
-        if found < best[0]:
-            best = found, judged(parts["test"])[1]
     seconds = (time.monotonic() - began) / EPOCHS
-    print(f"torch    accuracy {best[1]:.4f}; {EPOCHS} epochs of {seconds:.1f} s, seed {seed}", flush=True)
-    return best[1]
+    found = accuracy(parts["test"])
+    print(f"torch    accuracy {found:.4f}; {EPOCHS} epochs of {seconds:.1f} s, seed {seed}", flush=True)
+    return found
 
 
 def main() -> int:

@@ -4,8 +4,8 @@
     compare.py TRAINER WORK MINILM DESCRIPTIONS [--long] [--only WORDS]
 
 Each model is imported in fp32, which must answer within 1e-4 of torch, and with int8. MiniLM answers 1,000 real
-sentences: within 1e-4 in fp32, and in int8 with a mean cosine of at least 0.995. Prints a line for each, exits 1 where
-one fails.
+sentences: within 1e-4 in fp32, and in int8 with a mean cosine of at least 0.995. Entities and answers are served, too,
+and compared as callers read them. Prints a line for each, exits 1 where one fails.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 
 import models
+import served
 import torch
 from tokenizers import Tokenizer
 from transformers import BertModel
@@ -37,6 +38,7 @@ def imported(trainer: str, folder: Path, *options: str) -> dict:
 
 
 def check(trainer: str, made: models.Folder) -> bool:
+    """Compares the answers of one model."""
     options = ["--data", str(made.path / "texts.csv"), "--expected", str(made.path / "answers.csv"), "--model", "m"]
     if made.shape.pair and made.shape.head != "answer":
         options.append("--pair")
@@ -91,12 +93,18 @@ def main() -> int:
     torch.set_num_threads(1)
     began = time.monotonic()
     good = True
+    placed: list[models.Folder] = []
     for round_ in range(5 if options.long else 1):
         for index, shape in enumerate(models.SHAPES):
             if options.only not in shape.name:
                 continue
             folder = options.work / str(round_)
-            good &= check(options.trainer, models.Folder(shape, folder, 100 * round_ + index))
+            made = models.Folder(shape, folder, 100 * round_ + index)
+            good &= check(options.trainer, made)
+            if shape.head in ("entities", "answer"):
+                placed.append(made)
+    if placed:
+        good &= served.check(options.trainer, options.work, placed)
     if options.only in "MiniLM":
         good &= minilm(
             options.trainer, options.minilm, options.work, options.descriptions, 10_000 if options.long else 1000

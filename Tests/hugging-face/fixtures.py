@@ -1,4 +1,4 @@
-"""Writes two small models with random weights to `fixtures/`, with texts and the library's answers, for unit tests.
+"""Writes four small models with random weights to `fixtures/`, with texts and the library's answers, for unit tests.
 
 fixtures.py    needs torch, transformers, safetensors, tokenizers and peft
 """
@@ -16,6 +16,8 @@ SIZES = {"width": 16, "layers": 1, "heads": 2, "inner": 24, "dtype": "float16"}
 SHAPES = {
     "embedding": models.Shape("bert", **SIZES),
     "classification": models.Shape("distilbert", **SIZES, head="classification", labels=3, adapter=True),
+    "entities": models.Shape("bert", **SIZES, head="entities"),
+    "answer": models.Shape("bert", **SIZES, head="answer", pair=True),
 }
 
 

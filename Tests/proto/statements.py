@@ -7,6 +7,7 @@ statement no longer holds.
 from __future__ import annotations
 
 import contextlib
+import csv
 import pathlib
 import re
 import socket
@@ -23,6 +24,7 @@ from typing import Any
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 README = ROOT / "proto" / "README.md"
+FIXTURES = ROOT / "Tests/hugging-face/fixtures"
 sys.path.insert(0, str(ROOT / "Tests/reliability/faults"))
 GENERATED = tempfile.TemporaryDirectory()
 subprocess.run(
@@ -233,6 +235,12 @@ class Bench:
         work.wide(classes=2000)
         self.train("line", "y", "regression", "linear_regression")
         self.train("people", "bought", "classification", "logistic_regression", "features: { missing: mean }")
+        for folder, name in (("entities", "names"), ("answer", "reading")):
+            subprocess.run(
+                [work.programs / "needletail-trainer", "import", FIXTURES / folder, "--model", name,
+                 "--precision", "fp32", "--output", work.directory / f"{name}.ntb", "--publish", work.store()],
+                check=True, stdout=subprocess.DEVNULL,
+            )  # fmt: skip
 
     def train(self, name: str, target: str, task: str, family: str, more: str = "") -> None:
         self.work.train(
@@ -988,6 +996,69 @@ def outputs(bench: Bench) -> None:
         answer = peer.call(line(1, 2))
         shown = [(o.name, pb.DataType.Name(o.type), list(o.shape)) for o in answer.predict.outputs]
         expect(shown, [("prediction", "FLOAT32", [2])])
+
+
+@statement(59, "shape `[rows, places]`", "shape `[rows]`", "Unicode scalars", "only where they are asked for by name")
+def places(bench: Bench) -> None:
+    """The places stand in the fixtures: those of the pipeline of transformers, and of plain loops over its logits."""
+
+    def column(name: str, texts: list[str]) -> pb.Tensor:
+        return pb.Tensor(name=name, type=pb.STRING, shape=[len(texts)], strings=[text.encode() for text in texts])
+
+    def table(folder: str, name: str) -> list[dict[str, str]]:
+        with (FIXTURES / folder / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+
+    def elements(response: pb.Response, name: str) -> list[Any]:
+        tensor = output(response, name)
+        if tensor.type == pb.STRING:
+            return [text.decode() for text in tensor.strings]
+        letter, size = ("f", 4) if tensor.type == pb.FLOAT32 else ("q", 8)
+        return list(struct.unpack(f"<{len(tensor.data) // size}{letter}", tensor.data))
+
+    def close(found: list[float], wanted: list[float]) -> None:
+        expect([abs(x - y) <= 1e-4 for x, y in zip(found, wanted, strict=True)], [True] * len(wanted))
+
+    def characters(text: str, byte: float) -> int:
+        return len(text.encode()[: int(byte)].decode())
+
+    with bench.peer() as peer:
+        texts, rows = [row["text"] for row in table("entities", "texts")], []
+        for text, row in zip(texts, table("entities", "answers"), strict=True):
+            numbers = [float(row[f"entities_{i}"]) for i in range(4 * 64)]
+            found = [numbers[i : i + 4] for i in range(0, len(numbers), 4) if numbers[i] >= 0]
+            places = [(characters(text, start), characters(text, end)) for _, start, end, _ in found]
+            kinds = [["PER", "LOC", "MISC"][int(one[0])] for one in found]
+            rows.append([(k, text[s:e], s, e, one[3]) for k, (s, e), one in zip(kinds, places, found, strict=True)])
+        width = max(len(row) for row in rows)
+        filled = [one for row in rows for one in row + [("", "", 0, 0, 0.0)] * (width - len(row))]
+        answer = peer.call(predict("names", column("text", texts)))
+        shown = [(o.name, pb.DataType.Name(o.type), list(o.shape)) for o in answer.predict.outputs]
+        types = {"label": "STRING", "text": "STRING", "start": "INT64", "end": "INT64", "score": "FLOAT32"}
+        expect(shown, [(f"entity_{part}", kind, [len(texts), width]) for part, kind in types.items()])
+        for index, part in enumerate(["label", "text", "start", "end"]):
+            expect(elements(answer, f"entity_{part}"), [one[index] for one in filled])
+        close(elements(answer, "entity_score"), [one[4] for one in filled])
+        answer = peer.call(predict("names", column("text", texts), outputs=("entities",)))
+        expect([(o.name, list(o.shape)) for o in answer.predict.outputs], [("entities", [len(texts), 4 * 64])])
+
+        asked, wanted = table("answer", "texts"), table("answer", "answers")
+        columns = [column(name, [row[name] for row in asked]) for name in ("context", "question")]
+        answer = peer.call(predict("reading", *columns))
+        expect(
+            [o.name for o in answer.predict.outputs], [f"answer_{part}" for part in ("text", "start", "end", "score")]
+        )
+        starts, ends = (
+            [characters(row["context"], float(one[f"answer_{i}"])) for row, one in zip(asked, wanted, strict=True)]
+            for i in (0, 1)
+        )
+        expect([list(o.shape) for o in answer.predict.outputs], [[len(asked)]] * 4)
+        expect([elements(answer, f"answer_{part}") for part in ("start", "end")], [starts, ends])
+        expect(
+            elements(answer, "answer_text"),
+            [row["context"][s:e] for row, s, e in zip(asked, starts, ends, strict=True)],
+        )
+        close(elements(answer, "answer_score"), [float(one["answer_2"]) for one in wanted])
 
 
 @statement(47, "counts as `BULK`")

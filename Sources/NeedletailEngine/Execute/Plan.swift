@@ -105,6 +105,10 @@ public final class Plan: Sendable {
   /// Bytes that all texts of one run may have together: at least the largest ones of one row.
   public let textBytesMax: Int
   public let outputs: [PlanOutput]
+  /// Output whose numbers are places in texts; nil: there is none, or several.
+  public let spans: SpanOutput?
+  /// What answers of the model show of its outputs.
+  public let answerTensors: [AnswerTensor]
   /// Largest extent of one run.
   public let extentMax: BatchExtent
   public let isa: InstructionSet
@@ -187,6 +191,12 @@ public final class Plan: Sendable {
     outputs = graph.outputs.map {
       PlanOutput(name: $0.name, kind: $0.kind, columns: graph.values[$0.value].columns)
     }
+    let tensors = outputs.enumerated().map {
+      AnswerTensor(name: $1.name, kind: $1.kind, columns: $1.columns, source: $0)
+    }
+    let spans = SpanOutput(graph)
+    answerTensors = AnswerTensor.all(of: tensors, spans)
+    self.spans = answerTensors.hasParts ? spans : nil
     extentMax = extent
     self.isa = isa
     mayRound = builder.choosableLayers.contains { if case .float32 = $0 { true } else { false } }

@@ -160,7 +160,8 @@ actor BundleLoader {
       model: key.model, version: key.version, compiled: compiled, digest: digest, signer: origin.identity.signer,
       createdMilliseconds: origin.createdMilliseconds, trainingMetrics: contents.metrics,
       lineage: contents.lineage, drift: contents.drift, watch: watch, warmUp: warmUp,
-      counters: ModelCounters(model: key.model, version: key.version, metrics: metrics), workspaces: workspaces,
+      counters: ModelCounters(model: key.model, version: key.version, compiled: compiled, metrics: metrics),
+      workspaces: workspaces,
       residentBytes: compiled.plan.residentBytes + WorkspaceSet.bytes(compiled.plan, threads: threads),
       onRelease: { [retired] memory in retired.add(memory) { released(key) } },
       onHandOver: { [retired] model in retired.add(model) })

@@ -1,5 +1,5 @@
 public import NeedletailCore
-internal import NeedletailEngine
+public import NeedletailEngine
 public import NeedletailMetrics
 
 /// Handles that a data path counts with, per model and version. They are looked up once, when the version goes live, so that
@@ -9,6 +9,8 @@ public final class ModelCounters: Sendable {
   public let rows: Counter
   /// Numbers in answers that were NaN or infinite.
   public let nonFinite: Counter
+  /// Rows by their class; nil where there are none to tell apart.
+  public let classes: ClassCounters?
   /// Rows of the batches this version computed.
   public let batchRows: Histogram
   /// Time from a request's first byte to its last.
@@ -30,7 +32,10 @@ public final class ModelCounters: Sendable {
   static let requestDurationName = "needletail_request_duration_seconds"
   static let batchRowsBuckets: [Double] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096]
 
-  public init(model: ModelID, version: ModelVersion, metrics: MetricsRegistry) {
+  /// - Parameter compiled: the version; nil: its classes are not counted.
+  public init(
+    model: ModelID, version: ModelVersion, compiled: CompiledModel? = nil, metrics: MetricsRegistry
+  ) {
     let labels = [("model", model.name), ("version", version.description)]
     requestsByStatus = StatusCode.allCases.map { status in
       metrics.counter(
@@ -40,6 +45,7 @@ public final class ModelCounters: Sendable {
     rows = metrics.counter("needletail_rows_total", help: "Rows answered.", labels: labels)
     nonFinite = metrics.counter(
       "needletail_nan_outputs_total", help: "Numbers in answers that were NaN or infinite.", labels: labels)
+    classes = compiled.flatMap { ClassCounters($0, labels: labels, metrics: metrics) }
     batchRows = metrics.histogram(
       "needletail_batch_rows", help: "Rows of the batches computed.", labels: labels,
       buckets: Self.batchRowsBuckets, unit: .items)

@@ -163,7 +163,8 @@ struct PredictAnswer {
   let id: UInt64
   let schema: AnswerSchema
   let rows: Int
-  /// For every output its `rows × columns` floats; a class output has one index per row. Valid during the call.
+  /// For every output its `rows × columns` floats; a class output has one index per row. Behind them, where an output is
+  /// places in texts, the places of the rows' texts. Valid during the call.
   let values: UnsafeBufferPointer<UnsafePointer<Float>>
   /// Outputs wanted, one bit each.
   let selection: UInt64
@@ -174,21 +175,25 @@ struct PredictAnswer {
 final class AnswerSchema {
   let model: String
   let version: UInt64
-  /// Outputs in the order of the plan.
-  let outputs: [PredictResponseEncoder.Output]
-  /// Text of every class, by class index.
+  /// Outputs in the order of the plan, and behind them parts of those that are places in texts.
+  let tensors: [AnswerTensor]
+  /// Output that parts show.
+  let spans: SpanOutput?
+  /// Text of every class or kind of entity, by its index.
   let labels: [String]
   /// The answer's constant bytes in the binary protocol, encoded beforehand.
   let binary: PredictResponseEncoder
   /// The same for the Open Inference Protocol, made when the first call of it is answered.
   private(set) lazy var openInference = InferAnswerEncoder(
-    model: model, version: version, outputs: outputs, labels: labels)
+    model: model, version: version, tensors: tensors, spans: spans, labels: labels)
 
   init(_ live: LiveModel) {
     model = live.model.name
     version = live.version.number
-    outputs = live.compiled.plan.outputs.map { .init(name: $0.name, kind: $0.kind, columns: $0.columns) }
+    tensors = live.compiled.plan.answerTensors
+    spans = live.compiled.plan.spans
     labels = live.compiled.definition.labels
-    binary = PredictResponseEncoder(model: model, version: version, outputs: outputs, labels: labels)
+    binary = PredictResponseEncoder(
+      model: model, version: version, tensors: tensors, spans: spans, labels: labels)
   }
 }

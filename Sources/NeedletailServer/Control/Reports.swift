@@ -159,7 +159,8 @@ extension ModelDescription {
     let plan = live.compiled.plan
     self.init(
       model: live.model.name, version: live.version.number, state: .live, task: definition.graph.task.rawValue,
-      inputs: definition.schema.features.map(TensorSpecReport.init), outputs: plan.outputs.map(TensorSpecReport.init),
+      inputs: definition.schema.features.map(TensorSpecReport.init),
+      outputs: plan.answerTensors.filter { $0.form.content != .source }.map(TensorSpecReport.init),
       labels: definition.labels, digest: live.digest, signer: live.signer,
       createdMilliseconds: live.createdMilliseconds, metrics: live.trainingMetrics,
       lineage: live.lineage?.facts ?? [:], precision: plan.precision, isa: plan.isa.rawValue,
@@ -190,13 +191,16 @@ extension TensorSpecReport {
       summary: summary, isText: isText)
   }
 
-  init(_ output: PlanOutput) {
-    switch output.kind {
-    case .number:
-      self.init(
-        name: output.name, type: .float32, shape: output.columns == 1 ? [0] : [0, UInt64(clamping: output.columns)])
-    case .classIndex: self.init(name: output.name, type: .int64, shape: [0])
-    case .classLabel: self.init(name: output.name, type: .string, shape: [0])
+  /// An output as answers have it.
+  init(_ tensor: AnswerTensor) {
+    let form = tensor.form
+    var shape: [UInt64] = [0]
+    if form.isNumbers {
+      if form.columns != 1 { shape.append(UInt64(clamping: form.columns)) }
+    } else if form.isList {
+      shape.append(0)
     }
+    let isAsked = form.content == .part(.numbers)
+    self.init(name: tensor.name, type: form.type, shape: shape, summary: isAsked ? "only where asked for by name" : "")
   }
 }

@@ -113,7 +113,8 @@ extension ServingLoop {
       slot: connection.address.slot, generation: connection.address.generation, id: request.id, trace: trace)
     do throws(ServingError) {
       let (tensors, outputs) = try connection.codec.body(arena)
-      let bytes = try batcher.answerBytes(of: decision, rows: head.rows, outputs: outputs, self)
+      let bytes = try batcher.answerBytes(
+        of: decision, rows: head.rows, inputBytes: head.inputBytes, outputs: outputs, self)
       address.answerBytes = UInt32(bytes)
       guard connection.hasRoom(for: bytes) else {
         connection.putBack(times, answerBytes: bytes)

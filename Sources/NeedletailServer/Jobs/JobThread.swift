@@ -62,11 +62,11 @@ struct JobThread: Sendable {
     let schema = AnswerSchema(model)
     let (tensors, outputs) = try request.tensors(arena: arena)
     let selection = try schema.binary.selection(of: outputs)
-    let rows = try LargeRun.rows(of: tensors, for: model, max: service.options.rowsMax)
-    turn.progress.rows.store(rows, ordering: .relaxed)
+    let size = try LargeRun.size(of: tensors, for: model, max: service.options.rowsMax)
+    turn.progress.rows.store(size.rows, ordering: .relaxed)
     // Before memory is taken for the answer: a few bytes of request a row may ask for thousands of classes a row.
-    let reservation = try reserve(turn, due, bytes: bound(schema, request, selection, rows: rows))
-    let run = try LargeRun(model, tensors, rows: rows, selection: selection)
+    let reservation = try reserve(turn, due, bytes: bound(schema, request, selection, size))
+    let run = try LargeRun(model, tensors, size: size, selection: selection)
     while !run.isDone {
       try check(turn, due)
       let before = run.rowsDone
@@ -116,13 +116,14 @@ struct JobThread: Sendable {
 
   /// Upper bound of the bytes of the result.
   private func bound(
-    _ schema: AnswerSchema, _ request: InferRequest, _ selection: UInt64, rows: Int
+    _ schema: AnswerSchema, _ request: InferRequest, _ selection: UInt64, _ size: LargeRun.Size
   ) throws(ServingError) -> Int {
-    let bytes = schema.openInference.bytesMax(request, selection: selection, rows: rows)
+    let bytes = schema.openInference.bytesMax(
+      request, selection: selection, rows: size.rows, textBytes: size.textBytes)
     let most = service.options.resultBytesMax
     guard bytes <= most else {
       throw .invalidArgument(
-        "rows: expected a result of at most \(most) bytes, found up to \(bytes) for \(rows) rows; ask for fewer rows or "
+        "rows: expected a result of at most \(most) bytes, found up to \(bytes) for \(size.rows) rows; ask for fewer rows or "
           + "outputs, or for bytes",
         .init(limit: .init("job_result_bytes_max", maximum: UInt64(most), found: UInt64(clamping: bytes))))
     }

@@ -42,7 +42,9 @@ final class InferAnswerStream: AnswerStream {
   private let encoder: InferAnswerEncoder
   private let request: InferRequest
   private let memory: CallMemory?
-  private let values: [UnsafePointer<Float>]
+  private let values: UnsafeMutableBufferPointer<UnsafePointer<Float>>
+  /// Places that the answer shows; nil: it shows none.
+  private let places: SpanReader?
   /// Copies of values whose memory cannot be kept.
   private let copies: UnsafeMutableBufferPointer<Float>
   private let rows: Int
@@ -67,36 +69,58 @@ final class InferAnswerStream: AnswerStream {
     self.memory = memory
     self.closes = closes
     rows = answer.rows
-    outputs = answer.values.indices.filter { answer.selection & (1 << UInt64($0)) != 0 }
-    (values, copies) =
-      memory == nil ? Self.copy(answer, outputs, encoder) : (Array(answer.values), .init(start: nil, count: 0))
-    let binary = outputs.filter { [encoder] in encoder.isBinary($0, request) }
+    outputs = encoder.shown(answer.selection)
+    values = .allocate(capacity: answer.values.count)
+    _ = values.initialize(from: answer.values)
+    copies = memory == nil ? Self.copy(answer, outputs, encoder, values) : .init(start: nil, count: 0)
+    let (encoder, rows, values) = (self.encoder, self.rows, UnsafeBufferPointer(values))
+    let places = encoder.places(values, rows: rows, answer.selection)
+    self.places = places
+    let binary = outputs.filter { encoder.isBinary($0, request) }
     framing = binary.isEmpty && !isHTTP10 ? .chunks : .length
-    let (encoder, rows) = (self.encoder, self.rows)
     jsonBound = outputs.reduce(encoder.bytesMax(request) + Self.fixedBytes) { bound, output in
-      bound + Self.fixedBytes + (binary.contains(output) ? 0 : encoder.jsonBytesMax(of: output, rows: rows))
+      let elements = binary.contains(output) ? 0 : encoder.elements(of: output, rows: rows, places)
+      return bound + Self.fixedBytes + elements * encoder.jsonBytesPerElement(of: output)
     }
-    bytesOfElements = 0
+    bytesOfElements = binary.reduce(0) {
+      $0 + encoder.binaryBytes(of: $1, rows: rows, values: values, places)
+    }
     super.init()
-    bytesOfElements = binary.reduce(0) { $0 + encoder.binaryBytes(of: $1, rows: rows, values: values[$1]) }
   }
 
-  deinit { copies.deallocate() }
+  deinit {
+    copies.deallocate()
+    values.deallocate()
+  }
 
-  /// Copies the values of the outputs that are wanted.
+  /// Copies the numbers of the outputs that are wanted, and texts that they are places in; points at the copies.
   private static func copy(
-    _ answer: PredictAnswer, _ outputs: [Int], _ encoder: InferAnswerEncoder
-  ) -> ([UnsafePointer<Float>], UnsafeMutableBufferPointer<Float>) {
-    let counts = outputs.map { encoder.elements(of: $0, rows: answer.rows) }
-    let copies = UnsafeMutableBufferPointer<Float>.allocate(capacity: max(1, counts.reduce(0, +)))
-    var values = Array(answer.values)
-    guard var place = copies.baseAddress else { return (values, copies) }
-    for (output, count) in zip(outputs, counts) {
-      place.initialize(from: values[output], count: count)
-      values[output] = UnsafePointer(place)
+    _ answer: PredictAnswer, _ outputs: [Int], _ encoder: InferAnswerEncoder,
+    _ values: UnsafeMutableBufferPointer<UnsafePointer<Float>>
+  ) -> UnsafeMutableBufferPointer<Float> {
+    let spans = encoder.spans.flatMap { answer.selection & (1 << UInt64($0.output)) == 0 ? nil : $0 }
+    var counts = [Int](repeating: 0, count: values.count)
+    for output in outputs {
+      let form = encoder.form(of: output)
+      counts[form.source] = form.isPart ? answer.rows * form.columns : form.elements(rows: answer.rows, nil)
+    }
+    let sum = counts.reduce(0, +)
+    let texts = spans?.textFloats(rows: answer.rows, of: UnsafeRawPointer(values[values.count - 1])) ?? 0
+    let copies = UnsafeMutableBufferPointer<Float>.allocate(capacity: max(1, sum + texts))
+    guard var place = copies.baseAddress else { return copies }
+    for (source, count) in counts.enumerated() where count > 0 {
+      place.initialize(from: values[source], count: count)
+      values[source] = UnsafePointer(place)
       place += count
     }
-    return (values, copies)
+    if let spans {
+      place.initialize(repeating: 0, count: texts)
+      spans.copyTexts(
+        from: UnsafeRawPointer(values[values.count - 1]), count: answer.rows, to: UnsafeMutableRawPointer(place), at: 0,
+        of: answer.rows)
+      values[values.count - 1] = UnsafePointer(place)
+    }
+    return copies
   }
 
   override var bytesLeft: Int { part == .end ? 0 : max(1, jsonBound + json.readableBytes + bytesOfElements) }
@@ -150,17 +174,18 @@ final class InferAnswerStream: AnswerStream {
       return 0
     case .output(let index):
       let hasElements = encoder.writeBegin(
-        of: index, isFirst: index == outputs[0], rows: rows, values: values[index], request, to: &body)
+        of: index, isFirst: index == outputs[0], rows: rows, values: .init(values), places, request, to: &body)
       jsonBound -= Self.fixedBytes
       part = hasElements ? .elements(index, 0) : next(after: index)
       return 0
     case .elements(let index, let first):
-      let count = encoder.elements(of: index, rows: rows)
-      let each = encoder.jsonBytesMax(of: index, rows: 1) / max(1, encoder.elements(of: index, rows: 1))
+      let count = encoder.elements(of: index, rows: rows, places)
+      let each = encoder.jsonBytesPerElement(of: index)
       let range = first..<min(count, first + min(elementsMax, max(1, bytes / max(1, each))))
-      encoder.writeElements(of: index, range, values: values[index], to: &body)
+      encoder.writeElements(of: index, range, values: .init(values), places, to: &body)
       jsonBound -= range.count * each
-      if framing == .chunks { memory?.discard(before: values[index] + range.upperBound) }
+      // Numbers of places are read once for each of their parts.
+      if framing == .chunks, places == nil { memory?.discard(before: values[index] + range.upperBound) }
       if range.upperBound < count {
         part = .elements(index, range.upperBound)
       } else {
@@ -196,17 +221,19 @@ final class InferAnswerStream: AnswerStream {
       return goOn(after: -1)
     }
     guard case .bytes(let index, let first) = part else { return }
-    let count = encoder.elements(of: index, rows: rows)
+    let count = encoder.elements(of: index, rows: rows, places)
     let range = first..<min(count, first + max(1, bytes / encoder.bytesPerElement(of: index)))
     let before = output.writerIndex
-    encoder.writeBinary(index, range, values: values[index], to: &output)
+    encoder.writeBinary(index, range, values: .init(values), places, to: &output)
     bytesOfElements -= output.writerIndex - before
     if range.upperBound < count { part = .bytes(index, range.upperBound) } else { goOn(after: index) }
   }
 
   /// Goes on with the elements of the next output as bytes, if there is one.
   private func goOn(after index: Int) {
-    let next = outputs.first { $0 > index && encoder.isBinary($0, request) && encoder.elements(of: $0, rows: rows) > 0 }
+    let next = outputs.first {
+      $0 > index && encoder.isBinary($0, request) && encoder.elements(of: $0, rows: rows, places) > 0
+    }
     if let next { part = .bytes(next, 0) } else { end() }
   }
 

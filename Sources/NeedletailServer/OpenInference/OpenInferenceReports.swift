@@ -81,6 +81,9 @@ enum OpenInferenceReports {
     model.outputs.map { Tensor(name: $0.name, type: name($0.type), dimensions: Array($0.shape.dropFirst())) }
   }
 
+  /// A size as the protocol writes it: −1 where only an answer knows.
+  private static func dimension(_ size: UInt64) -> String { size == 0 ? "-1" : "\(size)" }
+
   private static func name(_ type: DataType?) -> String {
     switch type {
     case .float32: "FP32"
@@ -100,7 +103,7 @@ enum OpenInferenceReports {
   private static func metadata(_ model: ModelDescription) -> String {
     func list(_ tensors: [Tensor]) -> String {
       tensors.map { tensor in
-        let shape = (["-1"] + tensor.dimensions.map { "\($0)" }).joined(separator: ",")
+        let shape = (["-1"] + tensor.dimensions.map(dimension)).joined(separator: ",")
         return "{\"name\":\(JSONText.quoted(tensor.name)),\"datatype\":\"\(tensor.type)\",\"shape\":[\(shape)]}"
       }.joined(separator: ",")
     }
@@ -112,7 +115,7 @@ enum OpenInferenceReports {
   private static func configuration(_ model: ModelDescription) -> String {
     func list(_ tensors: [Tensor]) -> String {
       tensors.map { tensor in
-        let dims = tensor.dimensions.isEmpty ? "1" : tensor.dimensions.map { "\($0)" }.joined(separator: ",")
+        let dims = tensor.dimensions.isEmpty ? "1" : tensor.dimensions.map(dimension).joined(separator: ",")
         let type = tensor.type == "BYTES" ? "STRING" : tensor.type
         return "{\"name\":\(JSONText.quoted(tensor.name)),\"data_type\":\"TYPE_\(type)\",\"dims\":[\(dims)]}"
       }.joined(separator: ",")

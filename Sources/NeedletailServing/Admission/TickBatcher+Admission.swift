@@ -25,7 +25,7 @@ extension TickBatcher {
     // A call of more rows than any call may have is rejected with its figures when it is bound.
     let rows = Int(min(head.rows, UInt64(rowsMax)))
     let extent = batch.plan.extentEstimate(rows: rows, inputBytes: head.inputBytes)
-    let answerBytes = batch.answerSize.bytes(rows: extent.rows)
+    let answerBytes = batch.answerSize.bytes(rows: extent.rows, textBytes: head.inputBytes)
     guard isForWorkers(batch, extent, answerBytes) else {
       // The sockets are the queue of the loop: they go unread while the loop computes, and no longer than that.
       let readPause: UInt64 = isUnderPressure ? 0 : .max
@@ -76,15 +76,17 @@ extension TickBatcher {
   /// large, because it needs the names of the outputs.
   /// - Parameters:
   ///   - decision: from ``decide(_:into:)`` in this tick; not a rejection.
+  ///   - inputBytes: of the call.
   ///   - names: outputs wanted; none: all.
   /// - Throws: the error for an output that does not exist, or for an answer longer than any frame.
   public func answerBytes(
-    of decision: AdmissionDecision<Writer.Schema>, rows: UInt64,
+    of decision: AdmissionDecision<Writer.Schema>, rows: UInt64, inputBytes: Int,
     outputs names: UnsafeBufferPointer<UnsafeRawBufferPointer>, _ writer: Writer
   ) throws(ServingError) -> Int {
     guard let batch = decision.batch else { return 0 }
     let rows = Int(min(rows, UInt64(rowsMax)))
-    return try batch.answerSize.check(rows: rows, selection: try writer.selection(of: names, batch.schema))
+    return try batch.answerSize.check(
+      rows: rows, textBytes: inputBytes, selection: try writer.selection(of: names, batch.schema))
   }
 
   /// Counts a call that was admitted and is rejected all the same because of its answer.

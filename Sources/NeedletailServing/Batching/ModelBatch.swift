@@ -189,6 +189,11 @@ public final class ModelBatch<Schema: AnyObject> {
     if found > 0 { model.counters.nonFinite.add(UInt64(found), shard: shard) }
   }
 
+  /// Counts rows of the last run by their classes.
+  func countClasses(from row: Int, rows: Int, shard: Int) {
+    model.counters.classes?.count(scratch.workspace, from: row, rows: rows, shard: shard)
+  }
+
   // MARK: shadow and workers
 
   var isShadowed: Bool { copies.isConnected }

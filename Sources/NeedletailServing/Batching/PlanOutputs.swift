@@ -2,15 +2,19 @@ internal import NeedletailCore
 internal import NeedletailEngine
 internal import NeedletailModels
 
-/// One pointer per output of a plan, as encoders take them. The pointers are set anew before each answer.
+/// One pointer per output of a plan, as encoders take them, and one to the places of the rows' texts where an output is
+/// places in them. The pointers are set anew before each answer.
 struct OutputPointers: ~Copyable {
   private let plan: Plan
   private let pointers: UnsafeMutableBufferPointer<UnsafePointer<Float>>
 
   init(_ plan: Plan, workspace: borrowing Workspace) {
     self.plan = plan
-    pointers = .allocate(capacity: plan.outputs.count)
+    pointers = .allocate(capacity: plan.outputs.count + (plan.spans == nil ? 0 : 1))
     for index in plan.outputs.indices { pointers.initializeElement(at: index, to: workspace.output(index)) }
+    if plan.spans != nil {
+      pointers.initializeElement(at: plan.outputs.count, to: Self.floats(workspace.rows.texts))
+    }
   }
 
   deinit {
@@ -22,6 +26,9 @@ struct OutputPointers: ~Copyable {
   borrowing func point(at workspace: borrowing Workspace, row: Int) -> UnsafeBufferPointer<UnsafePointer<Float>> {
     for index in plan.outputs.indices {
       pointers[index] = workspace.output(index) + row * plan.outputs[index].floatsPerRow
+    }
+    if plan.spans != nil {
+      pointers[plan.outputs.count] = Self.floats(workspace.rows.texts + row * plan.textItemBytes)
     }
     return UnsafeBufferPointer(pointers)
   }
@@ -35,19 +42,27 @@ struct OutputPointers: ~Copyable {
       pointers[index] = start
       if selection.selects(index) { start += rows * plan.outputs[index].floatsPerRow }
     }
+    if plan.spans != nil { pointers[plan.outputs.count] = start }
     return UnsafeBufferPointer(pointers)
+  }
+
+  /// An address as encoders take it.
+  private static func floats(_ address: UnsafeMutableRawPointer) -> UnsafePointer<Float> {
+    UnsafePointer(address.assumingMemoryBound(to: Float.self))
   }
 }
 
 /// Upper bound of the bytes of a version's answers, whatever protocol they are sent in.
 ///
 /// It is known before a call runs, so that a call whose answer cannot be sent is rejected and not computed. Numbers
-/// count as they are, labels as the longest one.
+/// count as they are, labels as the longest one, and parts of texts as these.
 struct AnswerSize {
   private struct Output {
-    /// Name, type, shape and lengths.
+    /// Name, type, shape and lengths; 0 for an output that only its parts show.
     var fixedBytes: Int
     var rowBytes: Int
+    /// Whether it has parts of the rows' texts, which do not overlap.
+    var hasTexts: Bool
   }
 
   /// Lengths, ids and times of a frame, beside its names.
@@ -61,31 +76,47 @@ struct AnswerSize {
   private let fixedBytes: Int
   private let allFixedBytes: Int
   private let allRowBytes: Int
+  private let hasTexts: Bool
 
   init(_ model: LiveModel) {
     let labelBytesMax = model.compiled.definition.labels.reduce(0) { max($0, $1.utf8.count) }
-    outputs = model.compiled.plan.outputs.map { output in
+    let plan = model.compiled.plan
+    let placesMax = plan.spans?.placesMax ?? 0
+    outputs = plan.answerTensors.map { tensor in
+      let form = tensor.form
       let rowBytes =
-        switch output.kind {
-        case .number: output.columns * MemoryLayout<Float>.size
-        case .classIndex: MemoryLayout<Int64>.size
-        case .classLabel: labelBytesMax + Self.labelBytes
+        switch form.content {
+        case .source: 0
+        case .output(.number), .part(.numbers): form.columns * MemoryLayout<Float>.size
+        case .output(.classLabel): labelBytesMax + Self.labelBytes
+        case .output(.classIndex): MemoryLayout<Int64>.size
+        case .part(.label): placesMax * (labelBytesMax + Self.labelBytes)
+        case .part(.text): placesMax * Self.labelBytes
+        case .part: placesMax * form.type.elementBytes
         }
-      return Output(fixedBytes: Self.tensorBytes + output.name.utf8.count, rowBytes: rowBytes)
+      return Output(
+        fixedBytes: form.content == .source ? 0 : Self.tensorBytes + tensor.name.utf8.count, rowBytes: rowBytes,
+        hasTexts: form.content == .part(.text))
     }
+    hasTexts = outputs.contains { $0.hasTexts }
     fixedBytes = Self.frameBytes + model.model.name.utf8.count
     allFixedBytes = outputs.reduce(fixedBytes) { $0 + $1.fixedBytes }
     allRowBytes = outputs.reduce(0) { $0 + $1.rowBytes }
   }
 
   /// Most bytes of an answer with all outputs.
-  func bytes(rows: Int) -> Int { allFixedBytes + rows * allRowBytes }
+  ///
+  /// - Parameter textBytes: of the call's texts, or more.
+  func bytes(rows: Int, textBytes: Int) -> Int {
+    allFixedBytes + rows * allRowBytes + (hasTexts ? textBytes : 0)
+  }
 
   /// Most bytes of an answer with some outputs.
-  func bytes(rows: Int, selection: UInt64) -> Int {
+  func bytes(rows: Int, textBytes: Int, selection: UInt64) -> Int {
     var bytes = fixedBytes
     for index in outputs.indices where selection.selects(index) {
       bytes += outputs[index].fixedBytes + rows * outputs[index].rowBytes
+      if outputs[index].hasTexts { bytes += textBytes }
     }
     return bytes
   }
@@ -95,8 +126,8 @@ extension AnswerSize {
   /// - Returns: most bytes of an answer.
   /// - Throws: the error for an answer longer than any frame.
   @discardableResult
-  func check(rows: Int, selection: UInt64) throws(ServingError) -> Int {
-    let bytes = bytes(rows: rows, selection: selection)
+  func check(rows: Int, textBytes: Int, selection: UInt64) throws(ServingError) -> Int {
+    let bytes = bytes(rows: rows, textBytes: textBytes, selection: selection)
     guard bytes <= Limits.answerBytesMax else {
       throw .invalidArgument(
         "rows: expected an answer of at most \(Limits.answerBytesMax) bytes, found \(bytes) for \(rows) rows; "
@@ -128,6 +159,9 @@ extension Plan {
       rows: rows, units: min(rows * tokenBound.rowMax, rows * tokenBound.perRow + tokenBound.perByte * inputBytes))
   }
 
+  /// Selection of all outputs. Selections of answers have bits for parts of outputs beside them.
+  var outputSelection: UInt64 { outputs.count == 64 ? .max : (1 << UInt64(outputs.count)) - 1 }
+
   /// Floats that one row of the outputs in `selection` takes.
   func collectedFloatsPerRow(_ selection: UInt64) -> Int {
     var floats = 0
@@ -135,11 +169,18 @@ extension Plan {
     return floats
   }
 
+  /// Floats that the rows of a call take, with their texts where an output is places in them.
+  func collectedFloats(_ selection: UInt64, rows: Int, textBytes: Int) -> Int {
+    let floats = rows * collectedFloatsPerRow(selection)
+    guard let spans, selection.selects(spans.output) else { return floats }
+    return floats + spans.textFloats(rows: rows, textBytes: textBytes)
+  }
+
   /// Copies the outputs of `count` rows, from row `first` on, out of a workspace. Answers that do not stay in a
   /// workspace until they are encoded lie output after output, each with all rows of its call; outputs that nobody
-  /// asked for are left out.
+  /// asked for are left out. Behind them stand the texts that an output is places in.
   /// - Parameters:
-  ///   - collected: memory for `rows` rows of the outputs in `selection`.
+  ///   - collected: memory for `rows` rows of the outputs in `selection`, and for texts.
   ///   - row: row of the call that corresponds to the workspace's row `first`.
   ///   - rows: rows of the whole call.
   func collect(
@@ -152,6 +193,10 @@ extension Plan {
       (start + row * width).update(from: workspace.output(index) + first * width, count: count * width)
       start += rows * width
     }
+    guard let spans, selection.selects(spans.output) else { return }
+    spans.copyTexts(
+      from: workspace.rows.texts + first * textItemBytes, count: count, to: UnsafeMutableRawPointer(start), at: row,
+      of: rows)
   }
 
   /// Number of NaN and infinite values among collected outputs.

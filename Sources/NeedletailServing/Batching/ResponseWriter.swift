@@ -25,7 +25,8 @@ public protocol ResponseWriter: AnyObject {
 
   /// Writes the answer to one computed call.
   /// - Parameters:
-  ///   - values: for every output of the plan its `rows × columns` floats, valid during the call.
+  ///   - values: for every output of the plan its `rows × columns` floats, valid during the call. Behind them, where an
+  ///     output is places in texts, the places of the rows' texts.
   ///   - memory: memory of a large answer that `values` point into: they stay valid while the writer keeps it. Nil: the
   ///     answer must be written now.
   func answer(

@@ -109,7 +109,7 @@ public final class TickBatcher<Writer: ResponseWriter> {
     if !batch.hasRoom(for: extent, textBytes: textBytes) {
       tickNanoseconds &+= nanoseconds
       if nanoseconds > Limits.readyAnswersWaitNanoseconds { writer.flush() }
-      try runAlone(call, rows: extent.rows, selection: selection, batch, writer)
+      try runAlone(call, rows: extent.rows, textBytes: textBytes, selection: selection, batch, writer)
       return
     }
     try batch.bind(call.tensors, rows: extent.rows)
@@ -123,7 +123,8 @@ public final class TickBatcher<Writer: ResponseWriter> {
       {
         return batch.unbind(textBytes: textBytes)
       }
-      ticket = cache?.begin(key, floats: extent.rows * batch.plan.collectedFloatsPerRow(selection)) ?? .none
+      let floats = extent.rows * batch.plan.collectedFloatsPerRow(keptOutputs(batch, selection))
+      ticket = cache?.begin(key, floats: floats) ?? .none
     }
     if !batch.isListed {
       batch.isListed = true
@@ -147,8 +148,8 @@ public final class TickBatcher<Writer: ResponseWriter> {
   ) throws(ServingError) -> (selection: UInt64, extent: BatchExtent, textBytes: Int) {
     let selection = try writer.selection(of: call.outputs, batch.schema)
     let (extent, textBytes) = try batch.model.compiled.binder.size(of: call.tensors, max: BatchExtent(rows: rowsMax))
-    if batch.answerSize.bytes(rows: extent.rows) > Limits.answerBytesMax {
-      try batch.answerSize.check(rows: extent.rows, selection: selection)
+    if batch.answerSize.bytes(rows: extent.rows, textBytes: textBytes) > Limits.answerBytesMax {
+      try batch.answerSize.check(rows: extent.rows, textBytes: textBytes, selection: selection)
     }
     return (selection, extent, textBytes)
   }
@@ -319,6 +320,7 @@ public final class TickBatcher<Writer: ResponseWriter> {
         batchRows: UInt32(clamping: rows))
       count(batch.model.counters, received: call.receiveMicroseconds, timing)
       keepCached(call, batch)
+      batch.countClasses(from: call.firstRow, rows: call.extent.rows, shard: shard)
       let values = batch.outputs(from: call.firstRow)
       writer.answer(
         call.address, batch.schema, rows: call.extent.rows, values: values, selection: call.selection, timing: timing,
@@ -336,17 +338,19 @@ public final class TickBatcher<Writer: ResponseWriter> {
   /// Computes a call of more rows than one run of the plan takes: run after run, its outputs collected until they are
   /// whole.
   private func runAlone(
-    _ call: PredictCall, rows: Int, selection: UInt64, _ batch: ModelBatch<Writer.Schema>, _ writer: Writer
+    _ call: PredictCall, rows: Int, textBytes: Int, selection: UInt64, _ batch: ModelBatch<Writer.Schema>,
+    _ writer: Writer
   ) throws(ServingError) {
     let plan = batch.plan
     let start = writer.now()
     if batch.collected.floats.isEmpty { collecting.append(batch.model.slot) }
-    let collected = batch.collected.reserve(rows * plan.collectedFloatsPerRow(selection))
+    let collected = batch.collected.reserve(plan.collectedFloats(selection, rows: rows, textBytes: textBytes))
     var row = 0
     while row < rows {
       guard !call.deadline.hasPassed(at: writer.now()) else { throw Self.expired }
       let count = try batch.compute(from: row, of: rows, call.tensors)
       batch.countNonFinite(rows: count, shard: shard)
+      batch.countClasses(from: 0, rows: count, shard: shard)
       batch.collect(count: count, selection: selection, into: collected, at: row, of: rows)
       row += count
     }

@@ -11,8 +11,19 @@ extension TickBatcher {
     _ batch: ModelBatch<Writer.Schema>, _ memory: RowMemory, first: Int, rows: Int, selection: UInt64
   ) -> ResponseCache.Key? {
     guard let cache, batch.cacheVersion != 0, !batch.mustCompute else { return nil }
+    // What stands in places is read from texts, which are not kept.
+    if batch.plan.spans != nil { return nil }
     return cache.key(
-      batch.plan, memory, first: first, rows: rows, version: batch.cacheVersion, selection: selection)
+      batch.plan, memory, first: first, rows: rows, version: batch.cacheVersion,
+      selection: keptOutputs(batch, selection))
+  }
+
+  /// Outputs that are kept of an answer, one bit each: those that were asked for, and the one that rows are counted by.
+  func keptOutputs(_ batch: ModelBatch<Writer.Schema>, _ selection: UInt64) -> UInt64 {
+    guard cache != nil, batch.cacheVersion != 0, let counted = batch.model.counters.classes?.output else {
+      return selection
+    }
+    return selection | 1 << UInt64(counted)
   }
 
   /// Answers a call from the cache.
@@ -36,7 +47,10 @@ extension TickBatcher {
     if found.nonFinite > 0 { counters.nonFinite.add(UInt64(found.nonFinite), shard: shard) }
     count(counters, received: call.receiveMicroseconds, timing)
     addUnsent(counters, calls: 1, computed: now)
-    let values = batch.pointers.point(at: found.floats, rows: rows, selection: selection)
+    let values = batch.pointers.point(at: found.floats, rows: rows, selection: keptOutputs(batch, selection))
+    if let classes = counters.classes, let output = classes.output {
+      classes.count(values[output], rows: rows, shard: shard)
+    }
     writer.answer(
       call.address, batch.schema, rows: rows, values: values, selection: selection, timing: timing, memory: nil)
     let (name, answer) = (name(of: call, batch), CapturedValues(values: values, selection: selection, rows: rows))
@@ -49,7 +63,7 @@ extension TickBatcher {
   /// Keeps the answer of a call that the loop computed.
   func keepCached(_ call: BoundCall, _ batch: ModelBatch<Writer.Schema>) {
     guard !call.cacheTicket.isNone else { return }
-    let (rows, selection) = (call.extent.rows, call.selection)
+    let (rows, selection) = (call.extent.rows, keptOutputs(batch, call.selection))
     cache?.finish(call.cacheTicket, nonFinite: batch.nonFinite(from: call.firstRow, rows: rows, selection)) { floats in
       batch.collect(from: call.firstRow, count: rows, selection: selection, into: floats, at: 0, of: rows)
     }
@@ -57,7 +71,7 @@ extension TickBatcher {
 
   /// Keeps the answer of a call that a worker computed. Its rows are still there.
   func keepCached(_ call: QueuedCall, _ batch: ModelBatch<Writer.Schema>) {
-    let (rows, selection) = (call.extent.rows, call.selection)
+    let (rows, selection) = (call.extent.rows, call.collected)
     guard let cache, call.isCached,
       let key = cacheKey(
         batch, batch.plan.rowMemory(at: call.input, rows: rows), first: 0, rows: rows, selection: selection)

@@ -154,7 +154,8 @@ final class CaptureTap {
     let head = CallRecordHead(
       status: end.status, reasons: reasons, source: source, time: end.arrival.nanoseconds, id: end.address.id,
       queueMicroseconds: end.timing.queueMicroseconds, computeMicroseconds: end.timing.computeMicroseconds,
-      batchRows: end.timing.batchRows, rows: UInt32(clamping: answer?.rows ?? 0), selection: answer?.selection ?? 0,
+      batchRows: end.timing.batchRows, rows: UInt32(clamping: answer?.rows ?? 0),
+      selection: (answer?.selection ?? 0) & plan.outputSelection,
       tensors: tensors, floats: UInt32(clamping: floats), key: end.key)
     lane.write(head.bytes + requestBytes + 4 * floats) { place in
       head.write(to: place)

@@ -109,9 +109,10 @@ public final class FeedbackService: Sendable {
 
   private func source(of model: LiveModel, _ rule: FeedbackRule) -> Source? {
     let definition = model.compiled.definition
-    guard let shape = PredictionShape(outputs: model.compiled.plan.outputs, labels: definition.labels) else {
-      return nil
-    }
+    // Places in texts, however many a row has, are no prediction that one outcome tells about.
+    guard model.compiled.plan.spans == nil,
+      let shape = PredictionShape(outputs: model.compiled.plan.outputs, labels: definition.labels)
+    else { return nil }
     var groups = FeedbackGroups.none
     do throws(FeedbackFault) {
       groups = try FeedbackGroups(rule.groups, definition.schema)

@@ -20,33 +20,39 @@ public final class LargeRun {
   /// Rows that are computed.
   public private(set) var rowsDone = 0
 
+  /// Rows of a request, and bytes of their texts.
+  public struct Size {
+    public var rows: Int
+    public var textBytes: Int
+  }
+
   /// Checks names, types and shapes of all tensors. Takes no memory.
   /// - Parameter max: most rows.
-  /// - Returns: their rows.
   /// - Throws: `.invalidArgument` naming the tensor.
-  public static func rows(
+  public static func size(
     of tensors: UnsafeBufferPointer<TensorView>, for model: LiveModel, max: Int
-  ) throws(ServingError) -> Int {
-    try model.compiled.binder.size(of: tensors, max: BatchExtent(rows: max)).extent.rows
+  ) throws(ServingError) -> Size {
+    let size = try model.compiled.binder.size(of: tensors, max: BatchExtent(rows: max))
+    return Size(rows: size.extent.rows, textBytes: size.textBytes)
   }
 
   /// Takes memory for the model's scratch and for the numbers of the answer, which the caller has found not to be too many.
   /// - Parameters:
   ///   - tensors: borrowed until the last ``step()``.
-  ///   - rows: as ``rows(of:for:max:)`` counted them.
+  ///   - size: of the tensors, as ``size(of:for:max:)`` found it.
   ///   - selection: outputs wanted, one bit each.
   /// - Throws: `.unavailable` where the system has no memory for the scratch.
   public init(
-    _ model: LiveModel, _ tensors: UnsafeBufferPointer<TensorView>, rows: Int, selection: UInt64
+    _ model: LiveModel, _ tensors: UnsafeBufferPointer<TensorView>, size: Size, selection: UInt64
   ) throws(ServingError) {
     self.model = model
     self.tensors = tensors
     self.selection = selection
     plan = model.compiled.plan
-    self.rows = rows
+    rows = size.rows
     workspace = try Self.scratch(plan)
     pointers = OutputPointers(plan, workspace: workspace)
-    memory = collected.reserve(rows * plan.collectedFloatsPerRow(selection))
+    memory = collected.reserve(plan.collectedFloats(selection, rows: rows, textBytes: size.textBytes))
   }
 
   private static func scratch(_ plan: Plan) throws(ServingError) -> Workspace {

@@ -62,8 +62,9 @@ final class BatchRunner {
           call.outcome = .failed(error)
           return
         }
+        lane.model.counters.classes?.count(box.workspace, from: row, rows: call.extent.rows, shard: shard)
         lane.plan.collect(
-          box.workspace, from: row, count: call.extent.rows, selection: call.selection, into: call.output, at: 0,
+          box.workspace, from: row, count: call.extent.rows, selection: call.collected, into: call.output, at: 0,
           of: call.extent.rows)
         stamp(call, start: start, end: end, batchRows: rows)
       }
@@ -88,8 +89,9 @@ final class BatchRunner {
         return
       }
       countNonFinite(lane, box, rows: count)
+      lane.model.counters.classes?.count(box.workspace, from: 0, rows: count, shard: shard)
       lane.plan.collect(
-        box.workspace, from: 0, count: count, selection: call.selection, into: call.output, at: row,
+        box.workspace, from: 0, count: count, selection: call.collected, into: call.output, at: row,
         of: call.extent.rows)
       row += count
     }

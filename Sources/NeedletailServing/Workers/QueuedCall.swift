@@ -26,6 +26,8 @@ final class QueuedCall: @unchecked Sendable {
   var priority = CallPriority.interactive
   /// Outputs wanted, one bit each.
   var selection: UInt64 = 0
+  /// Outputs that ``output`` has, one bit each: those wanted, and what else is kept of them.
+  var collected: UInt64 = 0
   var extent = BatchExtent.zero
   /// What is captured of it; ``request`` is what it speaks of.
   var capture = CaptureTicket.unwanted

@@ -39,7 +39,8 @@ extension TickBatcher {
     guard let lane = batch.lane else { preconditionFailure("a call was admitted to a lane that does not exist") }
     let (selection, extent, textBytes) = try check(call, batch, writer)
     let inputFloats = (batch.plan.boundBytes(rows: extent.rows, textBytes: textBytes) + 3) / MemoryLayout<Float>.size
-    let outputFloats = extent.rows * batch.plan.collectedFloatsPerRow(selection)
+    let collected = keptOutputs(batch, selection)
+    let outputFloats = batch.plan.collectedFloats(collected, rows: extent.rows, textBytes: textBytes)
     var capture = batch.capture?.begin(call.tensors) ?? CaptureTicket.unwanted
     var requestFloats = (Int(capture.bytes) + 3) / MemoryLayout<Float>.size
     var taken = workers?.slab.take(
@@ -80,6 +81,7 @@ extension TickBatcher {
     queued.deadline = call.deadline
     queued.priority = call.priority
     queued.selection = selection
+    queued.collected = collected
     queued.extent = extent
     capture.offset = inputFloats * MemoryLayout<Float>.size
     queued.capture = capture
@@ -130,7 +132,7 @@ extension TickBatcher {
       count(
         batch.model.counters, calls: 1, rows: call.extent.rows, call.timing.computeMicroseconds, end: call.computed)
       count(batch.model.counters, received: call.receiveMicroseconds, call.timing)
-      let values = batch.pointers.point(at: call.output, rows: call.extent.rows, selection: call.selection)
+      let values = batch.pointers.point(at: call.output, rows: call.extent.rows, selection: call.collected)
       writer.answer(
         call.address, batch.schema, rows: call.extent.rows, values: values, selection: call.selection,
         timing: call.timing, memory: call.address.isLarge ? call.memory : nil)

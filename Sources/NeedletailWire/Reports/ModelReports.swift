@@ -197,7 +197,7 @@ public struct TensorSpecReport: Sendable, Equatable {
   public var name: String
   /// Element type; nil if the server named one that this client does not know.
   public var type: DataType?
-  /// Sizes of the dimensions; 0 stands for the batch dimension.
+  /// Sizes of the dimensions; 0 stands for the batch dimension, and for one that each answer says.
   public var shape: [UInt64]
   /// The known categories of a categorical feature; empty otherwise.
   public var categories: [String]

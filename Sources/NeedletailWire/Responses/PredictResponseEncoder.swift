@@ -21,42 +21,61 @@ public final class PredictResponseEncoder: Sendable {
     }
   }
 
-  /// An output with its constant parts encoded.
-  private struct PreparedOutput: Sendable {
+  /// A tensor with its constant parts encoded.
+  struct PreparedOutput: Sendable {
     /// Name in UTF-8.
     var name: [UInt8]
-    var kind: OutputKind
-    var columns: Int
+    /// The name as text, for messages.
+    var text: String
+    var form: AnswerTensor.Form
     /// `name` and `type` of the tensor, encoded.
     var prefix: [UInt8]
-    /// Name as text, for messages.
-    var text: String
   }
 
   /// `model` and `version` of the answer, encoded.
-  private let prefix: [UInt8]
-  private let outputs: [PreparedOutput]
+  let prefix: [UInt8]
+  let outputs: [PreparedOutput]
+  /// Output that is shown by the parts of its places.
+  private let spans: SpanOutput?
+  private let usualSelection: UInt64
+  /// Bits of each output in a selection.
+  private let bits: [UInt64]
   /// Every label as an element of `Tensor.strings`, key and length included, one after the other;
   /// label `i` lies at `labelOffsets[i] ..< labelOffsets[i + 1]`.
   private let labelBytes: [UInt8]
   private let labelOffsets: [Int]
 
+  /// An encoder of a model none of whose outputs are places in texts.
+  ///
   /// - Parameters:
   ///   - outputs: at most `Limits.outputNamesMax`, 64: a selection is a 64-bit set.
   ///   - labels: text of every class, by class index.
-  public init(model: String, version: UInt64, outputs: [Output], labels: [String]) {
-    precondition(outputs.count <= 64, "a selection has 64 bits")
+  public convenience init(model: String, version: UInt64, outputs: [Output], labels: [String]) {
+    let tensors = outputs.enumerated().map {
+      AnswerTensor(name: $1.name, kind: $1.kind, columns: $1.columns, source: $0)
+    }
+    self.init(model: model, version: version, tensors: tensors, spans: nil, labels: labels)
+  }
+
+  /// - Parameters:
+  ///   - tensors: those of ``AnswerTensor/all(of:_:)``, at most `Limits.outputNamesMax`.
+  ///   - spans: where they have parts, the output that these show.
+  ///   - labels: text of every class, or kind of entity, by its index.
+  public init(model: String, version: UInt64, tensors: [AnswerTensor], spans: SpanOutput?, labels: [String]) {
+    precondition(tensors.count <= 64, "a selection has 64 bits")
+    self.spans = spans
+    usualSelection = tensors.usualSelection
+    bits = tensors.indices.map(tensors.bits)
     var prefix = MessageWriter()
     prefix.string(1, model)
     prefix.uint(2, version)
     self.prefix = prefix.bytes
-    self.outputs = outputs.map { output in
+    outputs = tensors.map { tensor in
       var prefix = MessageWriter()
-      prefix.string(1, output.name)
-      prefix.uint(2, UInt64(Self.type(of: output.kind).rawValue))
+      prefix.string(1, tensor.name)
+      prefix.uint(2, UInt64(tensor.form.type.rawValue))
       return PreparedOutput(
-        name: Array(output.name.utf8), kind: output.kind, columns: output.columns, prefix: prefix.bytes,
-        text: output.name)
+        name: Array(tensor.name.utf8), text: tensor.name, form: tensor.form, prefix: prefix.bytes)
     }
     var elements = MessageWriter()
     var offsets = [0]
@@ -68,28 +87,41 @@ public final class PredictResponseEncoder: Sendable {
     labelOffsets = offsets
   }
 
-  private static func type(of kind: OutputKind) -> DataType {
-    switch kind {
-    case .number: .float32
-    case .classIndex: .int64
-    case .classLabel: .string
-    }
-  }
-
-  /// The outputs that a call wants, as one bit per output; an empty list selects all.
+  /// The outputs that a call wants, as one bit per output; an empty list selects all, but for the
+  /// numbers of places that other outputs show.
   /// - Throws: `.notFound` naming the output that does not exist.
   public func selection(
     of names: UnsafeBufferPointer<UnsafeRawBufferPointer>
   ) throws(ServingError) -> UInt64 {
-    guard !names.isEmpty else { return outputs.count == 64 ? .max : (1 << UInt64(outputs.count)) - 1 }
+    guard !names.isEmpty else { return usualSelection }
     var selection: UInt64 = 0
     for name in names {
-      guard let index = outputs.firstIndex(where: { $0.name.elementsEqual(name) }) else {
-        throw .unknownOutput(String(decoding: name, as: UTF8.self), among: outputs.map(\.text))
+      guard let index = outputs.indices.first(where: { isShown($0) && outputs[$0].name.elementsEqual(name) }) else {
+        throw .unknownOutput(
+          String(decoding: name, as: UTF8.self),
+          among: outputs.indices.filter(isShown).map { outputs[$0].text })
       }
-      selection |= 1 << UInt64(index)
+      selection |= bits[index]
     }
     return selection
+  }
+
+  /// Whether an output stands in answers, and not only its parts.
+  private func isShown(_ index: Int) -> Bool { outputs[index].form.content != .source }
+
+  /// Whether an answer has an output.
+  @inline(__always)
+  func has(_ index: Int, _ selection: UInt64) -> Bool {
+    selection & (1 << UInt64(index)) != 0 && isShown(index)
+  }
+
+  /// Reads the places of an answer; nil where it shows none.
+  @inline(__always)
+  private func places(
+    _ values: UnsafeBufferPointer<UnsafePointer<Float>>, rows: Int, _ selection: UInt64
+  ) -> SpanReader? {
+    guard let spans, selection & (1 << UInt64(spans.output)) != 0 else { return nil }
+    return SpanReader(spans, values: values, rows: rows)
   }
 
   /// Appends one framed response, the chosen outputs in the model's order.
@@ -97,7 +129,8 @@ public final class PredictResponseEncoder: Sendable {
   /// An answer too long for any frame becomes an `INVALID_ARGUMENT` error; admission lets none come this far.
   /// - Parameters:
   ///   - values: for every output of the model, its `rows × columns` floats; a class output has one
-  ///     float index per row, which becomes int64 or the label's text.
+  ///     float index per row, which becomes int64 or the label's text. Behind them, where outputs are places in texts, the
+  ///     places of the rows' texts.
   ///   - selection: from ``selection(of:)``.
   /// - Complexity: O(bytes written); allocates only if `buffer` must grow.
   public func append(
@@ -112,8 +145,8 @@ public final class PredictResponseEncoder: Sendable {
       guard let start = memory.baseAddress else { return 0 }
       var cursor = PresizedWriter(start)
       writeHead(id: id, size, to: &cursor)
-      for index in outputs.indices where selection & (1 << UInt64(index)) != 0 {
-        write(outputs[index], rows: rows, values: values[index], to: &cursor)
+      for index in outputs.indices where has(index, selection) {
+        write(index, rows: rows, values: values, size.places, to: &cursor)
       }
       write(timing, bytes: size.timing, to: &cursor)
       assert(cursor.at == start + 4 + size.response, "the size was computed from the same figures")
@@ -122,33 +155,37 @@ public final class PredictResponseEncoder: Sendable {
   }
 
   /// Bytes of a response, and of the answer and the timing in it.
-  fileprivate struct FrameSize {
+  struct FrameSize {
     var response: Int
     var answer: Int
     var timing: Int
+    /// Places that it shows.
+    var places: SpanReader?
   }
 
-  private func frameSize(
+  func frameSize(
     id: UInt64, rows: Int, values: UnsafeBufferPointer<UnsafePointer<Float>>, selection: UInt64, timing: ResponseTiming
   ) -> FrameSize {
     let timingBytes = Self.bytes(of: timing)
     var answerBytes = prefix.count + WireFormat.delimitedBytes(timingBytes)
-    for index in outputs.indices where selection & (1 << UInt64(index)) != 0 {
-      answerBytes += WireFormat.delimitedBytes(size(of: outputs[index], rows: rows, values: values[index]).tensor)
+    let places = places(values, rows: rows, selection)
+    for index in outputs.indices where has(index, selection) {
+      answerBytes += WireFormat.delimitedBytes(size(of: index, rows: rows, values: values, places).tensor)
     }
     let idBytes = id == 0 ? 0 : 1 + WireFormat.varintBytes(id)
     return FrameSize(
-      response: idBytes + WireFormat.delimitedBytes(answerBytes), answer: answerBytes, timing: timingBytes)
+      response: idBytes + WireFormat.delimitedBytes(answerBytes), answer: answerBytes, timing: timingBytes,
+      places: places)
   }
 
-  private func writeHead(id: UInt64, _ size: FrameSize, to cursor: inout PresizedWriter) {
+  func writeHead(id: UInt64, _ size: FrameSize, to cursor: inout PresizedWriter) {
     cursor.bigEndian(UInt32(size.response))
     if id != 0 { cursor.number(1, id) }
     cursor.header(3, bytes: size.answer)
     prefix.withUnsafeBytes { cursor.copy($0) }
   }
 
-  private func write(_ timing: ResponseTiming, bytes: Int, to cursor: inout PresizedWriter) {
+  func write(_ timing: ResponseTiming, bytes: Int, to cursor: inout PresizedWriter) {
     cursor.header(4, bytes: bytes)
     if timing.queueMicroseconds != 0 { cursor.number(1, UInt64(timing.queueMicroseconds)) }
     if timing.computeMicroseconds != 0 { cursor.number(2, UInt64(timing.computeMicroseconds)) }
@@ -161,70 +198,119 @@ public final class PredictResponseEncoder: Sendable {
   }
 
   /// Bytes of a tensor message, of its packed shape, and of its data or strings.
-  private func size(
-    of output: PreparedOutput, rows: Int, values: UnsafePointer<Float>
+  func size(
+    of index: Int, rows: Int, values: UnsafeBufferPointer<UnsafePointer<Float>>, _ places: SpanReader?
   ) -> (tensor: Int, shape: Int, content: Int) {
+    let form = outputs[index].form
     var shape = WireFormat.varintBytes(UInt64(rows))
-    let content: Int
-    var tensor = output.prefix.count
-    switch output.kind {
-    case .number:
-      if output.columns != 1 { shape += WireFormat.varintBytes(UInt64(output.columns)) }
-      content = rows * output.columns * 4
-      tensor += content == 0 ? 0 : WireFormat.delimitedBytes(content)
-    case .classIndex:
-      content = rows * 8
-      tensor += content == 0 ? 0 : WireFormat.delimitedBytes(content)
-    case .classLabel:
-      var bytes = 0
-      for row in 0..<rows { bytes += labelRange(values[row]).count }
-      content = bytes
-      tensor += content
-    }
-    return (tensor + WireFormat.delimitedBytes(shape), shape, content)
+    if let width = form.width(places) { shape += WireFormat.varintBytes(UInt64(width)) }
+    let content = bytes(of: index, 0..<form.elements(rows: rows, places), values: values, places)
+    let data = form.isText ? content : content == 0 ? 0 : WireFormat.delimitedBytes(content)
+    return (outputs[index].prefix.count + data + WireFormat.delimitedBytes(shape), shape, content)
   }
 
-  private func write(
-    _ output: PreparedOutput, rows: Int, values: UnsafePointer<Float>, to cursor: inout PresizedWriter
+  func write(
+    _ index: Int, rows: Int, values: UnsafeBufferPointer<UnsafePointer<Float>>, _ places: SpanReader?,
+    to cursor: inout PresizedWriter
   ) {
-    writeHead(output, rows: rows, size: size(of: output, rows: rows, values: values), to: &cursor)
-    write(output, 0..<elements(of: output, rows: rows), values: values, to: &cursor)
-  }
-
-  /// Floats of an output: a class is one index.
-  private func elements(of output: PreparedOutput, rows: Int) -> Int {
-    output.kind == .number ? rows * output.columns : rows
+    let size = size(of: index, rows: rows, values: values, places)
+    writeHead(index, rows: rows, size: size, places, to: &cursor)
+    write(index, 0..<outputs[index].form.elements(rows: rows, places), values: values, places, to: &cursor)
   }
 
   /// Writes everything of an output before its elements.
-  private func writeHead(
-    _ output: PreparedOutput, rows: Int, size: (tensor: Int, shape: Int, content: Int), to cursor: inout PresizedWriter
+  func writeHead(
+    _ index: Int, rows: Int, size: (tensor: Int, shape: Int, content: Int), _ places: SpanReader?,
+    to cursor: inout PresizedWriter
   ) {
+    let form = outputs[index].form
     cursor.header(3, bytes: size.tensor)
-    output.prefix.withUnsafeBytes { cursor.copy($0) }
+    outputs[index].prefix.withUnsafeBytes { cursor.copy($0) }
     cursor.header(3, bytes: size.shape)
     cursor.varint(UInt64(rows))
-    if output.kind == .number, output.columns != 1 { cursor.varint(UInt64(output.columns)) }
-    if output.kind != .classLabel, size.content > 0 { cursor.header(4, bytes: size.content) }
+    if let width = form.width(places) { cursor.varint(UInt64(width)) }
+    if !form.isText, size.content > 0 { cursor.header(4, bytes: size.content) }
   }
 
-  private func write(
-    _ output: PreparedOutput, _ elements: Range<Int>, values: UnsafePointer<Float>, to cursor: inout PresizedWriter
+  func write(
+    _ index: Int, _ elements: Range<Int>, values: UnsafeBufferPointer<UnsafePointer<Float>>, _ places: SpanReader?,
+    to cursor: inout PresizedWriter
   ) {
-    switch output.kind {
-    case .number:
+    let form = outputs[index].form
+    let numbers = values[form.source]
+    switch form.content {
+    case .output(.number), .part(.numbers), .source:
       // Memory is little-endian like the wire on every platform of Swift.
       cursor.copy(
         UnsafeRawBufferPointer(
-          start: values + elements.lowerBound, count: elements.count * MemoryLayout<Float>.size))
-    case .classIndex:
-      for row in elements { cursor.littleEndian(Int64(exactly: values[row]) ?? -1) }
-    case .classLabel:
+          start: numbers + elements.lowerBound, count: elements.count * MemoryLayout<Float>.size))
+    case .output(.classIndex):
+      for row in elements { cursor.littleEndian(Int64(exactly: numbers[row]) ?? -1) }
+    case .output(.classLabel):
       labelBytes.withUnsafeBytes { labels in
-        for row in elements { cursor.copy(UnsafeRawBufferPointer(rebasing: labels[labelRange(values[row])])) }
+        for row in elements { cursor.copy(UnsafeRawBufferPointer(rebasing: labels[labelRange(numbers[row])])) }
+      }
+    case .part(let part):
+      guard let places else { return }
+      write(part, elements, places, to: &cursor)
+    }
+  }
+
+  func write(
+    _ part: SpanOutput.Part, _ elements: Range<Int>, _ places: SpanReader, to cursor: inout PresizedWriter
+  ) {
+    switch part {
+    case .numbers: preconditionFailure("numbers are written as such")
+    case .label:
+      labelBytes.withUnsafeBytes { labels in
+        for element in elements {
+          let kind = places.place(element).kind
+          guard hasLabel(kind) else {
+            cursor.header(5, bytes: 0)
+            continue
+          }
+          cursor.copy(UnsafeRawBufferPointer(rebasing: labels[labelRange(Float(kind))]))
+        }
+      }
+    case .text:
+      for element in elements {
+        let text = places.text(of: places.place(element), element: element)
+        cursor.header(5, bytes: text.count)
+        cursor.copy(text)
+      }
+    case .start, .end:
+      places.forEachCharacter(elements, isEnd: part == .end) { cursor.littleEndian(Int64($1)) }
+    case .score:
+      for element in elements {
+        withUnsafeBytes(of: places.place(element).score) { cursor.copy($0) }
       }
     }
   }
+
+  /// Bytes of elements on the wire, those of strings with their keys and lengths.
+  func bytes(
+    of index: Int, _ elements: Range<Int>, values: UnsafeBufferPointer<UnsafePointer<Float>>, _ places: SpanReader?
+  ) -> Int {
+    let form = outputs[index].form
+    switch form.content {
+    case .output(.classLabel):
+      return elements.reduce(0) { $0 + labelRange(values[form.source][$1]).count }
+    case .part(.label), .part(.text):
+      guard let places else { return 0 }
+      return elements.reduce(0) { $0 + bytes(of: form.content, $1, places) }
+    default: return elements.count * form.type.elementBytes
+    }
+  }
+
+  /// Bytes of a string that is part of a place, with its key and length.
+  func bytes(of content: AnswerTensor.Content, _ element: Int, _ places: SpanReader) -> Int {
+    let place = places.place(element)
+    if content == .part(.text) { return WireFormat.delimitedBytes(place.bytes.count) }
+    return hasLabel(place.kind) ? labelRange(Float(place.kind)).count : WireFormat.delimitedBytes(0)
+  }
+
+  /// Whether a kind of entity has a label; one that has none is sent as an empty text.
+  private func hasLabel(_ kind: Int) -> Bool { kind >= 0 && kind < labelOffsets.count - 1 }
 
   /// Place of the label of a class index. The engine never returns an index beyond the labels; if it did, the last label
   /// would be sent instead of a trap.
@@ -233,140 +319,5 @@ public final class PredictResponseEncoder: Sendable {
     let last = labelOffsets.count - 2
     let position = min(max(Int(exactly: index) ?? last, 0), last)
     return labelOffsets[position]..<labelOffsets[position + 1]
-  }
-}
-
-// MARK: answers in pieces
-
-extension PredictResponseEncoder {
-  /// One framed answer that is written piece by piece, as its peer takes it: the values stay where they were computed,
-  /// and no more than a piece of them is ever there twice.
-  public struct Pieces {
-    /// Next part to write.
-    fileprivate enum Part: Equatable {
-      case head
-      case output(Int)
-      /// Elements of an output, from this one on.
-      case elements(Int, Int)
-      case timing
-      case end
-    }
-
-    fileprivate let id: UInt64
-    fileprivate let rows: Int
-    fileprivate let selection: UInt64
-    fileprivate let timing: ResponseTiming
-    fileprivate let size: FrameSize
-    fileprivate var part = Part.head
-    /// Bytes of the frame that were not written yet.
-    public fileprivate(set) var bytesLeft: Int
-
-    /// Output and element that are written next, where that is known: the elements before were read for the last time.
-    public var position: (output: Int, element: Int)? {
-      if case .elements(let output, let element) = part { (output, element) } else { nil }
-    }
-  }
-
-  /// Begins an answer.
-  /// - Returns: nil for an answer too long for any frame.
-  public func pieces(
-    id: UInt64, rows: Int, values: UnsafeBufferPointer<UnsafePointer<Float>>, selection: UInt64, timing: ResponseTiming
-  ) -> Pieces? {
-    let size = frameSize(id: id, rows: rows, values: values, selection: selection, timing: timing)
-    guard size.response <= Limits.frameBytesHardCap else { return nil }
-    return Pieces(
-      id: id, rows: rows, selection: selection, timing: timing, size: size, bytesLeft: 4 + size.response)
-  }
-
-  /// Appends the next piece: `bytes` of the frame, or a few more to end with a whole element.
-  /// - Parameter values: as given to ``pieces(id:rows:values:selection:timing:)``.
-  public func append(
-    _ pieces: inout Pieces, values: UnsafeBufferPointer<UnsafePointer<Float>>, bytes: Int, to buffer: inout ByteBuffer
-  ) {
-    let end = buffer.writerIndex + min(bytes, pieces.bytesLeft)
-    while pieces.part != .end, buffer.writerIndex < end {
-      let written = appendPart(&pieces, values, bytes: end - buffer.writerIndex, to: &buffer)
-      pieces.bytesLeft -= written
-    }
-    assert((pieces.part == .end) == (pieces.bytesLeft == 0), "the size was computed from the same figures")
-  }
-
-  /// - Returns: bytes written.
-  private func appendPart(
-    _ pieces: inout Pieces, _ values: UnsafeBufferPointer<UnsafePointer<Float>>, bytes: Int, to buffer: inout ByteBuffer
-  ) -> Int {
-    // Room for the fixed parts: lengths and numbers beside the names.
-    let overhead = 64
-    switch pieces.part {
-    case .head:
-      pieces.part = next(after: -1, pieces.selection)
-      return buffer.writeParts(prefix.count + overhead) { writeHead(id: pieces.id, pieces.size, to: &$0) }
-    case .output(let index):
-      let output = outputs[index]
-      let size = size(of: output, rows: pieces.rows, values: values[index])
-      pieces.part =
-        elements(of: output, rows: pieces.rows) > 0 ? .elements(index, 0) : next(after: index, pieces.selection)
-      return buffer.writeParts(output.prefix.count + overhead) {
-        writeHead(output, rows: pieces.rows, size: size, to: &$0)
-      }
-    case .elements(let index, let first):
-      let output = outputs[index]
-      let count = elements(of: output, rows: pieces.rows)
-      let range = first..<self.end(of: output, from: first, of: count, values: values[index], bytes: bytes)
-      pieces.part =
-        range.upperBound < count ? .elements(index, range.upperBound) : next(after: index, pieces.selection)
-      return buffer.writeParts(self.bytes(of: output, range, values: values[index])) {
-        write(output, range, values: values[index], to: &$0)
-      }
-    case .timing:
-      pieces.part = .end
-      return buffer.writeParts(overhead) { write(pieces.timing, bytes: pieces.size.timing, to: &$0) }
-    case .end: return 0
-    }
-  }
-
-  /// Part that follows the elements of an output.
-  private func next(after index: Int, _ selection: UInt64) -> Pieces.Part {
-    for next in outputs.indices where next > index && selection & (1 << UInt64(next)) != 0 { return .output(next) }
-    return .timing
-  }
-
-  /// First element that is left out of a piece of `bytes` bytes; at least one is in it.
-  private func end(
-    of output: PreparedOutput, from first: Int, of count: Int, values: UnsafePointer<Float>, bytes: Int
-  ) -> Int {
-    switch output.kind {
-    case .number: return min(count, first + max(1, bytes / MemoryLayout<Float>.size))
-    case .classIndex: return min(count, first + max(1, bytes / MemoryLayout<Int64>.size))
-    case .classLabel:
-      var end = first
-      var found = 0
-      while end < count, found < bytes {
-        found += labelRange(values[end]).count
-        end += 1
-      }
-      return end
-    }
-  }
-
-  private func bytes(of output: PreparedOutput, _ elements: Range<Int>, values: UnsafePointer<Float>) -> Int {
-    switch output.kind {
-    case .number: elements.count * MemoryLayout<Float>.size
-    case .classIndex: elements.count * MemoryLayout<Int64>.size
-    case .classLabel: elements.reduce(0) { $0 + labelRange(values[$1]).count }
-    }
-  }
-}
-
-extension ByteBuffer {
-  /// Writes at most `bytes` bytes with a cursor.
-  /// - Returns: bytes written.
-  fileprivate mutating func writeParts(_ bytes: Int, _ body: (inout PresizedWriter) -> Void) -> Int {
-    writeWithUnsafeMutableBytes(minimumWritableBytes: bytes) { memory in
-      guard let start = memory.baseAddress else { return 0 }
-      var cursor = PresizedWriter(start)
-      body(&cursor)
-      return cursor.at - start
-    }
   }
 }

@@ -110,8 +110,8 @@ struct ServerTarget: ReplayTarget {
         name: tensor.text, type: tensor.type ?? .float32, shape: tensor.shape, data: tensor.data,
         strings: tensor.strings.map { String(decoding: $0, as: UTF8.self) })
     }
-    let wanted = call.answers.map { call.model.outputs[$0.output].name }
-    let outputs = wanted.count == call.model.outputs.count ? [] : wanted
+    // Each by its name: without names, places in texts come as their parts.
+    let outputs = call.answers.map { call.model.outputs[$0.output].name }
     var attempt = 1
     while true {
       do throws(ClientError) {

@@ -42,6 +42,8 @@ from .errors import (
     Unimplemented,
 )
 from .results import (
+    Answer,
+    Entity,
     Health,
     ModelDescription,
     ModelList,
@@ -57,12 +59,14 @@ from .results import (
 from .retry import RetryPolicy
 
 __all__ = [
+    "Answer",
     "AsyncClient",
     "BundleRefused",
     "Client",
     "ConnectionFailed",
     "ConnectionLost",
     "DeadlineExceeded",
+    "Entity",
     "ErrorDetail",
     "ExceededLimit",
     "ExtraColumns",

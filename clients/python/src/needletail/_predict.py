@@ -14,7 +14,7 @@ from . import _calls
 from ._calls import Call
 from ._inputs import Schema, Table
 from .errors import InvalidArgument, NotFound, PermissionDenied, Unavailable, Unimplemented
-from .results import Prediction, Timing
+from .results import Array, Prediction, Timing
 from .v1 import inference_pb2 as pb
 
 #: Rows of one call: what a server accepts unless it is configured otherwise. More rows are several calls.
@@ -230,12 +230,23 @@ def _depth_of_caller() -> int:
     return depth
 
 
+def _stacked(parts: list[Array]) -> Array:
+    """The rows of several arrays. Rows that are as long as the longest of their call are filled up."""
+    width = max(part.shape[1] for part in parts) if parts[0].ndim == 2 else 0
+    for place, part in enumerate(parts):
+        if part.ndim == 2 and part.shape[1] < width:
+            # Zeros, and texts without a letter.
+            parts[place] = np.zeros((len(part), width), part.dtype)
+            parts[place][:, : part.shape[1]] = part
+    return np.concatenate(parts)
+
+
 def joined(answers: list[Prediction]) -> Prediction:
     """One prediction of those of consecutive rows."""
     return Prediction(
         model=answers[0].model,
         version=answers[0].version,
-        outputs={name: np.concatenate([answer.outputs[name] for answer in answers]) for name in answers[0].outputs},
+        outputs={name: _stacked([answer.outputs[name] for answer in answers]) for name in answers[0].outputs},
         timing=Timing(
             queue_us=sum(answer.timing.queue_us for answer in answers),
             compute_us=sum(answer.timing.compute_us for answer in answers),

@@ -27,12 +27,37 @@ class Timing:
 
 
 @dataclasses.dataclass(frozen=True)
+class Entity:
+    """A name of a person, place and so on in a text."""
+
+    #: What it is a name of.
+    label: str
+    text: str
+    #: Its characters in the text that was asked about: ``asked[start:end] == text``.
+    start: int
+    end: int
+    score: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """The part of a text that answers a question."""
+
+    text: str
+    #: Its characters in the text that it was looked for in; both 0 where there is none.
+    start: int
+    end: int
+    score: float
+
+
+@dataclasses.dataclass(frozen=True)
 class Prediction:
     """The answer to ``predict``: one array per output, the first dimension being the rows asked.
 
     ``prediction["probabilities"]`` is short for ``prediction.outputs["probabilities"]``. What
     models of the Needletail trainer emit also has a property: ``label``, ``class_index`` and
-    ``probabilities`` for classification, ``prediction`` for regression.
+    ``probabilities`` for classification, ``prediction`` for regression, ``entities`` and ``answers`` for places in
+    texts.
     """
 
     model: str
@@ -73,6 +98,20 @@ class Prediction:
     def prediction(self) -> npt.NDArray[np.float32]:
         """The predicted number, one per row."""
         return self._named("prediction")
+
+    @property
+    def entities(self) -> list[list[Entity]]:
+        """Names in the text of each row, in their order."""
+        names = ("label", "text", "start", "end", "score")
+        columns = [self._named(f"entity_{name}").tolist() for name in names]
+        # Rows are filled up to the one with the most.
+        return [[Entity(*entity) for entity in zip(*row) if entity[0]] for row in zip(*columns)]
+
+    @property
+    def answers(self) -> list[Answer]:
+        """The part of each row's text that answers its question."""
+        columns = [self._named(f"answer_{name}").tolist() for name in ("text", "start", "end", "score")]
+        return [Answer(*answer) for answer in zip(*columns)]
 
 
 @dataclasses.dataclass(frozen=True)
