@@ -14,6 +14,8 @@ _server_log_value() {
 server_start() {
   local binaries=$1 log=$2 end=$((SECONDS + 30))
   shift 2
+  # The background process opens its log when it likes.
+  : >"$log"
   "$binaries/needletail-server" --log-format json "$@" >"$log" 2>&1 </dev/null &
   server_pid=$!
   server_address='' server_admin=''
