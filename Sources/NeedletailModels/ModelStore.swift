@@ -18,6 +18,8 @@ public final class ModelStore: Service {
   /// Whether there is a place for what is undone or quarantined to outlive the process; see
   /// ``StoreStatus/stateProblem``.
   public let isStateDurable: Bool
+  /// What is found out about the arms of splits.
+  public let experiments: ExperimentService
   /// Recent traffic of live versions.
   package let traffic: TrafficReader
 
@@ -47,6 +49,8 @@ public final class ModelStore: Service {
     trustPolicy = try trustSource.load()
     self.trustSource = trustSource
     let source = try configuration.makeSource(metrics: metrics, eventLog: eventLog, logger: logger)
+    experiments = ExperimentService(
+      source: source, state: configuration.state, metrics: metrics, eventLog: eventLog)
     watcher = StoreWatcher(source: source, limits: configuration.limits, interval: configuration.rescanInterval)
     loader = BundleLoader(configuration: configuration, source: source, metrics: metrics, eventLog: eventLog)
     var rollouts = RolloutCoordinator(state: configuration.state, metrics: metrics, eventLog: eventLog)
@@ -66,7 +70,7 @@ public final class ModelStore: Service {
     var loop = ControlLoop(
       reconciler: reconciler, trust: trustPolicy, rollouts: rollouts,
       reporter: StatusReporter(metrics, eventLog: eventLog), metrics: StatusMetrics(metrics), registry: registry,
-      loader: loader, board: board, inbox: inbox)
+      loader: loader, board: board, experiments: experiments, inbox: inbox)
     watcher.start(trust: trustSource) { [inbox] finding in
       switch finding {
       case .snapshot(let snapshot, let request): inbox.yield(.scanned(snapshot, request: request))
@@ -75,6 +79,7 @@ public final class ModelStore: Service {
     }
     await withTaskGroup { group in
       group.addTask { [traffic] in await traffic.run() }
+      group.addTask { [experiments] in await experiments.run() }
       await withTaskCancellationOrGracefulShutdownHandler {
         for await message in messages { loop.handle(message) }
       } onCancelOrGracefulShutdown: { [inbox] in
@@ -83,6 +88,7 @@ public final class ModelStore: Service {
       group.cancelAll()
     }
     watcher.stop()
+    experiments.finish()
     board.close()
   }
 

@@ -65,7 +65,7 @@ public final class NeedletailServer: Sendable {
     Self.addServerMetrics(metrics, log: log)
     let registry = ModelRegistry(readers: threads)
     let store = try Self.makeStore(configuration, registry: registry, metrics: metrics, logger: logger)
-    let (keeping, kept) = try configuration.makeKeeping(metrics) { [store] in
+    let (keeping, kept) = try configuration.makeKeeping(metrics, experiments: store.experiments) { [store] in
       store.eventLog.emit(.server, .warning, $0)
     }
     let control = ControlPlane(

@@ -17,6 +17,7 @@ struct Needletail: AsyncParsableCommand {
     subcommands: [
       PredictCommand.self, EmbedCommand.self, ModelsCommand.self, HealthCommand.self, MetricsCommand.self,
       ServerCommand.self, EventsCommand.self, RolloutCommand.self, DriftCommand.self, FeedbackCommand.self,
+      ExperimentCommand.self,
       BenchCommand.self, CaptureCommand.self, ReplayCommand.self, BundleCommand.self, ExplainCommand.self,
       KeyCommand.self,
     ])

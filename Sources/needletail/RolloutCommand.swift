@@ -124,6 +124,11 @@ struct RolloutSet: AsyncParsableCommand {
     help: ArgumentHelp("Limits of automatic rollback, or none.", valueName: "nan_rate=0,window=30s,…"))
   var limits: String?
 
+  @Option(
+    help: ArgumentHelp(
+      "What is found out about the arms of the split, or none.", valueName: "metric=accuracy,error=0.05,…"))
+  var experiment: String?
+
   @Option(help: ArgumentHelp("Previous versions that stay in memory.", valueName: "n"))
   var keep: Int?
 
@@ -145,13 +150,14 @@ struct RolloutSet: AsyncParsableCommand {
     for (key, value) in [
       ("serve", serve.map { $0.contains(",") ? "[\($0)]" : $0 }), ("labels", labels.map(Self.mapping)),
       ("split", split.map(Self.mapping)), ("shadow", shadow), ("guard", limits.map(Self.mapping)),
+      ("experiment", experiment.map(Self.mapping)),
       ("keep", keep.map(String.init)),
     ] {
       guard let value else { continue }
       keys[key] = value == "none" && key != "serve" ? nil : value
     }
     guard !keys.isEmpty else { throw Failure("rollout set: expected --serve or another option, found none") }
-    let order = ["serve", "labels", "split", "shadow", "guard", "keep"]
+    let order = ["serve", "labels", "split", "shadow", "guard", "experiment", "keep"]
     try source.write(
       "rollout set", order.compactMap { key in keys[key].map { "\(key): \($0)\n" } }.joined(), of: name)
   }

@@ -1,3 +1,4 @@
+import Foundation
 import NeedletailCore
 import NeedletailModels
 import NeedletailYAML
@@ -27,12 +28,55 @@ struct RolloutFileTests {
       policy.limits
         == GuardLimits(errorRate: 0.01, nanRate: 0, latencyRatio: 1.5, windowMilliseconds: 500, minRequests: 20))
     #expect(policy.keep == 2)
+    #expect(policy.experiment == nil)
     #expect(try RolloutFile(parsing: "serve: latest # for now\n").policy.serve == .latest)
     #expect(try RolloutFile(parsing: "split: {3: 50, 4: 50}").policy.split.map(\.points) == [5000, 5000])
     #expect(try RolloutFile(parsing: "guard: {nan_rate: 0, window: 2m}").policy.limits?.windowMilliseconds == 120_000)
   }
 
+  @Test func theExampleHasEveryKey() throws {
+    let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+      .deletingLastPathComponent()
+    let text = try String(contentsOf: root.appendingPathComponent("deploy/rollout.yaml"), encoding: .utf8)
+    let policy = try RolloutFile(parsing: text).policy
+    #expect(policy.experiment == ExperimentSettings(metric: .accuracy, minimumEffect: 0.01))
+    #expect(policy.serve != nil && policy.shadow != nil && policy.limits != nil && policy.keep == 1)
+    #expect(policy.split.count == 2 && policy.labels.count == 2)
+  }
+
+  @Test func anExperimentIsReadAndWrittenBack() throws {
+    let text = """
+      split: {1: 50, 2: 50}
+      experiment: {metric: outcome, success: 'it''s "new"', goal: lower, error: 0.01, minimum_effect: 0.02, promote: true, outcomes_max: 5000}
+
+      """
+    let policy = try RolloutFile(parsing: text).policy
+    #expect(
+      policy.experiment
+        == ExperimentSettings(
+          metric: .outcome, success: #"it's "new""#, goal: .lower, error: 0.01, minimumEffect: 0.02, promotes: true,
+          outcomesMax: 5000))
+    #expect(policy.yaml == text)
+    let short = try RolloutFile(parsing: "split: {1: 50, 2: 50}\nexperiment: {metric: absolute_error}").policy
+    #expect(short.experiment == ExperimentSettings(metric: .absoluteError))
+    #expect(short.experiment?.goal == .lower && short.experiment?.error == 0.05)
+    #expect(try RolloutFile(parsing: short.yaml).policy == short)
+  }
+
   @Test(arguments: [
+    ("experiment: {metric: accuracy}", "1: expected a split of at least two versions that get requests, found 0"),
+    (
+      "split: {1: 100, 2: 0}\nexperiment: {metric: accuracy}",
+      "2: expected a split of at least two versions that get requests, found 1"
+    ),
+    ("split: {1: 50, 2: 50}\nexperiment: {error: 0.05}", "2: experiment: expected a metric, found none"),
+    ("experiment: {metric: acuracy}", "1: experiment.metric: expected"),
+    ("experiment: {metric: accuracy, error: 0}", "experiment.error: expected a number from 1e-06 to 0.5, found \"0\""),
+    ("experiment: {metric: accuracy, minimum_effect: 1}", "expected a difference of two rates, below 1, found \"1\""),
+    ("experiment: {metric: accuracy, success: a}", "expected no success beside metric: accuracy, found one"),
+    ("experiment: {metric: accuracy, promote: yes}", "experiment.promote: expected true or false, found \"yes\""),
+    ("experiment: {metric: accuracy, outcomes_max: 1}", "expected a whole number from 2 to 500000, found \"1\""),
+    ("experiment: {metric: accuracy, promot: true}", "expected a known key, found \"promot\""),
     ("serv: 3", "1: expected a known key, found \"serv\", did you mean \"serve\"?"),
     ("serve: 3\nserve: 4", "1: expected every key once, found \"serve\" twice"),
     (

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 
+import experiment
 import feedback
 
 program, server, work = sys.argv[1:4]
@@ -355,6 +356,10 @@ def check_feedback():
     feedback.check(run, expect, mistake, until, work)
 
 
+def check_experiment():
+    experiment.check(run, expect, mistake, until, work)
+
+
 for check in (
     check_mistakes,
     check_json,
@@ -365,6 +370,7 @@ for check in (
     check_follow,
     check_feedback,
     check_rollout,
+    check_experiment,
 ):
     check()
 print(f"command line: {'FAILED: ' + '; '.join(failures) if failures else 'all holds'}")

@@ -36,9 +36,14 @@ public struct FeedbackBook: Sendable {
     public var rows: Int
     /// Values of the groups' features, row after row, and behind them what the answers say: ``PredictionShape/copy``.
     public var floats: [Float]
+    /// Digest of what the version was chosen by: see ``JoinedOutcome/unit``.
+    public var unit: UInt64
 
-    public init(key: CallKey, source: Int, isNamed: Bool, time: Instant, rows: Int, floats: [Float]) {
+    public init(
+      key: CallKey, source: Int, isNamed: Bool, time: Instant, rows: Int, floats: [Float], unit: UInt64? = nil
+    ) {
       self.key = key
+      self.unit = unit ?? key.low
       self.source = source
       self.isNamed = isNamed
       self.time = time
@@ -116,23 +121,41 @@ public struct FeedbackBook: Sendable {
     table.remember(
       PredictionTable.Entry(
         key: prediction.key, source: prediction.source, isNamed: prediction.isNamed, time: prediction.time,
-        rows: prediction.rows, floats: prediction.floats))
+        rows: prediction.rows, floats: prediction.floats, unit: prediction.unit))
   }
 
   /// Takes an outcome.
-  /// - Returns: what came of it, and the version whose prediction it is about; nil where none is known.
-  public mutating func take(_ outcome: Outcome, now: Instant) -> (result: OutcomeResult, version: ModelVersion?) {
+  /// - Returns: what came of it; the version whose prediction it is about, nil where none is known; and the outcome beside
+  ///   its prediction, nil where it does not count.
+  public mutating func take(
+    _ outcome: Outcome, now: Instant
+  ) -> (result: OutcomeResult, version: ModelVersion?, joined: JoinedOutcome?) {
     guard let place = table.place(of: outcome.key), let source = versions[table[place].source]?.source else {
-      return (.unknown, nil)
+      return (.unknown, nil, nil)
     }
     let classes = versions[table[place].source]?.classes ?? [:]
     let truth: Double
     do throws(OutcomeFault) {
       truth = try source.shape.truth(outcome.truth, classes)
     } catch {
-      return (error.result, source.version)
+      return (error.result, source.version, nil)
     }
-    return (take(truth, row: outcome.row, at: place, source, now: now), source.version)
+    let result = take(truth, row: outcome.row, at: place, source, now: now)
+    return (result, source.version, result == .joined ? joined(table[place], row: outcome.row, source) : nil)
+  }
+
+  private func joined(_ entry: PredictionTable.Entry, row: Int, _ source: Source) -> JoinedOutcome {
+    JoinedOutcome(
+      version: source.version, isAssigned: !entry.isNamed, unit: entry.unit, time: entry.time,
+      prediction: prediction(entry, row: row, source), truth: entry.truths[row], shape: source.shape)
+  }
+
+  private func prediction(
+    _ entry: PredictionTable.Entry, row: Int, _ source: Source
+  ) -> PredictionShape.Prediction {
+    let width = source.shape.floatsPerRow
+    let first = entry.rows * source.groups.count + row * width
+    return source.shape.prediction(entry.floats[first..<first + width])
   }
 
   private mutating func take(_ truth: Double, row: Int, at place: Int, _ source: Source, now: Instant) -> OutcomeResult
@@ -152,9 +175,7 @@ public struct FeedbackBook: Sendable {
 
   private mutating func count(_ entry: PredictionTable.Entry, row: Int, _ source: Source, truth: Double, now: Instant) {
     let groups = source.groups.count
-    let width = source.shape.floatsPerRow
-    let first = entry.rows * groups + row * width
-    let prediction = source.shape.prediction(entry.floats[first..<first + width])
+    let prediction = prediction(entry, row: row, source)
     let group = source.groups.indices(of: entry.floats[row * groups..<(row + 1) * groups])
     let cells = [entry.isNamed ? 1 : 0] + group.map { Role.allCases.count + $0 }
     versions[entry.source]?.window.add(prediction, truth: truth, to: cells, now: now)

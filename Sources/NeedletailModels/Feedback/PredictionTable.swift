@@ -15,6 +15,8 @@ struct PredictionTable {
     var rows: Int
     /// Values of the groups' features, row after row, and behind them what the answers say.
     var floats: [Float]
+    /// Digest of what the version was chosen by.
+    var unit: UInt64 = 0
     /// Truth of each row, NaN where it is not known; empty: of none.
     var truths: [Double] = []
 

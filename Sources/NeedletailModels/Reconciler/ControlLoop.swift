@@ -52,6 +52,7 @@ struct ControlLoop {
   private let registry: ModelRegistry
   private let loader: BundleLoader
   private let board: StatusBoard
+  private let experiments: ExperimentService
   private let inbox: AsyncStream<Message>.Continuation
 
   /// A lease lasts one batch: a table that is still held is looked at again this much later.
@@ -62,7 +63,7 @@ struct ControlLoop {
   init(
     reconciler: Reconciler, trust: TrustPolicy, rollouts: RolloutCoordinator, reporter: StatusReporter,
     metrics: StatusMetrics, registry: ModelRegistry, loader: BundleLoader, board: StatusBoard,
-    inbox: AsyncStream<Message>.Continuation
+    experiments: ExperimentService, inbox: AsyncStream<Message>.Continuation
   ) {
     self.reconciler = reconciler
     self.trust = trust
@@ -72,6 +73,7 @@ struct ControlLoop {
     self.registry = registry
     self.loader = loader
     self.board = board
+    self.experiments = experiments
     self.inbox = inbox
     reporter.show(trust)
   }
@@ -139,6 +141,7 @@ struct ControlLoop {
       status.models[index].rollout.shadowProblem = shadowProblems[key] ?? ""
     }
     metrics.show(status)
+    experiments.observe(status.models)
     board.post(status, settledRequest: reconciler.isIdle ? lastRequest : nil)
     for event in events { board.post(event) }
     events.removeAll()

@@ -45,18 +45,21 @@ public struct RolloutPolicy: Sendable, Equatable {
   public var split: [Arm]
   public var shadow: ModelVersion?
   public var limits: GuardLimits?
+  /// What is found out about the arms of the split; nil: nothing.
+  public var experiment: ExperimentSettings?
   /// Previous versions that stay live; nil: as configured for the server.
   public var keep: Int?
 
   public init(
     serve: Serve? = nil, labels: [Label] = [], split: [Arm] = [], shadow: ModelVersion? = nil,
-    limits: GuardLimits? = nil, keep: Int? = nil
+    limits: GuardLimits? = nil, experiment: ExperimentSettings? = nil, keep: Int? = nil
   ) {
     self.serve = serve
     self.labels = labels
     self.split = split
     self.shadow = shadow
     self.limits = limits
+    self.experiment = experiment
     self.keep = keep
   }
 
@@ -148,6 +151,7 @@ extension RolloutPolicy {
       lines.append("shadow: " + (labels.first { $0.version == shadow }?.name ?? shadow.description))
     }
     if let limits { lines.append("guard: {\(Self.text(limits))}") }
+    if let experiment { lines.append("experiment: \(experiment.yaml)") }
     if let keep { lines.append("keep: \(keep)") }
     return lines.joined(separator: "\n") + "\n"
   }
@@ -190,6 +194,7 @@ extension RolloutPolicy {
 /// split: {stable: 95, canary: 5}    # percent, sticky by routing key
 /// shadow: canary
 /// guard: {error_rate: 0.01, nan_rate: 0, latency_ratio: 1.5, window: 30s, min_requests: 100}
+/// experiment: {metric: accuracy, error: 0.05, minimum_effect: 0.01, promote: true}
 /// keep: 1
 /// ```
 public struct RolloutFile: Sendable, Equatable {
@@ -216,7 +221,7 @@ public struct RolloutFile: Sendable, Equatable {
 
 /// Reads the nodes of a `rollout.yaml` into a policy.
 private struct RolloutReader {
-  private static let keys = ["serve", "labels", "split", "shadow", "guard", "keep"]
+  private static let keys = ["serve", "labels", "split", "shadow", "guard", "experiment", "keep"]
   private static let guardKeys = ["error_rate", "nan_rate", "latency_ratio", "window", "min_requests"]
 
   func policy(_ root: YAMLNode) throws(YAMLError) -> RolloutPolicy {
@@ -230,6 +235,7 @@ private struct RolloutReader {
       case "split": policy.split = try split(entry.value, policy.labels)
       case "shadow": policy.shadow = try version(entry.value, policy.labels)
       case "guard": policy.limits = try limits(entry.value)
+      case "experiment": policy.experiment = try ExperimentSettings(entry.value)
       case "keep": policy.keep = Int(try number(entry.value, 0...64, isWhole: true))
       default: break
       }
@@ -237,6 +243,12 @@ private struct RolloutReader {
     if policy.isRetired, let other = entries.first(where: { ["labels", "split", "shadow"].contains($0.word) }) {
       throw other.key.wrong(
         expected: "no labels, split or shadow beside serve: none", found: other.word.quotedForMessage)
+    }
+    if policy.experiment != nil, let key = entries.first(where: { $0.word == "experiment" })?.key {
+      let arms = policy.split.count { $0.points > 0 }
+      guard arms > 1 else {
+        throw key.wrong(expected: "a split of at least two versions that get requests", found: "\(arms)")
+      }
     }
     return policy
   }

@@ -18,9 +18,11 @@ extension ServerConfiguration {
   }
 
   /// Makes what the loops keep of calls: captures, predictions, and the digests of names, whose key is that of captures.
-  /// - Parameter report: called with sentences about the disk and about rules that do not fit their models.
+  /// - Parameters:
+  ///   - experiments: told of outcomes.
+  ///   - report: called with sentences about the disk and about rules that do not fit their models.
   func makeKeeping(
-    _ metrics: MetricsRegistry, report: @escaping @Sendable (String) -> Void
+    _ metrics: MetricsRegistry, experiments: ExperimentService, report: @escaping @Sendable (String) -> Void
   ) throws(ConfigurationError) -> (keeping: CallKeeping, parts: KeptCalls) {
     var parts = KeptCalls()
     if let capture {
@@ -29,7 +31,8 @@ extension ServerConfiguration {
       parts.capture = try capture.service(metrics, report: report)
     }
     if let rules = try readFeedbackRules() {
-      parts.feedback = FeedbackService(rules: rules, metrics: metrics, capture: parts.capture, report: report)
+      parts.feedback = FeedbackService(
+        rules: rules, metrics: metrics, capture: parts.capture, experiments: experiments, report: report)
     }
     return (CallKeeping(capture: parts.capture, feedback: parts.feedback, names: parts.names), parts)
   }

@@ -78,7 +78,8 @@ final class ControlPlane: Sendable {
       drift: registry.current.entries.flatMap(\.live).compactMap(VersionDrift.init),
       feedback: registry.current.entries.flatMap(\.live).compactMap { live in
         feedback?.report(of: live).flatMap { VersionFeedback(live, $0) }
-      })
+      },
+      experiments: store.experiments.reports)
   }
 
   // MARK: feedback

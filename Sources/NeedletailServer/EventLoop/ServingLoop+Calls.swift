@@ -68,6 +68,7 @@ extension ServingLoop {
         receiveMicroseconds: times.arrived.microseconds(since: times.began), deadline: head.deadline,
         priority: predict.priority, tensors: tensors, outputs: outputs)
       call.name = predict.name
+      if !predict.key.isEmpty { call.routingKey = predict.routingKey }
       if case .serving = predict.selector { call.isSelected = false } else { call.isSelected = true }
       batcher.bind(call, decision, into: self)
     } catch {
@@ -133,6 +134,7 @@ extension ServingLoop {
         receiveMicroseconds: times.arrived.microseconds(since: times.began), deadline: head.deadline,
         priority: predict.priority, tensors: tensors, outputs: outputs)
       call.name = predict.name
+      if !predict.key.isEmpty { call.routingKey = predict.routingKey }
       if case .serving = predict.selector { call.isSelected = false } else { call.isSelected = true }
       batcher.bind(call, decision, into: self)
     } catch {

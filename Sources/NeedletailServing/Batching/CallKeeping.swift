@@ -41,7 +41,9 @@ struct CallKeeper {
 
   /// Name of a call for those who keep it.
   func name(of call: PredictCall) -> CallName {
-    CallName(key: keeping.names.key(of: call.name), isSelected: call.isSelected)
+    let key = keeping.names.key(of: call.name)
+    let unit = call.routingKey.isEmpty ? key : keeping.names.key(of: call.routingKey)
+    return CallName(key: key, unit: unit.low, isSelected: call.isSelected)
   }
 
   /// Forgets what is kept for one tick.
@@ -51,6 +53,8 @@ struct CallKeeper {
 /// Name of a call and how it came to its version: what is left of both until the call is answered. Plain bits.
 struct CallName: BitwiseCopyable {
   var key = CallKey.none
+  /// Digest of what the version is chosen by: the routing key, or the name where there is none.
+  var unit: UInt64 = 0
   /// Whether the caller asked for the version or its label.
   var isSelected = false
 }

@@ -40,6 +40,8 @@ public struct PredictCall {
   public var outputs: UnsafeBufferPointer<UnsafeRawBufferPointer>
   /// Name that the caller gave the call, by which outcomes find it later; empty: none.
   public var name = UnsafeRawBufferPointer(start: nil, count: 0)
+  /// What the version was chosen by, where the name is something else; empty: the name.
+  public var routingKey = UnsafeRawBufferPointer(start: nil, count: 0)
   /// Whether the caller asked for the version or its label.
   public var isSelected = false
 

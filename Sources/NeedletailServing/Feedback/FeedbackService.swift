@@ -43,6 +43,7 @@ public final class FeedbackService: Sendable {
   private let metrics: MetricsRegistry
   private let losses: FeedbackLosses
   private let capture: CaptureService?
+  private let experiments: ExperimentService?
   private let report: @Sendable (String) -> Void
   private let wakeup = Wakeup()
   private let shared = Mutex(Shared())
@@ -51,14 +52,17 @@ public final class FeedbackService: Sendable {
   /// Starts the thread.
   /// - Parameters:
   ///   - capture: writes outcomes beside the captured calls; nil: they end with the process.
+  ///   - experiments: told of outcomes that were joined; nil: nobody is.
   ///   - report: called with sentences about rules that do not fit their models.
   public init(
     rules: FeedbackRules, metrics: MetricsRegistry, capture: CaptureService? = nil,
+    experiments: ExperimentService? = nil,
     report: @escaping @Sendable (String) -> Void
   ) {
     self.rules = rules
     self.metrics = metrics
     self.capture = capture
+    self.experiments = experiments
     self.report = report
     losses = FeedbackLosses(metrics)
     for model in rules.byModel.keys where model != FeedbackRules.others { addSeries(of: model) }
@@ -146,11 +150,12 @@ public final class FeedbackService: Sendable {
     guard rules[model] != nil else { return nil }
     let found = work.withLock { work in
       empty(into: &work)
-      return outcomes.map { work.books[model]?.take($0, now: now.instant) ?? (.unknown, nil) }
+      return outcomes.map { work.books[model]?.take($0, now: now.instant) ?? (.unknown, nil, nil) }
     }
     var counts: [OutcomeResult: UInt64] = [:]
-    for (result, _) in found { counts[result, default: 0] += 1 }
+    for (result, _, _) in found { counts[result, default: 0] += 1 }
     for (result, count) in counts { FeedbackSeries.outcomes(of: model, result, in: metrics).add(count) }
+    experiments?.take(found.compactMap(\.joined), of: model)
     // What is wrong or was there before is of no use to anybody.
     let kept = zip(outcomes, found).filter { [.joined, .unknown, .late].contains($1.result) }
     capture?.record(

@@ -97,7 +97,8 @@ final class FeedbackTap {
     _ name: CallName, _ arrival: Instant, _ answer: CapturedValues, groups: (UnsafeMutablePointer<Float>) -> Void
   ) {
     let head = PredictionRecordHead(
-      source: source, rows: answer.rows, isNamed: name.isSelected, time: arrival, key: name.key)
+      source: source, rows: answer.rows, isNamed: name.isSelected, time: arrival, key: name.key,
+      unit: name.unit)
     let floats = answer.rows * (columns.count + shape.floatsPerRow)
     lane.write(PredictionRecordHead.bytes + 4 * floats) { place in
       head.write(to: place)

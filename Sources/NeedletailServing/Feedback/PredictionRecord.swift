@@ -4,13 +4,15 @@ internal import NeedletailModels
 /// First bytes of a prediction on its way from an event loop to those who remember it; the floats that are remembered
 /// follow.
 struct PredictionRecordHead {
-  static let bytes = 32
+  static let bytes = 40
 
   var source: UInt32
   var rows: UInt16
   var isNamed: Bool
   var time: Instant
   var key: CallKey
+  /// Digest of what the version was chosen by.
+  var unit: UInt64
 
   /// - Parameter target: memory for ``bytes``, aligned to eight.
   func write(to target: UnsafeMutableRawPointer) {
@@ -20,6 +22,7 @@ struct PredictionRecordHead {
     target.storeBytes(of: time.nanoseconds, toByteOffset: 8, as: UInt64.self)
     target.storeBytes(of: key.low, toByteOffset: 16, as: UInt64.self)
     target.storeBytes(of: key.high, toByteOffset: 24, as: UInt64.self)
+    target.storeBytes(of: unit, toByteOffset: 32, as: UInt64.self)
   }
 
   /// - Parameter record: as ``write(to:)`` wrote it, with what follows.
@@ -30,14 +33,16 @@ struct PredictionRecordHead {
     time = Instant(nanoseconds: record.load(fromByteOffset: 8, as: UInt64.self))
     key = CallKey(
       low: record.load(fromByteOffset: 16, as: UInt64.self), high: record.load(fromByteOffset: 24, as: UInt64.self))
+    unit = record.load(fromByteOffset: 32, as: UInt64.self)
   }
 
-  init(source: UInt32, rows: Int, isNamed: Bool, time: Instant, key: CallKey) {
+  init(source: UInt32, rows: Int, isNamed: Bool, time: Instant, key: CallKey, unit: UInt64) {
     self.source = source
     self.rows = UInt16(clamping: rows)
     self.isNamed = isNamed
     self.time = time
     self.key = key
+    self.unit = unit
   }
 }
 
@@ -48,6 +53,6 @@ extension FeedbackBook.Prediction {
     let floats = UnsafeRawBufferPointer(rebasing: record[PredictionRecordHead.bytes...]).bindMemory(to: Float.self)
     self.init(
       key: head.key, source: Int(head.source), isNamed: head.isNamed, time: head.time, rows: Int(head.rows),
-      floats: Array(floats))
+      floats: Array(floats), unit: head.unit)
   }
 }

@@ -10,10 +10,15 @@ struct ModelCard {
   private let traffic: [VersionTraffic]
   private let drift: [VersionDrift]
   private let feedback: [VersionFeedback]
+  private let experiment: ExperimentReport?
 
-  init(_ model: ModelStatus, _ drift: [VersionDrift], _ feedback: [VersionFeedback], nowMilliseconds: UInt64) {
+  init(
+    _ model: ModelStatus, _ drift: [VersionDrift], _ feedback: [VersionFeedback], _ experiment: ExperimentReport?,
+    nowMilliseconds: UInt64
+  ) {
     self.model = model
     self.feedback = feedback
+    self.experiment = experiment
     self.drift = drift
     self.nowMilliseconds = nowMilliseconds
     traffic = model.versions.compactMap(\.traffic)
@@ -139,9 +144,10 @@ struct ModelCard {
   }
 
   private func writeOutcomes(_ card: inout HTMLWriter) {
-    guard !feedback.isEmpty else { return }
+    guard !feedback.isEmpty || experiment != nil else { return }
     card.element("dl", ["class": "rollout"]) { list in
-      item("outcomes", feedback.map { "\($0.version): \($0.sentence)" }, &list)
+      if !feedback.isEmpty { item("outcomes", feedback.map { "\($0.version): \($0.sentence)" }, &list) }
+      if let experiment { item("experiment", [experiment.sentence], &list) }
     }
   }
 

@@ -21,6 +21,8 @@ struct ServerStatus: Sendable {
   var drift: [VersionDrift] = []
   /// How good the answers of live versions were whose outcomes are known.
   var feedback: [VersionFeedback] = []
+  /// Experiments that run, and the last one of each model that ended.
+  var experiments: [ExperimentReport] = []
 }
 
 /// The shape of `GET /status.json`. Models, problems and events are those of `needletail models --json` and
@@ -85,6 +87,7 @@ struct ServerStatusJSON: Encodable {
   var rollouts: [Rollout]
   var drift: [Drift]
   var feedback: [VersionFeedback.JSON]
+  var experiments: [ExperimentJSON]
   var events: JSONObject
 
   init(_ status: ServerStatus) {
@@ -111,6 +114,7 @@ struct ServerStatusJSON: Encodable {
         moved: $0.moved)
     }
     feedback = status.feedback.map(\.json)
+    experiments = status.experiments.map(ExperimentJSON.init)
     events = EventListReport(status.events, beganMilliseconds: status.startedMilliseconds).json
   }
 }

@@ -210,7 +210,8 @@ struct StatusPage {
       for model in status.store.models {
         let drift = status.drift.filter { $0.model == model.model }
         let feedback = status.feedback.filter { $0.model == model.model }
-        ModelCard(model, drift, feedback, nowMilliseconds: status.nowMilliseconds).write(&section)
+        let experiment = status.experiments.first { $0.model == model.model }
+        ModelCard(model, drift, feedback, experiment, nowMilliseconds: status.nowMilliseconds).write(&section)
       }
     }
   }
