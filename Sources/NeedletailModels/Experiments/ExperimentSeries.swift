@@ -59,7 +59,8 @@ struct ExperimentSeries {
         ("baseline", "\(report.baseline)"), ("promote", settings.promotes ? "yes" : "no"),
       ], 1)
     add("needletail_experiment_state", "1 for the state that an experiment is in.", [("state", report.state)], 1)
-    add("needletail_experiment_winner", "The version that is to have all requests.", [], report.winner.map { Double($0) })
+    add(
+      "needletail_experiment_winner", "The version that is to have all requests.", [], report.winner.map { Double($0) })
     add(
       "needletail_experiment_error", "Probability with which the experiment may end with a wrong decision.", [],
       settings.error)
