@@ -1,3 +1,4 @@
+internal import FoundationEssentials
 internal import NeedletailCore
 
 /// One experiment: outcomes of its arms go in, and a conclusion comes out. A state machine without I/O, which is kept on
@@ -38,7 +39,7 @@ struct Experiment: Codable, Equatable, Sendable {
   let beganMilliseconds: UInt64
   /// One comparison for each challenger, in their order.
   private(set) var pairs: [ArmPair]
-  /// Of each arm, in their order.
+  /// Outcomes of each arm, in the order of the arms.
   private(set) var tallies: [Tally]
   /// Outcomes left out because their unit had one already.
   private(set) var repeated = 0
@@ -140,5 +141,41 @@ struct Experiment: Codable, Equatable, Sendable {
   private mutating func conclude(_ result: Result, _ winner: UInt64, _ reason: String, now: Moment) {
     conclusion = Conclusion(result: result, winner: winner, reason: reason, milliseconds: now.milliseconds)
     units = UnitSet()
+  }
+}
+
+/// Digests of the units whose outcomes an experiment has counted. As text they are base64 of eight bytes each.
+struct UnitSet: Equatable, Sendable {
+  private var digests: Set<UInt64> = []
+
+  var count: Int { digests.count }
+
+  /// - Returns: whether the unit was not there.
+  mutating func insert(_ digest: UInt64) -> Bool { digests.insert(digest).inserted }
+}
+
+extension UnitSet: Codable {
+  init(from decoder: any Decoder) throws {
+    let data = try decoder.singleValueContainer().decode(Data.self)
+    guard data.count % 8 == 0 else {
+      throw DecodingError.dataCorrupted(
+        .init(codingPath: decoder.codingPath, debugDescription: "expected digests of eight bytes"))
+    }
+    digests.reserveCapacity(data.count / 8)
+    data.withUnsafeBytes { bytes in
+      for offset in stride(from: 0, to: bytes.count, by: 8) {
+        digests.insert(UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: offset, as: UInt64.self)))
+      }
+    }
+  }
+
+  func encode(to encoder: any Encoder) throws {
+    var data = Data(capacity: 8 * digests.count)
+    // In order, so that equal sets give equal files.
+    for digest in digests.sorted() {
+      withUnsafeBytes(of: digest.littleEndian) { data.append(contentsOf: $0) }
+    }
+    var container = encoder.singleValueContainer()
+    try container.encode(data)
   }
 }
