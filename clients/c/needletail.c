@@ -52,6 +52,8 @@
 #define ADDRESSES_MAX 8
 /* Decoding may take so many times the bytes of a frame: a text of one byte takes 3 in a frame and 16 in memory. */
 #define DECODE_FACTOR 16u
+/* Outcomes that a server takes in one call. */
+#define OUTCOMES_MAX 1024u
 #define NEVER UINT64_MAX
 
 typedef Needletail__V1__Request Request;
@@ -124,6 +126,13 @@ struct needletail_answer {
   Response *response;
   needletail_output *outputs;
   size_t output_count;
+  struct report *report; /* NULL: the answer to another call than feedback */
+};
+
+/* What several calls of feedback answered, together. */
+struct report {
+  needletail_feedback_report told;
+  needletail_outcome_problem *problems; /* whose texts are each a piece of memory of their own */
 };
 
 /* ---------------------------------------------------------------- small things */
@@ -1282,6 +1291,8 @@ needletail_call *needletail_start(needletail_client *client, const needletail_re
     predict.outputs = (char **)(uintptr_t)request->outputs;
     if (request->routing_key) predict.routing_key = (char *)(uintptr_t)request->routing_key;
     if (request->bulk) predict.priority = NEEDLETAIL__V1__PRIORITY__BULK;
+    if (request->key) predict.key = (char *)(uintptr_t)request->key;
+    if (request->traceparent) whole.traceparent = (char *)(uintptr_t)request->traceparent;
     whole.call_case = NEEDLETAIL__V1__REQUEST__CALL_PREDICT;
     whole.predict = &predict;
     call = make_call(client, &whole, request->timeout_us, NEEDLETAIL__V1__RESPONSE__RESULT_PREDICT, error);
@@ -1361,10 +1372,21 @@ static bool read_outputs(needletail_answer *answer, needletail_error *error) {
   return true;
 }
 
+static void free_report(struct report *report) {
+  if (!report) return;
+  for (size_t i = 0; i < report->told.problem_count; i++) {
+    free((void *)(uintptr_t)report->problems[i].result);
+    free((void *)(uintptr_t)report->problems[i].message);
+  }
+  free(report->problems);
+  free(report);
+}
+
 void needletail_answer_free(needletail_answer *answer) {
   if (!answer) return;
   for (size_t i = 0; i < answer->output_count; i++) free((void *)(uintptr_t)answer->outputs[i].strings);
   free(answer->outputs);
+  free_report(answer->report);
   free_response(answer->response);
   free(answer);
 }
@@ -1426,6 +1448,141 @@ void needletail_answer_timing(const needletail_answer *answer, uint32_t *queue_u
   if (queue_us) *queue_us = timing ? timing->queue_us : 0;
   if (compute_us) *compute_us = timing ? timing->compute_us : 0;
   if (batch_rows) *batch_rows = timing ? timing->batch_rows : 0;
+}
+
+/* ---------------------------------------------------------------- outcomes */
+
+static bool check_outcome(const needletail_outcome *outcome, size_t index, needletail_error *error) {
+  const char *wrong = NULL;
+  if (!outcome->key)
+    wrong = "key: expected a name, found NULL";
+  else if (!is_utf8((const uint8_t *)outcome->key, strlen(outcome->key)))
+    wrong = "key: expected UTF-8, found other bytes";
+  else if (outcome->label && !is_utf8((const uint8_t *)outcome->label, strlen(outcome->label)))
+    wrong = "label: expected UTF-8, found other bytes";
+  if (wrong) return fail(error, NEEDLETAIL_INVALID_ARGUMENT, NEEDLETAIL_FROM_CALLER, "outcomes[%zu]: %s", index, wrong);
+  return outcome->row <= UINT32_MAX || fail(error, NEEDLETAIL_INVALID_ARGUMENT, NEEDLETAIL_FROM_CALLER,
+                                            "outcomes[%zu]: row: expected a number from 0 to 2^32 - 1, found %llu",
+                                            index, (unsigned long long)outcome->row);
+}
+
+/* A message about an outcome of one call, as one about an outcome of all: with another number in its brackets. */
+static char *renumbered(const char *message, size_t index, size_t first) {
+  char told[48], meant[48];
+  snprintf(told, sizeof told, "outcomes[%zu]", index);
+  snprintf(meant, sizeof meant, "outcomes[%zu]", first + index);
+  const char *place = strstr(message, told);
+  if (!place) return copy_text(message);
+  size_t before = (size_t)(place - message), room = strlen(message) - strlen(told) + strlen(meant) + 1;
+  char *text = malloc(room);
+  if (text) snprintf(text, room, "%.*s%s%s", (int)before, message, meant, place + strlen(told));
+  return text;
+}
+
+/* Adds what a call about `count` outcomes from `first` on has answered. */
+static bool add_report(struct report *report, const Needletail__V1__FeedbackResponse *answer, size_t first,
+                       size_t count, needletail_error *error) {
+  needletail_feedback_report *told = &report->told;
+  told->joined += answer->joined;
+  told->unknown += answer->unknown;
+  told->late += answer->late;
+  told->duplicate += answer->duplicate;
+  told->contradictory += answer->contradictory;
+  told->invalid += answer->invalid;
+  if (answer->n_problems == 0) return true;
+  size_t room = told->problem_count + answer->n_problems;
+  needletail_outcome_problem *problems = realloc(report->problems, room * sizeof *problems);
+  if (!problems) return fail_for_memory(error);
+  told->problems = report->problems = problems;
+  for (size_t i = 0; i < answer->n_problems; i++) {
+    const Needletail__V1__OutcomeProblem *from = answer->problems[i];
+    if (from->index >= count)
+      return fail(error, NEEDLETAIL_INTERNAL, NEEDLETAIL_PROTOCOL_VIOLATION,
+                  "problems: expected one of %zu outcomes, found number %u", count, (unsigned)from->index);
+    char *result = copy_text(from->result), *message = renumbered(from->message, from->index, first);
+    if (!result || !message) {
+      free(result);
+      free(message);
+      return fail_for_memory(error);
+    }
+    problems[told->problem_count++] =
+        (needletail_outcome_problem){.index = first + from->index, .result = result, .message = message};
+  }
+  return true;
+}
+
+/* Reports outcomes in one call; `messages` and `places` have room for them. */
+static needletail_answer *report_part(needletail_client *client, const char *model, const needletail_outcome *outcomes,
+                                      size_t count, Needletail__V1__Outcome *messages, Needletail__V1__Outcome **places,
+                                      uint64_t timeout_us, needletail_error *error) {
+  Needletail__V1__FeedbackRequest feedback = NEEDLETAIL__V1__FEEDBACK_REQUEST__INIT;
+  Request request = NEEDLETAIL__V1__REQUEST__INIT;
+  for (size_t i = 0; i < count; i++) {
+    needletail__v1__outcome__init(&messages[i]);
+    messages[i].key = (char *)(uintptr_t)outcomes[i].key;
+    messages[i].row = (uint32_t)outcomes[i].row;
+    if (outcomes[i].label) {
+      messages[i].truth_case = NEEDLETAIL__V1__OUTCOME__TRUTH_LABEL;
+      messages[i].label = (char *)(uintptr_t)outcomes[i].label;
+    } else {
+      messages[i].truth_case = NEEDLETAIL__V1__OUTCOME__TRUTH_VALUE;
+      messages[i].value = outcomes[i].value;
+    }
+    places[i] = &messages[i];
+  }
+  feedback.model = (char *)(uintptr_t)model;
+  feedback.n_outcomes = count;
+  feedback.outcomes = places;
+  request.call_case = NEEDLETAIL__V1__REQUEST__CALL_FEEDBACK;
+  request.feedback = &feedback;
+  return run(client, &request, timeout_us, NEEDLETAIL__V1__RESPONSE__RESULT_FEEDBACK, error);
+}
+
+/* An answer to no call, with an empty report. */
+static needletail_answer *empty_answer(void) {
+  needletail_answer *answer = calloc(1, sizeof *answer);
+  if (!answer) return NULL;
+  answer->response = malloc(sizeof *answer->response);
+  answer->report = calloc(1, sizeof *answer->report);
+  if (answer->response) needletail__v1__response__init(answer->response);
+  if (answer->response && answer->report) return answer;
+  needletail_answer_free(answer);
+  return NULL;
+}
+
+needletail_answer *needletail_feedback(needletail_client *client, const char *model, const needletail_outcome *outcomes,
+                                       size_t outcome_count, uint64_t timeout_us, needletail_error *error) {
+  needletail_error ignored;
+  if (!error) error = &ignored;
+  if (!model) {
+    fail(error, NEEDLETAIL_INVALID_ARGUMENT, NEEDLETAIL_FROM_CALLER, "model: expected a name, found NULL");
+    return NULL;
+  }
+  for (size_t i = 0; i < outcome_count; i++)
+    if (!check_outcome(&outcomes[i], i, error)) return NULL;
+  size_t room = outcome_count < OUTCOMES_MAX ? outcome_count : OUTCOMES_MAX;
+  Needletail__V1__Outcome *messages = malloc((room + 1) * sizeof *messages);
+  Needletail__V1__Outcome **places = malloc((room + 1) * sizeof *places);
+  needletail_answer *whole = empty_answer();
+  bool is_good = (messages && places && whole) || fail_for_memory(error);
+  for (size_t first = 0; is_good && first < outcome_count; first += room) {
+    size_t count = outcome_count - first < room ? outcome_count - first : room;
+    needletail_answer *part = report_part(client, model, &outcomes[first], count, messages, places, timeout_us, error);
+    is_good = part && add_report(whole->report, part->response->feedback, first, count, error);
+    needletail_answer_free(part);
+  }
+  free(messages);
+  free(places);
+  if (is_good) {
+    memset(error, 0, sizeof *error);
+    return whole;
+  }
+  needletail_answer_free(whole);
+  return NULL;
+}
+
+const needletail_feedback_report *needletail_answer_feedback(const needletail_answer *answer) {
+  return answer->report ? &answer->report->told : NULL;
 }
 
 /* ---------------------------------------------------------------- other calls */

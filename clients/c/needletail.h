@@ -144,6 +144,8 @@ typedef struct {
   const char *routing_key; /* requests with the same key see the same version of a split rollout; NULL: none */
   bool bulk;               /* nobody waits for the answer */
   uint64_t timeout_us;     /* 0: the client's; NEEDLETAIL_NO_DEADLINE: none */
+  const char *key;         /* names the call for needletail_feedback; NULL: the routing key does */
+  const char *traceparent; /* the trace that the call belongs to, as W3C Trace Context writes it; NULL: none */
 } needletail_request;
 
 typedef struct needletail_call needletail_call;
@@ -198,6 +200,45 @@ void needletail_answer_timing(const needletail_answer *answer, uint32_t *queue_u
 
 /* Frees an answer with all that was read from it. NULL is allowed. */
 void needletail_answer_free(needletail_answer *answer);
+
+/* ---------------------------------------------------------------- outcomes */
+
+/* What became of one row of an earlier call. */
+typedef struct {
+  const char *key;   /* as `key`, or `routing_key`, named the call */
+  uint64_t row;      /* of the call, from 0 to 2^32 - 1 */
+  const char *label; /* the true class; NULL: `value` is the true number */
+  double value;      /* of a regression, or the index of a class that has no label */
+} needletail_outcome;
+
+/* An outcome that was not joined with a prediction. */
+typedef struct {
+  size_t index;       /* place among the outcomes, from 0; always one of them */
+  const char *result; /* unknown, late, duplicate, contradictory, value, class or row; more may come */
+  const char *message;
+} needletail_outcome_problem;
+
+/* What came of the outcomes. Each is counted once. */
+typedef struct {
+  uint64_t joined;
+  uint64_t unknown;       /* no prediction of that name is remembered */
+  uint64_t late;          /* reported after the window */
+  uint64_t duplicate;     /* the same outcome was reported before */
+  uint64_t contradictory; /* another outcome was reported before, which stands */
+  uint64_t invalid;       /* a class or a row that does not exist, or a value of the wrong kind */
+  size_t problem_count;   /* the first ones of each call that were not joined */
+  const needletail_outcome_problem *problems;
+} needletail_feedback_report;
+
+/* Reports what became of predictions, so that the server can say how good a model is. More than 1,024 outcomes are
+ * several calls, one after the other, of timeout_us each; none are no call. What was counted is not counted again, so
+ * that all of it may be repeated, also after an error. NEEDLETAIL_UNIMPLEMENTED means that the server remembers nothing
+ * of the model. timeout_us as in needletail_request. */
+needletail_answer *needletail_feedback(needletail_client *client, const char *model, const needletail_outcome *outcomes,
+                                       size_t outcome_count, uint64_t timeout_us, needletail_error *error);
+
+/* The report, which lives until needletail_answer_free; NULL of an answer to another call. */
+const needletail_feedback_report *needletail_answer_feedback(const needletail_answer *answer);
 
 /* ---------------------------------------------------------------- other calls
  *

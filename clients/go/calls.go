@@ -21,6 +21,10 @@ type Request struct {
 	RoutingKey string
 	// Bulk: nobody waits for the answer, and others may go first.
 	Bulk bool
+	// Key names the call for Feedback, at most 256 bytes; empty: RoutingKey does.
+	Key string
+	// Traceparent is the trace that the call belongs to, as W3C Trace Context writes it; empty: none.
+	Traceparent string
 }
 
 // Prediction is a model's answer.
@@ -77,7 +81,8 @@ func (c *Client) Predict(ctx context.Context, request Request) (*Prediction, err
 	if err := checkSelector(request.Version, request.Label); err != nil {
 		return nil, err
 	}
-	predict := &pb.PredictRequest{Model: request.Model, Inputs: tensors, Outputs: request.Outputs, RoutingKey: request.RoutingKey}
+	predict := &pb.PredictRequest{Model: request.Model, Inputs: tensors, Outputs: request.Outputs,
+		RoutingKey: request.RoutingKey, Key: request.Key}
 	if request.Version != 0 {
 		predict.Selector = &pb.PredictRequest_Version{Version: request.Version}
 	} else if request.Label != "" {
@@ -86,7 +91,7 @@ func (c *Client) Predict(ctx context.Context, request Request) (*Prediction, err
 	if request.Bulk {
 		predict.Priority = pb.Priority_BULK
 	}
-	response, failure := c.ask(ctx, &pb.Request{Call: &pb.Request_Predict{Predict: predict}})
+	response, failure := c.ask(ctx, &pb.Request{Call: &pb.Request_Predict{Predict: predict}, Traceparent: request.Traceparent})
 	if failure != nil {
 		return nil, failure
 	}

@@ -34,7 +34,9 @@ class _Ended(Exception):
 class Peer:
     """One connection of the client's, and the script that it meets. The actions:
 
-    "read", {"read": {…}}      reads a request; "golden" names the vector that it must be, "timeout_us" its bounds
+    "read", {"read": {…}}      reads a request; "golden" names the vector that it must be, "timeout_us" its bounds,
+                               "traceparent" and "key" texts that it must carry, byte for byte, or not at all where they
+                               are empty, "outcomes" how many it reports
     {"answer": N, "value": X}  answers the N-th request with the prediction X, or, with "text_bytes", a long label
     {"golden": NAME}           sends a golden response under the id of the request "to", the last one by default
     {"response": {…}}          the same with a response in protobuf's JSON form
@@ -54,6 +56,8 @@ class Peer:
         self._number = number
         self._socket = accepted
         self._requests: list[pb.Request] = []
+        # Bytes of the request that was read last.
+        self._bytes = b""
 
     def run(self, script: list[Any]) -> None:
         for action in script:
@@ -134,7 +138,8 @@ class Peer:
 
     def _read(self) -> pb.Request:
         (length,) = struct.unpack(">I", self._exactly(4))
-        request = pb.Request.FromString(self._exactly(length))
+        self._bytes = self._exactly(length)
+        request = pb.Request.FromString(self._bytes)
         self._requests.append(request)
         with self._server.changed:
             self._server.requests += 1
@@ -148,11 +153,19 @@ class Peer:
                 message.id = message.timeout_us = 0
                 if message.HasField("predict"):
                     _normalise(message.predict)
+            if wanted.HasField("feedback") and _field(12, wanted.feedback.SerializeToString()) not in self._bytes:
+                self._server.problems.append(f"request: expected golden {expected['golden']} byte for byte")
             if wanted != found:
                 self._server.problems.append(f"request: expected golden {expected['golden']}, found {found}")
         low, high = expected.get("timeout_us", (0, 1 << 32))
         if not low <= request.timeout_us <= high:
             self._server.problems.append(f"timeout_us: expected {low} to {high}, found {request.timeout_us}")
+        for number, name, text in ((13, "traceparent", request.traceparent), (8, "key", request.predict.key)):
+            field = _field(number, expected[name].encode()) if expected.get(name) else b""
+            if expected.get(name, text) != text or field not in self._bytes:
+                self._server.problems.append(f"{name}: expected {expected[name]!r}, found {text!r}")
+        if (found := len(request.feedback.outcomes)) != expected.get("outcomes", found):
+            self._server.problems.append(f"outcomes: expected {expected['outcomes']}, found {found}")
         key = request.authenticate.api_key
         if expected.get("api_key", key) != key:
             self._server.problems.append(f"api_key: expected {expected['api_key']}, found {key}")
@@ -165,6 +178,15 @@ class Peer:
                 raise _Ended
             data += piece
         return data
+
+
+def _field(number: int, content: bytes) -> bytes:
+    """A field of text or of a message, as it stands on the wire."""
+    size, length = len(content), bytearray()
+    while size > 127:
+        length.append(size & 127 | 128)
+        size >>= 7
+    return bytes([number << 3 | 2, *length, size]) + content
 
 
 def _normalise(predict: pb.PredictRequest) -> None:

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from fake import FakeServer, golden_request, golden_response
 from needletail.v1 import inference_pb2 as pb
-from readme import first_prediction
+from readme import examples
 from servers import MODELS, Fleet, Server
 
 CASES: list[dict[str, Any]] = json.loads((Path(__file__).parent / "cases.json").read_text())
@@ -112,7 +112,17 @@ def expand(step: dict[str, Any]) -> dict[str, Any]:
         )  # fmt: skip
     if inputs:
         request["inputs"] = inputs
+    if "outcomes" in request:
+        request["outcomes"] = [outcome for told in request["outcomes"] for outcome in outcomes_of(told)]
     return request
+
+
+def outcomes_of(told: dict[str, Any]) -> list[dict[str, Any]]:
+    """An outcome of a case: "repeat" stands for the same one many times, "rows" for one of each row."""
+    outcome = {name: value for name, value in told.items() if name not in ("repeat", "rows")}
+    if "rows" in told:
+        return [outcome | {"row": row} for row in range(told["rows"])]
+    return [outcome] * told.get("repeat", 1)
 
 
 def expectation(expected: dict[str, Any]) -> dict[str, Any]:
@@ -142,6 +152,12 @@ def expectation(expected: dict[str, Any]) -> dict[str, Any]:
             "name": info.name, "version": info.version, "isa": info.isa, "features": list(info.features),
             "limits": {name: getattr(info.limits, name) for name in names},
         }  # fmt: skip
+    if response.HasField("feedback"):
+        counts = ("joined", "unknown", "late", "duplicate", "contradictory", "invalid")
+        report: dict[str, Any] = {name: getattr(response.feedback, name) for name in counts}
+        parts = ("index", "result", "message")
+        told = [{name: getattr(each, name) for name in parts} for each in response.feedback.problems]
+        return report | {"problems": told}
     if response.HasField("describe_model"):
         model = response.describe_model
         return {
@@ -328,12 +344,12 @@ def main() -> int:
             for argument in sys.argv[1:]:
                 name, line = argument.split("=", 1)
                 failed += run_all(name, Driver(line), fleet)
-            examples = fleet.of_examples()
+            server = fleet.of_examples()
             for client in os.environ.get("CONFORMANCE_READMES", "").split():
-                for problem in first_prediction(client, examples.address, Path(scratch)):
+                for problem in examples(client, server.address, Path(scratch)):
                     failed += 1
                     print(f"FAIL {client}: {problem}", flush=True)
-            examples.end()
+            server.end()
         finally:
             fleet.close()
     return 1 if failed else 0

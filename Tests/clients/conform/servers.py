@@ -1,4 +1,4 @@
-"""Real servers for the cases: open, with keys, with TLS and with mutual TLS, all over the models of models.json."""
+"""Real servers for the cases, all over the models of models.json: open, with keys, TLS, mutual TLS, feedback rules."""
 
 from __future__ import annotations
 
@@ -70,12 +70,15 @@ class Fleet:
                         "--publish", directory / "store", cwd=directory)  # fmt: skip
         self._make_certificates()
         keys = [self._key("all"), self._key("grid-only", "--models", "grid", "--calls", "predict")]
+        self._rules = ["--feedback-rules", str(directory / "feedback.yaml")]
+        (directory / "feedback.yaml").write_text('models: {"*": {}}\n')
         (directory / "keys.yaml").write_text("keys:\n" + "".join(entry for _, entry in keys))
         tls = ["--tls-certificate", str(directory / "server.pem"), "--tls-key", str(directory / "server.key")]
         self._servers = {
             "open": Server(directory, "open"),
             "keys": Server(directory, "keys", "--api-keys", str(directory / "keys.yaml")),
             "tls": Server(directory, "tls", *tls),
+            "remembering": Server(directory, "remembering", *self._rules),
             "mtls": Server(directory, "mtls", *tls, "--tls-client-ca", str(directory / "ca.pem")),
         }
         self.names = {
@@ -97,7 +100,7 @@ class Fleet:
         """A server with the model of the clients' READMEs."""
         run_file = Path(__file__).parents[3] / "deploy" / "examples" / "diabetes" / "train.yaml"
         command(BINARIES / "needletail-trainer", "train", run_file, "--publish", "examples", cwd=self._directory)
-        return Server(self._directory, "examples", store="examples").until_ready()
+        return Server(self._directory, "examples", *self._rules, store="examples").until_ready()
 
     def close(self) -> None:
         for server in self._servers.values():

@@ -20,9 +20,11 @@ import java.util.concurrent.CompletionException;
 import java.util.concurrent.atomic.AtomicInteger;
 import needletail.CallOptions;
 import needletail.ClientOptions;
+import needletail.FeedbackReport;
 import needletail.Inputs;
 import needletail.NeedletailClient;
 import needletail.NeedletailException;
+import needletail.Outcome;
 import needletail.Output;
 import needletail.Prediction;
 import needletail.Tls;
@@ -155,6 +157,10 @@ public final class Driver {
       options.label((String) request.get("label"));
     if (request.containsKey("routing_key"))
       options.routingKey((String) request.get("routing_key"));
+    if (request.containsKey("key"))
+      options.key((String) request.get("key"));
+    if (request.containsKey("traceparent"))
+      options.traceparent((String) request.get("traceparent"));
     if (Boolean.TRUE.equals(request.get("bulk")))
       options.bulk();
     if (request.containsKey("outputs")) {
@@ -291,12 +297,44 @@ public final class Driver {
                 new Unsigned(limits.getRequestBytesMax()), "text_bytes_max", new Unsigned(limits.getTextBytesMax()),
                 "idle_ms", new Unsigned(limits.getIdleMs())));
         return answer;
+      case "feedback":
+        report(client.feedback(model, outcomes(request), options(request)), answer);
+        return answer;
       case "storm":
         answer.put("wrong", storm(client, request));
         return answer;
       default:
         return prediction(client.predict(model, inputs(request), options(request)));
     }
+  }
+
+  @SuppressWarnings("unchecked")
+  private static List<Outcome> outcomes(Map<String, Object> request) {
+    List<Outcome> outcomes = new ArrayList<>();
+    for (Object each : (List<Object>) request.get("outcomes")) {
+      Map<String, Object> told = (Map<String, Object>) each;
+      String key = (String) told.get("key");
+      Number value = (Number) told.get("value");
+      Outcome outcome = !told.containsKey("value")
+          ? Outcome.label(key, (String) told.get("label"))
+          : Outcome.value(key, value == null ? Double.NaN : value.doubleValue());
+      outcomes.add(outcome.row(number(told, "row", 0).longValue()));
+    }
+    return outcomes;
+  }
+
+  private static void report(FeedbackReport report, Map<String, Object> answer) {
+    answer.put("joined", report.joined());
+    answer.put("unknown", report.unknown());
+    answer.put("late", report.late());
+    answer.put("duplicate", report.duplicate());
+    answer.put("contradictory", report.contradictory());
+    answer.put("invalid", report.invalid());
+    List<Object> problems = new ArrayList<>();
+    for (FeedbackReport.Problem problem : report.problems()) {
+      problems.add(Map.of("index", problem.index(), "result", problem.result(), "message", problem.message()));
+    }
+    answer.put("problems", problems);
   }
 
   /** Asks for rows whose answers differ from call to call, so that a swapped answer shows. */

@@ -251,13 +251,30 @@ static needletail_call *start(needletail_client *client, const value *from, need
                                 .output_count = outputs ? outputs->count : 0,
                                 .routing_key = text_of(from, "routing_key"),
                                 .bulk = number_of(from, "bulk", 0) != 0,
-                                .timeout_us = timeout_of(from)};
+                                .timeout_us = timeout_of(from),
+                                .key = text_of(from, "key"),
+                                .traceparent = text_of(from, "traceparent")};
   needletail_call *call = needletail_start(client, &request, error);
   for (size_t i = 0; i < inputs->count; i++) {
     free((void *)(uintptr_t)tensors[i].data);
     free((void *)(uintptr_t)tensors[i].strings);
   }
   return call;
+}
+
+static needletail_answer *report(needletail_client *client, const value *from, needletail_error *error) {
+  const value *told = field(from, "outcomes");
+  needletail_outcome *outcomes = calloc(told->count + 1, sizeof *outcomes);
+  if (!outcomes) die("no memory");
+  for (size_t i = 0; i < told->count; i++)
+    outcomes[i] = (needletail_outcome){.key = text_of(&told->items[i], "key"),
+                                       .row = (uint64_t)(int64_t)number_of(&told->items[i], "row", 0),
+                                       .label = text_of(&told->items[i], "label"),
+                                       .value = number_of(&told->items[i], "value", NAN)};
+  needletail_answer *answer =
+      needletail_feedback(client, text_of(from, "model"), outcomes, told->count, timeout_of(from), error);
+  free(outcomes);
+  return answer;
 }
 
 /* ---------------------------------------------------------------- answers */
@@ -414,6 +431,22 @@ static void print_server(const Needletail__V1__ServerInfoResponse *info) {
          (unsigned long long)limits->text_bytes_max, (unsigned long long)limits->idle_ms);
 }
 
+static void print_report(const needletail_feedback_report *report) {
+  printf("\"joined\":%llu,\"unknown\":%llu,\"late\":%llu,\"duplicate\":%llu,\"contradictory\":%llu,\"invalid\":%llu",
+         (unsigned long long)report->joined, (unsigned long long)report->unknown, (unsigned long long)report->late,
+         (unsigned long long)report->duplicate, (unsigned long long)report->contradictory,
+         (unsigned long long)report->invalid);
+  printf(",\"problems\":[");
+  for (size_t i = 0; i < report->problem_count; i++) {
+    printf("%s{\"index\":%zu,\"result\":", i ? "," : "", report->problems[i].index);
+    print_text(report->problems[i].result);
+    printf(",\"message\":");
+    print_text(report->problems[i].message);
+    putchar('}');
+  }
+  putchar(']');
+}
+
 static void print_answer(needletail_answer *answer, const needletail_error *error) {
   if (!answer) {
     print_error(error);
@@ -439,6 +472,8 @@ static void print_answer(needletail_answer *answer, const needletail_error *erro
     print_texts("labels", model->n_labels, model->labels);
     print_specs("inputs", model->n_inputs, model->inputs);
     print_specs("outputs", model->n_outputs, model->outputs);
+  } else if (needletail_answer_feedback(answer)) {
+    print_report(needletail_answer_feedback(answer));
   } else if (info) {
     print_server(info);
   } else if (needletail_answer_metrics(answer)) {
@@ -535,7 +570,7 @@ static void answer(const value *request) {
   const char *what = text_of(request, "do"), *name = text_of(request, "client"), *ticket = text_of(request, "call");
   needletail_error error = {0};
   if (strcmp(what, "lacks") == 0) {
-    printf("{\"lacks\":[]}\n");
+    printf("{\"lacks\":[\"outcomes without a truth\"]}\n");
     return;
   }
   size_t place = place_of(name);
@@ -564,6 +599,9 @@ static void answer(const value *request) {
   } else if (strcmp(what, "predict") == 0) {
     needletail_call *call = start(client, request, &error);
     print_answer(call ? needletail_finish(call, &error) : NULL, &error);
+    return;
+  } else if (strcmp(what, "feedback") == 0) {
+    print_answer(report(client, request, &error), &error);
     return;
   } else if (strcmp(what, "storm") == 0) {
     answer_storm(client, request);

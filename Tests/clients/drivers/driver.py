@@ -11,7 +11,7 @@ from typing import Any
 
 import needletail
 import numpy as np
-from needletail import TLS, AsyncClient, RetryPolicy
+from needletail import TLS, AsyncClient, Outcome, RetryPolicy
 
 TYPES = {"FLOAT32": "<f4", "FLOAT64": "<f8", "INT8": "i1", "INT16": "<i2", "INT32": "<i4", "INT64": "<i8",
          "UINT8": "u1", "BOOL": "?", "STRING": object}  # fmt: skip
@@ -49,7 +49,8 @@ async def predict(client: AsyncClient, request: dict[str, Any]) -> dict[str, Any
     answer = await client.predict(
         request["model"], {tensor["name"]: array_of(tensor) for tensor in request["inputs"]},
         version=request.get("version"), label=request.get("label"), outputs=request.get("outputs", ()),
-        routing_key=request.get("routing_key", ""), **timeout_of(request),
+        routing_key=request.get("routing_key", ""), key=request.get("key", ""),
+        traceparent=request.get("traceparent", ""), **timeout_of(request),
     )  # fmt: skip
     outputs = [
         {"name": name, "type": "STRING" if array.dtype.kind == "U" else array.dtype.name.upper(),
@@ -58,6 +59,12 @@ async def predict(client: AsyncClient, request: dict[str, Any]) -> dict[str, Any
     ]  # fmt: skip
     timing = {name: getattr(answer.timing, name) for name in ("queue_us", "compute_us", "batch_rows")}
     return {"model": answer.model, "version": answer.version, "outputs": outputs, "timing": timing}
+
+
+def truth_of(told: dict[str, Any]) -> Any:
+    if "value" in told:
+        return math.nan if told["value"] is None else told["value"]
+    return told.get("label")
 
 
 def timeout_of(request: dict[str, Any]) -> dict[str, Any]:
@@ -91,6 +98,9 @@ async def ask(client: AsyncClient, request: dict[str, Any]) -> dict[str, Any]:
         return {"live": health.live, "ready": health.ready, "models": models_of(health.models)}
     if request["do"] == "metrics":
         return {"text": await client.metrics(**timeout_of(request))}
+    if request["do"] == "feedback":
+        outcomes = [Outcome(told["key"], truth_of(told), told.get("row", 0)) for told in request["outcomes"]]
+        return dataclasses.asdict(await client.feedback(request["model"], outcomes, **timeout_of(request)))
     if request["do"] == "storm":
         return await storm(client, request)
     if request["do"] == "models":

@@ -1,7 +1,7 @@
 // Conformance driver of the TypeScript client: requests as JSON, one a line; answers one line each. It compiles
 // against the package's types, as a user's program does.
 
-import {Client, ClientOptions, Column, Inputs, NeedletailError, PredictOptions, Prediction} from "needletail";
+import {Client, ClientOptions, Column, Inputs, NeedletailError, Outcome, PredictOptions, Prediction} from "needletail";
 
 declare const process: {stdin: AsyncIterable<Uint8Array>; stdout: {write(text: string): void};};
 
@@ -19,6 +19,7 @@ interface Request {
   address: string;
   model: string;
   inputs: Tensor[];
+  outcomes: {key: string; row?: number; label?: string; value?: number | null}[];
   threads: number;
   calls: number;
   [setting: string]: unknown;
@@ -128,12 +129,19 @@ async function ask(client: Client, request: Request, signal?: AbortSignal): Prom
           {rows_max: rowsMax, request_bytes_max: requestBytesMax, text_bytes_max: textBytesMax, idle_ms: idleMs};
       return {name, version, isa, features, limits: told};
     }
+    case "feedback": {
+      const outcomes = request.outcomes.map(
+          ({key, row, label, value}) => ({key, row, truth: value === null ? NaN : value ?? label}));
+      return {...(await client.feedback(request.model, outcomes as Outcome[], options))};
+    }
     case "storm":
       return storm(client, request);
     default:
       options.outputs = request.outputs as string[] | undefined;
       options.routingKey = request.routing_key as string | undefined;
       options.bulk = request.bulk as boolean | undefined;
+      options.key = request.key as string | undefined;
+      options.traceparent = request.traceparent as string | undefined;
       return predictionOf(await client.predict(request.model, inputsOf(request.inputs), options));
   }
 }

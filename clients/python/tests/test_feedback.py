@@ -14,6 +14,7 @@ from needletail import (
     InvalidArgument,
     Outcome,
     OutcomeProblem,
+    ProtocolError,
     Unimplemented,
     _feedback,
 )
@@ -34,13 +35,19 @@ def test_outcomes_are_encoded_as_the_vector() -> None:
 
 
 def test_the_answer_is_read_as_the_vector() -> None:
-    [call] = _feedback.calls("wine", [Outcome("a", 1)])
+    [call] = _feedback.calls("wine", [Outcome("a", 1), Outcome("b", 1)])
     report = call.answer(pb.Response.FromString(payload("feedback-answer")))
     assert report == FeedbackReport(
         1, 2, 3, 4, 5, 2**32 - 1,
         (OutcomeProblem(1, "unknown", "outcomes[1]: expected a name"), OutcomeProblem(0, "", "")),
     )  # fmt: skip
     assert call.answer(pb.Response.FromString(payload("feedback-answer-default"))) == FeedbackReport()
+
+
+def test_a_problem_is_one_of_the_outcomes() -> None:
+    [call] = _feedback.calls("wine", [Outcome("a", 1)])
+    with pytest.raises(ProtocolError, match="expected one of 1 outcomes, found number 1"):
+        call.answer(pb.Response.FromString(payload("feedback-answer")))
 
 
 @pytest.mark.parametrize("outcome", [Outcome("a", 1, row=-1), Outcome("a", 1, row=2**32), Outcome("a", None)])  # type: ignore[arg-type]

@@ -1,5 +1,6 @@
 import {Connection, Limits, startTimer} from "./connection";
 import {invalid, NeedletailError, statusError, violation} from "./errors";
+import {addReport, checkOutcome, emptyReport, FeedbackReport, Outcome, OUTCOMES_MAX} from "./feedback";
 import * as messages from "./messages";
 import {ClientOptions, Settings, settingsOf} from "./options";
 import {decode, encode, Inputs, NumberArray, Output} from "./tensors";
@@ -25,6 +26,10 @@ export interface PredictOptions extends VersionOptions {
   routingKey?: string;
   /** Nobody waits for the answer, and others may go first. */
   bulk?: boolean;
+  /** Name of the call, by which `feedback` finds its rows later; the routing key, if there is none. */
+  key?: string;
+  /** The trace that the call belongs to, as W3C Trace Context writes it. */
+  traceparent?: string;
 }
 
 /** A model's answer. */
@@ -104,14 +109,37 @@ export class Client {
 
   /** Asks a model. */
   async predict(model: string, inputs: Inputs, options: PredictOptions = {}): Promise<Prediction> {
-    const {outputs = [], routingKey = "", bulk = false} = options;
-    const body = messages.predictCall(model, selectorOf(options), encode(inputs), outputs, routingKey, bulk);
+    const {outputs = [], routingKey = "", bulk = false, key = "", traceparent = ""} = options;
+    const body =
+        messages.predictCall(model, selectorOf(options), encode(inputs), outputs, routingKey, bulk, key, traceparent);
     const answer = (await this.ask(body, options)).predict;
     if (!answer) throw violation("result: expected predict, found another or none");
     if (answer.version === 0n) throw violation("version: expected the version that answered, found 0");
     const {queueUs, computeUs, batchRows} = answer;
     const decoded = new Map(answer.outputs.map((tensor) => [tensor.name, decode(tensor)]));
     return new Prediction(answer.model, answer.version, decoded, {queueUs, computeUs, batchRows});
+  }
+
+  /**
+   * Reports what became of predictions, so that the server can say how good a model is.
+   *
+   *     await client.predict("churn", rows, {key: "order-8812"});
+   *     const report = await client.feedback("churn", [{key: "order-8812", row: 0, truth: "churned"}]);
+   *
+   * More than 1,024 outcomes are several calls, one after the other, each with the time of `options`; none are no call.
+   * What was counted is not counted again, so that all of it may be repeated, also after an error. UNIMPLEMENTED means
+   * that the server remembers nothing of the model.
+   */
+  async feedback(model: string, outcomes: readonly Outcome[], options: CallOptions = {}): Promise<FeedbackReport> {
+    outcomes.forEach(checkOutcome);
+    const report = emptyReport();
+    for (let first = 0; first < outcomes.length; first += OUTCOMES_MAX) {
+      const part = outcomes.slice(first, first + OUTCOMES_MAX);
+      const answer = (await this.ask(messages.feedbackCall(model, part), options)).feedback;
+      if (!answer) throw violation("result: expected feedback, found another or none");
+      addReport(report, answer, first, part.length);
+    }
+    return report;
   }
 
   /** Whether the server lives and takes traffic, and the state of every model. */

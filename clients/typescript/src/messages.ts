@@ -1,6 +1,7 @@
 // The messages of needletail/v1/inference.proto that a client needs. Field numbers never change within version 1.
 
 import {ErrorDetail, Status} from "./errors";
+import {emptyReport, FeedbackReport, Outcome} from "./feedback";
 import {Reader, Writer} from "./wire";
 
 /** A tensor on the wire. */
@@ -138,6 +139,7 @@ export interface Response {
   authenticate?: string;
   goAway?: bigint;
   serverInfo?: ServerInfo;
+  feedback?: FeedbackReport;
 }
 
 export const typeNames = [
@@ -191,6 +193,8 @@ export function predictCall(
     outputs: readonly string[],
     routingKey: string,
     bulk: boolean,
+    key: string,
+    traceparent: string,
     ): Uint8Array {
   const predict = select(new Writer().text(1, model), selector);
   for (const tensor of tensors) {
@@ -200,8 +204,8 @@ export function predictCall(
     predict.message(4, message);
   }
   for (const output of outputs) predict.text(5, output, true);
-  predict.text(6, routingKey).number(7, bulk ? 1 : 0);
-  return new Writer().message(3, predict).finish();
+  predict.text(6, routingKey).number(7, bulk ? 1 : 0).text(8, key);
+  return new Writer().message(3, predict).text(13, traceparent).finish();
 }
 
 export const healthCall = (): Uint8Array => new Writer().message(4, new Writer()).finish();
@@ -211,6 +215,15 @@ export const listModelsCall = (): Uint8Array => new Writer().message(6, new Writ
 
 export function describeModelCall(model: string, selector: Selector): Uint8Array {
   return new Writer().message(7, select(new Writer().text(1, model), selector)).finish();
+}
+
+export function feedbackCall(model: string, outcomes: readonly Outcome[]): Uint8Array {
+  const feedback = new Writer().text(1, model);
+  for (const {key, row = 0, truth} of outcomes) {
+    const outcome = new Writer().text(1, key).number(2, row);
+    feedback.message(2, typeof truth === "string" ? outcome.text(3, truth, true) : outcome.double(4, truth));
+  }
+  return new Writer().message(12, feedback).finish();
 }
 
 export function authenticateCall(key: string): Uint8Array {
@@ -248,14 +261,25 @@ export function readResponse(frame: Uint8Array): Response {
       only({goAway: readGoAway(reader.message())});
     else if (reader.is(12, 2))
       only({serverInfo: readServerInfo(reader.message())});
+    else if (reader.is(13, 2))
+      only({feedback: readFeedback(reader.message())});
     else
       reader.skip();
   }
   return response;
 }
 
-const results =
-    ["predict", "health", "metrics", "listModels", "describeModel", "authenticate", "goAway", "serverInfo"] as const;
+const results = [
+  "predict",
+  "health",
+  "metrics",
+  "listModels",
+  "describeModel",
+  "authenticate",
+  "goAway",
+  "serverInfo",
+  "feedback",
+] as const;
 
 function readStatus(reader: Reader): Status {
   const status: Status = {code: 0, message: "", retryAfterUs: 0};
@@ -340,6 +364,34 @@ function readServerInfo(reader: Reader): ServerInfo {
       reader.skip();
   }
   return info;
+}
+
+/** The counts in the order of their fields. */
+const countNames = ["joined", "unknown", "late", "duplicate", "contradictory", "invalid"] as const;
+
+function readFeedback(reader: Reader): FeedbackReport {
+  const report = emptyReport();
+  while (reader.next()) {
+    const place = countNames.findIndex((_, index) => reader.is(index + 1, 0));
+    if (place >= 0)
+      report[countNames[place]] = reader.number();
+    else if (reader.is(7, 2)) {
+      const problem = {index: 0, result: "", message: ""};
+      for (const told = reader.message(); told.next();) {
+        if (told.is(1, 0))
+          problem.index = told.number();
+        else if (told.is(2, 2))
+          problem.result = told.text();
+        else if (told.is(3, 2))
+          problem.message = told.text();
+        else
+          told.skip();
+      }
+      report.problems.push(problem);
+    } else
+      reader.skip();
+  }
+  return report;
 }
 
 function readGoAway(reader: Reader): bigint {

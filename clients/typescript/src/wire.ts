@@ -50,6 +50,14 @@ export class Writer {
     return this;
   }
 
+  double(field: number, value: number): this {
+    this.head(field, 1);
+    const bytes = new Uint8Array(8);
+    new DataView(bytes.buffer).setFloat64(0, value, true);
+    this.put(bytes);
+    return this;
+  }
+
   bytes(field: number, value: Uint8Array, always = false): this {
     if (value.length === 0 && !always) return this;
     this.head(field, 2);

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -22,6 +23,13 @@ type tensor struct {
 	Type   string `json:"type"`
 	Shape  []int  `json:"shape"`
 	Values []any  `json:"values"`
+}
+
+type told struct {
+	Key   string
+	Row   int
+	Label *string
+	Value json.RawMessage
 }
 
 type request struct {
@@ -41,6 +49,8 @@ type request struct {
 	Outputs                                 []string
 	RoutingKey                              string `json:"routing_key"`
 	Bulk                                    bool
+	Traceparent                             string
+	Outcomes                                []told
 	Threads, Calls                          int
 
 	hasTimeout bool
@@ -234,11 +244,14 @@ func ask(ctx context.Context, client *needletail.Client, r request) (object, err
 			"features": append([]string{}, info.GetFeatures()...), "limits": object{"rows_max": limits.GetRowsMax(),
 				"request_bytes_max": limits.GetRequestBytesMax(), "text_bytes_max": limits.GetTextBytesMax(),
 				"idle_ms": limits.GetIdleMs()}}, err
+	case "feedback":
+		return feedback(ctx, client, r)
 	case "storm":
 		return storm(ctx, client, r), nil
 	}
 	answer, err := client.Predict(ctx, needletail.Request{Model: r.Model, Inputs: inputs(r.Inputs), Version: r.Version,
-		Label: r.Label, Outputs: r.Outputs, RoutingKey: r.RoutingKey, Bulk: r.Bulk})
+		Label: r.Label, Outputs: r.Outputs, RoutingKey: r.RoutingKey, Bulk: r.Bulk,
+		Key: r.Key, Traceparent: r.Traceparent})
 	if err != nil {
 		return nil, err
 	}
@@ -248,6 +261,32 @@ func ask(ctx context.Context, client *needletail.Client, r request) (object, err
 	}
 	return object{"model": answer.Model, "version": answer.Version, "outputs": outputs, "timing": object{
 		"queue_us": answer.QueueUs, "compute_us": answer.ComputeUs, "batch_rows": answer.BatchRows}}, nil
+}
+
+func feedback(ctx context.Context, client *needletail.Client, r request) (object, error) {
+	outcomes := make([]needletail.Outcome, len(r.Outcomes))
+	for place, each := range r.Outcomes {
+		outcomes[place] = needletail.Outcome{Key: each.Key, Row: each.Row}
+		if each.Label != nil {
+			outcomes[place].Truth = *each.Label
+		} else if each.Value != nil {
+			value := math.NaN()
+			if string(each.Value) != "null" {
+				value, _ = strconv.ParseFloat(string(each.Value), 64)
+			}
+			outcomes[place].Truth = value
+		}
+	}
+	report, err := client.Feedback(ctx, r.Model, outcomes)
+	if err != nil {
+		return nil, err
+	}
+	problems := []object{}
+	for _, problem := range report.Problems {
+		problems = append(problems, object{"index": problem.Index, "result": problem.Result, "message": problem.Message})
+	}
+	return object{"joined": report.Joined, "unknown": report.Unknown, "late": report.Late, "duplicate": report.Duplicate,
+		"contradictory": report.Contradictory, "invalid": report.Invalid, "problems": problems}, nil
 }
 
 // storm asks for rows whose answers differ from call to call, so that a swapped answer shows.

@@ -10,6 +10,8 @@ public final class CallOptions {
   List<String> outputs = List.of();
   String routingKey = "";
   boolean isBulk;
+  String key = "";
+  String traceparent = "";
   /** Null: no deadline, if the call says so, else the client's. */
   Duration timeout;
   boolean hasTimeout;
@@ -41,6 +43,20 @@ public final class CallOptions {
   /** Nobody waits for the answer, and others may go first. */
   public CallOptions bulk() {
     isBulk = true;
+    return this;
+  }
+
+  /**
+   * Names the call, so that {@link NeedletailClient#feedback} finds its rows later; without it the routing key does.
+   */
+  public CallOptions key(String name) {
+    key = name;
+    return this;
+  }
+
+  /** The trace that the call belongs to, as W3C Trace Context writes it. */
+  public CallOptions traceparent(String text) {
+    traceparent = text;
     return this;
   }
 

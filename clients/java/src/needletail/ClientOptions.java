@@ -96,7 +96,9 @@ public final class ClientOptions {
     return this;
   }
 
-  /** Whether a call is repeated whose connection broke after it was sent; true, for calls change nothing. */
+  /**
+   * Whether a call is repeated whose connection broke after it was sent; true, for to repeat a call changes nothing.
+   */
   public ClientOptions retriesLost(boolean choice) {
     retriesLost = choice;
     return this;

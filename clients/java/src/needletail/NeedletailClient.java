@@ -21,6 +21,7 @@ import needletail.NeedletailException.Code;
 import needletail.NeedletailException.Origin;
 import needletail.v1.DescribeModelRequest;
 import needletail.v1.DescribeModelResponse;
+import needletail.v1.FeedbackRequest;
 import needletail.v1.HealthRequest;
 import needletail.v1.HealthResponse;
 import needletail.v1.ListModelsRequest;
@@ -46,6 +47,8 @@ import needletail.v1.ServerInfoResponse;
 public final class NeedletailClient implements AutoCloseable {
   /** Bytes that id and budget add to a request, at most. */
   private static final int HEAD_BYTES_MAX = 32;
+  /** Outcomes that a server takes in one call. */
+  private static final int OUTCOMES_MAX = 1024;
 
   private final Wire.Address address;
   private final ClientOptions options;
@@ -122,6 +125,35 @@ public final class NeedletailClient implements AutoCloseable {
     return prediction;
   }
 
+  /** Reports what became of predictions, so that the server can say how good a model is. */
+  public FeedbackReport feedback(String model, List<Outcome> outcomes) {
+    return feedback(model, outcomes, new CallOptions());
+  }
+
+  /**
+   * The same with a time of its own. More than 1,024 outcomes are several calls, one after the other, each with the
+   * time of the options; none are no call. What was counted is not counted again, so that all of it may be repeated,
+   * also after an error. UNIMPLEMENTED means that the server remembers nothing of the model.
+   *
+   * <pre>{@code
+   * client.predict("churn", inputs, new CallOptions().key("order-8812"));
+   * client.feedback("churn", List.of(Outcome.label("order-8812", "churned"))).joined(); // 1
+   * }</pre>
+   */
+  public FeedbackReport feedback(String model, List<Outcome> outcomes, CallOptions call) {
+    List<needletail.v1.Outcome> messages = new ArrayList<>(outcomes.size());
+    for (Outcome outcome : outcomes) messages.add(outcome.message(messages.size()));
+    FeedbackReport report = new FeedbackReport();
+    for (int first = 0; first < messages.size(); first += OUTCOMES_MAX) {
+      List<needletail.v1.Outcome> part = messages.subList(first, Math.min(first + OUTCOMES_MAX, messages.size()));
+      FeedbackRequest.Builder feedback = FeedbackRequest.newBuilder().setModel(model).addAllOutcomes(part);
+      Request request = Request.newBuilder().setFeedback(feedback).build();
+      Response answer = ask(request, call);
+      report.add(result(answer, Response.ResultCase.FEEDBACK, Response::getFeedback), first, part.size());
+    }
+    return report;
+  }
+
   /** Whether the server lives and takes traffic, and the state of every model. */
   public HealthResponse health() {
     Request request = Request.newBuilder().setHealth(HealthRequest.getDefaultInstance()).build();
@@ -190,14 +222,15 @@ public final class NeedletailClient implements AutoCloseable {
                                          .setModel(model)
                                          .addAllInputs(inputs.tensors())
                                          .addAllOutputs(call.outputs)
-                                         .setRoutingKey(call.routingKey);
+                                         .setRoutingKey(call.routingKey)
+                                         .setKey(call.key);
     if (call.version != 0)
       predict.setVersion(call.version);
     else if (!call.label.isEmpty())
       predict.setLabel(call.label);
     if (call.isBulk)
       predict.setPriority(Priority.BULK);
-    return Request.newBuilder().setPredict(predict).build();
+    return Request.newBuilder().setPredict(predict).setTraceparent(call.traceparent).build();
   }
 
   private static Prediction predictionOf(Response response) {

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from . import _calls
 from ._calls import Call
-from .errors import InvalidArgument
+from .errors import InvalidArgument, ProtocolError
 from .v1 import inference_pb2 as pb
 
 #: Outcomes that a server takes in one call.
@@ -32,7 +32,7 @@ class Outcome:
 class OutcomeProblem:
     """An outcome that was not joined with a prediction."""
 
-    #: Place among the outcomes, from 0.
+    #: Place among the outcomes, from 0, and always one of them.
     index: int
     #: unknown, late, duplicate, contradictory, value, class or row.
     result: str
@@ -79,6 +79,9 @@ def _call(model: str, outcomes: list[Outcome], first: int) -> Call[FeedbackRepor
 
     def read(response: pb.Response) -> FeedbackReport:
         answer = response.feedback
+        for problem in answer.problems:
+            if problem.index >= len(outcomes):
+                raise ProtocolError(f"problems: expected one of {len(outcomes)} outcomes, found number {problem.index}")
         return FeedbackReport(
             answer.joined, answer.unknown, answer.late, answer.duplicate, answer.contradictory, answer.invalid,
             tuple(
