@@ -25,6 +25,8 @@ import Testing
     var dropout = 0.0
     var checkpoints = false
     var targets = EncoderRecipe.Target.allCases
+    var activation = "gelu"
+    var places = EncoderRecipe.AdapterPlace.allCases
     var testDescription: String { "\(mode) \(pooling) \(outputs) \(dropout) \(checkpoints) \(isDistilled)" }
   }
 
@@ -32,6 +34,8 @@ import Testing
     Case(), Case(pooling: "mean", dropout: 0.3), Case(isDistilled: true, outputs: 1, checkpoints: true),
     Case(pooling: "mean", dropout: 0.2, checkpoints: true), Case(mode: "lora", dropout: 0.1),
     Case(mode: "lora", pooling: "mean", checkpoints: true, targets: [.key, .outer]), Case(mode: "frozen", dropout: 0.3),
+    Case(mode: "adapters", dropout: 0.2), Case(mode: "adapters", pooling: "mean", checkpoints: true, places: [.outer]),
+    Case(mode: "adapters", isDistilled: true, activation: "tanh", places: [.output]),
   ]
 
   private static func network(_ own: Case, threads: Int = 1) throws -> EncoderNetwork {
@@ -43,6 +47,12 @@ import Testing
         .section([
           .init("rank", .integer(3)), .init("alpha", .number(2)),
           .init("targets", .list(own.targets.map { .text($0.rawValue) })),
+        ])),
+      .init(
+        "adapters",
+        .section([
+          .init("size", .integer(3)), .init("activation", .text(own.activation)),
+          .init("targets", .list(own.places.map { .text($0.rawValue) })),
         ])),
     ])
     let training = Document.section([.init("gradient_checkpointing", .flag(own.checkpoints))])
@@ -112,7 +122,8 @@ import Testing
     var random = RandomSource(seed: 3)
     let learning = Self.slots(parameters).filter(parameters.learns)
     // Weights and biases, scales and shifts of the body; then the layers behind it.
-    let body = own.mode == "full" ? (own.isDistilled ? 28 : 29) : 0
+    let bottlenecks = own.mode == "adapters" ? 2 * own.places.count : 0
+    let body = own.mode == "full" ? (own.isDistilled ? 28 : 29) : bottlenecks > 0 ? 8 + 4 * bottlenecks : 0
     #expect(learning.count == body + (own.pooling == "mean" ? 2 : 4) + 2 * parameters.adapters.count)
     var largest = 0.0
     for slot in learning {
@@ -130,20 +141,24 @@ import Testing
     #expect(largest > 0.01)
   }
 
-  private static func slots(_ parameters: EncoderParameters) -> [EncoderParameters.Slot] {
+  private static func slots(
+    _ parameters: EncoderParameters, hasBottlenecks: Bool = true
+  ) -> [EncoderParameters.Slot] {
     let layout = parameters.layout
     var linear = [layout.scores] + (layout.hidden.map { [$0] } ?? [])
     var norms = [layout.tablesNorm]
     for layer in layout.layers {
       linear += [layer.parts, layer.output, layer.inner, layer.outer]
       norms += [layer.firstNorm, layer.secondNorm]
+      guard hasBottlenecks else { continue }
+      linear += [layer.outputBottleneck, layer.outerBottleneck].compactMap(\.self).flatMap { [$0.down, $0.up] }
     }
     return [layout.words, layout.positions] + (layout.types.map { [$0] } ?? [])
       + linear.flatMap { [$0.weights, $0.bias] } + norms.flatMap { [$0.scale, $0.shift] }
       + parameters.adapters.flatMap { [$0.a, $0.b] }
   }
 
-  @Test(arguments: ["full", "lora"]) func layersThatAreComputedAgainHaveTheSameBits(mode: String) throws {
+  @Test(arguments: ["full", "lora", "adapters"]) func layersThatAreComputedAgainHaveTheSameBits(mode: String) throws {
     let key: UInt64 = 5
     let kept = try Self.network(Case(mode: mode, dropout: 0.2))
     let again = try Self.network(Case(mode: mode, dropout: 0.2, checkpoints: true), threads: 3)
@@ -153,6 +168,26 @@ import Testing
     #expect(
       EncoderNetwork.bytes(again.configuration, again.recipe, again.parameters.sizes, extent: again.extent)
         < EncoderNetwork.bytes(kept.configuration, kept.recipe, kept.parameters.sizes, extent: kept.extent))
+  }
+
+  @Test func bottlenecksBeginWithNothingAdded() throws {
+    let plain = try Self.network(Case(mode: "frozen"))
+    let network = try Self.network(Case(mode: "adapters"))
+    var random = RandomSource(seed: 4)
+    network.parameters.beginBottlenecks(&random)
+    // The body is drawn anew for each network: the frozen one takes over that of the other.
+    for (to, from) in zip(Self.slots(plain.parameters), Self.slots(network.parameters, hasBottlenecks: false)) {
+      plain.parameters.set(to, network.parameters.floats(from))
+    }
+    for network in [plain, network] {
+      network.load(Self.texts, rows: [0, 1, 2, 3])
+      network.runBody(key: nil)
+      network.runHead(key: nil)
+    }
+    for index in 0..<4 * plain.logitsStride { #expect(network.logits.start[index] == plain.logits.start[index]) }
+    let down = try #require(network.layout.layers[1].outerBottleneck).down.weights
+    let drawn = network.parameters.floats(down)
+    #expect(Set(drawn).count == 24 && drawn.allSatisfy { abs($0) <= 1 / Float(8).squareRoot() })
   }
 
   @Test func partsOfAStepAddUpToIt() throws {

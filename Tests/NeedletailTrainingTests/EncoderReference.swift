@@ -1,5 +1,6 @@
 import CNeedletailTraining
 import Foundation
+import NeedletailEngine
 
 @testable import NeedletailTraining
 
@@ -25,10 +26,10 @@ struct EncoderReference {
     state = dropped(norm(state, layout.tablesNorm, p), .tables)
     for (index, layer) in layout.layers.enumerated() {
       let context = attention(linear(state, layer.parts, p), index)
-      let output = dropped(linear(context, layer.output, p), .output(index))
+      let output = bottleneck(dropped(linear(context, layer.output, p), .output(index)), layer.outputBottleneck, p)
       let middle = norm(sum(output, state), layer.firstNorm, p)
-      let inner = linear(middle, layer.inner, p).map { $0.map { 0.5 * $0 * (1 + erf($0 / 2.0.squareRoot())) } }
-      let outer = dropped(linear(inner, layer.outer, p), .outer(index))
+      let inner = linear(middle, layer.inner, p).map { $0.map(gelu) }
+      let outer = bottleneck(dropped(linear(inner, layer.outer, p), .outer(index)), layer.outerBottleneck, p)
       state = norm(sum(outer, middle), layer.secondNorm, p)
     }
     var vectors = (0..<network.rows).map { row in
@@ -79,6 +80,16 @@ struct EncoderReference {
     return x.map { x in
       weights.indices.map { output in zip(x, weights[output]).reduce(bias[output]) { $0 + $1.0 * $1.1 } }
     }
+  }
+
+  private func gelu(_ x: Double) -> Double { 0.5 * x * (1 + erf(x / 2.0.squareRoot())) }
+
+  private func bottleneck(_ x: Rows, _ layers: EncoderParameters.Bottleneck?, _ p: [Double]) -> Rows {
+    guard let layers else { return x }
+    let inner = linear(x, layers.down, p).map {
+      $0.map { network.recipe.bottleneck.activation == .tanh ? tanh($0) : gelu($0) }
+    }
+    return sum(x, linear(inner, layers.up, p))
   }
 
   private func norm(_ x: Rows, _ slots: EncoderParameters.Norm, _ p: [Double]) -> Rows {

@@ -93,16 +93,35 @@ import Testing
 
     let cost = trained.metrics(version: .first, bundleBytes: bytes.count)["cost"]
     let modes = cost["modes"].elements
-    #expect(modes.compactMap { $0["mode"].text } == ["full", "frozen", "lora"])
+    #expect(modes.compactMap { $0["mode"].text } == ["full", "frozen", "lora", "adapters"])
+    #expect(modes.map { ($0["serving_share"].number ?? 0) > 0 } == [false, false, false, true])
     #expect(modes.count { $0["seconds"].number != nil } == 1)
     let numbers = modes.compactMap { $0["learning"].integer }
     #expect(numbers[0] == cost["parameters"].integer && numbers[1] < numbers[2] && numbers[2] < numbers[0])
   }
 
-  /// What trains in fp32 through OpenBLAS answers as the engine does.
-  @Test func theEngineAnswersWhatTrainingSaw() throws {
+  @Test func bottlenecksAreServedAsLayers() throws {
     let trained = try train(
-      Self.yaml("embedding"), sets: ["quantisation.precision=fp32", "training.patience=0", "training.epochs=3"])
+      Self.yaml("embedding", "mode: adapters, adapters: { size: 5, activation: relu, targets: [outer] }"))
+    #expect(try #require(trained.contents.metrics["test.accuracy"]) > 0.95)
+    let bytes = try trained.encode(version: .first, signing: [])
+    let bundle = try VerifiedBundle(
+      BundleFile(bytes: bytes), trust: .allowingUnsigned, expecting: nil, nowMilliseconds: 0)
+    let contents = try bundle.decode()
+    try GoldenCheck.run(contents.golden, on: CompiledModel(contents.definition))
+    let graph = contents.definition.graph
+    let added = graph.nodes.filter { $0.name.contains(".adapter.") && $0.operation is Dense }
+    let shapes = added.map { node in (node.operation as? Dense).map { graph.tensors[$0.weights].shape } }
+    #expect(!added.isEmpty && shapes == added.map { $0.name.hasSuffix("down") ? [5, 16] : [16, 5] })
+    #expect(added.map { ($0.operation as? Dense)?.activation == .relu } == added.map { $0.name.hasSuffix("down") })
+    #expect(graph.nodes.count { $0.name.hasSuffix(".output.dense.adapter added") } == added.count / 2)
+  }
+
+  /// What trains in fp32 through OpenBLAS answers as the engine does.
+  @Test(arguments: ["full", "adapters"]) func theEngineAnswersWhatTrainingSaw(mode: String) throws {
+    let trained = try train(
+      Self.yaml("embedding", "mode: \(mode)"),
+      sets: ["quantisation.precision=fp32", "training.patience=0", "training.epochs=3"])
     let last = try #require(trained.history.last)
     let best = try #require(trained.history.first { $0.epoch == last.bestEpoch })
     let loss = try #require(trained.contents.metrics["validation.log_loss"])
@@ -119,7 +138,9 @@ import Testing
     #expect(trained.notes.last?.hasPrefix("mode frozen: 34 of ") == true)
   }
 
-  @Test(arguments: ["full", "lora", "frozen"]) func theSameSeedGivesTheSameModelOnAnyThreads(mode: String) throws {
+  @Test(arguments: ["full", "lora", "frozen", "adapters"]) func theSameSeedGivesTheSameModelOnAnyThreads(mode: String)
+    throws
+  {
     // Left to the trainer, the precision goes by how long int8 takes, which other tests may change.
     let sets = ["training.epochs=2", "training.patience=0", "quantisation.precision=int8"]
     let yaml = Self.yaml("embedding", "mode: \(mode)")
@@ -142,7 +163,8 @@ import Testing
     _ = try pair.encode(version: .first, signing: [])
   }
 
-  @Test(arguments: ["full", "lora"]) func aFineTuningThatWasStoppedEndsInTheSameWeights(mode: String) throws {
+  @Test(arguments: ["full", "lora", "adapters"]) func aFineTuningThatWasStoppedEndsInTheSameWeights(mode: String) throws
+  {
     try directory.write(Self.csv(rows: 120), to: "data.csv")
     let configuration = try RunConfiguration(
       yaml: Self.yaml("embedding", "mode: \(mode)"), file: "run.yaml", directory: directory.path,
@@ -237,7 +259,17 @@ import Testing
       #expect(
         refusal(base, sets: [lora]).hasSuffix("model.lora: expected mode: lora beside it, found mode: full"))
     }
-    #expect(refusal(base, sets: ["model.mode=adapters"]).contains("expected full | frozen | lora, found \"adapters\""))
+    #expect(
+      refusal(base, sets: ["model.mode=ia3"]).contains("expected full | frozen | lora | adapters, found \"ia3\""))
+    #expect(
+      refusal(base, sets: ["model.adapters.size=4"]).hasSuffix(
+        "model.adapters: expected mode: adapters beside it, found mode: full"))
+    let adapters = Self.yaml("embedding", "mode: adapters")
+    #expect(
+      refusal(adapters, sets: ["model.adapters.targets=[]"])
+        == "model.adapters.targets: expected at least one of the layers, found none")
+    #expect(refusal(adapters, sets: ["model.adapters.size=0"]).contains("model.adapters.size: expected"))
+    #expect(refusal(adapters, sets: ["model.adapters.targets=[inner]"]).contains("expected output | outer"))
     #expect(
       refusal(base, sets: ["text.longest=2"]).hasSuffix(
         "text: expected no such section with encoder, which reads texts by its own tokenizer, found one"))

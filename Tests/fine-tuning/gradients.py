@@ -5,7 +5,8 @@
 
 A step of plain gradient descent leaves the gradient of each tensor as a difference of weights, which the bundle holds:
 within 1e-4 of torch's, for every layer. Eight steps of AdamW, with decay, clipping and a learning rate that falls, have
-torch's losses within 1e-4. Low-rank matrices change the layers that they are asked for and no others, by their rank.
+torch's losses within 1e-4. So have narrow layers that are added to the body, and what is served answers as torch
+does. Low-rank matrices change the layers that they are asked for and no others, by their rank.
 Prints a line for each, exits 1 where one fails.
 """
 
@@ -20,6 +21,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import additions
 import bundle
 import torch
 
@@ -38,6 +40,7 @@ class Case:
 
     shape: models.Shape
     pooling: str
+    added: additions.Bottlenecks | None = None
 
     @property
     def classes(self) -> int:
@@ -53,9 +56,9 @@ def classifier(architecture: str, labels: int, *sizes: int) -> models.Shape:
 
 
 CASES = [
-    Case(classifier("bert", 3, 64, 2, 4, 128), "cls"),
+    Case(classifier("bert", 3, 64, 2, 4, 128), "cls", additions.Bottlenecks(8, "gelu", ["output", "outer"])),
     Case(classifier("bert", 2, 48, 3, 4, 80), "mean"),
-    Case(classifier("distilbert", 4, 64, 2, 4, 128), "cls"),
+    Case(classifier("distilbert", 4, 64, 2, 4, 128), "cls", additions.Bottlenecks(5, "relu", ["outer"])),
     Case(classifier("roberta", 3, 64, 2, 4, 128), "cls"),
     Case(classifier("bert", 1, 40, 2, 5, 72), "cls"),
 ]
@@ -124,7 +127,11 @@ class Training:
         targets = torch.tensor(self.targets, dtype=torch.float64)
         return targets.std(correction=0).item(), targets.mean().item()
 
-    def loss(self) -> torch.Tensor:
+    @property
+    def layers(self) -> str:
+        return "transformer.layer." if self.case.shape.architecture == "distilbert" else "encoder.layer."
+
+    def logits(self) -> torch.Tensor:
         found = [self.folder.tokenizer.encode(text) for text in self.texts]
         longest = max(len(one.ids) for one in found)
         ids = torch.zeros(ROWS, longest, dtype=torch.long)
@@ -137,9 +144,11 @@ class Training:
         inputs = {"input_ids": ids, "attention_mask": mask}
         if self.case.pooling == "mean":
             state = self.folder.model.base_model(**inputs).last_hidden_state * mask[:, :, None]
-            logits = self.scores(state.sum(1) / mask.sum(1)[:, None])
-        else:
-            logits = self.folder.model(**inputs).logits
+            return self.scores(state.sum(1) / mask.sum(1)[:, None])
+        return self.folder.model(**inputs).logits
+
+    def loss(self) -> torch.Tensor:
+        logits = self.logits()
         if self.case.classes == 1:
             deviation, mean = self.scale
             targets = torch.tensor([(target - mean) / deviation for target in self.targets])
@@ -154,21 +163,23 @@ class Training:
             value = parameter.grad if kind == "grad" else parameter.detach()
             if value is not None:
                 own[name.removeprefix(prefix)] = value
-        layers = "transformer.layer." if self.case.shape.architecture == "distilbert" else "encoder.layer."
         distilled = self.case.shape.architecture == "distilbert"
-        found = {"words.weight": own.pop("embeddings.word_embeddings.weight")}
-        found["positions.weight"] = own.pop("embeddings.position_embeddings.weight")
-        if not distilled:
-            # A single text is of type 0, whose row the bundle adds to each position.
-            found["positions.weight"] = (
-                found["positions.weight"] + own.pop("embeddings.token_type_embeddings.weight")[0]
-            )
+        found = {}
+        if "embeddings.word_embeddings.weight" in own:
+            found["words.weight"] = own.pop("embeddings.word_embeddings.weight")
+            found["positions.weight"] = own.pop("embeddings.position_embeddings.weight")
+            if not distilled:
+                # A single text is of type 0, whose row the bundle adds to each position.
+                found["positions.weight"] = (
+                    found["positions.weight"] + own.pop("embeddings.token_type_embeddings.weight")[0]
+                )
         for layer in range(self.case.shape.layers):
-            start = f"{layers}{layer}.attention."
+            start = f"{self.layers}{layer}.attention."
             names = ["q_lin", "k_lin", "v_lin"] if distilled else ["self.query", "self.key", "self.value"]
             for part in ["weight", "bias"]:
-                stacked = [own.pop(f"{start}{name}.{part}") for name in names]
-                found[f"layer {layer} q, k, v.{part}"] = torch.cat(stacked)
+                stacked = [own.pop(f"{start}{name}.{part}", None) for name in names]
+                if stacked[0] is not None:
+                    found[f"layer {layer} q, k, v.{part}"] = torch.cat(stacked)
         for name, value in own.items():
             if name.startswith(("classifier.out_proj.", "classifier.")) and "dense" not in name:
                 part = name.rpartition(".")[2]
@@ -208,22 +219,26 @@ def check(trainer: str, work: Path, case: Case, seed: int) -> bool:
     again, _ = training.run("again", training__learning_rate=RATE, training__gradient_checkpointing="true",
                             training__accumulation=3)  # fmt: skip
     apart, _ = worst(again, second)
-    losses = steps(training)
+    # In front of the steps, which move torch's side.
+    good = case.added is None or additions.check(training, case.added, steps, TOLERANCE)
+    losses = steps(training, {})
     print(
         f"{case.name:24} {len(gradients)} tensors ± {off:.1e} ({place}), loss ± {off_loss:.1e}, "
         f"in parts ± {apart:.1e}, {STEPS} steps of AdamW ± {losses:.1e}",
         flush=True,
     )
-    return begins < 1e-6 and max(off, off_loss, apart, losses) <= TOLERANCE and low_rank(training, first)
+    return good and begins < 1e-6 and max(off, off_loss, apart, losses) <= TOLERANCE and low_rank(training, first)
 
 
-def steps(training: Training) -> float:
+def steps(training: Training, mode: dict[str, str]) -> float:
     """The largest difference of a loss in some steps of AdamW."""
     settings = {"epochs": STEPS, "optimiser": "adamw", "weight_decay": 0.05, "gradient_clip": 1, "learning_rate": 1e-3}
     settings |= {"schedule": "linear", "warmup": 0.25}
-    _, report = training.run("adamw", **{f"training__{key}": value for key, value in settings.items()})
+    _, report = training.run("adamw", **mode, **{f"training__{key}": value for key, value in settings.items()})
     plain, decaying = [], []
     for name, parameter in training.folder.model.named_parameters():
+        if not parameter.requires_grad:
+            continue
         norm = "norm" in name.lower()
         (plain if norm or name.endswith(".bias") else decaying).append(parameter)
     optimiser = torch.optim.AdamW([{"params": decaying, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0}])

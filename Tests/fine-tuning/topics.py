@@ -155,6 +155,9 @@ def main() -> int:
         trainer, work, "lora", "model.mode=lora", f"model.lora={LORA}", "training.epochs=6",
         "training.learning_rate=0.0005",
     )  # fmt: skip
+    trained(
+        trainer, work, "adapters", "model.mode=adapters", "training.epochs=6", "training.learning_rate=0.001"
+    )  # fmt: skip
     trained(trainer, work, "frozen", "model.mode=frozen", "training.epochs=40", "training.learning_rate=0.003")
     reference = torch_accuracy(rows, 1)
     accuracies = [found["test_fp32"]["accuracy"] for found in (full, lora)]

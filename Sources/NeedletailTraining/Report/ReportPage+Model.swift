@@ -224,25 +224,33 @@ extension ReportPage {
 
   // MARK: - cost
 
-  /// `cost` holds `parameters`, and `modes` with `mode`, `learning`, `share` and `memory_bytes`, and of the one that was
-  /// trained `epochs`, `seconds` and `seconds_per_epoch`.
+  /// `cost` holds `parameters`, and `modes` with `mode`, `learning`, `share`, `memory_bytes` and `serving_share`, and of the
+  /// one that was trained `epochs`, `seconds` and `seconds_per_epoch`.
   func cost(_ html: inout HTMLWriter) {
     let modes = report["cost"]["modes"].elements
     guard !modes.isEmpty else { return }
     html.element(
       "p",
       "Of \(Figures.count(report["cost"]["parameters"].integer ?? 0)) parameters that are served. Memory is that of "
-        + "parameters, gradients, moments, the best weights and the numbers of a batch. Another mode is another run.")
+        + "parameters, gradients, moments, the best weights and the numbers of a batch. What an answer computes more is "
+        + "counted in multiply-adds of the layers; how long one takes stands under Precision and speed. Another mode is "
+        + "another run.")
     let metric = isClassification ? "accuracy" : "r2"
     table(
-      "", ["mode", "parameters that learn", "of all", "memory", "epochs", "an epoch", "all", Self.name(of: metric)],
+      "",
+      [
+        "mode", "parameters that learn", "of all", "memory", "an answer computes", "epochs", "an epoch", "all",
+        Self.name(of: metric),
+      ],
       modes.map { mode in
         let isOwn = mode["seconds"].number != nil
         func seconds(_ key: String) -> String { mode[key].number.map { Figures.fixed($0, 1) + " s" } ?? "–" }
         return [
           mode["mode"].text ?? "", Figures.count(mode["learning"].integer ?? 0),
           Figures.fixed((mode["share"].number ?? 0) * 100, 2) + " %",
-          mode["memory_bytes"].integer.map(Figures.bytes) ?? "–", mode["epochs"].integer.map(Figures.count) ?? "–",
+          mode["memory_bytes"].integer.map(Figures.bytes) ?? "–",
+          mode["serving_share"].number.map { $0 > 0 ? "+ \(Figures.fixed($0 * 100, 1)) %" : "as the base" } ?? "–",
+          mode["epochs"].integer.map(Figures.count) ?? "–",
           seconds("seconds_per_epoch"), seconds("seconds"),
           isOwn ? report["test"][metric].number.map(Self.figure) ?? "–" : "–",
         ]

@@ -4,8 +4,8 @@ internal import NeedletailEngine
 /// An encoder of the BERT family with layers for classes or a number behind it, fine-tuned on the CPU from a Hugging Face
 /// folder.
 ///
-/// The same data, settings and seed give the same weights on the same machine, on any number of threads. Adapters are
-/// merged when training ends: what is served is the plain encoder.
+/// The same data, settings and seed give the same weights on the same machine, on any number of threads. Low-rank matrices
+/// are merged when training ends: what is served is the plain encoder. Bottlenecks become layers of what is served.
 struct Encoder: ModelFamily {
   let name = "encoder"
   let summary = "BERT-like encoder of a Hugging Face folder, fine-tuned on one or two columns of text."
@@ -22,7 +22,7 @@ struct Encoder: ModelFamily {
     [
       Setting(
         "epochs", .integer(1...1_000_000),
-        "Passes over the training rows at most; left out: 4 with mode: full, 8 with lora, 40 with frozen."),
+        "Passes over the training rows at most; left out: 4 with mode: full, 8 with lora and adapters, 40 with frozen."),
       Setting("batch_size", .integer(1...1_000_000), .integer(32), "Rows that a step learns from."),
       Setting(
         "accumulation", .integer(1...1024), .integer(1),
@@ -33,7 +33,7 @@ struct Encoder: ModelFamily {
       Setting("optimiser", .choice(["adam", "adamw", "sgd"]), .text("adamw"), "How gradients become steps."),
       Setting(
         "learning_rate", .number(1e-12...1000),
-        "Size of a step; left out: 0.00005 with mode: full, 0.0005 with lora, 0.001 with frozen."),
+        "Size of a step; left out: 0.00005 with mode: full, 0.0005 with lora, 0.001 with adapters and frozen."),
     ] + StepSchedule.settings + [
       Setting(
         "threads", .integer(0...64), .integer(0),
@@ -53,6 +53,7 @@ struct Encoder: ModelFamily {
     let mode = EncoderRecipe.Mode(rawValue: configuration.document["model"]["mode"].text ?? "") ?? .full
     var idle: [(path: String, wanted: String)] = []
     if mode != .lora { idle.append(("model.lora", "mode: lora")) }
+    if mode != .adapters { idle.append(("model.adapters", "mode: adapters")) }
     if mode == .frozen { idle.append(("training.gradient_checkpointing", "a body that learns")) }
     for (path, wanted) in idle where configuration.isSet(path) {
       throw .configuration(
@@ -124,7 +125,7 @@ struct Encoder: ModelFamily {
   static func epochs(_ mode: EncoderRecipe.Mode) -> Int {
     switch mode {
     case .full: 4
-    case .lora: 8
+    case .lora, .adapters: 8
     case .frozen: 40
     }
   }
@@ -133,7 +134,7 @@ struct Encoder: ModelFamily {
     switch mode {
     case .full: 5e-5
     case .lora: 5e-4
-    case .frozen: 1e-3
+    case .adapters, .frozen: 1e-3
     }
   }
 
@@ -197,12 +198,14 @@ struct EncoderEfficiency {
       var other = recipe
       other.mode = mode
       if other.targets.isEmpty { other.targets = [.query, .value] }
+      if other.bottleneck.places.isEmpty { other.bottleneck.places = EncoderRecipe.AdapterPlace.allCases }
       let isOwn = mode == recipe.mode
       let own = isOwn ? sizes : EncoderParameters.Sizes(configuration, other, outputs: outputs)
       var entries: [Document.Entry] = [
         .init("mode", .text(mode.rawValue)), .init("learning", .integer(own.learning)),
         .init("share", .number(Double(own.learning) / Double(own.served))),
         .init("memory_bytes", .integer(EncoderNetwork.bytes(configuration, other, own, extent: extent))),
+        .init("serving_share", .number(Self.servingShare(configuration, other))),
       ]
       if isOwn {
         entries += [
@@ -213,5 +216,13 @@ struct EncoderEfficiency {
       return Document.section(entries)
     }
     document = .section([.init("parameters", .integer(sizes.served)), .init("modes", .list(modes))])
+  }
+
+  /// Multiply-adds that a mode adds to each token of an answer, as a share of those of the body's layers.
+  private static func servingShare(_ configuration: EncoderConfiguration, _ recipe: EncoderRecipe) -> Double {
+    guard recipe.mode == .adapters else { return 0 }
+    let (width, inner) = (configuration.width, configuration.innerWidth)
+    let added = 2 * width * recipe.bottleneck.size * recipe.bottleneck.places.count
+    return Double(added) / Double(width * (4 * width + 2 * inner))
   }
 }

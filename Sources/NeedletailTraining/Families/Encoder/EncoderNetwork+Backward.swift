@@ -99,6 +99,7 @@ extension EncoderNetwork {
     )
     residual.start.update(from: delta.start, count: count)
     var drop = dropout(.outer(index), key)
+    backwardBottleneck(layer.outerBottleneck, state.outerBottleneck)
     nt_transformer_drop(&drop, delta.start, tokens, width, width, 0)
     addGradient(of: layer.outer, by: delta.start, state.inner.start, rows: tokens)
     writeInput(of: layer.outer, by: delta.start, to: wide.start, rows: tokens)
@@ -116,7 +117,10 @@ extension EncoderNetwork {
       &norm, delta.start, parameters.derivatives(layer.firstNorm.scale), parameters.derivatives(layer.firstNorm.shift))
     residual.start.update(from: delta.start, count: count)
     drop = dropout(.output(index), key)
+    backwardBottleneck(layer.outputBottleneck, state.outputBottleneck)
     nt_transformer_drop(&drop, delta.start, tokens, width, width, 0)
+    // In front of the first attention no bottleneck stands.
+    guard needsInput || recipe.mode != .adapters else { return }
     addGradient(of: layer.output, by: delta.start, state.context.start, rows: tokens)
     writeInput(of: layer.output, by: delta.start, to: spare.start, rows: tokens)
     backwardAttention(state, dropout(.attention(index), key))
@@ -159,18 +163,20 @@ extension EncoderNetwork {
     }
   }
 
-  /// input = delta · weights
-  private func writeInput(
-    of layer: EncoderParameters.Linear, by delta: UnsafePointer<Float>, to input: UnsafeMutablePointer<Float>, rows: Int
+  /// input = delta · weights, or with `kept` of 1 that added to it.
+  func writeInput(
+    of layer: EncoderParameters.Linear, by delta: UnsafePointer<Float>, to input: UnsafeMutablePointer<Float>,
+    rows: Int,
+    kept: Float = 0
   ) {
     let (outputs, inputs) = (layer.weights.rows, layer.weights.columns)
     multiply(
       .init(delta, stride: outputs), .init(parameters.start(layer.weights), stride: inputs), into: input,
-      stride: inputs, rows: rows, columns: inputs, depth: outputs)
+      stride: inputs, rows: rows, columns: inputs, depth: outputs, kept: kept)
   }
 
   /// Adds deltaᵀ · input to the derivatives of weights that learn, or of the adapters that change them.
-  private func addGradient(
+  func addGradient(
     of layer: EncoderParameters.Linear, by delta: UnsafePointer<Float>, _ input: UnsafePointer<Float>, rows: Int
   ) {
     let (outputs, inputs) = (layer.weights.rows, layer.weights.columns)

@@ -19,13 +19,21 @@ final class EncoderNetwork {
     let inner: FloatBuffer
     let secondNormal: FloatBuffer
     let secondInverse: FloatBuffer
+    let outputBottleneck: BottleneckState?
+    let outerBottleneck: BottleneckState?
 
-    init(_ configuration: EncoderConfiguration, tokens: Int) {
+    init(_ configuration: EncoderConfiguration, _ recipe: EncoderRecipe, tokens: Int) {
       func buffer(_ columns: Int) -> FloatBuffer { FloatBuffer(count: Network.padded(tokens * columns)) }
       let width = configuration.width
       (parts, context, firstNormal, firstInverse) = (buffer(3 * width), buffer(width), buffer(width), buffer(1))
       (middle, innerSums, inner) = (buffer(width), buffer(configuration.innerWidth), buffer(configuration.innerWidth))
       (secondNormal, secondInverse) = (buffer(width), buffer(1))
+      func bottleneck(_ place: EncoderRecipe.AdapterPlace) -> BottleneckState? {
+        guard recipe.mode == .adapters, recipe.bottleneck.places.contains(place) else { return nil }
+        return BottleneckState(
+          read: buffer(width), sums: buffer(recipe.bottleneck.size), inner: buffer(recipe.bottleneck.size))
+      }
+      (outputBottleneck, outerBottleneck) = (bottleneck(.output), bottleneck(.outer))
     }
   }
 
@@ -100,7 +108,7 @@ final class EncoderNetwork {
   let delta: FloatBuffer
   let residual: FloatBuffer
   let wide: FloatBuffer
-  /// What stands between the two matrices of an adapter, [tokens, rank].
+  /// What stands between the two matrices of an adapter, [tokens, rank], or the two layers of a bottleneck.
   let narrow: FloatBuffer
 
   var width: Int { configuration.width }
@@ -130,7 +138,7 @@ final class EncoderNetwork {
     (tablesNormal, tablesInverse) = (perToken(width), perToken(1))
     states = (0..<(bodyLearns ? configuration.layers + 1 : 2)).map { _ in perToken(width) }
     layerStates = (0..<(bodyLearns && !recipe.checkpointsLayers ? configuration.layers : 1)).map { _ in
-      LayerState(configuration, tokens: extent.tokens)
+      LayerState(configuration, recipe, tokens: extent.tokens)
     }
     spare = perToken(width)
     attention = (0..<max(threads, 1)).map { _ in FloatBuffer(count: 2 * extent.longest * extent.longest) }
@@ -141,7 +149,7 @@ final class EncoderNetwork {
     let none = FloatBuffer(count: 0)
     (delta, residual) = bodyLearns ? (perToken(width), perToken(width)) : (none, none)
     wide = bodyLearns ? perToken(max(3 * width, inner)) : none
-    narrow = recipe.mode == .lora ? perToken(recipe.rank) : none
+    narrow = recipe.narrowColumns > 0 ? perToken(recipe.narrowColumns) : none
   }
 
   /// Bytes that a training takes: parameters, derivatives, moments of Adam, the best weights, and the numbers of a batch.
@@ -150,10 +158,11 @@ final class EncoderNetwork {
   ) -> Int {
     let (width, inner, layers) = (configuration.width, configuration.innerWidth, configuration.layers)
     let bodyLearns = recipe.mode != .frozen
-    let layerNumbers = 3 * width + 4 * width + 2 * inner + 2
+    let bottlenecks = recipe.mode == .adapters ? recipe.bottleneck.places.count : 0
+    let layerNumbers = 3 * width + 4 * width + 2 * inner + 2 + bottlenecks * (width + 2 * recipe.bottleneck.size)
     let states = (bodyLearns ? layers + 1 : 2) * width + width + 1
     let kept = (bodyLearns && !recipe.checkpointsLayers ? layers : 1) * layerNumbers
-    let slopes = (bodyLearns ? 2 * width + max(3 * width, inner) : 0) + (recipe.mode == .lora ? recipe.rank : 0)
+    let slopes = (bodyLearns ? 2 * width + max(3 * width, inner) : 0) + recipe.narrowColumns
     let numbers = sizes.served + sizes.adapters + sizes.adapted + 4 * sizes.learning
     return 4 * (numbers + extent.tokens * (states + width + kept + slopes) + extent.rows * 5 * width)
   }
@@ -252,6 +261,7 @@ final class EncoderNetwork {
     apply(layer.output, state.context.start, to: spare.start, rows: tokens)
     var drop = dropout(.output(index), key)
     nt_transformer_drop(&drop, spare.start, tokens, width, width, 0)
+    runBottleneck(layer.outputBottleneck, state.outputBottleneck)
     kernels.add(spare.start, input.start, tokens * width)
     var norm = self.norm(layer.firstNorm, state.firstNormal, state.firstInverse)
     kernels.norm(&norm, spare.start, state.middle.start)
@@ -264,6 +274,7 @@ final class EncoderNetwork {
     apply(layer.outer, state.inner.start, to: spare.start, rows: tokens)
     drop = dropout(.outer(index), key)
     nt_transformer_drop(&drop, spare.start, tokens, width, width, 0)
+    runBottleneck(layer.outerBottleneck, state.outerBottleneck)
     kernels.add(spare.start, state.middle.start, tokens * width)
     norm = self.norm(layer.secondNorm, state.secondNormal, state.secondInverse)
     kernels.norm(&norm, spare.start, states[(index + 1) % states.count].start)
@@ -303,14 +314,15 @@ final class EncoderNetwork {
       epsilon: configuration.epsilon, normal: normal.start, inverse: inverse.start)
   }
 
-  /// to = input · weightsᵀ + bias
-  private func apply(
-    _ layer: EncoderParameters.Linear, _ input: UnsafePointer<Float>, to output: UnsafeMutablePointer<Float>, rows: Int
+  /// to = input · weightsᵀ + bias, or with `kept` of 1 that added to it.
+  func apply(
+    _ layer: EncoderParameters.Linear, _ input: UnsafePointer<Float>, to output: UnsafeMutablePointer<Float>, rows: Int,
+    kept: Float = 0
   ) {
     let (columns, depth) = (layer.weights.rows, layer.weights.columns)
     multiply(
       .init(input, stride: depth), .init(parameters.start(layer.weights), stride: depth, isTransposed: true),
-      into: output, stride: columns, rows: rows, columns: columns, depth: depth)
+      into: output, stride: columns, rows: rows, columns: columns, depth: depth, kept: kept)
     kernels.pointee.add_row(output, rows, columns, parameters.start(layer.bias))
   }
 

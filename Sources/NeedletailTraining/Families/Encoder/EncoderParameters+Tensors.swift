@@ -73,6 +73,7 @@ extension EncoderParameters {
     }
     draw(layout.scores, &random)
     beginAdapters(&random)
+    beginBottlenecks(&random)
   }
 
   /// Deviation of weights that are drawn, as transformers draws them; biases are 0.
@@ -83,7 +84,21 @@ extension EncoderParameters {
     set(layer.bias, [Float](repeating: 0, count: layer.bias.count))
   }
 
-  /// The graph of what was learned, from texts to answers, adapters merged.
+  /// What is added to the layers of the body: nothing, or bottlenecks.
+  private func additions(_ recipe: EncoderRecipe) -> [EncoderAddition] {
+    func weights(_ bottleneck: Bottleneck?) -> EncoderAddition.Bottleneck? {
+      bottleneck.map {
+        EncoderAddition.Bottleneck(
+          down: (floats($0.down.weights), floats($0.down.bias)), up: (floats($0.up.weights), floats($0.up.bias)),
+          activation: recipe.bottleneck.activation)
+      }
+    }
+    return layout.layers.map {
+      EncoderAddition(output: weights($0.outputBottleneck), outer: weights($0.outerBottleneck))
+    }
+  }
+
+  /// The graph of what was learned, from texts to answers, low-rank matrices merged.
   ///
   /// - Parameters:
   ///   - folder: that the training began with.
@@ -100,7 +115,8 @@ extension EncoderParameters {
     }
     var graph = EncoderGraph(texts: texts, tokenizer: folder.tokenizer)
     let tokens = graph.addTokens()
-    let state = try EncoderBody(configuration: configuration, isPair: texts == 2).add(tokens, to: &graph, &tensors)
+    let body = EncoderBody(configuration: configuration, isPair: texts == 2, additions: additions(recipe))
+    let state = try body.add(tokens, to: &graph, &tensors)
     let type = ValueType(columns: configuration.width)
     var value: Int
     if let hidden = layout.hidden {

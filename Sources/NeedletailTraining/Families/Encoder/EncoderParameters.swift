@@ -30,6 +30,12 @@ final class EncoderParameters {
     let shift: Slot
   }
 
+  /// Two layers, few columns between them, whose product is added to what the first reads.
+  struct Bottleneck {
+    let down: Linear
+    let up: Linear
+  }
+
   struct Layer {
     /// Query, key and value, one below the other.
     let parts: Linear
@@ -38,6 +44,9 @@ final class EncoderParameters {
     let inner: Linear
     let outer: Linear
     let secondNorm: Norm
+    /// Behind the layers `output` and `outer`.
+    let outputBottleneck: Bottleneck?
+    let outerBottleneck: Bottleneck?
   }
 
   /// Narrow matrices whose product is added to the weights of a layer.
@@ -146,6 +155,16 @@ final class EncoderParameters {
       Norm(
         scale: slot(1, columns, learns: learns, decays: false), shift: slot(1, columns, learns: learns, decays: false))
     }
+
+    /// Nil where a recipe has none behind the layer.
+    mutating func bottleneck(
+      _ recipe: EncoderRecipe, behind place: EncoderRecipe.AdapterPlace, width: Int
+    ) -> Bottleneck? {
+      guard recipe.mode == .adapters, recipe.bottleneck.places.contains(place) else { return nil }
+      return Bottleneck(
+        down: linear(recipe.bottleneck.size, width, learns: true),
+        up: linear(width, recipe.bottleneck.size, learns: true))
+    }
   }
 
   fileprivate static func layout(
@@ -153,6 +172,7 @@ final class EncoderParameters {
   ) -> Layout {
     let (width, inner) = (configuration.width, configuration.innerWidth)
     let learns = recipe.mode == .full
+    let normsLearn = learns || recipe.mode == .adapters
     var layout = Layout(
       words: placer.slot(configuration.vocabulary, width, learns: learns, decays: true),
       positions: placer.slot(configuration.positions, width, learns: learns, decays: true),
@@ -162,8 +182,10 @@ final class EncoderParameters {
     for _ in 0..<configuration.layers {
       let layer = Layer(
         parts: placer.linear(3 * width, width, learns: learns), output: placer.linear(width, width, learns: learns),
-        firstNorm: placer.norm(width, learns: learns), inner: placer.linear(inner, width, learns: learns),
-        outer: placer.linear(width, inner, learns: learns), secondNorm: placer.norm(width, learns: learns))
+        firstNorm: placer.norm(width, learns: normsLearn), inner: placer.linear(inner, width, learns: learns),
+        outer: placer.linear(width, inner, learns: learns), secondNorm: placer.norm(width, learns: normsLearn),
+        outputBottleneck: placer.bottleneck(recipe, behind: .output, width: width),
+        outerBottleneck: placer.bottleneck(recipe, behind: .outer, width: width))
       layout.layers.append(layer)
       guard recipe.mode == .lora else { continue }
       for target in recipe.targets {
@@ -213,11 +235,25 @@ final class EncoderParameters {
   func beginAdapters(_ random: inout RandomSource) {
     for adapter in adapters {
       adapter.base.start.update(from: start(adapter.target), count: adapter.target.count)
-      let bound = 1 / Float(adapter.a.columns).squareRoot()
-      let a = start(adapter.a)
-      for index in 0..<adapter.a.count { a[index] = (2 * random.uniform() - 1) * bound }
+      draw(adapter.a, &random)
       start(adapter.b).update(repeating: 0, count: adapter.b.count)
     }
+  }
+
+  /// Draws the first layer of each bottleneck as adapters are drawn; the second is 0, so that nothing changes yet.
+  func beginBottlenecks(_ random: inout RandomSource) {
+    for bottleneck in layout.layers.flatMap({ [$0.outputBottleneck, $0.outerBottleneck] }).compactMap(\.self) {
+      draw(bottleneck.down.weights, &random)
+      for slot in [bottleneck.down.bias, bottleneck.up.weights, bottleneck.up.bias] {
+        start(slot).update(repeating: 0, count: slot.count)
+      }
+    }
+  }
+
+  /// Uniform within 1 / √columns.
+  private func draw(_ slot: Slot, _ random: inout RandomSource) {
+    let bound = 1 / Float(slot.columns).squareRoot()
+    for index in 0..<slot.count { start(slot)[index] = (2 * random.uniform() - 1) * bound }
   }
 
   /// Writes the weights with their adapters: base + scale · B · A.

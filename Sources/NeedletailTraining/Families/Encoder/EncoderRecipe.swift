@@ -11,6 +11,9 @@ struct EncoderRecipe: Equatable {
     /// Products of two narrow matrices are added to weights of the body and learn, with the layers behind the body. Hu et
     /// al., "LoRA: low-rank adaptation of large language models" (2021).
     case lora
+    /// Narrow layers inside the layers of the body, and their norms, learn with the layers behind the body. Houlsby et al.,
+    /// "Parameter-efficient transfer learning for NLP" (2019).
+    case adapters
   }
 
   /// How the tokens of a text become one vector.
@@ -29,6 +32,23 @@ struct EncoderRecipe: Equatable {
     case inner, outer
   }
 
+  /// Layers of the body that narrow layers stand behind, in front of the sum with what the layer's part reads.
+  enum AdapterPlace: String, CaseIterable {
+    /// Behind the attention.
+    case output
+    /// Behind the two wide layers. Pfeiffer et al., "AdapterFusion" (2021), need no other.
+    case outer
+  }
+
+  /// Two layers, few columns between them: down to these, an activation, and up again, added to what the first reads.
+  struct Bottleneck: Equatable {
+    var size: Int
+    var activation: Dense.Activation
+    var places: [AdapterPlace]
+  }
+
+  static let activations: [String: Dense.Activation] = ["gelu": .gelu, "relu": .relu, "tanh": .tanh]
+
   var mode: Mode
   var pooling: Pooling
   /// Rows of the first narrow matrix.
@@ -36,6 +56,7 @@ struct EncoderRecipe: Equatable {
   /// Its product counts alpha / rank times.
   var alpha: Float
   var targets: [Target]
+  var bottleneck: Bottleneck
   /// Share of numbers that are switched off at random while training.
   var dropout: Float
   var checkpointsLayers: Bool
@@ -63,8 +84,26 @@ struct EncoderRecipe: Equatable {
     guard mode != .lora || !targets.isEmpty else {
       throw .fit("model.lora.targets: expected at least one of the layers, found none")
     }
+    let adapters = model["adapters"]
+    let places = adapters["targets"].elements.compactMap { $0.text.flatMap(AdapterPlace.init(rawValue:)) }
+    bottleneck = Bottleneck(
+      size: adapters["size"].integer ?? 64,
+      activation: adapters["activation"].text.flatMap { Self.activations[$0] } ?? .gelu,
+      places: AdapterPlace.allCases.filter(places.contains))
+    guard mode != .adapters || !places.isEmpty else {
+      throw .fit("model.adapters.targets: expected at least one of the layers, found none")
+    }
     dropout = Float(model["dropout"].number ?? 0)
     checkpointsLayers = training["gradient_checkpointing"].flag ?? false
+  }
+
+  /// Columns between narrow matrices or layers; 0 without.
+  var narrowColumns: Int {
+    switch mode {
+    case .lora: rank
+    case .adapters: bottleneck.size
+    case .full, .frozen: 0
+    }
   }
 
   static let settings: [Setting] = [
@@ -73,8 +112,8 @@ struct EncoderRecipe: Equatable {
       "Hugging Face folder of the encoder that it starts from: BERT, DistilBERT, RoBERTa or sentence-transformers."),
     Setting(
       "mode", .choice(Mode.allCases.map(\.rawValue)), .text(Mode.full.rawValue),
-      "What learns: full, all of it; frozen, the layers behind the body; lora, those and narrow matrices added to the body."
-    ),
+      "What learns: full, all of it; frozen, the layers behind the body; lora, those and narrow matrices added to the "
+        + "body's; adapters, those and narrow layers in the body, which every answer computes."),
     Setting(
       "pooling", .choice(["auto"] + Pooling.allCases.map(\.rawValue)), .text("auto"),
       "Vector of a text: the mean of its tokens, or the first token (cls) and the architecture's own layer; auto: as the "
@@ -93,5 +132,15 @@ struct EncoderRecipe: Equatable {
           .list([.text(Target.query.rawValue), .text(Target.value.rawValue)]),
           "Layers that get one: query, key, value, output (behind the attention), inner, outer."),
       ]), "With mode: lora. Merged into the weights when training ends."),
+    Setting(
+      "adapters",
+      .section([
+        Setting("size", .integer(1...4096), .integer(64), "Columns between the two layers of an adapter."),
+        Setting("activation", .choice(["gelu", "relu", "tanh"]), .text("gelu"), "What stands between them."),
+        Setting(
+          "targets", .list(.choice(AdapterPlace.allCases.map(\.rawValue))),
+          .list(AdapterPlace.allCases.map { .text($0.rawValue) }),
+          "Layers that get one behind them: output (behind the attention), outer."),
+      ]), "With mode: adapters. They stay in the model that is served."),
   ]
 }

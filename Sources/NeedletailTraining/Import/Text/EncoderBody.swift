@@ -37,6 +37,8 @@ struct EncoderBody {
   let configuration: EncoderConfiguration
   /// Whether rows have two texts, whose tokens differ in their type.
   let isPair: Bool
+  /// One a layer; empty: none has any.
+  var additions: [EncoderAddition] = []
 
   /// What the names of the tensors of all layers begin with.
   static func layers(of architecture: EncoderConfiguration.Architecture) -> String {
@@ -100,12 +102,15 @@ struct EncoderBody {
     let attention = graph.add(
       SelfAttention(heads: configuration.heads), "layer \(layer) attention", from: [parts],
       ValueType(.float32, [width], per: .token))
-    let output = try addDense(names.output, from: attention, width, .identity, to: &graph, &tensors)
+    let addition = additions.isEmpty ? EncoderAddition() : additions[layer]
+    var output = try addDense(names.output, from: attention, width, .identity, to: &graph, &tensors)
+    if let own = addition.output { output = own.add(names.output, behind: output, to: &graph) }
     let first = graph.addSum("\(names.output) added", output, input)
     let middle = try addNorm(names.attentionNorm, from: first, to: &graph, &tensors)
     let inner = try addDense(
       names.inner, from: middle, configuration.innerWidth, configuration.activation, to: &graph, &tensors)
-    let outer = try addDense(names.outer, from: inner, width, .identity, to: &graph, &tensors)
+    var outer = try addDense(names.outer, from: inner, width, .identity, to: &graph, &tensors)
+    if let own = addition.outer { outer = own.add(names.outer, behind: outer, to: &graph) }
     let second = graph.addSum("\(names.outer) added", outer, middle)
     return try addNorm(names.outputNorm, from: second, to: &graph, &tensors)
   }
