@@ -9,8 +9,10 @@ extension Limits {
   public static let experimentsMax = 64
   /// Outcomes of one arm that are compared with one of the other, at most: an arm with a hundredth of the requests.
   public static let experimentBlockMax = 100
-  /// Outcomes of an arm that wait for those of the other; the oldest are left out first.
-  public static let experimentWaitingMax = 1024
+  /// Blocks for which outcomes of an arm wait for those of the other; the oldest are left out first. More would compare old
+  /// outcomes of one arm with new ones of the other: with 1,024 outcomes, 45 % of equal pairs at 60 : 40 were found better
+  /// while the rate of both rose from 0.55 to 0.95 (`ArmPairTests`). Fewer would leave out more: at 50 : 50 it is a tenth.
+  public static let experimentWaitingBlocksMax = 4
   /// Fewest blocks of outcomes before the confidence sequence of a mean says anything: it holds asymptotically.
   public static let experimentMeanBlocksMin = 100
   /// Time in milliseconds between two writes of a running experiment.

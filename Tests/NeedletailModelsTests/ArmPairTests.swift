@@ -83,10 +83,33 @@ struct ArmPairTests {
     #expect(counts.notBetter <= Self.wrongMax)
   }
 
+  /// One arm has more outcomes than the blocks need, and the rate of both rises from 0.55 to 0.95.
+  @Test(arguments: [60, 50]) func aChangeOfTheWorldIsNoDifference(share: Int) {
+    var counts = Counts()
+    for run in 0..<Self.runs {
+      var random = SplitMix64(seed: UInt64(run) * 7919 + 1)
+      var pair = ArmPair(
+        sizes: BlockSizes(shares: (share, 100 - share), sizeMax: 100), minimumEffect: 0, error: Self.error,
+        areRates: true)
+      for index in 0..<4000 {
+        let isChallenger = random.next() % 100 < UInt64(share)
+        let isRight = random.unit() < 0.55 + 0.4 * Double(index) / 4000
+        // At equal shares every second outcome of the challenger is never reported.
+        let isReported = share != 50 || !isChallenger || random.next() % 2 == 0
+        guard isReported, let verdict = pair.add(isRight ? 1 : 0, isChallenger: isChallenger) else { continue }
+        if verdict == .better { counts.better += 1 } else { counts.notBetter += 1 }
+        break
+      }
+    }
+    print("changing world, \(share) %: \(counts.better) better, \(counts.notBetter) not, of \(Self.runs)")
+    #expect(counts.better <= Self.wrongMax)
+    #expect(counts.notBetter <= Self.wrongMax)
+  }
+
   @Test func scoresWaitForTheRestOfTheirBlockAndTheOldestGoFirst() {
     var pair = ArmPair(
       sizes: BlockSizes(challenger: 1, baseline: 2), minimumEffect: 0, error: 0.05, areRates: false)
-    for score in 0..<Limits.experimentWaitingMax + 10 { _ = pair.add(Double(score), isChallenger: false) }
+    for score in 0..<2 * Limits.experimentWaitingBlocksMax + 10 { _ = pair.add(Double(score), isChallenger: false) }
     #expect(pair.difference.count == 0)
     _ = pair.add(100, isChallenger: true)
     // The first ten were left out: 10 and 11 are the oldest that wait.

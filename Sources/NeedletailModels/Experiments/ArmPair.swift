@@ -4,8 +4,9 @@ internal import NeedletailCore
 /// A challenger and the baseline of an experiment, compared: a state machine without I/O.
 ///
 /// Scores of both arms are put together in blocks, in the order in which they come. How many of each make a block follows
-/// from the shares alone, so a block is a fair sample of both however unevenly outcomes are reported. Higher scores are
-/// better.
+/// from the shares alone. Where one arm has more scores than the blocks need, its oldest are left out after a few blocks, so
+/// that a block compares scores of the same time: a change of the world, which both arms see, is no difference of the arms.
+/// Higher scores are better.
 struct ArmPair: Codable, Equatable, Sendable {
   /// What the comparison has shown.
   enum Verdict: String, Codable, Sendable {
@@ -48,7 +49,11 @@ struct ArmPair: Codable, Equatable, Sendable {
   /// - Complexity: O(1) amortised.
   mutating func add(_ score: Double, isChallenger: Bool) -> Verdict? {
     guard verdict == nil else { return verdict }
-    if isChallenger { Self.append(score, to: &waiting) } else { Self.append(score, to: &waitingBaseline) }
+    if isChallenger {
+      Self.append(score, to: &waiting, size: sizes.challenger)
+    } else {
+      Self.append(score, to: &waitingBaseline, size: sizes.baseline)
+    }
     guard waiting.count >= sizes.challenger, waitingBaseline.count >= sizes.baseline else { return nil }
     let (mine, others) = (waiting.prefix(sizes.challenger), waitingBaseline.prefix(sizes.baseline))
     let (sum, otherSum) = (mine.reduce(0, +), others.reduce(0, +))
@@ -60,8 +65,8 @@ struct ArmPair: Codable, Equatable, Sendable {
     return verdict
   }
 
-  private static func append(_ score: Double, to waiting: inout [Double]) {
-    if waiting.count >= Limits.experimentWaitingMax { waiting.removeFirst() }
+  private static func append(_ score: Double, to waiting: inout [Double], size: Int) {
+    if waiting.count >= Limits.experimentWaitingBlocksMax * size { waiting.removeFirst() }
     waiting.append(score)
   }
 

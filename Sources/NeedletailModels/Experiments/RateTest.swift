@@ -7,7 +7,8 @@ internal import Glibc
 /// by rates that were estimated from earlier blocks, over its likelihood by the nearest rates (in the sense of Kullback and
 /// Leibler, weighed by the sizes) whose difference is the margin. Under the claim that is tested, the expectation of the
 /// product is at most 1 at any time one chooses to stop, so by Ville's inequality it ever reaches 1 / error with at most
-/// that probability. Estimates on the side of the claim bet nothing on it.
+/// that probability. Where the estimates themselves agree with the claim, the
+/// block's e-value is 1.
 ///
 /// Source: R. Turner, A. Ly, P. Grünwald, Generic E-variables for exact sequential k-sample tests that allow for optional
 /// stopping, 2024 (margin 0); R. Turner, P. Grünwald, Exact anytime-valid confidence intervals for contingency tables and
