@@ -184,6 +184,38 @@ struct ExperimentTests {
     #expect(setting.book.promotion(of: Self.model) == nil, "the server has gone back already")
   }
 
+  @Test func nobodyIsTheWinnerWhereTheBaselineLostItsTraffic() throws {
+    var setting = try Self.setting()
+    #expect(
+      setting.observe(try Self.policy("metric: accuracy, promote: true"), quarantined: [1])
+        == [.concluded(Self.model)])
+    #expect(setting.report?.state == "stopped" && setting.report?.winner == nil)
+    #expect(setting.report?.reason == "version 1, the baseline, lost its traffic")
+    #expect(setting.book.promotion(of: Self.model) == nil)
+  }
+
+  @Test(arguments: [
+    ("split: {1: 50, 2: 50}\n", "serve: 2\n"),
+    ("serve: [1, 2]\nsplit: {1: 50, 2: 50}\n", "serve: 2\n"),
+    ("labels: {canary: 2, stable: 1}\nsplit: {1: 50, 2: 50}\n", "labels: {canary: 2, stable: 2}\n"),
+    // Version 3 may be in the store by then, and was never asked.
+    ("serve: latest\nlabels: {stable: 1}\nsplit: {1: 50, 2: 50}\n", "serve: 2\nlabels: {stable: 2}\n"),
+    ("serve: latest\nsplit: {1: 50, 2: 50}\nshadow: 2\n", "serve: 2\n"),
+  ]) func theWinnerServesWhateverTheFileSaidBefore(text: String, concluded: String) throws {
+    let policy = try Self.policy("metric: accuracy", split: text)
+    let after = policy.concluding(ModelVersion(2)!)
+    #expect(after.yaml == concluded)
+    #expect(after.preferred == [ModelVersion(2)!])
+  }
+
+  @Test func whatIsPromotedIsTheFileInForceAndNotThatOfTheConclusion() throws {
+    var setting = try Self.setting("metric: accuracy, promote: true, outcomes_max: 2")
+    #expect(setting.take([1, 2].map { Self.outcome($0, $0, isCorrect: true) }) == [.concluded(Self.model)])
+    let changed = try Self.policy("metric: accuracy, promote: true, outcomes_max: 2", split: Self.split + "keep: 3\n")
+    #expect(setting.observe(changed).isEmpty)
+    #expect(setting.book.promotion(of: Self.model)?.keep == 3)
+  }
+
   @Test func anExperimentThatTheFileDoesNotSayAnyMoreIsAbandoned() throws {
     var setting = try Self.setting()
     #expect(setting.observe(try Self.policy("")) == [.abandoned(Self.model)])

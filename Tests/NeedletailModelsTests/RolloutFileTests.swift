@@ -69,6 +69,10 @@ struct RolloutFileTests {
       "split: {1: 100, 2: 0}\nexperiment: {metric: accuracy}",
       "2: expected a split of at least two versions that get requests, found 1"
     ),
+    (
+      "labels: {stable: 1}\nsplit: {stable: 0, 2: 50, 3: 50}\nexperiment: {metric: accuracy}",
+      "3: expected a share of the split for stable, which the others are compared with, found 0"
+    ),
     ("split: {1: 50, 2: 50}\nexperiment: {error: 0.05}", "2: experiment: expected a metric, found none"),
     ("experiment: {metric: acuracy}", "1: experiment.metric: expected"),
     ("experiment: {metric: accuracy, error: 0}", "experiment.error: expected a number from 1e-06 to 0.5, found \"0\""),

@@ -18,8 +18,8 @@ struct Experiment: Codable, Equatable, Sendable {
 
   struct Conclusion: Codable, Equatable, Sendable {
     var result: Result
-    /// Version that is to have all requests.
-    var winner: UInt64
+    /// Version that is to have all requests; nil: the baseline was to, and has lost its traffic.
+    var winner: UInt64?
     /// One sentence.
     var reason: String
     /// Unix time.
@@ -47,7 +47,7 @@ struct Experiment: Codable, Equatable, Sendable {
   /// Versions that lost their traffic.
   private(set) var lost: Set<UInt64> = []
   private var units: UnitSet
-  /// Calls that arrived before were assigned by another design.
+  /// Calls that arrived before were assigned by another design; nil after a restart, when no such call is known any more.
   private var began: Instant?
 
   private enum CodingKeys: String, CodingKey {
@@ -114,7 +114,7 @@ struct Experiment: Codable, Equatable, Sendable {
     guard conclusion == nil else { return }
     let baseline = design.baseline
     if lost.contains(baseline) {
-      return conclude(.stopped, baseline, "version \(baseline), the baseline, lost its traffic", now: now)
+      return conclude(.stopped, nil, "version \(baseline), the baseline, lost its traffic", now: now)
     }
     let open = zip(design.challengers, pairs).filter { !lost.contains($0.version) && $1.verdict == nil }
     if open.isEmpty {
@@ -138,7 +138,7 @@ struct Experiment: Codable, Equatable, Sendable {
     (numbers.count == 1 ? "version " : "versions ") + numbers.joined(separator: ", ")
   }
 
-  private mutating func conclude(_ result: Result, _ winner: UInt64, _ reason: String, now: Moment) {
+  private mutating func conclude(_ result: Result, _ winner: UInt64?, _ reason: String, now: Moment) {
     conclusion = Conclusion(result: result, winner: winner, reason: reason, milliseconds: now.milliseconds)
     units = UnitSet()
   }

@@ -101,7 +101,7 @@ struct ExperimentBook: Sendable {
   func promotion(of model: ModelID) -> RolloutPolicy? {
     guard let policy = policies[model], let experiment = experiments[model], experiment.design.settings.promotes,
       let conclusion = experiment.conclusion, conclusion.result != .stopped,
-      let winner = ModelVersion(conclusion.winner)
+      let winner = conclusion.winner.flatMap({ ModelVersion($0) })
     else { return nil }
     return policy.concluding(winner)
   }

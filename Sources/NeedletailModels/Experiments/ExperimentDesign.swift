@@ -46,12 +46,10 @@ extension RolloutPolicy {
     var policy = self
     policy.experiment = nil
     policy.split = []
-    if let index = policy.labels.firstIndex(where: { $0.name == Self.stableLabel }) {
-      policy.labels[index].version = winner
-      if case .versions = policy.serve { policy.serve = .versions([winner]) }
-    } else {
-      policy.serve = .versions([winner])
-    }
+    let stable = policy.labels.firstIndex { $0.name == Self.stableLabel }
+    if let stable { policy.labels[stable].version = winner }
+    // Without a split, what `serve` says goes before the label: `latest` may be the version that lost.
+    if stable == nil || policy.serve != nil { policy.serve = .versions([winner]) }
     if policy.shadow == winner { policy.shadow = nil }
     return policy
   }

@@ -45,7 +45,7 @@ public struct ExperimentReport: Sendable, Equatable {
   public var beganMilliseconds: UInt64
   /// `running`, or how it ended: `better`, `kept`, `undecided` or `stopped`.
   public var state: String
-  /// Version that is to have all requests; nil while it runs.
+  /// Version that is to have all requests; nil while it runs, and where the baseline has lost its traffic.
   public var winner: UInt64?
   /// Why it ended, in one sentence; empty while it runs.
   public var reason: String

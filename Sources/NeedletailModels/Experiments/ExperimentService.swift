@@ -11,12 +11,11 @@ public final class ExperimentService: Sendable {
     var series: ExperimentSeries
     /// Models whose experiments have changed since they were written.
     var changed: Set<ModelID> = []
-    /// Models whose rollout file is to be written.
+    /// Models whose rollout file is to be written, and the tries that have failed.
     var promotions: [ModelID: Promotion] = [:]
   }
 
   private struct Promotion {
-    var policy: RolloutPolicy
     /// Time of the next try; nil: at once.
     var due: Instant?
   }
@@ -118,7 +117,7 @@ public final class ExperimentService: Sendable {
   }
 
   private func note(promotionOf model: ModelID, _ state: inout State) {
-    state.promotions[model] = state.book.promotion(of: model).map { Promotion(policy: $0) }
+    state.promotions[model] = state.book.promotion(of: model).map { _ in Promotion() }
   }
 
   private func show(_ model: ModelID, _ state: inout State) {
@@ -226,11 +225,15 @@ public final class ExperimentService: Sendable {
 
   private func writeRollouts(now: Instant = .now()) {
     for (model, promotion) in state.withLock({ $0.promotions }) where promotion.due.map({ now >= $0 }) ?? true {
-      let reason = state.withLock { $0.book.experiments[model]?.conclusion?.reason ?? "" }
+      // The policy that is in force now: somebody may have changed a guard since the last try.
+      let (policy, reason) = state.withLock {
+        ($0.book.promotion(of: model), $0.book.experiments[model]?.conclusion?.reason ?? "")
+      }
+      guard let policy else { continue }
       let time = UnixTime.text(milliseconds: UnixTime.nowMilliseconds())
       do throws(BundleError) {
         let place = try source.writeRollout(
-          "# needletail-server, experiment concluded, \(time): \(reason)\n" + promotion.policy.yaml, of: model)
+          "# needletail-server, experiment concluded, \(time): \(reason)\n" + policy.yaml, of: model)
         state.withLock { $0.promotions[model] = nil }
         source.wake()
         eventLog.emit(

@@ -249,6 +249,10 @@ private struct RolloutReader {
       guard arms > 1 else {
         throw key.wrong(expected: "a split of at least two versions that get requests", found: "\(arms)")
       }
+      if let baseline = policy.split.first(where: { $0.version == policy.splitBaseline }), baseline.points == 0 {
+        throw key.wrong(
+          expected: "a share of the split for \(baseline.name), which the others are compared with", found: "0")
+      }
     }
     return policy
   }

@@ -24,7 +24,7 @@ struct ExperimentFigures: Encodable {
   let success: String?
   let goal: String
   let baseline: UInt64
-  /// The version that is to have all requests; absent while it runs.
+  /// The version that is to have all requests; absent while it runs, and where the baseline has lost its traffic.
   let winner: UInt64?
   let error, minimumEffect: Double
   /// E-value that decides; absent where the bounds do.

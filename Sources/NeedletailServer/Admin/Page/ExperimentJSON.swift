@@ -20,7 +20,7 @@ struct ExperimentJSON: Encodable {
   var state: String
   var metric: String
   var baseline: UInt64
-  /// Absent while it runs.
+  /// Absent while it runs, and where the baseline has lost its traffic.
   var winner: UInt64?
   var reason: String?
   var error: Double
