@@ -5,6 +5,8 @@ extension Limits {
   public static let experimentOutcomesDefault = 100_000
   /// Most that a file may ask for: each outcome's unit is remembered in eight bytes, and kept in the state file in eleven.
   public static let experimentOutcomesMax = 500_000
+  /// Most outcomes that are counted as left out: a double, as metrics have it, tells every whole number below it apart.
+  public static let experimentRepeatedMax = 1 << 53
   /// Experiments that run at a time.
   public static let experimentsMax = 64
   /// Outcomes of one arm that are compared with one of the other, at most: an arm with a hundredth of the requests.

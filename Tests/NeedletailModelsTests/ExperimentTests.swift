@@ -1,3 +1,4 @@
+import Foundation
 import Logging
 import NeedletailBundle
 import NeedletailCore
@@ -244,6 +245,42 @@ struct ExperimentTests {
     #expect(after.experiment?.outcomes == 21, "a unit that was counted before is still known")
     var other = Setting(kept: read)
     #expect(other.observe(try Self.policy("metric: accuracy, error: 0.1")) == [.began(Self.model, isResumed: false)])
+  }
+
+  /// Files that decode, with figures that no outcomes give. The first entry of each key is changed.
+  @Test(arguments: [
+    (#""outcomes" : 10"#, #""outcomes" : 9223372036854775807"#), (#""successes" : 3"#, #""successes" : -1"#),
+    (#""failures" : 7"#, #""failures" : 9223372036854775807"#), (#""count" : 10"#, #""count" : -1"#),
+    (#""repeated" : 0"#, #""repeated" : 9223372036854775807"#), (#""waiting" : ["#, #""waiting" : [1e300, "#),
+    (#""challenger" : 1"#, #""challenger" : 0"#),
+    // Three times the digest 0.
+    (#""units" : ""#, #""units" : "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"#),
+  ]) func figuresThatNoOutcomesGiveBeginAnew(old: String, new: String) throws {
+    var before = try Self.setting("metric: accuracy")
+    _ = before.take((1...21 as ClosedRange<UInt64>).map { Self.outcome($0 % 2 + 1, $0, isCorrect: $0 % 3 == 0) })
+    let directory = try TemporaryDirectory()
+    let state = try StateDirectory(creating: directory.file("state"))
+    try state.write(try #require(before.experiment), to: "experiment-m.json")
+    let path = directory.file("state/experiment-m.json")
+    var text = try String(contentsOfFile: path, encoding: .utf8)
+    let range = try #require(text.range(of: old), "\(text)")
+    text.replaceSubrange(range, with: new)
+    try text.write(toFile: path, atomically: true, encoding: .utf8)
+    let read = try #require(try state.read(Experiment.self, from: "experiment-m.json"))
+    var after = Setting(kept: read)
+    #expect(after.observe(try Self.policy("metric: accuracy")) == [.began(Self.model, isResumed: false)])
+  }
+
+  @Test func aWinnerThatIsNoArmIsNotPromotedAfterARestart() throws {
+    var before = try Self.setting("metric: accuracy, promote: true, outcomes_max: 2")
+    _ = before.take([1, 2].map { Self.outcome($0, $0, isCorrect: true) })
+    var kept = try #require(before.experiment)
+    #expect(kept.isWhole(of: kept.design))
+    let encoded = try JSONEncoder().encode(kept)
+    let text = String(decoding: encoded, as: UTF8.self).replacing(#""winner":1"#, with: #""winner":7"#)
+    kept = try JSONDecoder().decode(Experiment.self, from: Data(text.utf8))
+    #expect(kept.conclusion?.winner == 7)
+    #expect(!kept.isWhole(of: kept.design))
   }
 
   // MARK: the service

@@ -44,6 +44,17 @@ struct ArmPair: Codable, Equatable, Sendable {
       && rates?.sizes == other.rates?.sizes && rates?.margin == other.rates?.margin
   }
 
+  /// Whether its figures, as they were read from the disk, can come from outcomes.
+  var isConsistent: Bool {
+    let blocks = difference.count
+    guard (0...Limits.experimentOutcomesMax).contains(blocks),
+      waiting.count <= Limits.experimentWaitingBlocksMax * sizes.challenger,
+      waitingBaseline.count <= Limits.experimentWaitingBlocksMax * sizes.baseline
+    else { return false }
+    guard let rates else { return true }
+    return rates.isConsistent(blocks: blocks) && (waiting + waitingBaseline).allSatisfy { $0 == 0 || $0 == 1 }
+  }
+
   /// Adds an outcome's score.
   /// - Returns: the verdict, once there is one; it stays.
   /// - Complexity: O(1) amortised.

@@ -66,11 +66,19 @@ struct Experiment: Codable, Equatable, Sendable {
   /// Squares of larger values, summed up, are no numbers.
   private static let valueMax = 1e150
 
-  /// Whether what was read from the disk is this experiment, in a form that it can have.
+  /// Whether what was read from the disk is this experiment, with figures that it can have: a file that somebody has
+  /// changed must not make sums overflow, or promote a version that is no arm.
   func isWhole(of design: ExperimentDesign) -> Bool {
     let fresh = design.pairs
-    return self.design == design && pairs.count == fresh.count && tallies.count == design.arms.count
-      && zip(pairs, fresh).allSatisfy { $0.isComparable(with: $1) }
+    guard self.design == design, pairs.count == fresh.count, tallies.count == design.arms.count,
+      zip(pairs, fresh).allSatisfy({ $0.isComparable(with: $1) && $0.isConsistent })
+    else { return false }
+    let counts = 0...design.settings.outcomesMax
+    guard tallies.allSatisfy({ counts.contains($0.outcomes) }), counts.contains(outcomes), repeated >= 0,
+      repeated <= Limits.experimentRepeatedMax
+    else { return false }
+    guard let conclusion else { return units.count == outcomes }
+    return conclusion.winner.map { winner in design.arms.contains { $0.version == winner } } ?? true
   }
 
   /// Outcomes that count.
@@ -86,7 +94,7 @@ struct Experiment: Codable, Equatable, Sendable {
       let value = design.settings.value(of: outcome), abs(value) <= Self.valueMax
     else { return false }
     guard units.insert(outcome.unit) else {
-      repeated += 1
+      repeated = min(repeated + 1, Limits.experimentRepeatedMax)
       return false
     }
     tallies[arm].outcomes += 1

@@ -18,6 +18,9 @@ struct RateTest: Codable, Equatable, Sendable {
   struct Counts: Codable, Equatable, Sendable {
     var successes = 0
     var failures = 0
+
+    /// Whether they are those of so many outcomes.
+    func areOf(_ outcomes: Int) -> Bool { (0...outcomes).contains(successes) && failures == outcomes - successes }
   }
 
   /// Outcomes of each arm in one block.
@@ -60,6 +63,11 @@ struct RateTest: Codable, Equatable, Sendable {
     self.challenger.failures += sizes.challenger - successes
     self.baseline.successes += others
     self.baseline.failures += sizes.baseline - others
+  }
+
+  /// Whether its counts can be those of a number of blocks, which is 0 or more.
+  func isConsistent(blocks: Int) -> Bool {
+    challenger.areOf(blocks * sizes.challenger) && baseline.areOf(blocks * sizes.baseline)
   }
 
   /// E-value against "no more than the margin", at most 10³⁰⁰.
