@@ -73,6 +73,10 @@ struct ExperimentServerTests {
       #expect(try await test.metric("needletail_experiment_winner", ["model": "people"]) == 2)
       #expect(try await test.metric("needletail_experiments_total", ["result": "better"]) == 1)
       #expect(test.server.status.experiments == [report])
+      let shown = String(decoding: try JSONEncoder().encode(ExperimentJSON(report)), as: UTF8.self)
+      for part in [#""outcomesMax":100000"#, #""goal":"higher""#, #""evidenceNeeded":20"#, #""winner":2"#] {
+        #expect(shown.contains(part), "\(shown)")
+      }
       let events = try await client.events().events.map(\.message)
       for message in ["experiment began", "experiment concluded", "rollout file written by an experiment"] {
         #expect(events.contains(message), "\(message)")

@@ -34,7 +34,7 @@ struct ExperimentFigures: Encodable {
   let repeated: Int
   let promote: Bool
   /// Unix time.
-  let startedSeconds: Double
+  let startedMs: UInt64
   /// In the order of their versions.
   let arms: [Arm]
 
@@ -66,7 +66,7 @@ struct ExperimentFigures: Encodable {
     evidenceNeeded = sample("evidence_needed")
     outcomesMax = Int(sample("outcomes_max") ?? 0)
     repeated = Int(sample("repeated") ?? 0)
-    startedSeconds = sample("started_seconds") ?? 0
+    startedMs = sample("started_seconds").flatMap { UInt64(exactly: ($0 * 1000).rounded()) } ?? 0
     arms = own("outcomes").compactMap { outcomes in
       guard let name = outcomes.labels["arm"], let version = UInt64(name) else { return nil }
       let arm = ["arm": name]
