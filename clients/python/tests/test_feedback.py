@@ -116,3 +116,19 @@ def test_a_prediction_carries_its_key() -> None:
         client.predict("m", {"features": np.zeros((1, 2), np.float32)}, key="order-1")
         client.predict("m", {"features": np.zeros((1, 2), np.float32)}, routing_key="user")
     assert keys == [("order-1", ""), ("", "user")]
+
+
+def test_of_several_calls_only_the_first_has_a_name() -> None:
+    asked = []
+
+    def note(peer: Peer) -> None:
+        while (request := peer.read()) is not None:
+            predict = request.predict
+            asked.append((predict.inputs[0].shape[0], predict.version, predict.key, predict.routing_key))
+            response = pb.Response(id=request.id)
+            response.predict.version = 3
+            peer.send(response)
+
+    with FakeServer(note) as server, Client(server.address, max_rows=2) as client:
+        client.predict("m", {"features": np.zeros((5, 2), np.float32)}, key="order-1", routing_key="user")
+    assert asked == [(2, 0, "order-1", "user"), (2, 3, "", ""), (1, 3, "", "")]

@@ -87,6 +87,8 @@ class Predict:
         self._routing_key = routing_key
         self._traceparent = traceparent
         self._key = key
+        # Whether the next call carries the names that outcomes may be reported under.
+        self._has_name = True
         self._schemas = schemas
         self._rows_max = rows_max
         self._frame_bytes_max = frame_bytes_max
@@ -115,6 +117,8 @@ class Predict:
         start, rows = 0, min(len(table), self._rows_max)
         while start < len(table):
             part = table[start : start + rows] if rows < len(table) else table
+            # Only the first call has a name: rows of outcomes are counted from its first row.
+            self._has_name = not answers
             # All rows are answered by the version that answered the first.
             wanted, named = (answers[0].version, None) if answers else (version, label)
             answer = yield from self._ask_once(part, wanted, named)
@@ -202,9 +206,8 @@ class Predict:
 
     def _call(self, tensors: list[pb.Tensor], version: int | None, label: str | None) -> Call[Prediction]:
         return _calls.predict(
-            self._model, tensors, version=version, label=label, outputs=self._outputs, routing_key=self._routing_key,
-            traceparent=self._traceparent,
-            key=self._key,
+            self._model, tensors, version=version, label=label, outputs=self._outputs, traceparent=self._traceparent,
+            routing_key=self._routing_key if self._has_name else "", key=self._key if self._has_name else "",
         )  # fmt: skip
 
 
@@ -231,11 +234,10 @@ def _depth_of_caller() -> int:
 
 
 def _stacked(parts: list[Array]) -> Array:
-    """The rows of several arrays. Rows that are as long as the longest of their call are filled up."""
+    """The rows of several arrays, those of narrower arrays filled up with zeros or empty texts."""
     width = max(part.shape[1] for part in parts) if parts[0].ndim == 2 else 0
     for place, part in enumerate(parts):
         if part.ndim == 2 and part.shape[1] < width:
-            # Zeros, and texts without a letter.
             parts[place] = np.zeros((len(part), width), part.dtype)
             parts[place][:, : part.shape[1]] = part
     return np.concatenate(parts)

@@ -111,6 +111,7 @@ class Client(BaseClient):
             traceparent: The trace that the call belongs to, as W3C Trace Context writes it, for a server that exports
                 spans: ``00-TRACE-SPAN-FLAGS``.
             key: Name of the call, by which :meth:`feedback` finds its rows later; the routing key, if there is none.
+                Where the rows take several calls, it names the first one only.
             timeout: Seconds, or None for no deadline; the client's own setting if not given.
 
         Raises:
