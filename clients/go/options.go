@@ -39,7 +39,7 @@ type Options struct {
 }
 
 // Retries says what is asked again. Retried is what was certainly not executed, and, unless NotLost is set, a call
-// whose connection broke under it: to repeat a call changes nothing on a server.
+// whose connection broke under it: repeating it changes nothing on a server.
 //
 // The n-th retry waits the server's pause and a random time between 0 and min(BackoffMax, Backoff·2ⁿ). Over all calls
 // of a client every call earns BudgetRatio of a retry, and at most BudgetBurst are saved up.

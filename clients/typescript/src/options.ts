@@ -9,7 +9,7 @@ const FRAME_BYTES_CAP = 64 << 20;
 
 /**
  * What is asked again: what was certainly not executed, and, unless `lost` is false, a call whose connection broke
- * under it, for to repeat a call changes nothing on a server. The n-th retry waits the server's pause and a random time
+ * under it, because repeating a call changes nothing there. The n-th retry waits the server's pause and a random time
  * between 0 and min(backoffMaxMs, backoffMs·2ⁿ). Over all calls of a client every call earns `budgetRatio` of a retry,
  * and at most `budgetBurst` are saved up.
  */

@@ -96,9 +96,7 @@ public final class ClientOptions {
     return this;
   }
 
-  /**
-   * Whether a call is repeated whose connection broke after it was sent; true, for to repeat a call changes nothing.
-   */
+  /** Whether a call is repeated whose connection broke after it was sent; true, because that changes nothing. */
   public ClientOptions retriesLost(boolean choice) {
     retriesLost = choice;
     return this;
