@@ -21,14 +21,19 @@ SHAPES = {
 }
 
 
+def replace(folder: Path, made: Path) -> None:
+    """Writes one folder anew. Others beside it stay: static.py writes one of them."""
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(made, folder, ignore=shutil.ignore_patterns("README.md"))
+
+
 def main() -> None:
-    shutil.rmtree(FOLDER, ignore_errors=True)
     with tempfile.TemporaryDirectory() as scratch:
         for name, shape in SHAPES.items():
             made = models.Folder(shape, Path(scratch), seed=7, texts=10)
-            shutil.copytree(made.path, FOLDER / name)
+            replace(FOLDER / name, made.path)
             if made.adapter is not None:
-                shutil.copytree(made.adapter, FOLDER / f"{name}-adapter", ignore=shutil.ignore_patterns("README.md"))
+                replace(FOLDER / f"{name}-adapter", made.adapter)
 
 
 main()
