@@ -145,9 +145,9 @@ public final class NeedletailClient: Sendable {
   ///   - outputs: Names of the outputs to return; empty: all of them.
   ///   - routingKey: Calls with the same key, at most 256 bytes, get the same version of a split rollout.
   ///   - priority: `.bulk` for work that nobody waits for, which an overloaded server serves last.
-  ///   - traceparent: The trace that the call belongs to, as W3C Trace Context writes it, for a server that exports spans.
   ///   - key: Name of the call, at most 256 bytes, by which ``feedback(_:outcomes:timeout:)`` finds it later; empty: the
-  ///     routing key is it.
+  ///     routing key names it.
+  ///   - traceparent: The trace that the call belongs to, as W3C Trace Context writes it, for a server that exports spans.
   ///   - timeout: Budget of the call, on both sides; nil: `Configuration.defaultTimeout`.
   /// - Returns: The outputs, and the version that computed them.
   /// - Throws: A ``ClientError`` that says whether the call may be repeated.

@@ -7,40 +7,6 @@ import Testing
 @Suite struct TokenAnswerTests {
   private var random = SplitMix64(seed: 36)
 
-  /// Each token's numbers are those of its id in a table; `operation` reads them and what the tokens cover.
-  private func definition(
-    _ operation: any GraphOperation, table: [[Float]], hasSoftmax: Bool, hasPair: Bool, columns: Int
-  ) throws -> ModelDefinition {
-    var tokenizer = TokenizerFixtures.wordPieces()
-    tokenizer.tokensMax = 40
-    let names = hasPair ? ["question", "text"] : ["text"]
-    let index = ValueType(.int32, [1], per: .token)
-    let numbers = ValueType(.float32, [table[0].count], per: .token)
-    let graph = ModelGraph(
-      task: .regression,
-      values: [
-        .init(name: "row", columns: names.count), .init(name: "texts", type: ValueType(.text, [names.count])),
-        .init(name: "ids", type: index), .init(name: "types", type: index),
-        .init(name: "spans", type: ValueType(.int32, [4], per: .token)), .init(name: "numbers", type: numbers),
-        .init(name: "answer", columns: columns), .init(name: "shares", type: numbers),
-      ],
-      nodes: [
-        Node(
-          name: "tokens", inputs: [1], outputs: [2, 3, 4],
-          operation: Tokenize(column: 0, second: hasPair ? 1 : nil, tokensMax: 40)),
-        Node(name: "look up", input: 2, output: 5, operation: Embedding(table: 0)),
-        Node(name: "softmax", input: 5, output: 7, operation: Softmax()),
-        Node(name: "answer", inputs: [hasSoftmax ? 7 : 5, 4], outputs: [6], operation: operation),
-      ], outputs: [.init(name: "answer", value: 6, kind: .number)],
-      tensors: [
-        WeightTensor(
-          name: "table", shape: [table.count, table[0].count], storage: .float32(table.flatMap { $0 }))
-      ], textInput: 1, tokenizer: try Tokenizer(tokenizer))
-    return ModelDefinition(
-      schema: FeatureSchema(features: names.map { Feature(name: $0, kind: .text, missing: .impute) }, target: "y"),
-      graph: graph, labels: [])
-  }
-
   /// Answers of the plan on one instruction set.
   private func answers(_ definition: ModelDefinition, _ rows: [[String]], _ isa: InstructionSet) throws -> [[Double]] {
     var options = PlanOptions()
@@ -77,8 +43,8 @@ import Testing
   @Test(arguments: [1, 2, 30])
   mutating func answersOfAPairAreTheirDefinition(tokensMax: Int) throws {
     let table = (0..<12).map { _ in [random.nextFloat() * 4, random.nextFloat() * 4] }
-    let definition = try definition(
-      AnswerSpan(sequence: 1, tokensMax: tokensMax), table: table, hasSoftmax: false, hasPair: true, columns: 3)
+    let definition = try PlaceFixtures.definition(
+      AnswerSpan(sequence: 1, tokensMax: tokensMax), columns: 3, table: table, hasPair: true)
     let rows = Self.texts.flatMap { first in Self.texts.map { [first, $0] } }
     let expected = try references(definition, rows)
     for isa in InstructionSet.supported {
@@ -94,8 +60,8 @@ import Testing
     var table = [[Float]](repeating: [0, 0], count: 12)
     table[6] = [9, 0]
     table[5] = [0, 9]
-    let definition = try definition(
-      AnswerSpan(sequence: 1, tokensMax: 30), table: table, hasSoftmax: false, hasPair: true, columns: 3)
+    let definition = try PlaceFixtures.definition(
+      AnswerSpan(sequence: 1, tokensMax: 30), columns: 3, table: table, hasPair: true)
     let found = try answers(definition, [["an faster", "fast an fast faster fast"], ["an", ""]], .selected)
     // "an fast faster"
     #expect(found[0][0] == 5 && found[0][1] == 19)
@@ -109,9 +75,8 @@ import Testing
     ]
     for entitiesMax in [1, 3, 12] {
       let table = (0..<12).map { _ in (0..<5).map { _ in random.nextFloat() * 3 } }
-      let definition = try definition(
-        Entities(tags: tags, entitiesMax: entitiesMax), table: table, hasSoftmax: true, hasPair: false,
-        columns: 4 * entitiesMax)
+      let definition = try PlaceFixtures.definition(
+        Entities(tags: tags, entitiesMax: entitiesMax), columns: 4 * entitiesMax, table: table, hasSoftmax: true)
       let rows = Self.texts.map { [$0] }
       let expected = try references(definition, rows).flatMap { $0 }
       for isa in InstructionSet.supported {
@@ -129,8 +94,8 @@ import Testing
     var table = [[Float]](repeating: [9, 0, 0], count: 12)
     table[4] = [0, 9, 0]
     table[6] = [0, 0, 9]
-    let definition = try definition(
-      Entities(tags: tags, entitiesMax: 3), table: table, hasSoftmax: true, hasPair: false, columns: 12)
+    let definition = try PlaceFixtures.definition(
+      Entities(tags: tags, entitiesMax: 3), columns: 12, table: table, hasSoftmax: true)
     let found = try answers(definition, [["x faster anser fast x an"]], .selected)[0]
     // "faster anser", then "fast", then "an".
     #expect([0, 1, 2, 4, 5, 6, 8, 9, 10].map { found[$0] } == [0, 2, 14, 0, 15, 19, 0, 22, 24])
@@ -139,8 +104,8 @@ import Testing
 
   @Test func whatDoesNotFitIsRefused() throws {
     func expectFault(_ message: String, _ operation: any GraphOperation, columns: Int = 3) throws {
-      let graph = try definition(
-        operation, table: [[Float]](repeating: [0, 0], count: 12), hasSoftmax: false, hasPair: false, columns: columns
+      let graph = try PlaceFixtures.definition(
+        operation, columns: columns, table: [[Float]](repeating: [0, 0], count: 12)
       ).graph
       let error = #expect(throws: GraphFault.self) { try graph.check() }
       #expect(error?.message.contains(message) == true, "\(error?.message ?? "none")")

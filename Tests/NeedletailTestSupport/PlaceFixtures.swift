@@ -30,21 +30,26 @@ public enum PlaceFixtures {
     }
     return try definition(
       Entities(tags: tags, entitiesMax: entitiesMax), named: "entities", columns: 4 * entitiesMax, table: table,
-      hasSoftmax: true, hasPair: false, labels: labels)
+      hasSoftmax: true, labels: labels)
   }
 
   /// Asks `question` and looks in `context`.
   public static func answers() throws -> ModelDefinition {
     let table = (0..<12).map { (id: Int) -> [Float] in [Float(id * 5 % 12) / 3, Float(id * 7 % 12) / 4] }
     return try definition(
-      AnswerSpan(sequence: 1, tokensMax: 3), named: "answer", columns: 3, table: table, hasSoftmax: false,
-      hasPair: true,
-      labels: [])
+      AnswerSpan(sequence: 1, tokensMax: 3), columns: 3, table: table, hasPair: true)
   }
 
-  private static func definition(
-    _ operation: any GraphOperation, named name: String, columns: Int, table: [[Float]], hasSoftmax: Bool,
-    hasPair: Bool, labels: [String]
+  /// A model whose one output an operation writes, which reads the tokens' numbers and what they cover.
+  ///
+  /// - Parameters:
+  ///   - name: of the output.
+  ///   - table: numbers of each of the tokenizer's 12 ids.
+  ///   - hasSoftmax: whether the operation reads their softmax.
+  ///   - hasPair: whether a row has two texts.
+  public static func definition(
+    _ operation: any GraphOperation, named name: String = "answer", columns: Int, table: [[Float]],
+    hasSoftmax: Bool = false, hasPair: Bool = false, labels: [String] = []
   ) throws -> ModelDefinition {
     var tokenizer = TokenizerFixtures.wordPieces()
     tokenizer.tokensMax = 40
