@@ -23,6 +23,9 @@ extension Limits {
   public static let feedbackPredictionsMax = 10_000_000
   /// Bytes of the predictions of one model that are remembered, however many its rule allows.
   public static let feedbackTableBytesMax = 64 << 20
+  /// Bytes of the predictions of all models together: where more of them are remembered than have room for as many bytes
+  /// each, each has fewer.
+  public static let feedbackBytesOfAllMax = 1 << 30
   /// Time in seconds in which an outcome may come, and that the figures look back, a day.
   public static let feedbackWindowSecondsDefault = 86_400
   /// Longest such time, 90 days.

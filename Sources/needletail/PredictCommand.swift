@@ -67,10 +67,10 @@ struct PredictCommand: AsyncParsableCommand {
 
   func run() async throws {
     let given = try input.map { try FeatureTable(path: $0, delimiter: delimiter) } ?? FeatureTable(pairs: set)
-    if key != nil, given.rows.count > Limits.feedbackRowsMax {
+    let rows = text.isEmpty ? given.rows.count : text.count
+    if key != nil, rows > Limits.feedbackRowsMax {
       throw Failure(
-        "--key: expected at most \(Limits.feedbackRowsMax) rows, which are remembered of one call, found "
-          + "\(given.rows.count)")
+        "--key: expected at most \(Limits.feedbackRowsMax) rows, which are remembered of one call, found \(rows)")
     }
     try await server.withClient { client in
       let description = try await client.describeModel(model.model, selector: model.selector)

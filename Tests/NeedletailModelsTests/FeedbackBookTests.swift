@@ -157,7 +157,17 @@ struct FeedbackBookTests {
           floats: [Float](repeating: 0, count: 100)))
       #expect(table.bytes <= 10_000)
     }
-    #expect(table.count == 10_000 / (128 + 400 + 8))
+    #expect(table.count == 10_000 / (PredictionTable.Entry.fixedBytes + 400 + 8))
+    table.limit(bytes: 5_000)
+    #expect(table.count == 5_000 / (PredictionTable.Entry.fixedBytes + 400 + 8))
+    #expect(table.place(of: CallKey(low: 1000, high: 0)) == table.count - 1, "the newest are kept")
+  }
+
+  @Test func allModelsTogetherAreBounded() {
+    #expect(FeedbackBook.bytesMax(models: 16) == Limits.feedbackTableBytesMax)
+    for models in 1...Limits.feedbackModelsMax {
+      #expect(models * FeedbackBook.bytesMax(models: models) <= Limits.feedbackBytesOfAllMax)
+    }
   }
 
   @Test func callsOfTwiceTheWindowAgoAreForgotten() throws {

@@ -57,7 +57,7 @@ struct CaptureTests {
 
   private func lost(_ bench: BatcherBench, _ reason: String) -> UInt64 {
     bench.metrics.counter(
-      "needletail_capture_lost_total", help: "Calls that a rule captures and that were not written, by reason.",
+      "needletail_capture_lost_total", help: "Calls of a rule, and outcomes of them, that were not written, by reason.",
       labels: [("reason", reason)]
     ).value
   }

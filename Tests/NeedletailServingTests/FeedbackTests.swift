@@ -210,6 +210,34 @@ struct FeedbackTests {
     }
   }
 
+  /// A server that is trained for every night meets a version a day.
+  @Test func versionsThatAreForgottenLeaveNothingBehind() throws {
+    try with { setting in
+      let last = UInt64(3 * Limits.feedbackVersionsMax)
+      for version in 2...last {
+        let live = try setting.bench.live(
+          ModelFixtures.linearRegression(weights: [2, -3], bias: 1), version: version)
+        setting.bench.publish(live)
+        setting.bench.meet(live)
+        setting.bench.call(version, [[1, 3]], key: "\(version)")
+        setting.bench.run()
+        #expect(setting.take("\(version)", .number(-6)) == .joined)
+        #expect(setting.service.report(of: live)?.all?.rows == 1)
+        #expect(setting.service.versions <= Limits.feedbackVersionsMax)
+      }
+      #expect(setting.service.versions == Limits.feedbackVersionsMax)
+      #expect(setting.service.report(of: setting.live) == nil)
+      // The first version comes back: a loop that meets it anew has its predictions remembered again.
+      let live = try setting.bench.live(ModelFixtures.linearRegression(weights: [2, -3], bias: 1))
+      setting.bench.publish(live)
+      setting.bench.meet(live)
+      setting.bench.call(last + 1, [[1, 3]], key: "again")
+      setting.bench.run()
+      #expect(setting.take("again", .number(-6)) == .joined)
+      #expect(setting.service.report(of: live)?.all?.rows == 1)
+    }
+  }
+
   @Test func modelsWithoutARuleAreNotAskedAbout() throws {
     try with { setting in
       #expect(setting.service.take([Outcome(key: .none, truth: .number(1))], of: "other") == nil)

@@ -87,6 +87,16 @@ public struct FeedbackBook: Sendable {
   /// Calls that are remembered.
   public var predictions: Int { table.count }
 
+  /// Bytes that the predictions of each model may take where so many are remembered: halved until all have room.
+  public static func bytesMax(models: Int) -> Int {
+    var bytes = Limits.feedbackTableBytesMax
+    while models * bytes > Limits.feedbackBytesOfAllMax { bytes /= 2 }
+    return bytes
+  }
+
+  /// Bounds the bytes of the predictions; the oldest beyond it are forgotten.
+  public mutating func limit(bytes: Int) { table.limit(bytes: bytes) }
+
   private var windowMicroseconds: UInt64 { UInt64(rule.windowSeconds) * 1_000_000 }
 
   /// Makes a version known.

@@ -67,9 +67,7 @@ extension ServingLoop {
         address: address, arrival: times.arrived,
         receiveMicroseconds: times.arrived.microseconds(since: times.began), deadline: head.deadline,
         priority: predict.priority, tensors: tensors, outputs: outputs)
-      call.name = predict.name
-      if !predict.key.isEmpty { call.routingKey = predict.routingKey }
-      if case .serving = predict.selector { call.isSelected = false } else { call.isSelected = true }
+      call.take(nameOf: predict)
       batcher.bind(call, decision, into: self)
     } catch {
       context.counters.frameError(.undecodable).add(shard: context.shard)
@@ -133,9 +131,7 @@ extension ServingLoop {
         address: address, arrival: times.arrived,
         receiveMicroseconds: times.arrived.microseconds(since: times.began), deadline: head.deadline,
         priority: predict.priority, tensors: tensors, outputs: outputs)
-      call.name = predict.name
-      if !predict.key.isEmpty { call.routingKey = predict.routingKey }
-      if case .serving = predict.selector { call.isSelected = false } else { call.isSelected = true }
+      call.take(nameOf: predict)
       batcher.bind(call, decision, into: self)
     } catch {
       batcher.countRejection(error, of: decision)
@@ -352,5 +348,15 @@ extension ServingLoop: ResponseWriter {
   func flush() {
     connections.forEachDirty { $0.send() }
     if batcher.hasUnsent { batcher.sent(at: now()) }
+  }
+}
+
+extension PredictCall {
+  /// Takes over what the caller named: the call and its version.
+  @inline(__always)
+  fileprivate mutating func take(nameOf predict: PredictView) {
+    name = predict.name
+    if !predict.key.isEmpty { routingKey = predict.routingKey }
+    if case .serving = predict.selector { isSelected = false } else { isSelected = true }
   }
 }

@@ -90,7 +90,7 @@ final class CaptureLane {
   }
 }
 
-/// Counters of calls that should have been captured and were not.
+/// Counters of calls, and of outcomes of them, that should have been captured and were not.
 struct CaptureLosses: Sendable {
   enum Reason: String, CaseIterable {
     /// The capture thread was too slow, or there was no room for the request beside the rows of a call that waits.
@@ -106,7 +106,8 @@ struct CaptureLosses: Sendable {
   init(_ metrics: MetricsRegistry) {
     counters = Reason.allCases.map { reason in
       metrics.counter(
-        "needletail_capture_lost_total", help: "Calls that a rule captures and that were not written, by reason.",
+        "needletail_capture_lost_total",
+        help: "Calls of a rule, and outcomes of them, that were not written, by reason.",
         labels: [("reason", reason.rawValue)])
     }
   }

@@ -34,6 +34,8 @@ final class CaptureThread: @unchecked Sendable {
   private var segmentEnd: Instant?
   /// Calls of each source in the block that is not written yet.
   private var pending: [UInt32: Int] = [:]
+  /// Outcomes in that block.
+  private var pendingOutcomes = 0
   private var flushDue: Instant?
   private var pruneDue = Instant(nanoseconds: 0)
   /// End of the pause after a failure of the disk; nil: it works.
@@ -183,6 +185,7 @@ final class CaptureThread: @unchecked Sendable {
       return fail(error, losing: 1)
     }
     segment?.append(outcome)
+    pendingOutcomes += 1
     flushSoon()
   }
 
@@ -231,8 +234,8 @@ final class CaptureThread: @unchecked Sendable {
     segmentEnd = nil
     guard let last = segment.take() else { return }
     do throws(CaptureError) {
-      // A segment that had no call since its last block is ended all the same.
-      if try last.end() > 0 { written(bytes: 0) }
+      // A segment that had nothing since its last block is ended all the same.
+      if try last.end() > 0 || pendingOutcomes > 0 { written(bytes: 0) }
     } catch {
       fail(error, losing: takePending())
     }
@@ -242,10 +245,11 @@ final class CaptureThread: @unchecked Sendable {
   private func written(bytes: Int) {
     for (source, calls) in pending { series.calls(of: sources[Int(source)].model.name).add(UInt64(calls)) }
     pending.removeAll(keepingCapacity: true)
+    pendingOutcomes = 0
     series.writtenBytes.add(UInt64(bytes))
     guard retryDue != nil else { return }
     retryDue = nil
-    report("capture: \(directory.path) can be written again; \(lostToDisk) calls were not captured")
+    report("capture: \(directory.path) can be written again; \(lostToDisk) calls and outcomes were not captured")
     lostToDisk = 0
   }
 
@@ -259,19 +263,24 @@ final class CaptureThread: @unchecked Sendable {
 
   // MARK: failures
 
+  /// Number of the calls and outcomes in the block that is not written, which are lost.
   private func takePending() -> Int {
-    defer { pending.removeAll(keepingCapacity: true) }
-    return pending.values.reduce(0, +)
+    defer {
+      pending.removeAll(keepingCapacity: true)
+      pendingOutcomes = 0
+    }
+    return pending.values.reduce(pendingOutcomes, +)
   }
 
-  private func fail(_ error: CaptureError, losing calls: Int) {
+  /// - Parameter records: calls and outcomes.
+  private func fail(_ error: CaptureError, losing records: Int) {
     if retryDue == nil { report("capture: \(error.message); calls are answered, and not captured until this works") }
     retryDue = Instant.now().advanced(byMicroseconds: UInt64(Limits.captureRetryMicroseconds))
-    loseToDisk(calls)
+    loseToDisk(records)
   }
 
-  private func loseToDisk(_ calls: Int) {
-    lostToDisk += calls
-    losses.counter(.disk).add(UInt64(calls))
+  private func loseToDisk(_ records: Int) {
+    lostToDisk += records
+    losses.counter(.disk).add(UInt64(records))
   }
 }

@@ -12,17 +12,52 @@ internal import Synchronization
 /// loops, and a thread does where none comes before they are half full. So a prediction costs its loop one copy and wakes
 /// nobody.
 public final class FeedbackService: Sendable {
+  /// What tells versions apart: one that is published again with the same content is the same.
+  private struct SourceName: Hashable {
+    let model: String
+    let version: UInt64
+    let digest: String
+
+    init(_ model: LiveModel) {
+      self.model = model.model.name
+      version = model.version.number
+      digest = model.digest
+    }
+  }
+
   /// A version whose predictions are remembered.
   private struct Source: Sendable {
-    let model: String
-    let digest: String
+    let name: SourceName
     let book: FeedbackBook.Source
+  }
+
+  /// Versions that loops make predictions of, by the numbers that stand in the records. A version that its book forgot is
+  /// forgotten here too, and its number is not used again.
+  private struct Sources {
+    private(set) var byNumber: [Int: Source] = [:]
+    private var numbers: [SourceName: Int] = [:]
+    /// Number of the next version.
+    private(set) var next = 0
+
+    func number(of name: SourceName) -> Int? { numbers[name] }
+
+    mutating func add(_ source: Source) -> Int {
+      if let known = numbers[source.name] { return known }
+      defer { next += 1 }
+      numbers[source.name] = next
+      byNumber[next] = source
+      return next
+    }
+
+    mutating func remove(_ number: Int) {
+      if let source = byNumber.removeValue(forKey: number) { numbers[source.name] = nil }
+    }
   }
 
   /// What loops touch, for an instant each.
   private struct Shared {
     var rings: [RecordRing] = []
-    var sources: [Source] = []
+    var sources = Sources()
     /// Numbers of sources that somebody has asked for and that may have no book or no series yet.
     var fresh: [Int] = []
     /// Sentences about rules that cannot be used, each once.
@@ -34,6 +69,8 @@ public final class FeedbackService: Sendable {
   /// What takes time.
   private struct Work {
     var books: [String: FeedbackBook] = [:]
+    /// Bytes that the predictions of each book may take.
+    var bytesMax = FeedbackBook.bytesMax(models: 1)
     /// Sources that stand in their book.
     var known: Set<Int> = []
     var reports: [Int: (report: FeedbackBook.Report?, time: Instant)] = [:]
@@ -100,9 +137,7 @@ public final class FeedbackService: Sendable {
   func tap(for model: LiveModel, _ lane: FeedbackLane) -> FeedbackTap? {
     guard let rule = rules[model.model.name], rule.rate > 0, let source = source(of: model, rule) else { return nil }
     let number = shared.withLock { shared in
-      let known = shared.sources.firstIndex { $0.model == source.model && $0.digest == source.digest }
-      let number = known ?? shared.sources.count
-      if known == nil { shared.sources.append(source) }
+      let number = shared.sources.add(source)
       shared.fresh.append(number)
       return number
     }
@@ -130,7 +165,7 @@ public final class FeedbackService: Sendable {
     }
     let figure = shape.isClassification ? "test.accuracy" : "test.mae"
     return Source(
-      model: model.model.name, digest: "\(model.version.number) \(model.digest)",
+      name: SourceName(model),
       book: FeedbackBook.Source(
         version: model.version, shape: shape, groups: groups,
         expected: rule.expected ?? model.trainingMetrics[figure]))
@@ -170,21 +205,19 @@ public final class FeedbackService: Sendable {
 
   /// Figures of the live versions of a model that has some.
   public func report(of model: LiveModel, now: Instant = .now()) -> FeedbackBook.Report? {
-    let digest = "\(model.version.number) \(model.digest)"
-    let number = shared.withLock { shared in
-      shared.sources.firstIndex { $0.model == model.model.name && $0.digest == digest }
-    }
-    return number.flatMap { recentReport(of: $0, model.model.name, now: now) }
+    recentReport(of: SourceName(model), now: now)
   }
 
   /// A report of less than a second ago: a scrape asks for it once for each series.
-  private func recentReport(of source: Int, _ model: String, now: Instant) -> FeedbackBook.Report? {
-    work.withLock { work in
-      if let recent = work.reports[source], now < recent.time.advanced(byMicroseconds: 1_000_000) {
+  private func recentReport(of name: SourceName, now: Instant) -> FeedbackBook.Report? {
+    guard let number = shared.withLock({ $0.sources.number(of: name) }) else { return nil }
+    return work.withLock { work in
+      guard work.known.contains(number) else { return nil }
+      if let recent = work.reports[number], now < recent.time.advanced(byMicroseconds: 1_000_000) {
         return recent.report
       }
-      let report = work.books[model]?.report(of: source, now: now)
-      work.reports[source] = (report, now)
+      let report = work.books[name.model]?.report(of: number, now: now)
+      work.reports[number] = (report, now)
       return report
     }
   }
@@ -199,6 +232,9 @@ public final class FeedbackService: Sendable {
   /// Calls of a model that were taken from the rings and are remembered.
   func remembered(of model: String) -> Int { work.withLock { $0.books[model]?.predictions ?? 0 } }
 
+  /// Versions that are known.
+  var versions: Int { shared.withLock { $0.sources.byNumber.count } }
+
   // MARK: rings
 
   /// Takes what the loops left. Only one thread does so at a time: the one that holds the lock.
@@ -209,40 +245,64 @@ public final class FeedbackService: Sendable {
       _ = ring.drain { record in
         let prediction = FeedbackBook.Prediction(reading: record)
         // A version whose first call came since.
-        if prediction.source >= sources.count { sources = addFresh(to: &work).sources }
-        work.books[sources[prediction.source].model]?.remember(prediction)
+        if prediction.source >= sources.next { sources = addFresh(to: &work).sources }
+        guard let source = sources.byNumber[prediction.source] else { return }
+        work.books[source.name.model]?.remember(prediction)
       }
     }
   }
 
-  /// Makes versions known that somebody has asked for.
-  private func addFresh(to work: inout Work) -> (rings: [RecordRing], sources: [Source]) {
+  /// Makes versions known that somebody has asked for, and forgets those that make room for them.
+  private func addFresh(to work: inout Work) -> (rings: [RecordRing], sources: Sources) {
     let (rings, sources, fresh) = shared.withLock { shared in
       defer { shared.fresh.removeAll(keepingCapacity: true) }
       return (shared.rings, shared.sources, shared.fresh)
     }
-    for number in fresh { addSource(number, sources[number], to: &work) }
-    return (rings, sources)
+    var gone: [Int] = []
+    for number in fresh {
+      guard let source = sources.byNumber[number] else { continue }
+      gone += addSource(number, source, to: &work)
+    }
+    guard !gone.isEmpty else { return (rings, sources) }
+    let left = shared.withLock { [known = work.known] shared in
+      for number in gone where !known.contains(number) && !shared.fresh.contains(number) {
+        shared.sources.remove(number)
+      }
+      return shared.sources
+    }
+    return (rings, left)
   }
 
-  private func addSource(_ number: Int, _ source: Source, to work: inout Work) {
-    guard let rule = rules[source.model] else { return }
-    if work.books[source.model] == nil {
-      guard work.books.count < Limits.feedbackModelsMax else { return }
-      work.books[source.model] = FeedbackBook(rule)
-      addSeries(of: source.model)
-    }
-    if work.known.insert(number).inserted {
-      let forgotten = work.books[source.model]?.add(source.book, number: number, now: .now())
-      if let forgotten = forgotten.flatMap({ $0 }) {
-        work.known.remove(forgotten)
-        work.reports[forgotten] = nil
-      }
-    }
+  /// - Returns: the version that is forgotten for this one; this one, where too many models are remembered.
+  private func addSource(_ number: Int, _ source: Source, to work: inout Work) -> [Int] {
+    let name = source.name
+    guard let rule = rules[name.model], addBook(of: name.model, rule, to: &work) else { return [number] }
     // A version that was let go and is there again has lost its series.
-    FeedbackSeries.add(source.book, of: source.model, to: metrics) { [weak self] in
-      self?.recentReport(of: number, source.model, now: .now())
+    FeedbackSeries.add(source.book, of: name.model, to: metrics) { [weak self] in
+      self?.recentReport(of: name, now: .now())
     }
+    guard work.known.insert(number).inserted,
+      let forgotten = work.books[name.model]?.add(source.book, number: number, now: .now())
+    else { return [] }
+    work.known.remove(forgotten)
+    work.reports[forgotten] = nil
+    return [forgotten]
+  }
+
+  /// - Returns: false where too many models are remembered.
+  private func addBook(of model: String, _ rule: FeedbackRule, to work: inout Work) -> Bool {
+    guard work.books[model] == nil else { return true }
+    guard work.books.count < Limits.feedbackModelsMax else { return false }
+    var book = FeedbackBook(rule)
+    book.limit(bytes: work.bytesMax)
+    work.books[model] = book
+    let bytesMax = FeedbackBook.bytesMax(models: work.books.count)
+    if bytesMax < work.bytesMax {
+      work.bytesMax = bytesMax
+      for model in Array(work.books.keys) { work.books[model]?.limit(bytes: bytesMax) }
+    }
+    addSeries(of: model)
+    return true
   }
 
   private func addSeries(of model: String) {

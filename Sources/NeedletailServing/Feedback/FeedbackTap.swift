@@ -13,7 +13,7 @@ final class FeedbackTap {
   private let columns: [Int]
   /// Values of those columns, of all rows of the batch that runs.
   private let groups: UnsafeMutablePointer<Float>
-  /// Names below it are remembered.
+  /// Calls whose names have a digest below this one are remembered; the largest number: all are.
   private let drawsMax: UInt64
 
   /// - Parameter rate: share of the names that are remembered.
