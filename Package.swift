@@ -159,6 +159,11 @@ let package = Package(
       ],
       swiftSettings: dataPlaneSettings),
 
+    // Captured calls asked again and compared: of the command line, and before the trainer publishes.
+    .target(
+      name: "NeedletailReplay", dependencies: ["NeedletailCore", "NeedletailEngine", "NeedletailCapture"],
+      swiftSettings: swiftSettings),
+
     // Store to live model.
     .target(
       name: "NeedletailModels",
@@ -235,7 +240,7 @@ let package = Package(
       dependencies: [
         "CNeedletailTraining", "COpenBLAS", "CSQLite", "NeedletailCore", "NeedletailSystem", "NeedletailCrypto",
         "NeedletailBLAS", "NeedletailBundle", "NeedletailEngine", "NeedletailCSV", "NeedletailObjectStore",
-        "NeedletailYAML",
+        "NeedletailReplay", "NeedletailYAML",
         .product(name: "Yams", package: "Yams"),
       ],
       resources: [.embedInCode("Report/report.css")],
@@ -262,7 +267,7 @@ let package = Package(
       dependencies: [
         "NeedletailClient", "NeedletailLoad", "NeedletailBundle", "NeedletailEngine", "NeedletailSecurity",
         "NeedletailCore", "NeedletailSystem", "NeedletailModels", "NeedletailObjectStore", "NeedletailCapture",
-        "NeedletailCSV", "NeedletailYAML",
+        "NeedletailReplay", "NeedletailCSV", "NeedletailYAML",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: swiftSettings),
@@ -286,6 +291,7 @@ let testedModules: [(name: String, extra: [Target.Dependency])] = [
   ("NeedletailEmbedded", ["CNeedletailEmbedded", "NeedletailBundle", "NeedletailEngine"]),
   ("NeedletailSecurity", ["NeedletailYAML"]),
   ("NeedletailCapture", ["NeedletailYAML"]),
+  ("NeedletailReplay", ["NeedletailCapture", "NeedletailEngine"]),
   ("NeedletailEngine", ["CNeedletailKernels", "CNeedletailProto", "CNeedletailText", "NeedletailBLAS"]),
   (
     "NeedletailModels",
@@ -322,8 +328,8 @@ let testedModules: [(name: String, extra: [Target.Dependency])] = [
   (
     "NeedletailTraining",
     [
-      "CNeedletailTraining", "NeedletailBLAS", "NeedletailBundle", "NeedletailCSV", "NeedletailEngine",
-      "NeedletailModels", "NeedletailYAML",
+      "CNeedletailTraining", "NeedletailBLAS", "NeedletailBundle", "NeedletailCSV", "NeedletailCapture",
+      "NeedletailEngine", "NeedletailModels", "NeedletailYAML",
     ]
   ),
 ]
@@ -337,7 +343,9 @@ if !testsBuilt.isEmpty || isFuzzing {
   package.targets += [
     .target(
       name: "NeedletailTestSupport",
-      dependencies: ["CNeedletailAllocations", "NeedletailCore", "NeedletailBundle", "NeedletailEngine"],
+      dependencies: [
+        "CNeedletailAllocations", "NeedletailCore", "NeedletailBundle", "NeedletailEngine", "NeedletailCapture",
+      ],
       path: "Tests/NeedletailTestSupport",
       swiftSettings: swiftSettings)
   ]

@@ -68,6 +68,14 @@ public enum UnixTime {
     return "\(padded(parts.tm_year + 1900, 4))-\(padded(parts.tm_mon + 1, 2))-\(padded(parts.tm_mday, 2))"
       + "T\(padded(parts.tm_hour, 2)):\(padded(parts.tm_min, 2)):\(padded(parts.tm_sec, 2))Z"
   }
+
+  /// `2025-11-21T08:30:00.012345Z`; times beyond the year 9999 as a number.
+  public static func text(microseconds: UInt64) -> String {
+    let seconds = text(milliseconds: microseconds / 1_000_000 * 1000)
+    guard seconds.hasSuffix("Z") else { return seconds }
+    let digits = String(microseconds % 1_000_000)
+    return seconds.dropLast() + "." + String(repeating: "0", count: 6 - digits.count) + digits + "Z"
+  }
 }
 
 /// One reading of both clocks: the monotonic one decides, the wall clock is for people.

@@ -34,7 +34,7 @@ struct BundleOptions: ParsableArguments {
   }
 }
 
-/// Options of commands that publish only what is better than the version that serves.
+/// Options of commands that publish only what is better than the version that serves, or like it.
 struct ConditionOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(
@@ -45,9 +45,26 @@ struct ConditionOptions: ParsableArguments {
   @Option(help: ArgumentHelp("Least difference that counts as better.", valueName: "x"))
   var minGain: Double?
 
+  @Option(
+    help: ArgumentHelp(
+      "Publishes only if the answers to these captured calls are those of the version that serves; else exit status 3.",
+      valueName: "CAPTURE"))
+  var replay: String?
+
+  @Option(help: ArgumentHelp("Share of these calls that may differ, from 0 to 1; else none.", valueName: "share"))
+  var replayAllow: Double?
+
+  @Option(
+    help: ArgumentHelp("Largest difference of two numbers that counts as none; else every bit counts.", valueName: "x"))
+  var replayTolerance: Double?
+
   func validate() throws {
     if minGain != nil, ifBetter == nil {
       throw ValidationError("--min-gain: expected --if-better with the figure, found none")
+    }
+    if replay == nil, replayAllow != nil || replayTolerance != nil {
+      let option = replayAllow != nil ? "--replay-allow" : "--replay-tolerance"
+      throw ValidationError("\(option): expected --replay with captured calls, found none")
     }
   }
 
@@ -63,6 +80,19 @@ struct ConditionOptions: ParsableArguments {
     }
     return try Incumbent(of: model, store: store, condition)
   }
+
+  func replayCondition() throws(TrainingError) -> ReplayCondition? {
+    try replay.map { (capture) throws(TrainingError) in
+      try ReplayCondition(capture: capture, shareMax: replayAllow ?? 0, tolerance: replayTolerance ?? 0)
+    }
+  }
+
+  /// What captured calls are compared with; nil where that is not asked.
+  func gate(of model: ModelID, store: String?) throws(TrainingError) -> ReplayGate? {
+    guard let condition = try replayCondition() else { return nil }
+    guard let store else { throw TrainingError(.output, "--replay: expected --publish with the store, found none") }
+    return try ReplayGate(condition, of: model, store: store)
+  }
 }
 
 /// What train and tune do with a model: files, record, publication, and a word to the user.
@@ -71,6 +101,7 @@ struct Delivery {
   let recorder: RunRecorder
   let target: PublishTarget
   let incumbent: Incumbent?
+  let gate: ReplayGate?
   /// Rows that judge both, in place of the test rows of the run.
   var window: HeldOutRows?
   let options: BundleOptions
@@ -97,7 +128,8 @@ struct Delivery {
 
   /// Records the run, publishes its bundle, and tells the user.
   ///
-  /// - Throws: `TrainingError` of kind `refused` where the model is not better than the one that serves.
+  /// - Throws: `TrainingError` of kind `refused` where the model is not better than the one that serves, or differs more
+  ///   than it may.
   func finish(_ bundle: [UInt8], version: ModelVersion) throws(TrainingError) {
     recorder.finish(trained, files: files, version: version, bundleBytes: bundle.count)
     let comparison = try incumbent.map { (incumbent) throws(TrainingError) in
@@ -106,7 +138,9 @@ struct Delivery {
     }
     var (version, bytes) = (version, bundle.count)
     var published: String?
-    if comparison?.isBetter ?? true {
+    let isBetter = comparison?.isBetter ?? true
+    let replay = try isBetter ? replayed() : nil
+    if isBetter, replay?.isAllowed ?? true {
       (version, published) = try target.publish(bundle, version: version) { (version) throws(TrainingError) in
         let bundle = try write(version)
         bytes = bundle.count
@@ -120,10 +154,12 @@ struct Delivery {
     if let run = recorder.run { paths.append((label: "run", path: "\(run)")) }
     if let page { paths.append((label: "MLflow", path: page)) }
     if let comparison, comparison.isBetter { paths.append((label: "better", path: comparison.sentence)) }
+    if let replay, replay.isAllowed { paths.append((label: "replay", path: replay.sentence)) }
     if let published { paths.append((label: "published", path: published)) }
     if options.json {
       var document = metrics(version, bytes).adding("bundle", .text(files.bundlePath))
       if let comparison { document = document.adding("comparison", comparison.document) }
+      if let replay { document = document.adding("replay", replay.document) }
       if let published { document = document.adding("published", .text(published)) }
       print(document.json, terminator: "")
     } else if !options.quiet {
@@ -132,5 +168,12 @@ struct Delivery {
       print(table.render(trained, version: version, bundleBytes: bytes, paths: paths), terminator: "")
     }
     try comparison?.check()
+    try replay?.check()
+  }
+
+  private func replayed() throws(TrainingError) -> ReplayVerdict? {
+    guard let gate else { return nil }
+    observer.stage("asking captured calls again")
+    return try gate.judge(trained.contents.definition, notice: observer.warning)
   }
 }

@@ -15,6 +15,7 @@ struct PublishCommand: ParsableCommand {
         needletail-trainer publish out/model.ntb --store store --key publisher.key
         needletail-trainer publish out/model.ntb --store s3://models/production --key publisher.key
         needletail-trainer publish out/model.ntb --store store --if-better log_loss --data labelled.csv
+        needletail-trainer publish out/model.ntb --store store --replay capture --replay-allow 0.01
       """)
 
   @Argument(help: ArgumentHelp("A bundle, such as the model.ntb of a run.", valueName: "model.ntb"))
@@ -60,7 +61,9 @@ struct PublishCommand: ParsableCommand {
     let runs = try runs.map { (path) throws(TrainingError) in try StoreOptions.open(path) }
     let published = try Publishing.republish(
       path: bundle, store: store, key: key, version: version, condition: conditionOptions.condition(),
-      data: data.map { HeldOutRows(path: $0, delimiter: delimiter, target: target) })
+      data: data.map { HeldOutRows(path: $0, delimiter: delimiter, target: target) },
+      replay: conditionOptions.replayCondition(),
+      notice: { FileHandle.standardError.write(Data("warning: \($0)\n".utf8)) })
     note(published, in: runs)
     if json {
       var document = Document.section([
@@ -69,10 +72,12 @@ struct PublishCommand: ParsableCommand {
         .init("path", .text(published.path)),
       ])
       if let comparison = published.comparison { document = document.adding("comparison", comparison.document) }
+      if let replay = published.replay { document = document.adding("replay", replay.document) }
       print(document.json, terminator: "")
     } else {
       print("published \(published.model) \(published.version): \(published.path)")
       if let comparison = published.comparison { print(comparison.sentence) }
+      if let replay = published.replay { print(replay.sentence) }
     }
   }
 

@@ -71,6 +71,7 @@ struct RetrainCommand: ParsableCommand {
         "\(bundleOptions.publish ?? ""): expected a version of \(configuration.model) that serves, found none; begin with "
           + "needletail-trainer train \(file) --publish")
     }
+    let gate = try conditionOptions.gate(of: configuration.model, store: bundleOptions.publish)
     let files = RunFiles(directory: output ?? "\(configuration.model).out")
     try files.prepare()
     let parts = try FreshRows(paths: fresh, delimiter: delimiter, outcome: outcome, windowShare: window)
@@ -78,6 +79,7 @@ struct RetrainCommand: ParsableCommand {
     var session = TrainSession(
       configuration: try RunConfiguration.load(path: file, sets: sets, fresh: parts.learned, only: onlyFresh),
       files: files, target: target, incumbent: incumbent, options: bundleOptions)
+    session.gate = gate
     session.window = HeldOutRows(path: parts.window, target: configuration.request.target)
     session.parent = incumbent.digest
     session.heading = parts.sentence

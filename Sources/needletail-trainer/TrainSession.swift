@@ -9,6 +9,7 @@ struct TrainSession {
   let files: RunFiles
   let target: PublishTarget
   let incumbent: Incumbent?
+  var gate: ReplayGate?
   let options: BundleOptions
   /// Rows that judge the new model and the one that serves, in place of the test rows of the run.
   var window: HeldOutRows?
@@ -53,7 +54,8 @@ struct TrainSession {
         incumbent: incumbent, parent: parent
       ).run()
       delivery = Delivery(
-        files: files, recorder: recorder, target: target, incumbent: incumbent, window: window, options: options,
+        files: files, recorder: recorder, target: target, incumbent: incumbent, gate: gate, window: window,
+        options: options,
         trained: trained, metrics: { trained.metrics(version: $0, bundleBytes: $1) }, observer: observer,
         heading: heading)
       version = try target.version()

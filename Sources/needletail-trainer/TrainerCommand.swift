@@ -105,9 +105,11 @@ struct TrainCommand: ParsableCommand {
     // What can be wrong with keys, store, version, output and record shows before an hour of training, not after.
     let target = try bundleOptions.target(for: configuration.model)
     let incumbent = try conditionOptions.incumbent(of: configuration.model, store: bundleOptions.publish)
+    let gate = try conditionOptions.gate(of: configuration.model, store: bundleOptions.publish)
     let files = RunFiles(directory: try directory(configuration))
     var session = TrainSession(
       configuration: configuration, files: files, target: target, incumbent: incumbent, options: bundleOptions)
+    session.gate = gate
     session.isResuming = resume != nil
     session.command = "needletail-trainer train \(file)"
     try session.run()

@@ -114,6 +114,7 @@ struct TuneCommand: ParsableCommand {
     let configuration = try RunConfiguration.load(path: file, sets: sets)
     let target = try bundleOptions.target(for: configuration.model)
     let incumbent = try conditionOptions.incumbent(of: configuration.model, store: bundleOptions.publish)
+    let gate = try conditionOptions.gate(of: configuration.model, store: bundleOptions.publish)
     let files = RunFiles(directory: output ?? "\(configuration.model).out")
     if !worker { try files.prepare() }
     let place = try self.place(configuration, files)
@@ -147,7 +148,7 @@ struct TuneCommand: ParsableCommand {
       }
       let tuned = try tuning.finish()
       delivery = Delivery(
-        files: files, recorder: recorder, target: target, incumbent: incumbent, options: bundleOptions,
+        files: files, recorder: recorder, target: target, incumbent: incumbent, gate: gate, options: bundleOptions,
         trained: tuned.model, metrics: { tuned.metrics(version: $0, bundleBytes: $1) },
         observer: console.observer,
         heading: ResultsTable(terminal: Terminal(descriptor: 1)).render(tuned.leaderboard),

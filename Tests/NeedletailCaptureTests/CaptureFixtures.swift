@@ -45,31 +45,12 @@ enum CaptureFixtures {
   }
 
   static func head(_ call: CapturedCall, source: UInt32 = 0) -> CallRecordHead {
-    CallRecordHead(
-      status: call.status, reasons: call.reasons, source: source, time: call.microseconds, id: call.id,
-      queueMicroseconds: call.queueMicroseconds, computeMicroseconds: call.computeMicroseconds,
-      batchRows: UInt32(call.batchRows), rows: UInt32(call.rows),
-      selection: call.answers.reduce(0) { $0 | 1 << UInt64($1.output) }, tensors: UInt32(call.inputs.count),
-      floats: UInt32(call.answers.reduce(0) { $0 + $1.values.count }), key: call.key)
+    CaptureSegments.head(call, source: source)
   }
 
   /// A segment of blocks.
   static func segment(_ blocks: [[CapturedCall]], isEnded: Bool = true) throws -> [UInt8] {
-    var encoder = try SegmentEncoder(SegmentHeader(microseconds: 7, id: Array(1...16)))
-    var bytes = encoder.headerBytes
-    for block in blocks {
-      for call in block {
-        let request = call.inputs.flatMap(\.encoded)
-        let answer = call.answers.flatMap { $0.values.flatMap { withUnsafeBytes(of: $0.bitPattern) { Array($0) } } }
-        try request.withUnsafeBytes { request in
-          try answer.withUnsafeBytes { answer in
-            try encoder.append(head(call), request: request, answer: answer, of: call.model)
-          }
-        }
-      }
-      bytes += try encoder.takeBlock()
-    }
-    return isEnded ? bytes + encoder.trailerBytes : bytes
+    try CaptureSegments.bytes(of: blocks, isEnded: isEnded)
   }
 
   /// All that a decoder finds.

@@ -185,6 +185,7 @@ import Testing
     "serve: 1\nsplit: { 1: 10, 2: 90 }", "serve: [3, 1]\nsplit: { 1: 50, 2: 50 }",
     "serve: latest\nsplit: { 1: 50, 2: 50 }", "shadow: 3", "keep: 2",
     "labels: { stable: 4 }\nsplit: { 1: 70, 2: 30 }",
+    "split: { 1: 50, 2: 50 }\nexperiment: { metric: accuracy }",
   ]) func theTrainerPrefersTheVersionThatTheServerPrefers(orders: String) throws {
     let policy = try RolloutFile(parsing: orders).policy
     let found = try ServingOrders(YAMLNode.parse(orders, file: "rollout.yaml"))

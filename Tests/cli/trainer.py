@@ -191,9 +191,43 @@ def signals():
         )
 
 
+def replayed():
+    """A model is published only where it answers captured calls as the one that serves."""
+    capture, wine, place = work.parent / "capture", work.parent / "run/model.ntb", work / "replay"
+    gate = ("--store", place, "--replay", capture)
+    done = run("publish", wine, *gate, "--json")
+    found = json.loads(done.stdout)["replay"]
+    expect(
+        found["compared"] > 0 and found["different"] == 0 and found["against"] == "the captured answers",
+        "a model that answers as it did is published",
+        found,
+    )
+    weaker = ("train", "deploy/examples/wine/train.yaml", "--output", work / "weaker", "--set", "model.c=0.1")
+    done = run(*weaker, "--publish", place, "--replay", capture)
+    last = done.stderr.strip().splitlines()[-1]
+    expect(
+        done.returncode == 3 and last.startswith("not published: expected at most 0 % of the calls to differ, found"),
+        "another one is not, and exit status 3 says so",
+        done.stderr[-400:],
+    )
+    expect("otherwise than by version 1, which serves" in last and "the first one is of" in last, "and why", last)
+    expect((work / "weaker/model.ntb").exists() and not (place / "wine/2.ntb").exists(), "its files are there")
+    done = run("publish", work / "weaker/model.ntb", *gate, "--replay-tolerance", "1", "--replay-allow", "0.5")
+    expect(
+        done.returncode == 0 and "captured calls (" in done.stdout,
+        "with a tolerance only other classes count",
+        (done.stdout, done.stderr),
+    )
+    done = run("publish", wine, "--store", place, "--replay-allow", "1")
+    expect(done.returncode == 64 and "--replay-allow: expected --replay" in done.stderr, "--replay-allow alone", done)
+    untrained("a capture that there is not", run(*weaker, "--publish", place, "--replay", work / "none"), "none")
+    untrained("--replay without a store", run(*weaker, "--replay", capture), "--replay: expected --publish")
+
+
 early_checks()
 standard_input()
 signals()
 publishing()
 better()
+replayed()
 sys.exit(1 if failures else 0)

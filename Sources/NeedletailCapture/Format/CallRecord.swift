@@ -159,7 +159,7 @@ public enum RequestRecord {
 
 extension CapturedTensor {
   /// Bytes in a record.
-  var encoded: [UInt8] {
+  public var encoded: [UInt8] {
     var bytes: [UInt8] = []
     bytes.append(littleEndian: UInt16(name.count))
     bytes.append(type?.rawValue ?? 0)

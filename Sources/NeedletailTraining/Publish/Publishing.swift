@@ -137,10 +137,13 @@ public enum Publishing {
   /// - Parameters:
   ///   - condition: what it has to be better by than the version that serves; nil: nothing.
   ///   - data: rows that both are judged on.
-  /// - Throws: `TrainingError`, of kind `refused` where it is not better.
+  ///   - replay: how much it may differ from that version on captured calls; nil: as it likes.
+  ///   - notice: hears of parts of the capture that cannot be read.
+  /// - Throws: `TrainingError`, of kind `refused` where it is not better, or differs more.
   public static func republish(
     path: String, store: String, key: String?, version number: UInt64?,
-    condition: PublishCondition? = nil, data: HeldOutRows? = nil
+    condition: PublishCondition? = nil, data: HeldOutRows? = nil, replay: ReplayCondition? = nil,
+    notice: @escaping (String) -> Void = { _ in }
   ) throws(TrainingError) -> Publication {
     let (manifest, contents) = try BundleContents.read(path)
     let target = try PublishTarget(model: manifest.model, store: store, key: key, version: number)
@@ -161,10 +164,15 @@ public enum Publishing {
       comparison = try incumbent?.compare(with: contents.definition, data)
       try comparison?.check()
     }
+    let verdict = try replay.map { (condition) throws(TrainingError) in
+      try ReplayGate(condition, of: manifest.model, store: store).judge(contents.definition, notice: notice)
+    }
+    try verdict?.check()
     let version = try target.version()
     let published = try target.publish(encode(version), version: version, remake: encode)
     return Publication(
-      model: manifest.model, version: published.version, path: published.path ?? "", comparison: comparison)
+      model: manifest.model, version: published.version, path: published.path ?? "", comparison: comparison,
+      replay: verdict)
   }
 
   /// A version that was put into a store.
@@ -174,6 +182,8 @@ public enum Publishing {
     public let path: String
     /// How much better it is than the version that served; nil where that was not asked, or nothing served.
     public let comparison: ServingComparison?
+    /// How captured calls were answered; nil where that was not asked.
+    public let replay: ReplayVerdict?
   }
 }
 

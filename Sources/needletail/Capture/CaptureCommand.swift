@@ -2,6 +2,7 @@ internal import ArgumentParser
 internal import Foundation
 internal import NeedletailCapture
 internal import NeedletailCore
+internal import NeedletailReplay
 
 struct CaptureCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -38,106 +39,24 @@ struct CaptureSelection: ParsableArguments {
   var query: CaptureQuery {
     CaptureQuery(
       capture: capture, model: model, version: version, reasons: reason?.reasons ?? [],
-      since: since?.microseconds ?? 0)
+      since: since?.microseconds ?? 0, notice: notice)
   }
 }
 
-/// Captured calls that somebody asks for.
-struct CaptureQuery {
-  /// Directory of captures, or one segment.
-  var capture: String
-  /// Nil: of any model.
-  var model: String?
-  /// Nil: of any version.
-  var version: UInt64?
-  /// Reasons that all calls have.
-  var reasons: CaptureReasons = []
-  /// Microseconds since 1970 (UTC) at which the first of them may have arrived.
-  var since: UInt64 = 0
+/// Time of captured calls: `2026-11-28T05:10:00.123456Z`.
+struct CapturedTime: ExpressibleByArgument {
+  /// Since 1970 (UTC).
+  let microseconds: UInt64
 
-  func contains(_ call: CapturedCall) -> Bool {
-    (model ?? call.model.name) == call.model.name && (version ?? call.model.version) == call.model.version
-      && call.reasons.isSuperset(of: reasons) && call.microseconds >= since
+  /// Reads a time of RFC 3339, with a fraction of a second or without.
+  init?(argument: String) {
+    let format = ISO8601DateFormatter()
+    if argument.contains(".") { format.formatOptions.insert(.withFractionalSeconds) }
+    guard let date = format.date(from: argument),
+      let microseconds = UInt64(exactly: (date.timeIntervalSince1970 * 1_000_000).rounded())
+    else { return nil }
+    self.microseconds = microseconds
   }
-
-  /// Visits the calls of all segments, the oldest first, and says what cannot be read.
-  ///
-  /// - Parameter body: returns false to stop.
-  /// - Returns: whether everything could be read.
-  @discardableResult
-  func forEachCall(_ body: (CapturedCall) throws -> Bool) throws -> Bool {
-    var isWhole = true
-    var goesOn = true
-    for file in try files() where goesOn {
-      let isRead = try forEachCall(in: file) { call in
-        goesOn = try body(call)
-        return goesOn
-      }
-      if !isRead { isWhole = false }
-    }
-    return isWhole
-  }
-
-  /// Segments of the capture, the oldest first.
-  func files() throws -> [SegmentFile] {
-    let files = try SegmentFile.all(at: capture)
-    guard !files.isEmpty else { throw Failure("\(capture): expected segments (*.ntcap), found none") }
-    return files
-  }
-
-  /// As ``forEachCall(_:)``, of one segment. One that was removed since the directory was read has no calls.
-  func forEachCall(in file: SegmentFile, _ body: (CapturedCall) throws -> Bool) throws -> Bool {
-    try forEachRecord(in: file) { record in
-      guard case .call(let call) = record, contains(call) else { return true }
-      return try body(call)
-    }
-  }
-
-  /// The outcomes of all segments, of the model that is asked for.
-  func outcomes() throws -> CapturedOutcomes {
-    var outcomes = CapturedOutcomes()
-    for file in try files() {
-      _ = try forEachRecord(in: file, isSilent: true) { record in
-        if case .outcome(let outcome) = record, (model ?? outcome.model) == outcome.model { outcomes.add(outcome) }
-        return true
-      }
-    }
-    return outcomes
-  }
-
-  /// Visits the records of one segment.
-  /// - Parameter isSilent: whether faults go unsaid, because another visit says them.
-  private func forEachRecord(
-    in file: SegmentFile, isSilent: Bool = false, _ body: (CapturedRecord) throws -> Bool
-  ) throws -> Bool {
-    var fault: (any Error)?
-    var goesOn = true
-    var faults: [CaptureError]
-    do throws(CaptureError) {
-      let summary = try CaptureReader.readRecords(file.path) { record in
-        do { goesOn = try body(record) } catch {
-          fault = error
-          goesOn = false
-        }
-        return goesOn
-      }
-      // A segment that is being written has no end yet.
-      faults = file.isOpen && summary.isCut ? summary.faults.dropLast() : summary.faults
-    } catch {
-      faults = error.reason == .missing || file.isNew ? [] : [error]
-    }
-    if let fault { throw fault }
-    guard goesOn else { return true }
-    for error in faults where !isSilent {
-      notice(error.message.hasPrefix(file.path) ? error.message : "\(file.path): \(error.message)")
-    }
-    return faults.isEmpty
-  }
-}
-
-extension SegmentFile {
-  /// Whether its writer has not written its header yet.
-  var isNew: Bool { isOpen && bytes < CaptureFormat.headerBytes }
 }
 
 /// A reason as a word of the command line.

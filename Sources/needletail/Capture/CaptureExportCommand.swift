@@ -2,6 +2,7 @@ internal import ArgumentParser
 internal import Foundation
 internal import NeedletailCapture
 internal import NeedletailCore
+internal import NeedletailReplay
 internal import NeedletailSystem
 
 struct CaptureExportCommand: ParsableCommand {
@@ -34,7 +35,8 @@ struct CaptureExportCommand: ParsableCommand {
 
   func run() throws {
     var csv: CapturedTable?
-    var outcomes = try selection.query.outcomes()
+    var outcomes = CapturedOutcomes()
+    try selection.query.forEachOutcome { outcomes.add($0) }
     if format == .csv || !outcomes.isEmpty {
       var table = CapturedTable(hasOutcomes: !outcomes.isEmpty)
       try selection.query.forEachCall { call in
@@ -149,14 +151,15 @@ struct CapturedTable {
     let answered = answers.map { outputs[$0] ?? [] }
     for row in 0..<rows {
       var cells = [
-        CapturedTime.text(call.microseconds), "\(call.model.version)", "\(call.id)", "\(row)", "\(call.status)",
+        UnixTime.text(microseconds: call.microseconds), "\(call.model.version)", "\(call.id)", "\(row)",
+        "\(call.status)",
         "\(call.reasons)", "\(call.queueMicroseconds)", "\(call.computeMicroseconds)", "\(call.batchRows)",
         call.key.isNone ? "" : call.key.text,
       ]
       for values in own + answered { cells.append(row < values.count ? Self.cell(values[row]) : "") }
       if hasOutcomes {
         let outcome = outcomes[row]
-        cells.append(outcome.map { CapturedTime.text($0.microseconds) } ?? "")
+        cells.append(outcome.map { UnixTime.text(microseconds: $0.microseconds) } ?? "")
         switch outcome?.truth {
         case .label(let label): cells.append(Self.quoted(label))
         case .number(let number): cells.append("\(number)")
@@ -189,7 +192,7 @@ struct CapturedTable {
 /// A captured call as one line of JSON.
 enum CapturedJSON {
   static func line(_ call: CapturedCall, _ outcomes: [Int: CapturedOutcome]) -> String {
-    var text = "{\"time\":\"\(CapturedTime.text(call.microseconds))\",\"model\":\(quoted(call.model.name))"
+    var text = "{\"time\":\"\(UnixTime.text(microseconds: call.microseconds))\",\"model\":\(quoted(call.model.name))"
     text += ",\"version\":\(call.model.version),\"id\":\(call.id),\"status\":\"\(call.status)\",\"reasons\":["
     text += call.reasons.names.map(quoted).joined(separator: ",")
     text += "],\"rows\":\(call.rows),\"queue_us\":\(call.queueMicroseconds),\"compute_us\":\(call.computeMicroseconds)"
@@ -198,7 +201,7 @@ enum CapturedJSON {
     if !call.key.isNone { text += ",\"key\":\"\(call.key.text)\"" }
     if !outcomes.isEmpty {
       let parts = outcomes.sorted { $0.key < $1.key }.map { row, outcome in
-        "{\"row\":\(row),\"time\":\"\(CapturedTime.text(outcome.microseconds))\",\(truth(outcome.truth))}"
+        "{\"row\":\(row),\"time\":\"\(UnixTime.text(microseconds: outcome.microseconds))\",\(truth(outcome.truth))}"
       }
       text += ",\"outcomes\":[\(parts.joined(separator: ","))]"
     }

@@ -3,6 +3,7 @@ internal import Foundation
 internal import NeedletailCapture
 internal import NeedletailCore
 internal import NeedletailEngine
+internal import NeedletailReplay
 
 /// `needletail replay CAPTURE --model churn@7`: yesterday's calls as a regression test.
 struct ReplayCommand: AsyncParsableCommand {
@@ -18,7 +19,7 @@ struct ReplayCommand: AsyncParsableCommand {
       such as an overload.
 
         needletail replay /var/lib/needletail/capture --model churn@7
-        needletail replay capture/ --model churn-8.ntb --against churn@7 --allow 0.01
+        needletail replay capture/ --model churn-8.ntb --against churn@7 --allow 0.01 --tolerance 0.001
         needletail replay capture/ --model churn@canary --pace recorded
       """)
 
@@ -44,6 +45,10 @@ struct ReplayCommand: AsyncParsableCommand {
   var allow = 0.0
 
   @Option(
+    help: ArgumentHelp("Largest difference of two numbers that counts as none; else every bit counts.", valueName: "x"))
+  var tolerance = 0.0
+
+  @Option(
     help: ArgumentHelp("Pauses between calls: none, as recorded, or so many times faster.", valueName: "max|recorded|n")
   )
   var pace = ReplayPace.max
@@ -62,6 +67,9 @@ struct ReplayCommand: AsyncParsableCommand {
   func validate() throws {
     guard (0...1).contains(allow) else {
       throw ValidationError("--allow: expected a share from 0 to 1, found \(allow)")
+    }
+    guard tolerance >= 0, tolerance.isFinite else {
+      throw ValidationError("--tolerance: expected a number from 0, found \(tolerance)")
     }
     guard (1...4096).contains(inFlight) else {
       throw ValidationError("--in-flight: expected a number from 1 to 4096, found \(inFlight)")
@@ -82,14 +90,15 @@ struct ReplayCommand: AsyncParsableCommand {
     }
     if json { try printJSON(report) } else { report.print() }
     guard report.compared > 0 else { throw Failure("\(capture): expected calls that can be asked again, found none") }
-    if !report.isWhole || Double(report.different) > allow * Double(report.compared) { throw ExitCode.failure }
+    if !report.allows(allow) { throw ExitCode.failure }
   }
 
   private func replay(_ target: (String) throws -> any ReplayTarget) async throws -> ReplayReport {
     let asked = try target(model)
     let other = try against.map(target)
-    let query = CaptureQuery(capture: capture, model: captured ?? asked.model, version: version)
-    var report = ReplayReport(model: asked.name, against: other?.name ?? "capture", showMax: show)
+    let query = CaptureQuery(capture: capture, model: captured ?? asked.model, version: version, notice: notice)
+    var report = ReplayReport(
+      model: asked.name, against: other?.name ?? "capture", tolerance: tolerance, showMax: show)
     var clock = pace.clock
     let reader = CaptureBatches(query, size: asked.isRemote || other?.isRemote == true ? inFlight : 256)
     while let calls = try reader.next() {
@@ -146,37 +155,5 @@ struct ReplayClock {
     // Recorded times and the pace may name any time: more than thirty years is as good as never.
     let microseconds = Int64(min(offset, 1e15))
     try await Task.sleep(until: begin.now.advanced(by: .microseconds(microseconds)), clock: .continuous)
-  }
-}
-
-/// Captured calls, some at a time.
-final class CaptureBatches {
-  private let query: CaptureQuery
-  private let size: Int
-  private var files: [SegmentFile]?
-  private var waiting: [CapturedCall] = []
-  /// False once something could not be read.
-  private(set) var isWhole = true
-
-  init(_ query: CaptureQuery, size: Int) {
-    self.query = query
-    self.size = size
-  }
-
-  /// The next calls; nil: there are no more. Memory holds the calls of one segment.
-  func next() throws -> [CapturedCall]? {
-    if files == nil { files = try query.files().reversed() }
-    while waiting.isEmpty {
-      guard let file = files?.popLast() else { return nil }
-      let isRead = try query.forEachCall(in: file) { call in
-        waiting.append(call)
-        return true
-      }
-      if !isRead { isWhole = false }
-      waiting.reverse()
-    }
-    let calls = Array(waiting.suffix(size).reversed())
-    waiting.removeLast(calls.count)
-    return calls
   }
 }

@@ -4,33 +4,7 @@ internal import NeedletailCapture
 internal import NeedletailClient
 internal import NeedletailCore
 internal import NeedletailEngine
-
-/// How a call was answered.
-struct ReplayAnswer: Equatable, Sendable {
-  var status: StatusCode
-  /// Sentence of an error.
-  var message = ""
-  var outputs: [String: OutputTensor.Values] = [:]
-
-  init(_ status: StatusCode, _ message: String = "") {
-    self.status = status
-    self.message = message
-  }
-
-  /// The answer that was captured.
-  init(_ call: CapturedCall) {
-    status = call.status
-    for answer in call.answers {
-      let output = call.model.outputs[answer.output]
-      outputs[output.name] =
-        switch output.kind {
-        case .number: .floats(answer.values)
-        case .classIndex: .integers(answer.values.map { Int64(exactly: $0) ?? -1 })
-        case .classLabel: .strings(answer.values.map { call.model.label($0) ?? "" })
-        }
-    }
-  }
-}
+internal import NeedletailReplay
 
 /// A version at a server, or a bundle, that answers captured calls.
 protocol ReplayTarget: Sendable {
@@ -41,13 +15,6 @@ protocol ReplayTarget: Sendable {
   var isRemote: Bool { get }
 
   func answer(_ call: CapturedCall) async throws -> ReplayAnswer
-}
-
-/// One captured call with both answers.
-struct ReplayPair: Sendable {
-  var call: CapturedCall
-  var asked: ReplayAnswer
-  var expected: ReplayAnswer
 }
 
 enum ReplayTargets {
@@ -118,7 +85,7 @@ struct ServerTarget: ReplayTarget {
         let found = try await client.predict(
           reference.model, selector: reference.selector, inputs: inputs, outputs: outputs)
         var answer = ReplayAnswer(.ok)
-        for output in found.outputs { answer.outputs[output.name] = output.values }
+        for output in found.outputs { answer.outputs[output.name] = ReplayAnswer.Values(output.values) }
         return answer
       } catch {
         guard case .server = error.origin else { throw error }
@@ -131,13 +98,10 @@ struct ServerTarget: ReplayTarget {
 }
 
 /// A bundle, computed in this process.
-///
-/// `@unchecked Sendable`: only one task asks at a time.
-final class BundleTarget: ReplayTarget, @unchecked Sendable {
+struct BundleTarget: ReplayTarget {
   let name: String
   let model: String?
-  private let compiled: CompiledModel
-  private let workspace: Workspace
+  private let replayed: ReplayedModel
 
   init(path: String) throws {
     let found = try BundleFile.open(path: path)
@@ -148,8 +112,7 @@ final class BundleTarget: ReplayTarget, @unchecked Sendable {
     name = path
     model = bundle.manifest.model.name
     do throws(PlanError) {
-      compiled = try CompiledModel(contents.definition)
-      workspace = try Workspace(compiled.plan)
+      replayed = try ReplayedModel(CompiledModel(contents.definition))
     } catch {
       throw Failure("\(path): \(error)")
     }
@@ -157,49 +120,16 @@ final class BundleTarget: ReplayTarget, @unchecked Sendable {
 
   var isRemote: Bool { false }
 
-  func answer(_ call: CapturedCall) async throws -> ReplayAnswer { answer(toTensorsOf: call) }
+  func answer(_ call: CapturedCall) async throws -> ReplayAnswer { replayed.answer(call) }
+}
 
-  private func answer(toTensorsOf call: CapturedCall) -> ReplayAnswer {
-    let wanted = Set(call.answers.map { call.model.outputs[$0.output].name })
-    do throws(ServingError) {
-      return try CapturedTensors.withViews(of: call.inputs) { (tensors) throws(ServingError) in
-        try compute(tensors, wanted: wanted)
-      }
-    } catch {
-      return ReplayAnswer(error.code, error.message)
+extension ReplayAnswer.Values {
+  /// The values that a server sent.
+  fileprivate init(_ values: OutputTensor.Values) {
+    switch values {
+    case .floats(let numbers): self = .floats(numbers)
+    case .integers(let classes): self = .integers(classes)
+    case .strings(let texts): self = .strings(texts)
     }
-  }
-
-  /// - Parameter wanted: names of outputs; empty: all.
-  private func compute(
-    _ tensors: UnsafeBufferPointer<TensorView>, wanted: Set<String>
-  ) throws(ServingError) -> ReplayAnswer {
-    let (plan, binder) = (compiled.plan, compiled.binder)
-    let rows = try binder.size(of: tensors, max: BatchExtent(rows: 1_000_000)).extent.rows
-    var values = [[Float]](repeating: [], count: plan.outputs.count)
-    var row = 0
-    while row < rows {
-      let count = binder.rowsOfRun(tensors, from: row, of: rows, for: plan)
-      var used = 0
-      try binder.bind(tensors, rows: row..<row + count, into: workspace.rows, textBytesUsed: &used)
-      plan.runAlone(workspace, rows: count)
-      if let error = plan.textError(workspace, rows: 0..<count, first: row) { throw error }
-      for (index, output) in plan.outputs.enumerated() {
-        let width = output.kind == .number ? output.columns : 1
-        values[index] += UnsafeBufferPointer(start: workspace.output(index), count: count * width)
-      }
-      row += count
-    }
-    var answer = ReplayAnswer(.ok)
-    let labels = compiled.definition.labels
-    for (index, output) in plan.outputs.enumerated() where wanted.isEmpty || wanted.contains(output.name) {
-      answer.outputs[output.name] =
-        switch output.kind {
-        case .number: .floats(values[index])
-        case .classIndex: .integers(values[index].map { Int64(exactly: $0) ?? -1 })
-        case .classLabel: .strings(values[index].map { labels.indices.contains(Int($0)) ? labels[Int($0)] : "" })
-        }
-    }
-    return answer
   }
 }

@@ -1,52 +1,64 @@
-internal import NeedletailCapture
-internal import NeedletailClient
+public import NeedletailCapture
 internal import NeedletailCore
 
-/// What a replay found.
-struct ReplayReport: Encodable {
+/// What asking captured calls again has found.
+public struct ReplayReport: Encodable, Sendable {
   /// A call whose answers differ.
-  struct Difference: Encodable {
-    var time: String
-    var id: UInt64
-    var version: UInt64
+  public struct Difference: Encodable, Sendable {
+    /// Time of its arrival, such as `2026-11-28T05:10:00.123456Z`.
+    public var time: String
+    public var id: UInt64
+    /// Version that answered it when it was captured.
+    public var version: UInt64
     /// Output, or `status`.
-    var place: String
-    var expected: String
-    var found: String
+    public var place: String
+    public var expected: String
+    public var found: String
   }
 
-  let model: String
-  let against: String
-  private(set) var compared = 0
-  private(set) var rows = 0
-  private(set) var same = 0
-  private(set) var different = 0
+  /// Name of what was asked.
+  public let model: String
+  /// Name of what its answers were compared with.
+  public let against: String
+  /// Largest difference of two numbers that counts as none; 0: every bit counts.
+  public let tolerance: Double
+  /// Calls that were compared.
+  public private(set) var compared = 0
+  public private(set) var rows = 0
+  public private(set) var same = 0
+  public private(set) var different = 0
   /// Rows with another class or label.
-  private(set) var classChanges = 0
+  public private(set) var classChanges = 0
   /// Largest absolute difference of two finite numbers.
-  private(set) var maxDifference = 0.0
+  public private(set) var maxDifference = 0.0
   /// Calls left out because of redacted features.
-  private(set) var redacted = 0
+  public private(set) var redacted = 0
   /// Calls left out because they ended for a reason of that moment.
-  private(set) var momentary = 0
-  private(set) var first: [Difference] = []
+  public private(set) var momentary = 0
+  public private(set) var first: [Difference] = []
   /// Whether the whole capture could be read.
-  var isWhole = true
+  public var isWhole = true
   private let showMax: Int
 
   private enum CodingKeys: String, CodingKey {
-    case model, against, compared, rows, same, different, classChanges, maxDifference, redacted, momentary, first
+    case model, against, tolerance, compared, rows, same, different, classChanges, maxDifference, redacted, momentary,
+      first
     case isWhole
   }
 
-  init(model: String, against: String, showMax: Int) {
+  /// - Parameter showMax: calls kept in ``first``.
+  public init(model: String, against: String, tolerance: Double = 0, showMax: Int) {
     self.model = model
     self.against = against
+    self.tolerance = tolerance
     self.showMax = showMax
   }
 
-  /// Counts a call that cannot be asked again.
-  mutating func leavesOut(_ call: CapturedCall) -> Bool {
+  /// Whether at most this share of the calls differs, and the whole capture was read.
+  public func allows(_ share: Double) -> Bool { isWhole && Double(different) <= share * Double(compared) }
+
+  /// Whether a call cannot be asked again; counts it then.
+  public mutating func leavesOut(_ call: CapturedCall) -> Bool {
     if call.isRedacted {
       redacted += 1
       return true
@@ -59,7 +71,8 @@ struct ReplayReport: Encodable {
     }
   }
 
-  mutating func add(_ pair: ReplayPair) {
+  /// Compares two answers to a call.
+  public mutating func add(_ pair: ReplayPair) {
     compared += 1
     rows += pair.call.rows
     guard let found = difference(pair) else {
@@ -74,7 +87,7 @@ struct ReplayReport: Encodable {
     let (asked, expected) = (pair.asked, pair.expected)
     func difference(_ place: String, _ expected: String, _ found: String) -> Difference {
       Difference(
-        time: CapturedTime.text(pair.call.microseconds), id: pair.call.id, version: pair.call.model.version,
+        time: UnixTime.text(microseconds: pair.call.microseconds), id: pair.call.id, version: pair.call.model.version,
         place: place, expected: expected, found: found)
     }
     guard asked.status == expected.status else {
@@ -93,9 +106,9 @@ struct ReplayReport: Encodable {
   }
 
   /// Compares two outputs, and counts what differs.
-  /// - Returns: the first difference; nil: they are the same bit for bit.
+  /// - Returns: the first difference; nil: they are the same, bit for bit or within the tolerance.
   private mutating func compare(
-    _ expected: OutputTensor.Values, _ found: OutputTensor.Values
+    _ expected: ReplayAnswer.Values, _ found: ReplayAnswer.Values
   ) -> (expected: String, found: String)? {
     var first: (String, String)?
     switch (expected, found) {
@@ -104,6 +117,8 @@ struct ReplayReport: Encodable {
       for index in x.indices where x[index].bitPattern != y[index].bitPattern {
         let distance = abs(Double(x[index]) - Double(y[index]))
         if distance.isFinite { maxDifference = max(maxDifference, distance) }
+        // With a tolerance, zeros of both signs are the same number, and so are all that are none.
+        if tolerance > 0, distance <= tolerance || x[index].isNaN && y[index].isNaN { continue }
         first = first ?? ("\(x[index])", "\(y[index])")
       }
     case (.integers(let x), .integers(let y)):
@@ -121,31 +136,5 @@ struct ReplayReport: Encodable {
     default: return ("values of the same type", "others")
     }
     return first
-  }
-
-  func print() {
-    let calls = BundleOutput.counted(compared, "call")
-    Swift.print(
-      "\(BundleOutput.plain(model)) against \(BundleOutput.plain(against)): \(calls), \(BundleOutput.counted(rows, "row"))"
-    )
-    if different == 0 {
-      Swift.print(TerminalTable.styled("all answers are the same, bit for bit", .good))
-    } else {
-      let share = 100 * Double(different) / Double(max(compared, 1))
-      let percent = (share * 100).rounded() / 100
-      Swift.print(
-        TerminalTable.styled("\(BundleOutput.grouped(different)) differ (\(percent) %)", .bad)
-          + ", by \(maxDifference) at most; \(BundleOutput.counted(classChanges, "class")) changed")
-    }
-    if redacted > 0 { Swift.print("left out: \(BundleOutput.counted(redacted, "call")) with redacted features") }
-    if momentary > 0 {
-      Swift.print("left out: \(BundleOutput.counted(momentary, "call")) that ended for a reason of that moment")
-    }
-    if !isWhole { Swift.print(TerminalTable.styled("parts of the capture cannot be read", .bad)) }
-    for difference in first {
-      Swift.print(
-        "  \(difference.time)  id \(difference.id)  \(BundleOutput.plain(difference.place)): expected "
-          + "\(BundleOutput.plain(difference.expected)), found \(BundleOutput.plain(difference.found))")
-    }
   }
 }
