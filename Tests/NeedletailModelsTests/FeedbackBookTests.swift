@@ -160,7 +160,12 @@ struct FeedbackBookTests {
     #expect(table.count == 10_000 / (PredictionTable.Entry.fixedBytes + 400 + 8))
     table.limit(bytes: 5_000)
     #expect(table.count == 5_000 / (PredictionTable.Entry.fixedBytes + 400 + 8))
-    #expect(table.place(of: CallKey(low: 1000, high: 0)) == table.count - 1, "the newest are kept")
+    let oldest = UInt64(1000 - table.count + 1)
+    for number in oldest...1000 {
+      let key = CallKey(low: number, high: 0)
+      #expect(table.place(of: key).map { table[$0].key } == key, "the newest are kept")
+    }
+    #expect(table.place(of: CallKey(low: oldest - 1, high: 0)) == nil)
   }
 
   @Test func allModelsTogetherAreBounded() {
