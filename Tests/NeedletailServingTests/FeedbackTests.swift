@@ -219,6 +219,8 @@ struct FeedbackTests {
           ModelFixtures.linearRegression(weights: [2, -3], bias: 1), version: version)
         setting.bench.publish(live)
         setting.bench.meet(live)
+        // The version that has not answered for longest goes: calls must come later than the first version became known.
+        setting.bench.writer.time = .now()
         setting.bench.call(version, [[1, 3]], key: "\(version)")
         setting.bench.run()
         #expect(setting.take("\(version)", .number(-6)) == .joined)
@@ -231,6 +233,7 @@ struct FeedbackTests {
       let live = try setting.bench.live(ModelFixtures.linearRegression(weights: [2, -3], bias: 1))
       setting.bench.publish(live)
       setting.bench.meet(live)
+      setting.bench.writer.time = .now()
       setting.bench.call(last + 1, [[1, 3]], key: "again")
       setting.bench.run()
       #expect(setting.take("again", .number(-6)) == .joined)
