@@ -268,19 +268,21 @@ struct ExperimentTests {
     try text.write(toFile: path, atomically: true, encoding: .utf8)
     let read = try #require(try state.read(Experiment.self, from: "experiment-m.json"))
     var after = Setting(kept: read)
-    #expect(after.observe(try Self.policy("metric: accuracy")) == [.began(Self.model, isResumed: false)])
+    #expect(
+      after.observe(try Self.policy("metric: accuracy"))
+        == [.forgotten(Self.model), .began(Self.model, isResumed: false)])
   }
 
   @Test func aWinnerThatIsNoArmIsNotPromotedAfterARestart() throws {
     var before = try Self.setting("metric: accuracy, promote: true, outcomes_max: 2")
     _ = before.take([1, 2].map { Self.outcome($0, $0, isCorrect: true) })
     var kept = try #require(before.experiment)
-    #expect(kept.isWhole(of: kept.design))
+    #expect(kept.isPossible)
     let encoded = try JSONEncoder().encode(kept)
     let text = String(decoding: encoded, as: UTF8.self).replacing(#""winner":1"#, with: #""winner":7"#)
     kept = try JSONDecoder().decode(Experiment.self, from: Data(text.utf8))
     #expect(kept.conclusion?.winner == 7)
-    #expect(!kept.isWhole(of: kept.design))
+    #expect(!kept.isPossible)
   }
 
   // MARK: the service

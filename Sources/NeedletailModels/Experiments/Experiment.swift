@@ -66,11 +66,11 @@ struct Experiment: Codable, Equatable, Sendable {
   /// Squares of larger values, summed up, are no numbers.
   private static let valueMax = 1e150
 
-  /// Whether what was read from the disk is this experiment, with figures that it can have: a file that somebody has
-  /// changed must not make sums overflow, or promote a version that is no arm.
-  func isWhole(of design: ExperimentDesign) -> Bool {
+  /// Whether what was read from the disk has figures that an experiment can have: a file that somebody has changed must
+  /// not make sums overflow, or promote a version that is no arm.
+  var isPossible: Bool {
     let fresh = design.pairs
-    guard self.design == design, pairs.count == fresh.count, tallies.count == design.arms.count,
+    guard pairs.count == fresh.count, tallies.count == design.arms.count,
       zip(pairs, fresh).allSatisfy({ $0.isComparable(with: $1) && $0.isConsistent })
     else { return false }
     let counts = 0...design.settings.outcomesMax

@@ -18,6 +18,8 @@ struct ExperimentBook: Sendable {
     case concluded(ModelID)
     /// The rollout file does not say it any more, and it had no conclusion.
     case abandoned(ModelID)
+    /// What is remembered of it from before a restart is not possible, so that it begins anew.
+    case forgotten(ModelID)
     /// There are too many.
     case refused(ModelID)
   }
@@ -62,13 +64,11 @@ struct ExperimentBook: Sendable {
         return
       }
       if policies[model] != nil { abandon(model, &events) }
-      if isFirst, let known = recall(model), known.isWhole(of: design) {
-        experiments[model] = known
-        events.append(.began(model, isResumed: true))
-      } else {
-        experiments[model] = Experiment(design, now: now)
-        events.append(.began(model, isResumed: false))
-      }
+      let known = isFirst ? recall(model).flatMap { $0.design == design ? $0 : nil } : nil
+      let isResumed = known?.isPossible ?? false
+      if known != nil, !isResumed { events.append(.forgotten(model)) }
+      experiments[model] = isResumed ? known : Experiment(design, now: now)
+      events.append(.began(model, isResumed: isResumed))
     }
     policies[model] = observation.policy
     let isOpen = experiments[model]?.conclusion == nil

@@ -110,7 +110,7 @@ public final class ExperimentService: Sendable {
         state.changed.remove(model)
         state.promotions[model] = nil
         show(model, &state)
-      case .refused: break
+      case .refused, .forgotten: break
       }
     }
     state.promotions = state.promotions.filter { state.book.policies[$0.key] != nil }
@@ -128,10 +128,18 @@ public final class ExperimentService: Sendable {
     for event in events {
       switch event {
       case .began(let model, let isResumed):
+        let isOver = isResumed && !isRunning(model.name)
         eventLog.emit(
-          .rollout, .notice, isResumed ? "experiment goes on after a restart" : "experiment began", model: model)
+          .rollout, .notice,
+          isOver
+            ? "experiment was concluded before the restart"
+            : isResumed ? "experiment goes on after a restart" : "experiment began", model: model)
       case .abandoned(let model):
         eventLog.emit(.rollout, .notice, "experiment ended by a new rollout file, undecided", model: model)
+      case .forgotten(let model):
+        eventLog.emit(
+          .alarm, .warning, "experiment of before the restart cannot go on, beginning anew", model: model,
+          [.init("reason", "expected figures that an experiment can have, found others in its file")])
       case .refused(let model):
         eventLog.emit(
           .rollout, .warning, "experiment not begun", model: model,
