@@ -382,7 +382,9 @@ if isFuzzing {
       path: "Tests/fuzz/http", exclude: ["seeds.py", "tokens.dict"], swiftSettings: swiftSettings),
     .executableTarget(
       name: "fuzz-bundle",
-      dependencies: ["NeedletailBundle", "NeedletailCore", "NeedletailEngine", "NeedletailTestSupport"],
+      dependencies: [
+        "FuzzDriver", "NeedletailBundle", "NeedletailCore", "NeedletailEngine", "NeedletailTestSupport",
+      ],
       path: "Tests/fuzz/bundle", swiftSettings: swiftSettings),
     .executableTarget(
       name: "fuzz-import",

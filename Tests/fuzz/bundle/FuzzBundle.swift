@@ -1,3 +1,4 @@
+internal import FuzzDriver
 internal import NeedletailBundle
 internal import NeedletailCore
 internal import NeedletailEngine
@@ -13,9 +14,7 @@ internal import NeedletailTestSupport
 @main
 enum FuzzBundle {
   static func main() {
-    var count = CommandLine.argc
-    var arguments: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?> = CommandLine.unsafeArgv
-    _ = runFuzzer(&count, &arguments) { start, count in
+    fuzz { start, count in
       FuzzBundle.run(UnsafeRawBufferPointer(start: start, count: count))
       return 0
     }
@@ -90,11 +89,3 @@ enum FuzzBundle {
       }
   }
 }
-
-/// `LLVMFuzzerRunDriver` of libFuzzer, for a program that has a `main` of its own.
-@_silgen_name("LLVMFuzzerRunDriver")
-private func runFuzzer(
-  _ count: UnsafeMutablePointer<Int32>,
-  _ arguments: UnsafeMutablePointer<UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>>,
-  _ body: @convention(c) (UnsafePointer<UInt8>?, Int) -> Int32
-) -> Int32

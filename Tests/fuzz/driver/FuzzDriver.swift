@@ -14,3 +14,9 @@ private func runFuzzer(
   _ arguments: UnsafeMutablePointer<UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>>,
   _ target: @convention(c) (UnsafePointer<UInt8>?, Int) -> CInt
 ) -> CInt
+
+/// What libFuzzer's own `main` would call. That `main` is never run, but a build without optimisation links it.
+@_cdecl("LLVMFuzzerTestOneInput")
+public func inputOfAnotherMain(_: UnsafePointer<UInt8>?, _: Int) -> CInt {
+  fatalError("expected fuzz(_:) to have the process, found libFuzzer's main")
+}
