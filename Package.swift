@@ -54,6 +54,7 @@ let package = Package(
     .target(
       name: "CNeedletailTraining", dependencies: ["CNeedletailKernels", "CNeedletailText"], cSettings: cSettings),
     .target(name: "CNeedletailProto", linkerSettings: [.linkedLibrary("protobuf-c")]),
+    .systemLibrary(name: "CHiredis", providers: [.apt(["libhiredis-dev"])]),
     .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
     .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
     .systemLibrary(name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
@@ -151,6 +152,11 @@ let package = Package(
       ],
       swiftSettings: swiftSettings),
 
+    // Calls of Redis by hiredis, linked statically: its name differs from one distribution to the next.
+    .target(
+      name: "NeedletailRedis", dependencies: ["CHiredis", "NeedletailCore", "NeedletailSystem"],
+      swiftSettings: swiftSettings, linkerSettings: [.linkedLibrary(":libhiredis.a")]),
+
     // Captured calls: segments, rules and redaction. The server writes them; the command line reads them.
     .target(
       name: "NeedletailCapture",
@@ -200,8 +206,8 @@ let package = Package(
       dependencies: [
         "CNeedletailAllocations", "NeedletailCore", "NeedletailSystem", "NeedletailMetrics", "NeedletailBLAS",
         "NeedletailProtobuf", "NeedletailWire", "NeedletailBundle", "NeedletailEngine", "NeedletailModels",
-        "NeedletailCrypto", "NeedletailSecurity", "NeedletailObjectStore", "NeedletailCapture", "NeedletailServing",
-        "NeedletailSockets", "NeedletailTLS", "NeedletailYAML",
+        "NeedletailCrypto", "NeedletailSecurity", "NeedletailObjectStore", "NeedletailRedis", "NeedletailCapture",
+        "NeedletailServing", "NeedletailSockets", "NeedletailTLS", "NeedletailYAML",
         .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOPosix", package: "swift-nio"),
         .product(name: "NIOHTTP1", package: "swift-nio"),
@@ -289,6 +295,7 @@ let testedModules: [(name: String, extra: [Target.Dependency])] = [
   ("NeedletailBundle", ["CNeedletailProto", "NeedletailProtobuf", "NeedletailEngine"]),
   ("NeedletailObjectStore", ["NeedletailBundle"]),
   ("NeedletailEmbedded", ["CNeedletailEmbedded", "NeedletailBundle", "NeedletailEngine"]),
+  ("NeedletailRedis", []),
   ("NeedletailSecurity", ["NeedletailYAML"]),
   ("NeedletailCapture", ["NeedletailYAML"]),
   ("NeedletailReplay", ["NeedletailCapture", "NeedletailEngine"]),

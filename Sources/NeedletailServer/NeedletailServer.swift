@@ -90,7 +90,9 @@ public final class NeedletailServer: Sendable {
       try options.makeService(metrics) { [store] in store.eventLog.emit(.server, .warning, $0) }
     }
     let jobs = configuration.jobs.map {
-      JobService($0, registry: registry, readiness: control.readiness, metrics: metrics)
+      JobService($0, registry: registry, readiness: control.readiness, metrics: metrics) { [store] event in
+        store.eventLog.emit(event)
+      }
     }
     let shared = SharedServices(
       logger: logger, control: control, metrics: metrics,
@@ -205,7 +207,7 @@ public final class NeedletailServer: Sendable {
     telling.cancel()
     admin.set(nil)
     workers.stop()
-    jobs?.stop()
+    await jobs?.stop()
     kept.feedback?.stop()
     await kept.capture?.stop()
     await tracing?.stop()

@@ -13,7 +13,7 @@
 needletail_build_packages=(
   ca-certificates git pkg-config zlib1g-dev
   libprotobuf-c-dev protobuf-c-compiler protobuf-compiler
-  libopenblas-dev libsqlite3-dev libssl-dev libzstd-dev
+  libhiredis-dev libopenblas-dev libsqlite3-dev libssl-dev libzstd-dev
   python3 python3-venv
 )
 

@@ -30,6 +30,7 @@ extension ServerConfiguration {
       Self.problem { () throws(ConfigurationError) in _ = try capture?.read() },
       Self.problem { () throws(ConfigurationError) in _ = try tracing?.collector() },
       Self.problem { () throws(ConfigurationError) in _ = try readFeedbackRules() },
+      Self.problem { () throws(ConfigurationError) in try checkJobStore() },
       // A running server's own socket is in use rightly.
       Self.problem { () throws(ConfigurationError) in if let unix { _ = try UnixSocketFile.check(unix) } },
       Self.problem { () throws(ConfigurationError) in try Self.checkHost("--listen", listen) },

@@ -72,6 +72,7 @@ extension ServerSetting {
     batchRows, textBytes,
     bundleBytes, bundleRawBytes,
     cacheBytes, cacheModels, jobsMax, jobsPerCaller, jobBytes, jobRequestBytes, jobRows, jobSeconds, jobResultSeconds,
+    jobStore, jobStorePassword, jobStorePrefix, jobLease, jobRuns,
   ]
 
   /// The setting of a key.

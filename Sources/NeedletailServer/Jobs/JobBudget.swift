@@ -23,6 +23,12 @@ final class JobBudget: Sendable {
     return nil
   }
 
+  /// Takes bytes, room or not: for the one job that runs, whose size has a bound of its own.
+  func take(_ bytes: Int) -> JobReservation {
+    taken.add(bytes, ordering: .relaxed)
+    return JobReservation(self, bytes: bytes)
+  }
+
   fileprivate func giveBack(_ bytes: Int) {
     taken.subtract(bytes, ordering: .relaxed)
     wakeup.signal()

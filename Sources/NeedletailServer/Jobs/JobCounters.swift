@@ -12,6 +12,8 @@ final class JobCounters: Sendable {
     case request
     /// The server stops.
     case stopping
+    /// The store of jobs that servers share does not answer.
+    case store
   }
 
   private let endedByState: [Counter]

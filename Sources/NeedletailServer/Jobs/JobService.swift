@@ -5,10 +5,10 @@ internal import NeedletailSystem
 internal import Synchronization
 
 /// Asynchronous jobs: large requests that are computed while nobody waits, and whose results are fetched later. They and
-/// their results are in memory, and end with the process.
+/// their results are in a ``JobStore``.
 ///
 /// One thread of idle priority runs them, one after the other: see ``JobThread``. Event loops call ``begin(_:)`` only, which
-/// is wait-free; what takes the lock runs on the concurrent pool.
+/// is wait-free; what asks the store runs on the concurrent pool.
 final class JobService: Sendable {
   let options: JobOptions
   let counters: JobCounters
@@ -18,8 +18,10 @@ final class JobService: Sendable {
   let results: JobBudget
   private let readiness: Readiness
   private let registry: ModelRegistry
-  private let table: Mutex<JobTable<JobUpload, JobResult>>
+  let store: any JobStore
   private let stage = Atomic(Stage.serving)
+  /// Whether another server runs the job that ran here when this one had to stop.
+  private let isGivenBack = Atomic(false)
 
   /// How far the end of the server has come.
   private enum Stage {
@@ -32,14 +34,24 @@ final class JobService: Sendable {
     static let stopped = 3
   }
 
-  init(_ options: JobOptions, registry: ModelRegistry, readiness: Readiness, metrics: MetricsRegistry) {
+  /// - Parameter report: called with sentences about a store that is shared.
+  init(
+    _ options: JobOptions, registry: ModelRegistry, readiness: Readiness, metrics: MetricsRegistry,
+    report: @escaping @Sendable (RedisJobStore.Event) -> Void = { _ in }
+  ) {
     self.options = options
     self.registry = registry
     self.readiness = readiness
     counters = JobCounters(metrics: metrics)
     requests = JobBudget(bytesMax: options.bytesMax / 2, wakeup: wakeup)
     results = JobBudget(bytesMax: options.bytesMax / 2, wakeup: wakeup)
-    table = Mutex(JobTable(options.tableBounds))
+    if let shared = options.shared {
+      store = RedisJobStore(
+        shared, options, requests: requests, results: results, counters: counters, wakeup: wakeup, metrics: metrics,
+        report: report)
+    } else {
+      store = MemoryJobStore(options.tableBounds, results: results, counters: counters, wakeup: wakeup)
+    }
     addMetrics(to: metrics)
   }
 
@@ -47,7 +59,7 @@ final class JobService: Sendable {
     for state in JobState.allCases {
       metrics.sampled(
         "needletail_jobs", kind: .gauge, help: "Jobs that are known, by state.", labels: [("state", state.rawValue)]
-      ) { [weak self] in self.map { Double($0.counts[state] ?? 0) } }
+      ) { [weak self] in self?.store.counts[state].map(Double.init) }
     }
     for (kind, budget) in [("requests", requests), ("results", results)] {
       metrics.sampled(
@@ -55,8 +67,6 @@ final class JobService: Sendable {
       ) { Double(budget.bytesTaken) }
     }
   }
-
-  private var counts: [JobState: Int] { locked(.now()) { $0.counts } }
 
   // MARK: event loops
 
@@ -109,21 +119,24 @@ final class JobService: Sendable {
       } catch {
         throw refused(.request, readiness.judged(error))
       }
-      let submission = JobTable<JobUpload, JobResult>.Submission(
+      let submission = Jobs.Submission(
         id: .random(), caller: caller, key: head.key, digest: head.key == nil ? [] : upload.digest,
         model: head.model, request: upload)
-      let result = locked(.now()) { table, now in
-        Result { () throws(ServingError) in try table.submit(submission, now: now) }
-      }
       do throws(ServingError) {
-        let (status, isNew) = try result.get()
+        let (status, isNew) = try await store.submit(submission)
         if isNew {
           counters.came(to: .queued).add()
           wakeup.signal()
         }
         return .status(status, isNew: isNew)
       } catch {
-        throw refused(error.code == .overloaded ? .count : .request, error)
+        let reason: JobCounters.Refusal =
+          switch error.code {
+          case .overloaded: error.detail?.limit?.name == RedisJobStore.bytesLimit ? .memory : .count
+          case .unavailable: .store
+          default: .request
+          }
+        throw refused(reason, error)
       }
     } catch {
       return .error(error, status: error.detail?.field == "Idempotency-Key" ? 409 : nil)
@@ -132,23 +145,20 @@ final class JobService: Sendable {
 
   /// Answers a question about a job. To all but its caller there is none.
   @concurrent func answer(_ question: JobQuestion, about id: JobID, caller: String) async -> JobAnswer {
-    switch question {
-    case .status:
-      return answer(locked(.now()) { $0.status(id, caller: caller, now: $1) })
-    case .cancel:
-      guard let (status, dropped) = locked(.now(), { $0.cancel(id, caller: caller, now: $1) }) else { break }
-      if status.state == .cancelled { counters.came(to: .cancelled).add() }
-      withExtendedLifetime(dropped) {}
-      wakeup.signal()
-      return .status(status, isNew: false)
-    case .result:
-      guard let found = locked(.now(), { $0.result(id, caller: caller, now: $1) }) else { break }
-      switch found {
-      case .answer(let result): return .result(result)
-      case .none(let status): return absence(status)
+    do throws(ServingError) {
+      switch question {
+      case .status: return answer(try await store.status(id, caller: caller))
+      case .cancel: return answer(try await store.cancel(id, caller: caller))
+      case .result:
+        guard let found = try await store.result(id, caller: caller) else { return answer(nil) }
+        switch found {
+        case .answer(let result): return .result(result)
+        case .none(let status): return absence(status)
+        }
       }
+    } catch {
+      return .error(error)
     }
-    return answer(nil)
   }
 
   private func answer(_ status: JobStatus?) -> JobAnswer {
@@ -172,53 +182,40 @@ final class JobService: Sendable {
     }
   }
 
-  /// Works on the table, after what is due by now was done.
-  private func locked<Value: Sendable>(
-    _ now: Instant, _ body: (inout JobTable<JobUpload, JobResult>, Instant) -> Value
-  ) -> Value {
-    let (value, swept) = table.withLock { table in
-      let swept = table.sweep(now: now)
-      return (body(&table, now), swept)
-    }
-    if swept.overdue > 0 { counters.came(to: .failed).add(UInt64(swept.overdue)) }
-    if swept.expired > 0 { counters.came(to: .expired).add(UInt64(swept.expired)) }
-    return value
-  }
-
-  private func locked<Value: Sendable>(
-    _ now: Instant, _ body: (inout JobTable<JobUpload, JobResult>) -> Value
-  ) -> Value { locked(now) { table, _ in body(&table) } }
-
   // MARK: the thread
 
   /// The next job.
-  /// - Returns: nil if none waits, with the time at which something is due.
-  func next() -> (turn: JobTable<JobUpload, JobResult>.Turn?, due: Instant?) {
-    locked(.now()) { table, now in
-      let turn = isDraining ? nil : table.next(now: now)
-      return (turn, table.nextDue)
+  /// - Returns: nil if none waits, with the time at which to look again.
+  func next() -> (turn: Jobs.Turn?, due: Instant?) {
+    // Jobs of other servers wait while this one is still reading its models.
+    guard !isDraining, options.shared == nil || readiness.hasScanned else {
+      return (nil, Instant.now().advanced(byMicroseconds: Limits.jobLookMicroseconds))
     }
+    return store.next()
   }
 
-  /// Notes how a job has ended.
-  func end(_ id: JobID, with result: Result<JobResult, ServingError>) {
-    guard locked(.now(), { $0.end(id, with: result, now: $1) }) else { return }
-    switch result {
-    case .success: counters.came(to: .done).add()
-    case .failure: counters.came(to: .failed).add()
-    }
+  /// Notes how a job has ended, but for one that another server runs because this one stops.
+  func end(_ turn: Jobs.Turn, with result: Result<JobResult, ServingError>) {
+    if case .failure(let error) = result, error == Self.ended, isGivenBack.load(ordering: .relaxed) { return }
+    store.end(turn, with: result)
   }
-
-  /// Does what is due.
-  /// - Returns: time at which the next thing is; nil: nothing.
-  func sweep() -> Instant? { locked(.now()) { $0.nextDue } }
 
   /// Error of the job that runs when it must end; nil: it goes on.
-  func end(of turn: JobTable<JobUpload, JobResult>.Turn, due: Instant) -> ServingError? {
+  func end(of turn: Jobs.Turn, due: Instant) -> ServingError? {
     if turn.progress.isCancelled.load(ordering: .relaxed) { return .unavailable("job: cancelled") }
     if stage.load(ordering: .relaxed) >= Stage.ending { return Self.ended }
     guard Instant.now() >= due else { return nil }
     return .deadlineExceeded("job: expected its end within the time that it had, found it running")
+  }
+
+  /// Waits until the lease of the job that runs is renewed, where it has run out: another server may run it by now.
+  /// - Throws: why it ends instead.
+  func waitForLease(of turn: Jobs.Turn, due: Instant) throws(ServingError) {
+    while true {
+      if let error = end(of: turn, due: due) { throw error }
+      guard Instant.now().nanoseconds >= turn.progress.leaseEnd.load(ordering: .relaxed) else { return }
+      wakeup.wait(until: min(due, Instant.now().advanced(byMicroseconds: Limits.jobLookMicroseconds)))
+    }
   }
 
   // MARK: the end of the server
@@ -236,25 +233,25 @@ final class JobService: Sendable {
     NativeThread.start(name: "nt-jobs", niceness: options.niceness) { jobs.run() }
   }
 
-  /// Takes no more jobs and fails those that wait; the one that runs goes on.
+  /// Takes no more jobs and fails those that wait and that no other server can run; the one that runs goes on.
   /// - Returns: how many failed.
   func drain() -> Int {
     stage.store(Stage.draining, ordering: .relaxed)
-    let dropped = locked(.now()) { $0.failWaiting(Self.ended, now: $1) }
-    counters.came(to: .failed).add(UInt64(dropped.count))
-    return dropped.count
+    return store.failWaiting(Self.ended)
   }
 
-  /// Fails the job that runs.
+  /// Ends the job that runs: it fails, or another server runs it.
   func endRunning() {
+    isGivenBack.store(store.giveBackRunning(), ordering: .relaxed)
     stage.store(Stage.ending, ordering: .relaxed)
     wakeup.signal()
   }
 
   /// Ends the thread, when it next looks. Nobody waits for it: on a busy machine a thread of idle priority may take long.
-  func stop() {
+  func stop() async {
     stage.store(Stage.stopped, ordering: .relaxed)
     wakeup.signal()
+    await store.stop()
   }
 }
 

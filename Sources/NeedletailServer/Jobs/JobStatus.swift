@@ -26,6 +26,8 @@ final class JobProgress: Sendable {
   let version = Atomic<UInt64>(0)
   /// Whether the job is to end.
   let isCancelled = Atomic(false)
+  /// Time in nanoseconds of ``Instant`` at which another server may begin the job, unless the lease is renewed.
+  let leaseEnd = Atomic(UInt64.max)
 }
 
 /// State of a job at one moment, for its caller.

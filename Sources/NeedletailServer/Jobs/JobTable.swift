@@ -124,9 +124,7 @@ struct JobTable<Request: AnyObject & Sendable, Answer: AnyObject & Sendable>: ~C
   ) throws(ServingError) -> (status: JobStatus, isNew: Bool) {
     if let key = job.key, let known = ids[KeyOfCaller(caller: job.caller, key: key)], let record = records[known] {
       guard record.digest == job.digest, record.model == job.model.model else {
-        throw .invalidArgument(
-          "Idempotency-Key: expected the request that job \(known) was submitted with, found another",
-          .init(field: "Idempotency-Key"))
+        throw Self.conflict(with: "\(known)")
       }
       return (status(known, record, now), false)
     }
@@ -147,7 +145,15 @@ struct JobTable<Request: AnyObject & Sendable, Answer: AnyObject & Sendable>: ~C
     return (status(job.id, record, now), true)
   }
 
-  private static func full(_ what: String, _ limit: String, _ maximum: Int, found: Int) -> ServingError {
+  /// Error of a submission under the key of another request.
+  static func conflict(with job: String) -> ServingError {
+    .invalidArgument(
+      "Idempotency-Key: expected the request that job \(job) was submitted with, found another",
+      .init(field: "Idempotency-Key"))
+  }
+
+  /// Error of a submission that finds no place.
+  static func full(_ what: String, _ limit: String, _ maximum: Int, found: Int) -> ServingError {
     ServingError(
       .overloaded, "\(what): expected at most \(maximum), found one more",
       retryAfterMicroseconds: UInt32(Limits.jobRetrySeconds * 1_000_000),

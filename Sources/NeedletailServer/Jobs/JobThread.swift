@@ -15,7 +15,7 @@ internal import Synchronization
 /// over. The priority stays as it is however long a job takes, where that of a thread that loads a version rises: callers
 /// may wait a little for a new version, and not for a batch.
 struct JobThread: Sendable {
-  typealias Turn = JobTable<JobUpload, JobResult>.Turn
+  typealias Turn = Jobs.Turn
 
   private let service: JobService
   private let registry: ModelRegistry
@@ -34,7 +34,7 @@ struct JobThread: Sendable {
       }
       service.counters.came(to: .running).add()
       let result = Result { () throws(ServingError) in try run(turn) }
-      service.end(turn.id, with: result)
+      service.end(turn, with: result)
       Self.letGo(consume turn)
     }
   }
@@ -84,7 +84,7 @@ struct JobThread: Sendable {
   }
 
   private func check(_ turn: Turn, _ due: Instant) throws(ServingError) {
-    if let error = service.end(of: turn, due: due) { throw error }
+    try service.waitForLease(of: turn, due: due)
   }
 
   /// The version that answers all rows of the job.
@@ -130,12 +130,13 @@ struct JobThread: Sendable {
     return bytes
   }
 
-  /// Waits for room for the result: others expire in time.
+  /// Waits for room for the result.
   private func reserve(_ turn: Turn, _ due: Instant, bytes: Int) throws(ServingError) -> JobReservation {
     while true {
       try check(turn, due)
-      if let reservation = service.results.reserve(bytes) { return reservation }
-      service.wakeup.wait(until: service.sweep().map { min($0, due) } ?? due)
+      let (reservation, next) = try service.store.reserve(turn, bytes: bytes)
+      if let reservation { return reservation }
+      service.wakeup.wait(until: next.map { min($0, due) } ?? due)
     }
   }
 }
