@@ -4,7 +4,8 @@
 // Queries are taken in blocks, so that their scores stay in the second-level cache however long the row is. Keys and
 // values are packed as the weights of a layer are, and both products are the engine's own: each sum runs in one order,
 // whatever block or row it stands in. A row's tokens are filled up with zeros to whole panels; that these count for
-// nothing depends on the row alone.
+// nothing depends on the row alone. What stands in front of a row's keys and values, its prefix, is packed with them:
+// it costs what as many tokens cost here, and nothing in the layers.
 
 enum { block_queries = 32 };
 
@@ -12,13 +13,28 @@ NT_INLINE size_t nt_whole_panels(size_t count) {
   return (count + NT_PANEL_COLUMNS - 1) / NT_PANEL_COLUMNS * NT_PANEL_COLUMNS;
 }
 
+/// Keys or values of one row and head: some of a prefix, then those of the row's tokens.
+typedef struct nt_attended {
+  const float *prefix;
+  size_t prefix_count, prefix_stride;
+  const float *tokens;
+  size_t tokens_stride;
+  /// Those of both together.
+  size_t count;
+} nt_attended;
+
+NT_INLINE const float *nt_attended_at(const nt_attended *a, size_t index) {
+  return index < a->prefix_count ? a->prefix + index * a->prefix_stride
+                                 : a->tokens + (index - a->prefix_count) * a->tokens_stride;
+}
+
 /// Scratch of one row and head, in floats from its start. Each part is a multiple of NT_ALIGNMENT.
 typedef struct nt_attention_parts {
   size_t keys, values, queries, scores, answers, end;
 } nt_attention_parts;
 
-NT_INLINE nt_attention_parts nt_attention_places(size_t width, size_t tokens) {
-  size_t padded = nt_whole_panels(tokens);
+NT_INLINE nt_attention_parts nt_attention_places(size_t width, size_t keys) {
+  size_t padded = nt_whole_panels(keys);
   nt_attention_parts parts = {.keys = 0};
   parts.values = parts.keys + padded / NT_PANEL_COLUMNS * nt_f32_panel_floats(width);
   parts.queries = parts.values + nt_panel_count(width) * nt_f32_panel_floats(padded);
@@ -34,11 +50,11 @@ size_t nt_attention_scratch_bytes(size_t head_width, size_t tokens) {
 
 /// Keys as the columns of a layer; the last panel is filled up with zeros. Without vectors of its own: compilers would
 /// scatter.
-NT_SHARED void pack_keys(const float *k, size_t stride, size_t count, size_t width, float *to) {
-  for (size_t first = 0; first < count; first += NT_PANEL_COLUMNS) {
-    if (count - first < NT_PANEL_COLUMNS) memset(to, 0, nt_f32_panel_floats(width) * sizeof *to);
-    for (size_t c = 0; c < NT_PANEL_COLUMNS && first + c < count; c++) {
-      const float *key = k + (first + c) * stride;
+NT_SHARED void pack_keys(const nt_attended *k, size_t width, float *to) {
+  for (size_t first = 0; first < k->count; first += NT_PANEL_COLUMNS) {
+    if (k->count - first < NT_PANEL_COLUMNS) memset(to, 0, nt_f32_panel_floats(width) * sizeof *to);
+    for (size_t c = 0; c < NT_PANEL_COLUMNS && first + c < k->count; c++) {
+      const float *key = nt_attended_at(k, first + c);
       for (size_t i = 0; i < width; i++) to[i * NT_PANEL_COLUMNS + c] = key[i];
     }
     memset(to + width * NT_PANEL_COLUMNS, 0, NT_PANEL_COLUMNS * sizeof *to);
@@ -47,12 +63,14 @@ NT_SHARED void pack_keys(const float *k, size_t stride, size_t count, size_t wid
 }
 
 /// Values as the weights of a layer whose depth is the tokens.
-NT_SHARED void pack_values(const float *v, size_t stride, size_t count, size_t padded, size_t width, float *to) {
+NT_SHARED void pack_values(const nt_attended *v, size_t padded, size_t width, float *to) {
   for (size_t first = 0; first < width; first += NT_PANEL_COLUMNS) {
     size_t columns = width - first < NT_PANEL_COLUMNS ? width - first : NT_PANEL_COLUMNS;
     if (columns < NT_PANEL_COLUMNS) memset(to, 0, nt_f32_panel_floats(padded) * sizeof *to);
-    for (size_t i = 0; i < count; i++) memcpy(to + i * NT_PANEL_COLUMNS, v + i * stride + first, columns * sizeof *to);
-    memset(to + count * NT_PANEL_COLUMNS, 0, (padded + 1 - count) * NT_PANEL_COLUMNS * sizeof *to);
+    for (size_t i = 0; i < v->count; i++) {
+      memcpy(to + i * NT_PANEL_COLUMNS, nt_attended_at(v, i) + first, columns * sizeof *to);
+    }
+    memset(to + v->count * NT_PANEL_COLUMNS, 0, (padded + 1 - v->count) * NT_PANEL_COLUMNS * sizeof *to);
     to += nt_f32_panel_floats(padded);
   }
 }
@@ -79,14 +97,14 @@ NT_INLINE float nt_exponentials(float *x, size_t count, size_t padded) {
   return 1.0f / nt_lane_sum(&sum);
 }
 
-/// One head of one row.
-NT_INLINE void nt_attend(const nt_attention *p, const float *q, const float *k, const float *v, size_t stride,
-                         size_t count, float *y, float *scratch) {
-  const size_t width = p->head_width, padded = nt_whole_panels(count), y_stride = p->heads * width;
-  const nt_attention_parts parts = nt_attention_places(width, count);
+/// One head of one row of `count` tokens.
+NT_INLINE void nt_attend(const nt_attention *p, const float *q, size_t stride, size_t count, const nt_attended *k,
+                         const nt_attended *v, float *y, float *scratch) {
+  const size_t width = p->head_width, keys = k->count, padded = nt_whole_panels(keys), y_stride = p->heads * width;
+  const nt_attention_parts parts = nt_attention_places(width, keys);
   float *queries = scratch + parts.queries, *scores = scratch + parts.scores, *answers = scratch + parts.answers;
-  pack_keys(k, stride, count, width, scratch + parts.keys);
-  pack_values(v, stride, count, padded, width, scratch + parts.values);
+  pack_keys(k, width, scratch + parts.keys);
+  pack_values(v, padded, width, scratch + parts.values);
   nt_f32_gemm_args by_keys = {.a = queries,
                               .weights = scratch + parts.keys,
                               .columns = padded,
@@ -107,7 +125,7 @@ NT_INLINE void nt_attend(const nt_attention *p, const float *q, const float *k, 
     }
     by_keys.rows = by_values.rows = rows;
     p->kernels->gemm(&by_keys);
-    for (size_t r = 0; r < rows; r++) inverse[r] = nt_exponentials(scores + r * padded, count, padded);
+    for (size_t r = 0; r < rows; r++) inverse[r] = nt_exponentials(scores + r * padded, keys, padded);
     p->kernels->gemm(&by_values);
     for (size_t r = 0; r < rows; r++) {
       float *to = y + (first + r) * y_stride;
@@ -127,8 +145,19 @@ NT_INLINE void nt_attention_rows(const nt_attention *p, const nt_call *call) {
     size_t first = call->starts[row], count = call->starts[row + 1] - first;
     if (count == 0) continue;
     for (size_t head = 0; head < p->heads; head++) {
-      size_t at = first * stride + head * p->head_width;
-      nt_attend(p, q + at, k + at, v + at, stride, count, y + first * width + head * p->head_width, scratch);
+      size_t column = head * p->head_width, at = first * stride + column;
+      nt_attended keys = {.prefix_count = p->prefix,
+                          .prefix_stride = width,
+                          .tokens = k + at,
+                          .tokens_stride = stride,
+                          .count = p->prefix + count};
+      nt_attended values = keys;
+      values.tokens = v + at;
+      if (p->prefix > 0) {
+        keys.prefix = p->prefix_keys + column;
+        values.prefix = p->prefix_values + column;
+      }
+      nt_attend(p, q + at, stride, count, &keys, &values, y + first * width + column, scratch);
     }
   }
 }

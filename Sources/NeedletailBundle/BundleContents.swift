@@ -82,6 +82,10 @@ struct SectionReader {
         .malformed,
         "header: required features: expected bit 3 for a tokenizer that drops unknown tokens, found it unset")
     }
+    guard requiredFeatures & BundleFormat.prefixes != 0 || !GraphSection.hasPrefixes(graph) else {
+      throw BundleError(
+        .malformed, "header: required features: expected bit 4 for attention with a prefix, found it unset")
+    }
     let labels = try optional(.labels, LabelsSection.decode) ?? []
     let contents = BundleContents(
       definition: ModelDefinition(schema: schema, graph: graph, labels: labels),

@@ -64,6 +64,7 @@ public struct BundleWriter: Sendable {
     if definition.schema.rulesChangeAnswers { requiredFeatures |= BundleFormat.valueRules }
     if definition.schema.rules?.numbers.thousands == .point { requiredFeatures |= BundleFormat.thousandsPoint }
     if definition.graph.tokenizer?.definition.dropsUnknown == true { requiredFeatures |= BundleFormat.droppedTokens }
+    if GraphSection.hasPrefixes(definition.graph) { requiredFeatures |= BundleFormat.prefixes }
     return BundleAssembly(
       model: model.name, version: version.number, createdMilliseconds: createdMilliseconds,
       notAfterMilliseconds: notAfterMilliseconds, requiredFeatures: requiredFeatures,
@@ -81,6 +82,7 @@ public struct BundleWriter: Sendable {
       $0 is Embedding || $0 is LayerNorm || $0 is SelfAttention || $0 is Activate || $0 is Pool || $0 is Normalise
     }
     let hasText = contents.definition.graph.textInput != nil || contents.definition.graph.tokenizer != nil
+    if requiredFeatures & BundleFormat.prefixes != 0 { return 8 }
     if requiredFeatures & BundleFormat.droppedTokens != 0 { return 7 }
     if hasText || hasEncoderSteps { return 6 }
     if hasColumnSteps || schema.features.contains(where: \.isHashed) { return 5 }

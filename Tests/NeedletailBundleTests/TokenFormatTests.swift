@@ -4,6 +4,8 @@ import NeedletailEngine
 import NeedletailTestSupport
 import Testing
 
+@testable import NeedletailBundle
+
 /// Bundles of encoders.
 @Suite("Bundles of encoders")
 struct TokenFormatTests {
@@ -14,6 +16,20 @@ struct TokenFormatTests {
     let bytes = try BundleFixtures.bundle(contents)
     #expect(try read(bytes) == contents)
     #expect(Array(bytes[8..<12]) == [1, 0, 6, 0], "major and minor")
+  }
+
+  @Test func attentionWithAPrefixAsksForFormat18() throws {
+    let definition = try EncoderFixtures.sentences(TokenizerFixtures.wordPieces(), tokensMax: 64, prefix: 5)
+    let contents = BundleContents(definition: definition)
+    let bytes = try BundleFixtures.bundle(contents)
+    #expect(try read(bytes) == contents)
+    #expect(Array(bytes[8..<12]) == [1, 0, 8, 0], "major and minor")
+    #expect(bytes[16] & 16 != 0, "required features")
+    var unmarked = try assembly(contents)
+    unmarked.requiredFeatures &= ~16
+    let file = try unmarked.encode(signing: [BundleFixtures.key])
+    let error = #expect(throws: BundleError.self) { try read(file) }
+    #expect(error.map { "\($0)" }?.contains("expected bit 4 for attention with a prefix") == true)
   }
 
   /// What an older reader does not know of a table, without a text in it.

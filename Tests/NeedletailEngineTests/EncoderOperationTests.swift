@@ -118,6 +118,34 @@ struct TokenGraph {
     #expect(bits(TokenGraph.answers(one, rows)) == bits(TokenGraph.answers(three, rows)))
   }
 
+  @Test(arguments: [(1, 4, 1), (3, 21, 5), (2, 8, 16), (12, 32, 40)])
+  mutating func attentionWithAPrefixIsItsFormula(heads: Int, width: Int, places: Int) throws {
+    let columns = heads * width
+    var tokens = TokenGraph(input: ValueType(.float32, [3 * columns], per: .token))
+    let keys = tokens.addTensor([places, columns], .float32(floats(places * columns, 3)))
+    let values = tokens.addTensor([places, columns], .float32(floats(places * columns, 3)))
+    let attention = SelfAttention(heads: heads, prefix: .init(keys: keys, values: values))
+    tokens.add(attention, [0], ValueType(.float32, [columns], per: .token))
+    try check(tokens, rows([3, 0, 1, 17, 33, 16, 70], 3 * columns, 3), tolerance: 1e-5)
+    let words = try tokens.plan().steps.map(\.operation)
+    #expect(words == ["self-attention of \(heads) heads, prefix of \(places)"])
+  }
+
+  /// A prefix whose keys are those of a token, and its values too, has that token count once more.
+  @Test mutating func aPrefixStandsAmongTheTokens() throws {
+    let type = ValueType(.float32, [8], per: .token)
+    var row = rows([6], 24, 2)[0]
+    var tokens = TokenGraph(input: ValueType(.float32, [24], per: .token))
+    let keys = tokens.addTensor([2, 8], .float32(Array(row[0][8..<16] + row[1][8..<16])))
+    let values = tokens.addTensor([2, 8], .float32(Array(row[0][16...] + row[1][16...])))
+    tokens.add(SelfAttention(heads: 2, prefix: .init(keys: keys, values: values)), [0], type)
+    var plain = TokenGraph(input: ValueType(.float32, [24], per: .token))
+    plain.add(SelfAttention(heads: 2), [0], type)
+    let expected = TokenGraph.answers(try plain.plan(), [row])
+    row.removeFirst(2)
+    #expect(bits(TokenGraph.answers(try tokens.plan(), [row])) == bits(Array(expected[16...])))
+  }
+
   @Test mutating func attentionToOneStrongKeyTakesItsValue() throws {
     // Scores of ±500: without the largest subtracted, the exponentials would overflow.
     var tokens = TokenGraph(input: ValueType(.float32, [3], per: .token))

@@ -1,3 +1,4 @@
+import CNeedletailProto
 import NeedletailCore
 import NeedletailEngine
 import NeedletailTestSupport
@@ -68,6 +69,40 @@ import Testing
     expectFault("expected columns that \(Int.max) heads divide") {
       $0.nodes[2].operation = SelfAttention(heads: .max)
     }
+  }
+
+  @Test func prefixesAreRefused() {
+    func prefix(_ keys: Int, _ values: Int) -> SelfAttention {
+      SelfAttention(heads: 2, prefix: .init(keys: keys, values: values))
+    }
+    func spoil(_ shapes: [[Int]], _ message: String, storage: WeightTensor.Storage? = nil) {
+      expectFault(message) { graph in
+        for shape in shapes {
+          graph.tensors.append(
+            WeightTensor(
+              name: "prefix", shape: shape, storage: storage ?? .float32(.init(repeating: 1, count: shape.reduce(1, *)))
+            ))
+        }
+        graph.nodes[2].operation = prefix(2, 3)
+      }
+    }
+    expectFault("prefix keys in tensor 7, expected 0 to 1") { $0.nodes[2].operation = prefix(7, 0) }
+    expectFault("prefix values in tensor -1, expected 0 to 1") { $0.nodes[2].operation = prefix(0, -1) }
+    spoil([[3, 7], [3, 7]], "prefix keys \"prefix\": expected fp32 of shape [1 to 8192, 8], found [3, 7]")
+    spoil([[24], [24]], "prefix keys \"prefix\": expected fp32 of shape [1 to 8192, 8], found [24]")
+    spoil([[8193, 8], [8193, 8]], "expected fp32 of shape [1 to 8192, 8], found [8193, 8]")
+    spoil([[3, 8], [4, 8]], "prefix values \"prefix\": expected fp32 of shape [3, 8], found [4, 8]")
+    spoil(
+      [[1, 8], [1, 8]], "prefix keys \"prefix\": expected fp32", storage: .float16(.init(repeating: 0, count: 8)))
+  }
+
+  @Test func halfAPrefixIsRefused() {
+    var message = Needletail__V1__SelfAttention()
+    needletail__v1__self_attention__init(&message)
+    (message.heads, message.prefix_keys) = (2, 1)
+    let error = #expect(throws: GraphFault.self) { try SelfAttention(message) }
+    #expect(
+      error.map { "\($0)" }?.contains("expected keys and values of a prefix, or neither, found keys alone") == true)
   }
 
   @Test func layerNormIsRefused() {

@@ -6,9 +6,10 @@ public enum EncoderFixtures {
   /// - Parameters:
   ///   - tokenizer: see ``TokenizerFixtures``.
   ///   - tokensMax: most tokens of a row, and places in the table of them.
+  ///   - prefix: places that attention has in front of each row's tokens.
   ///   - hasPair: whether a row has two texts, `first` and `second`; else one, `text`.
   public static func sentences(
-    _ tokenizer: TokenizerDefinition, tokensMax: Int = 16, hasPair: Bool = false,
+    _ tokenizer: TokenizerDefinition, tokensMax: Int = 16, prefix: Int = 0, hasPair: Bool = false,
     precision: ModelFixtures.Precision = .int8,
     width: Int = 16, seed: UInt64 = 3
   ) throws -> ModelDefinition {
@@ -57,7 +58,9 @@ public enum EncoderFixtures {
       activation: .identity)
     let parts = node(
       "parts", layer, [sum ?? 0], [value("parts", ValueType(.float32, [3 * width], per: .token))])
-    let attended = node("attention", SelfAttention(heads: 2), [parts], [value("attended", perToken)])
+    var attention = SelfAttention(heads: 2)
+    if prefix > 0 { attention.prefix = .init(keys: tensor([prefix, width]), values: tensor([prefix, width])) }
+    let attended = node("attention", attention, [parts], [value("attended", perToken)])
     let pooled = node("pool", Pool(.mean), [attended], [value("pooled", ValueType(columns: width))])
     let embedding = node("normalise", Normalise(), [pooled], [value("embedding", ValueType(columns: width))])
     graph.outputs = [.init(name: "embedding", value: embedding, kind: .number)]

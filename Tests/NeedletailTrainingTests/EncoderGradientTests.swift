@@ -36,6 +36,7 @@ import Testing
     Case(mode: "lora", pooling: "mean", checkpoints: true, targets: [.key, .outer]), Case(mode: "frozen", dropout: 0.3),
     Case(mode: "adapters", dropout: 0.2), Case(mode: "adapters", pooling: "mean", checkpoints: true, places: [.outer]),
     Case(mode: "adapters", isDistilled: true, activation: "tanh", places: [.output]),
+    Case(mode: "prefix", dropout: 0.2), Case(mode: "prefix", pooling: "mean", isDistilled: true, checkpoints: true),
   ]
 
   private static func network(_ own: Case, threads: Int = 1) throws -> EncoderNetwork {
@@ -48,6 +49,7 @@ import Testing
           .init("rank", .integer(3)), .init("alpha", .number(2)),
           .init("targets", .list(own.targets.map { .text($0.rawValue) })),
         ])),
+      .init("prefix", .section([.init("tokens", .integer(3))])),
       .init(
         "adapters",
         .section([
@@ -124,7 +126,8 @@ import Testing
     // Weights and biases, scales and shifts of the body; then the layers behind it.
     let bottlenecks = own.mode == "adapters" ? 2 * own.places.count : 0
     let body = own.mode == "full" ? (own.isDistilled ? 28 : 29) : bottlenecks > 0 ? 8 + 4 * bottlenecks : 0
-    #expect(learning.count == body + (own.pooling == "mean" ? 2 : 4) + 2 * parameters.adapters.count)
+    let prefixes = own.mode == "prefix" ? 4 : 0
+    #expect(learning.count == body + prefixes + (own.pooling == "mean" ? 2 : 4) + 2 * parameters.adapters.count)
     var largest = 0.0
     for slot in learning {
       for _ in 0..<min(4, slot.count) {
@@ -146,19 +149,22 @@ import Testing
   ) -> [EncoderParameters.Slot] {
     let layout = parameters.layout
     var linear = [layout.scores] + (layout.hidden.map { [$0] } ?? [])
-    var norms = [layout.tablesNorm]
+    var (norms, prefixes): ([EncoderParameters.Norm], [EncoderParameters.Slot]) = ([layout.tablesNorm], [])
     for layer in layout.layers {
       linear += [layer.parts, layer.output, layer.inner, layer.outer]
       norms += [layer.firstNorm, layer.secondNorm]
+      if let own = layer.prefix { prefixes += [own.keys, own.values] }
       guard hasBottlenecks else { continue }
       linear += [layer.outputBottleneck, layer.outerBottleneck].compactMap(\.self).flatMap { [$0.down, $0.up] }
     }
     return [layout.words, layout.positions] + (layout.types.map { [$0] } ?? [])
       + linear.flatMap { [$0.weights, $0.bias] } + norms.flatMap { [$0.scale, $0.shift] }
-      + parameters.adapters.flatMap { [$0.a, $0.b] }
+      + parameters.adapters.flatMap { [$0.a, $0.b] } + prefixes
   }
 
-  @Test(arguments: ["full", "lora", "adapters"]) func layersThatAreComputedAgainHaveTheSameBits(mode: String) throws {
+  @Test(arguments: ["full", "lora", "adapters", "prefix"]) func layersThatAreComputedAgainHaveTheSameBits(mode: String)
+    throws
+  {
     let key: UInt64 = 5
     let kept = try Self.network(Case(mode: mode, dropout: 0.2))
     let again = try Self.network(Case(mode: mode, dropout: 0.2, checkpoints: true), threads: 3)
@@ -188,6 +194,21 @@ import Testing
     let down = try #require(network.layout.layers[1].outerBottleneck).down.weights
     let drawn = network.parameters.floats(down)
     #expect(Set(drawn).count == 24 && drawn.allSatisfy { abs($0) <= 1 / Float(8).squareRoot() })
+  }
+
+  /// Keys and values of tokens: a row that is these tokens attends to each of them twice, which changes nothing.
+  @Test(arguments: [false, true]) func aPrefixBeginsWithKeysAndValuesOfTokens(checkpoints: Bool) throws {
+    let network = try Self.network(Case(mode: "prefix", checkpoints: checkpoints))
+    let one = TokenizedTexts(ids: [4, 7, 9], places: [0, 1, 2], types: [0, 1, 0], starts: [0, 3])
+    network.prefix = 0
+    network.load(one, rows: [0])
+    network.runBody(key: nil)
+    let expected = (0..<8).map { network.pooled.start[$0] }
+    network.prefix = network.recipe.prefix
+    network.beginPrefix(one)
+    network.load(one, rows: [0])
+    network.runBody(key: nil)
+    for (column, expected) in expected.enumerated() { #expect(abs(network.pooled.start[column] - expected) < 1e-5) }
   }
 
   @Test func partsOfAStepAddUpToIt() throws {

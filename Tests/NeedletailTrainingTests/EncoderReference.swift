@@ -25,7 +25,7 @@ struct EncoderReference {
     }
     state = dropped(norm(state, layout.tablesNorm, p), .tables)
     for (index, layer) in layout.layers.enumerated() {
-      let context = attention(linear(state, layer.parts, p), index)
+      let context = attention(linear(state, layer.parts, p), index, layer.prefix, p)
       let output = bottleneck(dropped(linear(context, layer.output, p), .output(index)), layer.outputBottleneck, p)
       let middle = norm(sum(output, state), layer.firstNorm, p)
       let inner = linear(middle, layer.inner, p).map { $0.map(gelu) }
@@ -115,25 +115,32 @@ struct EncoderReference {
     return dropout.share > 0 ? Double(nt_transformer_drop_factor(&dropout, index)) : 1
   }
 
-  private func attention(_ parts: Rows, _ layer: Int) -> Rows {
+  private func attention(
+    _ parts: Rows, _ layer: Int, _ prefix: EncoderParameters.Prefix?, _ p: [Double]
+  ) -> Rows {
+    let before = prefix.map { own in
+      (0..<own.keys.rows).map { (key: row(own.keys, $0, p), value: row(own.values, $0, p)) }
+    }
     let (width, size) = (network.width, network.headWidth)
     var context = parts.map { _ in [Double](repeating: 0, count: width) }
     for row in 0..<network.rows {
       let tokens = network.starts[row]..<network.starts[row + 1]
+      let attended =
+        (before ?? [])
+        + tokens.map { (key: Array(parts[$0][width..<2 * width]), value: Array(parts[$0][(2 * width)...])) }
       for head in 0..<network.configuration.heads {
         let first = head * size
         for (place, query) in tokens.enumerated() {
-          let scores = tokens.map { key in
-            (0..<size).reduce(0.0) { $0 + parts[query][first + $1] * parts[key][width + first + $1] }
-              / Double(size).squareRoot()
+          let scores = attended.map { other in
+            (0..<size).reduce(0.0) { $0 + parts[query][first + $1] * other.key[first + $1] } / Double(size).squareRoot()
           }
           let total = scores.reduce(0) { $0 + exp($1) }
-          for (other, key) in tokens.enumerated() {
+          for (other, own) in attended.enumerated() {
             let start = network.firstFactor(row, head, tokens.count)
             let share =
               exp(scores[other]) / total
-              * factor(.attention(layer), start + UInt64(place * tokens.count + other))
-            for column in 0..<size { context[query][first + column] += share * parts[key][2 * width + first + column] }
+              * factor(.attention(layer), start + UInt64(place * attended.count + other))
+            for column in 0..<size { context[query][first + column] += share * own.value[first + column] }
           }
         }
       }

@@ -93,8 +93,8 @@ import Testing
 
     let cost = trained.metrics(version: .first, bundleBytes: bytes.count)["cost"]
     let modes = cost["modes"].elements
-    #expect(modes.compactMap { $0["mode"].text } == ["full", "frozen", "lora", "adapters"])
-    #expect(modes.map { ($0["serving_share"].number ?? 0) > 0 } == [false, false, false, true])
+    #expect(modes.compactMap { $0["mode"].text } == ["full", "frozen", "lora", "adapters", "prefix"])
+    #expect(modes.map { ($0["serving_share"].number ?? 0) > 0 } == [false, false, false, true, true])
     #expect(modes.count { $0["seconds"].number != nil } == 1)
     let numbers = modes.compactMap { $0["learning"].integer }
     #expect(numbers[0] == cost["parameters"].integer && numbers[1] < numbers[2] && numbers[2] < numbers[0])
@@ -117,8 +117,24 @@ import Testing
     #expect(graph.nodes.count { $0.name.hasSuffix(".output.dense.adapter added") } == added.count / 2)
   }
 
+  @Test func aPrefixIsServedAsPartOfTheAttention() throws {
+    let trained = try train(Self.yaml("embedding", "mode: prefix, prefix: { tokens: 3 }"))
+    #expect(try #require(trained.contents.metrics["test.accuracy"]) > 0.95)
+    let bytes = try trained.encode(version: .first, signing: [])
+    let bundle = try VerifiedBundle(
+      BundleFile(bytes: bytes), trust: .allowingUnsigned, expecting: nil, nowMilliseconds: 0)
+    let contents = try bundle.decode()
+    try GoldenCheck.run(contents.golden, on: CompiledModel(contents.definition))
+    let graph = contents.definition.graph
+    let prefixes = graph.nodes.compactMap { ($0.operation as? SelfAttention).map(\.prefix) }
+    #expect(!prefixes.isEmpty && prefixes.allSatisfy { $0 != nil })
+    for prefix in prefixes.compactMap(\.self) {
+      #expect([prefix.keys, prefix.values].map { graph.tensors[$0].shape } == [[3, 16], [3, 16]])
+    }
+  }
+
   /// What trains in fp32 through OpenBLAS answers as the engine does.
-  @Test(arguments: ["full", "adapters"]) func theEngineAnswersWhatTrainingSaw(mode: String) throws {
+  @Test(arguments: ["full", "adapters", "prefix"]) func theEngineAnswersWhatTrainingSaw(mode: String) throws {
     let trained = try train(
       Self.yaml("embedding", "mode: \(mode)"),
       sets: ["quantisation.precision=fp32", "training.patience=0", "training.epochs=3"])
@@ -138,7 +154,9 @@ import Testing
     #expect(trained.notes.last?.hasPrefix("mode frozen: 34 of ") == true)
   }
 
-  @Test(arguments: ["full", "lora", "frozen", "adapters"]) func theSameSeedGivesTheSameModelOnAnyThreads(mode: String)
+  @Test(arguments: ["full", "lora", "frozen", "adapters", "prefix"]) func theSameSeedGivesTheSameModelOnAnyThreads(
+    mode: String
+  )
     throws
   {
     // Left to the trainer, the precision goes by how long int8 takes, which other tests may change.
@@ -163,8 +181,9 @@ import Testing
     _ = try pair.encode(version: .first, signing: [])
   }
 
-  @Test(arguments: ["full", "lora", "adapters"]) func aFineTuningThatWasStoppedEndsInTheSameWeights(mode: String) throws
-  {
+  @Test(arguments: ["full", "lora", "adapters", "prefix"]) func aFineTuningThatWasStoppedEndsInTheSameWeights(
+    mode: String
+  ) throws {
     try directory.write(Self.csv(rows: 120), to: "data.csv")
     let configuration = try RunConfiguration(
       yaml: Self.yaml("embedding", "mode: \(mode)"), file: "run.yaml", directory: directory.path,
@@ -260,10 +279,16 @@ import Testing
         refusal(base, sets: [lora]).hasSuffix("model.lora: expected mode: lora beside it, found mode: full"))
     }
     #expect(
-      refusal(base, sets: ["model.mode=ia3"]).contains("expected full | frozen | lora | adapters, found \"ia3\""))
+      refusal(base, sets: ["model.mode=ia3"]).contains(
+        "expected full | frozen | lora | adapters | prefix, found \"ia3\""))
     #expect(
       refusal(base, sets: ["model.adapters.size=4"]).hasSuffix(
         "model.adapters: expected mode: adapters beside it, found mode: full"))
+    #expect(
+      refusal(base, sets: ["model.prefix.tokens=4"]).hasSuffix(
+        "model.prefix: expected mode: prefix beside it, found mode: full"))
+    #expect(
+      refusal(base, sets: ["model.mode=prefix", "model.prefix.tokens=0"]).contains("model.prefix.tokens: expected"))
     let adapters = Self.yaml("embedding", "mode: adapters")
     #expect(
       refusal(adapters, sets: ["model.adapters.targets=[]"])

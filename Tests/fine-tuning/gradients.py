@@ -5,8 +5,8 @@
 
 A step of plain gradient descent leaves the gradient of each tensor as a difference of weights, which the bundle holds:
 within 1e-4 of torch's, for every layer. Eight steps of AdamW, with decay, clipping and a learning rate that falls, have
-torch's losses within 1e-4. So have narrow layers that are added to the body, and what is served answers as torch
-does. Low-rank matrices change the layers that they are asked for and no others, by their rank.
+torch's losses within 1e-4. So have narrow layers and prefixes that are added to the body, and what is served answers as
+torch does. Low-rank matrices change the layers that they are asked for and no others, by their rank.
 Prints a line for each, exits 1 where one fails.
 """
 
@@ -40,7 +40,7 @@ class Case:
 
     shape: models.Shape
     pooling: str
-    added: additions.Bottlenecks | None = None
+    added: additions.Bottlenecks | additions.Prefixes | None = None
 
     @property
     def classes(self) -> int:
@@ -57,9 +57,9 @@ def classifier(architecture: str, labels: int, *sizes: int) -> models.Shape:
 
 CASES = [
     Case(classifier("bert", 3, 64, 2, 4, 128), "cls", additions.Bottlenecks(8, "gelu", ["output", "outer"])),
-    Case(classifier("bert", 2, 48, 3, 4, 80), "mean"),
+    Case(classifier("bert", 2, 48, 3, 4, 80), "mean", additions.Prefixes(5)),
     Case(classifier("distilbert", 4, 64, 2, 4, 128), "cls", additions.Bottlenecks(5, "relu", ["outer"])),
-    Case(classifier("roberta", 3, 64, 2, 4, 128), "cls"),
+    Case(classifier("roberta", 3, 64, 2, 4, 128), "cls", additions.Prefixes(3)),
     Case(classifier("bert", 1, 40, 2, 5, 72), "cls"),
 ]
 
@@ -162,7 +162,7 @@ class Training:
         for name, parameter in self.folder.model.named_parameters():
             value = parameter.grad if kind == "grad" else parameter.detach()
             if value is not None:
-                own[name.removeprefix(prefix)] = value
+                own[additions.named(name.removeprefix(prefix), self.layers)] = value
         distilled = self.case.shape.architecture == "distilbert"
         found = {}
         if "embeddings.word_embeddings.weight" in own:

@@ -158,6 +158,7 @@ def main() -> int:
     trained(
         trainer, work, "adapters", "model.mode=adapters", "training.epochs=6", "training.learning_rate=0.001"
     )  # fmt: skip
+    trained(trainer, work, "prefix", "model.mode=prefix", "training.epochs=6", "training.learning_rate=0.005")
     trained(trainer, work, "frozen", "model.mode=frozen", "training.epochs=40", "training.learning_rate=0.003")
     reference = torch_accuracy(rows, 1)
     accuracies = [found["test_fp32"]["accuracy"] for found in (full, lora)]

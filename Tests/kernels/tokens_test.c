@@ -4,26 +4,35 @@
 
 #include "nt_rows.h"
 
+/// Keys and values in front of those of every row.
+typedef struct prefix {
+  size_t count;
+  float *keys, *values;
+} prefix;
+
 /// Attention of all heads of one row, in double precision.
-static void attend(const float *qkv, size_t tokens, size_t heads, size_t width, double *y) {
-  size_t columns = heads * width;
-  double *weights = malloc(tokens * sizeof *weights);
+static void attend(const float *qkv, size_t tokens, size_t heads, size_t width, const prefix *p, double *y) {
+  size_t columns = heads * width, all = p->count + tokens;
+  double *weights = malloc((all + 1) * sizeof *weights);
   for (size_t head = 0; head < heads; head++) {
     for (size_t t = 0; t < tokens; t++) {
       double largest = -INFINITY, sum = 0;
-      for (size_t key = 0; key < tokens; key++) {
+      for (size_t key = 0; key < all; key++) {
+        const float *own = key < p->count ? p->keys + key * columns : qkv + (key - p->count) * 3 * columns + columns;
         double score = 0;
         for (size_t c = head * width; c < (head + 1) * width; c++) {
-          score += (double)qkv[t * 3 * columns + c] * (double)qkv[key * 3 * columns + columns + c];
+          score += (double)qkv[t * 3 * columns + c] * (double)own[c];
         }
         weights[key] = score / sqrt((double)width);
         largest = fmax(largest, weights[key]);
       }
-      for (size_t key = 0; key < tokens; key++) sum += weights[key] = exp(weights[key] - largest);
+      for (size_t key = 0; key < all; key++) sum += weights[key] = exp(weights[key] - largest);
       for (size_t c = head * width; c < (head + 1) * width; c++) {
         double answer = 0;
-        for (size_t key = 0; key < tokens; key++) {
-          answer += weights[key] * (double)qkv[key * 3 * columns + 2 * columns + c];
+        for (size_t key = 0; key < all; key++) {
+          const float *own =
+              key < p->count ? p->values + key * columns : qkv + (key - p->count) * 3 * columns + 2 * columns;
+          answer += weights[key] * (double)own[c];
         }
         y[t * columns + c] = answer / sum;
       }
@@ -32,15 +41,20 @@ static void attend(const float *qkv, size_t tokens, size_t heads, size_t width, 
   free(weights);
 }
 
-static void check_attention(size_t heads, size_t width, const uint32_t *starts, size_t rows) {
+static void check_attention(size_t heads, size_t width, size_t places, const uint32_t *starts, size_t rows) {
   size_t columns = heads * width, tokens = starts[rows], count = tokens * columns;
   float *qkv = random_floats(3 * count, 3), *first = malloc(count * 4 + 4), *found = malloc(count * 4 + 4);
   double *expected = malloc((count + 1) * sizeof *expected);
+  prefix p = {.count = places};
+  if (places > 0) {
+    p.keys = random_floats(places * columns, 3);
+    p.values = random_floats(places * columns, 3);
+  }
   size_t longest = 0;
   for (size_t row = 0; row < rows; row++) {
     size_t length = starts[row + 1] - starts[row];
     longest = length > longest ? length : longest;
-    attend(qkv + 3 * starts[row] * columns, length, heads, width, expected + starts[row] * columns);
+    attend(qkv + 3 * starts[row] * columns, length, heads, width, &p, expected + starts[row] * columns);
   }
   float *parts[3];
   for (size_t part = 0; part < 3; part++) {
@@ -49,14 +63,17 @@ static void check_attention(size_t heads, size_t width, const uint32_t *starts, 
       memcpy(parts[part] + t * columns, qkv + t * 3 * columns + part * columns, columns * 4);
     }
   }
-  size_t scratch = nt_attention_scratch_bytes(width, longest);
+  size_t scratch = nt_attention_scratch_bytes(width, places + longest);
   for (size_t i = 0; i < all_count; i++) {
     if (!is_usable(all[i])) continue;
     nt_attention attention = {.kernels = nt_f32_kernels_for(all[i]),
                               .heads = (uint32_t)heads,
                               .head_width = (uint32_t)width,
                               .scale = (float)(1 / sqrt((double)width)),
-                              .is_fused = true};
+                              .is_fused = true,
+                              .prefix = (uint32_t)places,
+                              .prefix_keys = p.keys,
+                              .prefix_values = p.values};
     buffer fused[] = {{qkv, 3 * count * 4}, {NULL, count * 4}, {NULL, scratch}};
     run(nt_attention_step(all[i]), &attention, starts, rows, false, fused, 3, 1, found);
     // Scores reach 30: their last digit is worth 2e-6.
@@ -70,7 +87,7 @@ static void check_attention(size_t heads, size_t width, const uint32_t *starts, 
     CHECK(!memcmp(first, found, count * 4), "attention of three values on %s: other bits", nt_isa_name(all[i]));
   }
   for (size_t part = 0; part < 3; part++) free(parts[part]);
-  free(qkv), free(first), free(found), free(expected);
+  free(qkv), free(first), free(found), free(expected), free(p.keys), free(p.values);
 }
 
 static void check_pool(size_t columns, const uint32_t *starts, size_t rows) {
@@ -203,8 +220,10 @@ int check_tokens(void) {
   static const uint32_t mixed[] = {0, 3, 3, 4, 21, 54, 70}, long_row[] = {0, 130};
   static const size_t shapes[][2] = {{1, 1}, {1, 8}, {3, 21}, {4, 32}, {2, 64}};
   for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
-    check_attention(shapes[i][0], shapes[i][1], mixed, 6);
-    check_attention(shapes[i][0], shapes[i][1], long_row, 1);
+    check_attention(shapes[i][0], shapes[i][1], 0, mixed, 6);
+    check_attention(shapes[i][0], shapes[i][1], 0, long_row, 1);
+    check_attention(shapes[i][0], shapes[i][1], 5, mixed, 6);
+    check_attention(shapes[i][0], shapes[i][1], 40, mixed, 6);
   }
   for (size_t columns = 1; columns <= 70; columns += 3) {
     check_pool(columns, mixed, 6);

@@ -33,15 +33,20 @@ typedef struct nt_embedding {
 nt_step_function nt_embedding_step(nt_isa isa);
 
 /// softmax(scale · q · kᵀ) · v among the tokens of a row, for each head. Buffers: the inputs, which are q, k and v of
-/// heads × head_width columns, or one value of all three side by side; output; scratch.
+/// heads × head_width columns, or one value of all three side by side; output; scratch. The keys and values of a prefix
+/// stand in front of those of every row.
 typedef struct nt_attention {
   const nt_f32_kernels *kernels;
   uint32_t heads, head_width;
   float scale;
   bool is_fused;
+  /// Places of the prefix; 0: none.
+  uint32_t prefix;
+  /// [prefix, heads × head_width]; null without.
+  const float *prefix_keys, *prefix_values;
 } nt_attention;
 
-/// Bytes of scratch for rows of up to `tokens` tokens; grows with them.
+/// Bytes of scratch for rows of up to `tokens` tokens, those of a prefix counted; grows with them.
 size_t nt_attention_scratch_bytes(size_t head_width, size_t tokens);
 
 /// A row's answer has the same bits whatever rows are beside it, and on every instruction set.

@@ -8,7 +8,7 @@ enum BundleFormat {
   static let magic: [UInt8] = [0x89, 0x4E, 0x54, 0x42, 0x0D, 0x0A, 0x1A, 0x0A]
   static let major: UInt16 = 1
   /// The newest format that is written, and then only where a bundle needs it: see ``openGraph``.
-  static let minor: UInt16 = 7
+  static let minor: UInt16 = 8
   /// Required feature: nodes of several inputs or outputs; values of other types, shapes and domains than fp32
   /// columns per row; fp32 tensors stored by halves. A reader of format 1.0 would take them for something else.
   static let openGraph: UInt64 = 1 << 0
@@ -21,8 +21,10 @@ enum BundleFormat {
   /// Required feature: a tokenizer that drops unknown tokens. A reader of format 1.6 would answer with them among the
   /// others.
   static let droppedTokens: UInt64 = 1 << 3
+  /// Required feature: attention with a prefix. A reader of format 1.7 would answer without it.
+  static let prefixes: UInt64 = 1 << 4
   /// Bits of the features that this reader knows.
-  static let knownRequiredFeatures = openGraph | valueRules | thousandsPoint | droppedTokens
+  static let knownRequiredFeatures = openGraph | valueRules | thousandsPoint | droppedTokens | prefixes
   static let headerBytes = 64
   /// Offset of the checksum, the header's last field.
   static let checksumOffset = 56

@@ -123,6 +123,11 @@ extension GraphSection {
       || graph.tensors.contains { if case .float16 = $0.storage { true } else { false } }
   }
 
+  /// Whether attention reads keys and values in front of those of its sequences.
+  static func hasPrefixes(_ graph: ModelGraph) -> Bool {
+    graph.nodes.contains { ($0.operation as? SelfAttention)?.prefix != nil }
+  }
+
   /// - Parameter tensors: one place for each tensor of the graph.
   static func encode(_ graph: ModelGraph, tensors: [TensorPlace]) -> [UInt8] {
     let memory = MessageBuilder()

@@ -77,7 +77,7 @@ enum FuzzBundle {
         BundleContents(definition: ModelFixtures.topics()),
       ]
       + TokenizerFixtures.all.compactMap { tokenizer in
-        (try? EncoderFixtures.sentences(tokenizer, tokensMax: 64)).map { BundleContents(definition: $0) }
+        (try? EncoderFixtures.sentences(tokenizer, tokensMax: 64, prefix: 3)).map { BundleContents(definition: $0) }
       })
       .map { contents in
         guard let model = try? ModelID("fuzz"), let version = ModelVersion(1),

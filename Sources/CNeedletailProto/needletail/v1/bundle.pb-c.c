@@ -5058,7 +5058,7 @@ const ProtobufCMessageDescriptor needletail__v1__layer_norm__descriptor =
   (ProtobufCMessageInit) needletail__v1__layer_norm__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor needletail__v1__self_attention__field_descriptors[1] =
+static const ProtobufCFieldDescriptor needletail__v1__self_attention__field_descriptors[3] =
 {
   {
     "heads",
@@ -5072,14 +5072,40 @@ static const ProtobufCFieldDescriptor needletail__v1__self_attention__field_desc
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "prefix_keys",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__SelfAttention, prefix_keys),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "prefix_values",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Needletail__V1__SelfAttention, prefix_values),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned needletail__v1__self_attention__field_indices_by_name[] = {
   0,   /* field[0] = heads */
+  1,   /* field[1] = prefix_keys */
+  2,   /* field[2] = prefix_values */
 };
 static const ProtobufCIntRange needletail__v1__self_attention__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 1 }
+  { 0, 3 }
 };
 const ProtobufCMessageDescriptor needletail__v1__self_attention__descriptor =
 {
@@ -5089,7 +5115,7 @@ const ProtobufCMessageDescriptor needletail__v1__self_attention__descriptor =
   "Needletail__V1__SelfAttention",
   "needletail.v1",
   sizeof(Needletail__V1__SelfAttention),
-  1,
+  3,
   needletail__v1__self_attention__field_descriptors,
   needletail__v1__self_attention__field_indices_by_name,
   1,  needletail__v1__self_attention__number_ranges,

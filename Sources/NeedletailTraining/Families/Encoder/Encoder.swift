@@ -5,7 +5,7 @@ internal import NeedletailEngine
 /// folder.
 ///
 /// The same data, settings and seed give the same weights on the same machine, on any number of threads. Low-rank matrices
-/// are merged when training ends: what is served is the plain encoder. Bottlenecks become layers of what is served.
+/// are merged when training ends: what is served is the plain encoder. Bottlenecks become layers of what is served, and a prefix a part of its attention.
 struct Encoder: ModelFamily {
   let name = "encoder"
   let summary = "BERT-like encoder of a Hugging Face folder, fine-tuned on one or two columns of text."
@@ -22,7 +22,8 @@ struct Encoder: ModelFamily {
     [
       Setting(
         "epochs", .integer(1...1_000_000),
-        "Passes over the training rows at most; left out: 4 with mode: full, 8 with lora and adapters, 40 with frozen."),
+        "Passes over the training rows at most; left out: 4 with mode: full, 8 with lora, adapters and prefix, 40 with frozen."
+      ),
       Setting("batch_size", .integer(1...1_000_000), .integer(32), "Rows that a step learns from."),
       Setting(
         "accumulation", .integer(1...1024), .integer(1),
@@ -33,7 +34,8 @@ struct Encoder: ModelFamily {
       Setting("optimiser", .choice(["adam", "adamw", "sgd"]), .text("adamw"), "How gradients become steps."),
       Setting(
         "learning_rate", .number(1e-12...1000),
-        "Size of a step; left out: 0.00005 with mode: full, 0.0005 with lora, 0.001 with adapters and frozen."),
+        "Size of a step; left out: 0.00005 with mode: full, 0.0005 with lora, 0.001 with adapters and frozen, "
+          + "0.005 with prefix."),
     ] + StepSchedule.settings + [
       Setting(
         "threads", .integer(0...64), .integer(0),
@@ -54,6 +56,7 @@ struct Encoder: ModelFamily {
     var idle: [(path: String, wanted: String)] = []
     if mode != .lora { idle.append(("model.lora", "mode: lora")) }
     if mode != .adapters { idle.append(("model.adapters", "mode: adapters")) }
+    if mode != .prefix { idle.append(("model.prefix", "mode: prefix")) }
     if mode == .frozen { idle.append(("training.gradient_checkpointing", "a body that learns")) }
     for (path, wanted) in idle where configuration.isSet(path) {
       throw .configuration(
@@ -99,6 +102,7 @@ struct Encoder: ModelFamily {
     let network = EncoderNetwork(
       configuration, recipe, parameters, extent: extent, outputs: outputs, isRegression: isRegression,
       threads: TreeLimits.threads(context.training["threads"].integer ?? 0))
+    network.beginPrefix(train.texts)
     if recipe.mode == .frozen {
       train.vectors = network.vectors(of: train.texts)
       validation.vectors = network.vectors(of: validation.texts)
@@ -125,7 +129,7 @@ struct Encoder: ModelFamily {
   static func epochs(_ mode: EncoderRecipe.Mode) -> Int {
     switch mode {
     case .full: 4
-    case .lora, .adapters: 8
+    case .lora, .adapters, .prefix: 8
     case .frozen: 40
     }
   }
@@ -135,6 +139,7 @@ struct Encoder: ModelFamily {
     case .full: 5e-5
     case .lora: 5e-4
     case .adapters, .frozen: 1e-3
+    case .prefix: 5e-3
     }
   }
 
@@ -220,9 +225,9 @@ struct EncoderEfficiency {
 
   /// Multiply-adds that a mode adds to each token of an answer, as a share of those of the body's layers.
   private static func servingShare(_ configuration: EncoderConfiguration, _ recipe: EncoderRecipe) -> Double {
-    guard recipe.mode == .adapters else { return 0 }
     let (width, inner) = (configuration.width, configuration.innerWidth)
-    let added = 2 * width * recipe.bottleneck.size * recipe.bottleneck.places.count
+    let narrow = recipe.mode == .adapters ? recipe.bottleneck.size * recipe.bottleneck.places.count : 0
+    let added = 2 * width * (narrow + recipe.prefix)
     return Double(added) / Double(width * (4 * width + 2 * inner))
   }
 }

@@ -123,44 +123,11 @@ extension EncoderNetwork {
     guard needsInput || recipe.mode != .adapters else { return }
     addGradient(of: layer.output, by: delta.start, state.context.start, rows: tokens)
     writeInput(of: layer.output, by: delta.start, to: spare.start, rows: tokens)
-    backwardAttention(state, dropout(.attention(index), key))
+    backwardAttention(layer, state, dropout(.attention(index), key))
     addGradient(of: layer.parts, by: wide.start, input.start, rows: tokens)
     guard needsInput else { return }
     writeInput(of: layer.parts, by: wide.start, to: delta.start, rows: tokens)
     kernels.add(delta.start, residual.start, count)
-  }
-
-  /// Writes the derivatives by query, key and value to `wide`, by those of the context in `spare`.
-  private func backwardAttention(_ state: LayerState, _ dropout: nt_transformer_dropout) {
-    let (width, headWidth, heads) = (width, headWidth, configuration.heads)
-    let factor = 1 / Float(headWidth).squareRoot()
-    eachRow { row, first, count, scratch in
-      let slopes = scratch + count * count
-      for head in 0..<heads {
-        let query = state.parts.start + first * 3 * width + head * headWidth
-        let own = self.wide.start + first * 3 * width + head * headWidth
-        let context = self.spare.start + first * width + head * headWidth
-        var drop = dropout
-        let factors = self.firstFactor(row, head, count)
-        self.probabilities(query, count, into: scratch)
-        // By the probabilities: those of the context times the values, where nothing was switched off.
-        BLAS.multiply(
-          .init(context, stride: width), .init(query + 2 * width, stride: 3 * width, isTransposed: true), into: slopes,
-          stride: count, rows: count, columns: count, depth: headWidth)
-        nt_transformer_drop(&drop, slopes, count, count, count, factors)
-        self.kernels.pointee.softmax_slope(scratch, slopes, count, count, count, factor)
-        nt_transformer_drop(&drop, scratch, count, count, count, factors)
-        BLAS.multiply(
-          .init(scratch, stride: count, isTransposed: true), .init(context, stride: width), into: own + 2 * width,
-          stride: 3 * width, rows: count, columns: headWidth, depth: count)
-        BLAS.multiply(
-          .init(slopes, stride: count), .init(query + width, stride: 3 * width), into: own, stride: 3 * width,
-          rows: count, columns: headWidth, depth: count)
-        BLAS.multiply(
-          .init(slopes, stride: count, isTransposed: true), .init(query, stride: 3 * width), into: own + width,
-          stride: 3 * width, rows: count, columns: headWidth, depth: count)
-      }
-    }
   }
 
   /// input = delta · weights, or with `kept` of 1 that added to it.

@@ -56,7 +56,7 @@ extension EncoderNetwork {
 
   /// Goes over the rows of the batch that have tokens.
   ///
-  /// - Parameter body: the row, its first token, how many it has, and scratch of twice their square.
+  /// - Parameter body: the row, its first token, how many it has, and scratch of twice their square, a prefix counted.
   func eachRow(_ body: (Int, Int, Int, UnsafeMutablePointer<Float>) -> Void) {
     run(parts: min(attention.count, rows)) { part in
       for row in stride(from: part, to: rows, by: attention.count) {

@@ -80,8 +80,10 @@ final class EncoderNetwork {
   private(set) var places: [UInt32] = []
   private(set) var types: [UInt8] = []
   private(set) var starts: [Int] = [0]
-  /// Sum of the squares of the tokens of the rows before each.
-  private(set) var squares: [Int] = [0]
+  /// Pairs of a token and what it attends to, in the rows before each.
+  private(set) var pairs: [Int] = [0]
+  /// Places in front of the tokens that these attend to.
+  var prefix: Int
 
   // Numbers of the body.
   let tablesNormal: FloatBuffer
@@ -110,6 +112,8 @@ final class EncoderNetwork {
   let wide: FloatBuffer
   /// What stands between the two matrices of an adapter, [tokens, rank], or the two layers of a bottleneck.
   let narrow: FloatBuffer
+  /// Derivatives by the keys and then the values of a layer's prefix, for each row by itself.
+  let prefixDelta: FloatBuffer
 
   var width: Int { configuration.width }
   var headWidth: Int { configuration.width / configuration.heads }
@@ -131,6 +135,7 @@ final class EncoderNetwork {
     self.isRegression = isRegression
     self.threads = threads
     layout = parameters.layout
+    prefix = recipe.prefix
     let (width, inner) = (configuration.width, configuration.innerWidth)
     func perToken(_ columns: Int) -> FloatBuffer { FloatBuffer(count: Network.padded(extent.tokens * columns)) }
     func perRow(_ columns: Int) -> FloatBuffer { FloatBuffer(count: Network.padded(extent.rows * columns)) }
@@ -141,7 +146,9 @@ final class EncoderNetwork {
       LayerState(configuration, recipe, tokens: extent.tokens)
     }
     spare = perToken(width)
-    attention = (0..<max(threads, 1)).map { _ in FloatBuffer(count: 2 * extent.longest * extent.longest) }
+    attention = (0..<max(threads, 1)).map { _ in
+      FloatBuffer(count: 2 * extent.longest * (recipe.prefix + extent.longest))
+    }
     (pooled, hiddenSums, vector) = (perRow(width), perRow(width), perRow(width))
     let stride = Network.padded(outputs)
     (logits, logitsDelta) = (perRow(stride), perRow(stride))
@@ -150,6 +157,7 @@ final class EncoderNetwork {
     (delta, residual) = bodyLearns ? (perToken(width), perToken(width)) : (none, none)
     wide = bodyLearns ? perToken(max(3 * width, inner)) : none
     narrow = recipe.narrowColumns > 0 ? perToken(recipe.narrowColumns) : none
+    prefixDelta = FloatBuffer(count: extent.rows * 2 * recipe.prefix * width)
   }
 
   /// Bytes that a training takes: parameters, derivatives, moments of Adam, the best weights, and the numbers of a batch.
@@ -164,7 +172,8 @@ final class EncoderNetwork {
     let kept = (bodyLearns && !recipe.checkpointsLayers ? layers : 1) * layerNumbers
     let slopes = (bodyLearns ? 2 * width + max(3 * width, inner) : 0) + recipe.narrowColumns
     let numbers = sizes.served + sizes.adapters + sizes.adapted + 4 * sizes.learning
-    return 4 * (numbers + extent.tokens * (states + width + kept + slopes) + extent.rows * 5 * width)
+    return 4
+      * (numbers + extent.tokens * (states + width + kept + slopes) + extent.rows * (5 + 2 * recipe.prefix) * width)
   }
 
   // MARK: - the batch
@@ -176,14 +185,14 @@ final class EncoderNetwork {
     ids.removeAll(keepingCapacity: true)
     places.removeAll(keepingCapacity: true)
     types.removeAll(keepingCapacity: true)
-    (starts, squares) = ([0], [0])
+    (starts, pairs) = ([0], [0])
     for row in chosen {
       let range = texts.tokens(of: row)
       ids += texts.ids[range]
       places += texts.places[range]
       types += texts.types[range]
       starts.append(ids.count)
-      squares.append(squares[squares.count - 1] + range.count * range.count)
+      pairs.append(pairs[pairs.count - 1] + range.count * (prefix + range.count))
     }
     (rows, tokens) = (chosen.count, ids.count)
     precondition(rows <= extent.rows && tokens <= extent.tokens)
@@ -225,8 +234,10 @@ final class EncoderNetwork {
 
   /// Runs the body over the batch, and pools its tokens.
   ///
-  /// - Parameter key: says which numbers are switched off; nil: none.
-  func runBody(key: UInt64?) {
+  /// - Parameters:
+  ///   - key: says which numbers are switched off; nil: none.
+  ///   - visit: called behind each layer.
+  func runBody(key: UInt64?, visit: (Int) -> Void = { _ in }) {
     let kernels = self.kernels.pointee
     nt_transformer_look_up(
       parameters.start(layout.words), parameters.start(layout.positions), layout.types.map(parameters.start), ids,
@@ -235,7 +246,10 @@ final class EncoderNetwork {
     kernels.norm(&norm, spare.start, states[0].start)
     var drop = dropout(.tables, key)
     nt_transformer_drop(&drop, states[0].start, tokens, width, width, 0)
-    for layer in 0..<configuration.layers { runLayer(layer, key: key) }
+    for layer in 0..<configuration.layers {
+      runLayer(layer, key: key)
+      visit(layer)
+    }
     let last = states[configuration.layers % states.count]
     guard recipe.pooling == .first else {
       nt_transformer_pool_mean(last.start, starts, rows, width, pooled.start, width)
@@ -257,7 +271,7 @@ final class EncoderNetwork {
     let state = layerStates[index % layerStates.count]
     let input = states[index % states.count]
     apply(layer.parts, input.start, to: state.parts.start, rows: tokens)
-    attend(state, dropout(.attention(index), key))
+    attend(layer, state, dropout(.attention(index), key))
     apply(layer.output, state.context.start, to: spare.start, rows: tokens)
     var drop = dropout(.output(index), key)
     nt_transformer_drop(&drop, spare.start, tokens, width, width, 0)
@@ -324,37 +338,5 @@ final class EncoderNetwork {
       .init(input, stride: depth), .init(parameters.start(layer.weights), stride: depth, isTransposed: true),
       into: output, stride: columns, rows: rows, columns: columns, depth: depth, kept: kept)
     kernels.pointee.add_row(output, rows, columns, parameters.start(layer.bias))
-  }
-
-  /// Attention of each row's tokens to each other, for every head.
-  private func attend(_ state: LayerState, _ dropout: nt_transformer_dropout) {
-    eachRow { row, first, count, scratch in
-      for head in 0..<self.configuration.heads {
-        self.probabilities(state.parts.start + first * 3 * self.width + head * self.headWidth, count, into: scratch)
-        var drop = dropout
-        nt_transformer_drop(&drop, scratch, count, count, count, self.firstFactor(row, head, count))
-        BLAS.multiply(
-          .init(scratch, stride: count),
-          .init(
-            state.parts.start + first * 3 * self.width + 2 * self.width + head * self.headWidth, stride: 3 * self.width),
-          into: state.context.start + first * self.width + head * self.headWidth, stride: self.width, rows: count,
-          columns: self.headWidth, depth: count)
-      }
-    }
-  }
-
-  /// Number of a head's first factor of dropout.
-  func firstFactor(_ row: Int, _ head: Int, _ count: Int) -> UInt64 {
-    UInt64(squares[row] * configuration.heads + head * count * count)
-  }
-
-  /// softmax(q · kᵀ / √width) of one row and head.
-  ///
-  /// - Parameter query: of the row's first token.
-  func probabilities(_ query: UnsafePointer<Float>, _ count: Int, into scratch: UnsafeMutablePointer<Float>) {
-    BLAS.multiply(
-      .init(query, stride: 3 * width), .init(query + width, stride: 3 * width, isTransposed: true), into: scratch,
-      stride: count, rows: count, columns: count, depth: headWidth, factor: 1 / Float(headWidth).squareRoot())
-    kernels.pointee.softmax(scratch, count, count, count)
   }
 }

@@ -84,7 +84,7 @@ extension EncoderParameters {
     set(layer.bias, [Float](repeating: 0, count: layer.bias.count))
   }
 
-  /// What is added to the layers of the body: nothing, or bottlenecks.
+  /// What is added to the layers of the body: nothing, bottlenecks, or a prefix.
   private func additions(_ recipe: EncoderRecipe) -> [EncoderAddition] {
     func weights(_ bottleneck: Bottleneck?) -> EncoderAddition.Bottleneck? {
       bottleneck.map {
@@ -94,7 +94,9 @@ extension EncoderParameters {
       }
     }
     return layout.layers.map {
-      EncoderAddition(output: weights($0.outputBottleneck), outer: weights($0.outerBottleneck))
+      EncoderAddition(
+        output: weights($0.outputBottleneck), outer: weights($0.outerBottleneck),
+        prefix: $0.prefix.map { (floats($0.keys), floats($0.values)) })
     }
   }
 

@@ -36,6 +36,12 @@ final class EncoderParameters {
     let up: Linear
   }
 
+  /// Keys and values of places in front of the tokens, one a row.
+  struct Prefix {
+    let keys: Slot
+    let values: Slot
+  }
+
   struct Layer {
     /// Query, key and value, one below the other.
     let parts: Linear
@@ -47,6 +53,7 @@ final class EncoderParameters {
     /// Behind the layers `output` and `outer`.
     let outputBottleneck: Bottleneck?
     let outerBottleneck: Bottleneck?
+    let prefix: Prefix?
   }
 
   /// Narrow matrices whose product is added to the weights of a layer.
@@ -156,6 +163,14 @@ final class EncoderParameters {
         scale: slot(1, columns, learns: learns, decays: false), shift: slot(1, columns, learns: learns, decays: false))
     }
 
+    /// Nil where a recipe has none.
+    mutating func prefix(_ recipe: EncoderRecipe, width: Int) -> Prefix? {
+      guard recipe.prefix > 0 else { return nil }
+      return Prefix(
+        keys: slot(recipe.prefix, width, learns: true, decays: true),
+        values: slot(recipe.prefix, width, learns: true, decays: true))
+    }
+
     /// Nil where a recipe has none behind the layer.
     mutating func bottleneck(
       _ recipe: EncoderRecipe, behind place: EncoderRecipe.AdapterPlace, width: Int
@@ -185,7 +200,8 @@ final class EncoderParameters {
         firstNorm: placer.norm(width, learns: normsLearn), inner: placer.linear(inner, width, learns: learns),
         outer: placer.linear(width, inner, learns: learns), secondNorm: placer.norm(width, learns: normsLearn),
         outputBottleneck: placer.bottleneck(recipe, behind: .output, width: width),
-        outerBottleneck: placer.bottleneck(recipe, behind: .outer, width: width))
+        outerBottleneck: placer.bottleneck(recipe, behind: .outer, width: width),
+        prefix: placer.prefix(recipe, width: width))
       layout.layers.append(layer)
       guard recipe.mode == .lora else { continue }
       for target in recipe.targets {

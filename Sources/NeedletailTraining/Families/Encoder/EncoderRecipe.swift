@@ -14,6 +14,10 @@ struct EncoderRecipe: Equatable {
     /// Narrow layers inside the layers of the body, and their norms, learn with the layers behind the body. Houlsby et al.,
     /// "Parameter-efficient transfer learning for NLP" (2019).
     case adapters
+    /// Keys and values of places in front of the tokens of every text learn, in each layer of the body, with the layers
+    /// behind it. Li and Liang, "Prefix-tuning" (2021); without the network that they draw them from, as in Liu et al.,
+    /// "P-tuning v2" (2022).
+    case prefix
   }
 
   /// How the tokens of a text become one vector.
@@ -57,6 +61,8 @@ struct EncoderRecipe: Equatable {
   var alpha: Float
   var targets: [Target]
   var bottleneck: Bottleneck
+  /// Places in front of the tokens with ``Mode/prefix``.
+  var prefixTokens: Int
   /// Share of numbers that are switched off at random while training.
   var dropout: Float
   var checkpointsLayers: Bool
@@ -93,16 +99,20 @@ struct EncoderRecipe: Equatable {
     guard mode != .adapters || !places.isEmpty else {
       throw .fit("model.adapters.targets: expected at least one of the layers, found none")
     }
+    prefixTokens = model["prefix"]["tokens"].integer ?? 16
     dropout = Float(model["dropout"].number ?? 0)
     checkpointsLayers = training["gradient_checkpointing"].flag ?? false
   }
+
+  /// Places in front of the tokens; 0 without.
+  var prefix: Int { mode == .prefix ? prefixTokens : 0 }
 
   /// Columns between narrow matrices or layers; 0 without.
   var narrowColumns: Int {
     switch mode {
     case .lora: rank
     case .adapters: bottleneck.size
-    case .full, .frozen: 0
+    case .full, .frozen, .prefix: 0
     }
   }
 
@@ -113,7 +123,8 @@ struct EncoderRecipe: Equatable {
     Setting(
       "mode", .choice(Mode.allCases.map(\.rawValue)), .text(Mode.full.rawValue),
       "What learns: full, all of it; frozen, the layers behind the body; lora, those and narrow matrices added to the "
-        + "body's; adapters, those and narrow layers in the body, which every answer computes."),
+        + "body's; adapters, those and narrow layers in the body, which every answer computes; prefix, those and what "
+        + "every token attends to in front of the text."),
     Setting(
       "pooling", .choice(["auto"] + Pooling.allCases.map(\.rawValue)), .text("auto"),
       "Vector of a text: the mean of its tokens, or the first token (cls) and the architecture's own layer; auto: as the "
@@ -142,5 +153,10 @@ struct EncoderRecipe: Equatable {
           .list(AdapterPlace.allCases.map { .text($0.rawValue) }),
           "Layers that get one behind them: output (behind the attention), outer."),
       ]), "With mode: adapters. They stay in the model that is served."),
+    Setting(
+      "prefix",
+      .section([
+        Setting("tokens", .integer(1...1024), .integer(16), "Places in front of the tokens of a text, in each layer.")
+      ]), "With mode: prefix. They stay in the model that is served."),
   ]
 }

@@ -23,4 +23,15 @@ struct EncoderAddition {
   var output: Bottleneck?
   /// Behind the two wide layers.
   var outer: Bottleneck?
+  /// Keys and values of places in front of the tokens, each row-major.
+  var prefix: (keys: [Float], values: [Float])?
+
+  /// Attention of a layer, with its prefix.
+  func attention(_ name: String, heads: Int, width: Int, in graph: inout EncoderGraph) -> SelfAttention {
+    guard let prefix else { return SelfAttention(heads: heads) }
+    let shape = [prefix.keys.count / width, width]
+    let keys = graph.addTensor("\(name).prefix.keys", shape, prefix.keys)
+    let values = graph.addTensor("\(name).prefix.values", shape, prefix.values)
+    return SelfAttention(heads: heads, prefix: .init(keys: keys, values: values))
+  }
 }

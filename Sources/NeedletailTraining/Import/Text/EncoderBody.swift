@@ -99,10 +99,10 @@ struct EncoderBody {
       biases += try tensors.vector("\(name).bias", count: width)
     }
     let parts = graph.addDense("layer \(layer) q, k, v", from: input, weights: weights, bias: biases)
-    let attention = graph.add(
-      SelfAttention(heads: configuration.heads), "layer \(layer) attention", from: [parts],
-      ValueType(.float32, [width], per: .token))
     let addition = additions.isEmpty ? EncoderAddition() : additions[layer]
+    let name = "layer \(layer) attention"
+    let operation = addition.attention(name, heads: configuration.heads, width: width, in: &graph)
+    let attention = graph.add(operation, name, from: [parts], ValueType(.float32, [width], per: .token))
     var output = try addDense(names.output, from: attention, width, .identity, to: &graph, &tensors)
     if let own = addition.output { output = own.add(names.output, behind: output, to: &graph) }
     let first = graph.addSum("\(names.output) added", output, input)

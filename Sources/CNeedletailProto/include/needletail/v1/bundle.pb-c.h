@@ -1146,15 +1146,21 @@ struct  Needletail__V1__LayerNorm
 /*
  * Softmax(q · kᵀ / sqrt(columns of a head)) · v, among the tokens of one sequence, for each head by itself: the columns
  * of q, k and v are cut into `heads` equal parts. The input is q, k and v side by side, or each a value of its own.
+ * A prefix holds the keys and values of places in front of those of every sequence; they ask for nothing themselves.
  */
 struct  Needletail__V1__SelfAttention
 {
   ProtobufCMessage base;
   uint32_t heads;
+  /*
+   * Index + 1 of FLOAT32 tensors of shape [places, columns of k], both or none; 0: none. Beside the required bit 4.
+   */
+  uint32_t prefix_keys;
+  uint32_t prefix_values;
 };
 #define NEEDLETAIL__V1__SELF_ATTENTION__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&needletail__v1__self_attention__descriptor) \
-    , 0 }
+    , 0, 0, 0 }
 
 
 /*
