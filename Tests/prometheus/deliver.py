@@ -52,6 +52,7 @@ def exposition() -> str:
             f'needletail_model_serving{{model="m"}} {1 - wrong}',
             f"needletail_store_ready {1 - wrong}",
             f"needletail_store_reachable {1 - wrong}",
+            f"needletail_job_store_up {1 - wrong}",
             f"needletail_store_problems {wrong}",
             f"needletail_model_untrusted{{{model}}} {wrong}",
             f"needletail_rollout_file_invalid {wrong}",
