@@ -13,8 +13,8 @@ import random
 import subprocess
 import sys
 
-#: Sections that say what a package is about, and not what it is made of. Graphics is not among them: what analyses images
-#: may be there or in science, and a linear model takes a third of its texts for science.
+#: Sections that say what a package is about, and not what it is made of. Graphics is not among them: what analyses
+#: images may be there or in science, and a linear model takes a third of its texts for science.
 TOPICS = ["database", "editors", "fonts", "games", "mail", "science", "sound"]
 #: Texts of a topic at least, for something to be learnt.
 LEAST = 20
