@@ -24,7 +24,7 @@ struct LayoutFaultTests {
     Fault("major-2", .unsupported) { $0.patch = { $0[8] = 2 } },
     Fault("reserved-byte", .malformed) { $0.patch = { $0[12] = 1 } },
     Fault("checksum-changed", .badHash) { $0.patch = { $0[63] ^= 1 } },
-    Fault("unknown-required-feature", .unsupported) { $0.patch = { $0[16] = 16 } },
+    Fault("unknown-required-feature", .unsupported) { $0.patch = { $0[23] = 0x80 } },
     Fault("directory-elsewhere", .malformed) { $0.patch = { $0[32] = 65 } },
     Fault("directory-empty", .malformed) { $0.patch = { $0.replaceSubrange(40..<44, with: [0, 0, 0, 0]) } },
     Fault("directory-huge", .oversized) { $0.patch = { $0[43] = 0xFF } },
